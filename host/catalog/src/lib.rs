@@ -11,6 +11,7 @@
 mod aside;
 mod backoff;
 mod call;
+pub mod host_calls;
 pub mod names;
 mod operation;
 mod refusal;
@@ -24,18 +25,6 @@ pub use call::{
     BoxFuture, Call, Clearance, Failure, FailureKind, Outcome, Target, Upstream, always,
 };
 use names::KEY;
-pub use operation::{Access, Exception, Operation, Selector};
+pub use operation::{Access, Effect, Exception, Operation, Selector, Transport};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
-pub use table::OPERATIONS;
-
-/// The operation behind an MCP tool: `read_compile`.
-#[must_use]
-pub fn by_tool(tool: &str) -> Option<&'static Operation> {
-    OPERATIONS.iter().find(|operation| operation.tool == tool)
-}
-
-/// The operation behind a WIT function: `compile/read-compile`.
-#[must_use]
-pub fn by_name(name: &str) -> Option<&'static Operation> {
-    OPERATIONS.iter().find(|operation| operation.name == name)
-}
+pub use table::{OPERATIONS, by_name, by_tool, operation};

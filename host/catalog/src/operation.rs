@@ -68,8 +68,14 @@ pub enum Selector {
     Organization(&'static str),
     /// A file's path in the project.
     File(&'static str),
+    /// A patch, whose text names files of the project.
+    Patch(&'static str),
     /// A key, or a list of keys, of the Object Store.
     ObjectKey(&'static str),
+    /// A key, or a list of keys, of which the objects are downloaded.
+    DownloadKey(&'static str),
+    /// The id of a download that was started by key.
+    DownloadJob(&'static str),
     /// A folder of the Object Store.
     ObjectPath(&'static str),
     /// The id of a backtest, which belongs to a project.
@@ -94,10 +100,86 @@ pub enum Selector {
     Command(&'static str),
     /// A user who is given rights or loses them.
     Collaborator(&'static str),
+    /// Whether that user may trade with the project.
+    LiveControl(&'static str),
     /// What the caller believes the operation costs, in US dollars.
     Cost(&'static str),
     /// Parameters of an algorithm.
     Parameters(&'static str),
+}
+
+impl Selector {
+    /// The JSON name of the argument.
+    #[must_use]
+    pub fn argument(&self) -> &'static str {
+        match self {
+            Self::Project(name)
+            | Self::ExcludedProject(name)
+            | Self::ProjectName(name)
+            | Self::Organization(name)
+            | Self::File(name)
+            | Self::Patch(name)
+            | Self::ObjectKey(name)
+            | Self::DownloadKey(name)
+            | Self::DownloadJob(name)
+            | Self::ObjectPath(name)
+            | Self::Backtest(name)
+            | Self::Optimization(name)
+            | Self::Compile(name)
+            | Self::Deployment(name)
+            | Self::Profile(name)
+            | Self::Brokerage(name)
+            | Self::Node(name)
+            | Self::NodeType(name)
+            | Self::ParallelNodes(name)
+            | Self::Command(name)
+            | Self::Collaborator(name)
+            | Self::LiveControl(name)
+            | Self::Cost(name)
+            | Self::Parameters(name) => name,
+        }
+    }
+}
+
+/// What a write does, where the host must recognise it, or can find out whether it happened after
+/// its answer was lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Creates an item.
+    Creates {
+        /// The operation that lists such items.
+        list: &'static str,
+        /// The member of its answer with the items.
+        items: &'static str,
+        /// The argument with the item's name.
+        name: &'static str,
+    },
+    /// Removes an item.
+    Removes {
+        /// The operation that reads it, and does not find it afterwards.
+        read: &'static str,
+    },
+    /// Creates a file.
+    CreatesFile,
+    /// Replaces the text of a file.
+    ReplacesFile,
+    /// Compiles a project. The job changes nothing, so a second one does no harm.
+    Compiles,
+    /// Starts a live deployment of a project.
+    Deploys,
+    /// Ends the live deployment of a project.
+    EndsDeployment,
+}
+
+/// How the REST API takes a request and answers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// JSON is posted, and JSON is the answer.
+    Json,
+    /// A form with the bytes of an object is posted.
+    Upload,
+    /// The answer is a redirect to a page that a person opens.
+    Redirect,
 }
 
 /// Where a function differs from its tool on purpose.
@@ -147,6 +229,10 @@ pub struct Operation {
     /// Whether the answer contains a secret, such as a download address that works without
     /// credentials.
     pub secret_answer: bool,
+    /// What a write does, where the host has to know.
+    pub effect: Option<Effect>,
+    /// How the REST API takes it.
+    pub transport: Transport,
     /// The arguments that select what it touches.
     pub selectors: &'static [Selector],
     /// Where its function differs from its tool.
@@ -172,6 +258,8 @@ impl Operation {
             additive: false,
             cacheable: false,
             secret_answer: false,
+            effect: None,
+            transport: Transport::Json,
             selectors: &[],
             exceptions: &[],
             answer: "",
@@ -206,6 +294,16 @@ impl Operation {
 
     pub(crate) const fn secret_answer(mut self) -> Self {
         self.secret_answer = true;
+        self
+    }
+
+    pub(crate) const fn does(mut self, effect: Effect) -> Self {
+        self.effect = Some(effect);
+        self
+    }
+
+    pub(crate) const fn over(mut self, transport: Transport) -> Self {
+        self.transport = transport;
         self
     }
 
@@ -244,6 +342,65 @@ impl Operation {
     #[must_use]
     pub fn description(&self) -> &'static str {
         self.function().map_or("", |function| function.doc)
+    }
+
+    /// Whether one of its selectors is such.
+    pub fn selects(&self, is: impl Fn(&Selector) -> bool) -> bool {
+        self.selectors.iter().any(is)
+    }
+
+    /// Whether it starts a live deployment.
+    #[must_use]
+    pub fn deploys(&self) -> bool {
+        self.effect == Some(Effect::Deploys)
+    }
+
+    /// Whether it compiles a project.
+    #[must_use]
+    pub fn compiles(&self) -> bool {
+        self.effect == Some(Effect::Compiles)
+    }
+
+    /// Whether its answer is a list of projects.
+    #[must_use]
+    pub fn answers_projects(&self) -> bool {
+        self.answer == "projects"
+    }
+
+    /// Whether its call names files, or its answer shows them: deployments come with theirs.
+    #[must_use]
+    pub fn concerns_files(&self) -> bool {
+        matches!(self.interface(), "files" | "live")
+    }
+
+    /// Whether it may rename or delete a project.
+    #[must_use]
+    pub fn changes_project(&self) -> bool {
+        self.interface() == "projects" && self.access != Access::Read
+    }
+
+    /// Whether it changes a project's files, libraries or settings.
+    #[must_use]
+    pub fn changes_source(&self) -> bool {
+        matches!(self.interface(), "files" | "projects")
+            && !matches!(self.access, Access::Read | Access::Reduce)
+    }
+
+    /// Whether it starts a download of objects or returns its address.
+    #[must_use]
+    pub fn downloads(&self) -> bool {
+        self.selects(|selector| {
+            matches!(
+                selector,
+                Selector::DownloadKey(_) | Selector::DownloadJob(_)
+            )
+        })
+    }
+
+    /// Whether the server applies a key to everything below it too, if it is a folder.
+    #[must_use]
+    pub fn takes_folders(&self) -> bool {
+        self.access == Access::Destroy || self.downloads()
     }
 
     /// Adds the constants that the host supplies instead of the plugin.

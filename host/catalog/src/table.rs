@@ -6,14 +6,16 @@
 //! them.
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
-use crate::operation::{Exception, Operation, Selector};
+use crate::operation::{Effect, Exception, Operation, Selector, Transport};
 
+use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
 use Exception::{Bytes, Constant, Profile, Profiles};
 use Selector::{
-    Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, ExcludedProject, File,
-    Node, NodeType, ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters,
-    Project, ProjectName,
+    Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
+    DownloadKey, ExcludedProject, File, LiveControl, Node, NodeType, ObjectKey, ObjectPath,
+    Optimization, Organization, ParallelNodes, Parameters, Patch, Project, ProjectName,
 };
+use Transport::{Redirect, Upload};
 
 const fn op(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
     Operation::new(name, tool, endpoint)
@@ -38,6 +40,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("ai/search-quantconnect", "search_quantconnect", "/ai/tools/search").reads(),
 
     op("backtests/create-backtest", "create_backtest", "/backtests/create").adds().answers("backtest")
+        .does(Creates { list: "backtests/list-backtests", items: "backtests", name: "backtestName" })
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
     op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().answers("backtest").on(PROJECT_BACKTEST),
     op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().on(PROJECT),
@@ -45,33 +48,34 @@ pub static OPERATIONS: &[Operation] = &[
     op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().on(PROJECT_BACKTEST),
     op("backtests/update-backtest", "update_backtest", "/backtests/update").idempotent().on(PROJECT_BACKTEST),
-    op("backtests/delete-backtest", "delete_backtest", "/backtests/delete").is(Destroy).on(PROJECT_BACKTEST),
+    op("backtests/delete-backtest", "delete_backtest", "/backtests/delete").is(Destroy)
+        .does(Removes { read: "backtests/read-backtest" }).on(PROJECT_BACKTEST),
 
     op("collaboration/create-project-collaborator", "create_project_collaborator", "/projects/collaboration/create").is(Trade)
-        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorUserId")]),
+        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorUserId"), LiveControl("collaborationLiveControl")]),
     op("collaboration/read-project-collaborators", "read_project_collaborators", "/projects/collaboration/read").reads().on(PROJECT),
     op("collaboration/update-project-collaborator", "update_project_collaborator", "/projects/collaboration/update").is(Trade).idempotent()
-        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorUserId")]),
+        .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorUserId"), LiveControl("liveControl")]),
     op("collaboration/delete-project-collaborator", "delete_project_collaborator", "/projects/collaboration/delete").is(Destroy)
         .answers("collaborators").on(&[Project("projectId"), Collaborator("collaboratorId")]),
     op("collaboration/lock-project-with-collaborators", "lock_project_with_collaborators", "/projects/collaboration/lock/acquire")
         .adds().idempotent().on(PROJECT),
 
-    op("compile/create-compile", "create_compile", "/compile/create").adds().on(PROJECT),
+    op("compile/create-compile", "create_compile", "/compile/create").adds().does(Compiles).on(PROJECT),
     op("compile/read-compile", "read_compile", "/compile/read").reads().on(&[Project("projectId"), Compile("compileId")]),
 
-    op("files/create-file", "create_file", "/files/create").adds().on(PROJECT_FILE),
+    op("files/create-file", "create_file", "/files/create").adds().does(CreatesFile).on(PROJECT_FILE),
     op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
-    op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").on(PROJECT_FILE),
-    op("files/patch-file", "patch_file", "/files/patch").on(PROJECT),
-    op("files/delete-file", "delete_file", "/files/delete").is(Destroy).on(PROJECT_FILE),
+    op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").does(ReplacesFile).on(PROJECT_FILE),
+    op("files/patch-file", "patch_file", "/files/patch").on(&[Project("projectId"), Patch("patch")]),
+    op("files/delete-file", "delete_file", "/files/delete").is(Destroy).does(Removes { read: "files/read-file" }).on(PROJECT_FILE),
 
     op("lean-versions/read-lean-versions", "read_lean_versions", "/lean/versions/read").reads().cacheable().answers("versions"),
 
     op("live/authorize-connection", "authorize_connection", "/live/auth0/authorize").adds().idempotent().secret_answer()
-        .answers("authorization").on(&[Brokerage("brokerage")]),
-    op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade)
+        .answers("authorization").over(Redirect).on(&[Brokerage("brokerage")]),
+    op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade).does(Deploys)
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
         .except(&[Profile("brokerage"), Profiles("dataProviders")]),
     op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().on(PROJECT),
@@ -82,8 +86,8 @@ pub static OPERATIONS: &[Operation] = &[
     op("live/read-live-portfolio", "read_live_portfolio", "/live/portfolio/read").reads().answers("portfolio").on(PROJECT),
     op("live/read-live-orders", "read_live_orders", "/live/orders/read").reads().on(PROJECT),
     op("live/read-live-insights", "read_live_insights", "/live/insights/read").reads().on(PROJECT),
-    op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).on(PROJECT),
-    op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).on(PROJECT),
+    op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).does(EndsDeployment).on(PROJECT),
+    op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).does(EndsDeployment).on(PROJECT),
 
     op("live-commands/create-live-command", "create_live_command", "/live/commands/create").is(Trade)
         .on(&[Project("projectId"), Command("command")]),
@@ -93,34 +97,77 @@ pub static OPERATIONS: &[Operation] = &[
     op("nodes/read-project-nodes", "read_project_nodes", "/projects/nodes/read").reads().on(PROJECT),
     op("nodes/update-project-nodes", "update_project_nodes", "/projects/nodes/update").idempotent().on(&[Project("projectId"), Node("nodes")]),
 
-    op("object-store/upload-object", "upload_object", "/object/set").idempotent().on(OBJECT)
+    op("object-store/upload-object", "upload_object", "/object/set").idempotent().over(Upload).on(OBJECT)
         .except(&[Bytes("objectData", "objectDataBase64")]),
     op("object-store/read-object-properties", "read_object_properties", "/object/properties").reads().answers("metadata").on(OBJECT),
     op("object-store/read-object-store-file-job-id", "read_object_store_file_job_id", "/object/get").reads().secret_answer()
-        .on(&[Organization("organizationId"), ObjectKey("keys")]),
+        .on(&[Organization("organizationId"), DownloadKey("keys")]),
     op("object-store/read-object-store-file-download-url", "read_object_store_file_download_url", "/object/get").reads().secret_answer()
-        .on(&[Organization("organizationId")]),
+        .on(&[Organization("organizationId"), DownloadJob("jobId")]),
     op("object-store/list-object-store-files", "list_object_store_files", "/object/list").reads()
         .on(&[Organization("organizationId"), ObjectPath("path")]),
-    op("object-store/delete-object", "delete_object", "/object/delete").is(Destroy).on(OBJECT),
+    op("object-store/delete-object", "delete_object", "/object/delete").is(Destroy).does(Removes { read: "object-store/read-object-properties" }).on(OBJECT),
 
     op("optimizations/estimate-optimization-time", "estimate_optimization_time", "/optimizations/estimate").reads().answers("estimate")
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
     op("optimizations/create-optimization", "create_optimization", "/optimizations/create").adds().answers("optimizations.0")
+        .does(Creates { list: "optimizations/list-optimizations", items: "optimizations", name: "name" })
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters"), Cost("estimatedCost"), NodeType("nodeType"), ParallelNodes("parallelNodes")]),
     op("optimizations/read-optimization", "read_optimization", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
     op("optimizations/list-optimizations", "list_optimizations", "/optimizations/list").reads().answers("optimizations").on(PROJECT),
     op("optimizations/update-optimization", "update_optimization", "/optimizations/update").idempotent().on(OPTIMIZATION),
     op("optimizations/abort-optimization", "abort_optimization", "/optimizations/abort").is(Reduce).on(OPTIMIZATION),
-    op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy).on(OPTIMIZATION),
+    op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy)
+        .does(Removes { read: "optimizations/read-optimization" }).on(OPTIMIZATION),
 
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
+        .does(Creates { list: "projects/list-projects", items: "projects", name: "name" })
         .on(&[ProjectName("name"), Organization("organizationId")]),
     op("projects/read-project", "read_project", "/projects/read").reads().answers("projects").on(PROJECT),
     op("projects/list-projects", "list_projects", "/projects/read").reads().answers("projects"),
     op("projects/update-project", "update_project", "/projects/update").idempotent().on(&[Project("projectId"), ProjectName("name")]),
-    op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).on(PROJECT),
+    op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).does(Removes { read: "projects/read-project" }).on(PROJECT),
 
     op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result"),
     op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result"),
 ];
+
+/// The operation behind an MCP tool: `read_compile`.
+#[must_use]
+pub fn by_tool(tool: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|operation| operation.tool == tool)
+}
+
+/// The operation behind a WIT function: `compile/read-compile`.
+#[must_use]
+pub fn by_name(name: &str) -> Option<&'static Operation> {
+    OPERATIONS.iter().find(|operation| operation.name == name)
+}
+
+/// The operation behind an MCP tool, looked up at compile time.
+///
+/// # Panics
+/// When there is none: in a constant, the program does not compile.
+#[must_use]
+#[allow(clippy::panic)]
+pub const fn operation(tool: &str) -> &'static Operation {
+    let mut rest: &'static [Operation] = OPERATIONS;
+    while let [first, tail @ ..] = rest {
+        if same(first.tool.as_bytes(), tool.as_bytes()) {
+            return first;
+        }
+        rest = tail;
+    }
+    panic!("the catalog has no tool of this name")
+}
+
+const fn same(mut one: &[u8], mut two: &[u8]) -> bool {
+    while let ([a, one_tail @ ..], [b, two_tail @ ..]) = (one, two) {
+        if *a != *b {
+            return false;
+        }
+        one = one_tail;
+        two = two_tail;
+    }
+    one.is_empty() && two.is_empty()
+}

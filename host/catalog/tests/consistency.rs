@@ -10,9 +10,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use qchost_catalog::host_calls::showing;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{self, Field, Record, Type};
-use qchost_catalog::{Access, Exception, OPERATIONS, Selector, by_tool};
+use qchost_catalog::{Access, Effect, Exception, OPERATIONS, Selector, by_tool};
 use serde_json::{Value, json};
 
 /// Functions of the contract that are no tool: the host does them with several calls, or any.
@@ -182,26 +183,7 @@ fn every_selector_names_a_field_of_the_request() {
             .map(|field| field.json)
             .collect();
         for selector in operation.selectors {
-            let (Selector::Project(field)
-            | Selector::ExcludedProject(field)
-            | Selector::ProjectName(field)
-            | Selector::Organization(field)
-            | Selector::File(field)
-            | Selector::ObjectKey(field)
-            | Selector::ObjectPath(field)
-            | Selector::Backtest(field)
-            | Selector::Optimization(field)
-            | Selector::Compile(field)
-            | Selector::Deployment(field)
-            | Selector::Profile(field)
-            | Selector::Brokerage(field)
-            | Selector::Node(field)
-            | Selector::NodeType(field)
-            | Selector::ParallelNodes(field)
-            | Selector::Command(field)
-            | Selector::Collaborator(field)
-            | Selector::Cost(field)
-            | Selector::Parameters(field)) = selector;
+            let field = &selector.argument();
             assert!(fields.contains(field), "{}: {field}", operation.name);
         }
         // Whatever names a project must say so, or a later scope would not see it.
@@ -219,6 +201,32 @@ fn every_selector_names_a_field_of_the_request() {
             );
         }
     }
+}
+
+#[test]
+fn the_read_that_shows_an_effect_is_about_what_was_written() {
+    let mut shown = 0;
+    for operation in OPERATIONS {
+        let Some(effect) = operation.effect else {
+            continue;
+        };
+        assert_ne!(operation.access, Access::Read, "{}", operation.name);
+        let Some(read) = showing(effect) else {
+            let named = matches!(effect, Effect::Creates { .. } | Effect::Removes { .. });
+            assert!(!named, "{}", operation.name);
+            continue;
+        };
+        shown += 1;
+        assert_eq!(read.access, Access::Read, "{}", operation.name);
+        for selector in read.selectors {
+            assert!(operation.selectors.contains(selector), "{}", operation.name);
+        }
+        if let Effect::Creates { name, .. } = effect {
+            let fields = operation.function().unwrap().request();
+            assert!(fields.iter().any(|field| field.json == name), "{name}");
+        }
+    }
+    assert_eq!(shown, 11);
 }
 
 /// Walks an official schema and the contract's type side by side.

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::Failure;
+use qchost_catalog::host_calls::READ_FILE;
+use qchost_catalog::{Effect, Failure, by_name};
 use qchost_ledger::{Approval, ApprovalKind, Ledger, LedgerError};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
@@ -17,7 +18,7 @@ use tokio::sync::Semaphore;
 use crate::clock::now;
 use crate::difference::{Bounds, MAX_LINE, Shown, difference, excerpt};
 use crate::proposal::Changed;
-use crate::reads::{HostReader, operation_named};
+use crate::reads::HostReader;
 use crate::sources::Files;
 
 /// Maximum bytes shown of one approval at once.
@@ -36,10 +37,6 @@ const MAX_ARGUMENTS: usize = 50;
 const MAX_NAME: usize = 200;
 /// Stands for the name of a changed file in its difference.
 const CHANGED: &str = "what is in force (-), what the files say (+)";
-/// Its file is shown as a difference to the current one.
-const REPLACES_FILE: &str = "files/update-file-contents";
-/// Its file is shown as a difference to an empty one.
-const CREATES_FILE: &str = "files/create-file";
 
 /// Shows approvals.
 pub(crate) struct ApprovalViewer {
@@ -140,16 +137,17 @@ impl ApprovalViewer {
     /// The arguments that the view shows only as a digest.
     async fn show_arguments(&self, approval: &Approval, arguments: String) -> Value {
         let parsed: Map<String, Value> = serde_json::from_str(&arguments).unwrap_or_default();
-        let operation = approval.binding.operation.as_str();
+        let effect = by_name(&approval.binding.operation).and_then(|operation| operation.effect);
+        let has_file = matches!(effect, Some(Effect::CreatesFile | Effect::ReplacesFile));
         let text = |name: &str| parsed.get(name).and_then(Value::as_str);
-        let content =
-            text("content").filter(|_| [REPLACES_FILE, CREATES_FILE].contains(&operation));
+        let content = text("content").filter(|_| has_file);
         let Some(content) = content else {
             let shown = aside(move |bounds| listed(&parsed, bounds)).await;
             return json!({ "contents": shown.text, "not shown": shown.left_out });
         };
         let name = text("name").unwrap_or_default().to_owned();
-        let (former, note) = if operation == CREATES_FILE {
+        // A new file is shown as a difference to an empty one.
+        let (former, note) = if effect == Some(Effect::CreatesFile) {
             (None, None)
         } else {
             match self
@@ -183,16 +181,15 @@ impl ApprovalViewer {
     ) -> Result<Option<String>, Failure> {
         let account = &approval.binding.account;
         let reads = self.reads.for_host(account, READ_TIMEOUT);
-        let operation = operation_named("files/read-file")?;
         let arguments = Map::from_iter([
             ("projectId".to_owned(), project.cloned().unwrap_or_default()),
             ("name".to_owned(), name.into()),
         ]);
-        let read = tokio::time::timeout(READ_TIMEOUT, reads.read(operation, arguments)).await;
+        let read = tokio::time::timeout(READ_TIMEOUT, reads.read(READ_FILE, arguments)).await;
         let answer = read.unwrap_or(Err(Failure::TimedOut {
             after: READ_TIMEOUT,
         }))?;
-        let files = operation.select(answer);
+        let files = READ_FILE.select(answer);
         let files = files.as_ref().and_then(Value::as_array);
         let is_it = |file: &&Value| file.get("name").and_then(Value::as_str) == Some(name);
         let file = files.and_then(|files| files.iter().find(is_it));

@@ -12,7 +12,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qchost_audit::Audit;
-use qchost_catalog::{Backoff, Failure, Upstream};
+use qchost_catalog::host_calls::{
+    READ_OBJECT_STORE_FILE_DOWNLOAD_URL, READ_OBJECT_STORE_FILE_JOB_ID,
+};
+use qchost_catalog::{Backoff, Failure, Operation, Upstream};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
@@ -20,7 +23,7 @@ use crate::authorize::Authorizer;
 use crate::call::CallRequest;
 use crate::decision::Decision;
 use crate::fingerprint::Fingerprints;
-use crate::reads::{HostReader, operation_named};
+use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
 use crate::refusal::Refusal;
 use crate::refusal_log::RefusalLog;
@@ -88,9 +91,7 @@ impl Download {
         let (organization, key) = (text("organizationId"), text("key"));
         let deadline = self.request.begun + self.with.call_timeout;
         let job = json!({ "organizationId": organization, "keys": [key] });
-        let mut answer = self
-            .call("object-store/read-object-store-file-job-id", job)
-            .await?;
+        let mut answer = self.call(READ_OBJECT_STORE_FILE_JOB_ID, job).await?;
         let mut polls = 0;
         let url = loop {
             if let Some(url) = answer
@@ -116,9 +117,7 @@ impl Download {
             }
             tokio::time::sleep(wait).await;
             let poll = json!({ "organizationId": organization, "jobId": job });
-            answer = self
-                .call("object-store/read-object-store-file-download-url", poll)
-                .await?;
+            answer = self.call(READ_OBJECT_STORE_FILE_DOWNLOAD_URL, poll).await?;
         };
         // Slack, since the archive may be a little larger than its content.
         let most = self.limit.saturating_add(64 << 10);
@@ -144,7 +143,11 @@ impl Download {
         self.with.authorizer.recheck(&self.request, &self.decision)
     }
 
-    async fn call(&self, name: &str, arguments: Value) -> Result<Value, Refusal> {
+    async fn call(
+        &self,
+        operation: &'static Operation,
+        arguments: Value,
+    ) -> Result<Value, Refusal> {
         let arguments = match arguments {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
@@ -159,7 +162,7 @@ impl Download {
         };
         let mut reads = self.with.reads.for_call(&self.request);
         reads.clearance = &clearance;
-        let outcome = reads.read(operation_named(name)?, arguments).await;
+        let outcome = reads.read(operation, arguments).await;
         match refused.into_inner() {
             Some(refusal) => Err(refusal),
             None => Ok(outcome?),

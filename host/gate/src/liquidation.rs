@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use parking_lot::{Mutex, MutexGuard};
 use qchost_audit::{Audit, Entry, Kind};
+use qchost_catalog::host_calls::{
+    LIQUIDATE_LIVE_ALGORITHM, LIST_LIVE_ALGORITHMS, READ_LIVE_ALGORITHM, READ_LIVE_PORTFOLIO,
+    STOP_LIVE_ALGORITHM,
+};
 use qchost_catalog::{
     Access, Backoff, Call, Failure, Operation, Outcome, Target, Upstream, always,
 };
@@ -29,7 +33,7 @@ use crate::call::CallIds;
 use crate::clock::now;
 use crate::halts::HaltScope;
 use crate::policy_store::PolicyStore;
-use crate::reads::{HOST, operation_named};
+use crate::reads::HOST;
 
 /// Divides the time-out of a plugin's call into steps: 120 s make steps of 5 s.
 const STEPS: u32 = 24;
@@ -384,12 +388,7 @@ impl Liquidator {
                 break;
             }
             let sent = self
-                .reduce(
-                    entry.uid,
-                    &account,
-                    project,
-                    "live/liquidate-live-algorithm",
-                )
+                .reduce(entry.uid, &account, project, LIQUIDATE_LIVE_ALGORITHM)
                 .await;
             match sent {
                 Ok(_) => {
@@ -409,7 +408,7 @@ impl Liquidator {
         }
         if !state.is_closed() && state.runs != Some(false) {
             let stopped = self
-                .reduce(entry.uid, &account, project, "live/stop-live-algorithm")
+                .reduce(entry.uid, &account, project, STOP_LIVE_ALGORITHM)
                 .await;
             match stopped {
                 Ok(_) => state = self.await_stopped(&account, project).await,
@@ -479,8 +478,8 @@ impl Liquidator {
     async fn look(&self, account: &str, project: u32) -> State {
         let about = || Map::from_iter([("projectId".to_owned(), project.into())]);
         let (status, portfolio) = tokio::join!(
-            self.read_now(account, "live/read-live-algorithm", about()),
-            self.read_now(account, "live/read-live-portfolio", about()),
+            self.read_now(account, READ_LIVE_ALGORITHM, about()),
+            self.read_now(account, READ_LIVE_PORTFOLIO, about()),
         );
         let mut state = State::default();
         match status {
@@ -508,7 +507,7 @@ impl Liquidator {
 
     async fn running(&self, account: &str) -> Result<Vec<Deployment>, Failure> {
         let answer = self
-            .read_now(account, "live/list-live-algorithms", Map::new())
+            .read_now(account, LIST_LIVE_ALGORITHMS, Map::new())
             .await?;
         let listed = answer.get("live").and_then(Value::as_array);
         let listed = listed.ok_or_else(|| {
@@ -539,10 +538,9 @@ impl Liquidator {
     async fn read_now(
         &self,
         account: &str,
-        name: &str,
+        operation: &'static Operation,
         mut arguments: Map<String, Value>,
     ) -> Outcome {
-        let operation = operation_named(name)?;
         operation.complete(&mut arguments);
         let answered = self.send_now(account, operation, arguments).await;
         answered.unwrap_or_else(|after| Err(Failure::TimedOut { after }))
@@ -570,12 +568,17 @@ impl Liquidator {
 
     /// Makes one risk-reducing call of the host's own and records it like any other. It is sent even if it cannot be
     /// recorded, because money may be at stake.
-    async fn reduce(&self, uid: u32, account: &str, project: u32, name: &str) -> Outcome {
-        let operation = operation_named(name)?;
+    async fn reduce(
+        &self,
+        uid: u32,
+        account: &str,
+        project: u32,
+        operation: &'static Operation,
+    ) -> Outcome {
         let call = format!("{HOST}-{project}-{}", self.ids.next());
         let record = |kind: Kind, outcome: Option<&str>| {
             let body = json!({
-                "call": call, "account": account, "plugin": HOST, "person": uid, "operation": name,
+                "call": call, "account": account, "plugin": HOST, "person": uid, "operation": operation.name,
                 "access": Access::Reduce.word(), "project": { "id": project }, "arguments": { "projectId": project },
                 "decision": "allowed", "outcome": outcome,
             });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{
-    BoxFuture, Call, Clearance, Failure, Operation, Outcome, Target, Upstream, always, by_name,
+    BoxFuture, Call, Clearance, Failure, Operation, Outcome, Target, Upstream, always,
 };
 use qchost_scope::Reader;
 use qchost_traffic::{Lanes, Priority};
@@ -18,12 +18,6 @@ use crate::read_limits::ReadLimits;
 
 /// The principal of the host's own calls.
 pub(crate) const HOST: &str = "qchost";
-
-/// The catalog's operation of this name, for those that the host itself calls.
-pub(crate) fn operation_named(name: &str) -> Result<&'static Operation, Failure> {
-    by_name(name)
-        .ok_or_else(|| Failure::Unavailable(format!("the catalog has no operation `{name}`")))
-}
 
 /// Makes the host's own reads.
 pub(crate) struct HostReader {

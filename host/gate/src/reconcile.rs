@@ -10,7 +10,8 @@ use std::sync::Arc;
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
 use qchost_audit::{Audit, AuditError, Entry, Kind, Trace};
-use qchost_catalog::Failure;
+use qchost_catalog::host_calls::showing;
+use qchost_catalog::{Effect, Failure, Operation, Selector, by_name};
 use qchost_ledger::{Ledger, Settle};
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::error::GateError;
-use crate::reads::{HostReader, operation_named};
+use crate::reads::HostReader;
 use crate::unsettled::UnsettledWrites;
 
 /// Tolerance in seconds for an effect that seems older than its intent, because clocks differ.
@@ -192,95 +193,42 @@ impl Reconciler {
     /// Looks for the effect of a write at QuantConnect.
     async fn probe(&self, intent: &Map<String, Value>) -> Result<(Finding, String), Failure> {
         let intent = Intent(intent);
-        let read = |name: &'static str, arguments: Value| self.read_for(&intent, name, arguments);
-        let project = intent.argument("projectId");
-        let operation = intent.text("operation");
-        Ok(match operation {
-            "projects/create-project" => {
-                let body = read("projects/list-projects", json!({})).await?;
-                intent.made_since(&body, "projects", "name", "name")
-            }
-            "backtests/create-backtest" => {
-                let body =
-                    read("backtests/list-backtests", json!({ "projectId": project })).await?;
-                intent.made_since(&body, "backtests", "name", "backtestName")
-            }
-            "optimizations/create-optimization" => {
-                let body = read(
-                    "optimizations/list-optimizations",
-                    json!({ "projectId": project }),
-                )
-                .await?;
-                intent.made_since(&body, "optimizations", "name", "name")
-            }
-            "live/create-live-algorithm" => {
-                let body = read("live/list-live-algorithms", json!({})).await?;
-                intent.launched_since(&body)
-            }
-            "live/stop-live-algorithm" | "live/liquidate-live-algorithm" => {
-                let body =
-                    read("live/read-live-algorithm", json!({ "projectId": project })).await?;
-                let status = body
-                    .get("status")
-                    .and_then(Value::as_str)
-                    .unwrap_or("unknown");
-                match status {
-                    "Stopped" | "Liquidated" => {
-                        (Finding::Done, format!("the deployment is {status}"))
-                    }
-                    "Running" => (Finding::NotDone, "the deployment runs".to_owned()),
-                    _ => (
-                        Finding::Open,
-                        format!("the deployment's status is {status}"),
-                    ),
-                }
-            }
-            "projects/delete-project" => {
-                gone(read("projects/read-project", json!({ "projectId": project })).await)?
-            }
-            "files/delete-file" => {
-                let file = json!({ "projectId": project, "name": intent.argument("name") });
-                gone(read("files/read-file", file).await)?
-            }
-            "backtests/delete-backtest" => {
-                let backtest =
-                    json!({ "projectId": project, "backtestId": intent.argument("backtestId") });
-                gone(read("backtests/read-backtest", backtest).await)?
-            }
-            "optimizations/delete-optimization" => {
-                let id = json!({ "optimizationId": intent.argument("optimizationId") });
-                gone(read("optimizations/read-optimization", id).await)?
-            }
-            "object-store/delete-object" => {
-                let key = json!({ "organizationId": intent.argument("organizationId"), "key": intent.argument("key") });
-                gone(read("object-store/read-object-properties", key).await)?
-            }
-            "compile/create-compile" => (
-                Finding::Open,
-                "a compile changes nothing; compile again where one is needed".to_owned(),
-            ),
-            other => (
-                Finding::Open,
+        let name = intent.text("operation");
+        let effect = by_name(name).and_then(|operation| operation.effect);
+        let Some((effect, read)) = effect.and_then(|effect| Some((effect, showing(effect)?)))
+        else {
+            let message = if effect == Some(Effect::Compiles) {
+                "a compile changes nothing; compile again where one is needed".to_owned()
+            } else {
                 format!(
-                    "what `{other}` did cannot be told from what is there now; compare it with the arguments in the audit"
-                ),
-            ),
+                    "what `{name}` did cannot be told from what is there now; compare it with the arguments in the audit"
+                )
+            };
+            return Ok((Finding::Open, message));
+        };
+        let arguments = match effect {
+            // All of the account: those of the project are picked from the list.
+            Effect::Deploys => Map::new(),
+            _ => intent.arguments_for(read),
+        };
+        let answer = self.read_for(&intent, read, arguments).await;
+        Ok(match effect {
+            Effect::Creates { items, name, .. } => intent.made_since(&answer?, items, "name", name),
+            Effect::Removes { .. } => gone(answer)?,
+            Effect::Deploys => intent.launched_since(&answer?),
+            _ => ended(&answer?),
         })
     }
 
     async fn read_for(
         &self,
         intent: &Intent<'_>,
-        name: &'static str,
-        arguments: Value,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
     ) -> Result<Value, Failure> {
-        let arguments = match arguments {
-            Value::Object(arguments) => arguments,
-            _ => Map::new(),
-        };
         let account = intent.text("account");
         let reads = self.reads.for_host(account, self.reads.call_timeout);
-        reads.read(operation_named(name)?, arguments).await
+        reads.read(operation, arguments).await
     }
 }
 
@@ -295,6 +243,14 @@ impl Intent<'_> {
         let arguments = self.0.get("arguments");
         let value = arguments.and_then(|arguments| arguments.get(name));
         value.cloned().unwrap_or_default()
+    }
+
+    /// The arguments of a read of what the intended call is about.
+    fn arguments_for(&self, read: &Operation) -> Map<String, Value> {
+        let names = read.selectors.iter().map(Selector::argument);
+        names
+            .map(|name| (name.to_owned(), self.argument(name)))
+            .collect()
     }
 
     /// When the intent was recorded, in seconds since 1970.
@@ -373,6 +329,22 @@ impl Intent<'_> {
                 "the project was not deployed since".to_owned(),
             )
         }
+    }
+}
+
+/// Whether a deployment ended.
+fn ended(body: &Value) -> (Finding, String) {
+    let status = body
+        .get("status")
+        .and_then(Value::as_str)
+        .unwrap_or("unknown");
+    match status {
+        "Stopped" | "Liquidated" => (Finding::Done, format!("the deployment is {status}")),
+        "Running" => (Finding::NotDone, "the deployment runs".to_owned()),
+        _ => (
+            Finding::Open,
+            format!("the deployment's status is {status}"),
+        ),
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use qchost_catalog::host_calls::{READ_LIVE_ALGORITHM, READ_PROJECT};
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::{Facts, Glob, Grant, GrantLimits, Usd};
@@ -337,8 +338,8 @@ impl Unasked<'_> {
         ]
         .into_iter()
         .find_map(|(field, word, part)| Some((field, text(field)?, word, part)));
-        match (operation.name, project, child) {
-            ("projects/read-project", Some(project), _) => {
+        match (project, child) {
+            (Some(project), _) if operation == READ_PROJECT => {
                 let cached = || self.scope.project_name_cached(self.account, project);
                 let name = self.project_name.clone().or_else(cached).ok_or_else(|| {
                     Failure::Unavailable(format!(
@@ -348,11 +349,11 @@ impl Unasked<'_> {
                 })?;
                 Ok(json!({ "success": true, "projects": [{ "projectId": project, "name": name }] }))
             }
-            ("live/read-live-algorithm", Some(project), _) => {
+            (Some(project), _) if operation == READ_LIVE_ALGORITHM => {
                 self.assume(format!("real money is at stake in project {project}"));
                 Err(Failure::NotFound("nothing is read".to_owned()))
             }
-            (_, Some(project), Some((field, id, word, part))) => {
+            (Some(project), Some((field, id, word, part))) => {
                 self.assume(format!("the {word} {id:?} is of project {project}"));
                 let child = json!({ field: id, "projectId": project });
                 Ok(part.map_or_else(|| child.clone(), |part| json!({ part: child })))

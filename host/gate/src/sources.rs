@@ -15,7 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_audit::{Audit, Entry};
-use qchost_catalog::{Access, Call, Failure, Operation, Outcome, Target, Upstream, always};
+use qchost_catalog::host_calls::{
+    READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
+};
+use qchost_catalog::{
+    Access, Call, Effect, Failure, OPERATIONS, Outcome, Target, Upstream, always,
+};
 use qchost_ledger::{Ledger, NewCompile, Remembered};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
@@ -25,15 +30,11 @@ use crate::clock::now;
 use crate::decision::{Decision, is_live};
 use crate::fingerprint::{Fingerprints, text_hash};
 use crate::policy_store::PolicyStore;
-use crate::reads::{HostReader, operation_named};
+use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unusable};
 use crate::source_locks::{Projects, SourceAccess, SourceLock, SourceLocks};
 
-/// The operation that deploys a compile.
-const DEPLOY: &str = "live/create-live-algorithm";
-/// The operation that compiles a project.
-const COMPILE: &str = "compile/create-compile";
 /// How long a call waits for a source that other calls use.
 const SOURCE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Attempts to pin a project whose libraries change meanwhile.
@@ -209,9 +210,9 @@ impl SourceKeeper {
     /// Whether any plugin or person of the account may deploy, so that sources are worth reading.
     fn is_deployed_from(&self, account: &str) -> bool {
         self.policies.any(|manifest| {
-            let mut patterns = manifest.grants.iter().flat_map(|grant| &grant.allow);
+            let mut deploying = OPERATIONS.iter().filter(|operation| operation.deploys());
             manifest.account == account
-                && patterns.any(|pattern| pattern.covers(DEPLOY, Access::Trade))
+                && deploying.any(|operation| manifest.allows(operation.name, operation.access))
         })
     }
 
@@ -226,16 +227,18 @@ impl SourceKeeper {
         let Some((project, _)) = &decision.touched.project else {
             return Ok(Use::Nothing);
         };
-        match operation.name {
-            COMPILE if self.is_deployed_from(request.account()) => Ok(Use::Compiles(*project)),
-            DEPLOY if decision.permit.is_some() || is_live(&decision.touched) => {
+        match operation.effect {
+            Some(Effect::Compiles) if self.is_deployed_from(request.account()) => {
+                Ok(Use::Compiles(*project))
+            }
+            Some(Effect::Deploys) if decision.permit.is_some() || is_live(&decision.touched) => {
                 let compile = request.arguments.get("compileId").and_then(Value::as_str);
                 let compile = compile.unwrap_or_default();
                 let source = compiled_source(&self.ledger, request.account(), compile).await?;
                 // With real money, unknown code has been denied before.
                 Ok(source.map_or(Use::Nothing, |hash| Use::Deploys(*project, hash)))
             }
-            _ if changes_source(operation) => Ok(Use::Changes(Some([*project].into()))),
+            _ if operation.changes_source() => Ok(Use::Changes(Some([*project].into()))),
             _ => Ok(Use::Nothing),
         }
     }
@@ -366,7 +369,7 @@ impl SourceKeeper {
         request: &CallRequest,
         project: u32,
     ) -> Result<BTreeMap<u32, Value>, Failure> {
-        let operation: &'static Operation = operation_named("projects/read-project")?;
+        let operation = READ_PROJECT;
         let mut found = BTreeMap::new();
         let mut wanted = vec![project];
         while let Some(next) = wanted.pop() {
@@ -443,7 +446,7 @@ impl SourceKeeper {
         stamps: &mut Vec<Value>,
         left: &mut usize,
     ) -> Result<(), Failure> {
-        let operation: &'static Operation = operation_named("files/read-file")?;
+        let operation = READ_FILE;
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
         let answer = self
             .reads
@@ -504,15 +507,8 @@ impl SourceKeeper {
             Some(files) => Some(files),
             None => {
                 let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-                let read = match operation_named("live/read-live-algorithm") {
-                    Ok(operation) => {
-                        self.reads
-                            .for_call(request)
-                            .read(operation, arguments)
-                            .await
-                    }
-                    Err(failure) => Err(failure),
-                };
+                let reads = self.reads.for_call(request);
+                let read = reads.read(READ_LIVE_ALGORITHM, arguments).await;
                 // Reads are retried before they fail. Real money must not run on code that cannot be checked.
                 let read = match read {
                     Ok(read) => read,
@@ -568,7 +564,7 @@ impl SourceKeeper {
     }
 
     async fn stop_once(&self, request: &CallRequest, project: u32, why: &str) -> Outcome {
-        let operation = operation_named("live/stop-live-algorithm")?;
+        let operation = STOP_LIVE_ALGORITHM;
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
         let stop = request.followed_by(self.ids.next(), operation, arguments);
         let record = async |mut entry: Entry| {
@@ -602,12 +598,6 @@ pub(crate) async fn compiled_source(
 ) -> Result<Option<String>, Refusal> {
     let source = ledger.compile_source(account, compile).await;
     Ok(source.map_err(unusable)?.map(|(hash, _)| hash))
-}
-
-/// Whether an operation on a project changes its files, its libraries or its settings.
-fn changes_source(operation: &Operation) -> bool {
-    matches!(operation.interface(), "files" | "projects")
-        && !matches!(operation.access, Access::Read | Access::Reduce)
 }
 
 /// The libraries of a project. A missing list is an error rather than an empty one.

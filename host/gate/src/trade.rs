@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use qchost_catalog::Access;
+use qchost_catalog::{Access, Operation};
 use qchost_ledger::Ledger;
 use qchost_scope::Touched;
 
@@ -50,7 +50,7 @@ impl TradeRules {
                  in qchost.toml if it is to",
             ));
         }
-        if live && request.name == "live/create-live-algorithm" {
+        if live && request.operation.is_some_and(Operation::deploys) {
             let compile = request
                 .arguments
                 .get("compileId")

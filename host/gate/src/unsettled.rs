@@ -63,7 +63,7 @@ impl UnsettledWrites {
         // A second compile only leaves a second job.
         let repeats = request
             .operation
-            .is_none_or(|operation| !operation.idempotent && operation.interface() != "compile");
+            .is_none_or(|operation| !operation.idempotent && !operation.compiles());
         if !repeats || !matches!(request.access, Access::Write | Access::Trade) {
             return Ok(());
         }

@@ -318,6 +318,13 @@ impl Manifest {
         }
     }
 
+    /// Whether a grant allows an operation, on anything.
+    #[must_use]
+    pub fn allows(&self, operation: &str, access: Access) -> bool {
+        let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
+        patterns.any(|pattern| pattern.covers(operation, access))
+    }
+
     /// An operation of class trade that it allows, if there is one.
     #[must_use]
     pub fn trades(&self) -> Option<&str> {

@@ -178,13 +178,14 @@ impl RestClient {
         self.answer(self.exchange(endpoint, body, effect).await)
     }
 
-    /// Posts an object's bytes to `/object/set`, the one endpoint that takes a form.
+    /// Posts an object's bytes in a form.
     ///
     /// # Errors
     ///
     /// As [`Self::post`].
     pub async fn upload(
         &self,
+        endpoint: &str,
         organization_id: &str,
         key: &str,
         data: Vec<u8>,
@@ -198,7 +199,6 @@ impl RestClient {
             .text("organizationId", organization_id.to_owned())
             .text("key", key.to_owned())
             .part("objectData", file);
-        let endpoint = "/object/set";
         self.answer(
             self.send(endpoint, effect, |request| request.multipart(form))
                 .await,

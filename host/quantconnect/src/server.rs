@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use qchost_catalog::{Access, Failure, OPERATIONS, Operation};
+use qchost_catalog::{Access, Failure, OPERATIONS, Operation, Transport};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
@@ -258,39 +258,40 @@ async fn send(
     } else {
         Effect::Once
     };
-    match operation.endpoint {
+    let endpoint = operation.endpoint;
+    if endpoint.is_empty() {
         // Only the two version tools have no endpoint. This server is built with its host, so there
         // is no list of newer versions to ask.
-        "" => Ok(Answer::of(&json!({ "result": env!("CARGO_PKG_VERSION") }))),
-        "/live/auth0/authorize" => {
-            rest.authorize_connection(operation.endpoint, &arguments)
-                .await
-        }
-        "/object/set" => {
+        return Ok(Answer::of(&json!({ "result": env!("CARGO_PKG_VERSION") })));
+    }
+    match operation.transport {
+        Transport::Json => rest.post(endpoint, &arguments, effect).await,
+        Transport::Redirect => rest.authorize_connection(endpoint, &arguments).await,
+        Transport::Upload => {
             let text = |name| {
                 arguments
                     .get(name)
                     .and_then(Value::as_str)
                     .unwrap_or_default()
             };
-            let data = object_data(&arguments)?;
-            rest.upload(text("organizationId"), text("key"), data, effect)
-                .await
+            let data = object_data(operation, &arguments)?;
+            let (organization, key) = (text("organizationId"), text("key"));
+            rest.upload(endpoint, organization, key, data, effect).await
         }
-        endpoint => rest.post(endpoint, &arguments, effect).await,
     }
 }
 
 /// The bytes of an object: text, or base64 under a name of our own for other data.
-fn object_data(arguments: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
+fn object_data(operation: &Operation, arguments: &Map<String, Value>) -> Result<Vec<u8>, Failure> {
+    let tool = operation.tool;
     let text = |name| arguments.get(name).and_then(Value::as_str);
     match (text("objectData"), text("objectDataBase64")) {
         (Some(data), _) => Ok(data.as_bytes().to_vec()),
         (None, Some(encoded)) => STANDARD.decode(encoded).map_err(|error| {
-            Failure::InvalidArgument(format!("upload_object: /objectDataBase64: {error}"))
+            Failure::InvalidArgument(format!("{tool}: /objectDataBase64: {error}"))
         }),
-        (None, None) => Err(Failure::InvalidArgument(
-            "upload_object: objectData or objectDataBase64 is needed".to_owned(),
-        )),
+        (None, None) => Err(Failure::InvalidArgument(format!(
+            "{tool}: objectData or objectDataBase64 is needed"
+        ))),
     }
 }

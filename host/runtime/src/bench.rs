@@ -4,10 +4,10 @@
 pub use crate::contract::quantconnect::api::backtests::{Backtest, Chart};
 pub use crate::contract::quantconnect::api::types::Error;
 
+use qchost_catalog::host_calls::{READ_BACKTEST, READ_BACKTEST_CHART};
 use serde_json::Value;
 
 use crate::adapter::{self, LeftOut};
-use crate::capabilities::operation;
 use crate::engine::Machine;
 
 /// An engine with the runtime's own settings, whose epoch advances while this lives.
@@ -45,12 +45,8 @@ impl Engine {
 /// # Errors
 /// When the body does not match.
 pub fn backtest(body: Value) -> Result<Backtest, String> {
-    adapter::decode_answer(
-        const { operation("read_backtest") },
-        body,
-        &LeftOut::default(),
-    )
-    .map_err(|misfit| misfit.to_string())
+    adapter::decode_answer(READ_BACKTEST, body, &LeftOut::default())
+        .map_err(|misfit| misfit.to_string())
 }
 
 /// Decodes what `read-backtest-chart` returns from the body of an answer.
@@ -58,10 +54,6 @@ pub fn backtest(body: Value) -> Result<Backtest, String> {
 /// # Errors
 /// When the body does not match.
 pub fn chart(body: Value) -> Result<Chart, String> {
-    adapter::decode_answer(
-        const { operation("read_backtest_chart") },
-        body,
-        &LeftOut::default(),
-    )
-    .map_err(|misfit| misfit.to_string())
+    adapter::decode_answer(READ_BACKTEST_CHART, body, &LeftOut::default())
+        .map_err(|misfit| misfit.to_string())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
 use serde::Serialize;
 
 use crate::component::Parsed;
@@ -77,13 +78,11 @@ fn needs(import: &Import) -> Vec<String> {
             .functions
             .iter()
             .flat_map(|function| match function.as_str() {
-                "compile-and-wait" => &["compile/create-compile", "compile/read-compile"][..],
-                "backtest-and-wait" | "run-backtests" => {
-                    &["backtests/create-backtest", "backtests/read-backtest"][..]
-                }
-                _ => &[][..],
+                "compile-and-wait" => &[CREATE_COMPILE, READ_COMPILE][..],
+                "backtest-and-wait" | "run-backtests" => &[CREATE_BACKTEST, READ_BACKTEST][..],
+                _ => &[],
             })
-            .map(|operation| (*operation).to_owned())
+            .map(|operation| operation.name.to_owned())
             .chain([service.to_owned()])
             .collect(),
         (None, _) => Vec::new(),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use qchost_catalog::host_calls::LIST_PROJECTS;
 use qchost_catalog::{Access, Operation, Selector};
 use qchost_policy::{Context, Facts, Project, Resource};
 use serde_json::{Map, Value};
@@ -14,7 +15,6 @@ use crate::children::{Child, elsewhere};
 use crate::error::ScopeError;
 use crate::reads::{Carried, project_in, read};
 use crate::scope::{Caller, Scope, Touched, object};
-use crate::unlisted;
 
 /// Lists whose items may belong to several projects or refer to one.
 const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "files"];
@@ -58,7 +58,7 @@ impl Scope {
             plugin,
         };
         if let Some((project, name)) = &touched.project {
-            if unlisted::changes_project(operation) {
+            if operation.changes_project() {
                 self.projects.forget(account, *project);
             }
             of_one_project(operation, touched, *project, &mut body)?;
@@ -216,7 +216,7 @@ impl Scope {
             learned.compile = Some((project, compile.to_owned()));
         }
         if let Some(objects) = &touched.check.objects
-            && unlisted::downloads(operation)
+            && operation.downloads()
             && let Some(job) = body.get("jobId").and_then(Value::as_str)
         {
             self.jobs
@@ -258,13 +258,12 @@ impl Scope {
                 context: context.clone(),
             })
         };
-        let by_path = |selector: &Selector| matches!(selector, Selector::ObjectPath(_));
-        if operation.selectors.iter().any(by_path) {
+        if operation.selects(|selector| matches!(selector, Selector::ObjectPath(_))) {
             let organization = context.organization.as_deref().unwrap_or_default();
             filter_objects(body, &|key| decide(object(organization, key)));
             return Ok(());
         }
-        if unlisted::lists_projects(operation) {
+        if operation.answers_projects() {
             keep_in(body, "projects", &|item| {
                 let project = self.named_project(caller, item, "name");
                 project.map_or(Sight::Unreadable, |project| {
@@ -323,8 +322,13 @@ impl Scope {
 
     async fn read_all_names(&self, caller: Caller<'_>) -> Result<(), ScopeError> {
         let begun = tokio::time::Instant::now();
-        let list = "projects/list-projects";
-        let answer = read(caller.reader, list, Map::new(), "the list of projects").await?;
+        let answer = read(
+            caller.reader,
+            LIST_PROJECTS,
+            Map::new(),
+            "the list of projects",
+        )
+        .await?;
         let projects = answer.get("projects").and_then(Value::as_array);
         for item in projects.into_iter().flatten() {
             if let Some(Project {

@@ -3,7 +3,10 @@
 //! It never changes, so a known one is kept until it is evicted. It is learned from answers that contain the project's
 //! id, and from answers to calls that could only concern one project.
 
-use qchost_catalog::Selector;
+use qchost_catalog::host_calls::{
+    LIST_LIVE_ALGORITHMS, READ_BACKTEST, READ_COMPILE, READ_OPTIMIZATION,
+};
+use qchost_catalog::{Operation, Selector};
 use serde_json::{Map, Value};
 
 use crate::cache::PerAccount;
@@ -63,13 +66,13 @@ impl Child {
         }
     }
 
-    /// The read whose answer reveals its project, and the part of the answer.
-    fn read(self) -> (&'static str, &'static str) {
+    /// The read whose answer reveals its project.
+    fn read(self) -> &'static Operation {
         match self {
-            Self::Backtest => ("backtests/read-backtest", "backtest"),
-            Self::Optimization => ("optimizations/read-optimization", "optimization"),
-            Self::Compile => ("compile/read-compile", ""),
-            Self::Deployment => ("live/list-live-algorithms", "live"),
+            Self::Backtest => READ_BACKTEST,
+            Self::Optimization => READ_OPTIMIZATION,
+            Self::Compile => READ_COMPILE,
+            Self::Deployment => LIST_LIVE_ALGORITHMS,
         }
     }
 }
@@ -117,7 +120,7 @@ async fn read_project(
     project: Option<u32>,
 ) -> Result<u32, ScopeError> {
     let what = format!("{} {}", child.word(), shown(id));
-    let (operation, part) = child.read();
+    let operation = child.read();
     let mut arguments = Map::new();
     if let Some(project) = project {
         arguments.insert("projectId".to_owned(), Value::from(project));
@@ -126,14 +129,11 @@ async fn read_project(
         arguments.insert(child.field().to_owned(), Value::from(id));
     }
     let answer = read(reader, operation, arguments, &what).await?;
-    let found = match part {
-        "" => &answer,
-        part => answer
-            .get(part)
-            .ok_or_else(|| unavailable(&what, &format!("the answer has no `{part}`")))?,
-    };
+    let found = operation
+        .select(answer)
+        .ok_or_else(|| unavailable(&what, &format!("the answer has no `{}`", operation.answer)))?;
     let is_it = |value: &&Value| value.get(child.field()).and_then(Value::as_str) == Some(id);
-    let found = match found {
+    let found = match &found {
         Value::Array(items) => items.iter().find(is_it),
         found => Some(found).filter(is_it),
     };

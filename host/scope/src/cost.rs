@@ -7,14 +7,14 @@
 use std::collections::BTreeMap;
 
 use qchost_catalog::Failure;
+use qchost_catalog::host_calls::ESTIMATE_OPTIMIZATION_TIME;
 use qchost_policy::Usd;
 use serde_json::Value;
 
 use crate::arguments::{Arguments, wrong};
 use crate::error::ScopeError;
-use crate::reads::{Reader, known};
+use crate::reads::Reader;
 
-const ESTIMATE: &str = "optimizations/estimate-optimization-time";
 /// The largest amount that a decision can handle.
 const MOST: u64 = 9_223_372_036_854_770_000;
 
@@ -38,17 +38,17 @@ pub(crate) async fn cost(
     let Some(price) = prices.get(node_type) else {
         return Ok(None);
     };
-    let operation = known(ESTIMATE)?;
+    let operation = ESTIMATE_OPTIMIZATION_TIME;
     let answer = reader
         .read(operation, given.shared_with(operation))
         .await
         .map_err(ScopeError::Failed)?;
-    let time = answer
-        .get("estimate")
-        .and_then(|estimate| estimate.get("time"));
+    let estimate = operation.select(answer);
+    let time = estimate.as_ref().and_then(|estimate| estimate.get("time"));
     let seconds = time.and_then(whole_seconds).ok_or_else(|| {
         ScopeError::Failed(Failure::UnexpectedResponse(format!(
-            "`{ESTIMATE}` gave no time, so the cost cannot be worked out; nothing was sent"
+            "`{}` gave no time, so the cost cannot be worked out; nothing was sent",
+            operation.name
         )))
     })?;
     Ok(Some(claimed.max(product(seconds, *price, nodes))))

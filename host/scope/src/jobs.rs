@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use qchost_catalog::host_calls::READ_OBJECT_STORE_FILE_JOB_ID;
 use tokio::time::Instant;
 
 use crate::cache::PerAccount;
@@ -51,9 +52,9 @@ impl Jobs {
             .map(|(objects, _)| objects)
             .ok_or_else(|| {
                 ScopeError::Denied(format!(
-                    "download {} was not begun by this plugin in the last hour; begin one with \
-                     `object-store/read-object-store-file-job-id`",
-                    shown(job)
+                    "download {} was not begun by this plugin in the last hour; begin one with `{}`",
+                    shown(job),
+                    READ_OBJECT_STORE_FILE_JOB_ID.name
                 ))
             })
     }

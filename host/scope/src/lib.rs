@@ -30,7 +30,6 @@ mod projects;
 mod reads;
 mod scope;
 mod selection;
-mod unlisted;
 
 pub use answer::Learned;
 pub use children::Child;

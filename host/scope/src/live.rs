@@ -2,6 +2,7 @@
 //!
 //! Invariant: it may, unless something that the host itself knows or has read proves otherwise.
 
+use qchost_catalog::host_calls::READ_LIVE_ALGORITHM;
 use serde_json::{Map, Value};
 
 use crate::error::{ScopeError, shown};
@@ -43,7 +44,7 @@ pub(crate) fn command(argument: &str, command: &Map<String, Value>) -> Result<St
 pub(crate) async fn on_paper(reader: &dyn Reader, project: u32) -> Result<bool, ScopeError> {
     let arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
     let what = format!("the deployment of project {project}");
-    match read(reader, "live/read-live-algorithm", arguments, &what).await {
+    match read(reader, READ_LIVE_ALGORITHM, arguments, &what).await {
         Ok(answer) => {
             let brokerage = answer.get("brokerage").and_then(Value::as_str);
             let of_this = match project_in(&answer) {

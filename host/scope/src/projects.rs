@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_catalog::Failure;
+use qchost_catalog::host_calls::READ_PROJECT;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -149,7 +150,7 @@ impl Projects {
 async fn read_name(reader: &dyn Reader, project: u32) -> Result<String, ScopeError> {
     let what = format!("project {project}");
     let arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
-    let answer = read(reader, "projects/read-project", arguments, &what).await?;
+    let answer = read(reader, READ_PROJECT, arguments, &what).await?;
     let projects = answer.get("projects").and_then(Value::as_array);
     match projects.map(Vec::as_slice) {
         Some([only]) if project_in(only) == Carried::Project(project) => only

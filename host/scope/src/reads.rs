@@ -3,7 +3,7 @@
 //! Invariant: for a plugin, such a read gives the same result for an item that does not exist and one that it may not
 //! read, so it learns nothing by trying.
 
-use qchost_catalog::{BoxFuture, Failure, Operation, Outcome, by_name};
+use qchost_catalog::{BoxFuture, Failure, Operation, Outcome};
 use serde_json::{Map, Value};
 
 use crate::error::ScopeError;
@@ -18,25 +18,16 @@ pub trait Reader: Send + Sync {
     ) -> BoxFuture<'a, Outcome>;
 }
 
-/// The operation of the catalog with this name.
-pub(crate) fn known(name: &str) -> Result<&'static Operation, ScopeError> {
-    by_name(name).ok_or_else(|| {
-        ScopeError::Failed(Failure::Unavailable(format!(
-            "the catalog has no operation `{name}`"
-        )))
-    })
-}
-
 /// Makes a read. An answer that there is no such `what` is a denial. Without a usable answer, or after a refusal for
 /// another reason, nothing is known: the call is unavailable for that reason, and may be retried.
 pub(crate) async fn read(
     reader: &dyn Reader,
-    name: &str,
+    operation: &'static Operation,
     arguments: Map<String, Value>,
     what: &str,
 ) -> Result<Value, ScopeError> {
     reader
-        .read(known(name)?, arguments)
+        .read(operation, arguments)
         .await
         .map_err(|failure| refused(failure, what))
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use qchost_catalog::host_calls::LIST_OBJECT_STORE_FILES;
 use qchost_catalog::shape::Type;
 use qchost_catalog::{Access, Failure, Operation, Selector};
 use qchost_policy::{Context, Facts, Project, Resource, Usd};
@@ -20,9 +21,9 @@ use crate::jobs::{Jobs, Objects};
 use crate::live::{self, LiveProfile};
 use crate::patch::Patch;
 use crate::projects::Projects;
-use crate::reads::{Reader, known, refused};
+use crate::reads::{Reader, refused};
 use crate::selection::Selection;
-use crate::{cost, names, unlisted};
+use crate::{cost, names};
 
 /// Maximum folders of the Object Store that are listed to decide one call.
 const MAX_LISTINGS: usize = 16;
@@ -348,7 +349,7 @@ impl Scope {
         } else {
             self.projects.name(reader, account, id).await?
         };
-        if unlisted::changes_project(operation) {
+        if operation.changes_project() {
             self.projects.forget(account, id);
         }
         Ok(Some(Project {
@@ -411,7 +412,7 @@ impl Scope {
             return Ok(None);
         }
         let mut keys = asked.keys.clone();
-        if unlisted::takes_folders(operation) {
+        if operation.takes_folders() {
             let folders = folders(caller.reader, organization, &asked.keys).await?;
             keys.extend(folders.into_iter().map(|key| format!("{key}/")));
         }
@@ -521,8 +522,7 @@ async fn listing(
         ("organizationId".to_owned(), Value::from(organization)),
         ("path".to_owned(), Value::from(path)),
     ]);
-    let list = known("object-store/list-object-store-files")?;
-    let mut answer = match reader.read(list, arguments).await {
+    let mut answer = match reader.read(LIST_OBJECT_STORE_FILES, arguments).await {
         Ok(answer) => answer,
         // Servers have their own errors for listing something that is not a folder.
         Err(Failure::NotFound(_) | Failure::Rejected(_) | Failure::InvalidArgument(_)) => {

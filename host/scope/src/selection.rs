@@ -10,7 +10,7 @@ use crate::children::Child;
 use crate::error::ScopeError;
 use crate::live::{self, LiveProfile};
 use crate::patch::Patch;
-use crate::{cost, names, unlisted};
+use crate::{cost, names};
 
 /// What one call selects.
 #[derive(Debug, Default)]
@@ -63,18 +63,7 @@ impl Selection {
                 None => selection.take(selector, operation, given, profiles)?,
             }
         }
-        if let Some(argument) = unlisted::patch(operation)
-            && let Some(text) = given.text(argument)?
-        {
-            selection.patch = Some(Patch::new(argument, text)?);
-        }
-        if let Some(argument) = unlisted::download_job(operation) {
-            selection.job = text(given, argument, names::identifier)?;
-        }
-        if let Some(argument) = unlisted::live_control(operation) {
-            selection.live_control = given.flag(argument)?;
-        }
-        if unlisted::lists_projects(operation) && selection.project.is_none() {
+        if operation.answers_projects() && selection.project.is_none() {
             selection.listing = true;
         }
         Ok(selection)
@@ -99,7 +88,14 @@ impl Selection {
                 self.organization = text(given, argument, names::identifier)?;
             }
             Selector::File(argument) => self.files.extend(text(given, argument, names::path)?),
-            Selector::ObjectKey(argument) => {
+            Selector::Patch(argument) => {
+                let text = given.text(argument)?;
+                self.patch = text.map(|text| Patch::new(argument, text)).transpose()?;
+            }
+            Selector::DownloadJob(argument) => {
+                self.job = text(given, argument, names::identifier)?;
+            }
+            Selector::ObjectKey(argument) | Selector::DownloadKey(argument) => {
                 self.keys = texts(given, argument, names::path)?;
                 if self.keys.is_empty() {
                     return Err(wrong(argument, "at least one key"));
@@ -142,6 +138,7 @@ impl Selection {
             Selector::Collaborator(argument) => {
                 self.collaborator = text(given, argument, names::word)?;
             }
+            Selector::LiveControl(argument) => self.live_control = given.flag(argument)?,
             Selector::Cost(argument) => {
                 let value = given.get(argument)?;
                 self.claimed = value

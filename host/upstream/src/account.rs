@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use qchost_catalog::host_calls::READ_ACCOUNT;
 use qchost_catalog::{
-    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside, by_tool,
+    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside,
 };
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
@@ -28,9 +29,6 @@ use crate::health_tracker::HealthTracker;
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, Pool};
 use crate::text::Redactor;
-
-/// The tool used to check an account: every server has it, and it is free.
-const CHECK: &str = "read_account";
 
 /// How often a waiting call checks whether it may still be sent.
 const CLEARANCE_INTERVAL: Duration = Duration::from_millis(100);
@@ -99,12 +97,9 @@ impl Account {
 
     /// Makes a read to determine its health.
     pub(crate) async fn check(&self, deadline: Instant) {
-        let Some(operation) = by_tool(CHECK) else {
-            return;
-        };
         let call = Call {
             account: &self.name,
-            target: Target::Known(operation),
+            target: Target::Known(READ_ACCOUNT),
             arguments: Map::new(),
             deadline,
             clearance: always(),

@@ -234,11 +234,10 @@ pub(crate) fn by_name(operation: &str) -> Option<(usize, &'static Action)> {
 }
 
 fn of_catalog(operation: &'static Operation) -> Action {
-    let has = |test: fn(&Selector) -> bool| operation.selectors.iter().any(test);
+    let has = |test: fn(&Selector) -> bool| operation.selects(test);
     let organization = has(|s| matches!(s, Selector::Organization(_)));
     // The downloaded objects were requested by key, in this call or in the one that began the download.
-    let object =
-        has(|s| matches!(s, Selector::ObjectKey(_))) || operation.endpoint == "/object/get";
+    let object = has(|s| matches!(s, Selector::ObjectKey(_))) || operation.downloads();
     let folder = has(|s| matches!(s, Selector::ObjectPath(_)));
     let project = has(|s| {
         matches!(
@@ -251,7 +250,7 @@ fn of_catalog(operation: &'static Operation) -> Action {
                 | Selector::Deployment(_)
         )
     });
-    let all_projects = operation.name == "projects/list-projects" || optional_project(operation);
+    let all_projects = (operation.answers_projects() && !project) || optional_project(operation);
     let mut kinds = Vec::new();
     let mut lists = None;
     if project || all_projects {
@@ -295,8 +294,7 @@ fn of_catalog(operation: &'static Operation) -> Action {
         extras: EXTRAS
             .into_iter()
             .filter(|name| match *name {
-                // Deployments return files too, and each is decided separately.
-                "file" => matches!(operation.interface(), "files" | "live"),
+                "file" => operation.concerns_files(),
                 "node" => has(|s| matches!(s, Selector::Node(_))),
                 "node_type" => has(|s| matches!(s, Selector::NodeType(_))),
                 "parallel_nodes" => has(|s| matches!(s, Selector::ParallelNodes(_))),

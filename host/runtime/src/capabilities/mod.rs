@@ -8,7 +8,6 @@
 //! Invariant: every operation of the catalog is bound here, and nothing else is. A line without an
 //! operation does not compile; an operation without a line fails a test.
 
-use qchost_catalog::{OPERATIONS, Operation};
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::calls::Calls;
@@ -28,7 +27,7 @@ macro_rules! capability {
                 #[allow(unused_mut)]
                 async fn $function(&mut self, $($parameter: $ty),*) -> Result<$answer, Error> {
                     const OPERATION: &qchost_catalog::Operation =
-                        $crate::capabilities::operation(stringify!($function));
+                        qchost_catalog::operation(stringify!($function));
                     let mut arguments = $crate::adapter::Arguments::of(OPERATION);
                     $(
                         arguments
@@ -57,7 +56,7 @@ macro_rules! capability {
         pub(super) fn bound() -> Vec<$crate::capabilities::bound::Bound> {
             vec![$({
                 const OPERATION: &qchost_catalog::Operation =
-                    $crate::capabilities::operation(stringify!($function));
+                    qchost_catalog::operation(stringify!($function));
                 $crate::capabilities::bound::Bound {
                     operation: OPERATION,
                     answer: |body| {
@@ -101,30 +100,6 @@ mod server;
 
 #[cfg(test)]
 mod tests;
-
-/// The operation of a tool, looked up at compile time.
-#[allow(clippy::panic)] // At compile time: a line of a capability that names no operation.
-pub(crate) const fn operation(tool: &str) -> &'static Operation {
-    let mut rest: &'static [Operation] = OPERATIONS;
-    while let [first, tail @ ..] = rest {
-        if same(first.tool.as_bytes(), tool.as_bytes()) {
-            return first;
-        }
-        rest = tail;
-    }
-    panic!("the catalog has no tool of this name")
-}
-
-const fn same(mut one: &[u8], mut two: &[u8]) -> bool {
-    while let ([a, one_tail @ ..], [b, two_tail @ ..]) = (one, two) {
-        if *a != *b {
-            return false;
-        }
-        one = one_tail;
-        two = two_tail;
-    }
-    one.is_empty() && two.is_empty()
-}
 
 /// Adds every interface to a linker.
 pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {

@@ -13,6 +13,7 @@ mod tests;
 
 use std::time::Instant;
 
+use qchost_catalog::host_calls::READ_BACKTEST;
 use serde_json::Value;
 
 use futures::stream::{self, StreamExt as _};
@@ -21,7 +22,6 @@ use self::wait::Patience;
 use super::progress::Reporter;
 use crate::adapter::Arguments;
 use crate::calls::{Calls, invalid, refused};
-use crate::capabilities::operation;
 use crate::contract::qchost::agent::workflow::{
     Backtest, Batch, CompileId, Error, Host, Item, ItemResult, Outcome, ParameterSet, ProjectId,
 };
@@ -118,19 +118,18 @@ impl Workflow {
     }
 
     async fn read(&self, project: ProjectId, id: &str, detail: Detail) -> Result<Backtest, Error> {
-        const READ: &qchost_catalog::Operation = operation("read_backtest");
-        let mut arguments = Arguments::of(READ);
+        let mut arguments = Arguments::of(READ_BACKTEST);
         arguments
             .push(&project)
             .and_then(|()| arguments.push(&id))
-            .map_err(|misfit| invalid(READ, &misfit))?;
+            .map_err(|misfit| invalid(READ_BACKTEST, &misfit))?;
         let trim = |body: &mut Value| {
             if detail == Detail::Figures {
                 trim(body);
             }
         };
         self.calls
-            .call_and_trim(READ, arguments.finish(), trim)
+            .call_and_trim(READ_BACKTEST, arguments.finish(), trim)
             .await
     }
 
