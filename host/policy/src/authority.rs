@@ -139,8 +139,10 @@ impl Authority {
             let what = format!("it cannot be decided on {}", kind.words());
             return denied(question.plainly(&what));
         };
-        if let Some(what) = action.needs.stray(&facts.context) {
-            let what = format!("it has {what}, which no grant of this operation is asked about");
+        if let Some(what) = action.attributes.stray(&facts.context) {
+            let what = format!(
+                "it has the attribute `{what}`, which no grant of this operation is asked about"
+            );
             return denied(question.plainly(&what));
         }
         let tool = operation.strip_prefix("raw/");

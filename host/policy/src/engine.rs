@@ -5,6 +5,7 @@
 //! become syntax; and Cedar itself decides which policies apply to a question.
 
 mod actions;
+mod attributes;
 mod conditions;
 mod question;
 mod quick;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(crate) use actions::{Action, Form, Kind, actions, by_name};
+pub(crate) use attributes::{AttributeValue, Bound, attributes};
 pub(crate) use conditions::{grant_conditions, http_conditions};
 pub(crate) use question::{Asked, Question, principal, uid};
 pub(crate) use quick::{Quick, View};

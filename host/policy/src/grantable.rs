@@ -12,7 +12,7 @@ use qchost_catalog::{Access, OPERATIONS};
 use serde_json::json;
 
 use crate::authority::explain::{every, everything};
-use crate::engine::{Action, actions};
+use crate::engine::{Action, actions, attributes};
 use crate::glob::matches;
 
 /// Reads an object's bytes, in several calls made by the host.
@@ -202,15 +202,13 @@ pub(crate) fn remedy(interface: &str) -> String {
             .clone()
             .flat_map(|action| action.kinds.iter().copied()),
     ));
-    let needs = |needed: fn(&Action) -> bool| scopes.clone().any(|action| needed(action));
-    for (key, is_needed) in [
-        ("organizations", needs(|action| action.needs.organization)),
-        ("brokerages", needs(|action| action.needs.brokerage)),
-        ("data-providers", needs(|action| action.needs.data_provider)),
-        ("commands", needs(|action| action.needs.command)),
-        ("collaborators", needs(|action| action.needs.collaborator)),
-    ] {
-        if is_needed && !lines.iter().any(|(known, _)| *known == key) {
+    for attribute in attributes() {
+        if let Some(key) = attribute.bound.scope()
+            && !lines.iter().any(|(known, _)| *known == key)
+            && scopes
+                .clone()
+                .any(|action| action.attributes.has(attribute))
+        {
             lines.push((key, everything(key)));
         }
     }

@@ -9,7 +9,7 @@ use qchost_catalog::Access;
 use qchost_text::one_line;
 
 use crate::denial::Denial;
-use crate::engine::{Action, Kind};
+use crate::engine::{Action, AttributeValue, Bound, Kind};
 use crate::facts::{Facts, Project, Resource};
 use crate::glob::Glob;
 use crate::grantable::{HTTP, RAW};
@@ -141,69 +141,69 @@ impl Call<'_> {
             }
             _ => {}
         }
-        if let (Some(id), true) = (&context.organization, action.needs.organization) {
-            let said = matches!(&self.facts.resource, Resource::Organization(of) if of == id)
-                || matches!(&self.facts.resource, Resource::Object { organization: of, .. } if of == id);
-            want(said || covers(&grant.organizations, id), organization(id));
-        }
-        if let Some(brokerage) = &context.brokerage {
-            let fits = |glob: &Glob| glob.matches(&brokerage.profile);
-            let named = |glob: &&Glob| !brokerage.live || glob.names_in_full();
-            let met = grant.brokerages.iter().filter(named).any(fits);
-            let what = match (brokerage.live, grant.brokerages.iter().any(fits)) {
-                (true, true) => "which is live and must be named in full",
-                (true, false) => "which is live",
-                (false, _) => "which is paper",
-            };
-            let profile = shown(&brokerage.profile);
-            want(met, format!("the brokerage profile `{profile}`, {what}"));
-        }
-        for (value, globs, what) in [
-            (
-                &context.data_provider,
-                &grant.data_providers,
-                "data-provider profile",
-            ),
-            (&context.command, &grant.commands, "live command"),
-            (&context.collaborator, &grant.collaborators, "collaborator"),
-        ] {
-            if let Some(value) = value {
-                want(
-                    covers(globs, value),
-                    format!("the {what} `{}`", shown(value)),
-                );
+        for (attribute, has_it) in action.attributes.each() {
+            let noun = attribute.noun;
+            let value = (attribute.value)(context);
+            let text = value.as_ref().and_then(AttributeValue::text);
+            match (attribute.bound, &value) {
+                (Bound::Scope(_, globs), _) => {
+                    // The organisation of the resource was looked at above.
+                    let said = match &self.facts.resource {
+                        Resource::Organization(of)
+                        | Resource::Object {
+                            organization: of, ..
+                        } => attribute.name == "organization" && text == Some(of),
+                        _ => false,
+                    };
+                    if let (Some(value), true) = (text, has_it) {
+                        let met = said || covers(globs(grant), value);
+                        want(met, format!("the {noun} `{}`", shown(value)));
+                    }
+                }
+                (Bound::Profiles(_, globs), Some(AttributeValue::Brokerage(brokerage))) => {
+                    let fits = |glob: &Glob| glob.matches(&brokerage.profile);
+                    let named = |glob: &&Glob| !brokerage.live || glob.names_in_full();
+                    let met = globs(grant).iter().filter(named).any(fits);
+                    let what = match (brokerage.live, globs(grant).iter().any(fits)) {
+                        (true, true) => "which is live and must be named in full",
+                        (true, false) => "which is live",
+                        (false, _) => "which is paper",
+                    };
+                    let profile = shown(&brokerage.profile);
+                    want(met, format!("the {noun} `{profile}`, {what}"));
+                }
+                (Bound::Patterns(_, globs), _) => {
+                    if let (Some(value), Some(globs)) = (text, globs(grant)) {
+                        want(
+                            covers(globs, value),
+                            format!("the {noun} `{}`", shown(value)),
+                        );
+                    }
+                }
+                (Bound::Maximum(key, most), Some(AttributeValue::Number(count))) => {
+                    if let Some(most) = most(grant) {
+                        want(
+                            *count <= most,
+                            format!("{count} {noun} (its {key} is {most})"),
+                        );
+                    }
+                }
+                (Bound::Amount(key, most), Some(AttributeValue::Amount(amount))) => {
+                    if let Some(most) = most(grant) {
+                        want(
+                            *amount <= most,
+                            format!("a {noun} of {amount} (its {key} is {most})"),
+                        );
+                    }
+                }
+                (Bound::Amount(key, most), None) if has_it && most(grant).is_some() => {
+                    want(
+                        false,
+                        format!("a {noun} that is not known (it has a {key})"),
+                    );
+                }
+                _ => {}
             }
-        }
-        for (value, globs, what) in [
-            (&context.file, &grant.files, "file"),
-            (&context.node, &grant.nodes, "node"),
-            (&context.node_type, &grant.nodes, "node type"),
-        ] {
-            if let (Some(value), Some(globs)) = (value, globs) {
-                want(
-                    covers(globs, value),
-                    format!("the {what} `{}`", shown(value)),
-                );
-            }
-        }
-        if let (Some(count), Some(most)) = (context.parameters, grant.max_parameters) {
-            let what = format!("{count} parameters (its max-parameters is {most})");
-            want(count <= most, what);
-        }
-        match (context.cost, grant.max_cost) {
-            (Some(cost), Some(most)) => {
-                want(
-                    cost <= most,
-                    format!("a cost of {cost} (its max-cost is {most})"),
-                );
-            }
-            (None, Some(_)) if action.needs.cost => {
-                want(
-                    false,
-                    "a cost that is not known (it has a max-cost)".to_owned(),
-                );
-            }
-            _ => {}
         }
         unmet
     }
@@ -236,39 +236,34 @@ impl Call<'_> {
             lines.retain(|(key, _)| *key != "organizations");
             lines.push(("organizations", list(&organizations)));
         }
-        let needs = action.needs;
-        for (key, is_needed, is_known) in [
-            (
-                "organizations",
-                needs.organization && kind == Kind::Account,
-                lines.iter().any(|(key, _)| *key == "organizations"),
-            ),
-            ("brokerages", needs.brokerage, context.brokerage.is_some()),
-            ("commands", needs.command, context.command.is_some()),
-            (
-                "collaborators",
-                needs.collaborator,
-                context.collaborator.is_some(),
-            ),
-        ] {
-            if is_needed && !is_known && action.name != RAW {
-                lines.push((key, everything(key)));
+        let mut known = Vec::new();
+        for (attribute, has_it) in action.attributes.each() {
+            let value = (attribute.value)(context);
+            let value = value.as_ref().and_then(AttributeValue::text);
+            let (key, is_scope) = match attribute.bound {
+                Bound::Scope(key, _) | Bound::Profiles(key, _) => (key, true),
+                Bound::Patterns(key, _) => (key, false),
+                Bound::Maximum(..) | Bound::Amount(..) | Bound::None => continue,
+            };
+            let is_written = |lines: &[(&str, String)]| lines.iter().any(|(own, _)| *own == key);
+            if is_written(&lines) || is_written(&known) {
+                continue;
+            }
+            match value {
+                Some(value) => known.push((key, list(&[value]))),
+                // Data providers are optional, and the organisation of an object is written above.
+                None if is_scope
+                    && has_it
+                    && action.name != RAW
+                    && key != "data-providers"
+                    && (key != "organizations" || kind == Kind::Account) =>
+                {
+                    lines.push((key, everything(key)));
+                }
+                None => {}
             }
         }
-        let brokerage = context.brokerage.as_ref().map(|b| &b.profile);
-        let node = context.node.as_ref().or(context.node_type.as_ref());
-        for (key, value) in [
-            ("brokerages", brokerage),
-            ("data-providers", context.data_provider.as_ref()),
-            ("commands", context.command.as_ref()),
-            ("collaborators", context.collaborator.as_ref()),
-            ("files", context.file.as_ref()),
-            ("nodes", node),
-        ] {
-            if let Some(value) = value {
-                lines.push((key, list(&[value])));
-            }
-        }
+        lines.extend(known);
         if let Some(cost) = context.cost {
             let amount = cost.decimal();
             let amount = amount.trim_end_matches('0');

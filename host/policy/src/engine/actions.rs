@@ -9,7 +9,8 @@ use std::sync::LazyLock;
 use qchost_catalog::{Access, OPERATIONS, Operation, Selector};
 use serde_json::Value;
 
-use crate::facts::{Context, Resource};
+use super::attributes::{Attributes, Bound};
+use crate::facts::Resource;
 use crate::grantable::{DOWNLOAD, HTTP, RAW, WORKFLOW};
 
 /// A kind of resource.
@@ -76,9 +77,8 @@ pub(crate) struct Action {
     pub(crate) kinds: Vec<Kind>,
     /// What a listing lists: it needs a non-empty scope of that kind.
     pub(crate) lists: Option<Kind>,
-    pub(crate) needs: Needs,
-    /// Additional context attributes, by their names in the schema; no grant has to name them.
-    pub(crate) extras: Vec<&'static str>,
+    /// The attributes that the context of its calls can have.
+    pub(crate) attributes: Attributes,
 }
 
 /// Everything in an action that the conditions of a grant depend on: actions with equal forms share their conditions.
@@ -86,7 +86,7 @@ pub(crate) struct Action {
 pub(crate) struct Form {
     raw: bool,
     lists: Option<Kind>,
-    needs: Needs,
+    attributes: Attributes,
 }
 
 impl Action {
@@ -94,81 +94,26 @@ impl Action {
         Form {
             raw: self.name == RAW,
             lists: self.lists,
-            needs: self.needs,
+            attributes: self.attributes.and(*DISTINCTIVE),
         }
     }
 }
-/// Additional context attributes of calls, besides their [`Needs`].
-const EXTRAS: [&str; 6] = [
-    "file",
-    "node",
-    "node_type",
-    "parallel_nodes",
-    "parameters",
-    "tool",
-];
 
-/// The scopes that an action needs for attributes of a call's context, if the call has them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Needs {
-    pub(crate) organization: bool,
-    pub(crate) brokerage: bool,
-    pub(crate) data_provider: bool,
-    pub(crate) command: bool,
-    pub(crate) collaborator: bool,
-    /// Whether it has a cost: under a `max-cost`, an unknown cost is too much.
-    pub(crate) cost: bool,
-}
-
-impl Needs {
-    const EVERY: Self = Self {
-        organization: true,
-        brokerage: true,
-        data_provider: true,
-        command: true,
-        collaborator: true,
-        cost: true,
-    };
-
-    /// An attribute of the call that no grant is checked against, so that it would go unchecked.
-    pub(crate) fn stray(self, context: &Context) -> Option<&'static str> {
-        [
-            (
-                "an organisation",
-                context.organization.is_some(),
-                self.organization,
-            ),
-            ("a brokerage", context.brokerage.is_some(), self.brokerage),
-            (
-                "a data provider",
-                context.data_provider.is_some(),
-                self.data_provider,
-            ),
-            ("a live command", context.command.is_some(), self.command),
-            (
-                "a collaborator",
-                context.collaborator.is_some(),
-                self.collaborator,
-            ),
-        ]
-        .into_iter()
-        .find_map(|(what, has, checked)| (has && !checked).then_some(what))
-    }
-}
+/// The attributes that make the conditions of a grant differ between actions.
+static DISTINCTIVE: LazyLock<Attributes> = LazyLock::new(|| {
+    Attributes::such(|attribute| {
+        attribute.bound.scope().is_some() || matches!(attribute.bound, Bound::Amount(..))
+    })
+});
 
 static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
-    let own = |name, groups, access, kinds, needs| Action {
+    let own = |name, groups, access, kinds, attributes| Action {
         name,
         groups,
         access,
         kinds,
         lists: None,
-        needs,
-        extras: if name == RAW {
-            EXTRAS.to_vec()
-        } else {
-            Vec::new()
-        },
+        attributes,
     };
     OPERATIONS
         .iter()
@@ -179,17 +124,14 @@ static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
                 vec!["object-store", "read"],
                 Access::Read,
                 vec![Kind::Object],
-                Needs {
-                    organization: true,
-                    ..Needs::default()
-                },
+                Attributes::such(|attribute| attribute.name == "organization"),
             ),
             own(
                 WORKFLOW,
                 vec!["read"],
                 Access::Read,
                 vec![Kind::Account],
-                Needs::default(),
+                Attributes::default(),
             ),
             // A tool unknown to the catalog is treated as the most dangerous class.
             own(
@@ -202,14 +144,14 @@ static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
                     Kind::Project,
                     Kind::Object,
                 ],
-                Needs::EVERY,
+                Attributes::such(|_| true),
             ),
             own(
                 HTTP,
                 vec!["http", "write"],
                 Access::Write,
                 vec![Kind::Url],
-                Needs::default(),
+                Attributes::default(),
             ),
         ])
         .collect()
@@ -276,32 +218,13 @@ fn of_catalog(operation: &'static Operation) -> Action {
             Kind::Account
         });
     }
-    let profile = has(|s| matches!(s, Selector::Profile(_)));
     Action {
         name: operation.name,
         groups: vec![operation.interface(), operation.access.word()],
         access: operation.access,
         kinds,
         lists,
-        needs: Needs {
-            organization,
-            brokerage: profile || has(|s| matches!(s, Selector::Brokerage(_))),
-            data_provider: profile,
-            command: has(|s| matches!(s, Selector::Command(_))),
-            collaborator: has(|s| matches!(s, Selector::Collaborator(_))),
-            cost: has(|s| matches!(s, Selector::Cost(_))),
-        },
-        extras: EXTRAS
-            .into_iter()
-            .filter(|name| match *name {
-                "file" => operation.concerns_files(),
-                "node" => has(|s| matches!(s, Selector::Node(_))),
-                "node_type" => has(|s| matches!(s, Selector::NodeType(_))),
-                "parallel_nodes" => has(|s| matches!(s, Selector::ParallelNodes(_))),
-                "parameters" => has(|s| matches!(s, Selector::Parameters(_))),
-                _ => false,
-            })
-            .collect(),
+        attributes: Attributes::of(operation),
     }
 }
 

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 
 use super::actions::{Action, Kind};
+use super::attributes::Bound;
 use crate::glob::Glob;
 use crate::grantable::RAW;
 use crate::manifest::{Grant, HttpGrant, ProjectScope};
@@ -39,40 +40,35 @@ pub(crate) fn grant_conditions(
         let named = tools.iter().map(|tool| equals(context("tool"), tool));
         all.push(and(has("tool"), any(named)?));
     }
-    let needs = action.needs;
-    for (needed, name, globs) in [
-        (needs.organization, "organization", &grant.organizations),
-        (needs.data_provider, "data_provider", &grant.data_providers),
-        (needs.command, "command", &grant.commands),
-        (needs.collaborator, "collaborator", &grant.collaborators),
-    ] {
-        if needed {
-            all.push(absent_or(name, covered(&context(name), globs)));
+    for (attribute, has_it) in action.attributes.each() {
+        let name = attribute.name;
+        match attribute.bound {
+            Bound::Scope(_, globs) if has_it => {
+                all.push(absent_or(name, covered(&context(name), globs(grant))));
+            }
+            Bound::Profiles(_, globs) if has_it => {
+                all.push(absent_or(name, brokerages(globs(grant))));
+            }
+            // A call without such an attribute passes; one that has it is denied before.
+            Bound::Scope(..) | Bound::Profiles(..) | Bound::None => {}
+            Bound::Patterns(_, globs) => {
+                let globs = globs(grant).map(|globs| covered(&context(name), globs));
+                all.extend(globs.map(|covered| absent_or(name, covered)));
+            }
+            Bound::Maximum(_, most) => all.extend(most(grant).map(|most| {
+                let right = json!({ "Value": most });
+                let few = json!({ "<=": { "left": context(name), "right": right } });
+                absent_or(name, Some(few))
+            })),
+            Bound::Amount(_, most) => all.extend(most(grant).map(|most| {
+                let most = json!({ "decimal": [{ "Value": most.decimal() }] });
+                let cheap = json!({ "lessThanOrEqual": [context(name), most] });
+                match has_it {
+                    true => and(has(name), cheap),
+                    false => absent_or(name, Some(cheap)),
+                }
+            })),
         }
-    }
-    if needs.brokerage {
-        all.push(absent_or("brokerage", brokerages(&grant.brokerages)));
-    }
-    if let Some(files) = &grant.files {
-        all.push(absent_or("file", covered(&context("file"), files)));
-    }
-    if let Some(nodes) = &grant.nodes {
-        for name in ["node", "node_type"] {
-            all.push(absent_or(name, covered(&context(name), nodes)));
-        }
-    }
-    if let Some(most) = grant.max_parameters {
-        let few = json!({ "<=": { "left": context("parameters"), "right": { "Value": most } } });
-        all.push(absent_or("parameters", Some(few)));
-    }
-    if let Some(most) = grant.max_cost {
-        let most = json!({ "decimal": [{ "Value": most.decimal() }] });
-        let cheap = json!({ "lessThanOrEqual": [context("cost"), most] });
-        all.push(if needs.cost {
-            and(has("cost"), cheap)
-        } else {
-            absent_or("cost", Some(cheap))
-        });
     }
     Some(when(all))
 }

@@ -13,6 +13,7 @@ use cedar_policy::{
 
 use super::Compiled;
 use super::actions::{Kind, actions};
+use super::attributes::{AttributeValue, attributes};
 use super::quick::View;
 use crate::facts::Resource;
 
@@ -170,42 +171,22 @@ fn context(view: &View<'_>) -> Result<Context, String> {
         "live".to_owned(),
         RestrictedExpression::new_bool(facts.live),
     )];
-    let mut put = |name: &str, value| pairs.push((name.to_owned(), value));
-    for (name, value) in [
-        ("organization", &facts.organization),
-        ("file", &facts.file),
-        ("data_provider", &facts.data_provider),
-        ("node", &facts.node),
-        ("node_type", &facts.node_type),
-        ("command", &facts.command),
-        ("collaborator", &facts.collaborator),
-        ("tool", &facts.tool),
-    ] {
-        if let Some(value) = value {
-            put(name, text(value));
-        }
-    }
-    for (name, value) in [
-        ("parallel_nodes", facts.parallel_nodes),
-        ("parameters", facts.parameters),
-    ] {
-        if let Some(value) = value {
-            put(name, RestrictedExpression::new_long(value.into()));
-        }
-    }
-    if let Some(cost) = facts.cost {
-        put("cost", RestrictedExpression::new_decimal(cost.decimal()));
-    }
-    if let Some(brokerage) = &facts.brokerage {
-        let record = RestrictedExpression::new_record([
-            ("profile".to_owned(), text(&brokerage.profile)),
-            (
-                "live".to_owned(),
-                RestrictedExpression::new_bool(brokerage.live),
-            ),
-        ])
-        .map_err(|error| error.to_string())?;
-        put("brokerage", record);
+    for attribute in attributes() {
+        let value = match (attribute.value)(facts) {
+            None => continue,
+            Some(AttributeValue::Text(value)) => text(value),
+            Some(AttributeValue::Number(value)) => RestrictedExpression::new_long(value.into()),
+            Some(AttributeValue::Amount(value)) => {
+                RestrictedExpression::new_decimal(value.decimal())
+            }
+            Some(AttributeValue::Brokerage(brokerage)) => {
+                let live = RestrictedExpression::new_bool(brokerage.live);
+                let profile = ("profile".to_owned(), text(&brokerage.profile));
+                RestrictedExpression::new_record([profile, ("live".to_owned(), live)])
+                    .map_err(|error| error.to_string())?
+            }
+        };
+        pairs.push((attribute.name.to_owned(), value));
     }
     Context::from_pairs(pairs).map_err(|error| error.to_string())
 }

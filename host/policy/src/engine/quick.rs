@@ -11,6 +11,7 @@
 use serde_json::Value;
 
 use super::actions::Kind;
+use super::attributes::{AttributeValue, place, value_at};
 use crate::facts::{Facts, Resource};
 
 /// The values that conditions are compared with.
@@ -62,30 +63,18 @@ pub(crate) enum Field {
     Path,
     Method,
     Live,
-    Organization,
-    File,
-    Brokerage,
     BrokerageProfile,
     BrokerageLive,
-    DataProvider,
-    Node,
-    NodeType,
-    ParallelNodes,
-    Command,
-    Collaborator,
-    Parameters,
-    Tool,
+    /// An attribute of the context, by its place in the table.
+    Attribute(usize),
 }
 
 enum Found<'a> {
     Text(&'a str),
     Number(i64),
     Flag(bool),
-    Record,
-}
-
-fn text(text: &Option<String>) -> Option<Found<'_>> {
-    text.as_deref().map(Found::Text)
+    /// A value that is only known to be there.
+    Other,
 }
 
 impl View<'_> {
@@ -114,9 +103,6 @@ impl View<'_> {
             (Field::Path, Resource::Url { path, .. }) => Some(Found::Text(path)),
             (Field::Method, Resource::Url { method, .. }) => Some(Found::Text(method)),
             (Field::Live, _) => Some(Found::Flag(context.live)),
-            (Field::Organization, _) => text(&context.organization),
-            (Field::File, _) => text(&context.file),
-            (Field::Brokerage, _) => context.brokerage.as_ref().map(|_| Found::Record),
             (Field::BrokerageProfile, _) => context
                 .brokerage
                 .as_ref()
@@ -125,16 +111,11 @@ impl View<'_> {
                 .brokerage
                 .as_ref()
                 .map(|brokerage| Found::Flag(brokerage.live)),
-            (Field::DataProvider, _) => text(&context.data_provider),
-            (Field::Node, _) => text(&context.node),
-            (Field::NodeType, _) => text(&context.node_type),
-            (Field::ParallelNodes, _) => context
-                .parallel_nodes
-                .map(|nodes| Found::Number(nodes.into())),
-            (Field::Command, _) => text(&context.command),
-            (Field::Collaborator, _) => text(&context.collaborator),
-            (Field::Parameters, _) => context.parameters.map(|count| Found::Number(count.into())),
-            (Field::Tool, _) => text(&context.tool),
+            (Field::Attribute(place), _) => Some(match value_at(place, context)? {
+                AttributeValue::Text(text) => Found::Text(text),
+                AttributeValue::Number(number) => Found::Number(number.into()),
+                AttributeValue::Amount(_) | AttributeValue::Brokerage(_) => Found::Other,
+            }),
             _ => None,
         }
     }
@@ -283,9 +264,11 @@ fn field(json: &Value, kind: Kind) -> Option<Field> {
     let attr = access.get("attr")?.as_str()?;
     let left = access.get("left")?;
     let Some(var) = left.get("Var").and_then(Value::as_str) else {
-        return match (field(left, kind)?, attr) {
-            (Field::Brokerage, "profile") => Some(Field::BrokerageProfile),
-            (Field::Brokerage, "live") => Some(Field::BrokerageLive),
+        let brokerage = place("brokerage").map(Field::Attribute);
+        return match attr {
+            _ if field(left, kind) != brokerage => None,
+            "profile" => Some(Field::BrokerageProfile),
+            "live" => Some(Field::BrokerageLive),
             _ => None,
         };
     };
@@ -305,17 +288,7 @@ fn field(json: &Value, kind: Kind) -> Option<Field> {
         ("resource", Kind::Url, "path") => Field::Path,
         ("resource", Kind::Url, "method") => Field::Method,
         ("context", _, "live") => Field::Live,
-        ("context", _, "organization") => Field::Organization,
-        ("context", _, "file") => Field::File,
-        ("context", _, "brokerage") => Field::Brokerage,
-        ("context", _, "data_provider") => Field::DataProvider,
-        ("context", _, "node") => Field::Node,
-        ("context", _, "node_type") => Field::NodeType,
-        ("context", _, "parallel_nodes") => Field::ParallelNodes,
-        ("context", _, "command") => Field::Command,
-        ("context", _, "collaborator") => Field::Collaborator,
-        ("context", _, "parameters") => Field::Parameters,
-        ("context", _, "tool") => Field::Tool,
+        ("context", _, name) => Field::Attribute(place(name)?),
         _ => return None,
     })
 }

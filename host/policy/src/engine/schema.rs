@@ -95,24 +95,8 @@ fn write() -> String {
 
 /// What the context of an action's calls has or may have.
 fn context(action: &Action) -> String {
-    let needs = action.needs;
-    let fields = [
-        ("organization", "String", needs.organization),
-        ("brokerage", "Brokerage", needs.brokerage),
-        ("data_provider", "String", needs.data_provider),
-        ("command", "String", needs.command),
-        ("collaborator", "String", needs.collaborator),
-        ("cost", "decimal", needs.cost),
-    ];
-    let fields = fields.into_iter().filter(|(_, _, has)| *has);
-    let fields = fields.map(|(name, ty, _)| (name, ty));
-    let extras = action.extras.iter().map(|name| match *name {
-        "parallel_nodes" | "parameters" => (*name, "Long"),
-        name => (name, "String"),
-    });
-    let optional = fields
-        .chain(extras)
-        .map(|(name, ty)| format!("{name}?: {ty}"));
+    let optional = action.attributes.iter();
+    let optional = optional.map(|attribute| format!("{}?: {}", attribute.name, attribute.ty));
     let all: Vec<_> = std::iter::once("live: Bool".to_owned())
         .chain(optional)
         .collect();

@@ -1,0 +1,252 @@
+//! The attributes of a call's context, as one table: the name and type in guardrails, the operations whose calls have
+//! them, the value, and what of a grant bounds it.
+//!
+//! Invariant: the schema, the questions to Cedar, the conditions of grants and the explanations of denials all read
+//! this table. An attribute that is not in it does not exist for them.
+
+use qchost_catalog::{Operation, Selector};
+
+use crate::facts::{Brokerage, Context};
+use crate::glob::Glob;
+use crate::manifest::Grant;
+use crate::usd::Usd;
+
+/// An attribute of the context that some calls have.
+pub(crate) struct Attribute {
+    /// Its name in guardrails.
+    pub(crate) name: &'static str,
+    /// Its type in the schema.
+    pub(crate) ty: &'static str,
+    /// What messages call it.
+    pub(crate) noun: &'static str,
+    /// Whether calls of an operation can have it.
+    of: fn(&Operation) -> bool,
+    /// Its value in a context.
+    pub(crate) value: fn(&Context) -> Option<AttributeValue<'_>>,
+    /// What of a grant bounds it.
+    pub(crate) bound: Bound,
+}
+
+/// The value of an attribute.
+pub(crate) enum AttributeValue<'a> {
+    Text(&'a str),
+    Number(u32),
+    Amount(Usd),
+    Brokerage(&'a Brokerage),
+}
+
+/// What of a grant bounds an attribute, with its key in the manifest.
+#[derive(Clone, Copy)]
+pub(crate) enum Bound {
+    /// A scope: a grant without it covers no call with the attribute.
+    Scope(&'static str, fn(&Grant) -> &[Glob]),
+    /// A scope of brokerage profiles, where a star covers paper profiles only.
+    Profiles(&'static str, fn(&Grant) -> &[Glob]),
+    /// A condition: patterns, if the grant has any.
+    Patterns(&'static str, fn(&Grant) -> Option<&[Glob]>),
+    /// A condition: a maximum, if the grant has one.
+    Maximum(&'static str, fn(&Grant) -> Option<u32>),
+    /// A condition: a maximum amount, if the grant has one. An unknown amount is above it.
+    Amount(&'static str, fn(&Grant) -> Option<Usd>),
+    /// No key of its own.
+    None,
+}
+
+impl Bound {
+    /// The key of a scope.
+    pub(crate) fn scope(self) -> Option<&'static str> {
+        match self {
+            Self::Scope(key, _) | Self::Profiles(key, _) => Some(key),
+            Self::Patterns(..) | Self::Maximum(..) | Self::Amount(..) | Self::None => None,
+        }
+    }
+}
+
+impl<'a> AttributeValue<'a> {
+    /// What the patterns of a grant are compared with.
+    pub(crate) fn text(&self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Brokerage(brokerage) => Some(&brokerage.profile),
+            Self::Number(_) | Self::Amount(_) => None,
+        }
+    }
+}
+
+fn text(text: &Option<String>) -> Option<AttributeValue<'_>> {
+    text.as_deref().map(AttributeValue::Text)
+}
+
+fn number(number: Option<u32>) -> Option<AttributeValue<'static>> {
+    number.map(AttributeValue::Number)
+}
+
+/// All attributes besides `live`, which every call has.
+static ATTRIBUTES: [Attribute; 12] = [
+    Attribute {
+        name: "organization",
+        ty: "String",
+        noun: "organisation",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Organization(_))),
+        value: |context| text(&context.organization),
+        bound: Bound::Scope("organizations", |grant| &grant.organizations),
+    },
+    Attribute {
+        name: "brokerage",
+        ty: "Brokerage",
+        noun: "brokerage profile",
+        of: |operation| {
+            operation.selects(|s| matches!(s, Selector::Profile(_) | Selector::Brokerage(_)))
+        },
+        value: |context| context.brokerage.as_ref().map(AttributeValue::Brokerage),
+        bound: Bound::Profiles("brokerages", |grant| &grant.brokerages),
+    },
+    Attribute {
+        name: "data_provider",
+        ty: "String",
+        noun: "data-provider profile",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Profile(_))),
+        value: |context| text(&context.data_provider),
+        bound: Bound::Scope("data-providers", |grant| &grant.data_providers),
+    },
+    Attribute {
+        name: "command",
+        ty: "String",
+        noun: "live command",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Command(_))),
+        value: |context| text(&context.command),
+        bound: Bound::Scope("commands", |grant| &grant.commands),
+    },
+    Attribute {
+        name: "collaborator",
+        ty: "String",
+        noun: "collaborator",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Collaborator(_))),
+        value: |context| text(&context.collaborator),
+        bound: Bound::Scope("collaborators", |grant| &grant.collaborators),
+    },
+    Attribute {
+        name: "cost",
+        ty: "decimal",
+        noun: "cost",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Cost(_))),
+        value: |context| context.cost.map(AttributeValue::Amount),
+        bound: Bound::Amount("max-cost", |grant| grant.max_cost),
+    },
+    Attribute {
+        name: "file",
+        ty: "String",
+        noun: "file",
+        of: Operation::concerns_files,
+        value: |context| text(&context.file),
+        bound: Bound::Patterns("files", |grant| grant.files.as_deref()),
+    },
+    Attribute {
+        name: "node",
+        ty: "String",
+        noun: "node",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Node(_))),
+        value: |context| text(&context.node),
+        bound: Bound::Patterns("nodes", |grant| grant.nodes.as_deref()),
+    },
+    Attribute {
+        name: "node_type",
+        ty: "String",
+        noun: "node type",
+        of: |operation| operation.selects(|s| matches!(s, Selector::NodeType(_))),
+        value: |context| text(&context.node_type),
+        bound: Bound::Patterns("nodes", |grant| grant.nodes.as_deref()),
+    },
+    Attribute {
+        name: "parallel_nodes",
+        ty: "Long",
+        noun: "parallel nodes",
+        of: |operation| operation.selects(|s| matches!(s, Selector::ParallelNodes(_))),
+        value: |context| number(context.parallel_nodes),
+        bound: Bound::None,
+    },
+    Attribute {
+        name: "parameters",
+        ty: "Long",
+        noun: "parameters",
+        of: |operation| operation.selects(|s| matches!(s, Selector::Parameters(_))),
+        value: |context| number(context.parameters),
+        bound: Bound::Maximum("max-parameters", |grant| grant.max_parameters),
+    },
+    // Of a raw call: the entries of `allow` name the tools.
+    Attribute {
+        name: "tool",
+        ty: "String",
+        noun: "tool",
+        of: |_| false,
+        value: |context| text(&context.tool),
+        bound: Bound::None,
+    },
+];
+
+/// A set of attributes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Attributes(u16);
+
+impl Attributes {
+    /// Those of the calls of an operation.
+    pub(crate) fn of(operation: &Operation) -> Self {
+        Self::such(|attribute| (attribute.of)(operation))
+    }
+
+    /// Those with a property.
+    pub(crate) fn such(is: impl Fn(&Attribute) -> bool) -> Self {
+        let bits = ATTRIBUTES.iter().enumerate();
+        let bits = bits.filter(|(_, attribute)| is(attribute));
+        Self(bits.fold(0, |set, (at, _)| set | (1 << at)))
+    }
+
+    /// Those in both sets.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// Whether an attribute is in the set.
+    pub(crate) fn has(self, attribute: &Attribute) -> bool {
+        self.iter().any(|own| own.name == attribute.name)
+    }
+
+    /// Every attribute, and whether it is in the set.
+    pub(crate) fn each(self) -> impl Iterator<Item = (&'static Attribute, bool)> {
+        let each = ATTRIBUTES.iter().enumerate();
+        each.map(move |(at, attribute)| (attribute, self.0 & (1 << at) != 0))
+    }
+
+    /// The attributes of the set.
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'static Attribute> {
+        self.each()
+            .filter_map(|(attribute, has)| has.then_some(attribute))
+    }
+
+    /// An attribute of the context that is not in the set, although it is one that grants have a scope for: it would
+    /// go unchecked.
+    pub(crate) fn stray(self, context: &Context) -> Option<&'static str> {
+        let stray = |attribute: &Attribute| {
+            attribute.bound.scope().is_some() && (attribute.value)(context).is_some()
+        };
+        self.each()
+            .find_map(|(attribute, has)| (!has && stray(attribute)).then_some(attribute.name))
+    }
+}
+
+/// All attributes.
+pub(crate) fn attributes() -> impl Iterator<Item = &'static Attribute> {
+    ATTRIBUTES.iter()
+}
+
+/// The place of an attribute in the table, by its name.
+pub(crate) fn place(name: &str) -> Option<usize> {
+    ATTRIBUTES
+        .iter()
+        .position(|attribute| attribute.name == name)
+}
+
+/// The value of the attribute at a place of the table.
+pub(crate) fn value_at(place: usize, context: &Context) -> Option<AttributeValue<'_>> {
+    (ATTRIBUTES.get(place)?.value)(context)
+}
