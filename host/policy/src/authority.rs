@@ -23,9 +23,9 @@ use crate::engine::{
     grant_conditions, http_conditions, principal, with_room,
 };
 use crate::facts::{Facts, Project, Resource};
-use crate::grantable::{HTTP, Pattern, RAW};
+use crate::grantable::{HTTP, RAW};
 use crate::guardrails::{Guardrail, Guardrails};
-use crate::manifest::{Grant, Manifest};
+use crate::manifest::Manifest;
 
 /// Bytes of stack that Cedar needs, with a margin.
 const STACK_NEEDED: usize = 256 << 10;
@@ -191,12 +191,7 @@ impl Authority {
     /// The grants for this operation, on any resource, as indices into the manifest's `grants`.
     pub fn covering(&self, operation: &str, access: Access) -> impl Iterator<Item = usize> {
         let grants = self.manifest.grants.iter().enumerate();
-        grants.filter_map(move |(at, grant)| {
-            let mut patterns = grant.allow.iter();
-            patterns
-                .any(|pattern| pattern.covers(operation, access))
-                .then_some(at)
-        })
+        grants.filter_map(move |(at, grant)| grant.allows(operation, access).then_some(at))
     }
 
     /// Checks that there is a grant for this operation at all, on any resource. `facts` are what is known before
@@ -372,7 +367,7 @@ impl Compiler {
             return Ok(permits);
         }
         for (at, grant) in manifest.grants.iter().enumerate() {
-            let covered = covered(grant, action);
+            let covered = action.covered_by(grant);
             if covered.is_empty() {
                 continue;
             }
@@ -430,20 +425,6 @@ fn add(permits: &mut Vec<Permit>, grant: usize, compiled: &Arc<Compiled>) {
             grants: vec![grant],
             compiled: Arc::clone(compiled),
         }),
-    }
-}
-
-/// How a grant covers an action: not at all, once, or for each tool that it names.
-fn covered<'a>(grant: &'a Grant, action: &Action) -> Vec<Option<&'a str>> {
-    if action.name == RAW {
-        let tools = grant.allow.iter().filter_map(Pattern::tool);
-        return tools.map(Some).collect();
-    }
-    let covers = |pattern: &Pattern| pattern.covers(action.name, action.access);
-    if grant.allow.iter().any(covers) {
-        vec![None]
-    } else {
-        Vec::new()
     }
 }
 

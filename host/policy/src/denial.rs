@@ -22,15 +22,3 @@ impl fmt::Display for Denial {
         }
     }
 }
-
-/// A component imports more than its manifest mentions. It is not loaded.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{plugin}` imports {}, which no grant mentions; to allow it, add to the manifest:\n{}",
-    interfaces.join(", "),
-    interfaces.iter().map(|interface| crate::grantable::remedy(interface)).collect::<Vec<_>>().join("\n"))]
-pub struct ImportsDenied {
-    /// The plugin.
-    pub plugin: String,
-    /// The interfaces.
-    pub interfaces: Vec<String>,
-}

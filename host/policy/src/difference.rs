@@ -8,55 +8,19 @@
 //! Invariant: what cannot be proven to be no wider counts as wider. A comparison that would take too long proves
 //! nothing.
 
+mod bounds;
+mod change;
 mod grants;
 mod lines;
 mod secrets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use qchost_catalog::{Access, by_name};
-use serde::{Deserialize, Serialize};
 
-pub(crate) use secrets::sends as sends_secret;
+pub use change::{Change, ChangeKind, Remembered, Retired, Successor};
 
-use crate::manifest::{Grant, Manifest};
-
-/// The effect of a change on authority, as far as the line alone shows it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ChangeKind {
-    /// Something was added.
-    Added,
-    /// Something allows more, or is limited less.
-    Widened,
-    /// Something was removed, or allows less.
-    TakenAway,
-    /// None of these.
-    Changed,
-}
-
-impl ChangeKind {
-    /// Its name in messages and records.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Widened => "widened",
-            Self::TakenAway => "taken away",
-            Self::Changed => "changed",
-        }
-    }
-}
-
-/// One change.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Change {
-    /// Its effect.
-    pub kind: ChangeKind,
-    /// Which grant or key changed and how: one line, control characters escaped.
-    pub line: String,
-}
+use crate::manifest::Manifest;
 
 /// The changes from one manifest to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -144,6 +108,21 @@ impl Manifest {
         secrets::gained(former, &self.http, &sealed.http)
     }
 
+    /// The same without operations of class trade or destroy, without tools that the catalog does not know, and
+    /// without `[[http]]`s that send a secret of the host.
+    #[must_use]
+    pub fn without_guarded(&self) -> Self {
+        let mut without = self.clone();
+        for grant in &mut without.grants {
+            // A pattern with a star covers none of these.
+            grant
+                .allow
+                .retain(|pattern| !is_guarded(pattern.as_str()) || pattern.as_str() == "raw/*");
+        }
+        without.http.retain(|grant| !secrets::sends(grant));
+        without
+    }
+
     /// The operations of class trade or destroy that it allows.
     #[must_use]
     pub fn trades_or_destroys(&self) -> BTreeSet<String> {
@@ -153,41 +132,6 @@ impl Manifest {
             .map(str::to_owned)
             .collect()
     }
-}
-
-/// A former grant whose counter may still hold calls of today that a current grant allows as well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retired {
-    /// The grant.
-    pub grant: Grant,
-    /// The last day on which it counted: days since 1970, UTC.
-    pub day: i64,
-    /// The grants that have continued its count since.
-    pub handed: Vec<String>,
-}
-
-/// What is kept of a plugin's grants for the rest of a day, so that each counter that continues others gets all of
-/// their counts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remembered {
-    /// Grants that were removed or made smaller.
-    pub retired: Vec<Retired>,
-    /// Grants that are new or changed since this day, and so have not counted all of it.
-    pub since: BTreeMap<String, i64>,
-}
-
-/// A grant whose counter continues those of other grants, since it allows calls that those have counted and no longer
-/// count. Names are those of counters: `http:` before that of a grant for another host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Successor {
-    /// The grant.
-    pub name: String,
-    /// Whether their counts are added to its own; otherwise it gets the larger of both.
-    pub adds: bool,
-    /// The counters that it continues; `None` if it may be any of the plugin's.
-    pub of: Option<Vec<String>>,
-    /// Counters that are contained in others of these: its count is at least that of each.
-    pub at_least: Vec<String>,
 }
 
 /// Which counters continue which when one manifest replaces another on a day, and what is then to be kept of removed or
@@ -206,7 +150,7 @@ pub fn successors(
 }
 
 /// Whether an operation is of class destroy or trade. A tool unknown to the catalog counts as trade.
-pub(crate) fn is_guarded(name: &str) -> bool {
+fn is_guarded(name: &str) -> bool {
     match by_name(name) {
         Some(operation) => matches!(operation.access, Access::Trade | Access::Destroy),
         None => name.starts_with("raw/"),

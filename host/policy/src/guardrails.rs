@@ -5,6 +5,10 @@
 //! Cedar parses no text that exceeds [`bounds`], and none without enough stack.
 
 mod bounds;
+mod coverage;
+mod guardrail;
+mod ids;
+mod persons;
 mod valid;
 
 use std::collections::{BTreeSet, HashMap};
@@ -13,22 +17,21 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityUid, Policy, PolicySet, PrincipalConstraint,
-    ResourceConstraint, ValidationError,
+    ActionConstraint, Effect, Policy, PolicySet, ResourceConstraint, ValidationError,
 };
 use miette::Diagnostic;
 use qchost_text::one_line;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use self::bounds::parts;
-pub(crate) use self::valid::validator;
+pub use self::coverage::Coverage;
+pub(crate) use self::guardrail::Guardrail;
 
 use self::bounds::{Excess, Total};
-use crate::coverage;
+use self::guardrail::{Plugins, names};
 use crate::engine::{Action, Compiled, Deep, Kind, PolicyError, actions, with_room};
 use crate::grantable::nearest;
-use crate::people::{self, Verb};
+use crate::roles::Verb;
 use crate::text_file::read_text;
 
 /// Maximum characters of a message about a guardrail.
@@ -37,37 +40,6 @@ const MAX_MESSAGE: usize = 1000;
 /// The guardrails of a host. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Guardrails(Arc<Vec<Arc<Guardrail>>>);
-
-/// A single forbidding policy.
-#[derive(Debug, Clone)]
-pub(crate) struct Guardrail {
-    /// Its `@id`, or its file and line: `trading.cedar:12`.
-    pub(crate) id: String,
-    /// Where it begins: `trading.cedar:12`.
-    pub(crate) at: String,
-    /// The policy, in a set of its own.
-    policy: Arc<Deep<PolicySet>>,
-    /// Its original text.
-    pub(crate) text: String,
-    /// Its meaning, independent of its id and layout.
-    shape: String,
-    /// The plugins it concerns.
-    plugins: Plugins,
-    /// Whether it explicitly concerns people.
-    pub(crate) is_about_persons: bool,
-    /// What it covers without effect, in words.
-    in_vain: Option<String>,
-    /// The remaining conditions, for each action and kind of resource that it may apply to.
-    slices: HashMap<(usize, Kind), Arc<Compiled>>,
-}
-
-/// The plugins named in the scope of a guardrail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Plugins {
-    All,
-    None,
-    Only(String),
-}
 
 impl Guardrails {
     /// No guardrails.
@@ -241,64 +213,17 @@ impl Guardrails {
         format!("sha256:{}", hex::encode(hash.finalize()))
     }
 
+    /// What each guardrail can affect, in the order of the files. It asks Cedar about every operation, which takes a
+    /// millisecond or more for each guardrail and operation.
+    ///
+    /// # Errors
+    /// When the schema of guardrails cannot be used.
+    pub fn coverage(&self) -> Result<Vec<Coverage>, PolicyError> {
+        with_room(|| self.iter().map(|guardrail| guardrail.coverage()).collect())
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Guardrail>> {
         self.0.iter()
-    }
-}
-
-impl Guardrail {
-    /// The conditions to evaluate when a plugin of this name does this on a resource of this kind.
-    pub(crate) fn applies(
-        &self,
-        plugin: &str,
-        action: usize,
-        kind: Kind,
-    ) -> Option<&Arc<Compiled>> {
-        let concerns = match &self.plugins {
-            Plugins::All => true,
-            Plugins::None => false,
-            Plugins::Only(name) => name == plugin,
-        };
-        concerns.then(|| self.slices.get(&(action, kind))).flatten()
-    }
-
-    /// The policy. Use it with enough stack.
-    pub(crate) fn policy(&self) -> Option<&Policy> {
-        self.policy.policies().next()
-    }
-
-    /// Whether it is deep, and with it every policy set that contains it.
-    pub(crate) fn is_deep(&self) -> bool {
-        self.policy.is_deep()
-    }
-
-    /// Whether it can forbid anything, if its scope leaves that open.
-    fn can_forbid(&self) -> Result<bool, PolicyError> {
-        let of_plugins = self.plugins != Plugins::None && !self.slices.is_empty();
-        if self.in_vain.is_none() || of_plugins {
-            return Ok(true);
-        }
-        Ok(!self.coverage()?.operations.is_empty())
-    }
-}
-
-impl Plugins {
-    fn of(constraint: &PrincipalConstraint) -> Self {
-        match constraint {
-            PrincipalConstraint::Any => Self::All,
-            PrincipalConstraint::Is(of) if of.basename() == "Plugin" => Self::All,
-            PrincipalConstraint::Is(_) => Self::None,
-            // A plugin is in no group, so it is only in itself.
-            PrincipalConstraint::Eq(uid)
-            | PrincipalConstraint::In(uid)
-            | PrincipalConstraint::IsIn(_, uid) => {
-                let id: &str = uid.id().as_ref();
-                match uid.type_name().basename() {
-                    "Plugin" => Self::Only(id.to_owned()),
-                    _ => Self::None,
-                }
-            }
-        }
     }
 }
 
@@ -401,7 +326,7 @@ impl File<'_> {
             .to_json()
             .map_err(|error| self.error(at, error.to_string()))?;
         self.check_valid(policy, &json, at)?;
-        coverage::check_ids(&json).map_err(|message| self.error(at, message))?;
+        ids::check_ids(&json).map_err(|message| self.error(at, message))?;
         if let Value::Object(fields) = &mut json {
             fields.remove("annotations");
         }
@@ -414,7 +339,7 @@ impl File<'_> {
             .map_err(|error| self.error(at, error.to_string()))?;
         let alone = Arc::new(Deep::new(alone, depth));
         let (of_actions, of_resource) = (policy.action_constraint(), policy.resource_constraint());
-        let is_about_persons = people::about_persons(policy, &conditions);
+        let is_about_persons = persons::about_persons(policy, &conditions);
         let mut slices = HashMap::new();
         let mut by_kind: Vec<(Kind, Arc<Compiled>)> = Vec::new();
         for (place, action) in actions().iter().enumerate() {
@@ -456,7 +381,7 @@ impl File<'_> {
             plugins: Plugins::of(&policy.principal_constraint()),
             is_about_persons,
             in_vain: is_about_persons
-                .then(|| people::in_vain(&of_actions))
+                .then(|| persons::in_vain(&of_actions))
                 .flatten(),
             slices,
         })
@@ -494,22 +419,6 @@ fn unknown_action(error: &ValidationError) -> Option<String> {
 
 fn covers(constraint: &ActionConstraint, action: &Action) -> bool {
     names(constraint, action.name, &action.groups)
-}
-
-/// Whether the scope of a policy includes an action of this name and these groups.
-pub(crate) fn names(constraint: &ActionConstraint, name: &str, groups: &[&str]) -> bool {
-    let names = |uid: &EntityUid| {
-        let id: &str = uid.id().as_ref();
-        id == name || groups.contains(&id)
-    };
-    match constraint {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => {
-            let id: &str = uid.id().as_ref();
-            id == name
-        }
-        ActionConstraint::In(uids) => uids.iter().any(names),
-    }
 }
 
 /// The offset of Cedar's error, in bytes.

@@ -19,15 +19,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
-pub use grant::{Approval, Grant, GrantLimits, ProjectScope};
+pub use grant::{Approval, Grant, GrantLimits, MAX_GRANTS, MAX_PATTERNS, ProjectScope};
 pub(crate) use http::METHODS;
 pub use http::{HttpGrant, Prefix};
 pub use schema::manifest_schema;
 
-use crate::denial::ImportsDenied;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::text_file::{Origin, read_owned_text};
+pub use reader::is_name;
 use reader::{Fields, Item, Problem};
 
 /// A manifest.
@@ -135,10 +135,6 @@ pub enum ManifestError {
     },
 }
 
-/// Maximum number of `[[grant]]`s, and of `[[http]]`s, of a manifest.
-pub const MAX_GRANTS: usize = 256;
-/// Maximum operations, names, ids and patterns in all lists of all grants of a manifest.
-pub const MAX_PATTERNS: usize = 4096;
 /// Maximum characters of a message about a manifest: quoted text may be as long as the file.
 const MAX_MESSAGE: usize = 2000;
 
@@ -276,53 +272,11 @@ impl Manifest {
         }
     }
 
-    /// The same without operations of class trade or destroy, without tools that the catalog does not know, and
-    /// without `[[http]]`s that send a secret of the host.
-    #[must_use]
-    pub fn without_guarded(&self) -> Self {
-        let mut without = self.clone();
-        for grant in &mut without.grants {
-            // A pattern with a star covers none of these.
-            grant.allow.retain(|pattern| {
-                !crate::difference::is_guarded(pattern.as_str()) || pattern.as_str() == "raw/*"
-            });
-        }
-        without
-            .http
-            .retain(|grant| !crate::difference::sends_secret(grant));
-        without
-    }
-
-    /// Checks that a component may import these interfaces of `quantconnect:api` (`backtests`, `raw`) and host
-    /// services (`workflow`).
-    ///
-    /// # Errors
-    /// When no grant mentions one of them.
-    pub fn check_imports(&self, interfaces: &[String]) -> Result<(), ImportsDenied> {
-        let mentioned = |interface: &&String| {
-            let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
-            patterns.any(|pattern| pattern.mentions(interface))
-        };
-        let missing: Vec<_> = interfaces
-            .iter()
-            .filter(|name| !mentioned(name))
-            .cloned()
-            .collect();
-        if missing.is_empty() {
-            Ok(())
-        } else {
-            Err(ImportsDenied {
-                plugin: self.plugin.clone(),
-                interfaces: missing,
-            })
-        }
-    }
-
     /// Whether a grant allows an operation, on anything.
     #[must_use]
     pub fn allows(&self, operation: &str, access: Access) -> bool {
-        let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
-        patterns.any(|pattern| pattern.covers(operation, access))
+        let mut grants = self.grants.iter();
+        grants.any(|grant| grant.allows(operation, access))
     }
 
     /// An operation of class trade that it allows, if there is one.
@@ -376,7 +330,7 @@ pub(crate) fn parsed<T>(
 
 fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     root.only(KEYS, LATER)?;
-    let plugin = name(&root.need("plugin", "\"a-name\"")?)?.to_owned();
+    let plugin = root.need("plugin", "\"a-name\"")?.name()?.to_owned();
     let item = root.need("component", "\"file.wasm\"")?;
     let component = item.text()?;
     if component.contains("://") {
@@ -386,7 +340,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         return Err(item.wrong("is empty; it names the component's file"));
     }
     let digest = root.get("digest").map(|item| digest(&item)).transpose()?;
-    let account = name(&root.need("account", "\"a-name\"")?)?.to_owned();
+    let account = root.need("account", "\"a-name\"")?.name()?.to_owned();
 
     let (grants, http) = granted(&root)?;
     let limits = match root.get("limits") {
@@ -495,27 +449,6 @@ fn digest(item: &Item<'_>) -> Result<String, Problem> {
             "`{text}` is not `sha256:` with 64 lower-case hexadecimal digits"
         )))
     }
-}
-
-/// The text of an item that must be a name.
-fn name<'a>(item: &Item<'a>) -> Result<&'a str, Problem> {
-    let text = item.text()?;
-    if is_name(text) {
-        Ok(text)
-    } else {
-        Err(item.wrong(&format!(
-            "`{text}` is not a name: a-z, 0-9 and `-`, at most 64"
-        )))
-    }
-}
-
-/// Whether a text is a valid name of a plugin, an account or a grant.
-#[must_use]
-pub fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn line_of(text: &str, at: usize) -> usize {

@@ -10,142 +10,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
 
 use cedar_policy::{
-    ActionConstraint, Authorizer, Context, Entities, Entity, EntityUid, Policy, PolicyId,
-    PolicySet, PrincipalConstraint, Request, ResourceConstraint, RestrictedExpression,
+    Authorizer, Context, Entities, Entity, Policy, PolicyId, PolicySet, Request,
+    RestrictedExpression,
 };
-use serde_json::Value;
 
 use crate::authority::Decision;
 use crate::denial::Denial;
 use crate::engine::{Deep, PolicyError, uid, with_room};
 use crate::guardrails::Guardrails;
-
-/// An action of a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verb {
-    /// See the host's status.
-    Status,
-    /// See the grants of a plugin and their use.
-    Grants,
-    /// See approvals, pending and decided.
-    ListApprovals,
-    /// Read and verify the audit.
-    ReadAudit,
-    /// Invoke an action of a plugin.
-    Invoke,
-    /// Call a tool directly.
-    Call,
-    /// Call a risk-reducing tool directly: it stops, liquidates or aborts.
-    Reduce,
-    /// Ask how a call would be decided.
-    Explain,
-    /// Halt a plugin, an account or everything.
-    Halt,
-    /// End a halt.
-    Resume,
-    /// Approve a call or a component.
-    Approve,
-    /// Refuse it.
-    Refuse,
-    /// Settle calls with unknown outcome.
-    Reconcile,
-    /// Have the host read its files again.
-    Reload,
-    /// Copy the database, the audit and the key.
-    Backup,
-}
-
-impl Verb {
-    /// All verbs.
-    pub const ALL: [Self; 15] = [
-        Self::Status,
-        Self::Grants,
-        Self::ListApprovals,
-        Self::ReadAudit,
-        Self::Invoke,
-        Self::Call,
-        Self::Reduce,
-        Self::Explain,
-        Self::Halt,
-        Self::Resume,
-        Self::Approve,
-        Self::Refuse,
-        Self::Reconcile,
-        Self::Reload,
-        Self::Backup,
-    ];
-
-    /// Whether only the role decides about it, so that no guardrail can deny it.
-    #[must_use]
-    pub fn is_always_allowed(self) -> bool {
-        matches!(
-            self,
-            Self::Status | Self::Halt | Self::Refuse | Self::Reduce
-        )
-    }
-
-    /// Its name in messages and audit records.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        self.action().trim_start_matches("person/")
-    }
-
-    /// The action in Cedar.
-    pub(crate) fn action(self) -> &'static str {
-        match self {
-            Self::Status => "person/status",
-            Self::Grants => "person/grants",
-            Self::ListApprovals => "person/list-approvals",
-            Self::ReadAudit => "person/read-audit",
-            Self::Invoke => "person/invoke",
-            Self::Call => "person/call",
-            Self::Reduce => "person/reduce",
-            Self::Explain => "person/explain",
-            Self::Halt => "person/halt",
-            Self::Resume => "person/resume",
-            Self::Approve => "person/approve",
-            Self::Refuse => "person/refuse",
-            Self::Reconcile => "person/reconcile",
-            Self::Reload => "person/reload",
-            Self::Backup => "person/backup",
-        }
-    }
-}
-
-/// The role of a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Role {
-    /// May see everything that is not secret.
-    Viewer,
-    /// May run and stop things, and see what a viewer sees.
-    Operator,
-    /// May approve and refuse, and see what a viewer sees.
-    Approver,
-    /// May do everything.
-    Admin,
-}
-
-impl Role {
-    /// All roles.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
-
-    /// Its name in `qchost.toml`.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The role with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.word() == word)
-    }
-}
+use crate::roles::{GROUP, Role, Verb};
 
 /// The policies of the roles.
 const ROLES: &str = r#"
@@ -361,89 +234,6 @@ impl People {
     }
 }
 
-/// The group of all people's actions.
-const GROUP: &str = "person";
-
-/// Whether a guardrail explicitly concerns people.
-pub(crate) fn about_persons(policy: &Policy, conditions: &Value) -> bool {
-    let of_person = |name: &str| matches!(name, "Person" | "Role");
-    let principal = match policy.principal_constraint() {
-        PrincipalConstraint::Any => false,
-        PrincipalConstraint::Is(of) | PrincipalConstraint::IsIn(of, _) => of_person(of.basename()),
-        PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => {
-            of_person(uid.type_name().basename())
-        }
-    };
-    let action = match policy.action_constraint() {
-        ActionConstraint::Any => false,
-        ActionConstraint::Eq(uid) => is_of_persons(&uid),
-        ActionConstraint::In(uids) => uids.iter().any(is_of_persons),
-    };
-    let resource = match policy.resource_constraint() {
-        ResourceConstraint::Any => false,
-        ResourceConstraint::Is(of) | ResourceConstraint::IsIn(of, _) => of.basename() == "Host",
-        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => {
-            uid.type_name().basename() == "Host"
-        }
-    };
-    principal || action || resource || mentions_persons(conditions)
-}
-
-fn is_of_persons(action: &EntityUid) -> bool {
-    let id: &str = action.id().as_ref();
-    id == GROUP || id.starts_with("person/")
-}
-
-/// Whether a condition refers to attributes or entities of people.
-fn mentions_persons(json: &Value) -> bool {
-    match json {
-        Value::Array(items) => items.iter().any(mentions_persons),
-        Value::Object(members) => members.iter().any(|(key, value)| match value {
-            Value::String(text) => match key.as_str() {
-                "type" | "entity_type" => matches!(text.as_str(), "Person" | "Role" | "Host"),
-                "attr" => matches!(text.as_str(), "uid" | "target"),
-                _ => false,
-            },
-            other => mentions_persons(other),
-        }),
-        _ => false,
-    }
-}
-
-/// What a guardrail about people covers without effect, by its actions and in words; `None` if nothing.
-pub(crate) fn in_vain(actions: &ActionConstraint) -> Option<String> {
-    let covers = |verb: &Verb| match actions {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => {
-            let id: &str = uid.id().as_ref();
-            id == verb.action()
-        }
-        ActionConstraint::In(uids) => uids.iter().any(|uid| {
-            let id: &str = uid.id().as_ref();
-            id == GROUP || id == verb.action()
-        }),
-    };
-    let (vain, limited): (Vec<Verb>, Vec<Verb>) = Verb::ALL
-        .into_iter()
-        .filter(covers)
-        .partition(|verb| verb.is_always_allowed());
-    if vain.is_empty() {
-        return None;
-    }
-    let words: Vec<_> = vain
-        .into_iter()
-        .map(|verb| format!("`{}`", verb.word()))
-        .collect();
-    let effect = match limited.is_empty() {
-        true => "it limits persons in nothing",
-        false => "it limits persons in the other verbs only",
-    };
-    Some(format!(
-        "it covers {}, which no guardrail can deny to a person whose role allows it: {effect}",
-        words.join(", ")
-    ))
-}
-
 fn question(
     person: &Person,
     verb: Verb,
@@ -451,7 +241,7 @@ fn question(
 ) -> Result<(Request, Entities), String> {
     let words = |error: &dyn std::error::Error| error.to_string();
     let action = uid("Action", verb.action())?;
-    let group = uid("Action", "person")?;
+    let group = uid("Action", GROUP)?;
     let roles = person.roles.iter().map(|role| uid("Role", role.word()));
     let roles: HashSet<_> = roles.collect::<Result<_, _>>()?;
     let attributes = HashMap::from([

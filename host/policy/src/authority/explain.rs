@@ -47,7 +47,7 @@ impl Call<'_> {
             .manifest
             .grants
             .iter()
-            .filter(|grant| !super::covered(grant, action).is_empty())
+            .filter(|grant| !action.covered_by(grant).is_empty())
             .map(|grant| (grant, self.unmet(grant, action)))
             .min_by_key(|(_, unmet)| unmet.len());
         let (reason, nearest) = match covering {
@@ -111,7 +111,7 @@ impl Call<'_> {
         let context = &self.facts.context;
         if action.name == RAW {
             let tool = context.tool.as_deref();
-            let named = super::covered(grant, action).contains(&tool);
+            let named = action.covered_by(grant).contains(&tool);
             want(tool.is_some() && named, "this tool".to_owned());
         }
         match &self.facts.resource {

@@ -11,8 +11,8 @@ use crate::glob::Glob;
 use crate::grantable::grantable;
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Manifest, ProjectScope};
 
-use super::lines::is_beside;
-use super::{Remembered, Retired, Successor};
+use super::bounds::{at_most, brokerage_within, glob_within, is_beside, is_same, project_within};
+use super::change::{Remembered, Retired, Successor};
 
 /// Number of comparisons of globs and operations after which everything left counts as wider: tens of milliseconds.
 const MAX_COMPARISONS: u64 = 200_000;
@@ -258,47 +258,8 @@ fn shape(grant: &Grant) -> String {
     format!("{:?} {:?} {:?}", grant.allow, grant.projects, grant.limits)
 }
 
-/// Whether two grants are the same but for their names.
-pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
-    // Lists every field, so that a new one has to be considered here and in `within`.
-    let Grant {
-        name: _,
-        allow,
-        projects,
-        organizations,
-        keys,
-        brokerages,
-        data_providers,
-        commands,
-        collaborators,
-        files,
-        nodes,
-        max_cost,
-        max_parameters,
-        limits,
-        approval,
-    } = one;
-    *allow == other.allow
-        && *projects == other.projects
-        && *organizations == other.organizations
-        && *keys == other.keys
-        && *brokerages == other.brokerages
-        && *data_providers == other.data_providers
-        && *commands == other.commands
-        && *collaborators == other.collaborators
-        && *files == other.files
-        && *nodes == other.nodes
-        && *max_cost == other.max_cost
-        && *max_parameters == other.max_parameters
-        && *limits == other.limits
-        && *approval == other.approval
-}
-
 fn covered(grant: &Grant) -> impl Iterator<Item = &str> {
-    let known = grantable().filter(|(name, access)| {
-        let mut patterns = grant.allow.iter();
-        patterns.any(|pattern| pattern.covers(name, *access))
-    });
+    let known = grantable().filter(|(name, access)| grant.allows(name, *access));
     let tools = grant.allow.iter().map(|pattern| pattern.as_str());
     let tools = tools.filter(|entry| entry.starts_with("raw/") && *entry != "raw/*");
     known.map(|(name, _)| name).chain(tools)
@@ -447,33 +408,6 @@ impl Steps {
                 .projects
                 .iter()
                 .all(|a| other.projects.iter().all(|b| projects_apart(a, b)))
-    }
-}
-
-/// Whether one bound is no larger; `None` means unbounded.
-pub(super) fn at_most<T: Ord>(one: Option<T>, other: Option<T>) -> bool {
-    match (one, other) {
-        (_, None) => true,
-        (None, Some(_)) => false,
-        (Some(one), Some(other)) => one <= other,
-    }
-}
-
-/// Whether the other glob covers everything that the one does: a star matches a star like any character.
-pub(super) fn glob_within(one: &Glob, other: &Glob) -> bool {
-    one == other || other.matches(one.as_str())
-}
-
-/// A star covers paper profiles only, so it is not wider than a name.
-pub(super) fn brokerage_within(one: &Glob, other: &Glob) -> bool {
-    one == other || (!one.names_in_full() && !other.names_in_full() && glob_within(one, other))
-}
-
-pub(super) fn project_within(one: &ProjectScope, other: &ProjectScope) -> bool {
-    match (one, other) {
-        (ProjectScope::Name(one), ProjectScope::Name(other)) => glob_within(one, other),
-        (_, ProjectScope::Name(other)) => other.as_str().bytes().all(|b| b == b'*'),
-        (one, other) => one == other,
     }
 }
 

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use qchost_text::excerpt;
 
-use super::grants::{at_most, brokerage_within, glob_within, is_same, project_within};
-use super::{Change, ChangeKind};
+use super::bounds::{
+    at_most, brokerage_within, glob_within, is_beside, is_same, prefix_within, project_within,
+};
+use super::change::{Change, ChangeKind};
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
-use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest, Prefix};
+use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest};
 
 /// Maximum entries of a list shown in a line.
 const SHOWN: usize = 12;
@@ -574,24 +576,12 @@ fn pattern_within(one: &Pattern, other: &Pattern) -> bool {
     named.all(|(name, access)| other.covers(name, access))
 }
 
-fn prefix_within(one: &Prefix, other: &Prefix) -> bool {
-    let below = one.path.strip_prefix(&other.path);
-    let below = below
-        .is_some_and(|rest| rest.is_empty() || other.path.ends_with('/') || rest.starts_with('/'));
-    (&one.scheme, &one.host, one.port) == (&other.scheme, &other.host, other.port) && below
-}
-
 /// Whether the one limits a request that both cover in a way that the other does not.
 fn limits(one: &HttpGrant, other: &HttpGrant) -> bool {
     one.limits != GrantLimits::default()
         || one.request < other.request
         || one.response < other.response
         || one.timeout < other.timeout
-}
-
-/// Whether one request may be covered by both.
-pub(super) fn is_beside(one: &HttpGrant, other: &HttpGrant) -> bool {
-    prefix_within(&one.url, &other.url) || prefix_within(&other.url, &one.url)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

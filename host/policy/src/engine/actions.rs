@@ -11,7 +11,8 @@ use serde_json::Value;
 
 use super::attributes::{Attributes, Bound};
 use crate::facts::Resource;
-use crate::grantable::{DOWNLOAD, HTTP, RAW, WORKFLOW};
+use crate::grantable::{DOWNLOAD, HTTP, Pattern, RAW, WORKFLOW};
+use crate::manifest::Grant;
 
 /// A kind of resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -95,6 +96,18 @@ impl Action {
             raw: self.name == RAW,
             lists: self.lists,
             attributes: self.attributes.and(*DISTINCTIVE),
+        }
+    }
+
+    /// How a grant covers it: not at all, once, or for each tool that it names.
+    pub(crate) fn covered_by<'a>(&self, grant: &'a Grant) -> Vec<Option<&'a str>> {
+        if self.name == RAW {
+            let tools = grant.allow.iter().filter_map(Pattern::tool);
+            return tools.map(Some).collect();
+        }
+        match grant.allows(self.name, self.access) {
+            true => vec![None],
+            false => Vec::new(),
         }
     }
 }

@@ -11,9 +11,9 @@ use cedar_policy::{
     RestrictedExpression,
 };
 
-use super::Compiled;
 use super::actions::{Kind, actions};
 use super::attributes::{AttributeValue, attributes};
+use super::compiled::Compiled;
 use super::quick::View;
 use crate::facts::Resource;
 

@@ -5,9 +5,9 @@ use std::sync::LazyLock;
 
 use cedar_policy::Schema;
 
-use super::PolicyError;
 use super::actions::{Action, actions};
-use crate::people::Verb;
+use super::error::PolicyError;
+use crate::roles::Verb;
 
 const TYPES: &str = r#"// What a guardrail can speak of. An attribute with a question mark is not always there: test it with
 // `context has cost` before it is used.

@@ -7,14 +7,18 @@
 
 use std::fmt;
 
+use qchost_catalog::Access;
 use serde::{Deserialize, Serialize};
 
-use super::MAX_PATTERNS;
-use super::reader::{Fields, Item, Problem};
+use super::reader::{Fields, Item, Problem, is_name};
 use crate::glob::{Glob, MAX_GLOB};
 use crate::grantable::Pattern;
 use crate::usd::Usd;
 
+/// Maximum number of `[[grant]]`s, and of `[[http]]`s, of a manifest.
+pub const MAX_GRANTS: usize = 256;
+/// Maximum operations, names, ids and patterns in all lists of all grants of a manifest.
+pub const MAX_PATTERNS: usize = 4096;
 /// A named permission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -137,6 +141,13 @@ pub(crate) const KEYS: &[&str] = &[
 ];
 
 impl Grant {
+    /// Whether it allows an operation, on anything.
+    #[must_use]
+    pub fn allows(&self, operation: &str, access: Access) -> bool {
+        let mut patterns = self.allow.iter();
+        patterns.any(|pattern| pattern.covers(operation, access))
+    }
+
     /// A grant of this name that covers nothing yet.
     #[must_use]
     pub fn named(name: &str) -> Self {
@@ -177,11 +188,11 @@ impl Grant {
     pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Problem> {
         let called = fields.get("name").and_then(|item| item.as_text());
         let fields = match called {
-            Some(name) if super::is_name(name) => fields.called(format!("grant `{name}`")),
+            Some(name) if is_name(name) => fields.called(format!("grant `{name}`")),
             _ => fields,
         };
         fields.only(KEYS, &[])?;
-        let name = super::name(&fields.need("name", "\"a-name\"")?)?;
+        let name = fields.need("name", "\"a-name\"")?.name()?;
         let allow = fields.need("allow", "[\"backtests/*\"]")?;
         let mut grant = Self::named(name);
         for entry in allow.short_list("texts", MAX_PATTERNS)? {

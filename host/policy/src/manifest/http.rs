@@ -11,8 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use url::Url;
 
-use super::MAX_PATTERNS;
-use super::grant::{GrantLimits, rates};
+use super::grant::{GrantLimits, MAX_PATTERNS, rates};
 use super::reader::{Fields, Item, Problem};
 use super::units::{duration, size};
 
@@ -104,7 +103,7 @@ impl HttpGrant {
         let allow = fields.need("allow", "\"https://hooks.example.com/qc/\"")?;
         let url = prefix(&allow)?;
         let name = match fields.get("name") {
-            Some(item) => super::name(&item)?.to_owned(),
+            Some(item) => item.name()?.to_owned(),
             None => slug(&url),
         };
         let fields = fields.called(format!("http `{name}`"));

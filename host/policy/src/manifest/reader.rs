@@ -183,6 +183,18 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// A text that is a valid name.
+    pub(crate) fn name(&self) -> Result<&'a str, Problem> {
+        let text = self.text()?;
+        if is_name(text) {
+            Ok(text)
+        } else {
+            Err(self.wrong(&format!(
+                "`{text}` is not a name: a-z, 0-9 and `-`, at most 64"
+            )))
+        }
+    }
+
     /// A text, if it is one.
     pub(crate) fn as_text(&self) -> Option<&'a str> {
         self.text().ok()
@@ -300,4 +312,13 @@ impl<'a> Item<'a> {
             ),
         })
     }
+}
+
+/// Whether a text is a valid name of a plugin, an account or a grant.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::MAX_GRANTS;
+use super::grant::MAX_GRANTS;
 use super::http::METHODS;
 use crate::glob::MAX_GLOB;
 use crate::grantable::grantable;

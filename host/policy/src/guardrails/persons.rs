@@ -1,0 +1,86 @@
+//! What of a guardrail concerns people.
+
+use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
+use serde_json::Value;
+
+use crate::roles::{GROUP, Verb};
+
+/// Whether a guardrail explicitly concerns people.
+pub(super) fn about_persons(policy: &Policy, conditions: &Value) -> bool {
+    let of_person = |name: &str| matches!(name, "Person" | "Role");
+    let principal = match policy.principal_constraint() {
+        PrincipalConstraint::Any => false,
+        PrincipalConstraint::Is(of) | PrincipalConstraint::IsIn(of, _) => of_person(of.basename()),
+        PrincipalConstraint::Eq(uid) | PrincipalConstraint::In(uid) => {
+            of_person(uid.type_name().basename())
+        }
+    };
+    let action = match policy.action_constraint() {
+        ActionConstraint::Any => false,
+        ActionConstraint::Eq(uid) => is_of_persons(&uid),
+        ActionConstraint::In(uids) => uids.iter().any(is_of_persons),
+    };
+    let resource = match policy.resource_constraint() {
+        ResourceConstraint::Any => false,
+        ResourceConstraint::Is(of) | ResourceConstraint::IsIn(of, _) => of.basename() == "Host",
+        ResourceConstraint::Eq(uid) | ResourceConstraint::In(uid) => {
+            uid.type_name().basename() == "Host"
+        }
+    };
+    principal || action || resource || mentions_persons(conditions)
+}
+
+fn is_of_persons(action: &EntityUid) -> bool {
+    let id: &str = action.id().as_ref();
+    id == GROUP || id.starts_with("person/")
+}
+
+/// Whether a condition refers to attributes or entities of people.
+fn mentions_persons(json: &Value) -> bool {
+    match json {
+        Value::Array(items) => items.iter().any(mentions_persons),
+        Value::Object(members) => members.iter().any(|(key, value)| match value {
+            Value::String(text) => match key.as_str() {
+                "type" | "entity_type" => matches!(text.as_str(), "Person" | "Role" | "Host"),
+                "attr" => matches!(text.as_str(), "uid" | "target"),
+                _ => false,
+            },
+            other => mentions_persons(other),
+        }),
+        _ => false,
+    }
+}
+
+/// What a guardrail about people covers without effect, by its actions and in words; `None` if nothing.
+pub(super) fn in_vain(actions: &ActionConstraint) -> Option<String> {
+    let covers = |verb: &Verb| match actions {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => {
+            let id: &str = uid.id().as_ref();
+            id == verb.action()
+        }
+        ActionConstraint::In(uids) => uids.iter().any(|uid| {
+            let id: &str = uid.id().as_ref();
+            id == GROUP || id == verb.action()
+        }),
+    };
+    let (vain, limited): (Vec<Verb>, Vec<Verb>) = Verb::ALL
+        .into_iter()
+        .filter(covers)
+        .partition(|verb| verb.is_always_allowed());
+    if vain.is_empty() {
+        return None;
+    }
+    let words: Vec<_> = vain
+        .into_iter()
+        .map(|verb| format!("`{}`", verb.word()))
+        .collect();
+    let effect = match limited.is_empty() {
+        true => "it limits persons in nothing",
+        false => "it limits persons in the other verbs only",
+    };
+    Some(format!(
+        "it covers {}, which no guardrail can deny to a person whose role allows it: {effect}",
+        words.join(", ")
+    ))
+}
