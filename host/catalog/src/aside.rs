@@ -4,21 +4,21 @@
 //! second, during which the thread would block its other tasks. So those are first moved to another thread; the reader
 //! itself stays, and is measured and charged as usual.
 //!
-//! Invariant: texts longer than [`AT_ONCE`] are read while other threads serve, if there are any.
+//! Invariant: texts longer than [`MAX_INLINE_BYTES`] are read while other threads serve, if there are any.
 
 use serde_json::{Map, Value};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Bytes that take a millisecond or two to read.
-const AT_ONCE: usize = 256 << 10;
+const MAX_INLINE_BYTES: usize = 256 << 10;
 /// Overhead of a JSON value besides its text, in bytes.
-const VALUE: usize = 16;
+const VALUE_OVERHEAD: usize = 16;
 
 /// Runs `work`, which reads `bytes` bytes, and lets other tasks of the thread move on if they are many.
 pub fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     let others = Handle::try_current()
         .is_ok_and(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if bytes > AT_ONCE && others {
+    if bytes > MAX_INLINE_BYTES && others {
         tokio::task::block_in_place(work)
     } else {
         work()
@@ -28,9 +28,9 @@ pub fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 /// The approximate size of a value, as far as it matters to [`aside`]: computing it stops beyond that size.
 #[must_use]
 pub fn length(value: &Value) -> usize {
-    let mut left = AT_ONCE;
+    let mut left = MAX_INLINE_BYTES;
     match fits(value, &mut left) {
-        true => AT_ONCE - left,
+        true => MAX_INLINE_BYTES - left,
         false => usize::MAX,
     }
 }
@@ -38,9 +38,9 @@ pub fn length(value: &Value) -> usize {
 /// The same for an object's members.
 #[must_use]
 pub fn length_of_members(members: &Map<String, Value>) -> usize {
-    let mut left = AT_ONCE;
+    let mut left = MAX_INLINE_BYTES;
     match fit(members, &mut left) {
-        true => AT_ONCE - left,
+        true => MAX_INLINE_BYTES - left,
         false => usize::MAX,
     }
 }
@@ -48,7 +48,7 @@ pub fn length_of_members(members: &Map<String, Value>) -> usize {
 /// Whether a value is no larger than what is left; stops as soon as it is not.
 fn fits(value: &Value, left: &mut usize) -> bool {
     let mut take = |bytes: usize| {
-        let taken = left.checked_sub(bytes.saturating_add(VALUE));
+        let taken = left.checked_sub(bytes.saturating_add(VALUE_OVERHEAD));
         *left = taken.unwrap_or(0);
         taken.is_some()
     };
@@ -78,13 +78,13 @@ mod tests {
     fn a_value_is_long_by_its_texts_its_names_or_its_number() {
         for (value, short) in [
             (json!({ "a": [1, "b", null] }), true),
-            (json!("x".repeat(AT_ONCE - VALUE)), true),
-            (json!("x".repeat(AT_ONCE)), false),
-            (json!({ "x".repeat(AT_ONCE): 1 }), false),
-            (json!(vec![0; AT_ONCE / VALUE - 1]), true),
-            (json!(vec![0; AT_ONCE / VALUE]), false),
+            (json!("x".repeat(MAX_INLINE_BYTES - VALUE_OVERHEAD)), true),
+            (json!("x".repeat(MAX_INLINE_BYTES)), false),
+            (json!({ "x".repeat(MAX_INLINE_BYTES): 1 }), false),
+            (json!(vec![0; MAX_INLINE_BYTES / VALUE_OVERHEAD - 1]), true),
+            (json!(vec![0; MAX_INLINE_BYTES / VALUE_OVERHEAD]), false),
         ] {
-            assert_eq!(length(&value) <= AT_ONCE, short);
+            assert_eq!(length(&value) <= MAX_INLINE_BYTES, short);
         }
     }
 
@@ -98,7 +98,7 @@ mod tests {
         let (served, answer) = std::sync::mpsc::channel();
         let reading = serving.spawn(async move {
             tokio::spawn(async move { served.send(()) });
-            aside(AT_ONCE + 1, || {
+            aside(MAX_INLINE_BYTES + 1, || {
                 answer.recv_timeout(std::time::Duration::from_secs(30))
             })
         });

@@ -19,8 +19,8 @@ use serde_json::Value;
 
 use crate::denial::Denial;
 use crate::engine::{
-    Action, Asked, Compiled, Form, Kind, PolicyError, Question, Quick, View, actions, by_name,
-    grant_conditions, http_conditions, principal, with_room,
+    Action, Compiled, ConditionsKey, Evaluation, Kind, PolicyError, Prefilter, Question, View,
+    actions, by_name, grant_conditions, http_conditions, principal, with_room,
 };
 use crate::facts::{Facts, Project, Resource};
 use crate::grantable::{HTTP, RAW};
@@ -28,9 +28,9 @@ use crate::guardrails::{Guardrail, Guardrails};
 use crate::manifest::Manifest;
 
 /// Bytes of stack that Cedar needs, with a margin.
-const STACK_NEEDED: usize = 256 << 10;
+const MIN_STACK: usize = 256 << 10;
 /// Bytes of stack that are provided if there are fewer.
-const STACK_GIVEN: usize = 1 << 20;
+const STACK: usize = 1 << 20;
 
 /// What a plugin may do. Compiled again when its manifest or a guardrail changes.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Authority {
         if let Some(what) = devious(facts) {
             return denied(question.plainly(what));
         }
-        let mut asking = Asking {
+        let mut evaluator = Evaluator {
             view: View {
                 plugin: &self.manifest.plugin,
                 account: &self.manifest.account,
@@ -163,10 +163,10 @@ impl Authority {
             question: None,
         };
         // A plugin's call is made on the stack of its instance, where Cedar would find no space and deny everything.
-        let decide = || slice.decide(&mut asking, &question, action);
+        let decide = || slice.decide(&mut evaluator, &question, action);
         match slice.is_deep {
             true => with_room(decide),
-            false => stacker::maybe_grow(STACK_NEEDED, STACK_GIVEN, decide),
+            false => stacker::maybe_grow(MIN_STACK, STACK, decide),
         }
     }
 
@@ -267,7 +267,7 @@ impl Forbid {
     /// Whether it forbids every question, on any resource.
     fn is_unconditional(&self) -> bool {
         let mut policies = self.compiled.policy.policies();
-        *self.compiled.quick == Quick::Known(true)
+        *self.compiled.prefilter == Prefilter::Known(true)
             // A slice has a single kind.
             && policies.all(|policy| {
                 let resource = policy.resource_constraint();
@@ -279,17 +279,17 @@ impl Forbid {
 impl Slice {
     fn decide(
         &self,
-        asking: &mut Asking<'_>,
+        evaluator: &mut Evaluator<'_>,
         question: &explain::Call<'_>,
         action: &Action,
     ) -> Decision {
         let mut decision = Decision::default();
         let mut broken = None;
         for forbid in &self.forbids {
-            match asking.ask(&forbid.compiled) {
-                Asked::DoesNot => continue,
-                Asked::Applies => {}
-                Asked::Failed(why) => {
+            match evaluator.evaluate(&forbid.compiled) {
+                Evaluation::DoesNot => continue,
+                Evaluation::Applies => {}
+                Evaluation::Failed(why) => {
                     broken.get_or_insert((forbid.id(), why));
                 }
             }
@@ -297,7 +297,7 @@ impl Slice {
         }
         for permit in &self.permits {
             // A grant that fails to evaluate is no permission.
-            if asking.ask(&permit.compiled) == Asked::Applies {
+            if evaluator.evaluate(&permit.compiled) == Evaluation::Applies {
                 decision.grants.extend(&permit.grants);
             }
         }
@@ -317,25 +317,25 @@ impl Slice {
 }
 
 /// A decision in progress. Cedar's form of the question is created when it is first needed.
-struct Asking<'a> {
+struct Evaluator<'a> {
     view: View<'a>,
     digest: &'a str,
     place: usize,
     question: Option<Result<Question, String>>,
 }
 
-impl Asking<'_> {
-    fn ask(&mut self, compiled: &Compiled) -> Asked {
-        if compiled.quick.holds(&self.view) == Some(false) {
-            return Asked::DoesNot;
+impl Evaluator<'_> {
+    fn evaluate(&mut self, compiled: &Compiled) -> Evaluation {
+        if compiled.prefilter.holds(&self.view) == Some(false) {
+            return Evaluation::DoesNot;
         }
         let question = self.question.get_or_insert_with(|| {
             let plugin = principal(self.view.plugin, self.view.account, self.digest)?;
             Question::new(self.place, &plugin, &self.view)
         });
         match question {
-            Ok(question) => question.ask(compiled),
-            Err(why) => Asked::Failed(why.clone()),
+            Ok(question) => question.evaluate(compiled),
+            Err(why) => Evaluation::Failed(why.clone()),
         }
     }
 }
@@ -346,7 +346,7 @@ impl Asking<'_> {
 struct Compiler {
     compiled: HashMap<(Kind, String), Arc<Compiled>>,
     /// By the grant's index in the manifest; `None` where it never allows such an action.
-    grants: HashMap<(usize, Kind, Form), Option<Arc<Compiled>>>,
+    grants: HashMap<(usize, Kind, ConditionsKey), Option<Arc<Compiled>>>,
 }
 
 impl Compiler {
@@ -371,7 +371,7 @@ impl Compiler {
             if covered.is_empty() {
                 continue;
             }
-            let known = (at, kind, action.form());
+            let known = (at, kind, action.conditions_key());
             let compiled = match self.grants.get(&known) {
                 Some(compiled) => compiled.clone(),
                 None => {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 
 /// Maximum bytes of a file.
-const LIMIT: u64 = 1 << 20;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The text that a manifest or a configuration was parsed from, and the owner of its file.
 ///
@@ -69,8 +69,9 @@ pub fn read_owned_text(path: &Path) -> io::Result<(String, u32)> {
     }
     let mut bytes = Vec::new();
     // One byte more shows that there is more. The size reported by the system may be outdated.
-    file.take(LIMIT.saturating_add(1)).read_to_end(&mut bytes)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LIMIT {
+    file.take(MAX_BYTES.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             "it has more than 1 MiB",
@@ -128,7 +129,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let file = File::create(&path).unwrap();
-        file.set_len(LIMIT).unwrap();
+        file.set_len(MAX_BYTES).unwrap();
         assert_eq!(read(&path).unwrap().len(), 1 << 20);
         // It is sparse, and reading all of it would take all memory.
         file.set_len(1 << 40).unwrap();

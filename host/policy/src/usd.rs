@@ -22,14 +22,14 @@ use std::fmt;
 pub struct Usd(pub u64);
 
 /// The largest whole number of dollars in Cedar's decimal.
-const MOST: f64 = 922_337_203_685_477.0;
+const MAX_DOLLARS: f64 = 922_337_203_685_477.0;
 
 impl Usd {
     /// An amount of dollars, rounded up. `None` for values that are not finite, negative, or more
     /// than Cedar's decimal can hold.
     #[must_use]
     pub fn from_f64(dollars: f64) -> Option<Self> {
-        if !(0.0..=MOST).contains(&dollars) {
+        if !(0.0..=MAX_DOLLARS).contains(&dollars) {
             return None;
         }
         // Rounds the shortest decimal representation, which is what was written; the binary value

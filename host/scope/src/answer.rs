@@ -21,7 +21,7 @@ const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "fil
 /// Fields with the number of items beside them.
 const COUNTS: [&str; 3] = ["count", "length", "total"];
 /// Up to this many names are read individually; more with one listing.
-const FEW: usize = 3;
+const MAX_SINGLE_READS: usize = 3;
 
 /// Decides about one item.
 type Allowed<'a> = &'a (dyn Fn(&Facts) -> bool + Send + Sync);
@@ -97,11 +97,11 @@ impl Scope {
         body: &mut Value,
         allowed: Allowed<'_>,
     ) -> Result<(), ScopeError> {
-        let sight = |file: &Value| {
+        let visibility = |file: &Value| {
             let Some(name) = file.get("name").and_then(Value::as_str) else {
-                return Sight::Unreadable;
+                return Visibility::Unreadable;
             };
-            Sight::from(allowed(&Facts {
+            Visibility::from(allowed(&Facts {
                 resource: Resource::Project(project.clone()),
                 context: Context {
                     file: Some(name.to_owned()),
@@ -117,7 +117,7 @@ impl Scope {
             return Ok(());
         };
         if let Some(files) = fields.get_mut("files")
-            && keep(files, &sight) == Kept::NoneOfSome
+            && keep(files, &visibility) == Kept::NoneOfSome
             && one
         {
             return Err(ScopeError::Denied(
@@ -126,7 +126,7 @@ impl Scope {
         }
         for part in fields.values_mut() {
             if let Some(files) = part.get_mut("files") {
-                keep(files, &sight);
+                keep(files, &visibility);
             }
         }
         Ok(())
@@ -266,7 +266,7 @@ impl Scope {
         if operation.answers_projects() {
             keep_in(body, "projects", &|item| {
                 let project = self.named_project(caller, item, "name");
-                project.map_or(Sight::Unreadable, |project| {
+                project.map_or(Visibility::Unreadable, |project| {
                     decide(Resource::Project(project)).into()
                 })
             });
@@ -283,7 +283,7 @@ impl Scope {
             .collect();
         keep_in(body, list, &|item| match project_in(item) {
             Carried::Project(id) => visible.contains(&id).into(),
-            Carried::Nothing | Carried::Other => Sight::Unreadable,
+            Carried::Nothing | Carried::Other => Visibility::Unreadable,
         });
         Ok(())
     }
@@ -302,7 +302,7 @@ impl Scope {
             })
             .collect();
         let unknown = |id: &&u32| self.projects.cached(caller.account, **id).is_none();
-        if ids.iter().filter(unknown).count() > FEW {
+        if ids.iter().filter(unknown).count() > MAX_SINGLE_READS {
             self.read_all_names(caller).await?;
         }
         let mut projects = Vec::new();
@@ -373,9 +373,9 @@ fn of_one_project(
         }
     }
     let of_it = |item: &Value| match project_in(item) {
-        Carried::Nothing => Sight::Seen,
+        Carried::Nothing => Visibility::Seen,
         Carried::Project(of) => (of == project).into(),
-        Carried::Other => Sight::Unreadable,
+        Carried::Other => Visibility::Unreadable,
     };
     for list in LISTS {
         if body.get(list).is_some_and(Value::is_array)
@@ -421,14 +421,14 @@ enum Kept {
 
 /// Whether an item may be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
+enum Visibility {
     Seen,
     Hidden,
     /// It is unclear what it is.
     Unreadable,
 }
 
-impl From<bool> for Sight {
+impl From<bool> for Visibility {
     fn from(may_see: bool) -> Self {
         if may_see { Self::Seen } else { Self::Hidden }
     }
@@ -437,7 +437,7 @@ impl From<bool> for Sight {
 /// Keeps the items that may be shown. A value that should be a list and is not becomes `false`: that reveals nothing, and
 /// is reported as an answer that does not match. An empty list would wrongly say that there are no items. The same is
 /// done to an item whose identity is unclear, so that it is counted as unreadable.
-fn keep(list: &mut Value, sight: &dyn Fn(&Value) -> Sight) -> Kept {
+fn keep(list: &mut Value, visibility: &dyn Fn(&Value) -> Visibility) -> Kept {
     let Value::Array(items) = list else {
         if !list.is_null() {
             *list = Value::Bool(false);
@@ -445,10 +445,10 @@ fn keep(list: &mut Value, sight: &dyn Fn(&Value) -> Sight) -> Kept {
         return Kept::All;
     };
     let before = items.len();
-    items.retain_mut(|item| match sight(item) {
-        Sight::Seen => true,
-        Sight::Hidden => false,
-        Sight::Unreadable => {
+    items.retain_mut(|item| match visibility(item) {
+        Visibility::Seen => true,
+        Visibility::Hidden => false,
+        Visibility::Unreadable => {
             *item = Value::Bool(false);
             true
         }
@@ -461,7 +461,7 @@ fn keep(list: &mut Value, sight: &dyn Fn(&Value) -> Sight) -> Kept {
 }
 
 /// The same in an answer, with the counts beside the list.
-fn keep_in(body: &mut Value, list: &str, sight: &dyn Fn(&Value) -> Sight) -> Kept {
+fn keep_in(body: &mut Value, list: &str, visibility: &dyn Fn(&Value) -> Visibility) -> Kept {
     let Value::Object(fields) = body else {
         *body = Value::Object(Map::new());
         return Kept::All;
@@ -469,7 +469,7 @@ fn keep_in(body: &mut Value, list: &str, sight: &dyn Fn(&Value) -> Sight) -> Kep
     let Some(items) = fields.get_mut(list) else {
         return Kept::All;
     };
-    let kept = keep(items, sight);
+    let kept = keep(items, visibility);
     if kept != Kept::All {
         let left = items.as_array().map_or(0, Vec::len);
         for count in COUNTS {
@@ -495,7 +495,7 @@ fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
         match entry.get("key").and_then(Value::as_str) {
             Some(key) if folder => may_see(&format!("{}/", key.trim_end_matches('/'))).into(),
             Some(key) => may_see(key).into(),
-            None => Sight::Unreadable,
+            None => Visibility::Unreadable,
         }
     });
     if !may_see("")

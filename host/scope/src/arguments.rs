@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::error::{ScopeError, shown};
 
 /// Maximum entries of a list of touched items.
-const LIST_LENGTH: usize = 100;
+const MAX_LIST_LENGTH: usize = 100;
 
 /// The arguments of a call, all of which the operation has.
 pub(crate) struct Arguments<'a> {
@@ -102,7 +102,7 @@ impl<'a> Arguments<'a> {
         let expected = || wrong(name, "a list of at most 100 strings");
         let items = value
             .as_array()
-            .filter(|items| items.len() <= LIST_LENGTH)
+            .filter(|items| items.len() <= MAX_LIST_LENGTH)
             .ok_or_else(expected)?;
         items
             .iter()

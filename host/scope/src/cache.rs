@@ -9,15 +9,15 @@ use lru::LruCache;
 
 /// Entries by account and key. Accounts are configured by the operator, so there are few.
 pub(crate) struct PerAccount<K: Hash + Eq, V> {
-    most: NonZeroUsize,
+    limit: NonZeroUsize,
     accounts: Mutex<HashMap<String, LruCache<K, V>>>,
 }
 
 impl<K: Hash + Eq, V> PerAccount<K, V> {
-    /// Keeps at most `most` entries for each account.
-    pub(crate) fn new(most: usize) -> Self {
+    /// Keeps at limit `limit` entries for each account.
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
-            most: NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN),
+            limit: NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN),
             accounts: Mutex::default(),
         }
     }
@@ -28,9 +28,9 @@ impl<K: Hash + Eq, V> PerAccount<K, V> {
         if let Some(entries) = accounts.get_mut(account) {
             return work(entries);
         }
-        // It grows on demand: most accounts have few entries.
+        // It grows on demand: limit accounts have few entries.
         let mut entries = LruCache::unbounded();
-        entries.resize(self.most);
+        entries.resize(self.limit);
         work(accounts.entry(account.to_owned()).or_insert(entries))
     }
 }

@@ -13,7 +13,7 @@ use crate::cache::PerAccount;
 use crate::error::{ScopeError, shown};
 use crate::reads::{Carried, Reader, project_in, read, unavailable, unresolved};
 
-const MOST: usize = 50_000;
+const MAX_CHILDREN: usize = 50_000;
 
 /// The kinds of objects that belong to a project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,7 +82,7 @@ pub(crate) struct Children(PerAccount<(Child, String), u32>);
 
 impl Children {
     pub(crate) fn new() -> Self {
-        Self(PerAccount::new(MOST))
+        Self(PerAccount::new(MAX_CHILDREN))
     }
 
     pub(crate) fn learn(&self, account: &str, child: Child, id: &str, project: u32) {

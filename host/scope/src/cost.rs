@@ -16,7 +16,7 @@ use crate::error::ScopeError;
 use crate::reads::Reader;
 
 /// The largest amount that a decision can handle.
-const MOST: u64 = 9_223_372_036_854_770_000;
+const MAX_COST: u64 = 9_223_372_036_854_770_000;
 
 /// The caller's claim, an amount of US dollars.
 pub(crate) fn claimed(name: &str, value: &Value) -> Result<Usd, ScopeError> {
@@ -67,7 +67,7 @@ fn whole_seconds(time: &Value) -> Option<u64> {
 fn product(seconds: u64, price: Usd, nodes: u32) -> Usd {
     let per_node = u128::from(seconds).saturating_mul(u128::from(price.0));
     let cost = per_node.saturating_mul(u128::from(nodes)).div_ceil(3_600);
-    Usd(u64::try_from(cost).unwrap_or(MOST).min(MOST))
+    Usd(u64::try_from(cost).unwrap_or(MAX_COST).min(MAX_COST))
 }
 
 #[cfg(test)]
@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(product(36, Usd(150_000), 4), Usd(6_000));
         assert_eq!(product(1, Usd(1), 1), Usd(1));
         assert_eq!(product(0, Usd(150_000), 4), Usd(0));
-        assert_eq!(product(u64::MAX, Usd(u64::MAX), u32::MAX), Usd(MOST));
+        assert_eq!(product(u64::MAX, Usd(u64::MAX), u32::MAX), Usd(MAX_COST));
     }
 
     #[test]

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 use crate::cache::PerAccount;
 use crate::error::{ScopeError, shown};
 
-const KEPT: Duration = Duration::from_secs(3_600);
-const MOST: usize = 10_000;
+const JOB_TTL: Duration = Duration::from_secs(3_600);
+const MAX_JOBS: usize = 10_000;
 
 /// Keys of one organisation's store.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub(crate) struct Jobs(PerAccount<(String, String), (Objects, Instant)>);
 
 impl Jobs {
     pub(crate) fn new() -> Self {
-        Self(PerAccount::new(MOST))
+        Self(PerAccount::new(MAX_JOBS))
     }
 
     pub(crate) fn remember(&self, account: &str, plugin: &str, job: &str, objects: Objects) {
@@ -47,7 +47,7 @@ impl Jobs {
         let known = self.0.with(account, |jobs| jobs.get(&key).cloned());
         known
             .filter(|(objects, begun)| {
-                begun.elapsed() <= KEPT && objects.organization == organization
+                begun.elapsed() <= JOB_TTL && objects.organization == organization
             })
             .map(|(objects, _)| objects)
             .ok_or_else(|| {

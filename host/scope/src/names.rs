@@ -7,16 +7,16 @@
 use crate::error::{ScopeError, shown};
 
 /// Maximum characters of a path, a key or a project's name.
-const PATH_LENGTH: usize = 1_000;
+const MAX_PATH_LENGTH: usize = 1_000;
 /// Maximum characters of an identifier or of a name without structure.
-const WORD_LENGTH: usize = 200;
+const MAX_WORD_LENGTH: usize = 200;
 
 /// A file's path in its project, an object's key, or a project's name, which is also a path with
 /// folders.
 pub(crate) fn path(argument: &str, text: &str) -> Result<(), ScopeError> {
     let fault = if text.is_empty() {
         "it is empty"
-    } else if text.chars().nth(PATH_LENGTH).is_some() {
+    } else if text.chars().nth(MAX_PATH_LENGTH).is_some() {
         "it has more than 1000 characters"
     } else if text.chars().any(char::is_control) {
         "it has control characters"
@@ -46,7 +46,7 @@ pub(crate) fn folder(argument: &str, text: &str) -> Result<(), ScopeError> {
 /// An identifier assigned by QuantConnect: letters, digits, `-`, `_`, `.` and `:`.
 pub(crate) fn identifier(argument: &str, text: &str) -> Result<(), ScopeError> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_.:".contains(character);
-    if text.is_empty() || text.len() > WORD_LENGTH || !text.chars().all(plain) {
+    if text.is_empty() || text.len() > MAX_WORD_LENGTH || !text.chars().all(plain) {
         let fault = "an identifier has 1 to 200 letters, digits, `-`, `_`, `.` or `:`";
         return Err(invalid(argument, text, fault));
     }
@@ -57,7 +57,7 @@ pub(crate) fn identifier(argument: &str, text: &str) -> Result<(), ScopeError> {
 pub(crate) fn word(argument: &str, text: &str) -> Result<(), ScopeError> {
     let fault = if text.is_empty() {
         "it is empty"
-    } else if text.chars().nth(WORD_LENGTH).is_some() {
+    } else if text.chars().nth(MAX_WORD_LENGTH).is_some() {
         "it has more than 200 characters"
     } else if text.chars().any(char::is_control) {
         "it has control characters"

@@ -17,21 +17,21 @@ use crate::cache::PerAccount;
 use crate::error::ScopeError;
 use crate::reads::{Carried, Reader, project_in, read, unavailable, unresolved};
 
-const BELIEVED: Duration = Duration::from_secs(60);
-const MOST: usize = 10_000;
+const NAME_TTL: Duration = Duration::from_secs(60);
+const MAX_PROJECTS: usize = 10_000;
 
 /// The names by account and project id.
 pub(crate) struct Projects(PerAccount<u32, Arc<Entry>>);
 
 #[derive(Default)]
 struct Entry {
-    known: Mutex<Known>,
+    known: Mutex<CachedName>,
     /// Held while the name is being read.
     flight: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Known {
+struct CachedName {
     /// The name, and when it was requested.
     name: Option<(String, Instant)>,
     /// Why there was none, and when that was learned, for callers that waited meanwhile.
@@ -41,7 +41,7 @@ struct Known {
 impl Entry {
     fn name(&self) -> Option<String> {
         let known = self.known.lock();
-        let fresh = |(_, asked): &&(String, Instant)| asked.elapsed() <= BELIEVED;
+        let fresh = |(_, asked): &&(String, Instant)| asked.elapsed() <= NAME_TTL;
         known
             .name
             .as_ref()
@@ -76,7 +76,7 @@ impl Entry {
 
 impl Projects {
     pub(crate) fn new() -> Self {
-        Self(PerAccount::new(MOST))
+        Self(PerAccount::new(MAX_PROJECTS))
     }
 
     fn entry(&self, account: &str, project: u32) -> Arc<Entry> {

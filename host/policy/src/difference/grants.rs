@@ -24,25 +24,25 @@ pub(super) fn operations(grants: &[Grant]) -> BTreeSet<&str> {
 
 /// The operations that `now` allows on more than `former`, or limits less.
 pub(super) fn wider(former: &[Grant], now: &[Grant]) -> BTreeSet<String> {
-    let steps = Steps(Cell::new(MAX_COMPARISONS));
+    let budget = ComparisonBudget(Cell::new(MAX_COMPARISONS));
     let (former, now) = (sides(former), sides(now));
     let mut wider = BTreeSet::new();
     for one in now.iter().filter(|one| !one.stands_in(&former)) {
         let mut uncovered = one.operations.clone();
         for other in former.iter() {
-            if uncovered.is_empty() || steps.are_used_up() {
+            if uncovered.is_empty() || budget.is_used_up() {
                 break;
             }
-            if steps.within(one, other) {
+            if budget.within(one, other) {
                 uncovered.retain(|name| !other.operations.contains(name));
             }
         }
         wider.extend(uncovered.into_iter().map(str::to_owned));
     }
     for one in former.iter().filter(|one| !one.stands_in(&now)) {
-        wider.extend(released(&steps, one, &now).into_iter().map(str::to_owned));
+        wider.extend(released(&budget, one, &now).into_iter().map(str::to_owned));
     }
-    if steps.are_used_up() {
+    if budget.is_used_up() {
         let all = now.iter().flat_map(|one| &one.operations);
         wider.extend(all.map(|name| (*name).to_owned()));
     }
@@ -59,7 +59,7 @@ pub(super) fn successors(
     now: &Manifest,
     day: i64,
 ) -> (Vec<Successor>, Remembered) {
-    let steps = Steps(Cell::new(MAX_COMPARISONS));
+    let budget = ComparisonBudget(Cell::new(MAX_COMPARISONS));
     let (before, after) = (sides(&former.grants), sides(&now.grants));
     let (by_name_before, by_name_after) = (before.by_name(), after.by_name());
     let unchanged = |side: &Side<'_>, others: &BTreeMap<&str, &Side<'_>>| {
@@ -100,11 +100,11 @@ pub(super) fn successors(
                 .is_some_and(|it| it.handed.iter().any(|to| to == name));
             let same = source.grant.name == name;
             // A successor of the same name that existed all along has it already.
-            if same || (handed && own.is_some()) || !steps.take(1) {
+            if same || (handed && own.is_some()) || !budget.take(1) {
                 continue;
             }
             if takes_over(
-                &steps,
+                &budget,
                 one,
                 source,
                 by_name_after.get(source.grant.name.as_str()).copied(),
@@ -122,7 +122,7 @@ pub(super) fn successors(
             .filter_map(|at| Some((sources.all.get(*at)?, remembered.get(*at)?)))
         {
             // What this one has counted since it exists, a former one that covered all of it has counted as well.
-            let both = own.is_some() && !is_other && steps.within(one, source);
+            let both = own.is_some() && !is_other && budget.within(one, source);
             let contained = both || retired.handed.iter().any(|to| names.contains(to.as_str()));
             let place = if contained { &mut at_least } else { &mut of };
             place.insert(retired.grant.name.clone());
@@ -136,7 +136,7 @@ pub(super) fn successors(
                 retired.handed.push(name.to_owned());
             }
         }
-        let of = (!too_many && !steps.are_used_up()).then(|| of.into_iter().collect::<Vec<_>>());
+        let of = (!too_many && !budget.is_used_up()).then(|| of.into_iter().collect::<Vec<_>>());
         if of.as_ref().is_none_or(|of| !of.is_empty()) || !at_least.is_empty() {
             found.push(Successor {
                 name: name.to_owned(),
@@ -161,13 +161,18 @@ pub(super) fn successors(
 
 /// Whether a current grant allows calls that a former one has counted and whose counter does not continue. `rest`: the
 /// current grant under the former one's name.
-fn takes_over(steps: &Steps, one: &Side<'_>, source: &Side<'_>, rest: Option<&Side<'_>>) -> bool {
+fn takes_over(
+    budget: &ComparisonBudget,
+    one: &Side<'_>,
+    source: &Side<'_>,
+    rest: Option<&Side<'_>>,
+) -> bool {
     let common: BTreeSet<&str> = one
         .operations
         .intersection(&source.operations)
         .copied()
         .collect();
-    let apart = steps.are_apart(one.grant, source.grant);
+    let apart = budget.are_apart(one.grant, source.grant);
     let common: BTreeSet<&str> = common
         .into_iter()
         .filter(|name| !(apart && acts_on_projects_only(name)))
@@ -175,7 +180,7 @@ fn takes_over(steps: &Steps, one: &Side<'_>, source: &Side<'_>, rest: Option<&Si
     let counts_on = |rest: &Side<'_>| {
         counts(one, rest)
             && common.is_subset(&rest.operations)
-            && (steps.within(one, rest) || steps.within(source, rest))
+            && (budget.within(one, rest) || budget.within(source, rest))
     };
     !common.is_empty() && !rest.is_some_and(counts_on)
 }
@@ -266,7 +271,11 @@ fn covered(grant: &Grant) -> impl Iterator<Item = &str> {
 }
 
 /// The operations that a former grant limited or required approval for, and that are no longer under that obligation.
-fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&'a str> {
+fn released<'a>(
+    budget: &ComparisonBudget,
+    former: &Side<'a>,
+    now: &Sides<'a>,
+) -> BTreeSet<&'a str> {
     let mut released = BTreeSet::new();
     let asks = former.grant.approval > Approval::None;
     let limits: Vec<Limit> = LIMITS
@@ -280,10 +289,10 @@ fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&
     let mut touched: Vec<(&Side<'a>, BTreeSet<&'a str>)> = Vec::new();
     for one in now.iter() {
         // An incomplete result does not matter: everything counts as wider then.
-        if !steps.take(1) {
+        if !budget.take(1) {
             return released;
         }
-        let apart = steps.are_apart(one.grant, former.grant);
+        let apart = budget.are_apart(one.grant, former.grant);
         let common: BTreeSet<&'a str> = one
             .operations
             .intersection(&former.operations)
@@ -296,7 +305,7 @@ fn released<'a>(steps: &Steps, former: &Side<'a>, now: &Sides<'a>) -> BTreeSet<&
     }
     // Whether a current grant applies to all calls that both others cover.
     let holds =
-        |heir: &Side<'_>, one: &Side<'_>| steps.within(one, heir) || steps.within(former, heir);
+        |heir: &Side<'_>, one: &Side<'_>| budget.within(one, heir) || budget.within(former, heir);
     if asks {
         let heirs: Vec<_> = now
             .iter()
@@ -352,9 +361,9 @@ fn acts_on_projects_only(name: &str) -> bool {
 }
 
 /// A budget of comparisons.
-struct Steps(Cell<u64>);
+struct ComparisonBudget(Cell<u64>);
 
-impl Steps {
+impl ComparisonBudget {
     /// Whether `count` more comparisons may be made.
     fn take(&self, count: usize) -> bool {
         let left = self
@@ -365,7 +374,7 @@ impl Steps {
         left > 0
     }
 
-    fn are_used_up(&self) -> bool {
+    fn is_used_up(&self) -> bool {
         self.0.get() == 0
     }
 

@@ -18,11 +18,11 @@ use crate::grantable::{Pattern, grantable};
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest};
 
 /// Maximum entries of a list shown in a line.
-const SHOWN: usize = 12;
+const MAX_ENTRIES: usize = 12;
 /// Maximum characters of an entry shown in a line.
-const ENTRY: usize = 120;
+const MAX_ENTRY: usize = 120;
 /// Maximum characters of a line.
-const LINE: usize = 1000;
+const MAX_LINE: usize = 1000;
 /// Maximum removed grants for which renamed grants are looked for.
 const MAX_RENAMED: usize = 64;
 /// Number of comparisons of list entries after which a list is only reported as changed.
@@ -49,8 +49,12 @@ pub(super) fn changes(former: Option<&Manifest>, now: Option<&Manifest>) -> Vec<
 
 /// The entries of a list in one line.
 pub(super) fn list(entries: &[impl Display]) -> String {
-    let mut shown: Vec<_> = entries.iter().take(SHOWN).map(entry).collect();
-    if let Some(more) = entries.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+    let mut shown: Vec<_> = entries.iter().take(MAX_ENTRIES).map(entry).collect();
+    if let Some(more) = entries
+        .len()
+        .checked_sub(MAX_ENTRIES)
+        .filter(|more| *more > 0)
+    {
         shown.push(format!("{more} more"));
     }
     shown.join(", ")
@@ -61,10 +65,10 @@ pub(super) fn entry(text: &impl Display) -> String {
     let text = text.to_string();
     let mut shown: String = text
         .chars()
-        .take(ENTRY)
+        .take(MAX_ENTRY)
         .flat_map(char::escape_debug)
         .collect();
-    if text.chars().nth(ENTRY).is_some() {
+    if text.chars().nth(MAX_ENTRY).is_some() {
         shown.push('…');
     }
     shown
@@ -78,7 +82,7 @@ struct Lines {
 
 impl Lines {
     fn push(&mut self, kind: ChangeKind, line: String) {
-        let line = excerpt(&line, LINE);
+        let line = excerpt(&line, MAX_LINE);
         self.changes.push(Change { kind, line });
     }
 

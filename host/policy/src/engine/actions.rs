@@ -84,15 +84,15 @@ pub(crate) struct Action {
 
 /// Everything in an action that the conditions of a grant depend on: actions with equal forms share their conditions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Form {
+pub(crate) struct ConditionsKey {
     raw: bool,
     lists: Option<Kind>,
     attributes: Attributes,
 }
 
 impl Action {
-    pub(crate) fn form(&self) -> Form {
-        Form {
+    pub(crate) fn conditions_key(&self) -> ConditionsKey {
+        ConditionsKey {
             raw: self.name == RAW,
             lists: self.lists,
             attributes: self.attributes.and(*DISTINCTIVE),

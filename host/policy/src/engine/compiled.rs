@@ -6,14 +6,14 @@ use cedar_policy::{Policy, PolicyId, PolicySet};
 use serde_json::{Value, json};
 
 use super::actions::Kind;
-use super::quick::Quick;
+use super::prefilter::Prefilter;
 use super::stack::Deep;
 
 /// A single policy, ready to be evaluated. The slice that it is in implies the scope of a grant.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     /// Rules out, without Cedar, policies that certainly do not apply.
-    pub(crate) quick: Deep<Quick>,
+    pub(crate) prefilter: Deep<Prefilter>,
     /// The policy, for Cedar; shared by all kinds of resources.
     pub(crate) policy: Arc<Deep<PolicySet>>,
 }
@@ -28,7 +28,7 @@ impl Compiled {
         conditions: Value,
         kind: Kind,
     ) -> Result<Self, String> {
-        let quick = Quick::compile(&conditions, kind);
+        let prefilter = Prefilter::compile(&conditions, kind);
         let policy = Policy::from_json(
             Some(PolicyId::new("policy")),
             json!({
@@ -42,7 +42,7 @@ impl Compiled {
         .map_err(|error| error.to_string())?;
         let alone = PolicySet::from_policies([policy]).map_err(|error| error.to_string())?;
         Ok(Self {
-            quick: Deep::new(quick, 0),
+            prefilter: Deep::new(prefilter, 0),
             policy: Arc::new(Deep::new(alone, 0)),
         })
     }
@@ -55,13 +55,13 @@ impl Compiled {
         depth: usize,
     ) -> Self {
         Self {
-            quick: Deep::new(Quick::compile(conditions, kind), depth),
+            prefilter: Deep::new(Prefilter::compile(conditions, kind), depth),
             policy: Arc::clone(policy),
         }
     }
 
     /// Whether evaluating it needs extra stack.
     pub(crate) fn is_deep(&self) -> bool {
-        self.quick.is_deep()
+        self.prefilter.is_deep()
     }
 }

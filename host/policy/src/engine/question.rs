@@ -14,7 +14,7 @@ use cedar_policy::{
 use super::actions::{Kind, actions};
 use super::attributes::{AttributeValue, attributes};
 use super::compiled::Compiled;
-use super::quick::View;
+use super::prefilter::View;
 use crate::facts::Resource;
 
 /// A question.
@@ -25,7 +25,7 @@ pub(crate) struct Question {
 
 /// Cedar's verdict on one policy.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Evaluation {
     /// It applies.
     Applies,
     /// It does not apply.
@@ -95,15 +95,15 @@ impl Question {
     }
 
     /// Whether a policy applies.
-    pub(crate) fn ask(&self, compiled: &Compiled) -> Asked {
+    pub(crate) fn evaluate(&self, compiled: &Compiled) -> Evaluation {
         let answer = AUTHORIZER.is_authorized(&self.request, &compiled.policy, &self.entities);
         if let Some(error) = answer.diagnostics().errors().next() {
-            return Asked::Failed(error.to_string());
+            return Evaluation::Failed(error.to_string());
         }
         if answer.diagnostics().reason().next().is_some() {
-            Asked::Applies
+            Evaluation::Applies
         } else {
-            Asked::DoesNot
+            Evaluation::DoesNot
         }
     }
 }

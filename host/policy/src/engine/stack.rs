@@ -10,17 +10,17 @@ use std::mem;
 use std::ops::Deref;
 
 /// Stack bytes for the deepest guardrail. `host/policy/tests/depth.rs` verifies this.
-const NEEDED: usize = 96 << 20;
+const MIN_STACK: usize = 96 << 20;
 /// Stack bytes provided if less is left. Unused stack takes no memory.
-const GIVEN: usize = 128 << 20;
+const STACK: usize = 128 << 20;
 
 /// Runs `work` with enough stack for policies of any depth within the bounds.
 pub(crate) fn with_room<T>(work: impl FnOnce() -> T) -> T {
-    stacker::maybe_grow(NEEDED, GIVEN, work)
+    stacker::maybe_grow(MIN_STACK, STACK, work)
 }
 
 /// Depth from which a policy needs extra stack: below, what Cedar checks for and a thread has is enough.
-const DEEP: usize = 24;
+const DEEP_FROM: usize = 24;
 
 /// A policy that is freed and printed with enough stack.
 #[derive(Clone, Default)]
@@ -32,7 +32,7 @@ pub(crate) struct Deep<T: Default> {
 impl<T: Default> Deep<T> {
     /// `depth` is an upper bound: the brackets and operators of its text.
     pub(crate) fn new(value: T, depth: usize) -> Self {
-        Self::with(value, depth >= DEEP)
+        Self::with(value, depth >= DEEP_FROM)
     }
 
     pub(crate) fn with(value: T, is_deep: bool) -> Self {

@@ -23,7 +23,7 @@ pub(crate) struct View<'a> {
 
 /// A condition, as far as it is supported.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) enum Quick {
+pub(crate) enum Prefilter {
     #[default]
     Unknown,
     Known(bool),
@@ -32,9 +32,9 @@ pub(crate) enum Quick {
     Text(Field, String),
     Number(Field, i64),
     Like(Field, Like),
-    Not(Box<Quick>),
-    And(Box<Quick>, Box<Quick>),
-    Or(Box<Quick>, Box<Quick>),
+    Not(Box<Prefilter>),
+    And(Box<Prefilter>, Box<Prefilter>),
+    Or(Box<Prefilter>, Box<Prefilter>),
 }
 
 /// A pattern: the texts between its stars. Without a star there is a single one.
@@ -121,7 +121,7 @@ impl View<'_> {
     }
 }
 
-impl Quick {
+impl Prefilter {
     /// Compiles the conditions of a policy, given as Cedar's JSON.
     pub(crate) fn compile(conditions: &Value, kind: Kind) -> Self {
         let clauses = conditions.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -217,44 +217,47 @@ impl Like {
     }
 }
 
-fn expression(json: &Value, kind: Kind) -> Quick {
+fn expression(json: &Value, kind: Kind) -> Prefilter {
     let Some((operator, operands)) = json.as_object().and_then(|map| map.iter().next()) else {
-        return Quick::Unknown;
+        return Prefilter::Unknown;
     };
     let side = |name: &str| {
         operands
             .get(name)
-            .map_or(Quick::Unknown, |side| expression(side, kind))
+            .map_or(Prefilter::Unknown, |side| expression(side, kind))
     };
     match operator.as_str() {
-        "&&" => Quick::And(Box::new(side("left")), Box::new(side("right"))),
-        "||" => Quick::Or(Box::new(side("left")), Box::new(side("right"))),
-        "!" => Quick::Not(Box::new(side("arg"))),
-        "Value" => operands.as_bool().map_or(Quick::Unknown, Quick::Known),
-        "." => field(json, kind).map_or(Quick::Unknown, Quick::Flag),
-        "has" => {
-            field(&serde_json::json!({ ".": operands }), kind).map_or(Quick::Unknown, Quick::Has)
-        }
+        "&&" => Prefilter::And(Box::new(side("left")), Box::new(side("right"))),
+        "||" => Prefilter::Or(Box::new(side("left")), Box::new(side("right"))),
+        "!" => Prefilter::Not(Box::new(side("arg"))),
+        "Value" => operands
+            .as_bool()
+            .map_or(Prefilter::Unknown, Prefilter::Known),
+        "." => field(json, kind).map_or(Prefilter::Unknown, Prefilter::Flag),
+        "has" => field(&serde_json::json!({ ".": operands }), kind)
+            .map_or(Prefilter::Unknown, Prefilter::Has),
         "like" => {
             let left = operands.get("left").and_then(|left| field(left, kind));
             let pattern = operands.get("pattern").and_then(Like::compile);
             match (left, pattern) {
-                (Some(field), Some(pattern)) => Quick::Like(field, pattern),
-                _ => Quick::Unknown,
+                (Some(field), Some(pattern)) => Prefilter::Like(field, pattern),
+                _ => Prefilter::Unknown,
             }
         }
         "==" => {
             let left = operands.get("left").and_then(|left| field(left, kind));
             let right = operands.get("right").and_then(|right| right.get("Value"));
             match (left, right) {
-                (Some(field), Some(Value::String(text))) => Quick::Text(field, text.clone()),
-                (Some(field), Some(Value::Number(number))) => number
-                    .as_i64()
-                    .map_or(Quick::Unknown, |number| Quick::Number(field, number)),
-                _ => Quick::Unknown,
+                (Some(field), Some(Value::String(text))) => Prefilter::Text(field, text.clone()),
+                (Some(field), Some(Value::Number(number))) => {
+                    number.as_i64().map_or(Prefilter::Unknown, |number| {
+                        Prefilter::Number(field, number)
+                    })
+                }
+                _ => Prefilter::Unknown,
             }
         }
-        _ => Quick::Unknown,
+        _ => Prefilter::Unknown,
     }
 }
 
