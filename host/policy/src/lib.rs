@@ -6,6 +6,50 @@
 //!
 //! Invariant: nothing is allowed by default. A call is allowed when a grant covers it, and denied
 //! when a guardrail forbids it or cannot be evaluated, whatever grants there are.
+//!
+//! A manifest is parsed, compiled, and decides. A denial comes with the lines that would allow the call:
+//!
+//! ```
+//! use std::path::{Path, PathBuf};
+//! use std::sync::Arc;
+//!
+//! use qchost_catalog::Access;
+//! use qchost_policy::{Authority, Facts, Guardrails, Manifest, Project, Resource};
+//!
+//! let text = r#"
+//! plugin    = "lab"
+//! component = "lab.wasm"
+//! account   = "research"
+//!
+//! [[grant]]
+//! name     = "lab-backtests"
+//! allow    = ["backtests/*"]
+//! projects = ["Lab/*"]
+//! "#;
+//! let manifest = Arc::new(Manifest::parse(text, Path::new("lab.toml"))?);
+//!
+//! let create_backtest_in = |authority: &Authority, name: &str| {
+//!     let project = Project { id: Some(7), name: name.to_owned(), created: false };
+//!     let facts = Facts::of(Resource::Project(project));
+//!     authority.decide("sha256:…", "backtests/create-backtest", Access::Write, &facts)
+//! };
+//!
+//! let authority = Authority::new(Arc::clone(&manifest), &Guardrails::none())?;
+//! let decision = create_backtest_in(&authority, "Lab/momentum");
+//! assert!(decision.allowed);
+//! assert_eq!(decision.grants, [0]);
+//!
+//! let denial = create_backtest_in(&authority, "Production").denial.ok_or("allowed")?;
+//! assert_eq!(denial.nearest_grant.as_deref(), Some("lab-backtests"));
+//! assert!(denial.remedy.ok_or("no remedy")?.contains(r#"projects = ["Production"]"#));
+//!
+//! // A guardrail forbids whatever is granted.
+//! let rule = r#"@id("no-momentum") forbid (principal, action, resource is Project) when { resource.name like "*momentum" };"#;
+//! let guardrails = Guardrails::read(&[(PathBuf::from("lab.cedar"), rule.to_owned())])?;
+//! let authority = Authority::new(manifest, &guardrails)?;
+//! assert_eq!(create_backtest_in(&authority, "Lab/momentum").guardrails, ["no-momentum"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod authority;
 mod denial;
