@@ -140,9 +140,9 @@ impl Authority {
             return denied(question.plainly(&what));
         };
         if let Some(what) = action.attributes.stray(&facts.context) {
-            let what = format!(
-                "it has the attribute `{what}`, which no grant of this operation is asked about"
-            );
+            let article = if what.starts_with('o') { "an" } else { "a" };
+            let what =
+                format!("it has {article} {what}, which no grant of this operation is asked about");
             return denied(question.plainly(&what));
         }
         let tool = operation.strip_prefix("raw/");

@@ -223,14 +223,14 @@ impl Attributes {
             .filter_map(|(attribute, has)| has.then_some(attribute))
     }
 
-    /// An attribute of the context that is not in the set, although it is one that grants have a scope for: it would
+    /// The noun of an attribute of the context that is not in the set, although it is one that grants have a scope for: it would
     /// go unchecked.
     pub(crate) fn stray(self, context: &Context) -> Option<&'static str> {
         let stray = |attribute: &Attribute| {
             attribute.bound.scope().is_some() && (attribute.value)(context).is_some()
         };
         self.each()
-            .find_map(|(attribute, has)| (!has && stray(attribute)).then_some(attribute.name))
+            .find_map(|(attribute, has)| (!has && stray(attribute)).then_some(attribute.noun))
     }
 }
 
