@@ -31,6 +31,8 @@ fn problems(packages: &[Value], rules: &toml::Table) -> Vec<String> {
             .collect()
     };
     let licences = texts(&rules["licenses"]["allow"]);
+    let exceptions = rules["licenses"].get("exceptions");
+    let exceptions = exceptions.map_or(&[][..], |entries| entries.as_array().unwrap());
     let single = rules["bans"]["deny"].as_array().unwrap();
     let single: Vec<_> = single
         .iter()
@@ -42,8 +44,16 @@ fn problems(packages: &[Value], rules: &toml::Table) -> Vec<String> {
         let text = |key: &str| package[key].as_str().unwrap_or_default();
         let name = text("name");
         versions.entry(name).or_default().push(text("version"));
-        let allowed = Expression::parse_mode(text("license"), ParseMode::LAX)
-            .is_ok_and(|it| it.evaluate(|one| licences.contains(&one.to_string())));
+        let excepted = exceptions
+            .iter()
+            .filter(|entry| entry["crate"].as_str() == Some(name));
+        let excepted: Vec<_> = excepted.flat_map(|entry| texts(&entry["allow"])).collect();
+        let allowed = Expression::parse_mode(text("license"), ParseMode::LAX).is_ok_and(|it| {
+            it.evaluate(|one| {
+                let one = one.to_string();
+                licences.contains(&one) || excepted.contains(&one)
+            })
+        });
         if !allowed {
             problems.push(format!("{name}: licence `{}`", text("license")));
         }
@@ -103,7 +113,7 @@ fn licences_and_versions_are_as_the_rules_say() {
 
 #[test]
 fn a_licence_a_source_and_a_second_version_are_noticed() {
-    let rules = "[licenses]\nallow = [\"MIT\"]\n[bans]\ndeny = [{ name = \"tokio\" }]\n";
+    let rules = "[licenses]\nallow = [\"MIT\"]\nexceptions = [{ crate = \"engine\", allow = [\"NCSA\"] }]\n[bans]\ndeny = [{ name = \"tokio\" }]\n";
     let package = |name: &str, version: &str, license: &str, source: &str| serde_json::json!({ "name": name, "version": version, "license": license, "source": source });
     let found = problems(
         &[
@@ -114,6 +124,8 @@ fn a_licence_a_source_and_a_second_version_are_noticed() {
                 "registry+https://example.com",
             ),
             package("tokio", "2.0.0", "MIT", ""),
+            package("engine", "1.0.0", "MIT AND NCSA", ""),
+            package("other", "1.0.0", "MIT AND NCSA", ""),
             package("copyleft", "1.0.0", "GPL-3.0-only AND MIT", ""),
             package("forked", "1.0.0", "MIT", "git+https://example.com/forked"),
         ],
@@ -122,6 +134,7 @@ fn a_licence_a_source_and_a_second_version_are_noticed() {
     assert_eq!(
         found,
         [
+            "other: licence `MIT AND NCSA`",
             "copyleft: licence `GPL-3.0-only AND MIT`",
             "forked: comes from git+https://example.com/forked",
             "tokio: versions 1.0.0, 2.0.0",

@@ -223,8 +223,8 @@ pub async fn followed(route: &Route, report: &mut Report, output: Output) {
                 ..
             } => (
                 Mark::Failed,
-                "correct what it names: the host picks up the change, and qchost reload shows the result. Do not restart the \
-                 host before: it keeps what was in effect, and a start would read the files as they are"
+                "correct what it names: the host picks up the change, and qchost reload shows the result. Do not start the \
+                 host again before: it keeps what was in effect, and a start would read the files as they are"
                     .to_owned(),
             ),
             _ => (
