@@ -8,6 +8,7 @@
 //! Invariant: nothing here knows of MCP or Wasm, and no other crate keeps a second list of
 //! operations.
 
+mod address;
 mod aside;
 mod backoff;
 mod call;
@@ -19,6 +20,7 @@ mod schema;
 pub mod shape;
 mod table;
 
+pub use address::{is_loopback_host, special_purpose};
 pub use aside::{aside, length, length_of_members};
 pub use backoff::Backoff;
 pub use call::{

@@ -11,7 +11,7 @@ use qchost_gate::{Gate, Options, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
 use qchost_secrets::Profiles;
-use qchost_traffic::LaneLimits;
+use qchost_traffic::AccountLimits;
 
 use crate::config::{Anchor, Config, Mode};
 use crate::keys::{self, Key};
@@ -52,7 +52,7 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
     let secrets = config.secrets()?;
     let accounts = config.account.keys().map(|account| {
         let limits = config.limits.get(account).copied().unwrap_or_default();
-        let limits = LaneLimits {
+        let limits = AccountLimits {
             per_minute: limits.per_minute,
             in_flight: limits.in_flight,
         };

@@ -7,11 +7,9 @@ use std::time::Instant;
 
 use qchost_catalog::{Access, Operation, Target, by_name, by_tool};
 use qchost_policy::{DOWNLOAD, Manifest, RAW, WORKFLOW};
-use qchost_traffic::{GrantKey, Priority};
+use qchost_traffic::{CpuMeter, GrantKey, LogLimiter, Priority};
 use serde_json::{Map, Value};
 
-use crate::cpu_meter::CpuMeter;
-use crate::log_limiter::LogLimiter;
 use crate::policy::EffectivePolicy;
 use crate::read_charges::ReadCharges;
 use crate::settings::Settings;

@@ -18,7 +18,7 @@ use qchost_ledger::{
 };
 use qchost_policy::{DOWNLOAD, Manifest, Person, PolicyError, WORKFLOW, is_tool_name};
 use qchost_scope::Scope;
-use qchost_traffic::{Lanes, Moment, Rates};
+use qchost_traffic::{AccountQueues, CpuMeter, GrantRates, Moment};
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -38,7 +38,6 @@ use crate::call::{CallIds, CallRequest, Callee, HTTP, Intended, Principal};
 use crate::changes::{Asked, Change, Changes, Subject};
 use crate::clock::now;
 use crate::components::Components;
-use crate::cpu_meter::CpuMeter;
 use crate::dispatch::{Dispatch, Dispatcher, Reply};
 use crate::download::{Download, Downloader};
 use crate::error::GateError;
@@ -154,8 +153,8 @@ impl Stages {
         let ids = Arc::new(CallIds::new(now()));
         let prints = Arc::new(Fingerprints::new(key));
         let writing = Arc::default();
-        let rates = Arc::new(Rates::open(ledger.clone(), Moment::now()).await?);
-        let lanes = Arc::new(Lanes::new(settings.accounts.clone()));
+        let rates = Arc::new(GrantRates::open(ledger.clone(), Moment::now()).await?);
+        let queues = Arc::new(AccountQueues::new(settings.accounts.clone()));
         let scope = Arc::new(Scope::new());
         recall(&scope, &ledger, settings.accounts.keys()).await?;
         let halt_store = HaltStore::open(ledger.clone(), audit.clone(), tasks.clone()).await?;
@@ -184,7 +183,7 @@ impl Stages {
         let limits = Arc::new(ReadLimits::new(Arc::clone(&rates), ledger.clone()));
         let reads = Arc::new(HostReader {
             upstream: Arc::clone(&upstream),
-            lanes: Arc::clone(&lanes),
+            queues: Arc::clone(&queues),
             policies: Arc::clone(&policies),
             limits: Arc::clone(&limits),
             call_timeout,
@@ -240,7 +239,7 @@ impl Stages {
             ledger: ledger.clone(),
             adoptions: Arc::clone(&adoptions),
         });
-        let throttle = Arc::new(Throttle::new(rates, Arc::clone(&lanes)));
+        let throttle = Arc::new(Throttle::new(rates, Arc::clone(&queues)));
         let reserver = Reserver {
             ledger: ledger.clone(),
         };
@@ -332,7 +331,7 @@ impl Stages {
                 policies: Arc::clone(&policies),
                 changes: Arc::clone(&changes),
                 scope: Arc::clone(&scope),
-                lanes,
+                queues,
                 tasks: tasks.clone(),
                 changing: tokio::sync::Mutex::default(),
             }),

@@ -14,7 +14,7 @@ use qchost_catalog::{Access, Failure};
 use qchost_ledger::Settle;
 use qchost_policy::{Authority, Facts, HttpGrant, Resource};
 use qchost_secrets::Setting;
-use qchost_traffic::Slot;
+use qchost_traffic::ConcurrencyGuard;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 use tokio::sync::RwLock;
@@ -62,7 +62,7 @@ pub struct Passage {
     /// Time limit of the whole request.
     pub timeout: Duration,
     record: Option<Record>,
-    _slots: Vec<Slot>,
+    _slots: Vec<ConcurrencyGuard>,
 }
 
 struct Record {

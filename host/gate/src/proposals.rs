@@ -22,7 +22,7 @@ use qchost_ledger::{
     NewApproval, Status, Subject, day_of,
 };
 use qchost_policy::{ChangeKind, Difference, Manifest, Remembered, Successor, successors};
-use qchost_traffic::{GrantKey, Rates};
+use qchost_traffic::{GrantKey, GrantRates};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
@@ -52,7 +52,7 @@ pub(crate) struct Proposals {
     pub policies: Arc<PolicyStore>,
     pub changes: Arc<Changes>,
     pub prints: Arc<Fingerprints>,
-    pub rates: Arc<Rates>,
+    pub rates: Arc<GrantRates>,
     pub requests: Arc<ApprovalRequests>,
     /// The plugins whose manifests were removed in this run; the ledger may not have stored it yet.
     pub gone: Mutex<BTreeSet<String>>,

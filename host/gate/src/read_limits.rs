@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use qchost_catalog::Access;
 use qchost_ledger::{ATTEMPTS_PER_CALL, Ledger};
 use qchost_policy::GrantLimits;
-use qchost_traffic::{GrantKey, Moment, RateError, Rates};
+use qchost_traffic::{GrantKey, GrantRates, Moment, RateError};
 
 use crate::call::CallRequest;
 use crate::clock::now;
@@ -77,13 +77,13 @@ fn counts_attempts(request: &CallRequest) -> bool {
 
 /// Charges calls for the host's reads.
 pub(crate) struct ReadLimits {
-    rates: Arc<Rates>,
+    rates: Arc<GrantRates>,
     ledger: Ledger,
     used_up: UsedUpAttempts,
 }
 
 impl ReadLimits {
-    pub(crate) fn new(rates: Arc<Rates>, ledger: Ledger) -> Self {
+    pub(crate) fn new(rates: Arc<GrantRates>, ledger: Ledger) -> Self {
         Self {
             rates,
             ledger,

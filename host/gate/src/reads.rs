@@ -9,7 +9,7 @@ use qchost_catalog::{
     BoxFuture, Call, Clearance, Failure, Operation, Outcome, Target, Upstream, always,
 };
 use qchost_scope::Reader;
-use qchost_traffic::{Lanes, Priority};
+use qchost_traffic::{AccountQueues, Priority};
 use serde_json::{Map, Value};
 
 use crate::call::CallRequest;
@@ -22,7 +22,7 @@ pub(crate) const HOST: &str = "qchost";
 /// Makes the host's own reads.
 pub(crate) struct HostReader {
     pub upstream: Arc<dyn Upstream>,
-    pub lanes: Arc<Lanes>,
+    pub queues: Arc<AccountQueues>,
     pub policies: Arc<PolicyStore>,
     pub limits: Arc<ReadLimits>,
     /// Time limit of a call, and of all reads that are made for it.
@@ -88,11 +88,11 @@ impl Reader for HostReads<'_> {
                     })?;
             }
             operation.complete(&mut arguments);
-            let lanes = &self.reader.lanes;
-            let turn = lanes.enter(self.account, self.plugin, self.priority);
+            let queues = &self.reader.queues;
+            let admitting = queues.admit(self.account, self.plugin, self.priority);
             let ticket = tokio::select! {
                 biased;
-                ticket = turn => ticket,
+                ticket = admitting => ticket,
                 refusal = self.refused() => return Err(refusal),
             };
             let _ticket = ticket.map_err(|busy| Failure::RateLimited {

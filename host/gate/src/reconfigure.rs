@@ -8,7 +8,7 @@ use std::sync::Arc;
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_scope::{Child, Scope};
-use qchost_traffic::Lanes;
+use qchost_traffic::AccountQueues;
 use serde_json::{Map, json};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
@@ -28,7 +28,7 @@ pub(crate) struct Reconfigurer {
     pub policies: Arc<PolicyStore>,
     pub changes: Arc<Changes>,
     pub scope: Arc<Scope>,
-    pub lanes: Arc<Lanes>,
+    pub queues: Arc<AccountQueues>,
     pub tasks: TaskTracker,
     /// Held while the settings are changed.
     pub changing: Mutex<()>,
@@ -76,7 +76,7 @@ impl Reconfigurer {
         }
         // Likewise those read since then for calls that were sent under the former settings.
         redactor.adopt(former.secrets.redactor());
-        self.lanes.update(settings.accounts.clone());
+        self.queues.update(settings.accounts.clone());
         Ok(())
     }
 }

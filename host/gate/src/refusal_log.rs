@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
 use qchost_audit::{Audit, Entry};
+use qchost_traffic::RateLimiter;
 use serde_json::json;
 
 use crate::call::CallRequest;
@@ -166,21 +167,18 @@ impl RefusalLog {
 #[derive(Debug, Default)]
 struct Refusals(Mutex<HashMap<Series, State>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    /// When the records written so far would be due at an even rate.
-    due: Option<Instant>,
+    records: RateLimiter,
     counted: Option<Counted>,
 }
 
-impl State {
-    fn admits(&mut self, now: Instant) -> bool {
-        let due = self.due.map_or(now, |due| due.max(now));
-        if due.duration_since(now) + RECORD_INTERVAL > RECORD_INTERVAL * MAX_BURST {
-            return false;
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            records: RateLimiter::new(RECORD_INTERVAL, MAX_BURST),
+            counted: None,
         }
-        self.due = Some(due + RECORD_INTERVAL);
-        true
     }
 }
 
@@ -201,7 +199,7 @@ impl Refusals {
         {
             let mut all = self.lock();
             let state = all.entry(series.clone()).or_default();
-            if !state.admits(now) {
+            if !state.records.try_take(1, now) {
                 if let Some(counted) = &mut state.counted {
                     counted.calls += 1;
                     counted.last = time;
@@ -238,6 +236,7 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use qchost_audit::Kind;
+    use qchost_traffic::RateLimiter;
     use serde_json::Map;
 
     use super::*;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use qchost_policy::{Guardrails, Origin, Usd};
 use qchost_secrets::{Profiles, Secrets};
-use qchost_traffic::LaneLimits;
+use qchost_traffic::AccountLimits;
 
 /// What can change while the gate runs.
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ pub struct Settings {
     /// Rules that no grant can override.
     pub guardrails: Guardrails,
     /// The accounts, each with the rate limits of all plugins together.
-    pub accounts: BTreeMap<String, LaneLimits>,
+    pub accounts: BTreeMap<String, AccountLimits>,
     /// Accounts that are not in force although something may run live on them: they await an admin, or were removed
     /// from the configuration. People may read them and reduce their risk; nothing else is done on them.
     pub dormant: BTreeSet<String>,

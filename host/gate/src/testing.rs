@@ -11,7 +11,7 @@ use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest};
 use qchost_secrets::{Profiles, Secrets};
-use qchost_traffic::{LaneLimits, Lanes, Moment, Rates};
+use qchost_traffic::{AccountLimits, AccountQueues, CpuMeter, GrantRates, Moment};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,6 @@ use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
 use crate::call::{CallRequest, Principal};
 use crate::changes::Changes;
-use crate::cpu_meter::CpuMeter;
 use crate::decision::{Decision, Matched};
 use crate::fingerprint::Fingerprints;
 use crate::halts::Halts;
@@ -78,8 +77,8 @@ pub(crate) struct Stores {
     pub prints: Arc<Fingerprints>,
     pub policies: Arc<PolicyStore>,
     pub halts: Arc<Halts>,
-    pub rates: Arc<Rates>,
-    pub lanes: Arc<Lanes>,
+    pub rates: Arc<GrantRates>,
+    pub queues: Arc<AccountQueues>,
     pub tasks: TaskTracker,
     folder: TempDir,
 }
@@ -112,7 +111,9 @@ impl Stores {
         let settings = changes.keep_settings(settings());
         let policies = Arc::new(PolicyStore::new(settings, Arc::clone(&changes)));
         policies.install(manifest(grants)).unwrap();
-        let rates = Rates::open(ledger.clone(), Moment::now()).await.unwrap();
+        let rates = GrantRates::open(ledger.clone(), Moment::now())
+            .await
+            .unwrap();
         Self {
             cloud: Arc::default(),
             ledger,
@@ -121,7 +122,10 @@ impl Stores {
             policies,
             halts: Arc::new(Halts::new(None)),
             rates: Arc::new(rates),
-            lanes: Arc::new(Lanes::new([("a".to_owned(), LaneLimits::default())])),
+            queues: Arc::new(AccountQueues::new([(
+                "a".to_owned(),
+                AccountLimits::default(),
+            )])),
             tasks,
             folder,
         }
@@ -175,7 +179,7 @@ impl Stores {
         let limits = ReadLimits::new(Arc::clone(&self.rates), self.ledger.clone());
         Arc::new(HostReader {
             upstream,
-            lanes: Arc::clone(&self.lanes),
+            queues: Arc::clone(&self.queues),
             policies: Arc::clone(&self.policies),
             limits: Arc::new(limits),
             call_timeout: Duration::from_secs(10),
@@ -222,7 +226,7 @@ fn settings() -> Settings {
         profiles: Profiles::new(BTreeMap::new(), secrets.clone()),
         secrets,
         guardrails: Guardrails::none(),
-        accounts: [("a".to_owned(), LaneLimits::default())].into(),
+        accounts: [("a".to_owned(), AccountLimits::default())].into(),
         dormant: std::collections::BTreeSet::new(),
         node_prices: BTreeMap::new(),
         live_trading: false,

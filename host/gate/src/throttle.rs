@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use qchost_traffic::{Concurrency, Lanes, Moment, RateError, Rates, Slot, Ticket};
+use qchost_traffic::{
+    AccountQueues, Admission, ConcurrencyGuard, ConcurrencyLimiter, GrantRates, Moment, RateError,
+};
 
 use crate::call::CallRequest;
 use crate::decision::Matched;
@@ -15,25 +17,25 @@ use crate::refusal::{Refusal, unusable};
 pub(crate) struct CallGuards {
     /// Its concurrency guards. Released before the caller has the answer, so that a client that makes calls one by one
     /// finds its guard free for the next.
-    pub slots: Vec<Slot>,
+    pub slots: Vec<ConcurrencyGuard>,
     /// Its admission by the account's rate limit. Released as soon as the answer is there, since the reads that check the
     /// answer need admissions of their own.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<Admission>,
 }
 
 /// The limits of grants and accounts.
 pub(crate) struct Throttle {
-    rates: Arc<Rates>,
-    concurrency: Concurrency,
-    lanes: Arc<Lanes>,
+    rates: Arc<GrantRates>,
+    concurrency: ConcurrencyLimiter,
+    queues: Arc<AccountQueues>,
 }
 
 impl Throttle {
-    pub(crate) fn new(rates: Arc<Rates>, lanes: Arc<Lanes>) -> Self {
+    pub(crate) fn new(rates: Arc<GrantRates>, queues: Arc<AccountQueues>) -> Self {
         Self {
             rates,
-            concurrency: Concurrency::default(),
-            lanes,
+            concurrency: ConcurrencyLimiter::default(),
+            queues,
         }
     }
 
@@ -41,10 +43,10 @@ impl Throttle {
     pub(crate) async fn enter(
         &self,
         request: &CallRequest,
-        slots: Vec<Slot>,
+        slots: Vec<ConcurrencyGuard>,
     ) -> Result<CallGuards, Refusal> {
         let (account, plugin) = (request.account(), request.plugin());
-        let entered = self.lanes.enter(account, plugin, request.priority()).await;
+        let entered = self.queues.admit(account, plugin, request.priority()).await;
         let ticket = entered.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
         Ok(CallGuards {
             slots,
@@ -57,7 +59,7 @@ impl Throttle {
         &self,
         request: &CallRequest,
         matched: &Matched,
-    ) -> Result<Vec<Slot>, Refusal> {
+    ) -> Result<Vec<ConcurrencyGuard>, Refusal> {
         let mut paid = request.read_charges.settle().await;
         let mut slots = Vec::new();
         let mut rates = Vec::new();
@@ -124,7 +126,7 @@ mod tests {
         let grant =
             "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\nlimits = { concurrent = 1 }\n";
         let stores = Stores::new(grant).await;
-        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.lanes));
+        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.queues));
         let request = stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
         let slots = throttle.charge(&request, &first()).await.unwrap();
         let guards = throttle.enter(&request, slots).await.unwrap();
@@ -139,7 +141,7 @@ mod tests {
         let grant =
             "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\nlimits = { per-minute = 1 }\n";
         let stores = Stores::new(grant).await;
-        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.lanes));
+        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.queues));
         let call = || stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
         throttle.charge(&call(), &first()).await.unwrap();
         let refusal = throttle.charge(&call(), &first()).await.unwrap_err();

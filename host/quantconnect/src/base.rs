@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use qchost_catalog::is_loopback_host;
 use qchost_text::excerpt;
 use reqwest::Url;
 
@@ -63,10 +64,7 @@ impl BaseUrl {
             return Err(BaseUrlError::Extra("a query or fragment"));
         }
         let host = url.host_str().unwrap_or_default();
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = host == "localhost"
-            || bare.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-            || bare.parse::<Ipv6Addr>().is_ok_and(|ip| ip.is_loopback());
+        let loopback = is_loopback_host(host);
         match url.scheme() {
             "https" if !host.is_empty() => {}
             "http" if loopback => {}

@@ -10,7 +10,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation, aside, length};
-use qchost_gate::{CpuMeter, Intended, PluginCalls, Principal, Refusal};
+use qchost_gate::{Intended, PluginCalls, Principal, Refusal};
+use qchost_traffic::CpuMeter;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
@@ -19,12 +20,12 @@ use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readi
 use crate::surroundings::Surroundings;
 
 /// Seconds an agent should wait if the server does not say.
-const RETRY_AFTER: f64 = 1.0;
+const DEFAULT_RETRY_AFTER: f64 = 1.0;
 
 /// The calls of one invocation. Clones are the same caller. The state shared with invocations on other
 /// threads is referenced once, not once for each service.
 #[derive(Debug, Clone)]
-pub(crate) struct Calls(Arc<Parties>, Option<Intended>);
+pub(crate) struct CallContext(Arc<Parties>, Option<Intended>);
 
 /// Who calls whom.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ struct Waits {
 
 /// While it lives, the invocation is waiting for an external event.
 #[derive(Debug)]
-pub(crate) struct Wait(Calls);
+pub(crate) struct Wait(CallContext);
 
 impl Drop for Wait {
     fn drop(&mut self) {
@@ -61,7 +62,7 @@ impl Drop for Wait {
     }
 }
 
-impl Calls {
+impl CallContext {
     pub(crate) fn new(
         surroundings: Arc<Surroundings>,
         invocation: Arc<str>,
@@ -119,7 +120,7 @@ impl Calls {
     }
 
     /// Processor time that the gate has spent on deciding its calls.
-    pub(crate) fn effort(&self) -> Duration {
+    pub(crate) fn cpu_of_gate(&self) -> Duration {
         let principal = self.0.principal.get();
         principal.map_or(Duration::ZERO, |principal| principal.cpu.spent())
     }
@@ -199,13 +200,13 @@ impl Calls {
 /// approvals.
 #[derive(Debug)]
 pub(crate) struct Ending {
-    calls: Calls,
+    calls: CallContext,
     /// Whether it ended with an answer.
     pub(crate) in_order: bool,
 }
 
 impl Ending {
-    pub(crate) fn new(calls: &Calls) -> Self {
+    pub(crate) fn new(calls: &CallContext) -> Self {
         Self {
             calls: calls.clone(),
             in_order: false,
@@ -263,7 +264,7 @@ fn failed(failure: Failure) -> Error {
         Failure::NotReady { progress, message } => Error::NotReady(Readiness { progress, message }),
         Failure::Rejected(errors) => Error::Rejected(errors),
         Failure::RateLimited { retry_after } => {
-            Error::RateLimited(retry_after.map_or(RETRY_AFTER, |wait| wait.as_secs_f64()))
+            Error::RateLimited(retry_after.map_or(DEFAULT_RETRY_AFTER, |wait| wait.as_secs_f64()))
         }
         Failure::Unavailable(text) => Error::Unavailable(text),
         Failure::TimedOut { .. } => Error::TimedOut(failure.to_string()),
@@ -302,7 +303,7 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
     }
 }
 
-impl Calls {
+impl CallContext {
     /// A caller for tests.
     #[cfg(test)]
     pub(crate) fn of_test(gate: impl PluginCalls + 'static, plugin: &str) -> Self {
@@ -327,7 +328,7 @@ mod tests {
     #[tokio::test]
     async fn it_waited_for_an_external_event_until_a_moment_after() {
         let gated = qchost_testing::Gated::new(qchost_testing::uncalled()).await;
-        let calls = Calls::of_test(gated.gate.clone(), "lab");
+        let calls = CallContext::of_test(gated.gate.clone(), "lab");
         let long = Duration::from_secs(60);
         assert!(!calls.waited(long), "it never did");
         let (one, other) = (calls.wait(), calls.clone().wait());

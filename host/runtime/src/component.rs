@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use qchost_policy::Manifest;
 use qchost_text::error_chain;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
@@ -20,15 +21,10 @@ use crate::compiler::Compiled;
 use crate::content;
 use crate::contract::AgentPre;
 use crate::description::{Description, Inputs};
-use crate::imports::{self, Import, Kind};
+use crate::imports::{self, GUEST, Import, Kind};
 use crate::instance::Instance;
-use crate::load_error::LoadError;
+use crate::load_error::{LoadError, MAX_REASON};
 use crate::text;
-
-/// The interface a component must export.
-pub(crate) const GUEST: &str = "qchost:agent/guest@0.1.0";
-/// Maximum bytes of an engine error that a message repeats.
-pub(crate) const REASON: usize = 300;
 
 /// A component's file, read once: the checked bytes are the compiled ones.
 pub(crate) struct Source {
@@ -154,6 +150,25 @@ impl Source {
     }
 }
 
+impl Code {
+    /// Checks that a manifest grants what the component imports.
+    pub(crate) fn check_granted(&self, manifest: &Manifest) -> Result<(), LoadError> {
+        let interfaces: Vec<String> = self
+            .imports
+            .iter()
+            .filter_map(|import| import.granted_as().map(str::to_owned))
+            .collect();
+        manifest.check_imports(&interfaces)?;
+        match self.imports.iter().find(|import| import.kind == Kind::Http) {
+            Some(import) if manifest.http.is_empty() => Err(LoadError::HttpDenied {
+                plugin: manifest.plugin.clone(),
+                import: import.name.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The hash of a component, as manifests write it.
 fn digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(bytes)))
@@ -189,7 +204,7 @@ impl Parsed {
         if let Some(import) = unknown {
             return Err(LoadError::UnknownImport {
                 path: path.to_owned(),
-                import: text::line(&import.name, REASON),
+                import: text::line(&import.name, MAX_REASON),
                 hint: imports::hint(&import.name),
             });
         }
@@ -216,7 +231,7 @@ impl Parsed {
 fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
     LoadError::Incompatible {
         path: path.to_owned(),
-        why: text::line(&error_chain(error.as_ref()), REASON),
+        why: text::line(&error_chain(error.as_ref()), MAX_REASON),
     }
 }
 
@@ -228,6 +243,5 @@ fn deserialize(engine: &Engine, compiled: &Compiled) -> wasmtime::Result<Compone
     // verified their MAC in memory (not over the file, which could change after the check), under a key that
     // only this host can read and with which it signs only what came over that pipe. wasmtime itself checks
     // that version and settings match.
-    // over that pipe. wasmtime checks by itself that the version and the settings are its own.
     unsafe { Component::deserialize(engine, compiled.bytes()) }
 }

@@ -16,7 +16,7 @@ use crate::schema::Schema;
 use crate::text;
 
 /// Maximum actions of a plugin.
-const ACTIONS: usize = 256;
+const MAX_ACTIONS: usize = 256;
 /// Maximum bytes of a text in a description.
 const TEXT: usize = 4096;
 
@@ -65,9 +65,9 @@ pub(crate) type Inputs = HashMap<String, Arc<Schema>>;
 /// Checks a description; the error says what is wrong with it.
 pub(crate) fn check(description: guest::Description) -> Result<(Description, Inputs), String> {
     named("the plugin", &description.name)?;
-    if description.actions.len() > ACTIONS {
+    if description.actions.len() > MAX_ACTIONS {
         return Err(format!(
-            "it has {} actions; at most {ACTIONS} are allowed",
+            "it has {} actions; at most {MAX_ACTIONS} are allowed",
             description.actions.len()
         ));
     }

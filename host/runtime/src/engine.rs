@@ -5,7 +5,7 @@
 //! loops share the processors with all others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -14,39 +14,40 @@ use wasmtime::{
     Strategy, WasmBacktraceDetails,
 };
 
-use crate::host::StartError;
+use crate::running::{Running, RunningCount};
+use crate::start_error::StartError;
 
 /// Interval of the epoch.
-const TICK: Duration = Duration::from_millis(1);
+const EPOCH_INTERVAL: Duration = Duration::from_millis(1);
 /// Ticks after the last invocation before the thread sleeps until the next one.
-const IDLE: u32 = 50;
+const MAX_IDLE_TICKS: u32 = 50;
 /// Stack of a guest. Deeper recursion is a trap.
-const STACK: usize = 1 << 20;
+const MAX_STACK: usize = 1 << 20;
 /// Stack of its fibre: the guest's, plus what the host needs.
-const FIBRE: usize = 2 << 20;
+const FIBRE_STACK: usize = 2 << 20;
 /// Bytes of a memory, table or stack that stay mapped between two instances, which saves work in the kernel. The
 /// rest is released as soon as an instance ends rather than in batches: memory that waits for release is in no
 /// budget, and six plugins with 192 MiB each had left more than a gigabyte.
-const RESIDENT: usize = 128 << 10;
+const MAX_RESIDENT: usize = 128 << 10;
 /// Maximum bytes that stay mapped this way when nothing runs.
-const ALL_RESIDENT: usize = 256 << 20;
+const MAX_ALL_RESIDENT: usize = 256 << 20;
 /// Maximum core instances of one component. Python's toolchain makes at least 14.
-const CORE_INSTANCES: u32 = 64;
+const MAX_CORE_INSTANCES: u32 = 64;
 /// Maximum memories of one component. QuickJS has two.
-const MEMORIES: u32 = 8;
+const MAX_MEMORIES: u32 = 8;
 /// Maximum memories in the address space: 4 GiB and a guard each, below the 85 TiB where the kernel puts the
 /// program itself, and above the 6 TiB below which the allocator works.
-const ALL_MEMORIES: u32 = 20_016;
+const MAX_ALL_MEMORIES: u32 = 20_016;
 /// Memories per component if there is not enough address space for the maximum of all.
-const FEWER_MEMORIES: u32 = 2;
+const MIN_MEMORIES: u32 = 2;
 /// Maximum tables of one component.
-const TABLES: u32 = 32;
+const MAX_TABLES: u32 = 32;
 /// Maximum elements of one table.
-const ELEMENTS: usize = 100_000;
+const MAX_ELEMENTS: usize = 100_000;
 /// Components that may describe themselves while the maximum number of invocations runs.
-const DESCRIBING: u32 = 8;
+const MAX_DESCRIBING: u32 = 8;
 /// Maximum bytes that the host keeps for an instance besides its memories.
-const INSTANCE: usize = 4 << 20;
+const MAX_INSTANCE: usize = 4 << 20;
 
 /// The engine and the thread that advances its epoch.
 pub(crate) struct Machine {
@@ -77,14 +78,14 @@ impl Machine {
     }
 
     /// Keeps the epoch advancing while the guard lives.
-    pub(crate) fn tick(&self) -> Ticking<'_> {
+    pub(crate) fn tick(&self) -> Running<'_> {
         let shared = &self.ticker.shared;
         // Each side first stores its own state and then reads the other's, so neither misses a change.
-        shared.running.fetch_add(1, Ordering::SeqCst);
+        let running = shared.running.begin();
         if shared.parked.load(Ordering::SeqCst) {
             self.ticker.thread.unpark();
         }
-        Ticking(shared)
+        running
     }
 }
 
@@ -112,8 +113,8 @@ fn settings(baseline: bool) -> Config {
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .generate_address_map(false)
         .native_unwind_info(false)
-        .max_wasm_stack(STACK)
-        .async_stack_size(FIBRE);
+        .max_wasm_stack(MAX_STACK)
+        .async_stack_size(FIBRE_STACK);
     config
 }
 
@@ -124,28 +125,28 @@ fn settings(baseline: bool) -> Config {
 /// waits in a call of the host takes up to six of the kernel's mappings (two for its stack, four for its
 /// memory), of which a process has 65,530 by default (`vm.max_map_count`).
 fn pool(invocations: u32) -> PoolingAllocationConfig {
-    let components = invocations.saturating_add(DESCRIBING);
-    let each = ALL_RESIDENT / 3 / usize::try_from(components).unwrap_or(usize::MAX);
-    let resident = RESIDENT.min(each);
+    let components = invocations.saturating_add(MAX_DESCRIBING);
+    let each = MAX_ALL_RESIDENT / 3 / usize::try_from(components).unwrap_or(usize::MAX);
+    let resident = MAX_RESIDENT.min(each);
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(components)
         .total_stacks(components)
-        .total_core_instances(components.saturating_mul(CORE_INSTANCES))
+        .total_core_instances(components.saturating_mul(MAX_CORE_INSTANCES))
         .total_memories(
             components
-                .saturating_mul(MEMORIES)
-                .min(ALL_MEMORIES)
-                .max(components.saturating_mul(FEWER_MEMORIES)),
+                .saturating_mul(MAX_MEMORIES)
+                .min(MAX_ALL_MEMORIES)
+                .max(components.saturating_mul(MIN_MEMORIES)),
         )
-        .total_tables(components.saturating_mul(TABLES))
-        .max_core_instances_per_component(CORE_INSTANCES)
-        .max_memories_per_component(MEMORIES)
-        .max_tables_per_component(TABLES)
-        .max_memories_per_module(MEMORIES)
-        .max_tables_per_module(TABLES)
-        .table_elements(ELEMENTS)
-        .max_core_instance_size(INSTANCE)
-        .max_component_instance_size(INSTANCE)
+        .total_tables(components.saturating_mul(MAX_TABLES))
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        .max_memories_per_component(MAX_MEMORIES)
+        .max_tables_per_component(MAX_TABLES)
+        .max_memories_per_module(MAX_MEMORIES)
+        .max_tables_per_module(MAX_TABLES)
+        .table_elements(MAX_ELEMENTS)
+        .max_core_instance_size(MAX_INSTANCE)
+        .max_component_instance_size(MAX_INSTANCE)
         // Resets only written pages, if the kernel (6.7 and later) can report them: a Rust guest writes a few in
         // the middle of its memory. Otherwise its pages are unmapped and faulted in again for each invocation,
         // which interrupts every processor.
@@ -165,8 +166,8 @@ struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// Number of running invocations.
-    running: AtomicUsize,
+    /// Running invocations.
+    running: RunningCount,
     /// Whether the thread is parked.
     parked: AtomicBool,
     ended: AtomicBool,
@@ -178,16 +179,15 @@ impl Shared {
     fn run(&self, engine: &Engine) {
         let mut idle = 0;
         while !self.ended.load(Ordering::Acquire) {
-            thread::sleep(TICK);
+            thread::sleep(EPOCH_INTERVAL);
             engine.increment_epoch();
-            if self.running.load(Ordering::Acquire) > 0 {
+            if self.running.sum() > 0 {
                 idle = 0;
-            } else if idle < IDLE {
+            } else if idle < MAX_IDLE_TICKS {
                 idle += 1;
             } else {
                 self.parked.store(true, Ordering::SeqCst);
-                while self.running.load(Ordering::SeqCst) == 0 && !self.ended.load(Ordering::SeqCst)
-                {
+                while self.running.sum() == 0 && !self.ended.load(Ordering::SeqCst) {
                     thread::park();
                 }
                 self.parked.store(false, Ordering::SeqCst);
@@ -220,15 +220,6 @@ impl Drop for Ticker {
             // It cannot panic, and there is no one to report to.
             drop(handle.join());
         }
-    }
-}
-
-/// Keeps the epoch advancing.
-pub(crate) struct Ticking<'a>(&'a Shared);
-
-impl Drop for Ticking<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

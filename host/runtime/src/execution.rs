@@ -6,19 +6,19 @@
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
+use qchost_traffic::{CpuExceeded, CpuLimit};
 use rustix::io::Errno;
 use wasmtime::component::{self, InstancePre, ResourceTableError};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use crate::engine::Machine;
-use crate::instance::{HANDLES, Instance};
+use crate::instance::{Instance, MAX_HANDLES};
 use crate::limits::Refused;
-use crate::meter::{CpuExceeded, Meter};
 use crate::text;
 
 /// Maximum bytes of a trap's message.
-const MESSAGE: usize = 600;
+const MAX_MESSAGE: usize = 600;
 
 /// Why a run was stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -83,15 +83,15 @@ pub(crate) async fn run<T>(
 ) -> Result<T, Stopped> {
     let deadline = instance.clock.deadline;
     let calls = instance.calls.clone();
-    let meter = Meter::new(allowance.cpu);
+    let cpu = CpuLimit::new(allowance.cpu);
     let mut store = Store::new(&machine.engine, instance);
     store.limiter(|instance| &mut instance.memory);
     store.set_hostcall_fuel(usize::try_from(allowance.transfer).unwrap_or(usize::MAX));
-    store.set_max_component_handles(HANDLES);
+    store.set_max_component_handles(MAX_HANDLES);
     store.set_epoch_deadline(1);
-    let watched = meter.clone();
+    let watched = cpu.clone();
     store.epoch_deadline_callback(move |store| {
-        watched.check(store.data().calls.effort())?;
+        watched.check(store.data().calls.cpu_of_gate())?;
         Ok(UpdateDeadline::Yield(1))
     });
 
@@ -103,7 +103,7 @@ pub(crate) async fn run<T>(
             let instance = code.instantiate_async(&mut store).await?;
             call(&instance, &mut store).await
         });
-        let mut measured = pin!(meter.measure(work.as_mut()));
+        let mut measured = pin!(cpu.measure(work.as_mut()));
         let ended = tokio::time::timeout_at(deadline.into(), measured.as_mut()).await;
         // Checked before the future that it waits in is dropped.
         ended.map_err(|_| {
@@ -125,7 +125,7 @@ pub(crate) async fn run<T>(
     tracing::info!(
         plugin = &*calls.surroundings().plugin,
         invocation = &**calls.invocation(),
-        cpu_us = (meter.spent() + calls.effort()).as_micros(),
+        cpu_us = (cpu.spent() + calls.cpu_of_gate()).as_micros(),
         wall_us = begun.elapsed().as_micros(),
         stopped = outcome.as_ref().err().map(tracing::field::display),
         "ran"
@@ -172,7 +172,7 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
     } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full))
         || root.ends_with("store handle limit exceeded")
     {
-        format!("it holds more handles than the {HANDLES} that it may")
+        format!("it holds more handles than the {MAX_HANDLES} that it may")
     } else {
         root
     };
@@ -187,5 +187,5 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         words if words.is_empty() => words,
         words => format!("; it said: {words}"),
     };
-    Stopped::Trap(text::line(&format!("{what}{place}{words}"), MESSAGE))
+    Stopped::Trap(text::line(&format!("{what}{place}{words}"), MAX_MESSAGE))
 }

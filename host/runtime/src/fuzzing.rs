@@ -7,7 +7,7 @@ use qchost_catalog::Operation;
 use serde_json::{Map, Value};
 use wasmtime::component::Linker;
 
-use crate::capabilities::bound::{self, Bound};
+use crate::capabilities::{self, bound::Bound};
 use crate::compiler::Compiled;
 use crate::component::{Parsed, Source};
 use crate::contract::exports::qchost::agent::guest;
@@ -16,10 +16,9 @@ use crate::engine::Machine;
 use crate::instance::Instance;
 use crate::limits::Budget;
 use crate::load_error::LoadError;
-use crate::loader;
-use crate::{Import, capabilities, outgoing, services, wasi};
+use crate::{Import, linker, loader};
 
-static BOUND: LazyLock<Vec<Bound>> = LazyLock::new(bound::all);
+static BOUND: LazyLock<Vec<Bound>> = LazyLock::new(capabilities::all_bound);
 
 fn bound(operation: &Operation) -> Option<&'static Bound> {
     BOUND
@@ -125,11 +124,7 @@ impl Loader {
     /// When it does not start.
     pub fn new() -> wasmtime::Result<Self> {
         let machine = Machine::new(1, false)?;
-        let mut linker = Linker::new(&machine.engine);
-        wasi::link(&mut linker)?;
-        outgoing::link(&mut linker)?;
-        services::link(&mut linker)?;
-        capabilities::link(&mut linker)?;
+        let linker = linker::linker(&machine.engine)?;
         let tasks = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()?;

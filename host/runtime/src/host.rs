@@ -1,105 +1,35 @@
-//! The runtime: state shared by all plugins, start, requests and shutdown.
+//! The runtime: start, loading, invocations and shutdown.
 //!
 //! Invariant: an accepted invocation ends with an output or an error, whatever is loaded, unloaded or shut down
 //! meanwhile.
 
-use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use qchost_gate::Gate;
+use qchost_policy::Manifest;
 use serde_json::Value;
-use tokio::sync::{Semaphore, watch};
-use tokio_util::sync::CancellationToken;
-use wasmtime::component::Linker;
+use tokio::sync::watch;
 
-use crate::cache::{Cache, CacheError};
-use crate::engine::Machine;
 use crate::inspect::Inspection;
 use crate::invoke::Invocation;
 use crate::invoke_error::InvokeError;
-use crate::limits::Budget;
 use crate::load_error::LoadError;
-use crate::loader::Loader;
 use crate::options::Options;
-use crate::outgoing::Connector;
 use crate::plugin::Plugin;
 use crate::quarantine::Quarantine;
 use crate::services::progress::Progress;
-use crate::tenants::Tenants;
-use crate::turns::Turns;
-use crate::{capabilities, outgoing, services, wasi};
+use crate::shared::Shared;
+use crate::start_error::StartError;
+use crate::swap;
 
-/// Inputs of different plugins that are checked aside at a time.
-const CHECKING: usize = 2;
 /// Time limit for cancelled invocations to end. They end as soon as their caller polls them.
-const GOING: Duration = Duration::from_secs(5);
-
-/// Why a runtime cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The cache of compiled components.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// Not enough address space for this many concurrent invocations.
-    #[error(
-        "this machine has no room for {invocations} invocations at a time ({why}); lower `engine.invocations`, or raise the limits on address space (`ulimit -v`) and on mappings (`vm.max_map_count`)"
-    )]
-    Room {
-        /// The configured number.
-        invocations: u32,
-        /// The cause.
-        why: String,
-    },
-    /// The engine does not support the processor.
-    #[error("the WebAssembly engine cannot start: {0}")]
-    Engine(wasmtime::Error),
-}
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs plugins. Clones are the same runtime.
 #[derive(Clone)]
-pub struct Runtime(pub(crate) Arc<Shared>);
-
-/// What all plugins share.
-pub(crate) struct Shared {
-    pub(crate) machine: Arc<Machine>,
-    pub(crate) gate: Gate,
-    pub(crate) options: Options,
-    pub(crate) tenants: Tenants,
-    /// Held while the serving version and its authority change together.
-    pub(crate) changing: Mutex<()>,
-    turns: Turns,
-    /// No new invocations begin.
-    ended: AtomicBool,
-    /// Cancels what still runs.
-    pub(crate) cut: CancellationToken,
-    pub(crate) loader: Arc<Loader>,
-    pub(crate) connector: Connector,
-    /// Limits inputs checked aside.
-    pub(crate) checking: Arc<Semaphore>,
-    plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
-}
-
-impl Shared {
-    /// Whether no new invocations begin.
-    pub(crate) fn ended(&self) -> bool {
-        self.ended.load(Ordering::Acquire)
-    }
-
-    /// A loaded plugin.
-    pub(crate) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        let plugins = self.plugins.read();
-        plugins.get(name).cloned()
-    }
-
-    /// The loaded plugins, for the holder of `changing`.
-    pub(crate) fn plugins_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Plugin>>> {
-        self.plugins.write()
-    }
-}
+pub struct Runtime(Arc<Shared>);
 
 /// The state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,7 +47,7 @@ pub struct Standing {
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runtime")
-            .field("running", &self.0.turns.taken())
+            .field("running", &self.0.invocations.running())
             .field("tenants", &self.0.tenants.count())
             .field("codes", &self.0.loader.codes())
             .field("memory", &self.0.tenants.memory())
@@ -131,43 +61,32 @@ impl Runtime {
     /// # Errors
     /// When the cache cannot be used or the engine does not start.
     pub fn new(gate: Gate, options: Options) -> Result<Self, StartError> {
-        let cache = Cache::open(&options.cache, &options.key)?;
-        let machine = Machine::new(options.invocations, options.baseline).map(Arc::new)?;
-        let mut linker = Linker::new(&machine.engine);
-        wasi::link(&mut linker)
-            .and_then(|()| outgoing::link(&mut linker))
-            .and_then(|()| services::link(&mut linker))
-            .and_then(|()| capabilities::link(&mut linker))
-            .map_err(StartError::Engine)?;
-        let turns = Turns::new(usize::try_from(options.invocations).unwrap_or(usize::MAX));
-        let budget = Budget::new(options.memory);
-        let loader = Loader::new(
-            Arc::clone(&machine),
-            linker,
-            budget.clone(),
-            cache,
-            options.clone(),
-        );
-        Ok(Self(Arc::new(Shared {
-            machine,
-            gate,
-            tenants: Tenants::new(turns.clone(), budget),
-            changing: Mutex::default(),
-            turns,
-            options,
-            ended: AtomicBool::new(false),
-            cut: CancellationToken::new(),
-            loader: Arc::new(loader),
-            connector: Connector::new(),
-            checking: Arc::new(Semaphore::new(CHECKING)),
-            plugins: RwLock::default(),
-        })))
+        Ok(Self(Arc::new(Shared::new(gate, options)?)))
+    }
+
+    /// Loads or replaces a plugin. Its manifest becomes its authority. Loads of one name are sequential,
+    /// those of different names concurrent. If neither component nor manifest changed, the serving version
+    /// stays.
+    ///
+    /// # Errors
+    /// When the component cannot be read, is invalid, does not match the contract, changes its own name, or
+    /// imports what the manifest does not grant; when an operator has to adopt it first; or when it is
+    /// unloaded meanwhile. The version loaded before under the name stays in these cases, and may do what
+    /// both manifests allow.
+    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
+        swap::load(&self.0, manifest).await
+    }
+
+    /// Removes a plugin and its authority. Queued invocations are refused; running ones have every further
+    /// call denied, and are cancelled when the drain time is over. Returns whether the plugin was loaded.
+    pub fn unload(&self, plugin: &str) -> bool {
+        swap::unload(&self.0, plugin)
     }
 
     /// The loaded plugins, by name.
     #[must_use]
     pub fn plugins(&self) -> Vec<Arc<Plugin>> {
-        self.0.plugins.read().values().cloned().collect()
+        self.0.plugins().values().cloned().collect()
     }
 
     /// A loaded plugin.
@@ -192,12 +111,12 @@ impl Runtime {
     #[must_use]
     pub fn standing(&self, plugin: &str) -> Option<Standing> {
         let plugin = self.plugin(plugin)?;
-        let (turns, waiting) = plugin.tenant().lane.counts();
-        let running = plugin.life().running().min(turns);
+        let (admitted, waiting) = plugin.tenant().invocations.counts();
+        let running = plugin.life().running().min(admitted);
         Some(Standing {
             running,
             waiting,
-            draining: turns - running,
+            draining: admitted - running,
             quarantine: plugin.record().quarantine(Instant::now()),
         })
     }
@@ -222,11 +141,7 @@ impl Runtime {
         let Some(plugin) = self.plugin(plugin) else {
             return Err(InvokeError::UnknownPlugin {
                 plugin: plugin.to_owned(),
-                loaded: self
-                    .plugins()
-                    .iter()
-                    .map(|plugin| plugin.name().to_owned())
-                    .collect(),
+                loaded: self.0.plugins().keys().cloned().collect(),
             });
         };
         let invocation = Invocation {
@@ -246,20 +161,25 @@ impl Runtime {
         self.0.loader.inspect(component).await
     }
 
-    /// Shuts down: nothing new begins, running invocations are cancelled after `patience`. Returns how many were
-    /// cancelled. Calls that they sent belong to the gate; wait for them with [`Gate::idle`]. Invocations whose future
+    /// Shuts down: nothing new begins, running invocations are cancelled after `drain`. Returns how many were
+    /// cancelled. CallContext that they sent belong to the gate; wait for them with [`Gate::idle`]. Invocations whose future
     /// is no longer polled are not awaited.
-    pub async fn shutdown(&self, patience: Duration) -> usize {
-        self.0.ended.store(true, Ordering::Release);
-        let turns = &self.0.turns;
-        turns.end();
-        if tokio::time::timeout(patience, turns.idle()).await.is_ok() {
+    pub async fn shutdown(&self, drain: Duration) -> usize {
+        self.0.end();
+        let invocations = &self.0.invocations;
+        if tokio::time::timeout(drain, invocations.idle())
+            .await
+            .is_ok()
+        {
             return 0;
         }
-        let left = turns.taken();
+        let left = invocations.running();
         self.0.cut.cancel();
-        if tokio::time::timeout(GOING, turns.idle()).await.is_err() {
-            let stuck = turns.taken();
+        if tokio::time::timeout(CANCEL_TIMEOUT, invocations.idle())
+            .await
+            .is_err()
+        {
+            let stuck = invocations.running();
             tracing::error!(stuck, "invocations were cut off and have not ended");
         }
         left

@@ -1,14 +1,13 @@
-//! A component's imports, and whether its manifest grants them.
+//! A component's imports: their kinds, and what grants them.
 //!
 //! Invariant: every function that a component can call belongs to a kind that was checked: an
 //! unknown interface is [`Kind::Unknown`], and a component with one does not load.
 
-use qchost_policy::Manifest;
 use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
 
-use crate::load_error::LoadError;
-
+/// The interface a component must export.
+pub(crate) const GUEST: &str = "qchost:agent/guest@0.1.0";
 /// Package of QuantConnect's interfaces.
 const QUANTCONNECT: &str = "quantconnect:api/";
 /// Their version.
@@ -37,6 +36,7 @@ const WASI: [&str; 6] = [
 const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2."];
 /// The manifest lines that grant them.
 pub(crate) const HTTP_GRANT: &str = "[[http]]\nname    = \"example\"\nallow   = \"https://example.com/path/\"\nmethods = [\"GET\"]\n";
+
 /// The kind of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -136,22 +136,6 @@ fn kind(name: &str) -> Kind {
         return Kind::Http;
     }
     Kind::Unknown
-}
-
-/// Checks that a manifest grants what a component imports.
-pub(crate) fn check(manifest: &Manifest, imports: &[Import]) -> Result<(), LoadError> {
-    let interfaces: Vec<String> = imports
-        .iter()
-        .filter_map(|import| import.granted_as().map(str::to_owned))
-        .collect();
-    manifest.check_imports(&interfaces)?;
-    match imports.iter().find(|import| import.kind == Kind::Http) {
-        Some(import) if manifest.http.is_empty() => Err(LoadError::HttpDenied {
-            plugin: manifest.plugin.clone(),
-            import: import.name.clone(),
-        }),
-        _ => Ok(()),
-    }
 }
 
 /// A hint for an import that the host does not provide.

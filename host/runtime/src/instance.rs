@@ -10,7 +10,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::calls::Calls;
+use crate::calls::CallContext;
 use crate::limits::Allocation;
 use crate::outgoing::Http;
 use crate::services::approvals::Approvals;
@@ -24,11 +24,11 @@ use crate::surroundings::Surroundings;
 use crate::wasi;
 
 /// Maximum handles (streams, pollables) that a guest may hold at a time.
-pub(crate) const HANDLES: usize = 1000;
+pub(crate) const MAX_HANDLES: usize = 1000;
 
 /// The data of a store.
 pub(crate) struct Instance {
-    pub(crate) calls: Calls,
+    pub(crate) calls: CallContext,
     pub(crate) approvals: Approvals,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
@@ -58,10 +58,10 @@ pub(crate) struct Parts {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let calls = Calls::new(parts.surroundings, parts.invocation, parts.person);
+        let calls = CallContext::new(parts.surroundings, parts.invocation, parts.person);
         let lines = Arc::new(Lines::new(calls.clone()));
         let mut table = ResourceTable::new();
-        table.set_max_capacity(HANDLES);
+        table.set_max_capacity(MAX_HANDLES);
         Self {
             workflow: Workflow::new(
                 calls.clone(),

@@ -19,24 +19,24 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
 
+use crate::admission::{Admission, Asked, Rejection};
 use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
-use crate::host::Shared;
 use crate::instance::{Instance, Parts};
-use crate::invoke_error::{InvokeError, MESSAGE};
+use crate::invoke_error::{InvokeError, MAX_MESSAGE};
 use crate::json;
 use crate::plugin::Plugin;
-use crate::quarantine::{Quarantine, Turned, Verdict};
+use crate::quarantine::{Quarantine, QuarantineChange, Verdict};
 use crate::schema::{Misfit, Schema, Work};
 use crate::services::progress::{Progress, Reporter};
+use crate::shared::Shared;
 use crate::tenants::Tenant;
 use crate::text;
-use crate::turns::{Asked, NoTurn, Turn};
 
 /// Bytes that a guest may pass to the host at a time, unless its own memory limit is smaller or its
 /// output limit larger: files are sent to QuantConnect this way.
-const TRANSFER: u64 = 32 << 20;
+const MAX_TRANSFER: u64 = 32 << 20;
 
 /// `invoke` of the contract: takes an action and its input, returns an output or a failure.
 type Invoke<'a> = TypedFunc<(&'a str, &'a str), (Result<String, guest::Failure>,)>;
@@ -66,9 +66,11 @@ impl Invocation<'_> {
         }
         let written = self.check(&plugin, &input)?;
         {
-            let turn = plugin.tenant().lane.turn();
-            if let Some(turn) = turn.filter(|_| !plugin.life().is_retired()) {
-                return self.run_now(&plugin, written, input, begun, &turn).await;
+            let admission = plugin.tenant().invocations.try_admit();
+            if let Some(admission) = admission.filter(|_| !plugin.life().is_retired()) {
+                return self
+                    .run_now(&plugin, written, input, begun, &admission)
+                    .await;
             }
         }
         // Not held while it waits.
@@ -84,22 +86,25 @@ impl Invocation<'_> {
         begun: Instant,
     ) -> Result<Value, InvokeError> {
         let tenant = Arc::clone(plugin.tenant());
-        let longest = plugin.manifest().limits.wall;
+        let wait_timeout = plugin.manifest().limits.wall;
         // Waiting invocations do not keep code in memory.
         drop(plugin);
-        let asked = tenant.lane.ask(self.shared.options.queue);
-        let turn = match asked.map_err(|why| no_turn(&tenant, why))? {
-            Asked::Turn(turn) => turn,
-            Asked::Waits(mut waiting) => {
-                let turn = tokio::time::timeout(longest, waiting.turn()).await;
-                let turn = turn.unwrap_or_else(|_| Err(NoTurn::Busy(tenant.lane.counts().1)));
-                turn.map_err(|why| no_turn(&tenant, why))?
+        let asked = tenant.invocations.ask(self.shared.options.queue);
+        let admission = match asked.map_err(|why| rejected(&tenant, why))? {
+            Asked::Admitted(admission) => admission,
+            Asked::Queued(mut queued) => {
+                let admitted = tokio::time::timeout(wait_timeout, queued.admitted()).await;
+                let busy = |_| Err(Rejection::Busy(tenant.invocations.counts().1));
+                admitted
+                    .unwrap_or_else(busy)
+                    .map_err(|why| rejected(&tenant, why))?
             }
         };
         let serving = self.shared.plugin(&tenant.name);
-        let serving = serving.ok_or_else(|| no_turn(&tenant, NoTurn::Closed))?;
+        let serving = serving.ok_or_else(|| rejected(&tenant, Rejection::Closed))?;
         let written = self.check(&serving, &input)?;
-        self.run_now(&serving, written, input, begun, &turn).await
+        self.run_now(&serving, written, input, begun, &admission)
+            .await
     }
 
     /// Runs it on this version.
@@ -109,7 +114,7 @@ impl Invocation<'_> {
         written: Written,
         input: Value,
         begun: Instant,
-        _turn: &Turn<'_>,
+        _admission: &Admission<'_>,
     ) -> Result<Value, InvokeError> {
         let trial = plugin
             .record()
@@ -121,11 +126,11 @@ impl Invocation<'_> {
             result = self.execute(plugin, written, input, begun) => result,
             () = plugin.life().cut() => Err(self.cut(plugin)),
         };
-        let turned = trial.ended(plugin.name(), verdict(&result), Instant::now());
-        if let Some(turned) = turned {
-            let reason = match turned {
-                Turned::Quarantined(reason) => Some(reason),
-                Turned::Released => None,
+        let change = trial.ended(plugin.name(), verdict(&result), Instant::now());
+        if let Some(change) = change {
+            let reason = match change {
+                QuarantineChange::Quarantined(reason) => Some(reason),
+                QuarantineChange::Released => None,
             };
             let gate = &self.shared.gate;
             gate.note_quarantine(plugin.name(), plugin.digest(), reason);
@@ -141,8 +146,8 @@ impl Invocation<'_> {
         begun: Instant,
     ) -> Result<Value, InvokeError> {
         if let Some(schema) = written.unchecked {
-            let places = [&plugin.tenant().checking, &self.shared.checking];
-            let checked = Box::pin(schema.validate_aside(input, places));
+            let semaphores = [&plugin.tenant().checking, &self.shared.checking];
+            let checked = Box::pin(schema.validate_aside(input, semaphores));
             let wall = plugin.manifest().limits.wall;
             let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
             let checked = checked.map_err(|_| self.late(plugin))?;
@@ -154,7 +159,7 @@ impl Invocation<'_> {
             memory: limits.memory,
             cpu: limits.cpu,
             wall: limits.wall,
-            transfer: limits.output.max(TRANSFER.min(limits.memory)),
+            transfer: limits.output.max(MAX_TRANSFER.min(limits.memory)),
         };
         let instance = self.instance(plugin, allowance, begun);
         let invocation = Arc::clone(instance.calls.invocation());
@@ -209,8 +214,8 @@ impl Invocation<'_> {
                 actions: actions.map(|action| action.name.clone()).collect(),
             });
         };
-        if json::is_deeper(input, json::DEPTH) {
-            let message = format!("it is nested more than {} deep", json::DEPTH);
+        if json::is_deeper(input, json::MAX_DEPTH) {
+            let message = format!("it is nested more than {} deep", json::MAX_DEPTH);
             return Err(self.invalid(plugin, (String::new(), message)));
         }
         let text = input.to_string();
@@ -261,12 +266,12 @@ impl Invocation<'_> {
                 limit,
             });
         }
-        let most = usize::try_from(limit / json::BYTES).unwrap_or(usize::MAX);
+        let most = usize::try_from(limit / json::VALUE_BYTES).unwrap_or(usize::MAX);
         aside(output.len(), || json::parse(output, most)).map_err(|error| {
             InvokeError::InvalidOutput {
                 plugin: plugin.name().to_owned(),
                 action: self.action.to_owned(),
-                why: text::line(&error.to_string(), MESSAGE),
+                why: text::line(&error.to_string(), MAX_MESSAGE),
             }
         })
     }
@@ -294,12 +299,12 @@ impl Invocation<'_> {
     }
 }
 
-fn no_turn(tenant: &Tenant, why: NoTurn) -> InvokeError {
+fn rejected(tenant: &Tenant, why: Rejection) -> InvokeError {
     let plugin = tenant.name.to_string();
     match why {
-        NoTurn::Busy(waiting) => InvokeError::Busy { plugin, waiting },
-        NoTurn::Closed => InvokeError::Unloaded { plugin },
-        NoTurn::Ended => InvokeError::ShuttingDown,
+        Rejection::Busy(waiting) => InvokeError::Busy { plugin, waiting },
+        Rejection::Closed => InvokeError::Unloaded { plugin },
+        Rejection::Ended => InvokeError::ShuttingDown,
     }
 }
 
@@ -315,7 +320,7 @@ fn quarantined(plugin: &Plugin, quarantine: Quarantine) -> InvokeError {
 fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
     let error = match result {
         // A failure that the plugin itself reports is a regular answer.
-        Ok(_) | Err(InvokeError::Failure { .. }) => return Verdict::Well,
+        Ok(_) | Err(InvokeError::Failure { .. }) => return Verdict::Succeeded,
         Err(error) => error,
     };
     match error {

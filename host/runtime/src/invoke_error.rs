@@ -10,7 +10,7 @@ use crate::execution::Stopped;
 use crate::text;
 
 /// Maximum bytes of a plugin's message that an error repeats.
-pub(crate) const MESSAGE: usize = 4096;
+pub(crate) const MAX_MESSAGE: usize = 4096;
 
 /// Why an invocation has no output.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -162,7 +162,7 @@ pub enum Failure {
 
 impl From<guest::Failure> for Failure {
     fn from(failure: guest::Failure) -> Self {
-        let bounded = |message: String| text::lines(&message, MESSAGE);
+        let bounded = |message: String| text::lines(&message, MAX_MESSAGE);
         match failure {
             guest::Failure::InvalidInput(message) => Self::InvalidInput(bounded(message)),
             guest::Failure::Unsupported(message) => Self::Unsupported(bounded(message)),

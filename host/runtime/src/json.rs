@@ -16,21 +16,21 @@ use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
 /// Maximum values in the arguments of a call.
-pub(crate) const ARGUMENTS: usize = 20_000;
+pub(crate) const MAX_ARGUMENTS: usize = 20_000;
 /// An output may have one value per this many bytes of its limit.
-pub(crate) const BYTES: u64 = 16;
+pub(crate) const VALUE_BYTES: u64 = 16;
 
 /// A number of at most this many characters without an exponent is exact as a double.
 const FEW_DIGITS: usize = 15;
 /// Maximum characters of a name that an error repeats.
-const NAME: usize = 100;
+const MAX_NAME: usize = 100;
 
 /// Maximum nesting of values: the parser's own limit.
-pub(crate) const DEPTH: usize = 127;
+pub(crate) const MAX_DEPTH: usize = 127;
 
 /// Maximum nesting of a call's arguments. A server parses them inside of a message, and rejects the whole message if it is
 /// nested deeper than its parser allows.
-const ARGUMENTS_DEPTH: usize = 64;
+const MAX_ARGUMENTS_DEPTH: usize = 64;
 
 /// Whether a value is nested deeper than `depth`. It descends no further, so its stack is bounded.
 pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
@@ -58,6 +58,15 @@ pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
 /// The arguments of a call, as a plugin or a person wrote them. A number that the host cannot represent exactly keeps its
 /// text: an integer beyond 2^53, or one with more digits than a double has.
 ///
+/// ```
+/// use qchost_runtime::json;
+///
+/// let arguments = json::arguments(r#"{ "projectId": 7, "id": 12345678901234567890 }"#)?;
+/// assert_eq!(arguments["id"].to_string(), "\"12345678901234567890\"");
+/// assert!(json::arguments(r#"{ "a": 1, "a": 2 }"#).is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// When it is not a JSON object, is nested deeper than 64, or an object in it has a duplicate name.
 pub fn arguments(text: &str) -> serde_json::Result<Map<String, Value>> {
@@ -83,10 +92,10 @@ pub fn input(text: &str) -> serde_json::Result<Value> {
 /// # Errors
 /// As [`parse`], and where it is nested deeper than 64.
 pub(crate) fn argument(text: &str) -> serde_json::Result<Value> {
-    let value = parse(&exact(text), ARGUMENTS)?;
-    if is_deeper(&value, ARGUMENTS_DEPTH) {
+    let value = parse(&exact(text), MAX_ARGUMENTS)?;
+    if is_deeper(&value, MAX_ARGUMENTS_DEPTH) {
         return Err(serde::de::Error::custom(format_args!(
-            "it is nested more than {ARGUMENTS_DEPTH} deep"
+            "it is nested more than {MAX_ARGUMENTS_DEPTH} deep"
         )));
     }
     Ok(value)
@@ -296,7 +305,7 @@ impl<'de> Visitor<'de> for Make<'_> {
             let entry = match made.entry(name) {
                 Entry::Vacant(entry) => entry,
                 Entry::Occupied(entry) => {
-                    let name = excerpt(entry.key(), NAME);
+                    let name = excerpt(entry.key(), MAX_NAME);
                     return Err(serde::de::Error::custom(format_args!(
                         "{name:?} is there twice"
                     )));
@@ -361,7 +370,7 @@ mod tests {
     #[test]
     fn too_many_are_told_how_many_there_may_be() {
         let text = json!({ "a": vec![0; 20_000] }).to_string();
-        let error = parse(&text, ARGUMENTS).unwrap_err();
+        let error = parse(&text, MAX_ARGUMENTS).unwrap_err();
         assert!(
             error
                 .to_string()
@@ -375,12 +384,12 @@ mod tests {
     #[test]
     fn what_the_parser_takes_is_not_too_deep_and_one_more_is() {
         let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
-        let most = parse(&nested(DEPTH), 1000).unwrap();
-        assert!(!is_deeper(&most, DEPTH));
-        assert!(is_deeper(&json!({ "a": most }), DEPTH));
-        assert!(parse(&nested(DEPTH + 1), 1000).is_err());
-        assert!(argument(&nested(ARGUMENTS_DEPTH)).is_ok());
-        let deeper = argument(&nested(ARGUMENTS_DEPTH + 1)).unwrap_err();
+        let most = parse(&nested(MAX_DEPTH), 1000).unwrap();
+        assert!(!is_deeper(&most, MAX_DEPTH));
+        assert!(is_deeper(&json!({ "a": most }), MAX_DEPTH));
+        assert!(parse(&nested(MAX_DEPTH + 1), 1000).is_err());
+        assert!(argument(&nested(MAX_ARGUMENTS_DEPTH)).is_ok());
+        let deeper = argument(&nested(MAX_ARGUMENTS_DEPTH + 1)).unwrap_err();
         assert!(
             deeper.to_string().contains("nested more than 64 deep"),
             "{deeper}"
@@ -389,7 +398,7 @@ mod tests {
 
     #[test]
     fn what_is_nested_too_deeply_is_refused() {
-        for most in [1, ARGUMENTS] {
+        for most in [1, MAX_ARGUMENTS] {
             let deep = "[".repeat(10_000) + &"]".repeat(10_000);
             assert!(parse(&deep, most).is_err());
         }
@@ -402,10 +411,10 @@ mod tests {
             r#"{"a": {"b": 1, "b": 1}}"#,
             r#"[{"a": 1, "\u0061": 2}]"#,
         ] {
-            let error = parse(text, ARGUMENTS).unwrap_err().to_string();
+            let error = parse(text, MAX_ARGUMENTS).unwrap_err().to_string();
             assert!(error.contains("is there twice"), "{text}: {error}");
         }
-        assert!(parse(r#"[{"a": 1}, {"a": 2}]"#, ARGUMENTS).is_ok());
+        assert!(parse(r#"[{"a": 1}, {"a": 2}]"#, MAX_ARGUMENTS).is_ok());
     }
 
     #[test]

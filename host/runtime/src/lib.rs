@@ -8,8 +8,35 @@
 //!
 //! Invariant: a plugin cannot harm the host. No trap, loop, allocation, output or timing of a
 //! plugin takes another plugin or the host down.
+//!
+//! ```no_run
+//! # // A component has to be built first.
+//! use std::path::Path;
+//! use std::time::Duration;
+//!
+//! use qchost_policy::Manifest;
+//! use qchost_runtime::{Compiler, Options, Runtime};
+//! use serde_json::json;
+//!
+//! # async fn example(gate: qchost_gate::Gate) -> Result<(), Box<dyn std::error::Error>> {
+//! // A program that does nothing but call `compile_child`.
+//! let compiler = Compiler { program: "qchost-compiler".into(), arguments: Vec::new() };
+//! let runtime = Runtime::new(gate, Options::new("cache".into(), "key".into(), compiler))?;
+//!
+//! let text = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
+//! let manifest = Manifest::parse(text, Path::new("manifests/lab.toml"))?;
+//! let plugin = runtime.load(manifest).await?;
+//! println!("{} offers {:?}", plugin.name(), plugin.description().actions);
+//!
+//! let output = runtime.invoke("lab", "sweep", json!({ "project": 7 }), None, None).await?;
+//! println!("{output}");
+//! runtime.shutdown(Duration::from_secs(30)).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod adapter;
+mod admission;
 #[cfg(feature = "bench")]
 #[doc(hidden)]
 pub mod bench;
@@ -34,20 +61,22 @@ mod invoke;
 mod invoke_error;
 pub mod json;
 mod limits;
+mod linker;
 mod load_error;
 mod loader;
-mod meter;
 mod options;
 mod outgoing;
 mod plugin;
 mod quarantine;
+mod running;
 mod schema;
 mod services;
+mod shared;
+mod start_error;
 mod surroundings;
 mod swap;
 mod tenants;
 mod text;
-mod turns;
 mod wasi;
 mod watch;
 
@@ -55,7 +84,7 @@ pub use cache::CacheError;
 pub use compiler::compile_child;
 pub use description::{Action, Description, Hints};
 pub use execution::Stopped;
-pub use host::{Runtime, Standing, StartError};
+pub use host::{Runtime, Standing};
 pub use imports::{Import, Kind};
 pub use inspect::Inspection;
 pub use invoke_error::{Failure, InvokeError};
@@ -64,4 +93,5 @@ pub use options::{Compiler, Options};
 pub use plugin::Plugin;
 pub use quarantine::Quarantine;
 pub use services::progress::Progress;
+pub use start_error::StartError;
 pub use watch::{Watch, WatchError};

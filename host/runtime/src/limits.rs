@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::ResourceLimiter;
 
 /// Bytes of a table element in the host.
-const ELEMENT: u64 = 16;
+const ELEMENT_BYTES: u64 = 16;
 
 /// The memory of all guests together. Clones are the same budget.
 #[derive(Debug, Clone)]
@@ -164,7 +164,7 @@ impl ResourceLimiter for Allocation {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let allowed = maximum.is_none_or(|maximum| desired <= maximum);
-        Ok(allowed && self.grow(growth(current, desired).saturating_mul(ELEMENT)))
+        Ok(allowed && self.grow(growth(current, desired).saturating_mul(ELEMENT_BYTES)))
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::Duration;
 use qchost_gate::{AdmitError, GateError};
 use qchost_policy::ImportsDenied;
 
-use crate::component::{GUEST, REASON};
-use crate::imports;
+use crate::imports::{GUEST, HTTP_GRANT};
 use crate::text;
+
+/// Maximum bytes of an engine error that a message repeats.
+pub(crate) const MAX_REASON: usize = 300;
 
 /// Why a plugin was not loaded. The version that served keeps serving.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +99,7 @@ pub enum LoadError {
     /// It imports outgoing HTTP, and its manifest grants none.
     #[error(
         "`{plugin}` imports `{import}`, and its manifest has no [[http]]; to allow it to send requests, add to the manifest, with the address that it needs:\n{}",
-        imports::HTTP_GRANT
+        HTTP_GRANT
     )]
     HttpDenied {
         /// The plugin.
@@ -181,6 +183,9 @@ pub enum LoadError {
 fn exported(exports: &[String]) -> String {
     match exports {
         [] => " (it exports nothing)".to_owned(),
-        names => format!(" (it exports {})", text::line(&names.join(", "), REASON)),
+        names => format!(
+            " (it exports {})",
+            text::line(&names.join(", "), MAX_REASON)
+        ),
     }
 }

@@ -19,7 +19,7 @@ use wasmtime::component::Linker;
 
 use crate::cache::{Cache, Entry};
 use crate::compiler::{CompileError, Compiled, Compilers};
-use crate::component::{Agent, Code, Parsed, REASON, Source};
+use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
 use crate::description::{self, Description, Inputs};
@@ -28,7 +28,7 @@ use crate::execution::{self, Allowance, Stopped};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
 use crate::limits::Budget;
-use crate::load_error::LoadError;
+use crate::load_error::{LoadError, MAX_REASON};
 use crate::options::Options;
 use crate::outgoing::Connector;
 use crate::services::progress::Reporter;
@@ -36,14 +36,14 @@ use crate::surroundings::Surroundings;
 use crate::text;
 
 /// Limits of a component that describes itself.
-const DESCRIBE: Allowance = Allowance {
+const DESCRIBE_ALLOWANCE: Allowance = Allowance {
     memory: 256 << 20,
     cpu: Duration::from_millis(100),
     wall: Duration::from_secs(5),
     transfer: 256 << 10,
 };
 /// Components whose bytes are in memory at a time.
-const LOADING: usize = 4;
+const MAX_LOADING: usize = 4;
 /// The format of the descriptions in the cache. Changes with `description` in the contract.
 const CONTRACT: &str = "agent-0.1.0";
 
@@ -80,7 +80,7 @@ impl Loader {
             cache,
             compilers: Compilers::new(&options),
             options,
-            loading: Semaphore::new(LOADING),
+            loading: Semaphore::new(MAX_LOADING),
             compiling: Semaphore::new(1),
             compiles: Mutex::default(),
             codes: RwLock::default(),
@@ -246,7 +246,7 @@ impl Loader {
             Ok(parsed)
         });
         mapping.await?.map_err(|error| LoadError::Compiler {
-            why: text::line(&format!("{error:#}"), REASON),
+            why: text::line(&format!("{error:#}"), MAX_REASON),
             path,
         })
     }
@@ -341,7 +341,7 @@ impl Loader {
 
 /// The error for a component that the engine rejects.
 pub(crate) fn invalid(path: PathBuf, why: &str) -> LoadError {
-    let why = text::line(why, REASON);
+    let why = text::line(why, MAX_REASON);
     if why.contains("unexpected end") {
         LoadError::Truncated { path, why }
     } else {
@@ -373,15 +373,15 @@ pub(crate) async fn ask(
         surroundings: Arc::new(surroundings),
         invocation: "describe".into(),
         person: None,
-        deadline: Instant::now() + DESCRIBE.wall,
+        deadline: Instant::now() + DESCRIBE_ALLOWANCE.wall,
         progress: Reporter::default(),
-        memory: DESCRIBE.memory,
+        memory: DESCRIBE_ALLOWANCE.memory,
     });
     execution::run(
         machine,
         &agent.pre,
         instance,
-        DESCRIBE,
+        DESCRIBE_ALLOWANCE,
         async |instance, store| {
             // The only time that all of its exports are compared with the contract.
             let agent = contract::Agent::new(&mut *store, instance)?;

@@ -40,6 +40,15 @@ pub struct Options {
 
 impl Options {
     /// The defaults, with the settings that have none.
+    ///
+    /// ```
+    /// use qchost_runtime::{Compiler, Options};
+    ///
+    /// let compiler = Compiler { program: "qchost-compiler".into(), arguments: Vec::new() };
+    /// let mut options = Options::new("cache".into(), "key".into(), compiler);
+    /// options.invocations = 16;
+    /// assert_eq!(options.memory, 4 << 30);
+    /// ```
     #[must_use]
     pub fn new(cache: PathBuf, key: PathBuf, compiler: Compiler) -> Self {
         Self {

@@ -4,7 +4,7 @@
 //! end. The code is freed with its last reference.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qchost_policy::Manifest;
@@ -15,6 +15,7 @@ use crate::component::Code;
 use crate::description::Description;
 use crate::imports::Import;
 use crate::quarantine::Record;
+use crate::running::{Running, RunningCount};
 use crate::surroundings::Surroundings;
 use crate::tenants::Tenant;
 
@@ -132,7 +133,7 @@ impl Plugin {
 pub(crate) struct Life {
     cut: CancellationToken,
     retired: AtomicBool,
-    running: AtomicUsize,
+    running: RunningCount,
     /// The runtime on which the end of the drain time is awaited.
     runtime: Handle,
 }
@@ -143,7 +144,7 @@ impl Life {
         Self {
             cut: host.child_token(),
             retired: AtomicBool::new(false),
-            running: AtomicUsize::new(0),
+            running: RunningCount::default(),
             runtime: Handle::current(),
         }
     }
@@ -155,13 +156,12 @@ impl Life {
 
     /// Number of running invocations.
     pub(crate) fn running(&self) -> usize {
-        self.running.load(Ordering::Acquire)
+        self.running.sum()
     }
 
     /// Counts an invocation while the guard lives.
     pub(crate) fn run(&self) -> Running<'_> {
-        self.running.fetch_add(1, Ordering::AcqRel);
-        Running(self)
+        self.running.begin()
     }
 
     /// Waits until the running invocations are to be cancelled.
@@ -185,15 +185,5 @@ impl Life {
                 }
             }
         });
-    }
-}
-
-/// A running invocation.
-#[derive(Debug)]
-pub(crate) struct Running<'a>(&'a Life);
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::AcqRel);
     }
 }

@@ -20,11 +20,11 @@ use std::time::{Duration, Instant};
 use qchost_catalog::Backoff;
 
 /// Consecutive failures that start a quarantine.
-const FAILURES: u32 = 5;
+const MAX_FAILURES: u32 = 5;
 /// Initial duration.
-const FIRST: Duration = Duration::from_secs(1);
+const MIN_QUARANTINE: Duration = Duration::from_secs(1);
 /// Durations, by the number of failures since the one that started the quarantine.
-const BACKOFF: Backoff = Backoff::exact(FIRST, Duration::from_secs(5 * 60));
+const BACKOFF: Backoff = Backoff::exact(MIN_QUARANTINE, Duration::from_secs(5 * 60));
 
 /// The quarantine of a plugin that keeps failing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct Quarantine {
 /// The host's judgement of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    Well,
+    Succeeded,
     Failed(String),
     /// The plugin is not to blame.
     Neither,
@@ -48,7 +48,7 @@ pub(crate) enum Verdict {
 
 /// The effect of an invocation's end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Turned {
+pub(crate) enum QuarantineChange {
     /// A quarantine began or was extended, with the reason.
     Quarantined(String),
     /// The quarantine ended.
@@ -122,7 +122,7 @@ impl Record {
         let mut refusal = self.describe(state, now)?;
         if state.probing {
             // It is unknown how long the probe takes.
-            refusal.remaining = refusal.remaining.max(FIRST);
+            refusal.remaining = refusal.remaining.max(MIN_QUARANTINE);
         }
         (refusal.remaining > Duration::ZERO).then_some(refusal)
     }
@@ -137,17 +137,17 @@ impl Record {
         let failures = self.failures.load(Ordering::Acquire).saturating_add(1);
         self.failures.store(failures, Ordering::Release);
         state.reason = reason;
-        if failures < FAILURES {
+        if failures < MAX_FAILURES {
             return None;
         }
-        let lasts = BACKOFF.delay(failures.saturating_sub(FAILURES - 1));
+        let lasts = BACKOFF.delay(failures.saturating_sub(MAX_FAILURES - 1));
         state.until = Some(now + lasts);
         self.quarantined.store(true, Ordering::Release);
         Some(lasts)
     }
 
     /// Returns whether a quarantine ended.
-    fn went_well(&self) -> bool {
+    fn succeeded(&self) -> bool {
         if self.failures.load(Ordering::Acquire) == 0 {
             return false;
         }
@@ -169,13 +169,18 @@ pub(crate) struct Trial<'a> {
 
 impl Trial<'_> {
     /// Records how it went, and logs the effect. Returns the effect, if there is one.
-    pub(crate) fn ended(self, plugin: &str, verdict: Verdict, now: Instant) -> Option<Turned> {
+    pub(crate) fn ended(
+        self,
+        plugin: &str,
+        verdict: Verdict,
+        now: Instant,
+    ) -> Option<QuarantineChange> {
         match verdict {
             Verdict::Neither => {}
-            Verdict::Well => {
-                if self.record.went_well() {
+            Verdict::Succeeded => {
+                if self.record.succeeded() {
                     tracing::info!(plugin, "the quarantine is over: an invocation went well");
-                    return Some(Turned::Released);
+                    return Some(QuarantineChange::Released);
                 }
             }
             Verdict::Failed(reason) => {
@@ -188,7 +193,7 @@ impl Trial<'_> {
                         reason,
                         "quarantined: it keeps failing"
                     );
-                    return Some(Turned::Quarantined(format!(
+                    return Some(QuarantineChange::Quarantined(format!(
                         "{failures} failures in a row, left alone for {} s: {reason}",
                         lasts.as_secs()
                     )));
@@ -228,7 +233,10 @@ mod tests {
         for _ in 0..4 {
             fail(&record, now);
         }
-        record.admit(now).unwrap().ended(PLUGIN, Verdict::Well, now);
+        record
+            .admit(now)
+            .unwrap()
+            .ended(PLUGIN, Verdict::Succeeded, now);
         for _ in 0..4 {
             fail(&record, now);
         }
@@ -239,16 +247,16 @@ mod tests {
         fail(&record, now);
         let expected = Quarantine {
             failures: 5,
-            remaining: FIRST,
+            remaining: MIN_QUARANTINE,
             reason: "a trap".to_owned(),
         };
         assert_eq!(record.quarantine(now), Some(expected.clone()));
         assert_eq!(record.admit(now).unwrap_err(), expected);
 
-        let later = now + FIRST;
+        let later = now + MIN_QUARANTINE;
         assert_eq!(remaining(&record, later), None);
         let probe = record.admit(later).unwrap();
-        probe.ended(PLUGIN, Verdict::Well, later);
+        probe.ended(PLUGIN, Verdict::Succeeded, later);
         assert_eq!(record.quarantine(later), None);
         fail(&record, later);
         assert_eq!(record.quarantine(later), None, "it begins again");
@@ -278,9 +286,9 @@ mod tests {
         for _ in 0..5 {
             fail(&record, now);
         }
-        let later = now + FIRST;
+        let later = now + MIN_QUARANTINE;
         let probe = record.admit(later).unwrap();
-        assert_eq!(remaining(&record, later), Some(FIRST));
+        assert_eq!(remaining(&record, later), Some(MIN_QUARANTINE));
         assert_eq!(
             record.quarantine(later).map(|it| it.remaining),
             Some(Duration::ZERO)
@@ -302,9 +310,12 @@ mod tests {
         }
         slow.ended(PLUGIN, Verdict::Failed("late".to_owned()), now);
         let quarantine = record.quarantine(now).unwrap();
-        assert_eq!((quarantine.failures, quarantine.remaining), (5, FIRST));
+        assert_eq!(
+            (quarantine.failures, quarantine.remaining),
+            (5, MIN_QUARANTINE)
+        );
         assert_eq!(quarantine.reason, "a trap");
-        slower.ended(PLUGIN, Verdict::Well, now);
+        slower.ended(PLUGIN, Verdict::Succeeded, now);
         assert_eq!(record.quarantine(now), None, "it works after all");
     }
 }

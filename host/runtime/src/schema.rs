@@ -10,26 +10,24 @@ mod survey;
 
 use std::sync::Arc;
 
-use jsonschema::{PatternOptions, ValidationOptions, Validator};
+use jsonschema::Validator;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
-use self::survey::{Survey, Weight};
+use self::survey::{MAX_PATTERN, Survey, Weight, options};
 use crate::{json, text};
 
 /// Maximum bytes of a schema.
-const SIZE: usize = 64 << 10;
+const MAX_SIZE: usize = 64 << 10;
 /// Maximum product of schemas and values.
-const WORK: u64 = 1 << 24;
+const MAX_WORK: u64 = 1 << 24;
 /// Bytes of a pattern's program, times bytes of text, that take as long as one schema on one value.
 /// In the worst case each state of a program is visited for each byte (measured: 15 ns per state).
-const STEP: u64 = 128;
+const PATTERN_STEP: u64 = 128;
 /// Work that takes a few milliseconds at most, and usually some microseconds.
-const LITTLE: u64 = 1 << 16;
-/// Maximum bytes of a pattern's program; its matching cache has the same limit.
-const PATTERN: usize = 64 << 10;
+const MAX_INLINE_WORK: u64 = 1 << 16;
 /// Maximum bytes of a message about a value that does not match.
-const MESSAGE: usize = 300;
+const MAX_MESSAGE: usize = 300;
 
 /// The location in a value, and the problem there.
 pub(crate) type Misfit = (String, String);
@@ -56,9 +54,9 @@ impl Schema {
     /// Parses a schema; the error says what is wrong with it. Patterns may take a second to
     /// compile.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > SIZE {
+        if text.len() > MAX_SIZE {
             return Err(format!(
-                "it has {} bytes; at most {SIZE} are allowed",
+                "it has {} bytes; at most {MAX_SIZE} are allowed",
                 text.len()
             ));
         }
@@ -73,11 +71,11 @@ impl Schema {
             return Err("it is not a JSON object".to_owned());
         }
         let survey = Survey::of(&value)?;
-        let validator = options(PATTERN).build(&value).map_err(|error| {
-            let mut why = text::line(&error.to_string(), MESSAGE);
+        let validator = options(MAX_PATTERN).build(&value).map_err(|error| {
+            let mut why = text::line(&error.to_string(), MAX_MESSAGE);
             if survey.unmeasured {
                 why.push_str(&format!(
-                    "; a pattern's program may have {PATTERN} bytes, and lookaround and references are not understood"
+                    "; a pattern's program may have {MAX_PATTERN} bytes, and lookaround and references are not understood"
                 ));
             }
             why
@@ -95,14 +93,14 @@ impl Schema {
         let mut size = Size::default();
         size.add(value);
         let too_much = |why| Err((String::new(), why));
-        let most = WORK / schemas;
+        let most = MAX_WORK / schemas;
         if size.values > most {
             return too_much(format!(
                 "it has {} values; by a schema like this one, {most} are checked",
                 size.values
             ));
         }
-        let most = WORK.saturating_mul(STEP) / programs.max(1);
+        let most = MAX_WORK.saturating_mul(PATTERN_STEP) / programs.max(1);
         if size.text > most {
             return too_much(format!(
                 "it has {} bytes of text; by a schema with patterns like these, {most} are checked",
@@ -110,8 +108,8 @@ impl Schema {
             ));
         }
         // Neither product is larger than what was just compared.
-        let work = size.values * schemas + size.text * programs / STEP;
-        Ok(if work > LITTLE {
+        let work = size.values * schemas + size.text * programs / PATTERN_STEP;
+        Ok(if work > MAX_INLINE_WORK {
             Work::Much
         } else {
             Work::Little
@@ -122,8 +120,8 @@ impl Schema {
     pub(crate) fn validate(&self, value: &Value) -> Result<(), Misfit> {
         self.validator.validate(value).map_err(|error| {
             (
-                text::line(error.instance_path().as_str(), MESSAGE),
-                text::line(&error.masked().to_string(), MESSAGE),
+                text::line(error.instance_path().as_str(), MAX_MESSAGE),
+                text::line(&error.masked().to_string(), MAX_MESSAGE),
             )
         })
     }
@@ -133,10 +131,10 @@ impl Schema {
     pub(crate) async fn validate_aside(
         self: Arc<Self>,
         value: Value,
-        places: [&Arc<Semaphore>; 2],
+        semaphores: [&Arc<Semaphore>; 2],
     ) -> Result<(), Misfit> {
         // They are never closed.
-        let [first, second] = places.map(Arc::clone);
+        let [first, second] = semaphores.map(Arc::clone);
         let held = (first.acquire_owned().await, second.acquire_owned().await);
         let checking = tokio::task::spawn_blocking(move || {
             let fits = self.validate(&value);
@@ -148,15 +146,6 @@ impl Schema {
             Err((String::new(), why))
         })
     }
-}
-
-/// Options of the library, with a limit on the program size of patterns.
-fn options(program: usize) -> ValidationOptions<'static> {
-    jsonschema::options().with_pattern_options(
-        PatternOptions::regex()
-            .size_limit(program)
-            .dfa_size_limit(PATTERN),
-    )
 }
 
 /// The size of a value.
@@ -226,7 +215,7 @@ mod tests {
         let long = json!({ "project": 1, "name": "9".repeat(100_000) });
         let (place, message) = schema.check(&long).unwrap_err();
         assert_eq!(place, "/name");
-        assert!(message.len() <= MESSAGE + 3, "{message}");
+        assert!(message.len() <= MAX_MESSAGE + 3, "{message}");
     }
 
     #[test]

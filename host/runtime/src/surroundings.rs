@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use qchost_gate::{LogLimiter, PluginCalls};
+use qchost_gate::PluginCalls;
 use qchost_policy::Manifest;
+use qchost_traffic::LogLimiter;
 
 use crate::limits::Share;
 use crate::outgoing::Connector;
-use crate::services::state::Throttle;
+use crate::services::state_limiter::StateLimiter;
 
 /// State shared by the invocations of one version.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub(crate) struct Surroundings {
     /// Rate limit of log lines about the plugin.
     pub(crate) log_limiter: Arc<LogLimiter>,
     /// Limit on the plugin's use of the state store.
-    pub(crate) state: Arc<Throttle>,
+    pub(crate) state: Arc<StateLimiter>,
     pub(crate) connector: Connector,
     /// Maximum concurrent backtests of one batch.
     pub(crate) parallel: u32,

@@ -9,7 +9,6 @@
 //! Invariant: a load that fails leaves the serving version and its manifest in place; and a load that began
 //! before an unload does not bring the plugin back.
 
-use parking_lot::MutexGuard;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
@@ -17,204 +16,185 @@ use qchost_gate::{AdmitError, Admitted, CompiledPolicy};
 use qchost_policy::Manifest;
 
 use crate::component::Code;
-use crate::host::{Runtime, Shared};
-use crate::imports::{self, Kind};
+use crate::imports::Kind;
 use crate::load_error::LoadError;
 use crate::plugin::{Life, Plugin};
+use crate::shared::Shared;
 use crate::surroundings::Surroundings;
 use crate::tenants::Tenant;
 
-impl Runtime {
-    /// Loads or replaces a plugin. Its manifest becomes its authority. Loads of one name are sequential,
-    /// those of different names concurrent. If neither component nor manifest changed, the serving version
-    /// stays.
-    ///
-    /// # Errors
-    /// When the component cannot be read, is invalid, does not match the contract, changes its own name, or
-    /// imports what the manifest does not grant; when an operator has to adopt it first; or when it is
-    /// unloaded meanwhile. The version loaded before under the name stays in these cases, and may do what
-    /// both manifests allow.
-    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
-        let tenant = self.0.tenants.of(&manifest.plugin);
-        let unloads = tenant.unloads();
-        let _alone = tenant.loading.lock().await;
-        if self.0.ended() {
-            return Err(LoadError::ShuttingDown);
-        }
-        let former = self.plugin(&manifest.plugin);
-        if former.is_some() {
-            self.0.gate.restrict(manifest.clone()).await?;
-        }
-        let code = self
-            .0
-            .loader
-            .code(&manifest.component, manifest.digest.as_deref())
-            .await?;
-        imports::check(&manifest, &code.imports)?;
-        if let Some(former) = &former {
-            same_name(former, &code)?;
-        }
-        let admitted = self.admit(&manifest, &code, former.as_deref()).await?;
-        drop(former);
-        loop {
-            // Before anything changes, so that an unload does not wait for policies to be compiled.
-            let authority = match &admitted {
-                Admitted::Whole => self.0.gate.prepare(manifest.clone()).await?,
-                Admitted::Held { base, held } => {
-                    self.0.gate.prepare_held(base, &manifest, held).await?
-                }
-            };
-            let swapped = self.swap(&manifest, &code, &tenant, unloads, &authority)?;
-            if let Some(plugin) = swapped {
-                return Ok(plugin);
+/// See [`Runtime::load`](crate::Runtime::load).
+pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
+    let tenant = shared.tenants.of(&manifest.plugin);
+    let unloads = tenant.unloads();
+    let _alone = tenant.loading.lock().await;
+    if shared.ended() {
+        return Err(LoadError::ShuttingDown);
+    }
+    let former = shared.plugin(&manifest.plugin);
+    if former.is_some() {
+        shared.gate.restrict(manifest.clone()).await?;
+    }
+    let code = shared
+        .loader
+        .code(&manifest.component, manifest.digest.as_deref())
+        .await?;
+    code.check_granted(&manifest)?;
+    if let Some(former) = &former {
+        same_name(former, &code)?;
+    }
+    let admitted = admit(shared, &manifest, &code, former.as_deref()).await?;
+    drop(former);
+    loop {
+        // Before anything changes, so that an unload does not wait for policies to be compiled.
+        let authority = match &admitted {
+            Admitted::Whole => shared.gate.prepare(manifest.clone()).await?,
+            Admitted::Held { base, held } => {
+                shared.gate.prepare_held(base, &manifest, held).await?
             }
-        }
-    }
-
-    /// Checks whether a component may replace the serving one.
-    async fn admit(
-        &self,
-        manifest: &Manifest,
-        code: &Code,
-        former: Option<&Plugin>,
-    ) -> Result<Admitted, LoadError> {
-        let replaced = former.map(Plugin::digest);
-        let imports: Vec<String> = code
-            .imports
-            .iter()
-            .filter(|import| import.kind != Kind::Types)
-            .map(|import| import.name.clone())
-            .collect();
-        let admitted = self
-            .0
-            .gate
-            .admit(manifest, &code.digest, &imports, replaced)
-            .await;
-        admitted.map_err(|error| match error {
-            AdmitError::Waiting(waiting) => LoadError::AwaitsOperator {
-                plugin: waiting.plugin,
-                digest: code.digest.to_string(),
-                approval: waiting.approval,
-            },
-            error => LoadError::NotAdmitted(error),
-        })
-    }
-
-    /// Puts a version in place, with its authority. Changes nothing and returns `None` if the authority was
-    /// compiled under guardrails that are no longer in force.
-    fn swap(
-        &self,
-        manifest: &Manifest,
-        code: &Arc<Code>,
-        tenant: &Arc<Tenant>,
-        unloads: u64,
-        authority: &CompiledPolicy,
-    ) -> Result<Option<Arc<Plugin>>, LoadError> {
-        let changing = self.0.changing();
-        if self.0.ended() {
-            return Err(LoadError::ShuttingDown);
-        }
-        if tenant.unloads() != unloads {
-            return Err(LoadError::Unloaded {
-                plugin: manifest.plugin.clone(),
-            });
-        }
-        if !self.0.gate.enforce(authority) {
-            return Ok(None);
-        }
-        let former = self.plugin(&tenant.name);
-        let same_code = former
-            .as_ref()
-            .filter(|former| former.digest() == &*code.digest);
-        if let Some(serving) = same_code
-            && **serving.manifest() == *manifest
-        {
-            return Ok(Some(Arc::clone(serving)));
-        }
-        let life = match same_code {
-            Some(former) => Arc::clone(former.life()),
-            None => Arc::new(Life::new(&self.0.cut)),
         };
-        let retires = same_code.is_none();
-        let limit = manifest.limits.concurrency;
-        let manifest = Arc::new(manifest.clone());
-        let surroundings = Surroundings {
-            gate: Some(Arc::new(self.0.gate.clone())),
-            plugin: Arc::clone(&tenant.name),
-            digest: Arc::clone(&code.digest),
-            manifest: Some(Arc::clone(&manifest)),
-            memory: tenant.memory.clone(),
-            log_limiter: Arc::clone(&tenant.log_limiter),
-            state: Arc::clone(&tenant.state),
-            connector: self.0.connector.clone(),
-            parallel: self.0.options.parallel,
-        };
-        let plugin = Arc::new(Plugin::new(
-            manifest,
-            surroundings,
-            Arc::clone(code),
-            Arc::clone(tenant),
-            life,
-        ));
-        // Before the plugin can be found while its lane is still closed.
-        tenant.lane.open(limit);
-        self.0
-            .plugins_mut()
-            .insert(tenant.name.to_string(), Arc::clone(&plugin));
-        let owner = std::fs::metadata(&plugin.manifest().component).ok();
-        let owner = owner.map(|found| found.uid());
-        let gate = &self.0.gate;
-        gate.note_component(plugin.manifest(), plugin.digest(), owner);
-        drop(changing);
-        tracing::info!(
-            plugin = plugin.name(),
-            digest = plugin.digest(),
-            actions = plugin.description().actions.len(),
-            replaced = former.is_some(),
-            "loaded"
-        );
-        if let Some(own) = plugin.other_name() {
-            tracing::warn!(
-                plugin = plugin.name(),
-                component = own,
-                "the component calls itself otherwise than its manifest, whose name counts; see that it is the right one"
-            );
+        let swapped = swap(shared, &manifest, &code, &tenant, unloads, &authority)?;
+        if let Some(plugin) = swapped {
+            return Ok(plugin);
         }
-        if let Some(former) = former
-            && retires
-        {
-            self.0.retire(&former);
-        }
-        Ok(Some(plugin))
-    }
-
-    /// Removes a plugin and its authority. Queued invocations are refused; running ones have every further
-    /// call denied, and are cancelled when the drain time is over. Returns whether the plugin was loaded.
-    pub fn unload(&self, plugin: &str) -> bool {
-        let changing = self.0.changing();
-        self.0.gate.remove(plugin);
-        if let Some(tenant) = self.0.tenants.find(plugin) {
-            tenant.unload();
-        }
-        let removed = self.0.plugins_mut().remove(plugin);
-        drop(changing);
-        let Some(removed) = removed else { return false };
-        tracing::info!(plugin, "unloaded");
-        self.0.retire(&removed);
-        true
     }
 }
 
-impl Shared {
-    fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock()
-    }
+/// Checks whether a component may replace the serving one.
+async fn admit(
+    shared: &Shared,
+    manifest: &Manifest,
+    code: &Code,
+    former: Option<&Plugin>,
+) -> Result<Admitted, LoadError> {
+    let replaced = former.map(Plugin::digest);
+    let imports: Vec<String> = code
+        .imports
+        .iter()
+        .filter(|import| import.kind != Kind::Types)
+        .map(|import| import.name.clone())
+        .collect();
+    let admitted = shared
+        .gate
+        .admit(manifest, &code.digest, &imports, replaced)
+        .await;
+    admitted.map_err(|error| match error {
+        AdmitError::Waiting(waiting) => LoadError::AwaitsOperator {
+            plugin: waiting.plugin,
+            digest: code.digest.to_string(),
+            approval: waiting.approval,
+        },
+        error => LoadError::NotAdmitted(error),
+    })
+}
 
-    /// Lets invocations on a former version continue for the drain time.
-    fn retire(&self, former: &Plugin) {
-        let name = Arc::clone(&former.tenant().name);
-        former.life().retire(name, self.options.drain);
+/// Puts a version in place, with its authority. Changes nothing and returns `None` if the authority was
+/// compiled under guardrails that are no longer in force.
+fn swap(
+    shared: &Shared,
+    manifest: &Manifest,
+    code: &Arc<Code>,
+    tenant: &Arc<Tenant>,
+    unloads: u64,
+    authority: &CompiledPolicy,
+) -> Result<Option<Arc<Plugin>>, LoadError> {
+    let changing = shared.changing();
+    if shared.ended() {
+        return Err(LoadError::ShuttingDown);
     }
+    if tenant.unloads() != unloads {
+        return Err(LoadError::Unloaded {
+            plugin: manifest.plugin.clone(),
+        });
+    }
+    if !shared.gate.enforce(authority) {
+        return Ok(None);
+    }
+    let former = shared.plugin(&tenant.name);
+    let same_code = former
+        .as_ref()
+        .filter(|former| former.digest() == &*code.digest);
+    if let Some(serving) = same_code
+        && **serving.manifest() == *manifest
+    {
+        return Ok(Some(Arc::clone(serving)));
+    }
+    let life = match same_code {
+        Some(former) => Arc::clone(former.life()),
+        None => Arc::new(Life::new(&shared.cut)),
+    };
+    let retires = same_code.is_none();
+    let limit = manifest.limits.concurrency;
+    let manifest = Arc::new(manifest.clone());
+    let surroundings = Surroundings {
+        gate: Some(Arc::new(shared.gate.clone())),
+        plugin: Arc::clone(&tenant.name),
+        digest: Arc::clone(&code.digest),
+        manifest: Some(Arc::clone(&manifest)),
+        memory: tenant.memory.clone(),
+        log_limiter: Arc::clone(&tenant.log_limiter),
+        state: Arc::clone(&tenant.state),
+        connector: shared.connector.clone(),
+        parallel: shared.options.parallel,
+    };
+    let plugin = Arc::new(Plugin::new(
+        manifest,
+        surroundings,
+        Arc::clone(code),
+        Arc::clone(tenant),
+        life,
+    ));
+    // Before the plugin can be found while it is still closed.
+    tenant.invocations.open(limit);
+    shared
+        .plugins_mut()
+        .insert(tenant.name.to_string(), Arc::clone(&plugin));
+    let owner = std::fs::metadata(&plugin.manifest().component).ok();
+    let owner = owner.map(|found| found.uid());
+    let gate = &shared.gate;
+    gate.note_component(plugin.manifest(), plugin.digest(), owner);
+    drop(changing);
+    tracing::info!(
+        plugin = plugin.name(),
+        digest = plugin.digest(),
+        actions = plugin.description().actions.len(),
+        replaced = former.is_some(),
+        "loaded"
+    );
+    if let Some(own) = plugin.other_name() {
+        tracing::warn!(
+            plugin = plugin.name(),
+            component = own,
+            "the component calls itself otherwise than its manifest, whose name counts; see that it is the right one"
+        );
+    }
+    if let Some(former) = former
+        && retires
+    {
+        retire(shared, &former);
+    }
+    Ok(Some(plugin))
+}
+
+/// See [`Runtime::unload`](crate::Runtime::unload).
+pub(crate) fn unload(shared: &Shared, plugin: &str) -> bool {
+    let changing = shared.changing();
+    shared.gate.remove(plugin);
+    if let Some(tenant) = shared.tenants.find(plugin) {
+        tenant.unload();
+    }
+    let removed = shared.plugins_mut().remove(plugin);
+    drop(changing);
+    let Some(removed) = removed else { return false };
+    tracing::info!(plugin, "unloaded");
+    retire(shared, &removed);
+    true
+}
+
+/// Lets invocations on a former version continue for the drain time.
+fn retire(shared: &Shared, former: &Plugin) {
+    let name = Arc::clone(&former.tenant().name);
+    former.life().retire(name, shared.options.drain);
 }
 
 /// Checks that a component keeps its own name.

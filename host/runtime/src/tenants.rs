@@ -8,24 +8,24 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use qchost_gate::{HostLogLimiter, LogLimiter};
+use qchost_traffic::{HostLogLimiter, LogLimiter};
 use tokio::sync::Semaphore;
 
+use crate::admission::{InvocationLimiter, PluginLimiter};
 use crate::limits::{Budget, Share};
-use crate::services::state::Throttle;
-use crate::turns::{Lane, Turns};
+use crate::services::state_limiter::StateLimiter;
 
 /// The state of a name.
 #[derive(Debug)]
 pub(crate) struct Tenant {
     pub(crate) name: Arc<str>,
-    pub(crate) lane: Lane,
+    pub(crate) invocations: PluginLimiter,
     /// The memory of all its invocations.
     pub(crate) memory: Share,
     /// Rate limit of the log lines about all its invocations.
     pub(crate) log_limiter: Arc<LogLimiter>,
     /// Limit on the use of the state store by all its invocations.
-    pub(crate) state: Arc<Throttle>,
+    pub(crate) state: Arc<StateLimiter>,
     /// Held while a version is loaded, so that loads are sequential.
     pub(crate) loading: tokio::sync::Mutex<()>,
     /// Limits the inputs of the plugin checked aside to one at a time.
@@ -42,23 +42,23 @@ impl Tenant {
     /// Refuses queued invocations and loads in progress.
     pub(crate) fn unload(&self) {
         self.unloads.fetch_add(1, Ordering::AcqRel);
-        self.lane.close();
+        self.invocations.close();
     }
 }
 
 /// The tenants of all names.
 #[derive(Debug)]
 pub(crate) struct Tenants {
-    turns: Turns,
+    invocations: InvocationLimiter,
     budget: Budget,
     log_limiter: HostLogLimiter,
     known: Mutex<HashMap<String, Weak<Tenant>>>,
 }
 
 impl Tenants {
-    pub(crate) fn new(turns: Turns, budget: Budget) -> Self {
+    pub(crate) fn new(invocations: InvocationLimiter, budget: Budget) -> Self {
         Self {
-            turns,
+            invocations,
             budget,
             log_limiter: HostLogLimiter::default(),
             known: Mutex::default(),
@@ -78,7 +78,7 @@ impl Tenants {
         }
         let tenant = Arc::new(Tenant {
             name: name.into(),
-            lane: self.turns.lane(),
+            invocations: self.invocations.plugin(),
             memory: self.budget.share(),
             log_limiter: Arc::new(self.log_limiter.plugin()),
             state: Arc::default(),

@@ -9,25 +9,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
-use wasmtime::component::Linker;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use crate::instance::Instance;
 use crate::services::log::{Lines, Source};
 
 /// Maximum bytes of a line assembled from a guest's output.
-const LINE: usize = 4096;
+const MAX_LINE: usize = 4096;
 /// Maximum bytes that a guest may write at a time.
-const PERMIT: usize = 64 << 10;
+const MAX_WRITE: usize = 64 << 10;
 /// Maximum random bytes that a guest gets at a time.
-const RANDOM: u64 = 1 << 20;
-
-/// Adds the WASI interfaces to a linker.
-pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)
-}
+const MAX_RANDOM: u64 = 1 << 20;
 
 /// The environment of a guest: empty.
 pub(crate) fn nothing(lines: &Arc<Lines>) -> WasiCtx {
@@ -35,7 +28,7 @@ pub(crate) fn nothing(lines: &Arc<Lines>) -> WasiCtx {
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
-        .max_random_size(RANDOM)
+        .max_random_size(MAX_RANDOM)
         .stdout(Printed::new(lines, Source::Stdout))
         .stderr(Printed::new(lines, Source::Stderr))
         .build()
@@ -93,7 +86,7 @@ impl Stream {
             if *byte != b'\n' {
                 self.line.push(*byte);
             }
-            if *byte == b'\n' || self.line.len() >= LINE {
+            if *byte == b'\n' || self.line.len() >= MAX_LINE {
                 self.end_line();
             }
         }
@@ -121,8 +114,8 @@ impl Pollable for Stream {
 
 impl OutputStream for Stream {
     fn write(&mut self, bytes: wasmtime_wasi_io::bytes::Bytes) -> StreamResult<()> {
-        if bytes.len() > PERMIT {
-            let why = format!("it wrote more than the {PERMIT} bytes that it may at a time");
+        if bytes.len() > MAX_WRITE {
+            let why = format!("it wrote more than the {MAX_WRITE} bytes that it may at a time");
             return Err(StreamError::trap(&why));
         }
         self.take(&bytes);
@@ -134,7 +127,7 @@ impl OutputStream for Stream {
     }
 
     fn check_write(&mut self) -> StreamResult<usize> {
-        Ok(PERMIT)
+        Ok(MAX_WRITE)
     }
 }
 

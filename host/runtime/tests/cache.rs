@@ -23,7 +23,7 @@ use rustix::process::geteuid;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-/// A user who is not this one.
+/// The uid of another user.
 const STRANGER: u32 = 65_534;
 
 /// A plugin that answers with a number.
@@ -38,7 +38,7 @@ fn restart(host: &Host, set: impl FnOnce(&mut Options)) -> Runtime {
     Runtime::new(host.gate.clone(), options).unwrap()
 }
 
-/// One that can compile nothing.
+/// One without a working compiler.
 fn without_compiler(options: &mut Options) {
     options.compiler.program = "/no/such/compiler".into();
 }
@@ -92,7 +92,7 @@ async fn a_host_that_starts_again_compiles_nothing_and_asks_no_component() {
     load(&host, &again, "lab").await.unwrap();
     assert_eq!(answer(&again, "lab").await, json!(1));
 
-    // What it once said is what is known of it: it is not asked again.
+    // Its cached description is used; it does not describe itself again.
     let mut description: Value = serde_json::from_slice(&fs::read(&said).unwrap()[40..]).unwrap();
     description["version"] = json!("9.9.9");
     let description = serde_json::to_vec(&description).unwrap();
@@ -101,7 +101,7 @@ async fn a_host_that_starts_again_compiles_nothing_and_asks_no_component() {
     let plugin = load(&host, &again, "lab").await.unwrap();
     assert_eq!(plugin.description().version, "9.9.9");
 
-    // Unless another program wrote it, or it cannot be parsed: then the component is asked.
+    // An entry that another program wrote or that cannot be parsed is not used.
     let good = fs::read(&said).unwrap();
     let mut bent = good.clone();
     *bent.last_mut().unwrap() ^= 1;
@@ -243,7 +243,7 @@ async fn what_another_user_wrote_is_not_executed() {
         assert!(!tried.status.success(), "{script}");
     }
 
-    // A folder of another user's is none for a host.
+    // A folder that belongs to another user is refused.
     std::os::unix::fs::chown(host.home.path().join("cache"), Some(STRANGER), None).unwrap();
     let error = Runtime::new(host.gate.clone(), options(host.home.path())).unwrap_err();
     assert!(matches!(error, StartError::Cache(_)), "{error}");
@@ -304,7 +304,7 @@ async fn code_of_another_engine_is_kept_apart() {
     assert_eq!(both.len(), 2);
     let other = both.into_iter().find(|path| *path != optimised).unwrap();
 
-    // Code of the one under the name of the other: the engine itself does not take it, signed or not.
+    // Code of one compiler under the name of the other: the engine refuses it, signed or not.
     fs::write(&other, signed(&host, &other, &code)).unwrap();
     let baseline = restart(&host, |options| options.baseline = true);
     load(&host, &baseline, "lab").await.unwrap();

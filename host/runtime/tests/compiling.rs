@@ -1,5 +1,5 @@
-//! Compiling happens in another process, which is bounded in every way: what it is given cannot hurt the
-//! host, and what is wrong is told apart.
+//! Compilation runs in a child process under limits on memory, time and output: no component harms the host,
+//! and each kind of failure has its own error.
 
 #![allow(
     clippy::unwrap_used,
@@ -54,14 +54,14 @@ fn functions(count: usize, body: &[u8]) -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
 }
 
-/// Two megabytes that take a compiler many seconds: a hundred thousand functions that compute something.
+/// Two megabytes that take many seconds to compile: a hundred thousand functions.
 fn many_functions() -> Vec<u8> {
     // x * x + x, over and over
     let step = [0x20, 0, 0x6c, 0x20, 0, 0x6a];
     functions(100_000, &[&[0x20, 0][..], &step.repeat(3)].concat())
 }
 
-/// One function of seven megabytes, of which a compiler keeps everything in memory at once.
+/// One function of seven megabytes, which a compiler keeps in memory as a whole.
 fn long_function() -> Vec<u8> {
     let step = [0x20, 0, 0x6c, 0x20, 0, 0x6a];
     functions(1, &[&[0x20, 0][..], &step.repeat(1_200_000)].concat())
@@ -107,7 +107,7 @@ async fn one_that_takes_too_long_to_compile_is_refused_and_the_host_goes_on() {
         "{words}"
     );
     assert!(words.contains("engine.compile-cpu"), "{words}");
-    // The next one has its turn.
+    // The next component is compiled.
     host.load(
         "late",
         &Guest::new("(call $digit (i32.const 7))").build(),
@@ -139,7 +139,7 @@ async fn a_compiler_without_memory_to_begin_with_is_told_apart_from_one_that_fai
     assert!(matches!(error, LoadError::CompileMemory { .. }), "{error}");
 }
 
-/// A host whose compiler is a shell that runs this.
+/// A host whose compiler is a shell running this script.
 async fn with_shell(script: &str) -> Host {
     Host::with(&uncalled(), |options| {
         options.compiler = Compiler {
@@ -162,7 +162,7 @@ async fn however_a_compiler_ends_the_host_says_how() {
             "cat >/dev/null & echo 'no answer'; exit 0",
             "exit status: 0",
         ),
-        // It says that there is more than it sends.
+        // It announces more bytes than it sends.
         (
             r#"echo '{"compiled":{"size":9}}'; exit 0"#,
             "exit status: 0",
@@ -283,7 +283,7 @@ fn a_compiler_limits_itself_and_ends_with_its_host() {
 
     let begun = Instant::now();
     input.write_all(&bomb[bomb.len() / 2..]).unwrap();
-    // What is left of a killed host is a pipe without another end.
+    // A killed host leaves a pipe without a reader.
     drop(input);
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(begun.elapsed() < Duration::from_secs(40));

@@ -1,5 +1,5 @@
-//! Hostile plugins: what they try does not work, and neither the host nor a plugin beside them
-//! notices.
+//! Hostile plugins: what they try does not work, and affects neither the host nor a plugin beside
+//! them.
 
 #![allow(
     clippy::unwrap_used,
@@ -277,7 +277,7 @@ async fn an_answer_of_a_hundred_megabytes_does_not_reach_the_host() {
     let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &guest, "[limits]\nmemory = \"256MiB\"").await;
     assert!(matches!(stopped(outcome), Stopped::TooLarge { .. }));
-    // With the usual memory it does not even come to exist.
+    // With the default memory limit it cannot be instantiated.
     let outcome = attack(&host, &guest, "").await;
     assert!(matches!(stopped(outcome), Stopped::OutOfMemory { .. }));
 }

@@ -1,5 +1,5 @@
-//! Components of the shape in which toolchains of other languages make them: Python's of at least 14 core instances,
-//! QuickJS's with two memories. The host has room for them, for as many at a time as it has turns.
+//! Components in the shapes that toolchains of other languages produce: Python's with at least 14 core instances,
+//! QuickJS's with two memories. The host has room for the maximum number of concurrent invocations of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,24 +18,25 @@ use qchost_testing::{Guest, Host, instances, uncalled};
 use serde_json::json;
 use tokio::sync::watch;
 
-/// Invocations that the host has turns for.
-const TURNS: u32 = 16;
-/// Longer than any of them takes to begin, on a slow machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Maximum concurrent invocations of the host.
+const MAX_INVOCATIONS: u32 = 16;
+/// Time limit for all of them to begin, on a slow machine too.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers 7, once `go` is set.
 fn waits() -> Guest {
     Guest::waiting("(call $seven)")
 }
 
-/// Loads a component, which has to describe itself for that, and has it answer as often at a time as there are turns.
+/// Loads a component, for which it describes itself, and runs the maximum number of invocations of it at a time.
 async fn answers(component: &[u8]) {
-    let host = Arc::new(Host::with(&uncalled(), |options| options.invocations = TURNS).await);
+    let host =
+        Arc::new(Host::with(&uncalled(), |options| options.invocations = MAX_INVOCATIONS).await);
     let lines = "[limits]\nconcurrency = 16\nmemory = \"16MiB\"\ncpu = \"60s\"";
     let plugin = host.load("waits", component, lines).await.unwrap();
     assert_eq!(plugin.description().name, "guest");
     let mut runs = Vec::new();
-    for _ in 0..TURNS {
+    for _ in 0..MAX_INVOCATIONS {
         let (begun, mut begins) = watch::channel(Progress::default());
         let host = Arc::clone(&host);
         runs.push(tokio::spawn(async move {
@@ -46,7 +47,7 @@ async fn answers(component: &[u8]) {
         }));
         // One that cannot begin drops the channel.
         let begun = begins.wait_for(|progress| progress.fraction > 0.0);
-        let begun = tokio::time::timeout(PATIENCE, begun).await;
+        let begun = tokio::time::timeout(BEGIN_TIMEOUT, begun).await;
         if begun.expect("it begins").is_err() {
             panic!("{:?}", runs.pop().unwrap().await);
         }

@@ -14,7 +14,7 @@ use qchost_gate::{CpuMeter, Gate, Options, Principal, Refusal, Settings};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
 use qchost_secrets::{Profile, Profiles};
-use qchost_traffic::LaneLimits;
+use qchost_traffic::AccountLimits;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -288,7 +288,7 @@ pub struct Setup {
     pub two_person: bool,
     pub production: bool,
     pub permit_ttl: Duration,
-    pub limits: LaneLimits,
+    pub limits: AccountLimits,
     pub files: Arc<dyn Files>,
     pub accounts: Vec<&'static str>,
     pub call_timeout: Duration,
@@ -308,7 +308,7 @@ impl Setup {
             two_person: false,
             production: false,
             permit_ttl: Duration::from_secs(3600),
-            limits: LaneLimits::default(),
+            limits: AccountLimits::default(),
             files: Arc::new(Disk),
             accounts: vec!["a"],
             call_timeout: Duration::from_secs(10),

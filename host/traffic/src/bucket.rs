@@ -8,6 +8,7 @@
 //! within any time `d`.
 
 use std::cell::Cell;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 pub(crate) use governor::Quota;
@@ -32,24 +33,37 @@ impl Bucket {
         }
     }
 
-    /// The bucket after one was taken at `now` (since the origin), or how long to wait until that is possible.
-    pub(crate) fn take(self, quota: Quota, now: Duration) -> Result<Self, Duration> {
+    /// The bucket after `count` were taken at `now` (since the origin), or how long to wait until that is possible.
+    pub(crate) fn take(
+        self,
+        quota: Quota,
+        count: NonZeroU32,
+        now: Duration,
+    ) -> Result<Self, Duration> {
         let now = Nanos::from(nanoseconds(now));
         let limiter = Limiter::new(quota, Level(Cell::new(self)), Time::default());
         // The library counts from the limiter's creation, which is the origin here.
         limiter.clock().0.set(now);
-        match limiter.check() {
-            Ok(()) => Ok(limiter.into_state_store().0.get()),
-            Err(until) => Err(until.wait_time_from(now)),
+        match limiter.check_n(count) {
+            Ok(Ok(())) => Ok(limiter.into_state_store().0.get()),
+            Ok(Err(until)) => Err(until.wait_time_from(now)),
+            // More than the burst is never possible.
+            Err(_) => Err(Duration::MAX),
         }
     }
 
-    /// The bucket after one was taken at `now` (since the origin), even if it was empty: the deficit refills first.
-    pub(crate) fn overdraw(self, quota: Quota, now: Duration) -> Self {
-        let one = nanoseconds(quota.replenish_interval());
+    /// The bucket after `count` were taken at `now` (since the origin), even if it was empty: the deficit refills first.
+    pub(crate) fn overdraw(self, quota: Quota, count: u32, now: Duration) -> Self {
+        let taken = nanoseconds(quota.replenish_interval().saturating_mul(count));
         Self {
-            full_at: self.full_at.max(nanoseconds(now)).saturating_add(one),
+            full_at: self.full_at.max(nanoseconds(now)).saturating_add(taken),
         }
+    }
+
+    /// How long it refills until it is no longer overdrawn.
+    pub(crate) fn deficit(self, quota: Quota, now: Duration) -> Duration {
+        let missing = self.full_at.saturating_sub(nanoseconds(now));
+        Duration::from_nanos(missing).saturating_sub(capacity(quota))
     }
 
     /// The bucket after an unused one was returned.
@@ -63,16 +77,18 @@ impl Bucket {
     /// The bucket under another quota: the used fraction stays used.
     pub(crate) fn rescaled(self, from: Quota, to: Quota, now: Duration) -> Self {
         let now = nanoseconds(now);
-        let span = |quota: Quota| {
-            let burst = quota.burst_size().get();
-            quota.replenish_interval().as_nanos() * u128::from(burst)
-        };
         let used = u128::from(self.full_at.saturating_sub(now));
-        let used = used * span(to) / span(from).max(1);
+        let used = used * capacity(to).as_nanos() / capacity(from).as_nanos().max(1);
         Self {
             full_at: now.saturating_add(u64::try_from(used).unwrap_or(u64::MAX)),
         }
     }
+}
+
+/// How long an empty bucket takes to refill.
+fn capacity(quota: Quota) -> Duration {
+    let interval = quota.replenish_interval();
+    interval.saturating_mul(quota.burst_size().get())
 }
 
 /// Saturates after 584 years.

@@ -1,25 +1,31 @@
-//! Rate limits: rates and concurrency of grants, and fair shares of an account's limit.
+//! Limits: rates and concurrency of grants, fair shares of an account's limit, log lines, processor time.
 //!
-//! [`Rates`] and [`Concurrency`] enforce the limits of a plugin's grants and refuse at once;
-//! [`Lanes`] share an account's limit among its plugins, and let calls wait for their turn. Each of
-//! them is an upper bound by itself; a call passes all of them.
+//! [`GrantRates`] and [`ConcurrencyLimiter`] enforce the limits of a plugin's grants and refuse at once;
+//! [`AccountQueues`] share an account's limit among its plugins, and let calls wait. Each of them is an upper bound by
+//! itself; a call passes all of them. They are made of two mechanisms that others use as well: a token bucket
+//! ([`RateLimiter`]) and a [`FairQueue`].
 //!
 //! Invariant: everything is counted by account, plugin and grant *name*, so that editing,
 //! reordering or reloading a manifest refills nothing, and neither does a restart.
 
+mod account_queue;
 mod bucket;
-mod concurrency;
-mod lane;
-mod lanes;
-mod queue;
-mod rates;
+mod concurrency_limiter;
+mod cpu;
+mod fair_queue;
+mod grant_rates;
+mod log_limiter;
+mod rate_limiter;
 
 use std::sync::Arc;
 
-pub use concurrency::{Concurrency, Slot};
-pub use lane::{Priority, QueueFull, Ticket};
-pub use lanes::{LaneLimits, Lanes};
-pub use rates::{Moment, RateError, RateLimits, Rates};
+pub use account_queue::{AccountLimits, AccountQueues, Admission, Priority, QueueFull};
+pub use concurrency_limiter::{ConcurrencyGuard, ConcurrencyLimiter};
+pub use cpu::{CpuExceeded, CpuLimit, CpuMeter, processor_time};
+pub use fair_queue::{FairQueue, Fairness};
+pub use grant_rates::{GrantRates, Moment, RateError, RateLimits};
+pub use log_limiter::{HostLogLimiter, LogLimiter, MAX_LOG_LINES};
+pub use rate_limiter::RateLimiter;
 
 /// The key that a grant's limits are counted under.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,34 +14,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use qchost_traffic::{LaneLimits, Lanes, Priority, QueueFull, Ticket};
+use qchost_traffic::{AccountLimits, AccountQueues, Admission, Priority, QueueFull};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep};
 
 const ACCOUNT: &str = "research";
 
-type Entering = JoinHandle<Result<Ticket, QueueFull>>;
+type Waiting = JoinHandle<Result<Admission, QueueFull>>;
 
-fn limits(per_minute: u32, in_flight: u32) -> BTreeMap<String, LaneLimits> {
-    let limits = LaneLimits {
+fn limits(per_minute: u32, in_flight: u32) -> BTreeMap<String, AccountLimits> {
+    let limits = AccountLimits {
         per_minute: NonZeroU32::new(per_minute),
         in_flight: NonZeroU32::new(in_flight),
     };
     BTreeMap::from([(ACCOUNT.to_owned(), limits)])
 }
 
-fn lanes(per_minute: u32, in_flight: u32) -> Arc<Lanes> {
-    Arc::new(Lanes::new(limits(per_minute, in_flight)))
+fn queues(per_minute: u32, in_flight: u32) -> Arc<AccountQueues> {
+    Arc::new(AccountQueues::new(limits(per_minute, in_flight)))
 }
 
 /// A call that has come, and had the time to go if it could.
-async fn come(lanes: &Arc<Lanes>, plugin: &'static str) -> Entering {
-    let lanes = lanes.clone();
-    let entering =
-        tokio::spawn(async move { lanes.enter(ACCOUNT, plugin, Priority::Normal).await });
+async fn come(queues: &Arc<AccountQueues>, plugin: &'static str) -> Waiting {
+    let queues = queues.clone();
+    let waiting_call =
+        tokio::spawn(async move { queues.admit(ACCOUNT, plugin, Priority::Normal).await });
     settle().await;
-    entering
+    waiting_call
 }
 
 async fn settle() {
@@ -50,83 +50,83 @@ async fn settle() {
     }
 }
 
-async fn ticket(entering: Entering) -> Ticket {
-    assert!(entering.is_finished(), "it waits");
-    entering.await.unwrap().unwrap()
+async fn admission(waiting_call: Waiting) -> Admission {
+    assert!(waiting_call.is_finished(), "it waits");
+    waiting_call.await.unwrap().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
 async fn more_at_a_time_let_those_go_that_wait_in_their_order() {
-    let lanes = lanes(0, 1);
-    let first = ticket(come(&lanes, "a").await).await;
+    let queues = queues(0, 1);
+    let first = admission(come(&queues, "a").await).await;
     let waiting = [
-        come(&lanes, "a").await,
-        come(&lanes, "b").await,
-        come(&lanes, "a").await,
+        come(&queues, "a").await,
+        come(&queues, "b").await,
+        come(&queues, "a").await,
     ];
-    lanes.update(limits(0, 3));
+    queues.update(limits(0, 3));
     settle().await;
     let [second, third, fourth] = waiting;
-    let held = (ticket(second).await, ticket(third).await);
+    let held = (admission(second).await, admission(third).await);
     assert!(!fourth.is_finished());
     drop(first);
     settle().await;
-    let _fourth = ticket(fourth).await;
+    let _fourth = admission(fourth).await;
     drop(held);
 }
 
 #[tokio::test(start_paused = true)]
 async fn fewer_at_a_time_count_what_is_under_way_already() {
     // Without limits at first: it is counted all the same.
-    let lanes = lanes(0, 0);
+    let queues = queues(0, 0);
     let mut held = Vec::new();
     for _ in 0..3 {
-        held.push(ticket(come(&lanes, "a").await).await);
+        held.push(admission(come(&queues, "a").await).await);
     }
-    lanes.update(limits(0, 2));
-    let next = come(&lanes, "a").await;
+    queues.update(limits(0, 2));
+    let next = come(&queues, "a").await;
     held.pop();
     settle().await;
     assert!(!next.is_finished());
     held.pop();
     settle().await;
-    drop(ticket(next).await);
+    drop(admission(next).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_that_is_gone_lets_go_and_is_counted_when_it_comes_back() {
-    let lanes = lanes(0, 1);
-    let first = ticket(come(&lanes, "a").await).await;
-    let waiting = come(&lanes, "a").await;
+    let queues = queues(0, 1);
+    let first = admission(come(&queues, "a").await).await;
+    let waiting = come(&queues, "a").await;
     assert!(!waiting.is_finished());
-    lanes.update(BTreeMap::new());
+    queues.update(BTreeMap::new());
     settle().await;
-    let second = ticket(waiting).await;
-    lanes.update(limits(0, 1));
-    let third = come(&lanes, "a").await;
+    let second = admission(waiting).await;
+    queues.update(limits(0, 1));
+    let third = come(&queues, "a").await;
     drop(first);
     settle().await;
     assert!(!third.is_finished());
     drop(second);
     settle().await;
-    drop(ticket(third).await);
+    drop(admission(third).await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_that_changes_refills_nothing() {
-    let lanes = lanes(60, 0);
-    drop(ticket(come(&lanes, "a").await).await);
+    let queues = queues(60, 0);
+    drop(admission(come(&queues, "a").await).await);
     // The only one of its second is used: under a tenth of the rate, that of its ten seconds is.
-    lanes.update(limits(6, 0));
+    queues.update(limits(6, 0));
     let begun = Instant::now();
-    let slow = come(&lanes, "a").await;
+    let slow = come(&queues, "a").await;
     drop(slow.await.unwrap().unwrap());
     let waited = begun.elapsed().as_secs_f64();
     assert!((9.9..10.1).contains(&waited), "{waited}");
     // Who waits for a slow rate goes by the fast one as soon as that is there.
-    let waits = come(&lanes, "a").await;
+    let waits = come(&queues, "a").await;
     sleep(Duration::from_secs(1)).await;
-    lanes.update(limits(60, 0));
+    queues.update(limits(60, 0));
     let begun = Instant::now();
     drop(waits.await.unwrap().unwrap());
     let waited = begun.elapsed().as_secs_f64();
@@ -146,19 +146,19 @@ proptest! {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let most = changes.iter().map(|(rate, ..)| *rate).max().unwrap();
-            let lanes = lanes(changes[0].0, changes[0].1);
+            let queues = queues(changes[0].0, changes[0].1);
             let begun = Instant::now();
             let tasks: Vec<_> = (0..calls).map(|_| {
-                let lanes = lanes.clone();
+                let queues = queues.clone();
                 tokio::spawn(async move {
-                    let _ticket = lanes.enter(ACCOUNT, "a", Priority::Normal).await.unwrap();
+                    let _admission = queues.admit(ACCOUNT, "a", Priority::Normal).await.unwrap();
                     let at = begun.elapsed();
                     sleep(Duration::from_millis(10)).await;
                     at
                 })
             }).collect();
             for (rate, in_flight, wait) in changes {
-                lanes.update(limits(rate, in_flight));
+                queues.update(limits(rate, in_flight));
                 sleep(Duration::from_millis(wait)).await;
             }
             let mut times = Vec::new();

@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Backoff, Failure};
+use qchost_catalog::{Backoff, Failure, special_purpose};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Client, StatusCode, Url};
@@ -186,29 +186,9 @@ fn is_inside(url: &Url) -> bool {
     })
 }
 
-/// Whether an address is on the internet: not this machine's, not of a private or a provider's
-/// network, and no multicast or broadcast address.
+/// Whether an address is on the internet: not this machine's, nor of a private or a provider's network.
 fn is_outside(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let [first, second, ..] = address.octets();
-            let shared = first == 100 && (64..128).contains(&second);
-            !(first == 0
-                || shared
-                || address.is_loopback()
-                || address.is_private()
-                || address.is_link_local()
-                || address.is_multicast()
-                || address.is_broadcast())
-        }
-        IpAddr::V6(address) => {
-            !(address.is_unspecified()
-                || address.is_loopback()
-                || address.is_unique_local()
-                || address.is_unicast_link_local()
-                || address.is_multicast())
-        }
-    }
+    special_purpose(address.to_canonical()).is_none()
 }
 
 /// Resolves names and keeps the addresses that are on the internet.

@@ -37,7 +37,6 @@ pub enum Error {
     NotFound(String),
     /// QuantConnect is still computing the answer; retry later
     /// ([`wait::until_ready`](crate::wait::until_ready) does).
-    /// ([`wait::until_ready`](crate::wait::until_ready) does).
     #[error("not ready yet: {}", ready(.0))]
     NotReady(Readiness),
     /// QuantConnect answered `success: false`: its errors, word for word.

@@ -4,6 +4,16 @@ use crate::{Error, StateError};
 
 /// Why an action failed.
 ///
+/// ```
+/// use qchost_sdk::{Error, Failure};
+///
+/// fn action(answer: Result<u32, Error>) -> Result<u32, Failure> {
+///     Ok(answer? + 1)
+/// }
+/// let answer = Err(Error::NotFound("project 7".into()));
+/// assert_eq!(action(answer).unwrap_err().to_string(), "not found: project 7");
+/// ```
+///
 /// Whatever an action meets becomes one with `?`:
 ///
 /// | from | becomes |

@@ -6,6 +6,25 @@
 //!
 //! ```
 //! use qchost_sdk::prelude::*;
+//!
+//! /// Counts projects.
+//! #[agent(name = "counter")]
+//! mod counter {
+//!     use super::*;
+//!
+//!     /// Count the projects of the account.
+//!     #[action(read_only)]
+//!     fn count() -> Result<usize, Failure> {
+//!         Ok(projects::list_projects()?.len())
+//!     }
+//! }
+//! # fn main() {}
+//! ```
+//!
+//! One with an input, an output, state and an event:
+//!
+//! ```
+//! use qchost_sdk::prelude::*;
 //! use serde::{Deserialize, Serialize};
 //!
 //! /// What to look at.

@@ -12,7 +12,7 @@ pub use crate::bindings::qchost::agent::state::{
 use crate::{Failure, StateError};
 
 /// How often [`update`] starts over before it gives up.
-const ATTEMPTS: u32 = 100;
+const MAX_ATTEMPTS: u32 = 100;
 
 /// The JSON under a key as a `T`; `None` if there is none.
 ///
@@ -65,7 +65,7 @@ fn swap<T: Serialize + DeserializeOwned>(
     mut read: impl FnMut() -> Result<Option<Entry>, StateError>,
     mut write: impl FnMut(Option<u32>, &[u8]) -> Result<u32, StateError>,
 ) -> Result<T, Failure> {
-    for _ in 0..ATTEMPTS {
+    for _ in 0..MAX_ATTEMPTS {
         let entry = read()?;
         let version = entry.as_ref().map(|entry| entry.version);
         let old = entry.map(|entry| parse(key, &entry.value)).transpose()?;
@@ -77,7 +77,7 @@ fn swap<T: Serialize + DeserializeOwned>(
         }
     }
     Err(Failure::Failed(format!(
-        "state `{key}` could not be changed: others wrote it first {ATTEMPTS} times in a row"
+        "state `{key}` could not be changed: others wrote it first {MAX_ATTEMPTS} times in a row"
     )))
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::{Error, clock};
 
-/// The first pause; each is twice as long as the one before, up to [`LONGEST`].
-const SHORTEST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+/// The first pause; each is twice as long as the one before, up to [`MAX_INTERVAL`].
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Makes a call again and again until its answer is ready: as long as it returns
 /// [`Error::NotReady`] or [`Error::RateLimited`] and time is left.
@@ -30,7 +30,7 @@ fn retry<T>(
     mut left: impl FnMut() -> Duration,
     mut sleep: impl FnMut(Duration),
 ) -> Result<T, Error> {
-    let mut pause = SHORTEST;
+    let mut pause = MIN_INTERVAL;
     loop {
         let error = match call() {
             Err(error @ (Error::NotReady(_) | Error::RateLimited(_))) => error,
@@ -47,7 +47,7 @@ fn retry<T>(
             return Err(error);
         }
         sleep(next);
-        pause = (pause * 2).min(LONGEST);
+        pause = (pause * 2).min(MAX_INTERVAL);
     }
 }
 

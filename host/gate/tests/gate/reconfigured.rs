@@ -10,7 +10,7 @@ use qchost_gate::{Refusal, Settings};
 use qchost_policy::{Guardrails, Usd};
 use qchost_secrets::{Profiles, Secrets, Setting, Source};
 use qchost_testing::cloud::{Setup, World, call, parse, person, principal};
-use qchost_traffic::LaneLimits;
+use qchost_traffic::AccountLimits;
 use serde_json::{Value, json};
 
 const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
@@ -166,7 +166,7 @@ async fn who_waits_for_an_account_goes_by_its_new_limits() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.cloud.sent().len(), 2);
-    let two = LaneLimits {
+    let two = AccountLimits {
         in_flight: NonZeroU32::new(2),
         per_minute: None,
     };

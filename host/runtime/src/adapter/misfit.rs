@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use serde_json::Value;
 
 /// Maximum bytes of a value that an error repeats.
-const EXCERPT: usize = 200;
+const MAX_EXCERPT: usize = 200;
 
 /// A value that does not match the contract.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +100,7 @@ fn bounded(text: &str) -> String {
     out.0
 }
 
-/// A writer that accepts [`EXCERPT`] bytes and then fails, so that a huge value is not serialized
+/// A writer that accepts [`MAX_EXCERPT`] bytes and then fails, so that a huge value is not serialized
 /// completely only to be truncated. Control characters are escaped: a key of the server's may have
 /// some.
 struct Bounded(String);
@@ -114,7 +114,7 @@ impl Write for Bounded {
             } else {
                 self.0.push(letter);
             }
-            if self.0.len() > EXCERPT {
+            if self.0.len() > MAX_EXCERPT {
                 self.0.truncate(before);
                 return Err(fmt::Error);
             }

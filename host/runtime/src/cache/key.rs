@@ -7,10 +7,10 @@ use std::path::Path;
 
 use rustix::process::geteuid;
 
-use super::{CacheError, LENGTH, OTHERS};
+use super::{CacheError, KEY_LENGTH, OTHERS_MODE};
 
 /// Reads the host's key, or creates it.
-pub(super) fn read(path: &Path) -> Result<[u8; LENGTH], CacheError> {
+pub(super) fn read(path: &Path) -> Result<[u8; KEY_LENGTH], CacheError> {
     let failed = |source| CacheError::Io {
         path: path.to_owned(),
         source,
@@ -30,19 +30,19 @@ pub(super) fn read(path: &Path) -> Result<[u8; LENGTH], CacheError> {
             found.uid()
         )));
     }
-    if found.mode() & OTHERS != 0 {
+    if found.mode() & OTHERS_MODE != 0 {
         return Err(bad(format!(
             "others can read the host's key (mode {:o})",
             found.mode() & 0o777
         )));
     }
     let mut key = Vec::new();
-    file.take(u64::try_from(LENGTH + 1).unwrap_or(u64::MAX))
+    file.take(u64::try_from(KEY_LENGTH + 1).unwrap_or(u64::MAX))
         .read_to_end(&mut key)
         .map_err(failed)?;
     key.as_slice().try_into().map_err(|_| {
         bad(format!(
-            "the host's key has {} bytes, not {LENGTH}",
+            "the host's key has {} bytes, not {KEY_LENGTH}",
             found.len()
         ))
     })
@@ -50,7 +50,7 @@ pub(super) fn read(path: &Path) -> Result<[u8; LENGTH], CacheError> {
 
 /// Creates a key. If two hosts do so at once, both use the first one written.
 fn make(path: &Path) -> io::Result<()> {
-    let mut key = [0; LENGTH];
+    let mut key = [0; KEY_LENGTH];
     getrandom::fill(&mut key).map_err(io::Error::other)?;
     let mut draft = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o600))

@@ -34,15 +34,15 @@ pub(crate) use entry::Entry;
 /// Magic bytes before the MAC. Changes with the layout of an entry.
 const MAGIC: [u8; 8] = *b"qchost1\n";
 /// Length in bytes of a MAC and of the key.
-const LENGTH: usize = 32;
+const KEY_LENGTH: usize = 32;
 /// Bytes kept on disk besides entries in use; the least recently used are removed first.
-const BYTES: u64 = 4 << 30;
+const MAX_BYTES: u64 = 4 << 30;
 /// Name prefix of an entry being written.
-const DRAFT: &str = ".draft-";
+const DRAFT_PREFIX: &str = ".draft-";
 /// Age after which a draft counts as abandoned.
-const STALE: Duration = Duration::from_secs(3600);
+const DRAFT_TTL: Duration = Duration::from_secs(3600);
 /// Permission bits of group and others, which must not be set.
-const OTHERS: u32 = 0o077;
+const OTHERS_MODE: u32 = 0o077;
 
 /// Why the cache cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub enum CacheError {
 #[derive(Debug)]
 pub(crate) struct Cache {
     folder: PathBuf,
-    key: [u8; LENGTH],
+    key: [u8; KEY_LENGTH],
     bytes: u64,
 }
 
@@ -98,7 +98,7 @@ impl Cache {
                 owner: found.uid(),
             });
         }
-        if found.mode() & OTHERS != 0 {
+        if found.mode() & OTHERS_MODE != 0 {
             let closed = Permissions::from_mode(0o700);
             fs::set_permissions(folder, closed).map_err(failed(folder))?;
         }
@@ -108,7 +108,7 @@ impl Cache {
         let cache = Self {
             folder: folder.to_owned(),
             key: key::read(key)?,
-            bytes: BYTES,
+            bytes: MAX_BYTES,
         };
         if let Err(error) = cache.remove_drafts() {
             tracing::warn!(%error, "what a host left half done in the cache cannot be removed");
@@ -142,10 +142,10 @@ impl Cache {
         if found.uid() != geteuid().as_raw() {
             return refused("it belongs to another user");
         }
-        if found.mode() & OTHERS != 0 {
+        if found.mode() & OTHERS_MODE != 0 {
             return refused("others may read or write it");
         }
-        let mut head = [0; MAGIC.len() + LENGTH];
+        let mut head = [0; MAGIC.len() + KEY_LENGTH];
         file.read_exact(&mut head)?;
         let (magic, mac) = head.split_at(MAGIC.len());
         if magic != MAGIC {
@@ -174,7 +174,7 @@ impl Cache {
     fn write(&self, entry: &Entry, bytes: &[u8]) -> io::Result<()> {
         let mac = self.mac(entry, bytes)?.finalize().into_bytes();
         let mut draft = tempfile::Builder::new()
-            .prefix(DRAFT)
+            .prefix(DRAFT_PREFIX)
             .permissions(Permissions::from_mode(0o600))
             .tempfile_in(&self.folder)?;
         draft.write_all(&MAGIC)?;
@@ -217,7 +217,7 @@ impl Cache {
         for file in self.files()? {
             let (name, path, found) = file?;
             let age = now.duration_since(found.modified()?).unwrap_or_default();
-            if name.starts_with(DRAFT) && age > STALE {
+            if name.starts_with(DRAFT_PREFIX) && age > DRAFT_TTL {
                 fs::remove_file(path)?;
             }
         }
@@ -370,8 +370,8 @@ mod tests {
         let [old, young] = [".draft-old", ".draft-young"].map(|name| folder.join(name));
         fs::write(&old, b"qcho").unwrap();
         fs::write(&young, b"qcho").unwrap();
-        age(&old, 2 * STALE.as_secs());
-        age(&folder.join(entry(1).name()), 2 * STALE.as_secs());
+        age(&old, 2 * DRAFT_TTL.as_secs());
+        age(&folder.join(entry(1).name()), 2 * DRAFT_TTL.as_secs());
         let cache = Cache::open(&folder, &key).unwrap();
         assert_eq!(names(&folder), [".draft-young", entry(1).name()]);
         assert_eq!(*cache.read(&entry(1)).unwrap(), *b"content");

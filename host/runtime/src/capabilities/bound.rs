@@ -1,4 +1,4 @@
-//! All bindings as one table, for tests and fuzz targets that cover each operation.
+//! A binding as data, for tests and fuzz targets that cover each operation.
 
 use qchost_catalog::Operation;
 use qchost_catalog::shape::{Field, Type};
@@ -68,28 +68,4 @@ impl Given {
         };
         adapter::decode(&field.ty, value)
     }
-}
-
-/// All bindings.
-pub(crate) fn all() -> Vec<Bound> {
-    [
-        super::account::bound(),
-        super::ai::bound(),
-        super::backtests::bound(),
-        super::collaboration::bound(),
-        super::compile::bound(),
-        super::files::bound(),
-        super::lean_versions::bound(),
-        super::live::bound(),
-        super::live_commands::bound(),
-        super::nodes::bound(),
-        super::object_store::bound(),
-        super::optimizations::bound(),
-        super::projects::bound(),
-        super::raw::bound(),
-        super::server::bound(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
 }

@@ -7,7 +7,7 @@ use crate::contract::quantconnect::api::object_store::{
 
 /// Maximum bytes of an object that is downloaded for an agent: it has to fit into the agent's
 /// memory.
-const DOWNLOAD: u64 = 32 << 20;
+const MAX_DOWNLOAD: u64 = 32 << 20;
 
 capability! {
     upload_object(organization_id: OrganizationId, key: String, object_data: Vec<u8>) -> ();
@@ -20,7 +20,7 @@ capability! {
         async fn download(&mut self, organization_id: OrganizationId, key: String) -> Result<Vec<u8>, Error> {
             let gate = self.gate()?;
             let _wait = self.wait();
-            gate.download(self.principal(), &organization_id, &key, DOWNLOAD)
+            gate.download(self.principal(), &organization_id, &key, MAX_DOWNLOAD)
                 .await
                 .map_err(refused)
         }

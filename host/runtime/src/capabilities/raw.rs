@@ -8,14 +8,14 @@ use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
 use crate::{json, text};
 
 /// Maximum bytes of a tool's name that an error repeats.
-const TOOL: usize = 128;
+const MAX_TOOL: usize = 128;
 
 capability! {
     {
         async fn call_tool(&mut self, tool: String, arguments: Json) -> Result<Json, Error> {
             let parsed = aside(arguments.len(), || json::arguments(&arguments));
             let arguments = parsed.map_err(|error| {
-                let tool = text::line(&tool, TOOL);
+                let tool = text::line(&tool, MAX_TOOL);
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;
             let gate = self.gate()?;

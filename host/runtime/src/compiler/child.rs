@@ -11,18 +11,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, nice, setrlimit};
 use wasmtime::OutOfMemory;
 
 use super::segments;
-use super::wire::{Answer, LINE, Request};
+use super::wire::{Answer, MAX_LINE, Request};
 use crate::engine;
 
 /// Difference of its nice value to the host's.
 const NICE: i32 = 10;
 /// Open files: the three pipes, and what the standard library opens to count the processors.
-const FILES: u64 = 32;
+const MAX_FILES: u64 = 32;
 /// OOM score adjustment: the kernel kills it first when the machine runs out of memory.
-const EXPENDABLE: &str = "1000";
+const OOM_SCORE: &str = "1000";
 /// Seconds of processor time between the signal that identifies the limit and the one that cannot be
 /// caught.
-const GRACE: u64 = 1;
+const GRACE_SECONDS: u64 = 1;
 
 /// Entry point of the compiler process: reads one request from standard input, writes the answer to
 /// standard output, and exits. It first applies the limits of the request to itself.
@@ -40,21 +40,21 @@ pub fn compile_child() -> ExitCode {
 
 fn work() -> io::Result<()> {
     // Without `/proc` the default score stays, which is no reason not to compile.
-    drop(fs::write("/proc/self/oom_score_adj", EXPENDABLE));
+    drop(fs::write("/proc/self/oom_score_adj", OOM_SCORE));
     limit(Resource::Core, 0, 0)?;
     limit(Resource::Fsize, 0, 0)?;
-    limit(Resource::Nofile, FILES, FILES)?;
+    limit(Resource::Nofile, MAX_FILES, MAX_FILES)?;
     nice(NICE)?;
     let mut input = io::stdin().lock();
     let mut line = Vec::new();
-    input.by_ref().take(LINE).read_until(b'\n', &mut line)?;
+    input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)?;
     let request: Request = serde_json::from_slice(&line)?;
     // There is no limit on threads: the kernel would count all processes of the user for it, and the
     // memory limit bounds them.
     limit(
         Resource::Cpu,
         request.cpu,
-        request.cpu.saturating_add(GRACE),
+        request.cpu.saturating_add(GRACE_SECONDS),
     )?;
     limit(Resource::As, request.memory, request.memory)?;
     let size = usize::try_from(request.size).map_err(io::Error::other)?;

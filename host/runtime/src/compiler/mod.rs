@@ -29,24 +29,24 @@ pub use child::compile_child;
 
 use crate::options::{Compiler, Options};
 use crate::text;
-use wire::{Answer, LINE, Request};
+use wire::{Answer, MAX_LINE, Request};
 
 /// Maximum threads of a compiler.
-const THREADS: usize = 8;
+const MAX_THREADS: usize = 8;
 /// Sets the number of its threads, by the library that starts them.
 const THREADS_SETTING: &str = "RAYON_NUM_THREADS";
 /// Time limit of a compiler as a multiple of its processor time: the machine may be busy with processes of
 /// higher priority.
-const PATIENCE: u32 = 10;
+const TIMEOUT_FACTOR: u32 = 10;
 /// Minimum time limit of a compiler. It only ends a compiler that hangs, which should not happen.
-const LEAST: Duration = Duration::from_secs(120);
+const MIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// Maximum bytes read of a compiler's error output.
-const COMPLAINT: u64 = 4096;
+const MAX_STDERR: u64 = 4096;
 /// Maximum bytes of it that an error repeats.
-const WHY: usize = 300;
+const MAX_REASON: usize = 300;
 /// Bytes of memory that the compiler needs per byte of compiled code: at the end, both its parts and the
 /// whole are in memory.
-const COPIES: u64 = 4;
+const MEMORY_FACTOR: u64 = 4;
 
 /// Code made by a compiler of this host, or verified by this host's key. It cannot be constructed
 /// otherwise.
@@ -94,7 +94,10 @@ impl Compilers {
             baseline: options.baseline,
             cpu: options.compile_cpu,
             memory: options.compile_memory,
-            longest: options.compile_cpu.saturating_mul(PATIENCE).max(LEAST),
+            longest: options
+                .compile_cpu
+                .saturating_mul(TIMEOUT_FACTOR)
+                .max(MIN_TIMEOUT),
         }
     }
 
@@ -117,7 +120,7 @@ impl Compilers {
     }
 
     fn spawn(&self) -> io::Result<Child> {
-        let threads = thread::available_parallelism()?.get().min(THREADS);
+        let threads = thread::available_parallelism()?.get().min(MAX_THREADS);
         Command::new(&self.start.program)
             .args(&self.start.arguments)
             .env_clear()
@@ -151,7 +154,7 @@ impl Compilers {
             input.write_all(component).await?;
             input.flush().await
         };
-        let largest = self.memory / COPIES;
+        let largest = self.memory / MEMORY_FACTOR;
         // How it ended says more than a write error does.
         let (_sent, answer, complaint) =
             tokio::join!(send, read_answer(output, largest), read_complaint(errors));
@@ -176,7 +179,7 @@ async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result
     let mut output = BufReader::with_capacity(1 << 16, output);
     let mut line = Vec::new();
     (&mut output)
-        .take(LINE)
+        .take(MAX_LINE)
         .read_until(b'\n', &mut line)
         .await?;
     let Ok(answer) = serde_json::from_slice(&line) else {
@@ -200,7 +203,7 @@ async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result
 async fn read_complaint(mut errors: impl AsyncRead + Unpin) -> io::Result<String> {
     let mut bytes = Vec::new();
     (&mut errors)
-        .take(COMPLAINT)
+        .take(MAX_STDERR)
         .read_to_end(&mut bytes)
         .await?;
     tokio::io::copy(&mut errors, &mut tokio::io::sink()).await?;
@@ -240,7 +243,7 @@ impl Ended {
         };
         if !self.complaint.is_empty() {
             why.push_str(": ");
-            why.push_str(&text::line(&self.complaint, WHY));
+            why.push_str(&text::line(&self.complaint, MAX_REASON));
         }
         Err(CompileError::Failed(why))
     }

@@ -8,7 +8,7 @@
 use wasmparser::{ElementItems, ElementKind, Parser, Payload};
 
 /// Maximum elements in the passive segments of all modules of a component.
-const ELEMENTS: u64 = 4096;
+const MAX_ELEMENTS: u64 = 4096;
 
 /// What is wrong with a component's segments, if anything. Invalid components are left to the engine to refuse.
 pub(super) fn excess(component: &[u8]) -> Option<String> {
@@ -27,9 +27,9 @@ pub(super) fn excess(component: &[u8]) -> Option<String> {
             }
         }
     }
-    (passive > ELEMENTS).then(|| {
+    (passive > MAX_ELEMENTS).then(|| {
         format!(
-            "its passive element segments have {passive} elements; at most {ELEMENTS} are allowed"
+            "its passive element segments have {passive} elements; at most {MAX_ELEMENTS} are allowed"
         )
     })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// Maximum length of a line in bytes.
-pub(super) const LINE: u64 = 64 << 10;
+pub(super) const MAX_LINE: u64 = 64 << 10;
 
 /// A request to compile; the component's bytes follow.
 #[derive(Debug, Serialize, Deserialize)]

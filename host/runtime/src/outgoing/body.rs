@@ -6,8 +6,6 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,46 +15,9 @@ use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, WasiBody};
 use wasmtime_wasi_io::bytes::Bytes;
 
+use super::count::Count;
 use super::headers::Granted;
 use super::record::Record;
-
-/// Bytes passed in one direction. Clones share the count.
-#[derive(Debug, Clone)]
-pub(super) struct Count {
-    passed: Arc<AtomicU64>,
-    limit: u64,
-}
-
-impl Count {
-    pub(super) fn new(limit: u64) -> Self {
-        Self {
-            passed: Arc::default(),
-            limit,
-        }
-    }
-
-    /// Bytes passed so far; at most one chunk above the limit.
-    pub(super) fn passed(&self) -> u64 {
-        self.passed.load(Ordering::Acquire)
-    }
-
-    /// The limit in bytes.
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    /// Whether the limit is exceeded.
-    pub(super) fn exceeded(&self) -> bool {
-        self.passed() > self.limit
-    }
-
-    fn add(&self, piece: &Frame<Bytes>) -> bool {
-        let bytes = piece.data_ref().map_or(0, Bytes::len);
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        self.passed.fetch_add(bytes, Ordering::AcqRel);
-        !self.exceeded()
-    }
-}
 
 /// The body of a request.
 pub(super) struct Upload {
@@ -99,7 +60,7 @@ pub(super) struct Answer {
     /// When the whole exchange ends.
     deadline: Pin<Box<Sleep>>,
     /// The guest's time-out between two chunks.
-    patience: Option<(Duration, Pin<Box<Sleep>>)>,
+    chunk_timeout: Option<(Duration, Pin<Box<Sleep>>)>,
     record: Record,
 }
 
@@ -109,7 +70,7 @@ impl Answer {
         count: Count,
         granted: Granted,
         deadline: Instant,
-        patience: Option<Duration>,
+        chunk_timeout: Option<Duration>,
         record: Record,
     ) -> Self {
         Self {
@@ -117,7 +78,8 @@ impl Answer {
             count,
             granted,
             deadline: Box::pin(tokio::time::sleep_until(deadline)),
-            patience: patience.map(|patience| (patience, Box::pin(tokio::time::sleep(patience)))),
+            chunk_timeout: chunk_timeout
+                .map(|chunk_timeout| (chunk_timeout, Box::pin(tokio::time::sleep(chunk_timeout)))),
             record,
         }
     }
@@ -148,8 +110,8 @@ impl Body for Answer {
                     let limit = self.count.limit();
                     return self.fail(Error::HttpResponseBodySize(Some(limit)));
                 }
-                if let Some((patience, sleep)) = &mut self.patience {
-                    sleep.as_mut().reset(Instant::now() + *patience);
+                if let Some((chunk_timeout, sleep)) = &mut self.chunk_timeout {
+                    sleep.as_mut().reset(Instant::now() + *chunk_timeout);
                 }
                 Poll::Ready(Some(Ok(piece)))
             }
@@ -161,7 +123,7 @@ impl Body for Answer {
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Pending => {
                 let waited = self
-                    .patience
+                    .chunk_timeout
                     .as_mut()
                     .is_some_and(|(_, sleep)| sleep.as_mut().poll(context).is_ready());
                 if waited {

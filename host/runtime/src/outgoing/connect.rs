@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use qchost_catalog::special_purpose;
 use qchost_gate::Principal;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, crypto};
@@ -24,15 +25,14 @@ use tokio_rustls::TlsConnector;
 use url::Host;
 use wasmtime_wasi_http::Error;
 
-use super::address;
 use super::target::Target;
 
 /// Concurrent look-ups of all plugins: each occupies a thread until the system's resolver gives up.
-const LOOKUPS: usize = 16;
+const MAX_LOOKUPS: usize = 16;
 /// Time limit of one look-up.
-const LOOKUP: Duration = Duration::from_secs(5);
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time limit of one address before the next is tried.
-const DIAL: Duration = Duration::from_secs(10);
+const DIAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A stream of bytes both ways.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -58,7 +58,7 @@ impl Connector {
     /// Trusts the certificates that the system trusts.
     pub(crate) fn new() -> Self {
         Self(Arc::new(Shared {
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
             tls: OnceLock::new(),
         }))
     }
@@ -73,7 +73,7 @@ impl Connector {
     ) -> Result<Box<dyn Stream>, Error> {
         let addresses = self.addresses(target, deadline).await?;
         for address in &addresses {
-            if let Some(what) = address::refused(*address, listed) {
+            if let Some(what) = refused(*address, listed) {
                 if principal.may_be_logged() {
                     tracing::warn!(
                         target: "http", plugin = %principal.plugin, invocation = %principal.invocation, host = %target.host, %address,
@@ -105,17 +105,17 @@ impl Connector {
         let port = target.port;
         let lookups = Arc::clone(&self.0.lookups);
         let looking = async move {
-            let place = lookups.acquire_owned().await;
+            let permit = lookups.acquire_owned().await;
             // In a task of its own: an abandoned look-up continues in its thread, and holds its permit until
             // it ends.
             let looking = tokio::spawn(async move {
                 let found = tokio::net::lookup_host((name, port)).await;
-                drop(place);
+                drop(permit);
                 found.map(|found| found.map(|address| address.ip()).collect::<Vec<_>>())
             });
             looking.await.map_err(io::Error::other).flatten()
         };
-        let until = deadline.min(Instant::now() + LOOKUP);
+        let until = deadline.min(Instant::now() + LOOKUP_TIMEOUT);
         match timeout_at(until, looking).await {
             Err(_) => Err(Error::DnsTimeout),
             Ok(Err(error)) => {
@@ -155,6 +155,15 @@ impl Connector {
     }
 }
 
+/// Why a request may not go to an address; `None` if it may. `listed` are the addresses that the manifest grants; an
+/// address must be equal to one of them, mapping to it is not enough.
+fn refused(address: IpAddr, listed: &[IpAddr]) -> Option<&'static str> {
+    if listed.contains(&address) {
+        return None;
+    }
+    special_purpose(address)
+}
+
 fn provider() -> Arc<crypto::CryptoProvider> {
     Arc::new(crypto::aws_lc_rs::default_provider())
 }
@@ -184,7 +193,7 @@ async fn dial(addresses: &[IpAddr], port: u16, deadline: Instant) -> Result<TcpS
     for address in addresses {
         let left = deadline.saturating_duration_since(Instant::now());
         let dialling = TcpStream::connect(SocketAddr::new(*address, port));
-        last = match timeout(left.min(DIAL), dialling).await {
+        last = match timeout(left.min(DIAL_TIMEOUT), dialling).await {
             Ok(Ok(stream)) => {
                 // A request is a single write; delaying it to coalesce more has no benefit.
                 drop(stream.set_nodelay(true));
@@ -216,5 +225,25 @@ fn tls_error(error: io::Error) -> Error {
         },
         Some(_) => Error::TlsProtocolError,
         None => Error::Tls(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_listed_by_its_own_name_alone() {
+        let listed = ["10.0.0.5".parse().unwrap()];
+        for text in [
+            "10.0.0.6",
+            "::ffff:10.0.0.5",
+            "64:ff9b::10.0.0.5",
+            "::10.0.0.5",
+        ] {
+            let address = text.parse().unwrap();
+            assert!(refused(address, &listed).is_some(), "{text}");
+            assert_eq!(refused(address, &[address]), None, "{text}, listed");
+        }
     }
 }

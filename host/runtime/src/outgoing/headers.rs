@@ -13,15 +13,15 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error};
 use super::target::Target;
 
 /// Headers that the host controls: they concern the connection or what the host itself does.
-const OWN: [HeaderName; 3] = [header::TE, header::TRAILER, header::EXPECT];
+const HOST_CONTROLLED: [HeaderName; 3] = [header::TE, header::TRAILER, header::EXPECT];
 /// Replaces a header value that contains a secret.
 const REDACTED: HeaderValue = HeaderValue::from_static("[redacted]");
 /// Parts of a secret up to this length are common words, not redacted.
-const WORD: usize = 8;
+const MIN_SECRET_PART: usize = 8;
 
 /// Whether a header is not allowed for a plugin, in a request or in a response.
 pub(super) fn forbidden(name: &HeaderName) -> bool {
-    DEFAULT_FORBIDDEN_HEADERS.contains(name) || OWN.contains(name)
+    DEFAULT_FORBIDDEN_HEADERS.contains(name) || HOST_CONTROLLED.contains(name)
 }
 
 /// Headers that a manifest adds to the requests of a grant. Clones share them.
@@ -42,7 +42,11 @@ impl Granted {
             .flat_map(|value| value.split(','))
             .filter_map(|name| name.trim().parse().ok())
             .collect();
-        for name in named.iter().chain(&DEFAULT_FORBIDDEN_HEADERS).chain(&OWN) {
+        for name in named
+            .iter()
+            .chain(&DEFAULT_FORBIDDEN_HEADERS)
+            .chain(&HOST_CONTROLLED)
+        {
             headers.remove(name);
         }
         let host = HeaderValue::try_from(target.host_header());
@@ -83,7 +87,9 @@ impl Granted {
 fn echoes(value: &HeaderValue, secret: &SecretString) -> bool {
     let value = value.as_bytes();
     let secret = secret.expose_secret();
-    let parts = secret.split_whitespace().filter(|part| part.len() >= WORD);
+    let parts = secret
+        .split_whitespace()
+        .filter(|part| part.len() >= MIN_SECRET_PART);
     parts
         .chain([secret])
         .map(str::as_bytes)

@@ -7,9 +7,9 @@
 //!
 //! Invariant: no name is resolved and no byte is sent before the gate has decided.
 
-mod address;
 mod body;
 mod connect;
+mod count;
 mod headers;
 mod record;
 mod target;
@@ -26,7 +26,7 @@ use hyper::client::conn::http1;
 use qchost_gate::{Passage, Refusal};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
-use wasmtime::component::{Linker, ResourceTable};
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{
@@ -34,33 +34,28 @@ use wasmtime_wasi_http::{
     WasiHttpHooks,
 };
 
-use self::body::{Answer, Count, Upload};
+use self::body::{Answer, Upload};
 pub(crate) use self::connect::Connector;
+use self::count::Count;
 use self::headers::Granted;
 use self::record::Record;
 use self::target::Target;
-use crate::calls::Calls;
-use crate::instance::Instance;
+use crate::calls::CallContext;
 
 /// Maximum open requests of one invocation.
-const OPEN: usize = 16;
+const MAX_OPEN: usize = 16;
 /// Maximum bytes of a body that a guest may write at a time, which the host buffers.
-const PIECE: usize = 64 << 10;
+const MAX_CHUNK: usize = 64 << 10;
 /// Maximum bytes of a response head.
-const HEAD: usize = 128 << 10;
+const MAX_HEAD: usize = 128 << 10;
 /// Maximum bytes in memory of a set of headers that a guest holds.
-const FIELDS: usize = 32 << 10;
+const MAX_FIELDS: usize = 32 << 10;
 
 /// The response and the task that drives the connection while it is read.
 type Exchanged = (
     Response<WasiBody>,
     Box<dyn Future<Output = Result<(), Error>> + Send>,
 );
-
-/// Adds the interfaces to a linker. A component gets them only if its manifest has an `[[http]]`.
-pub(crate) fn link(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(linker)
-}
 
 /// An instance's HTTP state.
 pub(crate) struct Http {
@@ -70,15 +65,15 @@ pub(crate) struct Http {
 
 impl Http {
     /// `deadline` is the invocation's.
-    pub(crate) fn new(calls: Calls, deadline: std::time::Instant) -> Self {
+    pub(crate) fn new(calls: CallContext, deadline: std::time::Instant) -> Self {
         let mut context = WasiHttpCtx::new();
-        context.set_field_size_limit(FIELDS);
+        context.set_field_size_limit(MAX_FIELDS);
         Self {
             context,
             requests: Requests {
                 calls,
                 deadline: Instant::from_std(deadline),
-                places: Arc::new(Semaphore::new(OPEN)),
+                open: Arc::new(Semaphore::new(MAX_OPEN)),
             },
         }
     }
@@ -95,9 +90,9 @@ impl Http {
 /// The requests of one invocation.
 #[derive(Clone)]
 struct Requests {
-    calls: Calls,
+    calls: CallContext,
     deadline: Instant,
-    places: Arc<Semaphore>,
+    open: Arc<Semaphore>,
 }
 
 impl WasiHttpHooks for Requests {
@@ -120,7 +115,7 @@ impl WasiHttpHooks for Requests {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        PIECE
+        MAX_CHUNK
     }
 
     fn p2_error_from_hyper(&mut self, error: &hyper::Error) -> ErrorCode {
@@ -136,7 +131,7 @@ impl Requests {
         request: Request<WasiBody>,
         options: RequestOptions,
     ) -> Result<Exchanged, Error> {
-        let place = Arc::clone(&self.places)
+        let permit = Arc::clone(&self.open)
             .try_acquire_owned()
             .map_err(|_| Error::ConnectionLimitReached)?;
         let wait = self.calls.wait();
@@ -167,7 +162,7 @@ impl Requests {
             passage,
             exchange.sent.clone(),
             exchange.received.clone(),
-            (place, wait),
+            (permit, wait),
         );
         exchange.run(request, record).await
     }
@@ -208,7 +203,7 @@ fn refused(refusal: &Refusal) -> Error {
 
 /// One allowed request.
 struct Exchange<'a> {
-    calls: &'a Calls,
+    calls: &'a CallContext,
     target: Target,
     listed: Vec<std::net::IpAddr>,
     granted: Granted,
@@ -258,7 +253,7 @@ impl Exchange<'_> {
             .connect(self.calls.principal(), &self.target, &self.listed, until)
             .await?;
         let (mut sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD)
+            .max_buf_size(MAX_HEAD)
             .handshake(TokioIo::new(stream))
             .await?;
         let driver = wasmtime_wasi::runtime::spawn(connection);
@@ -289,14 +284,14 @@ impl Exchange<'_> {
         record: Record,
     ) -> Exchanged {
         let deadline = self.deadline;
-        let patience = self.options.between_bytes_timeout;
+        let chunk_timeout = self.options.between_bytes_timeout;
         let response = response.map(|body| {
             let body = Answer::new(
                 body,
                 self.received,
                 self.granted,
                 deadline,
-                patience,
+                chunk_timeout,
                 record,
             );
             body.boxed_unsync()
@@ -312,9 +307,9 @@ impl Exchange<'_> {
     }
 
     /// When the guest's time-out ends, or the exchange.
-    fn until(&self, patience: Option<Duration>) -> Instant {
-        patience
-            .and_then(|patience| Instant::now().checked_add(patience))
+    fn until(&self, timeout: Option<Duration>) -> Instant {
+        timeout
+            .and_then(|timeout| Instant::now().checked_add(timeout))
             .map_or(self.deadline, |until| until.min(self.deadline))
     }
 

@@ -7,7 +7,7 @@ use qchost_gate::{Passage, Refusal};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::Error;
 
-use super::body::Count;
+use super::count::Count;
 use crate::calls::Wait;
 
 /// A request under way.
@@ -17,7 +17,7 @@ pub(super) struct Record {
     sent: Count,
     received: Count,
     /// Its permit among the plugin's open requests, and the mark that the plugin waits.
-    _place: (OwnedSemaphorePermit, Wait),
+    _permit: (OwnedSemaphorePermit, Wait),
 }
 
 impl Record {
@@ -25,14 +25,14 @@ impl Record {
         passage: Passage,
         sent: Count,
         received: Count,
-        place: (OwnedSemaphorePermit, Wait),
+        permit: (OwnedSemaphorePermit, Wait),
     ) -> Self {
         Self {
             passage: Some(passage),
             status: Err("the plugin was gone before there was an answer".to_owned()),
             sent,
             received,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -14,9 +14,9 @@ use url::Host;
 use wasmtime_wasi_http::Error;
 
 /// Maximum bytes of a path with its query.
-const LONGEST: usize = 8 << 10;
+const MAX_PATH: usize = 8 << 10;
 /// Maximum levels of nested percent-encoding; more is treated as obfuscation.
-const DEPTH: usize = 4;
+const MAX_ENCODINGS: usize = 4;
 
 /// The target of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Target {
             Some(query) => format!("{path}?{query}"),
             None => path.to_owned(),
         };
-        if path_and_query.len() > LONGEST {
+        if path_and_query.len() > MAX_PATH {
             return Err(Error::HttpRequestUriTooLong);
         }
         if !path.starts_with('/') || !path_and_query.is_ascii() || climbs(path) {
@@ -127,7 +127,7 @@ fn is_name(name: &str) -> bool {
 /// of either kind, with or without a parameter, percent-encoded once or several times.
 fn climbs(path: &str) -> bool {
     let mut text = path.to_owned();
-    for _ in 0..DEPTH {
+    for _ in 0..MAX_ENCODINGS {
         let step = text.split(['/', '\\']).any(|segment| {
             let name = segment.split(';').next().unwrap_or(segment).trim();
             name == "." || name == ".."
@@ -249,7 +249,7 @@ mod tests {
         ] {
             assert_eq!(target(address), None, "{address}");
         }
-        let long = format!("https://a.b/{}", "x".repeat(LONGEST));
+        let long = format!("https://a.b/{}", "x".repeat(MAX_PATH));
         assert!(matches!(
             Target::of(&long.parse().unwrap()),
             Err(Error::HttpRequestUriTooLong)

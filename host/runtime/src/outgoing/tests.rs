@@ -17,11 +17,11 @@ use wasmtime_wasi_http::Error;
 
 use super::connect::Connector;
 use super::target::Target;
-use crate::calls::Calls;
+use crate::calls::CallContext;
 
 /// The caller of the connections.
 fn nobody() -> Principal {
-    Calls::describing_of_test().principal().clone()
+    CallContext::describing_of_test().principal().clone()
 }
 
 /// A server that greets every client.

@@ -5,26 +5,28 @@
 
 use std::collections::HashMap;
 
+use jsonschema::{PatternOptions, ValidationOptions};
 use serde_json::{Value, json};
 
-use super::{PATTERN, options};
 use crate::text;
 
 /// Maximum nesting, with references followed.
-const DEPTH: usize = 64;
+const MAX_DEPTH: usize = 64;
 /// Maximum number of schemas, with references followed.
-const WEIGHT: u64 = 20_000;
+const MAX_WEIGHT: u64 = 20_000;
 /// Factor for schemas below `unevaluatedProperties` or `unevaluatedItems`: the library evaluates
 /// them again to find out what was evaluated, once more at each level (measured: 2.7 times).
-const AGAIN: u64 = 4;
+const UNEVALUATED_FACTOR: u64 = 4;
+/// Maximum bytes of a pattern's program; its matching cache has the same limit.
+pub(super) const MAX_PATTERN: usize = 64 << 10;
 /// Maximum number of patterns.
-const PATTERNS: usize = 64;
+const MAX_PATTERNS: usize = 64;
 /// Maximum bytes of the programs of all patterns together.
-const PROGRAMS: u64 = 128 << 10;
+const MAX_PROGRAMS: u64 = 128 << 10;
 /// Smallest program size in bytes that is distinguished.
-const SMALLEST: usize = 256;
+const MIN_PROGRAM: usize = 256;
 /// Maximum number of `\c` in a pattern: for each the library reads the whole pattern again.
-const CONTROLS: usize = 16;
+const MAX_CONTROLS: usize = 16;
 
 /// The supported dialects.
 const DRAFTS: [&str; 3] = [
@@ -64,10 +66,10 @@ impl Weight {
 /// literally.
 fn program(pattern: &str) -> Option<usize> {
     let schema = json!({ "pattern": format!("(?:{pattern})") });
-    let mut size = SMALLEST;
+    let mut size = MIN_PROGRAM;
     while options(size).build(&schema).is_err() {
         size *= 2;
-        if size > PATTERN {
+        if size > MAX_PATTERN {
             return None;
         }
     }
@@ -107,8 +109,8 @@ impl<'a> Survey<'a> {
 
     /// The weight of a part of the schema.
     fn weigh(&mut self, part: &'a Value, depth: usize) -> Result<Weight, String> {
-        if depth > DEPTH {
-            return Err(format!("it is nested deeper than {DEPTH}"));
+        if depth > MAX_DEPTH {
+            return Err(format!("it is nested deeper than {MAX_DEPTH}"));
         }
         let mut weight = Weight::ONE;
         match part {
@@ -145,15 +147,15 @@ impl<'a> Survey<'a> {
                 }
                 for name in ["unevaluatedProperties", "unevaluatedItems"] {
                     if fields.contains_key(name) {
-                        weight.multiply(AGAIN);
+                        weight.multiply(UNEVALUATED_FACTOR);
                     }
                 }
             }
             _ => {}
         }
-        if weight.schemas > WEIGHT {
+        if weight.schemas > MAX_WEIGHT {
             return Err(format!(
-                "it stands for more than {WEIGHT} schemas once its references are followed"
+                "it stands for more than {MAX_WEIGHT} schemas once its references are followed"
             ));
         }
         Ok(weight)
@@ -162,24 +164,24 @@ impl<'a> Survey<'a> {
     /// The weight of a pattern.
     fn pattern(&mut self, pattern: &str) -> Result<Weight, String> {
         self.patterns += 1;
-        if self.patterns > PATTERNS {
-            return Err(format!("it has more than {PATTERNS} patterns"));
+        if self.patterns > MAX_PATTERNS {
+            return Err(format!("it has more than {MAX_PATTERNS} patterns"));
         }
-        if pattern.matches("\\c").count() > CONTROLS {
+        if pattern.matches("\\c").count() > MAX_CONTROLS {
             let shown = text::line(pattern, 100);
             return Err(format!(
-                "the pattern `{shown}` has `\\c` more than {CONTROLS} times"
+                "the pattern `{shown}` has `\\c` more than {MAX_CONTROLS} times"
             ));
         }
         // A pattern without a program is counted like the largest one, and refused by the library
         // unless that can match it without a program.
         let program = program(pattern);
         self.unmeasured |= program.is_none();
-        let programs = u64::try_from(program.unwrap_or(PATTERN)).unwrap_or(u64::MAX);
+        let programs = u64::try_from(program.unwrap_or(MAX_PATTERN)).unwrap_or(u64::MAX);
         self.programs = self.programs.saturating_add(programs);
-        if self.programs > PROGRAMS {
+        if self.programs > MAX_PROGRAMS {
             return Err(format!(
-                "the programs of its patterns have more than {PROGRAMS} bytes together"
+                "the programs of its patterns have more than {MAX_PROGRAMS} bytes together"
             ));
         }
         Ok(Weight {
@@ -214,4 +216,13 @@ impl<'a> Survey<'a> {
         self.known.insert(target, weight);
         Ok(weight)
     }
+}
+
+/// Options of the library, with a limit on the program size of patterns.
+pub(super) fn options(program: usize) -> ValidationOptions<'static> {
+    jsonschema::options().with_pattern_options(
+        PatternOptions::regex()
+            .size_limit(program)
+            .dfa_size_limit(MAX_PATTERN),
+    )
 }

@@ -6,19 +6,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::calls::{Calls, refused};
+use crate::calls::{CallContext, refused};
 use crate::contract::qchost::agent::approvals::{Error, Host};
 use crate::services::progress::Reporter;
 
 /// How often the progress reports what is waited for: a client may skip reports.
 const TELL_INTERVAL: Duration = Duration::from_secs(2);
 /// Time left to the agent when waiting ends.
-const REST: Duration = Duration::from_secs(1);
+const RESERVED_TIME: Duration = Duration::from_secs(1);
 
 /// The approvals of one invocation.
 #[derive(Debug, Clone)]
 pub(crate) struct Approvals {
-    pub(crate) calls: Calls,
+    pub(crate) calls: CallContext,
     /// When the invocation is cut off.
     pub(crate) deadline: Instant,
     /// Receives the progress.
@@ -29,7 +29,7 @@ impl Approvals {
     /// Maximum duration of a wait: a tenth of the remaining time, at most a second, is reserved.
     fn longest(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        left.saturating_sub(REST.min(left / 10))
+        left.saturating_sub(RESERVED_TIME.min(left / 10))
     }
 
     /// Reports repeatedly in the progress what is waited for.
@@ -112,7 +112,7 @@ mod tests {
         let gated = Gated::with(uncalled(), |options| options.ledger = ledger.clone()).await;
         let (reports, mut seen) = tokio::sync::watch::channel(Progress::default());
         let approvals = |plugin: &str, left: Duration| Approvals {
-            calls: Calls::of_test(gated.gate.clone(), plugin),
+            calls: CallContext::of_test(gated.gate.clone(), plugin),
             deadline: Instant::now() + left,
             progress: Reporter(Some(reports.clone())),
         };
@@ -166,7 +166,7 @@ mod tests {
             assert!(matches!(waited, Err(Error::NotFound(_))), "{waited:?}");
         }
         let mut describing = Approvals {
-            calls: Calls::describing_of_test(),
+            calls: CallContext::describing_of_test(),
             deadline: Instant::now() + long,
             progress: Reporter::default(),
         };

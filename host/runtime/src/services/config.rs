@@ -2,12 +2,12 @@
 
 use qchost_policy::Manifest;
 
-use crate::calls::Calls;
+use crate::calls::CallContext;
 use crate::contract::qchost::agent::config::Host;
 
 /// The settings of one invocation; none while a component describes itself.
 #[derive(Debug, Clone)]
-pub(crate) struct Config(pub(crate) Calls);
+pub(crate) struct Config(pub(crate) CallContext);
 
 impl Config {
     fn manifest(&self) -> Option<&Manifest> {

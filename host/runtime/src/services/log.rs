@@ -1,7 +1,7 @@
 //! `log`: an agent's lines in the host's log, under the target `plugin`.
 //!
 //! Lines are counted for the plugin, over all its invocations, together with those that the host writes about
-//! its refusals ([`LogLimiter`](qchost_gate::LogLimiter)). A long line counts as several.
+//! its refusals ([`LogLimiter`](qchost_traffic::LogLimiter)). A long line counts as several.
 //!
 //! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are truncated,
 //! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation.
@@ -10,24 +10,24 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use qchost_gate::MAX_LOG_LINES;
+use qchost_traffic::MAX_LOG_LINES;
 
-use crate::calls::Calls;
+use crate::calls::CallContext;
 use crate::contract::qchost::agent::log::{Host, Level};
 use crate::text;
 
 /// Maximum bytes of a message.
-const MESSAGE: usize = 4096;
+const MAX_MESSAGE: usize = 4096;
 /// Maximum bytes of a field's name or value.
-const FIELD: usize = 256;
+const MAX_FIELD: usize = 256;
 /// Maximum fields of a line.
-const FIELDS: usize = 16;
+const MAX_FIELDS: usize = 16;
 /// Bytes that count as one line.
-const LINE: usize = 1024;
+const LINE_BYTES: usize = 1024;
 /// Maximum lines of an invocation.
-const LINES: u32 = 10_000;
+const MAX_LINES: u32 = 10_000;
 /// Bytes of a guest's last output that are kept for the error when it traps.
-const LAST_WORDS: usize = 300;
+const MAX_LAST_WORDS: usize = 300;
 
 /// The origin of printed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub(crate) enum Source {
 /// The lines of one invocation.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    calls: Calls,
+    calls: CallContext,
     /// Whether it ever logged: otherwise its end need not touch the rate limit, which other threads use.
     wrote: AtomicBool,
     written: AtomicU32,
@@ -47,7 +47,7 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(crate) fn new(calls: Calls) -> Self {
+    pub(crate) fn new(calls: CallContext) -> Self {
         Self {
             calls,
             wrote: AtomicBool::new(false),
@@ -61,10 +61,10 @@ impl Lines {
         if source == Source::Stderr && !line.trim().is_empty() {
             let mut last_words = self.last_words.lock();
             // A panic takes several lines, and the first ones are the most informative.
-            if last_words.len() < LAST_WORDS {
+            if last_words.len() < MAX_LAST_WORDS {
                 let separator = if last_words.is_empty() { "" } else { "; " };
                 let words = format!("{last_words}{separator}{}", line.trim());
-                *last_words = text::line(&words, LAST_WORDS);
+                *last_words = text::line(&words, MAX_LAST_WORDS);
             }
         }
         match source {
@@ -80,13 +80,13 @@ impl Lines {
 
     /// Writes a line whose fields have `extra` bytes, unless a limit is reached.
     fn line(&self, level: Level, message: &str, extra: usize, fields: impl FnOnce() -> String) {
-        let bytes = message.len().min(MESSAGE).saturating_add(extra);
-        if !self.admit(1 + u32::try_from(bytes / LINE).unwrap_or(MAX_LOG_LINES)) {
+        let bytes = message.len().min(MAX_MESSAGE).saturating_add(extra);
+        if !self.admit(1 + u32::try_from(bytes / LINE_BYTES).unwrap_or(MAX_LOG_LINES)) {
             return;
         }
         let caller = self.calls.principal();
         let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
-        let (message, fields) = (text::line(message, MESSAGE), fields());
+        let (message, fields) = (text::line(message, MAX_MESSAGE), fields());
         match level {
             Level::Trace => {
                 tracing::trace!(target: "plugin", plugin, invocation, fields, "{message}");
@@ -110,15 +110,15 @@ impl Lines {
     fn admit(&self, lines: u32) -> bool {
         self.wrote.store(true, Ordering::Relaxed);
         let written = self.written.load(Ordering::Relaxed);
-        if written >= LINES {
+        if written >= MAX_LINES {
             return false;
         }
         let surroundings = self.calls.surroundings();
         let admitted = surroundings.log_limiter.admits(&surroundings.plugin, lines);
-        if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= LINES {
+        if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= MAX_LINES {
             let caller = self.calls.principal();
             let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
-            tracing::warn!(target: "plugin", plugin, invocation, "{LINES} lines of one invocation; the rest of it are left out");
+            tracing::warn!(target: "plugin", plugin, invocation, "{MAX_LINES} lines of one invocation; the rest of it are left out");
         }
         admitted
     }
@@ -130,14 +130,16 @@ impl Drop for Lines {
             return;
         }
         let surroundings = self.calls.surroundings();
-        surroundings.log_limiter.say(&surroundings.plugin);
+        surroundings
+            .log_limiter
+            .report_omitted(&surroundings.plugin);
     }
 }
 
 impl Host for Arc<Lines> {
     fn write(&mut self, level: Level, message: String, fields: Vec<(String, String)>) {
-        let fields = fields.get(..FIELDS).unwrap_or(&fields);
-        let bytes = |text: &String| text.len().min(FIELD);
+        let fields = fields.get(..MAX_FIELDS).unwrap_or(&fields);
+        let bytes = |text: &String| text.len().min(MAX_FIELD);
         let extra = fields
             .iter()
             .map(|(name, value)| bytes(name) + bytes(value));
@@ -145,7 +147,11 @@ impl Host for Arc<Lines> {
             let fields: Vec<_> = fields
                 .iter()
                 .map(|(name, value)| {
-                    format!("{}={}", text::line(name, FIELD), text::line(value, FIELD))
+                    format!(
+                        "{}={}",
+                        text::line(name, MAX_FIELD),
+                        text::line(value, MAX_FIELD)
+                    )
                 })
                 .collect();
             fields.join(" ")
@@ -159,9 +165,9 @@ mod tests {
 
     #[test]
     fn an_invocation_writes_a_limited_number_of_lines() {
-        let calls = Calls::describing_of_test();
+        let calls = CallContext::describing_of_test();
         let lines = Lines::new(calls.clone());
-        lines.written.store(LINES - 2, Ordering::Relaxed);
+        lines.written.store(MAX_LINES - 2, Ordering::Relaxed);
         assert_eq!([(); 4].map(|()| lines.admit(1)), [true, true, false, false]);
         let next = Lines::new(calls);
         assert!(next.admit(1));

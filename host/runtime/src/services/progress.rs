@@ -8,7 +8,7 @@ use crate::contract::qchost::agent::progress::Host;
 use crate::text;
 
 /// Maximum bytes of a message.
-const MESSAGE: usize = 200;
+const MAX_MESSAGE: usize = 200;
 
 /// The progress of an invocation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -29,7 +29,7 @@ impl Reporter {
             let fraction = if fraction.is_nan() { 0.0 } else { fraction };
             watcher.send_replace(Progress {
                 fraction: fraction.clamp(0.0, 1.0),
-                message: text::line(message, MESSAGE),
+                message: text::line(message, MAX_MESSAGE),
             });
         }
     }

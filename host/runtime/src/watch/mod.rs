@@ -3,16 +3,20 @@
 //! A file is replaced by a rename, written in place, or reached through a link that is redirected:
 //! the one of a release (`current -> releases/2`), or the two of a Kubernetes mount (`manifest.toml
 //! -> ..data/manifest.toml`, `..data -> ..2026_01_31`). So every folder on the way to it is watched
-//! for the one name that leads on (`way`), and never what lies below. A path that does not exist
-//! yet has a way too: it ends where the next folder is missing.
+//! for the one name that leads on (`watch_set`), and never what lies below. For a path that does not exist yet, the last
+//! folder is the one where the next is missing.
 //!
 //! Invariants: changes of other names are ignored, so that a component can lie in a build's output
-//! folder. A change while the watch is being set is not lost: the way is walked again until it
-//! contains no new folder. The watch does not say *what* changed: the receiver checks everything,
+//! folder. A change while the watch is being set is not lost: the paths are walked again until
+//! there is no new folder. The watch does not say *what* changed: the receiver checks everything,
 //! since events can be lost.
+//!
+//! `notify-debouncer-full` holds every event back for the same time and does not follow links. This watch reports a rename
+//! or a closed write after 10 ms, waits longer only while a file is being written in place (`burst`), and sets its watches
+//! again when a link or a folder on the way is replaced.
 
-mod quiet;
-mod way;
+mod burst;
+mod watch_set;
 
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
@@ -25,11 +29,11 @@ use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Notify;
 
-use quiet::{Quiet, Step};
-use way::{Folder, Ways};
+use burst::{Burst, Change};
+use watch_set::{WatchSet, WatchedFolder};
 
-/// Maximum number of walks of a way that changes meanwhile.
-const WALKS: usize = 8;
+/// Maximum number of walks, when the folders change meanwhile.
+const MAX_WALKS: usize = 8;
 
 /// Why files are not watched.
 #[derive(Debug, thiserror::Error)]
@@ -72,10 +76,10 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     /// The watched folders, and the relevant names in them.
-    folders: HashMap<PathBuf, Folder>,
+    folders: HashMap<PathBuf, WatchedFolder>,
     /// Paths that were removed or moved away; watches there are gone.
     gone: Vec<PathBuf>,
-    quiet: Quiet,
+    burst: Burst,
 }
 
 impl Watch {
@@ -87,7 +91,7 @@ impl Watch {
         let shared = Arc::new(Shared::default());
         let told = Arc::clone(&shared);
         let watcher = RecommendedWatcher::new(
-            move |event: notify::Result<Event>| told.take_in(event.ok()),
+            move |event: notify::Result<Event>| told.receive(event.ok()),
             Config::default(),
         );
         Ok(Self {
@@ -107,16 +111,16 @@ impl Watch {
     /// Everything else is watched then.
     pub fn set(&mut self, paths: impl IntoIterator<Item = PathBuf>) -> Result<(), WatchError> {
         let paths: Vec<PathBuf> = paths.into_iter().collect();
-        let mut placed = Ok(());
-        for _ in 0..WALKS {
-            let folders = way::walk(&paths);
-            let (fresh, result) = self.place(folders);
-            placed = result;
-            if !fresh {
+        let mut watched = Ok(());
+        for _ in 0..MAX_WALKS {
+            let folders = watch_set::walk(&paths);
+            let (is_new, result) = self.watch(folders);
+            watched = result;
+            if !is_new {
                 break;
             }
         }
-        placed
+        watched
     }
 
     /// Waits for a change and then for the end of the burst: 10 ms after the last rename or closed
@@ -125,11 +129,11 @@ impl Watch {
         loop {
             let news = self.shared.news.notified();
             let now = Instant::now();
-            let due = self.shared.lock().quiet.due();
+            let due = self.shared.lock().burst.due();
             match due {
                 None => news.await,
                 Some(due) if due <= now => {
-                    self.shared.lock().quiet.end();
+                    self.shared.lock().burst.end();
                     return;
                 }
                 Some(due) => {
@@ -141,7 +145,7 @@ impl Watch {
     }
 
     /// Watches exactly these folders; returns whether one of them is new.
-    fn place(&mut self, folders: Ways) -> (bool, Result<(), WatchError>) {
+    fn watch(&mut self, folders: WatchSet) -> (bool, Result<(), WatchError>) {
         {
             let mut state = self.shared.lock();
             for gone in state.gone.drain(..) {
@@ -159,10 +163,10 @@ impl Watch {
         for folder in former {
             self.unwatch(&folder);
         }
-        let (mut fresh, mut placed) = (false, Ok(()));
+        let (mut is_new, mut watched) = (false, Ok(()));
         for (path, folder) in folders {
             let Ok(found) = std::fs::metadata(&path) else {
-                fresh = true;
+                is_new = true;
                 continue;
             };
             let identity = (found.dev(), found.ino());
@@ -173,16 +177,16 @@ impl Watch {
             match self.watcher.watch(&path, RecursiveMode::NonRecursive) {
                 Ok(()) => {
                     self.watched.insert(path, identity);
-                    fresh = true;
+                    is_new = true;
                 }
                 // It was removed just now: the next walk ends before it.
-                Err(error) if vanished(&error) => fresh = true,
-                Err(source) if folder.near => placed = Err(WatchError::Folder { path, source }),
+                Err(error) if vanished(&error) => is_new = true,
+                Err(source) if folder.near => watched = Err(WatchError::Folder { path, source }),
                 // A folder further up is rarely renamed; one that this user cannot read is skipped.
                 Err(_) => {}
             }
         }
-        (fresh, placed)
+        (is_new, watched)
     }
 
     fn unwatch(&mut self, folder: &Path) {
@@ -207,8 +211,8 @@ impl Shared {
     }
 
     /// Handles an event; `None` stands for lost events.
-    fn take_in(&self, event: Option<Event>) {
-        if self.lock().take_in(event.as_ref(), Instant::now()) {
+    fn receive(&self, event: Option<Event>) {
+        if self.lock().receive(event.as_ref(), Instant::now()) {
             self.news.notify_one();
         }
     }
@@ -216,41 +220,41 @@ impl Shared {
 
 impl State {
     /// Handles an event; returns whether it is relevant.
-    fn take_in(&mut self, event: Option<&Event>, now: Instant) -> bool {
+    fn receive(&mut self, event: Option<&Event>, now: Instant) -> bool {
         let Some(event) = event.filter(|event| !event.need_rescan()) else {
-            self.quiet.step(Step::Done, Path::new(""), now);
+            self.burst.add(Change::Complete, Path::new(""), now);
             return true;
         };
-        let step = match event.kind {
-            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Step::Done,
+        let change = match event.kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => Change::Complete,
             // Reads change nothing, and may be the host's own.
             EventKind::Access(_) => return false,
-            EventKind::Modify(ModifyKind::Data(_)) => Step::Writing,
-            _ => Step::Done,
+            EventKind::Modify(ModifyKind::Data(_)) => Change::Writing,
+            _ => Change::Complete,
         };
         let gone = matches!(
             event.kind,
             EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From))
         );
-        let mut matters = false;
+        let mut relevant = false;
         for path in &event.paths {
             if gone && self.folders.keys().any(|folder| folder.starts_with(path)) {
                 self.gone.push(path.clone());
-            } else if !self.matters(path, step) {
+            } else if !self.is_relevant(path, change) {
                 continue;
             }
-            self.quiet.step(step, path, now);
-            matters = true;
+            self.burst.add(change, path, now);
+            relevant = true;
         }
-        matters
+        relevant
     }
 
-    fn matters(&self, path: &Path, step: Step) -> bool {
+    fn is_relevant(&self, path: &Path, change: Change) -> bool {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
             return false;
         };
         self.folders.get(folder).is_some_and(|folder| {
-            folder.names.contains(name) || (folder.entries && step == Step::Done)
+            folder.names.contains(name) || (folder.entries && change == Change::Complete)
         })
     }
 }
@@ -264,12 +268,12 @@ mod tests {
 
     /// `/etc/host.toml` is relevant, and the entries of `/etc/plugins`.
     fn state() -> State {
-        let file = Folder {
+        let file = WatchedFolder {
             names: ["host.toml".into(), "plugins".into()].into(),
             near: true,
             entries: false,
         };
-        let folder = Folder {
+        let folder = WatchedFolder {
             names: ["a.toml".into()].into(),
             near: true,
             entries: true,
@@ -309,9 +313,9 @@ mod tests {
             (made, "/", false),
         ] {
             let mut state = state();
-            let taken = state.take_in(Some(&event(kind, path)), Instant::now());
+            let taken = state.receive(Some(&event(kind, path)), Instant::now());
             assert_eq!(taken, matters, "{kind:?} {path}");
-            assert_eq!(state.quiet.due().is_some(), matters, "{kind:?} {path}");
+            assert_eq!(state.burst.due().is_some(), matters, "{kind:?} {path}");
         }
     }
 
@@ -323,7 +327,7 @@ mod tests {
             (EventKind::Remove(RemoveKind::Folder), "/etc/plugins"),
         ] {
             let mut state = state();
-            assert!(state.take_in(Some(&event(kind, path)), Instant::now()));
+            assert!(state.receive(Some(&event(kind, path)), Instant::now()));
             assert_eq!(state.gone, [PathBuf::from(path)]);
         }
     }
@@ -334,8 +338,8 @@ mod tests {
         let now = Instant::now();
         for event in [Some(&lost), None] {
             let mut state = state();
-            assert!(state.take_in(event, now));
-            assert_eq!(state.quiet.due(), Some(now + Duration::from_millis(10)));
+            assert!(state.receive(event, now));
+            assert_eq!(state.burst.due(), Some(now + Duration::from_millis(10)));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Hostile plugins: what each file of `tricks/` tries does not work, plugins beside it do not notice, and the
-//! host is afterwards as it was before.
+//! Hostile plugins: what each file of `tricks/` tries does not work, does not affect plugins beside it, and
+//! leaves nothing behind in the host.
 //!
 //! How a file is read stands in `trick.rs`. All of them run one after the other in one host, in
 //! rounds: the first ones fill what is filled once (pools, caches, what the allocator keeps for each
@@ -37,24 +37,24 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 use trick::{At, Trick};
 
-/// By how many bytes the host may be larger after a round, besides a twentieth, and be at rest: what
-/// the allocator keeps is another amount each time.
-const GROWTH: u64 = 8 << 20;
-/// By how many allocated bytes a round may leave the host larger, of more than a hundred tricks.
-const LEFT: usize = 256 << 10;
-/// By how many allocated bytes a trick may make the host larger while it lasts: what several plugins may hand
-/// over at a time, and the largest component with what comes of it.
-const PEAK: usize = 192 << 20;
-/// How long a trick may take, from its load to its end. What takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// How many rounds may leave the host larger than it was. What leaks does so with each.
-const WARM: u32 = 5;
+/// Bytes, besides a twentieth, by which the resident memory may differ after a round: what the
+/// allocator keeps varies.
+const MAX_GROWTH: u64 = 8 << 20;
+/// Maximum allocated bytes that a round of more than a hundred tricks may leave behind.
+const MAX_LEFT: usize = 256 << 10;
+/// Maximum allocated bytes during a trick: what several plugins may pass to the host at a time, and the
+/// largest component with its compiled code.
+const MAX_PEAK: usize = 192 << 20;
+/// Time limit of a trick, from its load to its end.
+const TRICK_TIMEOUT: Duration = Duration::from_secs(120);
+/// Maximum number of rounds that may leave the host larger; a leak does so in each.
+const MAX_GROWING_ROUNDS: u32 = 5;
 /// Bytes of memory of all plugins together.
 const MEMORY: u64 = 512 << 20;
 /// Invocations at a time.
 const INVOCATIONS: u32 = 16;
 /// The longest error that a user has to read, in bytes.
-const ERROR: usize = 4300;
+const MAX_ERROR: usize = 4300;
 
 /// Every file of `tricks/`; one that cannot be read as a trick fails.
 fn tricks() -> Vec<Trick> {
@@ -82,7 +82,7 @@ fn tricks() -> Vec<Trick> {
     tricks
 }
 
-/// A cloud where a compile is begun and never ends. Nothing else is ever sent.
+/// A connection where a compile never ends. Nothing else is sent.
 fn cloud() -> Scripted {
     Scripted::new(|sent| {
         let compile = json!({ "projectId": 7, "compileId": "c", "state": "InQueue", "logs": [] });
@@ -136,7 +136,7 @@ async fn attempt(host: &Arc<Host>, trick: &Trick, names: &[String]) -> Result<()
             other => return Err(format!("its turns do not come back: {other:?}")),
         }
     }
-    // Whatever it does: it is what it said it was when it was loaded first.
+    // Its description is the one from its first load.
     let again = format!("{}-again", names[0]);
     let loaded = host.load(&again, &trick.component, &trick.manifest).await;
     let loaded = loaded.map_err(|error| format!("it does not load again: {error}"))?;
@@ -155,7 +155,7 @@ fn expect(trick: &Trick, error: &str) -> Result<(), String> {
     if !error.contains(&trick.expect) {
         return Err(format!("its error is: {error}"));
     }
-    if error.len() > ERROR {
+    if error.len() > MAX_ERROR {
         return Err(format!("its error has {} bytes: {error}", error.len()));
     }
     // Line breaks only in the lines for a manifest.
@@ -175,7 +175,7 @@ struct Tried {
     ended: Instant,
 }
 
-/// What came of the tricks that were tried so far.
+/// The results of the tricks so far.
 #[derive(Default)]
 struct Outcomes {
     tried: Vec<Tried>,
@@ -191,14 +191,14 @@ async fn round(host: &Arc<Host>, tricks: &[Trick], number: u32, outcomes: &mut O
             .collect();
         heap::most();
         let (begun, before) = (Instant::now(), heap::allocated());
-        let outcome = tokio::time::timeout(PATIENCE, attempt(host, trick, &names)).await;
+        let outcome = tokio::time::timeout(TRICK_TIMEOUT, attempt(host, trick, &names)).await;
         let (ended, peak) = (Instant::now(), heap::most().saturating_sub(before));
         let took = ended.duration_since(begun);
         println!("{took:>8.1?} {peak:>10} {}: {}", trick.name, trick.title);
         let (said, expected) = (&trick.title, &trick.expect);
         let outcome = outcome.unwrap_or_else(|_| Err("it hangs".to_owned()));
         let outcome = outcome.and_then(|()| {
-            let fits = peak <= PEAK;
+            let fits = peak <= MAX_PEAK;
             fits.then_some(())
                 .ok_or_else(|| format!("the host is larger by {peak} bytes while it lasts"))
         });
@@ -292,8 +292,8 @@ fn resident() -> u64 {
     kilobytes.parse::<u64>().unwrap() << 10
 }
 
-/// One plugin may have half of the memory, to the last byte, as of a host where nothing runs, and as
-/// many invocations as may run at a time do.
+/// After all tricks, one plugin can still use half of the memory, to the last byte, and the maximum number
+/// of invocations can still run.
 async fn everything_is_free(host: &Arc<Host>) {
     let grow = Guest::new(
         "(if (i32.eq (memory.grow (i32.sub (i32.const 4096) (memory.size))) (i32.const -1))
@@ -306,7 +306,7 @@ async fn everything_is_free(host: &Arc<Host>) {
     let output = host.runtime.invoke("large", "act", json!({}), None, None);
     assert_eq!(output.await, Ok(json!(1)), "the memory came back");
 
-    // A slot would be kept free for each plugin that does nothing.
+    // An admission would be kept free for each idle plugin.
     host.runtime.unload("large");
     host.runtime.unload("neighbour");
     let waits = Guest::waiting("(call $digit (i32.const 1))");
@@ -328,7 +328,7 @@ async fn everything_is_free(host: &Arc<Host>) {
     let mut ends = Vec::new();
     for (run, mut begins) in runs {
         let begun = begins.wait_for(|progress| progress.fraction > 0.0);
-        let begun = tokio::time::timeout(PATIENCE, begun).await;
+        let begun = tokio::time::timeout(TRICK_TIMEOUT, begun).await;
         begun.expect("every turn is free").unwrap();
         ends.push(run);
     }
@@ -338,8 +338,8 @@ async fn everything_is_free(host: &Arc<Host>) {
     }
 }
 
-/// What a plugin had is the machine's again when the plugin has ended, not some time later: a limit
-/// on all memory would mean nothing otherwise.
+/// The memory of a plugin is returned to the machine when its invocation ends, not some time later:
+/// otherwise a limit on all memory would not hold.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn memory_comes_back_when_an_invocation_ends() {
     const MUCH: u64 = 192 << 20;
@@ -395,10 +395,13 @@ async fn a_host_with_hostile_plugins_is_as_good_as_one_without() {
     let neighbour = Neighbour::call(&host);
     let begun = Instant::now();
     let mut outcomes = Outcomes::default();
-    let more = |after, before| after > before + before / 20 + GROWTH;
+    let more = |after, before| after > before + before / 20 + MAX_GROWTH;
     let (mut number, mut before, mut after) = (0, 0, resident());
     while more(after, before) {
-        assert!(number < WARM, "the host grows with each round");
+        assert!(
+            number < MAX_GROWING_ROUNDS,
+            "the host grows with each round"
+        );
         number += 1;
         before = after;
         round(&host, &tricks, number, &mut outcomes).await;
@@ -431,9 +434,9 @@ async fn a_host_with_hostile_plugins_is_as_good_as_one_without() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     bounds.hold(&alone, &beside, &tried);
     let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
-    let grown = (sizes.len() - 1) * LEFT;
+    let grown = (sizes.len() - 1) * MAX_LEFT;
     assert!(last.1 <= first.1 + grown, "allocated: {sizes:?}");
-    let grown = u64::from(rounds + 1) * (first.0 / 20 + GROWTH);
+    let grown = u64::from(rounds + 1) * (first.0 / 20 + MAX_GROWTH);
     assert!(last.0 <= first.0 + grown, "resident: {sizes:?}");
     assert_eq!(format!("{:?}", host.runtime), quiet);
     everything_is_free(&host).await;

@@ -16,11 +16,11 @@ use tokio::runtime::Handle;
 
 use qchost_testing::Host;
 
-/// Between two calls.
+/// Interval between two calls.
 pub const PERIOD: Duration = Duration::from_millis(4);
-/// How many may be under way at a time.
+/// Maximum concurrent calls.
 const CLIENTS: usize = 4;
-/// Calls for which there is room from the beginning, an hour of them: what is noted is no growth of the host's.
+/// Calls for which space is reserved, an hour of them: recording them must not look like growth of the host.
 const ROOM: usize = 1 << 20;
 
 /// A call that was answered.
@@ -36,11 +36,11 @@ impl Call {
     }
 }
 
-/// What became of the calls.
+/// The results of the calls.
 #[derive(Debug)]
 pub struct Calls {
     calls: Vec<Call>,
-    /// Results that were not what they had to be.
+    /// Wrong results.
     pub wrong: Vec<String>,
 }
 

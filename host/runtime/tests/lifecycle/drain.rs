@@ -1,4 +1,4 @@
-//! A former version goes: in time, or cut off, and its code with it.
+//! A former version ends within its drain time or is cut off, and its code is freed.
 
 use std::sync::Weak;
 
@@ -25,7 +25,7 @@ async fn who_runs_on_a_former_version_for_too_long_is_cut_off() {
     assert!(matches!(cut, Err(InvokeError::Replaced { .. })), "{cut:?}");
     upstream.parked(2).await;
     assert_eq!(counts(&host, "lab"), (1, 0, 0), "the new one is let be");
-    // The call that was sent is the gate's.
+    // The call that was sent continues in the gate.
     upstream.release(2);
     host.gate.idle().await;
     assert_eq!(upstream.answers.answered(), 2);
@@ -85,7 +85,7 @@ async fn who_still_runs_on_former_versions_counts_as_running() {
     host.load("lab", &parks(1).build(), &lines).await.unwrap();
     let first = run(&host, "lab", json!({}));
     upstream.parked(1).await;
-    // Also over a removal.
+    // The same after a removal.
     host.runtime.unload("lab");
     host.load("lab", &parks(2).build(), &lines).await.unwrap();
     let second = run(&host, "lab", json!({}));

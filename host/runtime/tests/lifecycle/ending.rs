@@ -38,7 +38,7 @@ async fn a_host_that_ends_cuts_off_what_takes_too_long() {
     assert_eq!(host.runtime.shutdown(Duration::from_millis(50)).await, 1);
     let cut = running.await.unwrap();
     assert!(matches!(cut, Err(InvokeError::CutOff { .. })), "{cut:?}");
-    // The call itself is the gate's and goes on.
+    // The call itself continues in the gate.
     upstream.release(1);
     host.gate.idle().await;
     assert_eq!(upstream.answers.answered(), 1);
@@ -57,7 +57,7 @@ async fn a_host_that_ends_does_not_wait_forever_for_an_invocation_that_is_not_po
     let ended = host.runtime.shutdown(Duration::from_millis(50));
     let ended = tokio::time::timeout(Duration::from_secs(60), ended).await;
     assert_eq!(ended, Ok(1));
-    // Once it is polled it has an end as well.
+    // It ends as soon as it is polled.
     let cut = left_alone.await;
     assert!(matches!(cut, Err(InvokeError::CutOff { .. })), "{cut:?}");
     upstream.release(1);

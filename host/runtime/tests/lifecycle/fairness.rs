@@ -1,4 +1,4 @@
-//! Who runs when not all invocations can: bounds, queues, and a turn for each plugin.
+//! Which invocations run when not all can: limits, queues, and fairness among plugins.
 
 use super::*;
 use qchost_testing::uncalled;
@@ -39,7 +39,7 @@ async fn a_caller_that_goes_away_takes_its_invocation_along() {
     until(|| counts(&host, "lab") == (1, 2, 0)).await;
     also_gone.abort();
     gone.abort();
-    // Its turn is free again at once, though its call is still under way.
+    // Its admission is returned at once, though its call is still in flight.
     upstream.parked(2).await;
     assert_eq!(counts(&host, "lab"), (1, 0, 0));
     upstream.release(2);

@@ -1,5 +1,5 @@
-//! What happens to invocations while plugins are replaced, removed, limited, left alone for their
-//! failures, and while the host ends.
+//! What happens to invocations while plugins are replaced, removed, limited and quarantined, and
+//! while the host shuts down.
 
 #![allow(
     clippy::unwrap_used,
@@ -30,7 +30,7 @@ use tokio::task::JoinHandle;
 
 const GRANT: &str = "[[grant]]\nname = \"all\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]\n";
 
-/// A connection whose answers are held back until the test lets them go.
+/// A connection that holds its answers back until the test releases them.
 #[derive(Clone)]
 struct Parking {
     answers: Scripted,
@@ -145,13 +145,13 @@ fn standing(host: &Host, plugin: &str) -> Standing {
     host.runtime.standing(plugin).unwrap()
 }
 
-/// How many run, wait and drain.
+/// Numbers of running, waiting and draining invocations.
 fn counts(host: &Host, plugin: &str) -> (usize, usize, usize) {
     let standing = standing(host, plugin);
     (standing.running, standing.waiting, standing.draining)
 }
 
-/// Waits until something is so, at most a while.
+/// Waits until a condition holds, with a time limit.
 async fn until(what: impl Fn() -> bool) {
     let begun = Instant::now();
     while !what() {

@@ -1,4 +1,4 @@
-//! A plugin that keeps failing is left alone for a while.
+//! A plugin that keeps failing is not invoked for a while.
 
 use qchost_runtime::Stopped;
 
@@ -28,7 +28,7 @@ fn sleeper(guest: Guest) -> Guest {
         .more("(func $sleep (call $block (call $subscribe (i64.const -1))))")
 }
 
-/// Has a plugin fail until it is in quarantine.
+/// Makes a plugin fail until it is in quarantine.
 async fn provoke(host: &Host, plugin: &str) {
     for _ in 0..5 {
         assert_eq!(standing(host, plugin).quarantine, None);

@@ -177,7 +177,7 @@ async fn what_a_manifest_takes_away_is_gone_although_its_component_cannot_be_loa
         .unwrap_err();
     upstream.release(9);
     assert_eq!(running.await.unwrap(), Ok(json!(11)));
-    // The next good file heals it.
+    // The next valid file is loaded.
     host.load("lab", &twice, GRANT).await.unwrap();
     assert_eq!(invoke(&host, "lab", json!({})).await, Ok(json!(10)));
 }

@@ -1,5 +1,5 @@
-//! What a component may import and call: what its manifest grants, and for what trades, what an
-//! operator has adopted.
+//! What a component may import and call: what its manifest grants, and if it trades, only once an
+//! operator has adopted it.
 
 use std::time::Duration;
 
@@ -66,7 +66,7 @@ async fn in_production_what_trades_is_replaced_by_an_operator() {
     host.load("lab", &second, trades).await.unwrap();
     serves(2).await;
 
-    // One that does not trade is replaced as ever.
+    // One that does not trade is replaced without adoption.
     host.load("reader", &first, "").await.unwrap();
     host.load("reader", &second, "").await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What is loaded and what is refused, and what a caller may ask of what was loaded.
+//! Which components are loaded or refused, and what callers may ask of a loaded one.
 
 #![allow(
     clippy::unwrap_used,
@@ -250,7 +250,7 @@ async fn a_pinned_component_is_the_only_one_that_loads() {
     let other = Guest::new("(call $digit (i32.const 1))").build();
     let error = host.load("pinned", &other, &pin).await.unwrap_err();
     assert!(matches!(error, LoadError::Digest { .. }), "{error}");
-    // What was loaded goes on.
+    // The loaded version keeps serving.
     let output = host
         .runtime
         .invoke("pinned", "act", json!([1]), None, None)

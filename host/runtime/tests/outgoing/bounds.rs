@@ -1,4 +1,4 @@
-//! How large, how long, how many: the bounds of requests.
+//! Limits of requests: size, time and number.
 
 use std::time::{Duration, Instant};
 
@@ -151,7 +151,7 @@ async fn one_invocation_has_a_limited_number_of_requests_open() {
     };
     assert_eq!(count("ConnectionLimitReached"), 4, "{reports}");
     assert_eq!(count("\"status\":200"), 16, "{reports}");
-    // The places are free again.
+    // Further requests can be opened again.
     let again = client.act("fetch-many", json!({ "request": request, "times": 16 }));
     assert!(!again.await.to_string().contains("error\":\""));
 }

@@ -1,5 +1,5 @@
-//! Requests from inside Wasm to real servers on this machine: what is granted arrives, and of what
-//! is not, nothing does.
+//! Requests from inside Wasm to real servers on this machine: what is granted arrives, and nothing
+//! else does.
 
 #![allow(
     clippy::unwrap_used,
@@ -321,7 +321,7 @@ async fn each_redirect_is_a_decision() {
     );
     assert_eq!(hidden.accepted(), 0);
 
-    // A grant of the name is still none of the address.
+    // A grant of the name does not grant the address.
     let both = format!(
         "{}[[http]]\nallow = \"http://127.0.0.1:{port}/\"\n",
         grant(&server, "")

@@ -8,9 +8,10 @@
 //! length and time; its body is in memory that is cleared. (The HTTP library's own buffers are
 //! not.)
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use qchost_catalog::is_loopback_host;
 use qchost_text::{Redactor, error_chain};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
@@ -299,12 +300,7 @@ fn address(text: &str) -> Result<Url, String> {
     {
         return Err("it has more than scheme, host and port; write https://host:8200".to_owned());
     }
-    let loopback = host == "localhost"
-        || host
-            .trim_matches(['[', ']'])
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback());
-    if url.scheme() == "http" && !loopback {
+    if url.scheme() == "http" && !is_loopback_host(host) {
         return Err(format!(
             "{text} would carry secrets in clear over a network; write https://"
         ));

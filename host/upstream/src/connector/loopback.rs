@@ -1,22 +1,16 @@
 //! Addresses of this machine.
 
-use std::net::IpAddr;
-
+use qchost_catalog::is_loopback_host;
 use reqwest::Url;
 
 /// Whether a URL is on this machine: proxies are not used then.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| {
         let host = host.trim_end_matches('.');
-        host == "localhost"
+        is_loopback_host(host)
             || host.ends_with(".localhost")
-            || host
-                .trim_matches(['[', ']'])
-                .parse::<IpAddr>()
-                .is_ok_and(|address| {
-                    let address = address.to_canonical();
-                    address.is_loopback() || address.is_unspecified()
-                })
+            // Linux connects to itself.
+            || matches!(host, "0.0.0.0" | "[::]")
     })
 }
 

@@ -18,10 +18,10 @@ use serde_json::Value;
 
 use futures::stream::{self, StreamExt as _};
 
-use self::wait::Patience;
+use self::wait::Deadline;
 use super::progress::Reporter;
 use crate::adapter::Arguments;
-use crate::calls::{Calls, invalid, refused};
+use crate::calls::{CallContext, invalid, refused};
 use crate::contract::qchost::agent::workflow::{
     Backtest, Batch, CompileId, Error, Host, Item, ItemResult, Outcome, ParameterSet, ProjectId,
 };
@@ -29,7 +29,7 @@ use crate::contract::quantconnect::api::backtests::{BacktestStatus, Host as Back
 use crate::contract::quantconnect::api::compile::{Host as Compile, State};
 
 /// Maximum backtests of one batch.
-const BATCH: usize = 1000;
+const MAX_BATCH: usize = 1000;
 
 /// How much of a backtest is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,19 +43,24 @@ enum Detail {
 /// The batches of one invocation.
 #[derive(Debug, Clone)]
 pub(crate) struct Workflow {
-    calls: Calls,
+    calls: CallContext,
     progress: Reporter,
-    patience: Patience,
+    deadline: Deadline,
     /// Maximum concurrent backtests, whatever the agent requests.
     parallel: u32,
 }
 
 impl Workflow {
-    pub(crate) fn new(calls: Calls, progress: Reporter, deadline: Instant, parallel: u32) -> Self {
+    pub(crate) fn new(
+        calls: CallContext,
+        progress: Reporter,
+        deadline: Instant,
+        parallel: u32,
+    ) -> Self {
         Self {
             calls,
             progress,
-            patience: Patience::until(deadline),
+            deadline: Deadline::before(deadline),
             parallel: parallel.max(1),
         }
     }
@@ -73,7 +78,7 @@ impl Workflow {
         // Also between two polls.
         let _wait = self.calls.wait();
         let job = self
-            .patience
+            .deadline
             .send(|intended| {
                 let mut calls = self.calls.marking(intended);
                 async move { calls.create_compile(project).await }
@@ -85,7 +90,7 @@ impl Workflow {
         };
         let ended =
             |outcome: &Outcome| matches!(outcome.state, State::BuildSuccess | State::BuildError);
-        self.patience.poll("the compile", read, ended).await
+        self.deadline.poll("the compile", read, ended).await
     }
 
     async fn backtest(
@@ -98,7 +103,7 @@ impl Workflow {
     ) -> Result<Backtest, Error> {
         let _wait = self.calls.wait();
         let created = self
-            .patience
+            .deadline
             .send(|intended| {
                 let mut calls = self.calls.marking(intended);
                 let (compile, name) = (compile.clone(), name.to_owned());
@@ -114,7 +119,7 @@ impl Workflow {
             return Ok(created);
         }
         let read = || self.read(project, &created.backtest_id, detail);
-        self.patience.poll("the backtest", read, ended).await
+        self.deadline.poll("the backtest", read, ended).await
     }
 
     async fn read(&self, project: ProjectId, id: &str, detail: Detail) -> Result<Backtest, Error> {
@@ -197,9 +202,9 @@ impl Host for Workflow {
                 "run-backtests: `concurrency` is 0; it begins at 1".to_owned(),
             ));
         }
-        if total > BATCH {
+        if total > MAX_BATCH {
             return Err(Error::InvalidArgument(format!(
-                "run-backtests: {total} items; a batch has at most {BATCH}"
+                "run-backtests: {total} items; a batch has at most {MAX_BATCH}"
             )));
         }
         let parallel = usize::try_from(batch.concurrency.min(self.parallel)).unwrap_or(1);

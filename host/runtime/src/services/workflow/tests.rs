@@ -13,7 +13,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use super::Workflow;
-use crate::calls::Calls;
+use crate::calls::CallContext;
 use crate::contract::qchost::agent::workflow::{Batch, Error, Host as _, Item};
 use crate::contract::quantconnect::api::backtests::BacktestStatus;
 use crate::contract::quantconnect::api::compile::State;
@@ -35,7 +35,7 @@ async fn gate(upstream: &Scripted, allow: &str) -> Gated {
 fn workflow(gate: &Gate, seconds: u64) -> (Workflow, watch::Receiver<Progress>) {
     let (progress, watcher) = watch::channel(Progress::default());
     let workflow = Workflow::new(
-        Calls::of_test(gate.clone(), "lab"),
+        CallContext::of_test(gate.clone(), "lab"),
         Reporter(Some(progress)),
         Instant::now() + Duration::from_secs(seconds),
         3,

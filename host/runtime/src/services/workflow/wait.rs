@@ -12,34 +12,34 @@ use tokio::time::{sleep, timeout_at};
 use crate::contract::quantconnect::api::types::Error;
 
 /// The first polling interval.
-const FIRST: Duration = Duration::from_millis(100);
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The longest polling interval.
-const LONGEST: Duration = Duration::from_secs(5);
+const MAX_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Growth factor of the interval.
-const GROWTH: f64 = 1.5;
+const POLL_GROWTH: f64 = 1.5;
 /// How many consecutive polls may fail before the failure is returned.
-const LOST: u32 = 5;
+const MAX_LOST_POLLS: u32 = 5;
 /// Time left to the agent to use the answer.
-const GRACE: Duration = Duration::from_millis(500);
+const RESERVED_TIME: Duration = Duration::from_millis(500);
 
-/// The available time.
+/// The time that a workflow has.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Deadline {
     /// Nothing is sent after this.
-    deadline: Instant,
+    last_send: Instant,
     /// Waiting ends at this instant.
-    last: Instant,
+    last_wait: Instant,
 }
 
-impl Patience {
+impl Deadline {
     /// Ends shortly before the invocation is cancelled.
-    pub(super) fn until(deadline: Instant) -> Self {
+    pub(super) fn before(deadline: Instant) -> Self {
         let left = deadline.saturating_duration_since(Instant::now());
-        let grace = GRACE.min(left / 10);
-        let before = |length| deadline.checked_sub(length).unwrap_or(deadline);
+        let reserved = RESERVED_TIME.min(left / 10);
+        let earlier = |length| deadline.checked_sub(length).unwrap_or(deadline);
         Self {
-            deadline: before(grace),
-            last: before(grace / 2),
+            last_send: earlier(reserved),
+            last_wait: earlier(reserved / 2),
         }
     }
 
@@ -49,7 +49,7 @@ impl Patience {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        let mut wait = FIRST;
+        let mut wait = MIN_POLL_INTERVAL;
         loop {
             if self.left().is_zero() {
                 return Err(Error::TimedOut(
@@ -57,9 +57,9 @@ impl Patience {
                 ));
             }
             let intended = Intended::default();
-            match timeout_at(self.last.into(), call(intended.clone())).await {
+            match timeout_at(self.last_wait.into(), call(intended.clone())).await {
                 Ok(Err(Error::RateLimited(seconds))) => {
-                    wait = longer(wait).max(length(seconds));
+                    wait = longer(wait).max(duration(seconds));
                     if wait >= self.left() {
                         return Err(Error::RateLimited(seconds));
                     }
@@ -93,8 +93,8 @@ impl Patience {
         F: Future<Output = Result<T, Error>>,
     {
         let begun = Instant::now();
-        let mut wait = FIRST;
-        let mut lost = 0;
+        let mut wait = MIN_POLL_INTERVAL;
+        let mut lost_polls = 0;
         loop {
             let too_late = || {
                 Error::TimedOut(format!(
@@ -108,28 +108,30 @@ impl Patience {
             }
             sleep(wait.min(left)).await;
             wait = longer(wait);
-            let answer = timeout_at(self.last.into(), read()).await;
+            let answer = timeout_at(self.last_wait.into(), read()).await;
             match answer.map_err(|_| too_late())? {
                 Ok(answer) if ended(&answer) => return Ok(answer),
-                Ok(_) | Err(Error::NotReady(_)) => lost = 0,
-                Err(Error::RateLimited(seconds)) => wait = longer(wait).max(length(seconds)),
+                Ok(_) | Err(Error::NotReady(_)) => lost_polls = 0,
+                Err(Error::RateLimited(seconds)) => wait = longer(wait).max(duration(seconds)),
                 // A read changes nothing, and the connection may recover.
-                Err(Error::Unavailable(_) | Error::TimedOut(_)) if lost < LOST => lost += 1,
+                Err(Error::Unavailable(_) | Error::TimedOut(_)) if lost_polls < MAX_LOST_POLLS => {
+                    lost_polls += 1;
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
     fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.last_send.saturating_duration_since(Instant::now())
     }
 }
 
 fn longer(wait: Duration) -> Duration {
-    wait.mul_f64(GROWTH).min(LONGEST)
+    wait.mul_f64(POLL_GROWTH).min(MAX_POLL_INTERVAL)
 }
 
 /// The contract's duration; zero if it is invalid.
-fn length(seconds: f64) -> Duration {
+fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

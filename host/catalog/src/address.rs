@@ -1,10 +1,8 @@
-//! Which addresses a plugin's request may go to: those of the public internet, and those that the
-//! manifest lists individually.
+//! Classes of addresses: which are this machine's, and which are of the public internet.
 //!
-//! The owner of a DNS zone controls its names, so a granted name says nothing about where a request
-//! ends up: it may resolve to the host itself, to a machine next to it, or to a cloud's metadata
-//! service with credentials. Addresses that are not globally reachable are therefore refused,
-//! according to IANA's registries:
+//! The owner of a DNS zone controls its names, so a name that is allowed says nothing about where a request ends up: it may
+//! resolve to the host itself, to a machine next to it, or to a cloud's metadata service with credentials. Addresses that
+//! are not globally reachable have a special purpose, according to IANA's registries:
 //!
 //! - <https://www.iana.org/assignments/iana-ipv4-special-registry>
 //! - <https://www.iana.org/assignments/iana-ipv6-special-registry>
@@ -87,28 +85,39 @@ const fn v6(segments: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), prefix)
 }
 
-/// Why a request may not go to an address; `None` if it may. `listed` are the addresses that the
-/// manifest grants; an address must be equal to one of them, mapping to it is not enough.
-pub(super) fn refused(address: IpAddr, listed: &[IpAddr]) -> Option<&'static str> {
-    if listed.contains(&address) {
-        return None;
-    }
+/// Whether the host of a URL is this machine, whatever its resolver says: `localhost` or a loopback address.
+///
+/// ```
+/// use qchost_catalog::is_loopback_host;
+///
+/// assert!(is_loopback_host("localhost") && is_loopback_host("[::1]"));
+/// assert!(!is_loopback_host("localhost.example.com"));
+/// ```
+#[must_use]
+pub fn is_loopback_host(host: &str) -> bool {
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback())
+}
+
+/// What an address is for that is not of the public internet; `None` if it is.
+#[must_use]
+pub fn special_purpose(address: IpAddr) -> Option<&'static str> {
     match address {
-        IpAddr::V4(address) => refused_v4(address),
-        IpAddr::V6(address) => refused_v6(address),
+        IpAddr::V4(address) => special_purpose_v4(address),
+        IpAddr::V6(address) => special_purpose_v6(address),
     }
 }
 
-fn refused_v4(address: Ipv4Addr) -> Option<&'static str> {
+fn special_purpose_v4(address: Ipv4Addr) -> Option<&'static str> {
     V4.iter()
         .find(|(net, _)| net.contains(&address))
         .map(|(_, what)| *what)
 }
 
-fn refused_v6(address: Ipv6Addr) -> Option<&'static str> {
+fn special_purpose_v6(address: Ipv6Addr) -> Option<&'static str> {
     if NAT64.contains(&address) {
         let [.., a, b, c, d] = address.octets();
-        return refused_v4(Ipv4Addr::new(a, b, c, d));
+        return special_purpose_v4(Ipv4Addr::new(a, b, c, d));
     }
     V6.iter()
         .find(|(net, _)| net.contains(&address))
@@ -117,13 +126,14 @@ fn refused_v6(address: Ipv6Addr) -> Option<&'static str> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
-    fn what_is_not_the_public_internet_is_refused() {
+    fn what_is_not_the_public_internet_has_a_purpose() {
         for (text, word) in [
             ("0.0.0.0", "unspecified"),
             ("0.1.2.3", "unspecified"),
@@ -176,14 +186,13 @@ mod tests {
             ("ff02::1", "multicast"),
         ] {
             let address: IpAddr = text.parse().unwrap();
-            let why = refused(address, &[]).unwrap_or("allowed");
+            let why = special_purpose(address).unwrap_or("allowed");
             assert!(why.contains(word), "{text}: {why}");
-            assert_eq!(refused(address, &[address]), None, "{text}, listed");
         }
     }
 
     #[test]
-    fn the_public_internet_is_not() {
+    fn the_public_internet_has_none() {
         for text in [
             "1.1.1.1",
             "8.8.8.8",
@@ -205,20 +214,7 @@ mod tests {
             "3ffe::1",
             "64:ff9b::8.8.8.8",
         ] {
-            assert_eq!(refused(text.parse().unwrap(), &[]), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn an_address_is_listed_by_its_own_name_alone() {
-        let listed = ["10.0.0.5".parse().unwrap()];
-        for text in [
-            "10.0.0.6",
-            "::ffff:10.0.0.5",
-            "64:ff9b::10.0.0.5",
-            "::10.0.0.5",
-        ] {
-            assert!(refused(text.parse().unwrap(), &listed).is_some(), "{text}");
+            assert_eq!(special_purpose(text.parse().unwrap()), None, "{text}");
         }
     }
 
@@ -227,31 +223,31 @@ mod tests {
         fn no_form_of_an_ipv4_address_reaches_more_than_it_does(bits: u32, prefix: u64) {
             let plain = Ipv4Addr::from_bits(bits);
             let wide = u128::from(bits);
-            let inside = |high: u128| refused(Ipv6Addr::from_bits(high | wide).into(), &[]);
+            let inside = |high: u128| special_purpose(Ipv6Addr::from_bits(high | wide).into());
             prop_assert!(inside(0xffff_u128 << 32).is_some());
             prop_assert!(inside(0xffff_u128 << 48).is_some());
             prop_assert!(inside(0).is_some());
-            prop_assert_eq!(inside(0x0064_ff9b_u128 << 96), refused(plain.into(), &[]));
+            prop_assert_eq!(inside(0x0064_ff9b_u128 << 96), special_purpose(plain.into()));
             prop_assert!(inside(0x0064_ff9b_0001_u128 << 80).is_some());
             let six_to_four = (0x2002_u128 << 112) | (wide << 80) | u128::from(prefix);
-            prop_assert!(refused(Ipv6Addr::from_bits(six_to_four).into(), &[]).is_some());
+            prop_assert!(special_purpose(Ipv6Addr::from_bits(six_to_four).into()).is_some());
             let teredo = (0x2001_0000_u128 << 96) | (u128::from(prefix) << 32) | (wide ^ 0xffff_ffff);
-            prop_assert!(refused(Ipv6Addr::from_bits(teredo).into(), &[]).is_some());
+            prop_assert!(special_purpose(Ipv6Addr::from_bits(teredo).into()).is_some());
         }
 
         #[test]
-        fn what_the_standard_library_knows_to_be_local_is_refused(four: u32, six: u128) {
+        fn what_the_standard_library_knows_to_be_local_has_a_purpose(four: u32, six: u128) {
             let address = Ipv4Addr::from_bits(four);
             let local = address.is_loopback() || address.is_private() || address.is_link_local()
                 || address.is_broadcast() || address.is_documentation() || address.is_multicast()
                 || address.is_unspecified();
-            prop_assert!(!local || refused(address.into(), &[]).is_some());
+            prop_assert!(!local || special_purpose(address.into()).is_some());
 
             let address = Ipv6Addr::from_bits(six);
             let local = address.is_loopback() || address.is_unspecified() || address.is_multicast()
                 || address.is_unique_local() || address.is_unicast_link_local()
                 || address.to_ipv4().is_some();
-            prop_assert!(!local || refused(address.into(), &[]).is_some());
+            prop_assert!(!local || special_purpose(address.into()).is_some());
         }
     }
 }

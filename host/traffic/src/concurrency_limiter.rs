@@ -1,6 +1,6 @@
 //! Limits the concurrent calls of a grant.
 //!
-//! Invariant: a slot is held until it is dropped, however the call ends. Calls without a limit are
+//! Invariant: a guard is held until it is dropped, however the call ends. Calls without a limit are
 //! counted too, so that a limit added by a reload includes running calls.
 
 use parking_lot::{Mutex, MutexGuard};
@@ -11,27 +11,27 @@ use crate::GrantKey;
 
 /// The running calls, by grant. Clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub struct Concurrency(Arc<Mutex<HashMap<GrantKey, u32>>>);
+pub struct ConcurrencyLimiter(Arc<Mutex<HashMap<GrantKey, u32>>>);
 
-/// A slot among the running calls of a grant; released when dropped.
+/// One of the running calls of a grant; it ends when this is dropped.
 #[derive(Debug)]
-#[must_use = "the place is free again as soon as this is dropped"]
-pub struct Slot {
-    counts: Concurrency,
+#[must_use = "the call counts as ended as soon as this is dropped"]
+pub struct ConcurrencyGuard {
+    counts: ConcurrencyLimiter,
     key: GrantKey,
 }
 
-impl Concurrency {
-    /// Acquires a slot, if fewer than `limit` calls of the grant are running; `None` if not.
+impl ConcurrencyLimiter {
+    /// Admits a call, if fewer than `limit` calls of the grant are running; `None` if not.
     /// `limit` is the current limit: if it was lowered, excess calls end by themselves.
-    pub fn try_acquire(&self, key: &GrantKey, limit: Option<u32>) -> Option<Slot> {
+    pub fn try_acquire(&self, key: &GrantKey, limit: Option<u32>) -> Option<ConcurrencyGuard> {
         let mut counts = self.counts();
         let running = counts.get(key).copied().unwrap_or_default();
         if limit.is_some_and(|limit| running >= limit) {
             return None;
         }
         counts.insert(key.clone(), running.saturating_add(1));
-        Some(Slot {
+        Some(ConcurrencyGuard {
             counts: self.clone(),
             key: key.clone(),
         })
@@ -48,7 +48,7 @@ impl Concurrency {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConcurrencyGuard {
     fn drop(&mut self) {
         let mut counts = self.counts.counts();
         if let Some(running) = counts.get_mut(&self.key) {

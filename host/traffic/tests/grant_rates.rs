@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use qchost_ledger::Ledger;
-use qchost_traffic::{GrantKey, Moment, RateError, RateLimits, Rates};
+use qchost_traffic::{GrantKey, GrantRates, Moment, RateError, RateLimits};
 
 /// Some time in 2026, in the middle of a second.
 const NOON: i64 = 1_780_000_000_500;
@@ -54,14 +54,14 @@ impl Clock {
     }
 }
 
-async fn in_memory(clock: Clock) -> Rates {
+async fn in_memory(clock: Clock) -> GrantRates {
     let ledger = Ledger::in_memory().unwrap();
-    Rates::open(ledger, clock.now()).await.unwrap()
+    GrantRates::open(ledger, clock.now()).await.unwrap()
 }
 
-async fn open(file: &Path, clock: Clock) -> Rates {
+async fn open(file: &Path, clock: Clock) -> GrantRates {
     let ledger = Ledger::open(file).unwrap();
-    Rates::open(ledger, clock.now()).await.unwrap()
+    GrantRates::open(ledger, clock.now()).await.unwrap()
 }
 
 fn key(grant: &str) -> GrantKey {
@@ -83,7 +83,12 @@ fn minute(limit: u32) -> RateLimits {
 }
 
 /// Whether a call passes; if not, after how long it would.
-async fn ask(rates: &Rates, grant: &str, limits: RateLimits, clock: Clock) -> Result<(), Duration> {
+async fn ask(
+    rates: &GrantRates,
+    grant: &str,
+    limits: RateLimits,
+    clock: Clock,
+) -> Result<(), Duration> {
     match rates.check(&[(&key(grant), limits)], clock.now()).await {
         Ok(()) => Ok(()),
         Err(RateError::Exceeded { retry_after, .. }) => Err(retry_after),
@@ -92,7 +97,7 @@ async fn ask(rates: &Rates, grant: &str, limits: RateLimits, clock: Clock) -> Re
 }
 
 /// How many calls pass at one instant.
-async fn pass(rates: &Rates, grant: &str, limits: RateLimits, clock: Clock) -> u32 {
+async fn pass(rates: &GrantRates, grant: &str, limits: RateLimits, clock: Clock) -> u32 {
     let mut passed = 0;
     while ask(rates, grant, limits, clock).await.is_ok() {
         passed += 1;
@@ -385,12 +390,12 @@ proptest! {
             let mut clock = Clock::new();
             let begun = clock.steady;
             let ledger = Ledger::in_memory().unwrap();
-            let mut rates = Rates::open(ledger.clone(), clock.now()).await.unwrap();
+            let mut rates = GrantRates::open(ledger.clone(), clock.now()).await.unwrap();
             let mut passed: Vec<u64> = Vec::new();
             for (index, wait) in waits.into_iter().enumerate() {
                 clock.wait(wait);
                 if restarts.contains(&index) {
-                    rates = Rates::open(ledger.clone(), clock.now()).await.unwrap();
+                    rates = GrantRates::open(ledger.clone(), clock.now()).await.unwrap();
                 }
                 match ask(&rates, "a", limits, clock).await {
                     Ok(()) => {}

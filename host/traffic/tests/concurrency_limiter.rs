@@ -10,26 +10,26 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
-use qchost_traffic::{Concurrency, GrantKey};
+use qchost_traffic::{ConcurrencyLimiter, GrantKey};
 
 fn key(grant: &str) -> GrantKey {
     GrantKey::new("research", "lab", grant)
 }
 
 #[test]
-fn a_place_is_taken_until_its_call_ends() {
-    let counts = Concurrency::default();
+fn a_call_counts_until_it_ends() {
+    let counts = ConcurrencyLimiter::default();
     let one = counts.try_acquire(&key("a"), Some(2)).unwrap();
     let two = counts.try_acquire(&key("a"), Some(2)).unwrap();
     assert!(counts.try_acquire(&key("a"), Some(2)).is_none());
     assert_eq!(counts.running(&key("a")), 2);
-    // Other grants, plugins and accounts have places of their own.
+    // Other grants, plugins and accounts are counted apart.
     for other in [
         key("b"),
         GrantKey::new("research", "bot", "a"),
         GrantKey::new("live", "lab", "a"),
     ] {
-        let _slot = counts.try_acquire(&other, Some(1)).unwrap();
+        let _guard = counts.try_acquire(&other, Some(1)).unwrap();
         assert!(counts.try_acquire(&other, Some(1)).is_none());
     }
     drop(one);
@@ -42,7 +42,7 @@ fn a_place_is_taken_until_its_call_ends() {
 
 #[test]
 fn a_limit_that_changes_counts_what_runs() {
-    let counts = Concurrency::default();
+    let counts = ConcurrencyLimiter::default();
     // Without a limit they are counted all the same.
     let mut running: Vec<_> = (0..4)
         .map(|_| counts.try_acquire(&key("a"), None).unwrap())
@@ -61,14 +61,14 @@ fn a_limit_that_changes_counts_what_runs() {
 
 #[test]
 fn threads_never_have_more_than_the_limit() {
-    let (counts, running) = (Concurrency::default(), AtomicU32::new(0));
+    let (counts, running) = (ConcurrencyLimiter::default(), AtomicU32::new(0));
     let passed: u32 = thread::scope(|scope| {
         let workers: Vec<_> = (0..8)
             .map(|_| {
                 scope.spawn(|| {
                     let mut passed = 0;
                     for _ in 0..2_000 {
-                        if let Some(_slot) = counts.try_acquire(&key("a"), Some(3)) {
+                        if let Some(_guard) = counts.try_acquire(&key("a"), Some(3)) {
                             assert!(running.fetch_add(1, Ordering::SeqCst) < 3);
                             thread::yield_now();
                             running.fetch_sub(1, Ordering::SeqCst);

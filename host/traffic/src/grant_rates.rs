@@ -11,7 +11,7 @@
 //!
 //! Invariants: no call is let through in a second that is not durably marked. While the host runs, time is the
 //! monotonic clock's, and across runs a mark in the future counts as of now: setting the clock back refills nothing. A
-//! refusal takes nothing from any bucket. Later charges ([`Rates::charge`]) delay the next call and never let one
+//! refusal takes nothing from any bucket. Later charges ([`GrantRates::charge`]) delay the next call and never let one
 //! through.
 
 use parking_lot::{Mutex, MutexGuard};
@@ -90,7 +90,7 @@ pub enum RateError {
 
 /// The rates of all grants.
 #[derive(Debug)]
-pub struct Rates {
+pub struct GrantRates {
     ledger: Ledger,
     origin: Instant,
     grants: Mutex<HashMap<GrantKey, Usage>>,
@@ -109,7 +109,7 @@ struct Usage {
     marking: Arc<Marking>,
 }
 
-impl Rates {
+impl GrantRates {
     /// Restores the rates of the last run.
     ///
     /// # Errors
@@ -174,10 +174,10 @@ impl Rates {
         let at = now.steady.saturating_duration_since(self.origin);
         if let Some(usage) = self.grants().get_mut(key) {
             if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
-                usage.second = usage.second.overdraw(Quota::per_second(limit), at);
+                usage.second = usage.second.overdraw(Quota::per_second(limit), 1, at);
             }
             if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
-                usage.minute = usage.minute.overdraw(Quota::per_minute(limit), at);
+                usage.minute = usage.minute.overdraw(Quota::per_minute(limit), 1, at);
             }
         }
     }
@@ -269,7 +269,7 @@ impl Rates {
     }
 
     async fn mark(&self, key: &GrantKey, marking: &Marking, now: i64) -> Result<(), LedgerError> {
-        let _turn = marking.lock().await;
+        let _marking = marking.lock().await;
         let marked = self.grants().get(key).and_then(|usage| usage.marked);
         if marked.is_some_and(|marked| marked > now) {
             return Ok(());
@@ -303,6 +303,6 @@ fn take_one(
         SECOND => Quota::per_second(limit),
         _ => Quota::per_minute(limit),
     };
-    *bucket = bucket.take(quota, at)?;
+    *bucket = bucket.take(quota, NonZeroU32::MIN, at)?;
     Ok(())
 }

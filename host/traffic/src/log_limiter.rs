@@ -4,27 +4,28 @@
 //! no more than one with a single invocation; and for all plugins together. Omitted lines are reported, seldom enough
 //! that the reports are no flood either.
 //!
-//! Invariant: whatever a plugin does, and however often it is refused, at most [`RATE`] lines a second are written
-//! about it, plus one with the number of omitted lines; about all of them together at most [`HOST_RATE`].
+//! Invariant: whatever a plugin does, and however often it is refused, at most [`MAX_LOG_LINES`] lines are written
+//! about it, plus one with the number of omitted lines; about all of them together at most [`MAX_HOST_LOG_LINES`].
 
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use crate::rate_limiter::RateLimiter;
 
 /// Maximum log lines about one plugin per second, and burst size.
 pub const MAX_LOG_LINES: u32 = 100;
 /// Maximum log lines about all plugins of a host per second, and burst size.
-pub const MAX_HOST_LOG_LINES: u32 = 1000;
+const MAX_HOST_LOG_LINES: u32 = 1000;
 /// How often omitted lines are reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Rate limit of log lines about one plugin.
 #[derive(Debug)]
 pub struct LogLimiter {
-    own: Mutex<Flow>,
+    own: Mutex<Lines>,
     /// The limit shared by all plugins.
-    host: Arc<Mutex<Flow>>,
+    host: Arc<Mutex<Lines>>,
 }
 
 /// A limit of its own, not shared with a host.
@@ -36,11 +37,11 @@ impl Default for LogLimiter {
 
 /// Rate limit of log lines about all plugins of a host.
 #[derive(Debug)]
-pub struct HostLogLimiter(Arc<Mutex<Flow>>);
+pub struct HostLogLimiter(Arc<Mutex<Lines>>);
 
 impl Default for HostLogLimiter {
     fn default() -> Self {
-        Self(Arc::new(Mutex::new(Flow::new(MAX_HOST_LOG_LINES))))
+        Self(Arc::new(Mutex::new(Lines::new(MAX_HOST_LOG_LINES))))
     }
 }
 
@@ -49,7 +50,7 @@ impl HostLogLimiter {
     #[must_use]
     pub fn plugin(&self) -> LogLimiter {
         LogLimiter {
-            own: Mutex::new(Flow::new(MAX_LOG_LINES)),
+            own: Mutex::new(Lines::new(MAX_LOG_LINES)),
             host: Arc::clone(&self.0),
         }
     }
@@ -59,88 +60,79 @@ impl LogLimiter {
     /// Whether `lines` lines about this plugin may be written now. Logs the number of omitted lines when a report is
     /// due.
     pub fn admits(&self, plugin: &str, lines: u32) -> bool {
-        let (admitted, left_out) = {
+        let (admitted, omitted) = {
             let now = Instant::now();
             let mut own = locked(&self.own);
             let admitted = own.admits(lines, now) && {
                 let room = locked(&self.host).admits(lines, now);
-                own.left_out += u64::from(!room);
+                own.omitted += u64::from(!room);
                 room
             };
-            (admitted, own.notice(now))
+            (admitted, own.due_report(now))
         };
-        report(plugin, left_out);
+        report(plugin, omitted);
         admitted
     }
 
     /// Logs the number of omitted lines, if there are any and a report is due.
-    pub fn say(&self, plugin: &str) {
-        let left_out = {
-            let mut flow = locked(&self.own);
-            match flow.left_out {
+    pub fn report_omitted(&self, plugin: &str) {
+        let omitted = {
+            let mut own = locked(&self.own);
+            match own.omitted {
                 0 => None,
-                _ => flow.notice(Instant::now()),
+                _ => own.due_report(Instant::now()),
             }
         };
-        report(plugin, left_out);
+        report(plugin, omitted);
     }
 }
 
-fn locked(flow: &Mutex<Flow>) -> MutexGuard<'_, Flow> {
-    flow.lock()
+fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
+    lines.lock()
 }
 
-fn report(plugin: &str, left_out: Option<u64>) {
-    if let Some(left_out) = left_out {
+fn report(plugin: &str, omitted: Option<u64>) {
+    if let Some(left_out) = omitted {
         tracing::warn!(target: "plugin", plugin, left_out, "more than {MAX_LOG_LINES} lines in a second, or {MAX_HOST_LOG_LINES} of all plugins; the rest are left out");
     }
 }
 
 #[derive(Debug)]
-struct Flow {
-    /// Lines per second, and burst size.
-    rate: u32,
-    /// When the lines written so far would be due at an even rate.
-    due: Option<Instant>,
-    left_out: u64,
-    /// When omitted lines were last reported.
-    said: Option<Instant>,
+struct Lines {
+    rate: RateLimiter,
+    omitted: u64,
+    reported: Option<Instant>,
 }
 
-impl Flow {
-    fn new(rate: u32) -> Self {
+impl Lines {
+    fn new(per_second: u32) -> Self {
         Self {
-            rate,
-            due: None,
-            left_out: 0,
-            said: None,
+            rate: RateLimiter::new(Duration::from_secs(1) / per_second, per_second),
+            omitted: 0,
+            reported: None,
         }
     }
 
     /// Whether `lines` lines may be written now.
     fn admits(&mut self, lines: u32, now: Instant) -> bool {
-        let interval = Duration::from_secs(1) / self.rate;
-        let due = self.due.map_or(now, |due| due.max(now));
-        if due.duration_since(now) + interval * lines > interval * self.rate {
-            self.left_out += 1;
-            return false;
-        }
-        self.due = Some(due + interval * lines);
-        true
+        let admitted = self.rate.try_take(lines, now);
+        self.omitted += u64::from(!admitted);
+        admitted
     }
 
     /// The number of omitted lines, if a report is due.
-    fn notice(&mut self, now: Instant) -> Option<u64> {
-        let lately = |said: Instant| now.duration_since(said) < REPORT_INTERVAL;
-        if self.left_out == 0 || self.said.is_some_and(lately) {
+    fn due_report(&mut self, now: Instant) -> Option<u64> {
+        let lately = |reported: Instant| now.duration_since(reported) < REPORT_INTERVAL;
+        if self.omitted == 0 || self.reported.is_some_and(lately) {
             return None;
         }
-        self.said = Some(now);
-        Some(std::mem::take(&mut self.left_out))
+        self.reported = Some(now);
+        Some(std::mem::take(&mut self.omitted))
     }
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -151,7 +143,7 @@ mod tests {
         let begun = Instant::now();
         let written = plugins
             .iter()
-            .map(|log_limiter| (0..100).filter(|_| log_limiter.admits("one", 1)).count());
+            .map(|limiter| (0..100).filter(|_| limiter.admits("one", 1)).count());
         let written: usize = written.sum();
         let later = usize::try_from(begun.elapsed().as_millis()).unwrap() + 1;
         assert!((1000..=1000 + later).contains(&written), "{written}");
@@ -159,43 +151,43 @@ mod tests {
 
     #[test]
     fn a_plugin_writes_a_hundred_lines_at_once_and_then_one_every_ten_milliseconds() {
-        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
-        let written = (0..1000).filter(|_| flow.admits(1, begun)).count();
+        let (mut lines, begun) = (Lines::new(MAX_LOG_LINES), Instant::now());
+        let written = (0..1000).filter(|_| lines.admits(1, begun)).count();
         assert_eq!(written, 100);
-        assert_eq!(flow.notice(begun), Some(900));
+        assert_eq!(lines.due_report(begun), Some(900));
         let mut written = 0;
         for millisecond in 1..=5000 {
             let now = begun + Duration::from_millis(millisecond);
-            written += (0..7).filter(|_| flow.admits(1, now)).count();
+            written += (0..7).filter(|_| lines.admits(1, now)).count();
         }
         assert_eq!(written, 500);
     }
 
     #[test]
     fn a_pause_fills_it_up_again_and_no_further() {
-        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
-        while flow.admits(1, begun) {}
+        let (mut lines, begun) = (Lines::new(MAX_LOG_LINES), Instant::now());
+        while lines.admits(1, begun) {}
         let later = begun + Duration::from_secs(3600);
-        let written = (0..1000).filter(|_| flow.admits(1, later)).count();
+        let written = (0..1000).filter(|_| lines.admits(1, later)).count();
         assert_eq!(written, 100);
     }
 
     #[test]
     fn long_lines_count_as_several() {
-        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
-        let written = (0..1000).filter(|_| flow.admits(5, begun)).count();
+        let (mut lines, begun) = (Lines::new(MAX_LOG_LINES), Instant::now());
+        let written = (0..1000).filter(|_| lines.admits(5, begun)).count();
         assert_eq!(written, 20);
     }
 
     #[test]
     fn what_is_left_out_is_said_once_a_second() {
-        let (mut flow, begun) = (Flow::new(MAX_LOG_LINES), Instant::now());
-        assert_eq!(flow.notice(begun), None);
+        let (mut lines, begun) = (Lines::new(MAX_LOG_LINES), Instant::now());
+        assert_eq!(lines.due_report(begun), None);
         let mut notices = Vec::new();
         for millisecond in 0..3500 {
             let now = begun + Duration::from_millis(millisecond);
-            flow.admits(MAX_LOG_LINES, now);
-            notices.extend(flow.notice(now));
+            lines.admits(MAX_LOG_LINES, now);
+            notices.extend(lines.due_report(now));
         }
         assert_eq!(notices.len(), 4);
         assert!(notices.iter().sum::<u64>() > 2900, "{notices:?}");

@@ -1,4 +1,4 @@
-//! The lanes of an account in simulated time: how many go, who goes next, and what is left of
+//! The queues of an account in simulated time: how many go, who goes next, and what is left of
 //! calls that are given up.
 
 #![allow(
@@ -17,38 +17,38 @@ use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use qchost_traffic::{LaneLimits, Lanes, Priority, QueueFull, Ticket};
+use qchost_traffic::{AccountLimits, AccountQueues, Admission, Priority, QueueFull};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 const ACCOUNT: &str = "research";
 
-type Entering = Pin<Box<dyn Future<Output = Result<Ticket, QueueFull>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = Result<Admission, QueueFull>> + Send>>;
 
-fn lanes(per_minute: Option<u32>, in_flight: Option<u32>) -> Arc<Lanes> {
+fn queues(per_minute: Option<u32>, in_flight: Option<u32>) -> Arc<AccountQueues> {
     let limit = |number: u32| NonZeroU32::new(number).unwrap();
-    let limits = LaneLimits {
+    let limits = AccountLimits {
         per_minute: per_minute.map(limit),
         in_flight: in_flight.map(limit),
     };
-    Arc::new(Lanes::new([(ACCOUNT.to_owned(), limits)]))
+    Arc::new(AccountQueues::new([(ACCOUNT.to_owned(), limits)]))
 }
 
 /// A call that has come, and waits unless it could go at once.
-async fn come(lanes: &Arc<Lanes>, plugin: &'static str, priority: Priority) -> Entering {
-    let lanes = lanes.clone();
-    let mut entering: Entering =
-        Box::pin(async move { lanes.enter(ACCOUNT, plugin, priority).await });
-    let went = poll_fn(|context| Poll::Ready(entering.as_mut().poll(context))).await;
+async fn come(queues: &Arc<AccountQueues>, plugin: &'static str, priority: Priority) -> Waiting {
+    let queues = queues.clone();
+    let mut waiting_call: Waiting =
+        Box::pin(async move { queues.admit(ACCOUNT, plugin, priority).await });
+    let went = poll_fn(|context| Poll::Ready(waiting_call.as_mut().poll(context))).await;
     match went {
         Poll::Ready(result) => Box::pin(async { result }),
-        Poll::Pending => entering,
+        Poll::Pending => waiting_call,
     }
 }
 
-async fn normal(lanes: &Arc<Lanes>, plugin: &'static str) -> Entering {
-    come(lanes, plugin, Priority::Normal).await
+async fn normal(queues: &Arc<AccountQueues>, plugin: &'static str) -> Waiting {
+    come(queues, plugin, Priority::Normal).await
 }
 
 /// Lets every task do what it can do without time going by.
@@ -58,10 +58,10 @@ async fn settle() {
     }
 }
 
-/// The ticket of a call that can go now.
-async fn gone(entering: &mut Entering) -> Option<Ticket> {
+/// The admission of a call that can go now.
+async fn gone(waiting_call: &mut Waiting) -> Option<Admission> {
     settle().await;
-    let polled = poll_fn(|context| Poll::Ready(entering.as_mut().poll(context))).await;
+    let polled = poll_fn(|context| Poll::Ready(waiting_call.as_mut().poll(context))).await;
     match polled {
         Poll::Ready(result) => Some(result.unwrap()),
         Poll::Pending => None,
@@ -69,45 +69,45 @@ async fn gone(entering: &mut Entering) -> Option<Ticket> {
 }
 
 /// Which of the waiting calls go, in order, when one ends after the other.
-async fn order(mut waiting: Vec<(&'static str, Entering)>, first: Ticket) -> Vec<&'static str> {
+async fn order(mut waiting: Vec<(&'static str, Waiting)>, first: Admission) -> Vec<&'static str> {
     let mut went = Vec::new();
     drop(first);
     while !waiting.is_empty() {
         let mut next = None;
-        for (index, (_, entering)) in waiting.iter_mut().enumerate() {
-            if let Some(ticket) = gone(entering).await {
+        for (index, (_, waiting_call)) in waiting.iter_mut().enumerate() {
+            if let Some(admission) = gone(waiting_call).await {
                 assert!(next.is_none(), "two go at a time");
-                next = Some((index, ticket));
+                next = Some((index, admission));
             }
         }
-        let (index, ticket) = next.expect("no call goes");
+        let (index, admission) = next.expect("no call goes");
         went.push(waiting.remove(index).0);
-        drop(ticket);
+        drop(admission);
     }
     went
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_account_without_limits_lets_all_go_at_once() {
-    let lanes = lanes(None, None);
+    let queues = queues(None, None);
     let mut held = Vec::new();
     for _ in 0..5_000 {
-        held.push(gone(&mut normal(&lanes, "a").await).await.unwrap());
+        held.push(gone(&mut normal(&queues, "a").await).await.unwrap());
     }
-    let other = lanes.enter("no limits are known of it", "a", Priority::Normal);
+    let other = queues.admit("no limits are known of it", "a", Priority::Normal);
     held.push(other.await.unwrap());
 }
 
 #[tokio::test(start_paused = true)]
 async fn calls_are_spread_over_the_minute_after_a_second_s_worth() {
-    let lanes = lanes(Some(600), None);
+    let queues = queues(Some(600), None);
     let begun = Instant::now();
     let times = Arc::new(Mutex::new(Vec::new()));
     let mut tasks = Vec::new();
     for _ in 0..900 {
-        let (lanes, times) = (lanes.clone(), times.clone());
+        let (queues, times) = (queues.clone(), times.clone());
         tasks.push(tokio::spawn(async move {
-            let _ticket = lanes.enter(ACCOUNT, "a", Priority::Normal).await.unwrap();
+            let _admission = queues.admit(ACCOUNT, "a", Priority::Normal).await.unwrap();
             times.lock().push(begun.elapsed());
         }));
     }
@@ -133,23 +133,23 @@ async fn calls_are_spread_over_the_minute_after_a_second_s_worth() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_go_at_a_time_than_the_account_may_have_in_flight() {
-    let lanes = lanes(None, Some(2));
-    let one = gone(&mut normal(&lanes, "a").await).await.unwrap();
-    let two = gone(&mut normal(&lanes, "b").await).await.unwrap();
-    let mut third = normal(&lanes, "a").await;
+    let queues = queues(None, Some(2));
+    let one = gone(&mut normal(&queues, "a").await).await.unwrap();
+    let two = gone(&mut normal(&queues, "b").await).await.unwrap();
+    let mut third = normal(&queues, "a").await;
     sleep(Duration::from_secs(3_600)).await;
     assert!(gone(&mut third).await.is_none());
     drop(one);
     let three = gone(&mut third).await.unwrap();
-    assert!(gone(&mut normal(&lanes, "b").await).await.is_none());
+    assert!(gone(&mut normal(&queues, "b").await).await.is_none());
     drop((two, three));
-    assert!(gone(&mut normal(&lanes, "b").await).await.is_some());
+    assert!(gone(&mut normal(&queues, "b").await).await.is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn plugins_take_turns_and_calls_of_one_keep_their_order() {
-    let lanes = lanes(None, Some(1));
-    let first = gone(&mut normal(&lanes, "z").await).await.unwrap();
+    let queues = queues(None, Some(1));
+    let first = gone(&mut normal(&queues, "z").await).await.unwrap();
     let mut waiting = Vec::new();
     for (plugin, label) in [
         ("a", "a1"),
@@ -159,7 +159,7 @@ async fn plugins_take_turns_and_calls_of_one_keep_their_order() {
         ("c", "c1"),
         ("b", "b2"),
     ] {
-        waiting.push((label, normal(&lanes, plugin).await));
+        waiting.push((label, normal(&queues, plugin).await));
     }
     let went = order(waiting, first).await;
     assert_eq!(went, ["a1", "b1", "c1", "a2", "b2", "a3"]);
@@ -167,21 +167,21 @@ async fn plugins_take_turns_and_calls_of_one_keep_their_order() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_rarely_waits_for_one_call_of_the_busy_one_and_gains_no_credit() {
-    let lanes = lanes(None, Some(1));
-    let mut ticket = gone(&mut normal(&lanes, "busy").await).await.unwrap();
+    let queues = queues(None, Some(1));
+    let mut admission = gone(&mut normal(&queues, "busy").await).await.unwrap();
     let mut busy = Vec::new();
     for _ in 0..20 {
-        busy.push(("busy", normal(&lanes, "busy").await));
+        busy.push(("busy", normal(&queues, "busy").await));
     }
     for _ in 0..8 {
-        drop(ticket);
-        ticket = gone(&mut busy.remove(0).1).await.unwrap();
+        drop(admission);
+        admission = gone(&mut busy.remove(0).1).await.unwrap();
     }
     // Eight turns were had by the other; that is no reason for more than every second one.
     for label in ["rare 1", "rare 2", "rare 3"] {
-        busy.push((label, normal(&lanes, "rare").await));
+        busy.push((label, normal(&queues, "rare").await));
     }
-    let went = order(busy, ticket).await;
+    let went = order(busy, admission).await;
     assert_eq!(
         went[..6],
         ["rare 1", "busy", "rare 2", "busy", "rare 3", "busy"]
@@ -190,16 +190,16 @@ async fn who_asks_rarely_waits_for_one_call_of_the_busy_one_and_gains_no_credit(
 
 #[tokio::test(start_paused = true)]
 async fn what_makes_things_safer_goes_first_and_waits_for_no_other_call() {
-    let lanes = lanes(Some(60), Some(1));
-    let slow = gone(&mut normal(&lanes, "a").await).await.unwrap();
+    let queues = queues(Some(60), Some(1));
+    let slow = gone(&mut normal(&queues, "a").await).await.unwrap();
     let mut waiting = Vec::new();
     for _ in 0..50 {
-        waiting.push(normal(&lanes, "a").await);
+        waiting.push(normal(&queues, "a").await);
     }
     let begun = Instant::now();
     let mut stops = Vec::new();
     for plugin in ["a", "a", "risk"] {
-        stops.push(come(&lanes, plugin, Priority::Safety).await);
+        stops.push(come(&queues, plugin, Priority::Safety).await);
     }
     // They take the next calls that the rate gives, although another call is still in flight.
     let mut went = Vec::new();
@@ -209,28 +209,28 @@ async fn what_makes_things_safer_goes_first_and_waits_for_no_other_call() {
     }
     let waited = begun.elapsed();
     assert!(waited <= Duration::from_millis(3_010), "{waited:?}");
-    for entering in &mut waiting {
-        assert!(gone(entering).await.is_none());
+    for waiting_call in &mut waiting {
+        assert!(gone(waiting_call).await.is_none());
     }
-    // All four count: the place of one that ends is not free yet.
+    // All four count: one that ends leaves room only later.
     drop(slow);
     sleep(Duration::from_secs(60)).await;
     assert!(gone(&mut waiting[0]).await.is_none());
     drop(went);
     assert!(gone(&mut waiting[0]).await.is_some());
     // The twin: what is normal and comes last goes last.
-    let mut last = normal(&lanes, "a").await;
+    let mut last = normal(&queues, "a").await;
     sleep(Duration::from_secs(10)).await;
     assert!(gone(&mut last).await.is_none());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_while_it_waits_leaves_no_hole() {
-    let lanes = lanes(None, Some(1));
-    let first = gone(&mut normal(&lanes, "z").await).await.unwrap();
+    let queues = queues(None, Some(1));
+    let first = gone(&mut normal(&queues, "z").await).await.unwrap();
     let mut waiting = Vec::new();
     for (plugin, label) in [("a", "a1"), ("b", "b1"), ("a", "a2"), ("b", "b2")] {
-        waiting.push((label, normal(&lanes, plugin).await));
+        waiting.push((label, normal(&queues, plugin).await));
     }
     drop(waiting.remove(0));
     drop(waiting.remove(2));
@@ -240,38 +240,38 @@ async fn a_call_that_is_given_up_while_it_waits_leaves_no_hole() {
 #[tokio::test(start_paused = true)]
 async fn a_turn_that_is_given_up_goes_to_the_next_call_of_the_plugin() {
     for rate in [None, Some(60)] {
-        let lanes = lanes(rate, Some(1));
-        let first = gone(&mut normal(&lanes, "z").await).await.unwrap();
+        let queues = queues(rate, Some(1));
+        let first = gone(&mut normal(&queues, "z").await).await.unwrap();
         let begun = Instant::now();
-        let given_up = normal(&lanes, "a").await;
-        let mut other = normal(&lanes, "b").await;
-        let mut next = normal(&lanes, "a").await;
+        let given_up = normal(&queues, "a").await;
+        let mut other = normal(&queues, "b").await;
+        let mut next = normal(&queues, "a").await;
         drop(first);
-        // It has its turn by now, and is dropped before it learns of that.
+        // It was admitted by now, and is dropped before it learns of that.
         sleep(Duration::from_millis(1_010)).await;
         settle().await;
         drop(given_up);
         assert!(gone(&mut other).await.is_none());
-        drop(gone(&mut next).await.expect("the turn is lost"));
+        drop(gone(&mut next).await.expect("the admission is lost"));
         // Neither is a call of the rate lost: one a second went.
         let other = timeout(Duration::from_millis(1_100), other).await;
-        drop(other.expect("the turn is lost").unwrap());
+        drop(other.expect("the admission is lost").unwrap());
         assert!(begun.elapsed() < Duration::from_millis(2_100));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_queue_has_an_end_for_each_plugin_apart() {
-    let lanes = lanes(Some(60), None);
-    let _first = gone(&mut normal(&lanes, "flood").await).await.unwrap();
+    let queues = queues(Some(60), None);
+    let _first = gone(&mut normal(&queues, "flood").await).await.unwrap();
     let mut waiting = Vec::new();
     let full = loop {
-        let lanes = lanes.clone();
-        let mut entering: Entering =
-            Box::pin(async move { lanes.enter(ACCOUNT, "flood", Priority::Normal).await });
-        match poll_fn(|context| Poll::Ready(entering.as_mut().poll(context))).await {
+        let queues = queues.clone();
+        let mut waiting_call: Waiting =
+            Box::pin(async move { queues.admit(ACCOUNT, "flood", Priority::Normal).await });
+        match poll_fn(|context| Poll::Ready(waiting_call.as_mut().poll(context))).await {
             Poll::Ready(result) => break result.unwrap_err(),
-            Poll::Pending => waiting.push(entering),
+            Poll::Pending => waiting.push(waiting_call),
         }
     };
     assert_eq!((full.waiting, waiting.len()), (1_000, 1_000));
@@ -279,29 +279,29 @@ async fn a_queue_has_an_end_for_each_plugin_apart() {
     let told = full.to_string();
     assert!(told.contains("flood") && told.contains(ACCOUNT), "{told}");
     // Others still come, and so do the plugin's calls that make things safer.
-    let mut other = normal(&lanes, "other").await;
-    let mut safety = come(&lanes, "flood", Priority::Safety).await;
+    let mut other = normal(&queues, "other").await;
+    let mut safety = come(&queues, "flood", Priority::Safety).await;
     sleep(Duration::from_millis(2_010)).await;
     assert!(gone(&mut other).await.is_some());
     assert!(gone(&mut safety).await.is_some());
     // A call that gives up makes room.
     waiting.pop();
-    waiting.push(normal(&lanes, "flood").await);
+    waiting.push(normal(&queues, "flood").await);
 }
 
 #[test]
 fn waiting_calls_outlive_the_runtime_that_served_them() {
     let runtime = || Builder::new_current_thread().enable_time().build().unwrap();
-    let lanes = lanes(None, Some(1));
+    let queues = queues(None, Some(1));
     let (first, second) = (runtime(), runtime());
-    let (ticket, waiting) = first.block_on(async {
-        let ticket = gone(&mut normal(&lanes, "a").await).await.unwrap();
-        (ticket, normal(&lanes, "a").await)
+    let (admission, waiting) = first.block_on(async {
+        let admission = gone(&mut normal(&queues, "a").await).await.unwrap();
+        (admission, normal(&queues, "a").await)
     });
     drop(first);
     second.block_on(async {
-        let later = normal(&lanes, "a").await;
-        drop(ticket);
+        let later = normal(&queues, "a").await;
+        drop(admission);
         let both = async {
             drop(waiting.await.unwrap());
             drop(later.await.unwrap());
@@ -326,7 +326,7 @@ fn max_min(capacity: f64, demands: &[f64]) -> Vec<f64> {
     given
 }
 
-/// What a random user of a lane does.
+/// What a random user of the queue does.
 #[derive(Debug, Clone)]
 enum Step {
     Come(usize, bool),
@@ -357,15 +357,15 @@ proptest! {
         const SECONDS: u64 = 60;
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         let went = runtime.block_on(async {
-            let lanes = lanes(Some(per_minute), None);
+            let queues = queues(Some(per_minute), None);
             let counts = Arc::new(Mutex::new(vec![0_u32; intervals.len()]));
             for (index, interval) in intervals.iter().copied().enumerate() {
-                let (lanes, counts) = (lanes.clone(), counts.clone());
+                let (queues, counts) = (queues.clone(), counts.clone());
                 tokio::spawn(async move {
                     loop {
-                        let (lanes, counts) = (lanes.clone(), counts.clone());
+                        let (queues, counts) = (queues.clone(), counts.clone());
                         tokio::spawn(async move {
-                            if lanes.enter(ACCOUNT, PLUGINS[index], Priority::Normal).await.is_ok() {
+                            if queues.admit(ACCOUNT, PLUGINS[index], Priority::Normal).await.is_ok() {
                                 counts.lock()[index] += 1;
                             }
                         });
@@ -396,45 +396,45 @@ proptest! {
     ) {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let lanes = lanes(per_minute, Some(in_flight));
-            let mut waiting: Vec<(bool, Entering)> = Vec::new();
-            let mut tickets: Vec<(bool, Ticket)> = Vec::new();
+            let queues = queues(per_minute, Some(in_flight));
+            let mut waiting: Vec<(bool, Waiting)> = Vec::new();
+            let mut admissions: Vec<(bool, Admission)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Come(plugin, safety) => {
                         let priority = if safety { Priority::Safety } else { Priority::Normal };
-                        waiting.push((safety, come(&lanes, PLUGINS[plugin], priority).await));
+                        waiting.push((safety, come(&queues, PLUGINS[plugin], priority).await));
                     }
-                    // Some of these had their turn a moment ago.
+                    // Some of these were admitted a moment ago.
                     Step::GiveUp(which) if !waiting.is_empty() => {
                         drop(waiting.remove(which % waiting.len()));
                     }
-                    Step::End(which) if !tickets.is_empty() => {
-                        drop(tickets.remove(which % tickets.len()));
+                    Step::End(which) if !admissions.is_empty() => {
+                        drop(admissions.remove(which % admissions.len()));
                     }
                     Step::Wait(millis) => {
                         advance(Duration::from_millis(millis)).await;
                         settle().await;
                         let mut rest = Vec::new();
-                        for (safety, mut entering) in waiting {
-                            match gone(&mut entering).await {
-                                Some(ticket) => tickets.push((safety, ticket)),
-                                None => rest.push((safety, entering)),
+                        for (safety, mut waiting_call) in waiting {
+                            match gone(&mut waiting_call).await {
+                                Some(admission) => admissions.push((safety, admission)),
+                                None => rest.push((safety, waiting_call)),
                             }
                         }
                         waiting = rest;
                     }
                     Step::GiveUp(_) | Step::End(_) => {}
                 }
-                let normal = tickets.iter().filter(|(safety, _)| !safety).count();
+                let normal = admissions.iter().filter(|(safety, _)| !safety).count();
                 prop_assert!(normal <= usize::try_from(in_flight).unwrap());
             }
-            // A call that still waits goes when the others end, and in the end all places are free.
-            drop(tickets);
+            // A call that still waits goes when the others end, and in the end none of the limit is lost.
+            drop(admissions);
             let rest: Vec<_> = waiting
                 .into_iter()
-                .map(|(_, entering)| {
-                    let going = timeout(Duration::from_secs(120), entering);
+                .map(|(_, waiting_call)| {
+                    let going = timeout(Duration::from_secs(120), waiting_call);
                     tokio::spawn(async { going.await.is_ok() })
                 })
                 .collect();
@@ -443,9 +443,9 @@ proptest! {
             }
             let mut all = Vec::new();
             for _ in 0..in_flight {
-                let last = lanes.enter(ACCOUNT, "a", Priority::Normal);
+                let last = queues.admit(ACCOUNT, "a", Priority::Normal);
                 let went = timeout(Duration::from_secs(120), last).await;
-                prop_assert!(went.is_ok(), "a place was lost");
+                prop_assert!(went.is_ok(), "an admission was lost");
                 all.push(went);
             }
             Ok(())

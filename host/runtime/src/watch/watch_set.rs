@@ -1,4 +1,4 @@
-//! The way to a path: the folders that are passed, and in each the one name that leads on.
+//! What is watched: the folders on the way to each path, and in each the one name that leads on.
 //!
 //! Links are followed one by one, as the kernel does, so that every folder on the way is known by
 //! its canonical path, and the link itself is a name like any other.
@@ -8,11 +8,11 @@ use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
 /// Maximum links that are followed, as in the kernel.
-const LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// The relevant entries of a folder.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Folder {
+pub(super) struct WatchedFolder {
     /// The entries that lead on, or are themselves relevant.
     pub(super) names: HashSet<OsString>,
     /// Whether the way ends here or follows a link: without this folder a change is missed.
@@ -22,18 +22,18 @@ pub(super) struct Folder {
 }
 
 /// Folders by canonical path.
-pub(super) type Ways = HashMap<PathBuf, Folder>;
+pub(super) type WatchSet = HashMap<PathBuf, WatchedFolder>;
 
-/// The ways to all of these paths.
-pub(super) fn walk(paths: &[PathBuf]) -> Ways {
-    let mut ways = Ways::new();
+/// The folders on the way to all of these paths.
+pub(super) fn walk(paths: &[PathBuf]) -> WatchSet {
+    let mut set = WatchSet::new();
     for path in paths {
-        follow(path, &mut ways);
+        follow(path, &mut set);
     }
-    ways
+    set
 }
 
-fn follow(path: &Path, ways: &mut Ways) {
+fn follow(path: &Path, set: &mut WatchSet) {
     let Ok(path) = std::path::absolute(path) else {
         return;
     };
@@ -47,7 +47,7 @@ fn follow(path: &Path, ways: &mut Ways) {
         }
         let next = at.join(&name);
         let found = std::fs::symlink_metadata(&next);
-        let folder = ways.entry(at.clone()).or_default();
+        let folder = set.entry(at.clone()).or_default();
         folder.names.insert(name);
         match found {
             Ok(found) if found.is_symlink() => {
@@ -56,7 +56,7 @@ fn follow(path: &Path, ways: &mut Ways) {
                 let Ok(target) = std::fs::read_link(&next) else {
                     return;
                 };
-                if links > LINKS {
+                if links > MAX_LINKS {
                     return;
                 }
                 if target.is_absolute() {
@@ -79,7 +79,7 @@ fn follow(path: &Path, ways: &mut Ways) {
             }
         }
     }
-    let folder = ways.entry(at).or_default();
+    let folder = set.entry(at).or_default();
     folder.near = true;
     folder.entries = true;
 }
@@ -105,8 +105,8 @@ mod tests {
         (folder, path)
     }
 
-    fn names(ways: &Ways, folder: &Path) -> Vec<String> {
-        let folder = ways.get(folder).cloned().unwrap_or_default();
+    fn names(set: &WatchSet, folder: &Path) -> Vec<String> {
+        let folder = set.get(folder).cloned().unwrap_or_default();
         let mut names: Vec<String> = folder
             .names
             .iter()
@@ -126,10 +126,10 @@ mod tests {
         std::fs::write(root.join("..2026/a.toml"), "").unwrap();
         symlink("..2026", root.join("..data")).unwrap();
         symlink("..data/a.toml", root.join("a.toml")).unwrap();
-        let ways = walk(&[root.join("a.toml"), root.clone()]);
-        assert_eq!(names(&ways, &root), ["*", "..2026", "..data", "a.toml"]);
-        assert_eq!(names(&ways, &root.join("..2026")), ["a.toml"]);
-        assert!(!ways.contains_key(&root.join("..data")));
+        let set = walk(&[root.join("a.toml"), root.clone()]);
+        assert_eq!(names(&set, &root), ["*", "..2026", "..data", "a.toml"]);
+        assert_eq!(names(&set, &root.join("..2026")), ["a.toml"]);
+        assert!(!set.contains_key(&root.join("..data")));
     }
 
     #[test]
@@ -138,19 +138,19 @@ mod tests {
         std::fs::create_dir_all(root.join("releases/2/plugins")).unwrap();
         std::fs::create_dir(root.join("etc")).unwrap();
         symlink("../releases/2", root.join("etc/current")).unwrap();
-        let ways = walk(&[root.join("etc/current/plugins")]);
-        assert_eq!(names(&ways, &root), ["etc", "releases"]);
-        assert_eq!(names(&ways, &root.join("etc")), ["current"]);
-        assert_eq!(names(&ways, &root.join("releases/2")), ["plugins"]);
-        assert_eq!(names(&ways, &root.join("releases/2/plugins")), ["*"]);
+        let set = walk(&[root.join("etc/current/plugins")]);
+        assert_eq!(names(&set, &root), ["etc", "releases"]);
+        assert_eq!(names(&set, &root.join("etc")), ["current"]);
+        assert_eq!(names(&set, &root.join("releases/2")), ["plugins"]);
+        assert_eq!(names(&set, &root.join("releases/2/plugins")), ["*"]);
     }
 
     #[test]
     fn the_way_to_what_is_not_there_ends_where_the_next_folder_is_missing() {
         let (_kept, root) = place();
-        let ways = walk(&[root.join("not/there/a.toml")]);
-        assert_eq!(names(&ways, &root), ["not"]);
-        assert!(!ways.contains_key(&root.join("not")));
+        let set = walk(&[root.join("not/there/a.toml")]);
+        assert_eq!(names(&set, &root), ["not"]);
+        assert!(!set.contains_key(&root.join("not")));
     }
 
     #[test]
@@ -158,7 +158,7 @@ mod tests {
         let (_kept, root) = place();
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
-        let ways = walk(&[root.join("a/c")]);
-        assert_eq!(names(&ways, &root), ["a", "b"]);
+        let set = walk(&[root.join("a/c")]);
+        assert_eq!(names(&set, &root), ["a", "b"]);
     }
 }

@@ -8,41 +8,41 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Required pause after a change that is complete by itself.
-const SETTLED: Duration = Duration::from_millis(10);
+const QUIET_INTERVAL: Duration = Duration::from_millis(10);
 /// Maximum duration of a burst, within which a file written in place should be closed.
-const LONGEST: Duration = Duration::from_millis(100);
+const MAX_BURST: Duration = Duration::from_millis(100);
 
 /// What an event says about a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Change {
     /// It is being written.
     Writing,
     /// It was created, renamed, removed, or closed after writing.
-    Done,
+    Complete,
 }
 
 /// The current burst of events, if any.
 #[derive(Debug, Default)]
-pub(super) struct Quiet {
+pub(super) struct Burst {
     first: Option<Instant>,
     due: Option<Instant>,
     writing: HashSet<PathBuf>,
 }
 
-impl Quiet {
+impl Burst {
     /// Handles an event.
-    pub(super) fn step(&mut self, step: Step, path: &Path, now: Instant) {
-        match step {
-            Step::Writing => drop(self.writing.insert(path.to_owned())),
-            Step::Done => drop(self.writing.remove(path)),
+    pub(super) fn add(&mut self, change: Change, path: &Path, now: Instant) {
+        match change {
+            Change::Writing => drop(self.writing.insert(path.to_owned())),
+            Change::Complete => drop(self.writing.remove(path)),
         }
         let first = *self.first.get_or_insert(now);
         let wait = if self.writing.is_empty() {
-            SETTLED
+            QUIET_INTERVAL
         } else {
-            LONGEST
+            MAX_BURST
         };
-        self.due = Some((now + wait).min(first + LONGEST));
+        self.due = Some((now + wait).min(first + MAX_BURST));
     }
 
     /// When the burst ends, unless there are further events.
@@ -68,29 +68,29 @@ mod tests {
     fn a_rename_is_waited_for_shortly_and_a_write_until_it_is_closed() {
         let start = Instant::now();
         let file = Path::new("/plugins/a.wasm");
-        let mut quiet = Quiet::default();
-        assert_eq!(quiet.due(), None);
+        let mut burst = Burst::default();
+        assert_eq!(burst.due(), None);
 
-        quiet.step(Step::Done, file, start);
-        assert_eq!(quiet.due(), Some(after(10, start)));
-        quiet.end();
-        assert_eq!(quiet.due(), None);
+        burst.add(Change::Complete, file, start);
+        assert_eq!(burst.due(), Some(after(10, start)));
+        burst.end();
+        assert_eq!(burst.due(), None);
 
-        quiet.step(Step::Writing, file, start);
-        quiet.step(Step::Writing, file, after(30, start));
-        assert_eq!(quiet.due(), Some(after(100, start)));
-        quiet.step(Step::Done, file, after(40, start));
-        assert_eq!(quiet.due(), Some(after(50, start)));
+        burst.add(Change::Writing, file, start);
+        burst.add(Change::Writing, file, after(30, start));
+        assert_eq!(burst.due(), Some(after(100, start)));
+        burst.add(Change::Complete, file, after(40, start));
+        assert_eq!(burst.due(), Some(after(50, start)));
     }
 
     #[test]
     fn no_writer_holds_back_the_others_for_longer_than_a_burst() {
         let start = Instant::now();
-        let mut quiet = Quiet::default();
+        let mut burst = Burst::default();
         for at in (0..95).step_by(5) {
-            quiet.step(Step::Writing, Path::new("/log"), after(at, start));
-            quiet.step(Step::Done, Path::new("/gone.toml"), after(at, start));
+            burst.add(Change::Writing, Path::new("/log"), after(at, start));
+            burst.add(Change::Complete, Path::new("/gone.toml"), after(at, start));
         }
-        assert_eq!(quiet.due(), Some(after(100, start)));
+        assert_eq!(burst.due(), Some(after(100, start)));
     }
 }
