@@ -236,7 +236,6 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use qchost_audit::Kind;
-    use qchost_traffic::RateLimiter;
     use serde_json::Map;
 
     use super::*;

@@ -226,7 +226,7 @@ mod tests {
     fn queue(fairness: Fairness, entries: &[(&str, &'static str)]) -> FairQueue<str, &'static str> {
         let mut queue = FairQueue::new(fairness);
         for (flow, entry) in entries {
-            queue.push(flow, *entry);
+            queue.push(*flow, *entry);
         }
         queue
     }
