@@ -1,5 +1,7 @@
 //! Addresses of this machine.
 
+use std::net::IpAddr;
+
 use qchost_catalog::is_loopback_host;
 use reqwest::Url;
 
@@ -10,7 +12,10 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         is_loopback_host(host)
             || host.ends_with(".localhost")
             // Linux connects to itself.
-            || matches!(host, "0.0.0.0" | "[::]")
+            || host
+                .trim_matches(['[', ']'])
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.to_canonical().is_unspecified())
     })
 }
 
@@ -29,6 +34,7 @@ mod tests {
             ("http://0.0.0.0/", true),
             ("http://[::1]:1/", true),
             ("http://[::]/", true),
+            ("http://[::ffff:0.0.0.0]/", true),
             ("http://[::ffff:127.0.0.1]/", true),
             ("http://localhost/", true),
             ("http://LocalHost./", true),
