@@ -13,20 +13,20 @@ use tokio::sync::Semaphore;
 const MAX_REQUESTS: usize = 4;
 /// Bytes that may be written per second.
 const MAX_BYTES_PER_SECOND: usize = 4 << 20;
-/// Maximum milliseconds' worth of bytes at once, after an equally long pause: the whole quota of a plugin.
-const MAX_BURST: u32 = 4_000;
+/// Maximum microseconds' worth of bytes at once, after an equally long pause: the whole quota of a plugin.
+const MAX_BURST: u32 = 4_000_000;
 
 /// The limits of one plugin.
 #[derive(Debug)]
 pub(crate) struct StateLimiter {
     pub(crate) requests: Semaphore,
-    /// Written bytes, in milliseconds' worth.
+    /// Written bytes, in microseconds' worth.
     written: Mutex<RateLimiter>,
 }
 
 impl Default for StateLimiter {
     fn default() -> Self {
-        let written = RateLimiter::new(Duration::from_millis(1), MAX_BURST);
+        let written = RateLimiter::new(Duration::from_micros(1), MAX_BURST);
         Self {
             requests: Semaphore::new(MAX_REQUESTS),
             written: Mutex::new(written),
@@ -37,10 +37,11 @@ impl Default for StateLimiter {
 impl StateLimiter {
     /// Until when a write of `bytes` bytes has to wait.
     pub(crate) fn until(&self, bytes: usize, now: Instant) -> Instant {
-        let milliseconds = bytes.saturating_mul(1_000).div_ceil(MAX_BYTES_PER_SECOND);
-        let milliseconds = u32::try_from(milliseconds).unwrap_or(u32::MAX);
+        // Fine enough that small writes cost next to nothing.
+        let microseconds = bytes.saturating_mul(1_000_000) / MAX_BYTES_PER_SECOND;
+        let microseconds = u32::try_from(microseconds).unwrap_or(u32::MAX);
         let mut written = self.written.lock();
-        now + written.take_after(milliseconds, now)
+        now + written.take_after(microseconds, now)
     }
 }
 
@@ -59,6 +60,8 @@ mod tests {
             now + Duration::from_millis(250)
         );
         assert_eq!(limiter.until(0, now), now + Duration::from_millis(1250));
+        let small = StateLimiter::default();
+        assert!((0..100_000).all(|_| small.until(100, now) == now));
         let later = now + Duration::from_secs(3600);
         assert_eq!(limiter.until(16 << 20, later), later);
     }
