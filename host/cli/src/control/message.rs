@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Error, Result};
 use qchost_runtime::Progress;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -49,33 +49,46 @@ impl<T: DeserializeOwned> Envelope<T> {
     /// The message in a line.
     ///
     /// # Errors
-    /// When it is of another version, or has another form than that version says.
+    /// [`Unreadable`], when it is of another version, or has another form than that version says.
     pub(super) fn open(line: &[u8]) -> Result<T> {
-        let found = match serde_json::from_slice::<Self>(line) {
+        let error = match serde_json::from_slice::<Self>(line) {
             Ok(Self {
                 version: VERSION,
                 message,
             }) => return Ok(message),
-            Ok(other) => Ok(other.version),
+            Ok(other) => Unreadable::version(other.version),
             Err(error) => match serde_json::from_slice::<Versioned>(line) {
-                Ok(Versioned { version: VERSION }) => {
-                    return Err(error).context("it cannot be read");
-                }
-                Ok(other) => Ok(other.version),
-                Err(_) => Err(error),
+                Ok(Versioned { version: VERSION }) => format!("it cannot be read: {error}"),
+                Ok(other) => Unreadable::version(other.version),
+                Err(_) => format!(
+                    "it cannot be read, and names no version: is this command of another version than the host? {error}"
+                ),
             },
         };
-        match found {
-            Ok(version) => bail!(
-                "it has version {version} of the control protocol, and this is version {VERSION}; use the command and the host \
-                 of one version of qchost"
-            ),
-            Err(error) => Err(error).context(
-                "it cannot be read, and names no version: is this command of another version than the host?",
-            ),
-        }
+        Err(Error::new(Unreadable(error)))
     }
 }
+
+/// A message that a program of another version sent, or one that is not qchost.
+#[derive(Debug)]
+pub struct Unreadable(String);
+
+impl Unreadable {
+    fn version(version: u32) -> String {
+        format!(
+            "it has version {version} of the control protocol, and this is version {VERSION}; use the command and the host of one \
+             version of qchost"
+        )
+    }
+}
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
 
 /// The first line of a request, by which it is decided.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -26,6 +26,7 @@ pub use client::{
     Approach, Unopened, approach, ask_running, ask_starting, has_host, holder, perform,
     perform_lines, refused, take_lock,
 };
+pub use message::Unreadable;
 pub use plane::Plane;
 pub use presence::Presence;
 pub use route::Route;

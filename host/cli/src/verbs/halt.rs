@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::cells::{maybe, text};
 use crate::args::Target;
-use crate::control::{self, Approach, Route, Unopened};
+use crate::control::{self, Approach, Route, Unopened, Unreadable};
 use crate::data_folder::{DATABASE, halt_file};
 use crate::output::{self, ExitWith, Output, table};
 use crate::requests::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_words};
@@ -86,6 +86,14 @@ pub async fn run(
                 by_file_alone(route.data().as_deref(), &why, liquidate, output)
             }
             (Err(why), None) => Err(or_by_file(why, route.data().as_deref())),
+            (Err(why), Some(Reached::Host(data))) if why.is::<Unreadable>() => {
+                if heard.load(Ordering::Relaxed) {
+                    return Err(why.context(
+                        "the halt is in force, but the rest of the answer is lost",
+                    ));
+                }
+                by_file_unread(data.as_deref(), &why, liquidate, output)
+            }
             (Err(why), Some(_)) => Err(why),
         },
         data = silent => data,
@@ -149,6 +157,22 @@ fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Outp
     ensure!(
         !liquidate,
         "halted, but no host was found, so nothing is liquidated; look at QuantConnect's site"
+    );
+    Ok(())
+}
+
+/// Halts by the file if the host cannot be understood: a command of another version must not keep it from being halted.
+fn by_file_unread(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
+    let why = output::words(why);
+    let file = make_file(data).map_err(|error| anyhow!("{why}; {}", output::words(&error)))?;
+    output.warning(&format!(
+        "{why}; made {}, which halts everything until: qchost resume",
+        file.display()
+    ));
+    show_file(&file, "", output)?;
+    ensure!(
+        !liquidate,
+        "halted, but the host cannot be understood, so nothing is known to be liquidated; look at QuantConnect's site"
     );
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! What an operator can do if no host answers: none is running, or the one that is running is stopped.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixListener;
 use std::time::Instant;
 
 use qchost_emulator::{Fault, FaultKind};
@@ -16,7 +17,12 @@ use crate::process::{BOUND, signal, wait_until};
 
 /// Uses up all free space in the data folder.
 fn fill(folder: &Folder) {
-    let mut ballast = File::create(folder.path().join("data/ballast")).unwrap();
+    let path = folder.path().join("data/ballast");
+    let mut ballast = File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .unwrap();
     let piece = vec![0_u8; 1 << 12];
     while ballast.write_all(&piece).is_ok() {}
 }
@@ -41,13 +47,18 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
     let host = folder.serve(&["run"]);
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     folder.run(&["halt", "--account", "research"]).good();
-    fill(&folder);
-    // The database does not store this halt, and the host is killed before it can.
-    let halted = folder.run(&["halt", "--plugin", "every-category"]);
-    assert!(
-        halted.good().stdout.contains("in the reserve"),
-        "{halted:?}"
-    );
+    // The database does not store this halt, and the host is killed before it can. A checkpoint of the database may free
+    // space after the disk was filled; then that is used up as well.
+    let halted = wait_until("a halt that only the reserve holds", || {
+        fill(&folder);
+        let halted = folder.run(&["halt", "--plugin", "every-category"]);
+        if halted.stdout.contains("in the reserve") {
+            return Some(halted);
+        }
+        folder.run(&["resume", "--plugin", "every-category"]);
+        None
+    });
+    halted.good();
     drop(host);
 
     let listed = folder.run(&["halt", "--list"]);
@@ -252,4 +263,47 @@ fn a_lock_that_no_host_has_is_not_taken_for_a_host_that_does_not_answer() {
             && !ran.stderr.contains("does not answer"),
         "{ran:?}"
     );
+}
+
+/// The package may be replaced by another version while the host runs.
+#[test]
+fn a_host_that_speaks_another_version_is_halted_by_the_file() {
+    let folder = Folder::embedded("emulator");
+    let data = folder.path().join("data");
+    let listener = UnixListener::bind(data.join("control.sock")).unwrap();
+    let answers = [
+        "{\"failed\":\"what is this?\"}\n",
+        "{\"version\":2,\"message\":{\"stopped\":true}}\n",
+        "{\"version\":1,\"message\":{\"unheard-of\":true}}\n",
+    ];
+    let other = std::thread::spawn(move || {
+        for answer in answers.into_iter().chain([answers[0]]) {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = String::new();
+            let mut reader = BufReader::new(stream.try_clone().unwrap());
+            reader.read_line(&mut head).unwrap();
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    for answer in answers {
+        let ran = folder.run(&["halt", "--account", "research"]);
+        assert!(
+            ran.good()
+                .stdout
+                .contains("halted: everything, by the file"),
+            "{answer}: {ran:?}"
+        );
+        assert!(
+            ran.stderr.contains("it cannot be read") || ran.stderr.contains("version 2"),
+            "{answer}: {ran:?}"
+        );
+        std::fs::remove_file(data.join("halt")).unwrap();
+    }
+    let ran = folder.run(&["halt", "--liquidate"]);
+    assert!(
+        ran.error().contains("nothing is known to be liquidated"),
+        "{ran:?}"
+    );
+    assert!(data.join("halt").exists());
+    other.join().unwrap();
 }
