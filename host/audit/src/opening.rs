@@ -3,7 +3,9 @@
 //!
 //! The order of writing (a group is synced, then the head, then the next group begins) allows a
 //! crash to leave three traces: a torn line past the head, complete records of one group past the
-//! head, or a torn slot of the head. Anything else was not caused by a crash, and is refused.
+//! head, or a torn slot of the head.
+//!
+//! Invariant: anything else was not caused by a crash, and is refused.
 
 use std::collections::HashMap;
 use std::path::Path;

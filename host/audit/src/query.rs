@@ -1,7 +1,9 @@
 //! Reading the audit: by filter, from the end, by call. Memory is bounded by the result.
 //!
-//! Reading does not verify; [`verify`](crate::verify) does. An unreadable line is returned as an error in its place,
-//! so that an incomplete result is never mistaken for a complete one.
+//! Reading does not verify; [`verify`](crate::verify) does.
+//!
+//! Invariant: a query returns an unreadable line as an error in its place, so that an incomplete result is never mistaken
+//! for a complete one.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};

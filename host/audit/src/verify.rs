@@ -1,11 +1,12 @@
 //! Verifies that the audit is what was recorded, and otherwise finds the records that are not.
 //!
-//! It only reads the files and keeps one line in memory at a time, so it can run beside a writing
-//! host: records after the head that it started with are left to the next verification.
+//! Records after the head that it started with are left to the next verification.
 //!
 //! What it proves: no record up to the head was changed, dropped, moved or added without the key.
 //! What it does not prove: that the folder as a whole is not an older state of itself. For that,
 //! compare with a head kept elsewhere (`since`).
+//!
+//! Invariant: it only reads the files and keeps one line in memory at a time, so it can run beside a writing host.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -17,7 +17,7 @@ use crate::refusal::Refusal;
 /// contain.
 const MAX_INLINE: usize = 16 << 10;
 
-/// Runs long reads. Never pruned; one entry per plugin that had something read aside.
+/// Runs long reads. Never pruned; one entry per plugin that had a text parsed off the serving threads.
 #[derive(Default)]
 pub(crate) struct Aside(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
 

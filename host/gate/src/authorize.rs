@@ -35,11 +35,11 @@ impl Authorizer {
             if principal.may_be_logged() {
                 tracing::warn!(target: "gate", plugin = %principal.plugin, invocation = %principal.invocation, "denied: no manifest");
             }
-            Refusal::denied(format!("`{}` has no manifest (any more)", principal.plugin))
+            Refusal::denied(format!("`{}` has no manifest", principal.plugin))
         })
     }
 
-    /// Checks all that can be told from the request alone, cheapest first.
+    /// Runs the checks that need no read, cheapest first.
     pub(crate) fn check(&self, request: &CallRequest) -> Result<(), Refusal> {
         self.check_halt(request)?;
         self.audit_quotas.check(request)?;

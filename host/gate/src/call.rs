@@ -1,4 +1,6 @@
 //! A call as it was requested, before anything is decided, and the principal that requests it.
+//!
+//! Invariant: a tool that the catalog does not know counts as trade.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
 //! What was decided about a call.
+//!
+//! Invariant: [`Refused::told`] never names a resource that the plugin may not see.
 
 use qchost_ledger::Permit;
 use qchost_scope::Touched;

@@ -1,6 +1,6 @@
 //! The gate: wires the stages that a call passes and the administration beside them.
 //!
-//! Invariant: a call runs in a task of the gate's. Dropping the future of [`Gate::call`] ends a call that has not been
+//! Invariant: a call runs in a gate task. Dropping the future of [`Gate::call`] ends a call that has not been
 //! sent yet; for any other it only discards the plugin's answer.
 
 use std::collections::BTreeSet;
@@ -476,9 +476,9 @@ impl Gate {
             .await
     }
 
-    /// Decides a call and sends it, in a task of the gate's: the caller is a guest on a small stack, which would keep
-    /// every page that deciding touches for as long as it waits. Downloads and batches are decided in the caller's task,
-    /// since few of them run at a time.
+    /// Decides a call and sends it, in a gate task: the guest's stack is small, and every page touched while deciding
+    /// would stay resident for as long as the call waits. Downloads and batches are decided in the caller's task, since
+    /// few of them run at a time.
     fn pass(&self, request: CallRequest) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (reply, answer) = oneshot::channel();
         let intended = request.intended.clone();

@@ -17,7 +17,7 @@
 //!
 //! `admission` runs the stages up to the fifth, and repeats them for a call whose policy changed on the way.
 //!
-//! Administration stands beside the stages: `halt`, `liquidation`, `approvals`, `adoption`, `proposals`, `reconfigure`,
+//! Administration is separate from the stages: `halt`, `liquidation`, `approvals`, `adoption`, `proposals`, `reconfigure`,
 //! `reconcile`, `report` and `backup`. The texts behind decisions are recorded as well: `kept` redacts values that may be
 //! secrets, `texts` stores a text by its digest, `changes` records each change of what is in force before a call can be
 //! decided by it, `retention` drops texts that no record names any more, and `why` joins all of this for one call.

@@ -28,7 +28,7 @@ pub(crate) struct PolicyStore {
     changed: watch::Sender<u64>,
 }
 
-/// The authority that is to serve, the one that must agree, and what that waits for.
+/// The serving authority, the pending authority, and the approval that one waits for.
 type Next = (Arc<Granted>, Option<Arc<Granted>>, Option<Arc<HeldBack>>);
 
 struct State {
@@ -42,7 +42,7 @@ pub struct CompiledPolicy {
     /// The settings it was compiled under.
     settings: Arc<EffectiveSettings>,
     authority: Arc<Granted>,
-    /// The authority that must agree, and what it waits for.
+    /// The pending authority, and the approval it waits for.
     held: Option<(Arc<Granted>, Arc<HeldBack>)>,
 }
 
@@ -92,11 +92,11 @@ impl PolicyStore {
         current.is_some_and(|current| Arc::ptr_eq(current, policy))
     }
 
-    /// Whether some plugin's manifest is so.
-    pub fn any(&self, is: impl Fn(&Manifest) -> bool) -> bool {
+    /// Whether `predicate` holds for any plugin's manifest.
+    pub fn any(&self, predicate: impl Fn(&Manifest) -> bool) -> bool {
         let state = self.state();
         let mut policy = state.plugins.values();
-        policy.any(|policy| is(policy.authority.manifest()))
+        policy.any(|policy| predicate(policy.authority.manifest()))
     }
 
     /// Notifies of every change.
@@ -109,7 +109,7 @@ impl PolicyStore {
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// A manifest that is in force already, compiled as it is; or else the settings to compile it under.
+    /// The compiled policy if this manifest is already in force; otherwise the settings to compile it under.
     pub fn known(&self, manifest: &Manifest) -> Result<CompiledPolicy, Arc<EffectiveSettings>> {
         let state = self.state();
         let settings = Arc::clone(&state.settings);
@@ -208,8 +208,8 @@ impl PolicyStore {
         Ok(())
     }
 
-    /// Makes a manifest the authority of its plugin, and the only one. Nothing changes, and `false` is
-    /// said, where the settings are others by now than those that it was compiled under.
+    /// Makes a manifest the only authority of its plugin. Returns `false`, changing nothing, if the settings changed
+    /// since it was compiled.
     pub(crate) fn enforce(&self, new: &CompiledPolicy) -> bool {
         self.change(new, |_, authority| {
             let (pending, held) = new.held.clone().unzip();
@@ -217,8 +217,8 @@ impl PolicyStore {
         })
     }
 
-    /// Has a manifest agree to whatever its plugin does, until the next one is installed. One that is in
-    /// force already has nothing to add. `false` as for [`enforce`](Self::enforce).
+    /// Requires this manifest to allow every call as well, until the next install. No effect if it is already in force.
+    /// Returns `false` as [`enforce`](Self::enforce) does.
     fn put_restriction(&self, new: &CompiledPolicy) -> bool {
         self.change(new, |former, authority| {
             let serving = Arc::clone(&former?.authority);

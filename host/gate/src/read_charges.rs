@@ -1,4 +1,6 @@
 //! What one call has been charged for the reads that the host makes to decide it.
+//!
+//! Invariant: [`ReadCharges::settle`] returns the units of the first read once; after that, no read is charged as the first.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 

@@ -1,6 +1,6 @@
 //! The host's own reads at QuantConnect: made for a call, in the queue of its plugin and charged to it, or for the host.
 //!
-//! Invariant: a read is not sent once its clearance says so.
+//! Invariant: a read whose clearance refuses is not sent.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

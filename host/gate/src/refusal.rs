@@ -19,7 +19,8 @@ use strum::{EnumDiscriminants, EnumIter, IntoEnumIterator as _, IntoStaticStr, V
     strum(serialize_all = "kebab-case")
 )]
 pub enum Refusal {
-    /// No grant allows it, or a guardrail forbids it. Nothing was sent.
+    /// No grant allows it, or a guardrail forbids it, and nothing was sent; or its answer is withheld because it is about
+    /// something else.
     #[error(transparent)]
     Denied(#[from] Denial),
     /// A budget has nothing left. Nothing was sent.

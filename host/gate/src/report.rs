@@ -1,5 +1,8 @@
 //! Reports on a plugin's authority for operators: its grants and what is used of them, and what would be decided
 //! about a call without sending anything.
+//!
+//! Invariant: nothing is sent, read at QuantConnect, charged or recorded. What only a read could tell is assumed, and the
+//! report says so.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,7 +80,7 @@ pub enum Obligation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         used: Option<Amount>,
     },
-    /// Who has to approve each call.
+    /// The approval required for each call.
     Approval(String),
 }
 

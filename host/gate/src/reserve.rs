@@ -1,7 +1,6 @@
 //! Reserving budgets and permits of a call in the ledger.
 //!
-//! Invariant: any call that was let through with a permit uses it up, whether a write, a read or a
-//! service of the host.
+//! Invariant: every call admitted with a permit spends it, whether a write, a read or a service of the host.
 
 use qchost_ledger::{Begin, Charge, Ledger, PermitUse, Settle};
 

@@ -15,8 +15,8 @@ use crate::refusal::{Refusal, unusable};
 
 /// What a call under way occupies.
 pub(crate) struct CallGuards {
-    /// Its concurrency guards. Released before the caller has the answer, so that a client that makes calls one by one
-    /// finds its guard free for the next.
+    /// Its concurrency guards. Released before the caller has the answer, so that a sequential caller is not refused its
+    /// next call.
     pub slots: Vec<ConcurrencyGuard>,
     /// Its admission by the account's rate limit. Released as soon as the answer is there, since the reads that check the
     /// answer need admissions of their own.

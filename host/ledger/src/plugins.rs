@@ -1,4 +1,6 @@
 //! State of each plugin: the adopted code, the projects it created, and marks of rate limiters.
+//!
+//! Invariant: a mark of a rate limiter never goes back.
 
 use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;

@@ -3,6 +3,8 @@
 //! It encodes the arguments as JSON, the [gate](qchost_gate::PluginCalls) decides and sends, and the answer becomes
 //! a typed value, a failure the contract's one error type. The interfaces in
 //! [`capabilities`](crate::capabilities) bind to this function and add nothing to it.
+//!
+//! Invariant: an answer that does not fit the contract is an error, and every row that is left out of one is counted.
 
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::atomic::{AtomicU32, Ordering};

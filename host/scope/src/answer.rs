@@ -1,7 +1,10 @@
 //! Reduces answers to what the caller may see.
 //!
-//! An answer is untrusted in one respect: that it is about what was requested. A part with another project's id is not
-//! shown, whatever the server intended; of a listing, each item is decided separately.
+//! An answer is untrusted in one respect: that it is about what was requested. Of a listing, each item is decided
+//! separately.
+//!
+//! Invariant: a part of an answer that belongs to another project is removed or the answer is withheld, whatever the
+//! server intended.
 
 use std::collections::BTreeSet;
 

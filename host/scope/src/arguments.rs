@@ -2,6 +2,9 @@
 //!
 //! Servers parse leniently; here `"12"`, `12.0` and `true` are not project ids. An argument that is
 //! `null` counts as missing, as it does for QuantConnect's own server.
+//!
+//! Invariant: an argument of another type, or one that the operation does not have, is rejected: two servers could read it
+//! differently.
 
 use qchost_catalog::Operation;
 use serde_json::{Map, Value};

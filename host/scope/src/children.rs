@@ -1,7 +1,9 @@
 //! The project of a backtest, an optimisation, a compile job or a deployment.
 //!
-//! It never changes, so a known one is kept until it is evicted. It is learned from answers that contain the project's
-//! id, and from answers to calls that could only concern one project.
+//! It never changes, so a known one is kept until it is evicted.
+//!
+//! Invariant: it is only learned from answers: those that contain the project's id, and those to calls that could only
+//! concern one project.
 
 use qchost_catalog::host_calls::{
     LIST_LIVE_ALGORITHMS, READ_BACKTEST, READ_COMPILE, READ_OPTIMIZATION,

@@ -3,6 +3,9 @@
 //! It uses only the selectors of an operation. It reads the name of the project (cached), the project of a backtest
 //! and the like (cached), and where an error would be costly, more: the deployment that a command goes to, the host's
 //! own estimate of an optimisation, whether a key of the Object Store is a folder.
+//!
+//! Invariant: a project's name, the project of a child and a cost come from the account or from the host's configuration,
+//! never from an argument alone. What cannot be read is an error or counts as unknown; no default takes its place.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,5 +1,7 @@
 //! What the arguments of one call select, parsed strictly but not verified: only the account knows
 //! whether a backtest belongs to the given project, and the project's name.
+//!
+//! Invariant: a name or an id that two servers could read differently is rejected.
 
 use qchost_catalog::{Access, Exception, Operation, Selector};
 use qchost_policy::{Brokerage, Context, Usd};

@@ -63,7 +63,7 @@ pub fn spawn(
     }))
 }
 
-/// Loads a manifest once it gets a permit of `turns`, which has none any more when it is closed; what the manifest does
+/// Loads a manifest after acquiring a load permit of `turns`; the semaphore is closed at shutdown. What the manifest does
 /// not allow is denied before that. With `patience`, an unusable component that was modified just now is not judged yet:
 /// it gets time to become complete.
 pub async fn load(

@@ -70,7 +70,7 @@ macro_rules! requests {
         }
 
         impl RequestKind {
-            /// What holds of requests of this kind.
+            /// The rules of requests of this kind.
             pub fn rules(self) -> Rules {
                 match self {
                     $(Self::$kind => <$request as Handler>::RULES,)+

@@ -1,4 +1,4 @@
-//! What holds of a request before it is read, and what every request type has.
+//! The rules of a request, which apply before it is read, and what every request type has.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! From JSON to the contract: a deserializer driven by the shape rather than by the value.
+//!
+//! Invariant: a required value that does not fit is an error, and so is a missing one unless it is a list. An optional one
+//! that does not fit counts as absent; a row of a list is left out and counted, unless no row can be read, which is an
+//! error.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,7 @@
 //! From the contract to JSON: the arguments of a call.
+//!
+//! Invariant: a number that is not finite, a text that should be JSON and is not, and a key that an object already has are
+//! errors.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

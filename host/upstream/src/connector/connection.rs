@@ -1,4 +1,6 @@
 //! One open MCP session, and what opens it.
+//!
+//! Invariant: dropping a connection stops its transport.
 
 use std::time::Duration;
 
