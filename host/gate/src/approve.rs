@@ -247,7 +247,7 @@ impl Approver {
                 self.invocations.note(&principal.invocation, &own.id);
                 tracing::info!(
                     target: "gate", plugin = %principal.plugin, invocation = %principal.invocation, approval = own.id,
-                    "waiting for approval; look at it with: qchost approvals show {}", own.id
+                    "waiting for approval; see: qchost approvals show {}", own.id
                 );
             }
             // Wakes at once for decisions of this process, and polls for expiry and for those of other

@@ -71,7 +71,7 @@ impl HeldBack {
             );
         }
         format!(
-            "{what}{more} is denied until it is approved by an admin, or by two with `two-person`; look at it with: qchost \
+            "{what}{more} is denied until it is approved by an admin, or by two with `two-person`; see: qchost \
              approvals show {id}"
         )
     }
@@ -107,7 +107,7 @@ pub struct KeptText<T> {
 /// A component that may not serve before an operator has adopted it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the component of `{plugin}` changed and may trade, so it waits for an operator; look at it with: qchost approvals show {approval}"
+    "the component of `{plugin}` changed and may trade, so it waits for an operator; see: qchost approvals show {approval}"
 )]
 pub struct Waiting {
     /// The plugin.

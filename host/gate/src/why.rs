@@ -366,7 +366,7 @@ impl Sought {
         }
         match kept.read(&self.digest) {
             Ok(Some(text)) => self.text = Some(text),
-            Ok(None) => self.missing = Some("this text is not kept (any more)".to_owned()),
+            Ok(None) => self.missing = Some("this text is not kept, or was removed".to_owned()),
             Err(error) => self.missing = Some(format!("this text cannot be read: {error}")),
         }
         if !shown && self.missing.is_none() {

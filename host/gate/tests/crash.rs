@@ -188,7 +188,7 @@ fn crash(folder: &Path, run: u32, shim: Option<&Path>) {
     std::fs::create_dir_all(folder.join("data")).unwrap();
     let shadow = folder.join("shadow");
     if let Some(shim) = shim {
-        // What is there now is on disk: the last look at it was not cut short.
+        // What is there now is on disk: the last read of it was not cut short.
         drop(std::fs::remove_dir_all(&shadow));
         copy(&folder.join("data"), &shadow);
         let inodes = shadow.with_extension("inodes");

@@ -82,7 +82,7 @@ impl ReadAudit for WhyCall {
         let why = qchost_gate::why(&disk(), &source.folder, call, source.texts)?;
         why.with_context(|| {
             format!(
-                "the record has no call `{call}` (any more); find calls with: qchost audit query --json --limit 20"
+                "the record has no call `{call}`, or retention removed it; find calls with: qchost audit query --json --limit 20"
             )
         })
     }

@@ -8,7 +8,7 @@ set -eu
 # Name the party instead: the caller, the plugin, the operator, the client. Name the unit instead of "so many".
 words='whoever|whomever|nobody|somebody|anybody|everybody'
 words="$words|so many|so much|anew|be it|for ever|told to end|serves? on|(is|are|was|were|still) at it|lets? go of|asker"
-words="$words|by [a-z]+'s leave"
+words="$words|by [a-z]+'s leave|looks? at it|[(]any more[)]"
 # Documents that are not in the repository, in this spelling only.
 documents='DESIGN|STYLE'
 
@@ -47,6 +47,8 @@ if [ "${1:-}" = --self-test ]; then
     expect 1 rs '    at most so many bytes \'
     expect 1 rs 'let x = 1; // See DESIGN 5.5.'
     expect 1 md 'What was loaded serves on.'
+    expect 1 rs 'format!("waiting for approval; look at it with: qchost approvals show {id}")'
+    expect 1 rs 'Refusal::denied(format!("`{plugin}` has no manifest (any more)"))'
     expect 0 rs 'let host = Host::new(&nobody()).await;'
     expect 0 rs 'use crate::common::nobody;'
     expect 0 rs 'assert!(run(&["plugin", "grants", "nobody"]).is_err());'

@@ -88,7 +88,7 @@ fn plugin(row: &PluginRow, report: &mut Report) {
             row.standing().unwrap_or_default(),
             row.approval
                 .as_ref()
-                .map(|id| format!("look at it: qchost approvals show {id}")),
+                .map(|id| format!("see: qchost approvals show {id}")),
         ),
         (_, None) => report.ok(what, manifest.to_string()),
         // The account has checks of its own.
@@ -186,7 +186,7 @@ pub async fn halts(route: &Route, report: &mut Report, output: Output) {
             false => Mark::Failed,
         };
         let by = format!("by {}: {}{finding}", text(&halt.by), text(&halt.reason));
-        let fix = "look at it: qchost halt --list; end it: qchost resume".to_owned();
+        let fix = "see: qchost halt --list; end it: qchost resume".to_owned();
         report.add("halted", mark, by, Some(fix));
     }
 }
