@@ -32,6 +32,8 @@ pub(super) struct Matcher {
     replacement: String,
     /// Whether a pattern contains a line break.
     lines: bool,
+    /// Whether a pattern is replaced only as a token.
+    short: bool,
     /// The length of the longest pattern.
     longest: usize,
 }
@@ -52,6 +54,7 @@ impl Matcher {
         Self {
             replacement: replacement(&patterns),
             lines: patterns.iter().any(|pattern| pattern.contains(&b'\n')),
+            short: patterns.iter().any(|pattern| pattern.len() < MIN_ANYWHERE),
             longest: patterns
                 .iter()
                 .map(|pattern| pattern.len())
@@ -117,27 +120,47 @@ impl Matcher {
 
     /// The positions of secrets: ordered ranges that neither overlap nor touch.
     fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
-        if self.patterns.is_empty() {
-            return Vec::new();
-        }
-        let all = self.occurrences(bytes);
-        let covered = joined(all.iter().cloned());
-        let is_secret = |found: &Range<usize>| {
-            found.len() >= MIN_ANYWHERE || is_token(bytes, found.clone(), &covered)
-        };
-        joined(all.into_iter().filter(is_secret))
-    }
-
-    /// Where patterns occur, in the order of their beginnings.
-    fn occurrences(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut found = Vec::new();
-        for (start, window) in bytes.windows(MIN_SECRET).enumerate() {
-            if let Some(first) = window.first_chunk().filter(|first| self.may_begin(first)) {
-                let lengths = self.lengths_at(first, bytes.get(start..).unwrap_or_default());
-                found.extend(lengths.map(|length| start..start + length));
+        if self.patterns.is_empty() {
+            return found;
+        }
+        // Joined while scanning, since nearly every byte of a text may begin an occurrence.
+        let mut run: Option<Range<usize>> = None;
+        for start in 0..bytes.len() {
+            let Some(length) = self.lengths_at(bytes, start).next() else {
+                continue;
+            };
+            let end = start + length;
+            match &mut run {
+                Some(run) if run.end >= start => run.end = run.end.max(end),
+                _ => {
+                    if let Some(run) = run.replace(start..end) {
+                        self.judge(bytes, run, &mut found);
+                    }
+                }
             }
         }
+        if let Some(run) = run {
+            self.judge(bytes, run, &mut found);
+        }
         found
+    }
+
+    /// Adds the secrets among the occurrences in a run, which consists of occurrences that overlap or touch.
+    fn judge(&self, bytes: &[u8], run: Range<usize>, found: &mut Vec<Range<usize>>) {
+        if !self.short {
+            found.push(run);
+            return;
+        }
+        for start in run.clone() {
+            let secret = self
+                .lengths_at(bytes, start)
+                .map(|length| start..start + length)
+                .find(|range| range.len() >= MIN_ANYWHERE || is_token(bytes, range, &run));
+            if let Some(range) = secret {
+                join(found, range);
+            }
+        }
     }
 
     /// Whether a pattern may begin with these bytes; `false` is certain.
@@ -146,18 +169,30 @@ impl Matcher {
         self.filter.get(word).is_some_and(|word| word & bit != 0)
     }
 
-    /// The lengths of the patterns that the bytes begin with.
-    fn lengths_at(&self, first: &[u8; MIN_SECRET], bytes: &[u8]) -> impl Iterator<Item = usize> {
+    /// The lengths of the patterns that occur at this position, in descending order.
+    fn lengths_at(&self, bytes: &[u8], start: usize) -> impl Iterator<Item = usize> {
+        let bytes = bytes.get(start..).unwrap_or_default();
+        let patterns = match bytes.first_chunk() {
+            Some(first) if self.may_begin(first) => self.beginning_with(first),
+            _ => &[],
+        };
+        // Patterns that occur at the same position are prefixes of each other, so their order is that of
+        // their lengths.
+        patterns
+            .iter()
+            .rev()
+            .filter(|pattern| bytes.starts_with(pattern.as_slice()))
+            .map(|pattern| pattern.len())
+    }
+
+    /// The patterns that begin with these bytes.
+    fn beginning_with(&self, first: &[u8; MIN_SECRET]) -> &[Form] {
         let from = self
             .patterns
             .partition_point(|pattern| pattern.as_slice() < first.as_slice());
-        self.patterns
-            .get(from..)
-            .unwrap_or_default()
-            .iter()
-            .take_while(|pattern| pattern.starts_with(first))
-            .filter(|pattern| bytes.starts_with(pattern.as_slice()))
-            .map(|pattern| pattern.len())
+        let rest = self.patterns.get(from..).unwrap_or_default();
+        let count = rest.partition_point(|pattern| pattern.starts_with(first));
+        rest.get(..count).unwrap_or_default()
     }
 
     /// Whether a pattern begins with these bytes and continues.
@@ -171,29 +206,21 @@ impl Matcher {
     }
 }
 
-/// Joins ranges that overlap or touch.
-fn joined(ranges: impl Iterator<Item = Range<usize>>) -> Vec<Range<usize>> {
-    let mut joined: Vec<Range<usize>> = Vec::new();
-    for range in ranges {
-        match joined.last_mut() {
-            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
-            _ => joined.push(range),
-        }
+/// Adds a range, and joins it with the last one if they overlap or touch. Ranges are added in the order of their
+/// beginnings.
+fn join(ranges: &mut Vec<Range<usize>>, range: Range<usize>) {
+    match ranges.last_mut() {
+        Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+        _ => ranges.push(range),
     }
-    joined
 }
 
-/// Whether an occurrence is a token by itself rather than a part of a word. `covered` are all occurrences: next to
-/// another one, a token ends too, so that what is left of a text has none.
-fn is_token(bytes: &[u8], found: Range<usize>, covered: &[Range<usize>]) -> bool {
-    let is_covered = |at: usize| {
-        let next = covered.partition_point(|range| range.end <= at);
-        covered.get(next).is_some_and(|range| range.contains(&at))
-    };
+/// Whether an occurrence is a token by itself rather than a part of a word. `run` is the run of occurrences that it is
+/// in: next to another one, a token ends too, so that what is left of a text has none.
+fn is_token(bytes: &[u8], found: &Range<usize>, run: &Range<usize>) -> bool {
     let before = bytes.get(..found.start).unwrap_or_default();
-    let after = bytes.get(found.end..).unwrap_or_default();
-    let begins = !ends_in_word(before) || is_covered(found.start.saturating_sub(1));
-    let ends = !after.first().is_some_and(u8::is_ascii_alphanumeric) || is_covered(found.end);
+    let begins = found.start > run.start || !ends_in_word(before);
+    let ends = found.end < run.end || !bytes.get(found.end).is_some_and(u8::is_ascii_alphanumeric);
     begins && ends
 }
 
@@ -249,4 +276,40 @@ fn overlap(pattern: &[u8], shown: &[u8]) -> bool {
             };
             ends(pattern, shown) || ends(shown, pattern)
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matcher(secrets: &[&str]) -> Matcher {
+        let form = |secret: &&str| Form::new(Zeroizing::new(secret.as_bytes().to_vec()));
+        Matcher::new(secrets.iter().map(form).collect())
+    }
+
+    #[test]
+    fn a_text_full_of_overlapping_occurrences_costs_a_single_range() {
+        let text = vec![b'a'; 4 << 20];
+        let values = [16, 15, 12, 8, 7, 4].map(|length| "a".repeat(length));
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        for secrets in [&values[..], &values[..4], &values[5..]] {
+            let found = matcher(secrets).find(&text);
+            assert_eq!(found, [0..text.len()]);
+            assert!(found.capacity() <= 4, "{}", found.capacity());
+        }
+    }
+
+    #[test]
+    fn the_longest_secret_at_a_position_is_replaced() {
+        let matcher = matcher(&["hush", "hush-hu", "hush-hush", "sh-hush-now"]);
+        for (given, clean) in [
+            ("hush-hush", "[redacted]"),
+            ("a hush-hush-now", "a [redacted]"),
+            ("hush-huge", "[redacted]-huge"),
+            ("pushush-hushes", "pus[redacted]es"),
+            ("hushes hush-hush", "hushes [redacted]"),
+        ] {
+            assert_eq!(matcher.clean(given), clean);
+        }
+    }
 }
