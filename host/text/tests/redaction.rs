@@ -141,6 +141,29 @@ fn a_value_of_a_few_letters_is_replaced_only_as_a_whole_token() {
             r"a line\n[redacted] and \u0020[redacted]",
         ),
         ("a%20hush", "a%20[redacted]"),
+        ("a%2520hush", "a%2520[redacted]"),
+        (
+            r"\x20hush, \x1bhush, \040hush",
+            r"\x20[redacted], \x1b[redacted], \040[redacted]",
+        ),
+        ("0x20hush, 2520hush, 040hush", "0x20hush, 2520hush, 040hush"),
+        // So it is behind a colour, however the escape character is written.
+        (
+            "\u{1b}[31mhush\u{1b}[0m, \u{1b}[mhush",
+            "\u{1b}[31m[redacted]\u{1b}[0m, \u{1b}[m[redacted]",
+        ),
+        (r"\x1b[1;31mhush\x1b[0m", r"\x1b[1;31m[redacted]\x1b[0m"),
+        (
+            r"\u001b[38;5;9mhush, \u001B[mhush",
+            r"\u001b[38;5;9m[redacted], \u001B[m[redacted]",
+        ),
+        (r"\u{1b}[31mhush", r"\u{1b}[31m[redacted]"),
+        (r"\033[31mhush", r"\033[31m[redacted]"),
+        (
+            "[31mhush in  [31mhush [0m",
+            "[31m[redacted] in  [31m[redacted] [0m",
+        ),
+        ("[mhush], a[3mhush, 31mhush", "[mhush], a[3mhush, 31mhush"),
     ] {
         assert_eq!(redactor.clean(given), clean);
     }

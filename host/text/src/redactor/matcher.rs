@@ -18,6 +18,11 @@ const MIN_ANYWHERE: usize = 8;
 /// Replaces a secret, unless a secret looks like that itself.
 const REDACTED: &str = "[redacted]";
 
+/// The escape character, and how it is written where control characters are escaped.
+const ESCAPES: [&[u8]; 8] = [
+    b"\x1b", br"\x1b", br"\u001b", br"\u{1b}", br"\033", br"\e", b"%1b", b"%251b",
+];
+
 /// Size in bits of the filter for the first four bytes of patterns.
 const FILTER_BITS: usize = 1 << 16;
 
@@ -224,15 +229,45 @@ fn is_token(bytes: &[u8], found: &Range<usize>, run: &Range<usize>) -> bool {
     begins && ends
 }
 
-/// Whether the bytes end with a letter or a digit that is not part of an escape: `\n`, `\u000a` or `%0a`.
+/// Whether the bytes end with a letter or a digit that is not part of an escape or of a colour sequence. Escapes are
+/// `\n`, `\x0a`, `\u000a`, `\012`, `%0a` and `%250a`.
 fn ends_in_word(bytes: &[u8]) -> bool {
     let is_hex = |digits: &[u8]| digits.iter().all(u8::is_ascii_hexdigit);
+    let is_octal = |digits: &[u8]| digits.iter().all(|digit| matches!(digit, b'0'..=b'7'));
     match bytes {
         [.., b'\\', _] => false,
-        [.., b'%', a, b] if is_hex(&[*a, *b]) => false,
+        [.., b'%', a, b] | [.., b'%', b'2', b'5', a, b] | [.., b'\\', b'x', a, b]
+            if is_hex(&[*a, *b]) =>
+        {
+            false
+        }
         [.., b'\\', b'u', a, b, c, d] if is_hex(&[*a, *b, *c, *d]) => false,
-        _ => bytes.last().is_some_and(u8::is_ascii_alphanumeric),
+        [.., b'\\', a, b, c] if is_octal(&[*a, *b, *c]) => false,
+        _ => bytes.last().is_some_and(u8::is_ascii_alphanumeric) && !ends_in_colour(bytes),
     }
+}
+
+/// Whether the bytes end with a colour sequence (SGR): the escape character, `[`, parameters and `m`.
+fn ends_in_colour(bytes: &[u8]) -> bool {
+    let is_parameter = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b';' | b':');
+    let Some(sequence) = bytes.strip_suffix(b"m") else {
+        return false;
+    };
+    let Some(start) = sequence.iter().rposition(|byte| !is_parameter(byte)) else {
+        return false;
+    };
+    let Some((before, [b'[', parameters @ ..])) = sequence.split_at_checked(start) else {
+        return false;
+    };
+    let is_escaped = ESCAPES.iter().any(|escape| {
+        let from = before.len().saturating_sub(escape.len());
+        before
+            .get(from..)
+            .is_some_and(|end| end.eq_ignore_ascii_case(escape))
+    });
+    // A text on one line has a blank for the escape character, or nothing at its trimmed beginning.
+    let is_blank = before.last().is_none_or(|last| *last == b' ');
+    is_escaped || (is_blank && !parameters.is_empty())
 }
 
 /// The word and the bit of the filter for these bytes.
