@@ -4,7 +4,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use qchost_gate::HeldBack;
+use qchost_gate::PendingApproval;
 
 use crate::manifests;
 
@@ -56,7 +56,7 @@ pub struct FileState {
     /// Why an older content of it is in effect.
     pub problem: Option<String>,
     /// The part of it that awaits approval.
-    pub held: Option<HeldBack>,
+    pub held: Option<PendingApproval>,
     /// The settings that take effect after a restart.
     pub restart: Vec<String>,
     /// Number of its contents that could not be used.

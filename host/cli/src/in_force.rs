@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use qchost_gate::{KeptText, Proposal, Sealer, Waits};
+use qchost_gate::{Proposal, Sealer, StoredText, Waits};
 use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Remembered};
 use qchost_secrets::Profiles;
@@ -325,7 +325,7 @@ pub fn hold(
     sealer: &Sealer,
 ) -> Result<Held> {
     let mut now = Guarded::of(&config, sealer)?;
-    let kept = in_force.map(|row| serde_json::from_str::<KeptText<Guarded>>(&row.text));
+    let kept = in_force.map(|row| serde_json::from_str::<StoredText<Guarded>>(&row.text));
     // In development, and in a new data folder, the files are in force as they are.
     let (most, gains, changes) = match (in_force, kept) {
         _ if !adopted => (None, Vec::new(), Vec::new()),
@@ -457,7 +457,7 @@ pub fn hold_guardrails(
     let (gone, new) = (former.without(&found), found.without(&former));
     if gone.ids().next().is_some()
         && let Some(row) = in_force
-        && let Ok(kept) = serde_json::from_str::<KeptText<serde::de::IgnoredAny>>(&row.text)
+        && let Ok(kept) = serde_json::from_str::<StoredText<serde::de::IgnoredAny>>(&row.text)
     {
         // The owners of a file that was removed while no host ran are known from when it came into force.
         owners.extend(kept.owners);
@@ -545,7 +545,7 @@ fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
         return Ok(Guardrails::none());
     };
     let read = || -> Result<Guardrails> {
-        let kept: KeptText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
+        let kept: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
         Ok(apart(|| Guardrails::from_kept(&kept.text))?)
     };
     match read() {

@@ -21,7 +21,7 @@ use crate::record::AuditContext;
 use crate::refusal::Refusal;
 use crate::refusal_log::RefusalLog;
 use crate::resolve::Resolver;
-use crate::sources::{SourceGuard, SourceKeeper};
+use crate::sources::{SourceGuard, SourceGuards};
 use crate::throttle::{CallGuards, Throttle};
 use crate::trade::TradeRules;
 
@@ -42,7 +42,7 @@ pub(crate) struct Admitter {
     pub trade: Arc<TradeRules>,
     pub approver: Arc<Approver>,
     pub throttle: Arc<Throttle>,
-    pub sources: Arc<SourceKeeper>,
+    pub sources: Arc<SourceGuards>,
     pub limits: Arc<ReadLimits>,
     pub refusals: Arc<RefusalLog>,
 }
@@ -55,7 +55,7 @@ impl Admitter {
     }
 
     /// Admits again a call that was admitted but not sent because its policy changed.
-    pub(crate) async fn admit_again(
+    pub(crate) async fn readmit(
         &self,
         request: &mut CallRequest,
         admission: Admission,
@@ -119,14 +119,14 @@ impl Admitter {
     ) -> Result<Option<(CallGuards, SourceGuard)>, Refusal> {
         let authorizer = &self.authorizer;
         // First, so that a call waiting for a source counts against its plugin's concurrency limits.
-        let slots = self.throttle.charge(request, &decision.matched).await?;
+        let concurrency = self.throttle.charge(request, &decision.matched).await?;
         // Before the account's rate limit, so that a call does not occupy it while it waits for a source.
         let source = self.sources.guard(request, decision);
         let source = authorizer.while_allowed(request, decision, source).await?;
         let Some(source) = source else {
             return Ok(None);
         };
-        let entering = self.throttle.enter(request, slots);
+        let entering = self.throttle.enter(request, concurrency);
         let guards = authorizer
             .while_allowed(request, decision, entering)
             .await?;
@@ -139,8 +139,8 @@ impl Admitter {
             Err(refused) => refused,
         };
         let Refused {
-            refusal,
-            told,
+            internal,
+            public,
             guardrails,
             project,
         } = refused;
@@ -149,11 +149,11 @@ impl Admitter {
             guardrails: &guardrails,
             ..AuditContext::default()
         };
-        self.refusals.note(request, &context, &refusal);
-        if matches!(refusal, Refusal::Denied(_)) {
+        self.refusals.note(request, &context, &internal);
+        if matches!(internal, Refusal::Denied(_)) {
             self.limits.count_attempt(request).await;
         }
-        Err(told.unwrap_or(refusal))
+        Err(public.unwrap_or(internal))
     }
 
     async fn judge(&self, request: &CallRequest) -> Result<Decision, Refused> {

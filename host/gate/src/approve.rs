@@ -17,7 +17,7 @@ use qchost_scope::Touched;
 use serde_json::{Map, Value, json};
 
 use crate::approval_requests::ApprovalRequests;
-use crate::authorize::wants_approval;
+use crate::authorize::requires_approval;
 use crate::call::{CallRequest, Principal};
 use crate::clock::now;
 use crate::decision::{Matched, is_live};
@@ -35,7 +35,7 @@ const MAX_VIEWED: usize = 16 << 10;
 /// Finds permits, and requests them.
 pub(crate) struct Approver {
     pub ledger: Ledger,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub requests: Arc<ApprovalRequests>,
     pub invocations: Arc<InvocationApprovals>,
 }
@@ -49,7 +49,7 @@ impl Approver {
         matched: &Matched,
     ) -> Result<Option<Permit>, Refusal> {
         let two = takes_two(request, is_live(touched));
-        if !two && !wants_approval(&request.policy, matched) {
+        if !two && !requires_approval(&request.policy, matched) {
             return Ok(None);
         }
         let source = self.deployed_source(request, touched).await?;
@@ -176,7 +176,7 @@ impl Approver {
             digest: request.principal.digest.to_string(),
             operation: request.name.to_string(),
             profile_revision: revisions.join(" "),
-            arguments_hmac: self.prints.of("permit", &resolved),
+            arguments_hmac: self.fingerprints.of("permit", &resolved),
         }
     }
 
@@ -362,7 +362,7 @@ mod tests {
         let invocations = InvocationApprovals::new(ledger.clone(), Arc::clone(&requests), tasks);
         let approver = Approver {
             ledger,
-            prints: Arc::clone(&stores.prints),
+            fingerprints: Arc::clone(&stores.fingerprints),
             requests,
             invocations: Arc::new(invocations),
         };

@@ -19,9 +19,9 @@ const MAX_INLINE: usize = 16 << 10;
 
 /// Runs long reads. Never pruned; one entry per plugin that had a text parsed off the serving threads.
 #[derive(Default)]
-pub(crate) struct Aside(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
+pub(crate) struct LongReads(Mutex<HashMap<Arc<str>, Arc<Semaphore>>>);
 
-impl Aside {
+impl LongReads {
     fn of(&self, plugin: &Arc<str>) -> Arc<Semaphore> {
         let mut plugins = self.0.lock();
         let limit = plugins.entry(Arc::clone(plugin));

@@ -81,11 +81,11 @@ impl Authorizer {
         let policy = self.policy_of(&request.principal)?;
         check_account(&policy, request)?;
         let matched = decide_all(&policy, request, &decision.touched.facts)
-            .map_err(|refused| refused.told.unwrap_or(refused.refusal))?;
+            .map_err(|refused| refused.public.unwrap_or(refused.internal))?;
         if policy.authority.manifest().account != request.account() {
             return Err(Refusal::denied("the manifest is for another account now"));
         }
-        if decision.permit.is_none() && wants_approval(&policy, &matched) {
+        if decision.permit.is_none() && requires_approval(&policy, &matched) {
             return Err(Refusal::denied("a person has to approve it now; ask again"));
         }
         Ok(())
@@ -207,8 +207,8 @@ fn decide_each(
         refusal => refusal,
     };
     let pending = decide_by(changed, request, facts, passes).map_err(|mut refused| {
-        refused.refusal = say(refused.refusal);
-        refused.told = refused.told.map(say);
+        refused.internal = say(refused.internal);
+        refused.public = refused.public.map(say);
         refused
     })?;
     Ok(Matched { grants, pending })
@@ -252,8 +252,8 @@ fn decide_by(
         );
         if !passes(&decision) {
             return Err(Box::new(Refused {
-                refusal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(request))),
-                told: told(authority, request, facts, &decision.guardrails),
+                internal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(request))),
+                public: told(authority, request, facts, &decision.guardrails),
                 guardrails: decision.guardrails,
                 project: None,
             }));
@@ -329,7 +329,7 @@ pub(crate) fn out_of_sight(authority: &Authority, request: &CallRequest) -> Refu
 }
 
 /// Whether approval is needed: the strictest of all matching grants decides.
-pub(crate) fn wants_approval(policy: &EffectivePolicy, matched: &Matched) -> bool {
+pub(crate) fn requires_approval(policy: &EffectivePolicy, matched: &Matched) -> bool {
     let asks = |authority: &Authority, places: &[usize]| {
         let grants = &authority.manifest().grants;
         let mut matching = places.iter().filter_map(|at| grants.get(*at));

@@ -52,9 +52,9 @@ impl Principal {
 
 /// Whether the intent of a write was handed to the audit, so that it may have been sent. Clones share the state.
 #[derive(Debug, Clone, Default)]
-pub struct Intended(Arc<AtomicBool>);
+pub struct SentMarker(Arc<AtomicBool>);
 
-impl Intended {
+impl SentMarker {
     /// Whether the call may have been sent. Check it after you stop waiting for the answer: a call without an intent by
     /// then is never sent.
     #[must_use]
@@ -142,9 +142,9 @@ pub(crate) struct CallRequest {
     pub access: Access,
     /// Flat, under their JSON names, and without what the host fills in.
     pub arguments: Map<String, Value>,
-    pub begun: Instant,
+    pub started_at: Instant,
     /// Tells the caller whether the call may have been sent.
-    pub intended: Intended,
+    pub intended: SentMarker,
     /// What it was charged for the host's own reads that decide it.
     pub read_charges: ReadCharges,
 }
@@ -172,8 +172,8 @@ impl CallRequest {
             tool,
             access,
             arguments,
-            begun: Instant::now(),
-            intended: Intended::default(),
+            started_at: Instant::now(),
+            intended: SentMarker::default(),
             read_charges: ReadCharges::default(),
         }
     }

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
-use crate::kept::{Form, Kept, bounded, difference, differences, grants_as, narrowed};
+use crate::kept::{Form, RedactedText, bounded, difference, differences, grants_as, narrowed};
 use crate::policy::{EffectivePolicy, EffectiveSettings};
 use crate::settings::{Settings, Waits};
 use crate::texts::Texts;
@@ -132,7 +132,7 @@ impl Change {
         }
     }
 
-    fn from_text(subject: Subject, text: &Kept) -> Self {
+    fn from_text(subject: Subject, text: &RedactedText) -> Self {
         Self {
             file: shown(&text.file),
             owners: text.owners.clone(),
@@ -200,7 +200,7 @@ pub(crate) struct Changes {
     audit: Audit,
     ledger: Ledger,
     pub texts: Texts,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     tasks: TaskTracker,
     state: Mutex<State>,
     /// Held while digests are stored, so that an older one never overwrites a newer one.
@@ -255,7 +255,7 @@ impl Changes {
     pub fn new(
         audit: Audit,
         ledger: Ledger,
-        prints: Arc<Fingerprints>,
+        fingerprints: Arc<Fingerprints>,
         tasks: TaskTracker,
         last: BTreeMap<String, String>,
         unrecorded: BTreeMap<String, (String, String)>,
@@ -275,7 +275,7 @@ impl Changes {
             texts: Texts::beside(audit.folder()),
             audit,
             ledger,
-            prints,
+            fingerprints,
             tasks,
             state: Mutex::new(State {
                 former: last.keys().cloned().collect(),
@@ -293,7 +293,7 @@ impl Changes {
 
     /// Computes the difference to the text of the plugin's manifest that was recorded last, ahead of time: it takes long
     /// for long manifests, and bringing one into force must not. Blocks.
-    pub fn prepare(&self, plugin: &str, text: &Kept) {
+    pub fn prepare(&self, plugin: &str, text: &RedactedText) {
         let last = self.state().last.get(&manifest_of(plugin)).cloned();
         if text.file.as_os_str().is_empty() || last.as_deref() == Some(&*text.digest) {
             return;
@@ -312,14 +312,14 @@ impl Changes {
 
     /// The text in force of a manifest that awaits approval: the one recorded last, or the file's without the parts that
     /// wait. If neither is available, everything that is known of it.
-    pub fn text_in_force(&self, base: &Manifest, of: &Manifest) -> Kept {
-        let file = Kept::manifest(of, &self.prints);
+    pub fn text_in_force(&self, base: &Manifest, of: &Manifest) -> RedactedText {
+        let file = RedactedText::manifest(of, &self.fingerprints);
         let last = self.last(&manifest_of(&base.plugin));
         let last = last.and_then(|digest| self.texts.read(&digest).ok()?);
         let texts = last.into_iter().chain(narrowed(&file.text, base));
         let text = texts.into_iter().find(|text| grants_as(text, base));
         let text = text.unwrap_or_else(|| {
-            let sealed = base.sealed(|place, value| sealed(&self.prints, place, value));
+            let sealed = base.sealed(|place, value| sealed(&self.fingerprints, place, value));
             serde_json::to_string_pretty(&sealed).unwrap_or_default()
         });
         file.with_text(text)
@@ -327,8 +327,8 @@ impl Changes {
 
     /// Keeps the texts of settings. Blocks.
     pub fn keep_settings(&self, settings: Settings) -> EffectiveSettings {
-        let guardrails_text = Arc::new(Kept::guardrails(&settings));
-        let file = Arc::new(Kept::configuration(&settings, &self.prints));
+        let guardrails_text = Arc::new(RedactedText::guardrails(&settings));
+        let file = Arc::new(RedactedText::configuration(&settings, &self.fingerprints));
         for text in [&guardrails_text, &file] {
             self.keep(text);
         }
@@ -345,7 +345,7 @@ impl Changes {
     }
 
     /// The text of the configuration in force while that of the file awaits approval: the one recorded last.
-    fn configuration_in_force(&self, file: &Kept) -> Kept {
+    fn configuration_in_force(&self, file: &RedactedText) -> RedactedText {
         let Some(digest) = self.last(CONFIGURATION) else {
             return file.with_text(String::new());
         };
@@ -373,7 +373,7 @@ impl Changes {
 
     /// Keeps a text. It comes into force even if it cannot be kept: a full disk must not block a change that narrows
     /// rights.
-    pub fn keep(&self, kept: &Kept) {
+    pub fn keep(&self, kept: &RedactedText) {
         if let Err(error) = self.texts.keep(kept) {
             tracing::error!(
                 target: "gate", file = %kept.file.display(), digest = %kept.digest, %error,
@@ -403,9 +403,9 @@ impl Changes {
     }
 
     /// Names a person as requester of the changes that are found until the guard is dropped.
-    pub fn asked(self: &Arc<Self>, uid: u32) -> Asked {
+    pub fn asked(self: &Arc<Self>, uid: u32) -> RequesterGuard {
         self.state().asking.push(uid);
-        Asked {
+        RequesterGuard {
             changes: Arc::clone(self),
             uid,
         }
@@ -417,8 +417,8 @@ impl Changes {
         &self,
         key: &str,
         settled: bool,
-        former: Option<&Kept>,
-        text: &Kept,
+        former: Option<&RedactedText>,
+        text: &RedactedText,
     ) -> Option<Change> {
         let (before, at_start, decided) = {
             let state = self.state();
@@ -548,7 +548,7 @@ impl Changes {
         let digest = is.as_ref().map(|(text, _)| text.digest.to_string());
         noted.pending.insert(CONFIGURATION.to_owned(), digest);
         // Right after a start the approval that it waits for is not known yet; it is recorded once it is.
-        let is_known = |(_, waits): &&(Arc<Kept>, Option<Waits>)| {
+        let is_known = |(_, waits): &&(Arc<RedactedText>, Option<Waits>)| {
             let approval = waits.as_ref().map(|waits| waits.approval.is_some());
             approval.unwrap_or(true)
         };
@@ -703,12 +703,12 @@ impl Changes {
 
 /// While it lives, changes name the person who asked for the reload.
 #[derive(Debug)]
-pub struct Asked {
+pub struct RequesterGuard {
     changes: Arc<Changes>,
     uid: u32,
 }
 
-impl Drop for Asked {
+impl Drop for RequesterGuard {
     fn drop(&mut self) {
         let mut state = self.changes.state();
         if let Some(at) = state.asking.iter().position(|uid| *uid == self.uid) {
@@ -728,9 +728,9 @@ fn short(change: Change) -> Change {
 /// approval.
 fn of_pending(
     subject: Subject,
-    in_force: &Kept,
-    was: Option<(Arc<Kept>, Option<Waits>)>,
-    is: Option<&(Arc<Kept>, Option<Waits>)>,
+    in_force: &RedactedText,
+    was: Option<(Arc<RedactedText>, Option<Waits>)>,
+    is: Option<&(Arc<RedactedText>, Option<Waits>)>,
     until: &str,
 ) -> Option<Change> {
     let Some((is, waits)) = is else {
@@ -745,8 +745,9 @@ fn of_pending(
             ..Change::from_text(subject, in_force)
         });
     };
-    let same =
-        |(was, waited): &(Arc<Kept>, Option<Waits>)| was.digest == is.digest && waited == waits;
+    let same = |(was, waited): &(Arc<RedactedText>, Option<Waits>)| {
+        was.digest == is.digest && waited == waits
+    };
     if was.as_ref().is_some_and(same) {
         return None;
     }

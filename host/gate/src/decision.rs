@@ -1,6 +1,6 @@
 //! What was decided about a call.
 //!
-//! Invariant: [`Refused::told`] never names a resource that the plugin may not see.
+//! Invariant: [`Refused::public`] never names a resource that the plugin may not see.
 
 use qchost_ledger::Permit;
 use qchost_scope::Touched;
@@ -24,9 +24,9 @@ pub(crate) struct Matched {
 
 /// A refusal, with what was known at that point.
 pub(crate) struct Refused {
-    pub refusal: Refusal,
+    pub internal: Refusal,
     /// What the plugin is told instead, if the refusal names something that it may not see.
-    pub told: Option<Refusal>,
+    pub public: Option<Refusal>,
     pub guardrails: Vec<String>,
     pub project: Option<(u32, String)>,
 }
@@ -34,8 +34,8 @@ pub(crate) struct Refused {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self {
-            refusal,
-            told: None,
+            internal: refusal,
+            public: None,
             guardrails: Vec::new(),
             project: None,
         }

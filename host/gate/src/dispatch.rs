@@ -28,7 +28,7 @@ use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unrecorded, unresolved};
 use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
-use crate::sources::{Evidence, SourceKeeper};
+use crate::sources::{Evidence, SourceGuards};
 use crate::unsettled::UnsettledWrites;
 
 /// Where the caller waits for the answer.
@@ -41,13 +41,13 @@ pub(crate) struct Dispatcher {
     pub call_timeout: Duration,
     pub ledger: Ledger,
     pub audit: Audit,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub reserver: Reserver,
     pub halts: Arc<Halts>,
     pub scope: Arc<Scope>,
     pub reads: Arc<HostReader>,
-    pub sources: Arc<SourceKeeper>,
+    pub sources: Arc<SourceGuards>,
     pub refusals: Arc<RefusalLog>,
     pub audit_quotas: Arc<AuditQuotas>,
     pub unsettled: Arc<UnsettledWrites>,
@@ -97,13 +97,13 @@ impl Dispatch {
         let Some(outcome) = self.send(always(), &sends).await else {
             return Some(reply);
         };
-        drop(self.admission.guards.ticket.take());
+        drop(self.admission.guards.account_admission.take());
         let with = &self.with;
         let context = AuditContext {
             sends: Some(sends.into_inner()),
             ..AuditContext::of(&self.admission.decision, None)
         };
-        let entry = record::read(&self.request, &context, &outcome, &with.prints);
+        let entry = record::read(&self.request, &context, &outcome, &with.fingerprints);
         with.audit_quotas.count(self.request.plugin(), &entry);
         with.audit.note(entry);
         let result = match outcome {
@@ -143,7 +143,7 @@ impl Dispatch {
             self.withdraw(reservation).await;
             return None;
         }
-        let intent = record::intent(&self.request, &context, &with.prints);
+        let intent = record::intent(&self.request, &context, &with.fingerprints);
         let intended = intent.body.clone();
         with.audit_quotas.count(self.request.plugin(), &intent);
         if let Err(error) = with.audit.record(intent).await {
@@ -181,7 +181,7 @@ impl Dispatch {
             self.record_outcome(entry).await;
             return Some(reply);
         };
-        drop(self.admission.guards.ticket.take());
+        drop(self.admission.guards.account_admission.take());
         departure.ended(outcome.as_ref().map_or_else(Failure::word, |_| "answered"));
         drop(departure);
         let done = is_done(&outcome);
@@ -275,7 +275,7 @@ impl Dispatch {
             account: request.account(),
             target: request.target(),
             arguments,
-            deadline: request.begun + with.call_timeout,
+            deadline: request.started_at + with.call_timeout,
             clearance: &clearance,
             sends: Some(sends),
         };
@@ -362,7 +362,7 @@ impl Dispatch {
     /// Replies to the caller.
     fn reply(&mut self, reply: Reply, result: Result<Value, Refusal>) {
         self.log(&result, reply.is_closed());
-        self.admission.guards.slots.clear();
+        self.admission.guards.concurrency.clear();
         drop(reply.send(result));
     }
 
@@ -371,12 +371,12 @@ impl Dispatch {
             principal,
             tool,
             access,
-            begun,
+            started_at,
             ..
         } = &self.request;
         let outcome = result.as_ref().map_or_else(Refusal::word, |_| "answered");
         let (plugin, invocation) = (&*principal.plugin, &*principal.invocation);
-        let (ms, awaited) = (begun.elapsed().as_millis(), !alone);
+        let (ms, awaited) = (started_at.elapsed().as_millis(), !alone);
         if *access == Access::Read {
             tracing::debug!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, %ms, outcome);
         } else {
@@ -442,14 +442,14 @@ mod tests {
     fn dispatcher(stores: &Stores) -> Arc<Dispatcher> {
         let upstream: Arc<dyn Upstream> = Arc::<Cloud>::clone(&stores.cloud);
         let reads = stores.reads();
-        let sources = SourceKeeper {
+        let sources = SourceGuards {
             locks: SourceLocks::default(),
             reads: Arc::clone(&reads),
             upstream: Arc::clone(&upstream),
             policies: Arc::clone(&stores.policies),
             ledger: stores.ledger.clone(),
             audit: stores.audit.clone(),
-            prints: Arc::clone(&stores.prints),
+            fingerprints: Arc::clone(&stores.fingerprints),
             ids: Arc::new(CallIds::new(1)),
         };
         Arc::new(Dispatcher {
@@ -457,7 +457,7 @@ mod tests {
             call_timeout: Duration::from_secs(10),
             ledger: stores.ledger.clone(),
             audit: stores.audit.clone(),
-            prints: Arc::clone(&stores.prints),
+            fingerprints: Arc::clone(&stores.fingerprints),
             authorizer: stores.authorizer(),
             reserver: Reserver {
                 ledger: stores.ledger.clone(),
@@ -483,8 +483,8 @@ mod tests {
             admission: Admission {
                 decision: allowed(Scope::new().service()),
                 guards: CallGuards {
-                    slots: Vec::new(),
-                    ticket: None,
+                    concurrency: Vec::new(),
+                    account_admission: None,
                 },
                 source: SourceGuard::default(),
                 is_retry: false,

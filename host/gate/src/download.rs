@@ -38,7 +38,7 @@ pub(crate) struct Downloader {
     /// Time limit of one download.
     pub call_timeout: Duration,
     pub audit: Audit,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub reserver: Reserver,
     pub reads: Arc<HostReader>,
@@ -78,7 +78,7 @@ impl Download {
                 return result;
             }
         };
-        let entry = record::read(request, &context, &outcome, &with.prints);
+        let entry = record::read(request, &context, &outcome, &with.fingerprints);
         with.audit.note(entry);
         result
     }
@@ -89,7 +89,7 @@ impl Download {
             text.unwrap_or_default().to_owned()
         };
         let (organization, key) = (text("organizationId"), text("key"));
-        let deadline = self.request.begun + self.with.call_timeout;
+        let deadline = self.request.started_at + self.with.call_timeout;
         let job = json!({ "organizationId": organization, "keys": [key] });
         let mut answer = self.call(READ_OBJECT_STORE_FILE_JOB_ID, job).await?;
         let mut polls = 0;
@@ -112,7 +112,7 @@ impl Download {
             polls += 1;
             let wait = POLL_BACKOFF.delay(polls);
             if Instant::now() + wait >= deadline {
-                let after = self.request.begun.elapsed();
+                let after = self.request.started_at.elapsed();
                 return Err(Failure::TimedOut { after }.into());
             }
             tokio::time::sleep(wait).await;

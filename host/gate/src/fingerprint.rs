@@ -59,7 +59,7 @@ impl Sealer {
 }
 
 /// The keyed digest of a value that may be a secret; `place` is its location.
-pub(crate) fn sealed(prints: &Fingerprints, place: &str, value: &Value) -> String {
-    let print = prints.of("in force", &json!([place, value]));
+pub(crate) fn sealed(fingerprints: &Fingerprints, place: &str, value: &Value) -> String {
+    let print = fingerprints.of("in force", &json!([place, value]));
     format!("hmac-sha256:{print}")
 }

@@ -30,12 +30,12 @@ use crate::approval_contents::ApprovalViewer;
 use crate::approval_requests::ApprovalRequests;
 use crate::approvals::{Approvals, DecideError};
 use crate::approve::Approver;
-use crate::aside::Aside;
+use crate::aside::LongReads;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
 use crate::backup::{BackupError, Backups};
-use crate::call::{CallIds, CallRequest, Callee, HTTP, Intended, Principal};
-use crate::changes::{Asked, Change, Changes, Subject};
+use crate::call::{CallIds, CallRequest, Callee, HTTP, Principal, SentMarker};
+use crate::changes::{Change, Changes, RequesterGuard, Subject};
 use crate::clock::now;
 use crate::components::Components;
 use crate::dispatch::{Dispatch, Dispatcher, Reply};
@@ -44,14 +44,14 @@ use crate::error::GateError;
 use crate::fingerprint::Fingerprints;
 use crate::halt::{HaltControl, HaltReport, ResumeReport};
 use crate::halt_store::{HaltError, HaltStore};
-use crate::halts::{HaltScope, StandingHalt};
+use crate::halts::{ActiveHalt, HaltScope};
 use crate::invocation_approvals::InvocationApprovals;
 use crate::kept::one_line;
 use crate::liquidation::{Liquidator, OpenLiquidation, Unfinished};
-use crate::outgoing::{Outgoing, OutgoingRequests, Passage};
+use crate::outgoing::{Outgoing, OutgoingRequests, RequestPermission};
 use crate::plugin_calls::PluginCalls;
 use crate::policy_store::{CompiledPolicy, PolicyStore, blocking};
-use crate::proposal::{AdmitError, Admitted, HeldBack, Proposal};
+use crate::proposal::{AdmitError, Admitted, PendingApproval, Proposal};
 use crate::proposals::Proposals;
 use crate::read_limits::ReadLimits;
 use crate::reads::HostReader;
@@ -66,7 +66,7 @@ use crate::resolve::Resolver;
 use crate::retention;
 use crate::settings::Settings;
 use crate::source_locks::SourceLocks;
-use crate::sources::SourceKeeper;
+use crate::sources::SourceGuards;
 use crate::throttle::Throttle;
 use crate::trade::TradeRules;
 use crate::unsettled::UnsettledWrites;
@@ -100,7 +100,7 @@ struct Stages {
     upstream: Arc<dyn Upstream>,
     ledger: Ledger,
     audit: Audit,
-    prints: Arc<Fingerprints>,
+    fingerprints: Arc<Fingerprints>,
     policies: Arc<PolicyStore>,
     changes: Arc<Changes>,
     ids: Arc<CallIds>,
@@ -151,7 +151,7 @@ impl Stages {
         ledger.set_head(Arc::new(move || Some(head.head())));
         let tasks = TaskTracker::new();
         let ids = Arc::new(CallIds::new(now()));
-        let prints = Arc::new(Fingerprints::new(key));
+        let fingerprints = Arc::new(Fingerprints::new(key));
         let writing = Arc::default();
         let rates = Arc::new(GrantRates::open(ledger.clone(), Moment::now()).await?);
         let queues = Arc::new(AccountQueues::new(settings.accounts.clone()));
@@ -162,7 +162,7 @@ impl Stages {
         let changes = Arc::new(Changes::new(
             audit.clone(),
             ledger.clone(),
-            Arc::clone(&prints),
+            Arc::clone(&fingerprints),
             tasks.clone(),
             ledger.recorded().await?,
             ledger.unrecorded().await?,
@@ -171,7 +171,10 @@ impl Stages {
         let settings = blocking(move || Ok(keeper.keep_settings(settings))).await?;
         let policies = Arc::new(PolicyStore::new(settings, Arc::clone(&changes)));
 
-        let unsettled = Arc::new(UnsettledWrites::new(opening.unsettled, Arc::clone(&prints)));
+        let unsettled = Arc::new(UnsettledWrites::new(
+            opening.unsettled,
+            Arc::clone(&fingerprints),
+        ));
         let audit_quotas = Arc::new(AuditQuotas::new(audit_share));
         let authorizer = Arc::new(Authorizer {
             policies: Arc::clone(&policies),
@@ -179,7 +182,7 @@ impl Stages {
             audit_quotas: Arc::clone(&audit_quotas),
             unsettled: Arc::clone(&unsettled),
         });
-        let refusals = Arc::new(RefusalLog::new(audit.clone(), Arc::clone(&prints)));
+        let refusals = Arc::new(RefusalLog::new(audit.clone(), Arc::clone(&fingerprints)));
         let limits = Arc::new(ReadLimits::new(Arc::clone(&rates), ledger.clone()));
         let reads = Arc::new(HostReader {
             upstream: Arc::clone(&upstream),
@@ -188,14 +191,14 @@ impl Stages {
             limits: Arc::clone(&limits),
             call_timeout,
         });
-        let sources = Arc::new(SourceKeeper {
+        let sources = Arc::new(SourceGuards {
             locks: SourceLocks::default(),
             reads: Arc::clone(&reads),
             upstream: Arc::clone(&upstream),
             policies: Arc::clone(&policies),
             ledger: ledger.clone(),
             audit: audit.clone(),
-            prints: Arc::clone(&prints),
+            fingerprints: Arc::clone(&fingerprints),
             ids: Arc::clone(&ids),
         });
 
@@ -211,7 +214,7 @@ impl Stages {
         ));
         let approver = Arc::new(Approver {
             ledger: ledger.clone(),
-            prints: Arc::clone(&prints),
+            fingerprints: Arc::clone(&fingerprints),
             requests: Arc::clone(&requests),
             invocations: Arc::clone(&invocations),
         });
@@ -219,7 +222,7 @@ impl Stages {
             ledger: ledger.clone(),
             policies: Arc::clone(&policies),
             changes: Arc::clone(&changes),
-            prints: Arc::clone(&prints),
+            fingerprints: Arc::clone(&fingerprints),
             rates: Arc::clone(&rates),
             requests: Arc::clone(&requests),
             gone: Mutex::default(),
@@ -230,7 +233,7 @@ impl Stages {
             ledger: ledger.clone(),
             policies: Arc::clone(&policies),
             changes: Arc::clone(&changes),
-            prints: Arc::clone(&prints),
+            fingerprints: Arc::clone(&fingerprints),
             components: Components::default(),
             requests: Arc::clone(&requests),
             proposals: Arc::clone(&proposals),
@@ -263,7 +266,7 @@ impl Stages {
                 resolver: Resolver {
                     scope: Arc::clone(&scope),
                     reads: Arc::clone(&reads),
-                    aside: Aside::default(),
+                    long_reads: LongReads::default(),
                 },
                 trade: Arc::clone(&trade),
                 approver: Arc::clone(&approver),
@@ -277,7 +280,7 @@ impl Stages {
                 call_timeout,
                 ledger: ledger.clone(),
                 audit: audit.clone(),
-                prints: Arc::clone(&prints),
+                fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 reserver: reserver.clone(),
                 halts: Arc::clone(&halt_store.halts),
@@ -294,7 +297,7 @@ impl Stages {
                 upstream: Arc::clone(&upstream),
                 call_timeout,
                 audit: audit.clone(),
-                prints: Arc::clone(&prints),
+                fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 reserver: reserver.clone(),
                 reads: Arc::clone(&reads),
@@ -302,7 +305,7 @@ impl Stages {
             }),
             outgoing: Arc::new(OutgoingRequests {
                 audit: audit.clone(),
-                prints: Arc::clone(&prints),
+                fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 throttle,
                 reserver: reserver.clone(),
@@ -356,7 +359,7 @@ impl Stages {
             upstream,
             ledger,
             audit,
-            prints,
+            fingerprints,
             policies,
             changes,
             ids,
@@ -401,7 +404,7 @@ impl Stages {
             let cpu = dispatch.request.principal.cpu.clone();
             let again = self
                 .admitter
-                .admit_again(&mut dispatch.request, dispatch.admission);
+                .readmit(&mut dispatch.request, dispatch.admission);
             match Box::pin(while_awaited(&mut reply, cpu, again)).await {
                 None => return,
                 Some(Ok(admission)) => dispatch.admission = admission,
@@ -471,7 +474,7 @@ impl Gate {
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> Result<Value, Refusal> {
-        let intended = Intended::default();
+        let intended = SentMarker::default();
         self.call_marked(principal, operation, arguments, intended)
             .await
     }
@@ -502,7 +505,7 @@ impl PluginCalls for Gate {
         principal: &'a Principal,
         operation: &'static Operation,
         arguments: Map<String, Value>,
-        intended: Intended,
+        intended: SentMarker,
     ) -> BoxFuture<'a, Result<Value, Refusal>> {
         Box::pin(async move {
             let mut request = self.request(principal, operation.into(), arguments)?;
@@ -573,7 +576,7 @@ impl PluginCalls for Gate {
                 ..
             } = self.0.admitter.admit(&mut request).await?;
             // Each of its steps waits for the rate limit by itself.
-            guards.ticket = None;
+            guards.account_admission = None;
             let download = Download {
                 with: Arc::clone(&self.0.downloader),
                 request,
@@ -602,7 +605,7 @@ impl PluginCalls for Gate {
                 self.0.refusals.note(&request, &context, &refusal);
                 return Err(refusal);
             }
-            let entry = record::read(&request, &context, &Ok(Value::Null), &self.0.prints);
+            let entry = record::read(&request, &context, &Ok(Value::Null), &self.0.fingerprints);
             self.0.audit.note(entry);
             Ok(())
         })
@@ -612,7 +615,7 @@ impl PluginCalls for Gate {
         &'a self,
         principal: &'a Principal,
         outgoing: Outgoing,
-    ) -> BoxFuture<'a, Result<Passage, Refusal>> {
+    ) -> BoxFuture<'a, Result<RequestPermission, Refusal>> {
         Box::pin(async move {
             let deciding = async {
                 let callee = Callee::service(HTTP, outgoing.access());
@@ -665,13 +668,13 @@ impl Gate {
     ///
     /// # Errors
     /// When one of them cannot be compiled together with the guardrails.
-    pub async fn prepare_held(
+    pub async fn prepare_pending(
         &self,
         base: &Manifest,
         manifest: &Manifest,
-        held: &HeldBack,
+        held: &PendingApproval,
     ) -> Result<CompiledPolicy, GateError> {
-        self.0.policies.prepare_held(base, manifest, held).await
+        self.0.policies.prepare_pending(base, manifest, held).await
     }
 
     /// Does without blocking what [`install`](Self::install) does. Returns `false` if the settings changed since `new`
@@ -776,7 +779,7 @@ impl Gate {
     ///
     /// # Errors
     /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
-    pub async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
+    pub async fn propose(&self, proposal: Proposal) -> Result<Option<PendingApproval>, AdmitError> {
         self.0.proposals.propose(proposal).await
     }
 
@@ -789,8 +792,8 @@ impl Gate {
 
     /// The part of a plugin's manifest that awaits approval, if any.
     #[must_use]
-    pub fn held_back(&self, plugin: &str) -> Option<HeldBack> {
-        self.0.proposals.held_back(plugin)
+    pub fn pending_approval(&self, plugin: &str) -> Option<PendingApproval> {
+        self.0.proposals.pending_approval(plugin)
     }
 
     /// Applies new settings. They hold from the next decision on, also for calls that wait or are about
@@ -813,7 +816,7 @@ impl Gate {
 
     /// Names a person as requester of the changes that are recorded while the guard lives.
     #[must_use]
-    pub fn reload_asked_by(&self, uid: u32) -> Asked {
+    pub fn reload_asked_by(&self, uid: u32) -> RequesterGuard {
         self.0.changes.asked(uid)
     }
 
@@ -956,13 +959,13 @@ impl Gate {
 
     /// The halts in force.
     #[must_use]
-    pub fn halts(&self) -> Vec<StandingHalt> {
+    pub fn halts(&self) -> Vec<ActiveHalt> {
         self.0.halts.store.halts.list()
     }
 
     /// The halts in force, each with where it is kept, verified by reading them back.
-    pub async fn standing_halts(&self) -> Vec<StandingHalt> {
-        self.0.halts.store.standing_halts().await
+    pub async fn active_halts(&self) -> Vec<ActiveHalt> {
+        self.0.halts.store.active_halts().await
     }
 
     /// The unfinished liquidations.

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
 use crate::halt_store::{HaltError, HaltStore};
-use crate::halts::{Departed, HaltScope, Halts, Kept, StandingHalt};
+use crate::halts::{ActiveHalt, Departed, HaltScope, HaltStorage, Halts};
 use crate::liquidation::{Liquidator, Stopped};
 use crate::policy_store::PolicyStore;
 use crate::record::admin_body;
@@ -33,7 +33,7 @@ pub struct HaltReport {
     /// The live deployments that were liquidated or stopped.
     pub stopped: Vec<Stopped>,
     /// The halts in force afterwards, including this one.
-    pub halts: Vec<StandingHalt>,
+    pub halts: Vec<ActiveHalt>,
     /// What was requested and could not be done. The halt is in force regardless.
     pub problems: Vec<String>,
 }
@@ -44,7 +44,7 @@ pub struct ResumeReport {
     /// How many halts ended: those of exactly the requested scope.
     pub ended: usize,
     /// The halts in force afterwards.
-    pub halts: Vec<StandingHalt>,
+    pub halts: Vec<ActiveHalt>,
     /// Liquidations of the halt that are still open. The host does not continue them.
     pub open: Vec<Stopped>,
 }
@@ -102,7 +102,7 @@ impl HaltControl {
                 Ok(stopped) => (stopped, None),
                 Err(why) => (Vec::new(), Some(why)),
             };
-            let halts = own.store.standing_halts().await;
+            let halts = own.store.active_halts().await;
             let mut problems = own.unkept(&scope, &halts);
             problems.extend(unliquidated);
             HaltReport {
@@ -116,7 +116,7 @@ impl HaltControl {
     }
 
     /// The problems of storing a halt.
-    fn unkept(&self, scope: &HaltScope, halts: &[StandingHalt]) -> Vec<String> {
+    fn unkept(&self, scope: &HaltScope, halts: &[ActiveHalt]) -> Vec<String> {
         let own = halts
             .iter()
             .find(|one| one.halt.account == scope.account && one.halt.plugin == scope.plugin);
@@ -125,7 +125,7 @@ impl HaltControl {
         };
         let trouble = own.trouble.as_deref().unwrap_or("nothing took it in time");
         let mut problems = Vec::new();
-        if own.kept == Kept::Memory && self.halts().file().is_some() {
+        if own.kept == HaltStorage::Memory && self.halts().file().is_some() {
             problems.push(format!(
                 "it is in force, but only until the host ends, since it cannot be stored: {trouble}"
             ));
@@ -179,7 +179,7 @@ impl HaltControl {
                 0 => Vec::new(),
                 _ => own.liquidator.give_up(&scope).await,
             };
-            let halts = own.store.standing_halts().await;
+            let halts = own.store.active_halts().await;
             Ok(ResumeReport { ended, halts, open })
         });
         resuming.await.unwrap_or(Err(HaltError::Failed))

@@ -4,7 +4,7 @@
 //! blocked.
 //!
 //! Invariant: a halt is in force before it is written anywhere, and until its end is written everywhere. Failed writes are
-//! retried, and [`StandingHalt`] reports meanwhile where a halt is kept.
+//! retried, and [`ActiveHalt`] reports meanwhile where a halt is kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,13 +24,13 @@ use tokio_util::task::TaskTracker;
 use crate::clock::now;
 use crate::error::GateError;
 use crate::halt_file::HaltFile;
-use crate::halts::{self, HaltScope, Halts, StandingHalt};
+use crate::halts::{self, ActiveHalt, HaltScope, Halts};
 use crate::liquidation::OpenLiquidation;
 use crate::reads::HOST;
 use crate::record::admin_body;
 
 /// Polling interval of the file `halt` while nothing is sent.
-const LOOK_INTERVAL: Duration = Duration::from_millis(200);
+const HALT_FILE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// How long a halt waits to learn where it is stored before it is reported.
 const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for reading the database back.
@@ -155,7 +155,7 @@ async fn restore(ledger: &Ledger, audit: &Audit, folder: &Path) -> Result<Restor
 #[derive(Debug)]
 pub struct StoredHalts {
     /// The halts that a host would restore there.
-    pub halts: Vec<StandingHalt>,
+    pub halts: Vec<ActiveHalt>,
     /// The unfinished liquidations that the next host continues.
     pub liquidations: Vec<OpenLiquidation>,
     /// What could not be read; halts stored there are missing.
@@ -239,7 +239,7 @@ fn standing(records: &[Record]) -> Vec<Halt> {
 impl ReserveWriter {
     fn run(mut self, halts: &Halts, store: &Weak<HaltStore>, runtime: &Handle) {
         loop {
-            match self.requests.recv_timeout(LOOK_INTERVAL) {
+            match self.requests.recv_timeout(HALT_FILE_POLL_INTERVAL) {
                 Ok(reply) => {
                     let held = halts.for_reserve();
                     let written = self.write(&held);
@@ -435,7 +435,7 @@ impl HaltStore {
     }
 
     /// The halts in force, each with where it is kept, verified by reading them back.
-    pub(crate) async fn standing_halts(&self) -> Vec<StandingHalt> {
+    pub(crate) async fn active_halts(&self) -> Vec<ActiveHalt> {
         let halts = &self.halts;
         halts.look_at_file();
         let said = halts.in_database();

@@ -39,7 +39,7 @@ fn same_scope(halt: &Halt, scope: &HaltScope) -> bool {
 /// Where a halt is kept, from the most to the least durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kept {
+pub enum HaltStorage {
     /// In the database.
     Database,
     /// In the reserve file, since the database does not accept it; storing it is retried.
@@ -54,12 +54,12 @@ pub enum Kept {
 
 /// A halt that is in force.
 #[derive(Debug, Clone, Serialize)]
-pub struct StandingHalt {
+pub struct ActiveHalt {
     /// The halt.
     #[serde(flatten)]
     pub halt: Halt,
     /// Where it is kept.
-    pub kept: Kept,
+    pub kept: HaltStorage,
     /// Whether the file `halt` is in the data folder and halts everything as well.
     pub file: bool,
     /// What failed when it was stored.
@@ -89,16 +89,16 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    fn kept(&self) -> Kept {
+    fn kept(&self) -> HaltStorage {
         match self {
             Self {
                 in_database: true, ..
-            } => Kept::Database,
+            } => HaltStorage::Database,
             Self {
                 in_reserve: true, ..
-            } => Kept::Reserve,
-            Self { in_audit: true, .. } => Kept::Audit,
-            _ => Kept::Memory,
+            } => HaltStorage::Reserve,
+            Self { in_audit: true, .. } => HaltStorage::Audit,
+            _ => HaltStorage::Memory,
         }
     }
 
@@ -134,7 +134,7 @@ pub struct Departed {
 }
 
 /// The outcome of a departed call that has not ended.
-const UNDER_WAY: &str = "still under way";
+const OUTCOME_PENDING: &str = "still under way";
 
 #[derive(Default)]
 struct State {
@@ -285,16 +285,16 @@ impl Halts {
     }
 
     /// The halts in force, each with where it is kept.
-    pub(crate) fn list(&self) -> Vec<StandingHalt> {
+    pub(crate) fn list(&self) -> Vec<ActiveHalt> {
         let file = self.file.as_ref().is_some_and(|file| file.look().is_some());
         let state = self.state();
         let standing = |entry: &Entry| {
             let file = file && same_scope(&entry.halt, &HaltScope::default());
-            StandingHalt {
+            ActiveHalt {
                 file,
                 halt: entry.halt.clone(),
                 kept: match entry.kept() {
-                    Kept::Memory if file => Kept::File,
+                    HaltStorage::Memory if file => HaltStorage::File,
                     kept => kept,
                 },
                 trouble: entry.trouble(),
@@ -461,7 +461,7 @@ impl Halts {
     pub(crate) fn ending(&self, call: &str) -> String {
         let mut state = self.state();
         let Some((waiting, ending)) = state.endings.get_mut(call) else {
-            return UNDER_WAY.to_owned();
+            return OUTCOME_PENDING.to_owned();
         };
         *waiting -= 1;
         let (left, ending) = (*waiting, ending.clone());
@@ -514,7 +514,7 @@ impl Departure<'_> {
                 account: account.to_owned(),
                 plugin: plugin.to_owned(),
                 operation: self.request.name.to_string(),
-                ended: UNDER_WAY.to_owned(),
+                ended: OUTCOME_PENDING.to_owned(),
             });
         Ok(())
     }

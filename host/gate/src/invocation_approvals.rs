@@ -18,9 +18,10 @@ use crate::call::Principal;
 use crate::clock::now;
 
 /// Reason for closing an approval whose invocation was cut off.
-const CUT_OFF: &str = "the invocation that asked for it was cut off before a decision was made";
+const INVOCATION_ABORTED: &str =
+    "the invocation that asked for it was cut off before a decision was made";
 /// Reason for closing an approval of a former run.
-const HOST_ENDED: &str = "the host ended while the invocation that asked for it was running";
+const HOST_STOPPED: &str = "the host ended while the invocation that asked for it was running";
 
 /// The approvals that running invocations have requested.
 pub(crate) struct InvocationApprovals {
@@ -77,14 +78,14 @@ impl InvocationApprovals {
                     tracing::warn!(target: "gate", %plugin, %error, "approvals will be closed when the host starts again");
                 }
             } else {
-                own.close_orphans(Some(alone), CUT_OFF).await;
+                own.close_orphans(Some(alone), INVOCATION_ABORTED).await;
             }
         });
     }
 
     /// Closes the approvals that invocations of former runs requested.
     pub(crate) async fn close_former(&self) {
-        self.close_orphans(None, HOST_ENDED).await;
+        self.close_orphans(None, HOST_STOPPED).await;
     }
 
     async fn close_orphans(&self, ids: Option<Vec<String>>, why: &str) {

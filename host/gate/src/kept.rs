@@ -38,7 +38,7 @@ pub(crate) enum Form {
 
 /// A text that decides calls, in its kept form.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct RedactedText {
     pub form: Form,
     /// The SHA-256 of `text`: `sha256:…`.
     pub digest: Arc<str>,
@@ -51,7 +51,7 @@ pub(crate) struct Kept {
     pub prepared: OnceLock<(Option<String>, Vec<String>)>,
 }
 
-impl Kept {
+impl RedactedText {
     fn new(form: Form, text: String, file: PathBuf, owners: BTreeSet<u32>) -> Self {
         Self {
             form,
@@ -95,16 +95,16 @@ impl Kept {
     }
 
     /// The text of a manifest.
-    pub fn manifest(manifest: &Manifest, prints: &Fingerprints) -> Self {
-        let text = redacted(&manifest.origin.text, in_manifest, prints);
+    pub fn manifest(manifest: &Manifest, fingerprints: &Fingerprints) -> Self {
+        let text = redacted(&manifest.origin.text, in_manifest, fingerprints);
         let owners = manifest.origin.owner.into_iter().collect();
         Self::new(Form::Manifest, text, manifest.path.clone(), owners)
     }
 
     /// The text of the configuration.
-    pub fn configuration(settings: &Settings, prints: &Fingerprints) -> Self {
+    pub fn configuration(settings: &Settings, fingerprints: &Fingerprints) -> Self {
         let sources = &settings.sources;
-        let text = redacted(&sources.configuration.text, in_configuration, prints);
+        let text = redacted(&sources.configuration.text, in_configuration, fingerprints);
         let owners = sources.configuration.owner.into_iter().collect();
         Self::new(Form::Configuration, text, sources.file.clone(), owners)
     }
@@ -170,7 +170,7 @@ fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
 
 /// A TOML text without comments, with keyed digests in place of values that may be secrets. Invalid TOML is not kept at
 /// all, since it is never in force.
-fn redacted(text: &str, is_secret: IsSecret, prints: &Fingerprints) -> String {
+fn redacted(text: &str, is_secret: IsSecret, fingerprints: &Fingerprints) -> String {
     let Ok(document) = DeTable::parse(text) else {
         return String::new();
     };
@@ -182,7 +182,7 @@ fn redacted(text: &str, is_secret: IsSecret, prints: &Fingerprints) -> String {
         is_secret,
         &mut |path, span| {
             let raw = text.get(span.clone()).unwrap_or_default();
-            let print = prints.of_text("kept text", &format!("{}\0{raw}", path.join(".")));
+            let print = fingerprints.of_text("kept text", &format!("{}\0{raw}", path.join(".")));
             let print = print.get(..32).unwrap_or_default();
             cuts.push((span, format!("\"keyed:{print}\"")));
         },
@@ -491,7 +491,7 @@ mod tests {
     use super::*;
     use zeroize::Zeroizing;
 
-    fn prints() -> Fingerprints {
+    fn fingerprints() -> Fingerprints {
         Fingerprints::new(Zeroizing::new(b"key".to_vec()))
     }
 
@@ -527,7 +527,7 @@ hunter2"""
 
     #[test]
     fn what_may_be_a_secret_is_replaced_and_everything_else_stays() {
-        let kept = redacted(MANIFEST, in_manifest, &prints());
+        let kept = redacted(MANIFEST, in_manifest, &fingerprints());
         for secret in ["hunter2", "4711"] {
             assert!(!kept.contains(secret), "{kept}");
         }
@@ -572,7 +572,7 @@ ib-account = { env = "IB" }
 address = "https://vault.example.com"
 auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
 "#;
-        let kept = redacted(text, in_configuration, &prints());
+        let kept = redacted(text, in_configuration, &fingerprints());
         assert!(!kept.contains("hunter2"), "{kept}");
         for stays in [
             "InteractiveBrokersBrokerage",
@@ -587,7 +587,7 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
     #[test]
     fn a_changed_secret_shows_as_a_change_and_the_same_one_does_not() {
         let with = |value: &str| format!("[config]\ntoken = \"{value}\"\n");
-        let kept = |value: &str| redacted(&with(value), in_manifest, &prints());
+        let kept = |value: &str| redacted(&with(value), in_manifest, &fingerprints());
         assert_eq!(kept("a"), kept("a"));
         let lines = difference(Form::Manifest, Some(&kept("a")), Some(&kept("b")));
         assert_eq!(lines.len(), 1);
@@ -599,7 +599,7 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
 
     #[test]
     fn the_text_of_a_grant_is_all_of_it_and_nothing_else() {
-        let kept = redacted(MANIFEST, in_manifest, &prints());
+        let kept = redacted(MANIFEST, in_manifest, &fingerprints());
         let grants = grants_in(&kept);
         let first = &grants["first"];
         assert!(first.starts_with("[[grant]]\nname = \"first\""), "{first}");

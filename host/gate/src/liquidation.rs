@@ -51,7 +51,7 @@ const MAX_POSITIONS: usize = 100;
 const NAMELESS: &str = "the list does not say of which project it is, so it cannot be stopped from here; the account is \
     listed again until it does";
 /// Statuses of a deployment that has ended. Any other status counts as running.
-const ENDED: [&str; 5] = [
+const FINAL_STATUSES: [&str; 5] = [
     "Stopped",
     "Liquidated",
     "RuntimeError",
@@ -486,7 +486,7 @@ impl Liquidator {
             Ok(body) => {
                 let status = body.get("status").and_then(Value::as_str);
                 // A missing or unknown status is no evidence that it ended.
-                state.runs = status.map(|status| !ENDED.contains(&status));
+                state.runs = status.map(|status| !FINAL_STATUSES.contains(&status));
             }
             Err(failure) => state.failure = Some(self.clean(&failure)),
         }
@@ -516,7 +516,7 @@ impl Liquidator {
         let mut running: Vec<Deployment> = Vec::new();
         for one in listed {
             let status = one.get("status").and_then(Value::as_str);
-            if status.is_some_and(|status| ENDED.contains(&status)) {
+            if status.is_some_and(|status| FINAL_STATUSES.contains(&status)) {
                 continue;
             }
             let project = one.get("projectId").and_then(Value::as_u64);

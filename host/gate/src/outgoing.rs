@@ -50,7 +50,7 @@ pub struct Outgoing {
 /// Permission for one request, with its bounds. A passage that is dropped unfinished is recorded as
 /// abandoned.
 #[derive(Debug)]
-pub struct Passage {
+pub struct RequestPermission {
     /// Headers to set, replacing the plugin's own of the same names.
     pub headers: Vec<(String, SecretString)>,
     /// Private addresses that may be dialled.
@@ -62,7 +62,7 @@ pub struct Passage {
     /// Time limit of the whole request.
     pub timeout: Duration,
     record: Option<Record>,
-    _slots: Vec<ConcurrencyGuard>,
+    _concurrency: Vec<ConcurrencyGuard>,
 }
 
 struct Record {
@@ -83,7 +83,7 @@ impl std::fmt::Debug for Record {
     }
 }
 
-impl Passage {
+impl RequestPermission {
     /// Checks that the request may still be sent: a halt or another manifest may have come into force
     /// while the host resolved the name and connected. Call it right before the bytes go out.
     ///
@@ -101,7 +101,7 @@ impl Passage {
     }
 }
 
-impl Drop for Passage {
+impl Drop for RequestPermission {
     fn drop(&mut self) {
         if let Some(record) = self.record.take() {
             record.end(None, 0, 0);
@@ -145,7 +145,7 @@ impl Record {
         }
         let policy = authorizer.policy_of(&request.principal)?;
         let matched = decide_all(&policy, request, std::slice::from_ref(&self.facts))
-            .map_err(|refused| refused.refusal)?;
+            .map_err(|refused| refused.internal)?;
         // Its bounds, addresses and headers are those of its grants.
         if out_by(&policy, &matched).eq(out_by(&request.policy, &self.matched)) {
             Ok(())
@@ -174,7 +174,8 @@ impl Record {
         }
         put("bytes-sent", sent.into());
         put("bytes-received", received.into());
-        let latency = u64::try_from(self.request.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let latency =
+            u64::try_from(self.request.started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
         put("latency-us", latency.into());
         let (with, reservation) = (Arc::clone(&self.with), self.reservation);
         let (call, writes) = (
@@ -224,7 +225,7 @@ fn out_by<'a>(
 /// Decides about requests of plugins to other hosts.
 pub(crate) struct OutgoingRequests {
     pub audit: Audit,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub throttle: Arc<Throttle>,
     pub reserver: Reserver,
@@ -243,15 +244,15 @@ impl OutgoingRequests {
         self: &Arc<Self>,
         request: Arc<CallRequest>,
         outgoing: Outgoing,
-    ) -> Result<Passage, Refusal> {
+    ) -> Result<RequestPermission, Refusal> {
         let decided = self.pass_out(&request, outgoing).await;
         decided.map_err(|refused| {
             let context = AuditContext {
                 guardrails: &refused.guardrails,
                 ..AuditContext::default()
             };
-            self.refusals.note(&request, &context, &refused.refusal);
-            refused.refusal
+            self.refusals.note(&request, &context, &refused.internal);
+            refused.internal
         })
     }
 
@@ -259,7 +260,7 @@ impl OutgoingRequests {
         self: &Arc<Self>,
         request: &Arc<CallRequest>,
         outgoing: Outgoing,
-    ) -> Result<Passage, Refused> {
+    ) -> Result<RequestPermission, Refused> {
         self.authorizer.check_halt(request)?;
         let facts = Facts::of(Resource::Url {
             scheme: outgoing.scheme,
@@ -269,9 +270,9 @@ impl OutgoingRequests {
             method: outgoing.method,
         });
         let matched = decide_all(&request.policy, request, std::slice::from_ref(&facts))?;
-        let slots = self.throttle.charge(request, &matched).await?;
+        let concurrency = self.throttle.charge(request, &matched).await?;
         let mut passage = bounds(&request.policy, &matched).await?;
-        passage._slots = slots;
+        passage._concurrency = concurrency;
         let writing = self.writing.read().await;
         let reservation = self.reserver.begin(request, &matched, 0, None).await?;
         let context = AuditContext {
@@ -279,7 +280,7 @@ impl OutgoingRequests {
             reservation,
             ..AuditContext::default()
         };
-        let intent = record::intent(request, &context, &self.prints);
+        let intent = record::intent(request, &context, &self.fingerprints);
         let body = intent.body.clone();
         let writes = request.access != Access::Read;
         if writes && let Err(error) = self.audit.record(intent).await {
@@ -303,19 +304,19 @@ impl OutgoingRequests {
 
 /// The bounds of a request: of each bound the narrowest of all matching grants, and only those
 /// addresses and headers that a changed manifest gives as well.
-async fn bounds(policy: &EffectivePolicy, matched: &Matched) -> Result<Passage, Refusal> {
+async fn bounds(policy: &EffectivePolicy, matched: &Matched) -> Result<RequestPermission, Refusal> {
     let changed: Option<Vec<&HttpGrant>> = policy
         .pending
         .as_ref()
         .map(|pending| http_grants(pending, &matched.pending).collect());
-    let mut passage = Passage {
+    let mut passage = RequestPermission {
         headers: Vec::new(),
         addresses: Vec::new(),
         request: u64::MAX,
         response: u64::MAX,
         timeout: Duration::MAX,
         record: None,
-        _slots: Vec::new(),
+        _concurrency: Vec::new(),
     };
     let agreed = |has: &dyn Fn(&HttpGrant) -> bool| {
         let changed = changed.as_ref();

@@ -6,8 +6,8 @@ use qchost_catalog::{BoxFuture, Operation};
 use qchost_ledger::StateStore;
 use serde_json::{Map, Value};
 
-use crate::call::{Intended, Principal};
-use crate::outgoing::{Outgoing, Passage};
+use crate::call::{Principal, SentMarker};
+use crate::outgoing::{Outgoing, RequestPermission};
 use crate::refusal::Refusal;
 
 /// The calls that a plugin makes. Each is decided before anything is sent.
@@ -23,7 +23,7 @@ pub trait PluginCalls: Debug + Send + Sync {
         principal: &'a Principal,
         operation: &'static Operation,
         arguments: Map<String, Value>,
-        intended: Intended,
+        intended: SentMarker,
     ) -> BoxFuture<'a, Result<Value, Refusal>>;
 
     /// Calls a tool by its name. A tool that the catalog knows is treated as that operation.
@@ -66,7 +66,7 @@ pub trait PluginCalls: Debug + Send + Sync {
         &'a self,
         principal: &'a Principal,
         outgoing: Outgoing,
-    ) -> BoxFuture<'a, Result<Passage, Refusal>>;
+    ) -> BoxFuture<'a, Result<RequestPermission, Refusal>>;
 
     /// Waits until an approval that one of this plugin's calls needs is decided.
     ///

@@ -9,19 +9,19 @@ use std::sync::Arc;
 
 use qchost_policy::{Authority, Manifest};
 
-use crate::kept::Kept;
-use crate::proposal::HeldBack;
+use crate::kept::RedactedText;
+use crate::proposal::PendingApproval;
 use crate::settings::Settings;
 
 /// The settings, with the texts they come from.
 #[derive(Debug)]
 pub(crate) struct EffectiveSettings {
     pub settings: Settings,
-    pub guardrails_text: Arc<Kept>,
+    pub guardrails_text: Arc<RedactedText>,
     /// The text in force. While the file's text awaits approval, the former one.
-    pub configuration_text: Arc<Kept>,
+    pub configuration_text: Arc<RedactedText>,
     /// The file's text, while it awaits approval.
-    pub configuration_pending: Option<Arc<Kept>>,
+    pub configuration_pending: Option<Arc<RedactedText>>,
 }
 
 impl Deref for EffectiveSettings {
@@ -36,7 +36,7 @@ impl Deref for EffectiveSettings {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub authority: Authority,
-    pub text: Arc<Kept>,
+    pub text: Arc<RedactedText>,
 }
 
 impl Deref for Granted {
@@ -57,7 +57,7 @@ pub(crate) struct EffectivePolicy {
     /// allow a call too.
     pub pending: Option<Arc<Granted>>,
     /// The approval that the changed manifest waits for, if it does.
-    pub held: Option<Arc<HeldBack>>,
+    pub held: Option<Arc<PendingApproval>>,
 }
 
 impl EffectivePolicy {

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use crate::changes::{Changes, Noted};
 use crate::error::GateError;
-use crate::kept::Kept;
+use crate::kept::RedactedText;
 use crate::policy::{EffectivePolicy, EffectiveSettings, Granted};
-use crate::proposal::HeldBack;
+use crate::proposal::PendingApproval;
 
 /// The policies in force.
 pub(crate) struct PolicyStore {
@@ -29,7 +29,11 @@ pub(crate) struct PolicyStore {
 }
 
 /// The serving authority, the pending authority, and the approval that one waits for.
-type Next = (Arc<Granted>, Option<Arc<Granted>>, Option<Arc<HeldBack>>);
+type Next = (
+    Arc<Granted>,
+    Option<Arc<Granted>>,
+    Option<Arc<PendingApproval>>,
+);
 
 struct State {
     settings: Arc<EffectiveSettings>,
@@ -43,7 +47,7 @@ pub struct CompiledPolicy {
     settings: Arc<EffectiveSettings>,
     authority: Arc<Granted>,
     /// The pending authority, and the approval it waits for.
-    held: Option<(Arc<Granted>, Arc<HeldBack>)>,
+    held: Option<(Arc<Granted>, Arc<PendingApproval>)>,
 }
 
 /// New settings, with the policies that every plugin gets under them and those it had when they were compiled.
@@ -161,16 +165,16 @@ impl PolicyStore {
     ///
     /// # Errors
     /// When one of them cannot be compiled together with the guardrails.
-    pub(crate) async fn prepare_held(
+    pub(crate) async fn prepare_pending(
         &self,
         base: &Manifest,
         manifest: &Manifest,
-        held: &HeldBack,
+        held: &PendingApproval,
     ) -> Result<CompiledPolicy, GateError> {
         loop {
             let base = self.prepare_base(base, manifest).await?;
             let whole = self.prepare(manifest.clone()).await?;
-            if let Some(new) = base.held_to(&whole, held) {
+            if let Some(new) = base.with_pending(&whole, held) {
                 return Ok(new);
             }
         }
@@ -392,7 +396,7 @@ impl CompiledPolicy {
         settings: Arc<EffectiveSettings>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
-        let text = Kept::manifest(&manifest, &changes.prints);
+        let text = RedactedText::manifest(&manifest, &changes.fingerprints);
         Self::of_text(manifest, text, settings, changes)
     }
 
@@ -409,7 +413,7 @@ impl CompiledPolicy {
 
     fn of_text(
         manifest: Manifest,
-        text: Kept,
+        text: RedactedText,
         settings: Arc<EffectiveSettings>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
@@ -426,7 +430,7 @@ impl CompiledPolicy {
 
     /// Uses this as the base of a manifest that awaits approval; `None` if the two were compiled under different
     /// settings.
-    pub(crate) fn held_to(self, manifest: &Self, held: &HeldBack) -> Option<Self> {
+    pub(crate) fn with_pending(self, manifest: &Self, held: &PendingApproval) -> Option<Self> {
         if !Arc::ptr_eq(&self.settings, &manifest.settings) {
             return None;
         }

@@ -37,7 +37,7 @@ pub struct Proposal {
 
 /// A change that awaits approval, while the former version stays in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeldBack {
+pub struct PendingApproval {
     /// The approval it waits for.
     pub approval: String,
     /// What is denied until then: operations, people, guardrails that stay.
@@ -46,8 +46,8 @@ pub struct HeldBack {
     pub refused: bool,
 }
 
-impl From<&HeldBack> for Waits {
-    fn from(held: &HeldBack) -> Self {
+impl From<&PendingApproval> for Waits {
+    fn from(held: &PendingApproval) -> Self {
         Self {
             approval: Some(held.approval.clone()),
             refused: held.refused,
@@ -55,7 +55,7 @@ impl From<&HeldBack> for Waits {
     }
 }
 
-impl HeldBack {
+impl PendingApproval {
     /// What it waits for and what to do, as the end of a sentence.
     #[must_use]
     pub fn words(&self) -> String {
@@ -87,13 +87,13 @@ pub enum Admitted {
         /// The manifest in force: the one adopted last, or the parts of the new one that need no adoption.
         base: Box<Manifest>,
         /// The change that awaits approval.
-        held: HeldBack,
+        held: PendingApproval,
     },
 }
 
 /// A text in force, as the ledger keeps it.
 #[derive(Deserialize)]
-pub struct KeptText<T> {
+pub struct StoredText<T> {
     /// The text.
     pub text: T,
     /// What counters may have to continue.

@@ -33,7 +33,7 @@ use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
 use crate::kept::{bounded, one_line};
 use crate::policy_store::PolicyStore;
-use crate::proposal::{AdmitError, Admitted, Changed, HeldBack, KeptText, Proposal};
+use crate::proposal::{AdmitError, Admitted, Changed, PendingApproval, Proposal, StoredText};
 
 /// Maximum lines of a difference in an approver's view.
 const MAX_SHOWN: usize = 100;
@@ -51,7 +51,7 @@ pub(crate) struct Proposals {
     pub ledger: Ledger,
     pub policies: Arc<PolicyStore>,
     pub changes: Arc<Changes>,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub rates: Arc<GrantRates>,
     pub requests: Arc<ApprovalRequests>,
     /// The plugins whose manifests were removed in this run; the ledger may not have stored it yet.
@@ -103,7 +103,10 @@ impl Proposals {
     ///
     /// # Errors
     /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
-    pub(crate) async fn propose(&self, proposal: Proposal) -> Result<Option<HeldBack>, AdmitError> {
+    pub(crate) async fn propose(
+        &self,
+        proposal: Proposal,
+    ) -> Result<Option<PendingApproval>, AdmitError> {
         let (subject, name) = (proposal.subject, proposal.name.as_str());
         let digest = self.digest(&proposal);
         loop {
@@ -129,7 +132,7 @@ impl Proposals {
                 .as_ref()
                 .filter(|approval| approval.status != Status::Approved)
             {
-                return Ok(Some(HeldBack {
+                return Ok(Some(PendingApproval {
                     approval: approval.id.clone(),
                     gains: proposal.gains,
                     refused: approval.status == Status::Refused,
@@ -184,7 +187,9 @@ impl Proposals {
     }
 
     fn digest(&self, proposal: &Proposal) -> String {
-        let print = self.prints.of(proposal.subject.word(), &proposal.text);
+        let print = self
+            .fingerprints
+            .of(proposal.subject.word(), &proposal.text);
         format!("hmac-sha256:{print}")
     }
 
@@ -209,7 +214,7 @@ impl Proposals {
                 digest: digest.to_owned(),
                 operation: subject.word().to_owned(),
                 profile_revision: String::new(),
-                arguments_hmac: self.prints.of("base of a change", &json!(base)),
+                arguments_hmac: self.fingerprints.of("base of a change", &json!(base)),
             },
             view: view(proposal, &owners, &askers),
             contents: serde_json::to_string(&contents(proposal, former)).ok(),
@@ -282,14 +287,14 @@ impl Proposals {
     /// How much of a manifest may become the authority of its plugin. What needs no approval is in force from then on, also
     /// after a restart.
     pub(crate) async fn admit(&self, manifest: &Manifest) -> Result<Admitted, AdmitError> {
-        let seal = |place: &str, value: &Value| sealed(&self.prints, place, value);
+        let seal = |place: &str, value: &Value| sealed(&self.fingerprints, place, value);
         let sealed = manifest.sealed(seal);
         let row = self.in_force(Subject::Manifest, &manifest.plugin).await?;
         let gone = row.as_ref().is_some_and(|row| row.taken_away);
         let adopted = row.filter(|row| row.confirmed);
         // A text that this version cannot read is no evidence of what was allowed.
         let kept =
-            adopted.and_then(|row| serde_json::from_str::<KeptText<Manifest>>(&row.text).ok());
+            adopted.and_then(|row| serde_json::from_str::<StoredText<Manifest>>(&row.text).ok());
         let (former, so_far) = match kept {
             Some(kept) => (Some(kept.text), kept.remembered),
             None => (None, Remembered::default()),
@@ -375,7 +380,7 @@ impl Proposals {
     }
 
     /// The part of a plugin's manifest that awaits approval, if any.
-    pub(crate) fn held_back(&self, plugin: &str) -> Option<HeldBack> {
+    pub(crate) fn pending_approval(&self, plugin: &str) -> Option<PendingApproval> {
         let policy = self.policies.of(plugin)?;
         policy.held.as_deref().cloned()
     }
@@ -437,7 +442,7 @@ fn ordered(proposal: &Proposal) -> Vec<String> {
 fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
     // An unconfirmed manifest allows nothing, so everything in the new one is a gain.
     let former = former.filter(|former| former.confirmed || proposal.subject != Subject::Manifest);
-    let former = former.map(|former| serde_json::from_str::<KeptText<Value>>(&former.text));
+    let former = former.map(|former| serde_json::from_str::<StoredText<Value>>(&former.text));
     let former = match former {
         None => String::new(),
         Some(Ok(kept)) => text_of(proposal.subject, &kept.text),

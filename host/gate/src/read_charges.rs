@@ -15,7 +15,7 @@ pub(crate) struct ReadCharges {
     /// Reads that the host made for the call.
     pub reads: AtomicU32,
     /// The rates that are charged: those that gave a unit, and once the call is admitted those of the matching grants.
-    pub payers: Mutex<Vec<(GrantKey, RateLimits)>>,
+    pub charged_grants: Mutex<Vec<(GrantKey, RateLimits)>>,
     pub first: tokio::sync::Mutex<FirstRead>,
     /// Why a read was not sent.
     refused: Mutex<Option<Refusal>>,
@@ -40,8 +40,8 @@ impl ReadCharges {
     }
 
     /// Sets the rates that further reads are charged to.
-    pub(crate) fn set_payers(&self, payers: Vec<(GrantKey, RateLimits)>) {
-        *self.payers.lock() = payers;
+    pub(crate) fn set_charged_grants(&self, charged_grants: Vec<(GrantKey, RateLimits)>) {
+        *self.charged_grants.lock() = charged_grants;
     }
 
     /// Stores why a read was not sent, since a failed read cannot carry it.

@@ -96,8 +96,8 @@ impl ReadLimits {
         self.pay_first_read(request).await?;
         let before = request.read_charges.reads.fetch_add(1, Ordering::Relaxed);
         if before > 0 && before.is_multiple_of(READS_PER_UNIT) {
-            let payers = request.read_charges.payers.lock();
-            for (key, limits) in payers.iter() {
+            let charged_grants = request.read_charges.charged_grants.lock();
+            for (key, limits) in charged_grants.iter() {
                 self.rates.charge(key, *limits, Moment::now());
             }
         }
@@ -145,7 +145,7 @@ impl ReadLimits {
         match refusal {
             Some((_, refusal)) if !open => Err(refusal),
             _ => {
-                request.read_charges.set_payers(paid.clone());
+                request.read_charges.set_charged_grants(paid.clone());
                 *state = FirstRead::Paid(paid);
                 Ok(())
             }

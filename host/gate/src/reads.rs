@@ -37,7 +37,7 @@ impl HostReader {
             account: request.account(),
             plugin: request.plugin(),
             priority: request.priority(),
-            deadline: request.begun + self.call_timeout,
+            deadline: request.started_at + self.call_timeout,
             clearance: always(),
             cause: Some(request),
         }
@@ -90,12 +90,12 @@ impl Reader for HostReads<'_> {
             operation.complete(&mut arguments);
             let queues = &self.reader.queues;
             let admitting = queues.admit(self.account, self.plugin, self.priority);
-            let ticket = tokio::select! {
+            let admission = tokio::select! {
                 biased;
-                ticket = admitting => ticket,
+                admission = admitting => admission,
                 refusal = self.refused() => return Err(refusal),
             };
-            let _ticket = ticket.map_err(|busy| Failure::RateLimited {
+            let _admission = admission.map_err(|busy| Failure::RateLimited {
                 retry_after: Some(busy.retry_after),
             })?;
             let call = Call {

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::call::CallRequest;
 use crate::decision::{Decision, Matched};
 use crate::fingerprint::{Fingerprints, text_hash};
-use crate::kept::Kept;
+use crate::kept::RedactedText;
 use crate::obligations::{names as names_of, obligations};
 use crate::refusal::Refusal;
 
@@ -119,9 +119,9 @@ pub(crate) fn refused(
     request: &CallRequest,
     context: &AuditContext<'_>,
     refusal: &Refusal,
-    prints: &Fingerprints,
+    fingerprints: &Fingerprints,
 ) -> Entry {
-    let mut body = common(request, context, refusal.word(), prints);
+    let mut body = common(request, context, refusal.word(), fingerprints);
     shorten(&mut body, MAX_REFUSED_ARGUMENTS);
     if let Refusal::ApprovalRequired { id } | Refusal::ApprovalRefused { id, .. } = refusal {
         body.insert("approval".to_owned(), id.as_str().into());
@@ -139,12 +139,12 @@ pub(crate) fn refused(
 pub(crate) fn intent(
     request: &CallRequest,
     context: &AuditContext<'_>,
-    prints: &Fingerprints,
+    fingerprints: &Fingerprints,
 ) -> Entry {
     entry(
         Kind::Intent,
         request.access,
-        common(request, context, "allowed", prints),
+        common(request, context, "allowed", fingerprints),
     )
 }
 
@@ -171,9 +171,9 @@ pub(crate) fn read(
     request: &CallRequest,
     context: &AuditContext<'_>,
     outcome: &Outcome,
-    prints: &Fingerprints,
+    fingerprints: &Fingerprints,
 ) -> Entry {
-    let mut body = common(request, context, "allowed", prints);
+    let mut body = common(request, context, "allowed", fingerprints);
     shorten(&mut body, MAX_ARGUMENTS);
     ending(&mut body, request, outcome);
     entry(Kind::Read, request.access, body)
@@ -207,7 +207,7 @@ fn ending(body: &mut Map<String, Value>, request: &CallRequest, outcome: &Outcom
             body.insert("reason".to_owned(), reason(failure).into());
         }
     }
-    let latency = u64::try_from(request.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let latency = u64::try_from(request.started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
     body.insert("latency-us".to_owned(), latency.into());
 }
 
@@ -223,12 +223,13 @@ fn common(
     request: &CallRequest,
     context: &AuditContext<'_>,
     decision: &str,
-    prints: &Fingerprints,
+    fingerprints: &Fingerprints,
 ) -> Map<String, Value> {
     let mut body = identity(request);
     links(&mut body, context);
     let policy = &request.policy;
-    let mut text = |name: &str, kept: &Kept| body.insert(name.to_owned(), (*kept.digest).into());
+    let mut text =
+        |name: &str, kept: &RedactedText| body.insert(name.to_owned(), (*kept.digest).into());
     text("manifest", &policy.authority.text);
     text("guardrails", &policy.settings.guardrails_text);
     text("configuration", &policy.settings.configuration_text);
@@ -240,7 +241,7 @@ fn common(
     }
     let (arguments, print) = aside(length_of_members(&request.arguments), || {
         let arguments = redacted_object(&request.arguments);
-        (arguments, prints.of_arguments(&request.arguments))
+        (arguments, fingerprints.of_arguments(&request.arguments))
     });
     body.insert("arguments".to_owned(), arguments);
     body.insert("arguments-hmac".to_owned(), print.into());
@@ -337,19 +338,19 @@ mod tests {
 
     #[test]
     fn equal_values_have_equal_fingerprints_whatever_their_order() {
-        let prints = Fingerprints::new(Zeroizing::new(b"key".to_vec()));
+        let fingerprints = Fingerprints::new(Zeroizing::new(b"key".to_vec()));
         let one = json!({ "a": 1, "b": [{ "x": "\"", "y": null }] });
         let two = json!({ "b": [{ "y": null, "x": "\"" }], "a": 1 });
-        assert_eq!(prints.of("l", &one), prints.of("l", &two));
-        assert_ne!(prints.of("l", &one), prints.of("m", &one));
+        assert_eq!(fingerprints.of("l", &one), fingerprints.of("l", &two));
+        assert_ne!(fingerprints.of("l", &one), fingerprints.of("m", &one));
         for other in [
             json!({ "a": 2, "b": [{ "x": "\"", "y": null }] }),
             json!({ "a": 1 }),
         ] {
-            assert_ne!(prints.of("l", &one), prints.of("l", &other));
+            assert_ne!(fingerprints.of("l", &one), fingerprints.of("l", &other));
         }
         let other = Fingerprints::new(Zeroizing::new(b"another".to_vec()));
-        assert_ne!(prints.of("l", &one), other.of("l", &one));
+        assert_ne!(fingerprints.of("l", &one), other.of("l", &one));
     }
 
     #[test]

@@ -101,15 +101,15 @@ impl Counted {
 /// Records refused calls.
 pub(crate) struct RefusalLog {
     audit: Audit,
-    prints: Arc<Fingerprints>,
+    fingerprints: Arc<Fingerprints>,
     counts: Refusals,
 }
 
 impl RefusalLog {
-    pub(crate) fn new(audit: Audit, prints: Arc<Fingerprints>) -> Self {
+    pub(crate) fn new(audit: Audit, fingerprints: Arc<Fingerprints>) -> Self {
         Self {
             audit,
-            prints,
+            fingerprints,
             counts: Refusals::default(),
         }
     }
@@ -121,7 +121,7 @@ impl RefusalLog {
         context: &AuditContext<'_>,
         refusal: &Refusal,
     ) {
-        let entry = || record::refused(request, context, refusal, &self.prints);
+        let entry = || record::refused(request, context, refusal, &self.fingerprints);
         let series = Series::new(request, refusal);
         match self
             .counts

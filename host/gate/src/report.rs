@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::approve::takes_two;
-use crate::authorize::{Authorizer, check_covered, decide_all, named, wants_approval};
+use crate::authorize::{Authorizer, check_covered, decide_all, named, requires_approval};
 use crate::call::CallRequest;
 use crate::clock::now;
 use crate::decision::{Matched, is_live};
@@ -280,7 +280,7 @@ impl Reporter {
         };
         let matched = match decide_all(&request.policy, &request, &touched.facts) {
             Ok(matched) => matched,
-            Err(error) => return Ok(refused(error.refusal, error.guardrails)),
+            Err(error) => return Ok(refused(error.internal, error.guardrails)),
         };
         let live = is_live(&touched);
         if request.access == Access::Trade
@@ -301,7 +301,7 @@ impl Reporter {
                     limits,
                 })
                 .collect(),
-            approval: wants_approval(&request.policy, &matched) || takes_two(&request, live),
+            approval: requires_approval(&request.policy, &matched) || takes_two(&request, live),
             assumed: take(),
         })
     }

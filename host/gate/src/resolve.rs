@@ -10,7 +10,7 @@ use qchost_policy::{DOWNLOAD, Project, Resource, WORKFLOW};
 use qchost_scope::{Configured, Resolved, Scope, ScopeError, Touched};
 use serde_json::Value;
 
-use crate::aside::Aside;
+use crate::aside::LongReads;
 use crate::authorize::{check_granted, named, out_of_sight};
 use crate::call::CallRequest;
 use crate::decision::Refused;
@@ -21,7 +21,7 @@ use crate::refusal::{Refusal, unresolved};
 pub(crate) struct Resolver {
     pub scope: Arc<Scope>,
     pub reads: Arc<HostReader>,
-    pub aside: Aside,
+    pub long_reads: LongReads,
 }
 
 impl Resolver {
@@ -43,7 +43,7 @@ impl Resolver {
         {
             return not_there(refused);
         }
-        let told = match (&refused.refusal, named(request)) {
+        let public = match (&refused.internal, named(request)) {
             (Refusal::Denied(_), Resource::Project(Project { id: Some(id), .. })) => {
                 let scope = &self.scope;
                 let known = scope.known_project(request.account(), request.plugin(), id);
@@ -57,7 +57,7 @@ impl Resolver {
             _ => None,
         };
         Refused {
-            told: told.or(refused.told),
+            public: public.or(refused.public),
             ..refused
         }
     }
@@ -72,7 +72,7 @@ impl Resolver {
             .map_err(|refused| refused.about(resolved.known()))?;
         let project = resolved.known().project.clone();
         let read = self
-            .aside
+            .long_reads
             .run(&request.principal, bytes, move || resolved.read())
             .await?;
         read.map_err(|error| Refused {
@@ -122,12 +122,15 @@ pub(crate) fn untold(scope: &Scope, request: &CallRequest) -> Result<Touched, Sc
 
 /// For a principal from whom nothing is hidden, a target that cannot be resolved does not exist.
 fn not_there(refused: Refused) -> Refused {
-    match refused.refusal {
+    match refused.internal {
         Refusal::Denied(denial) => Refused {
-            refusal: Refusal::Failed(Failure::NotFound(denial.reason)),
+            internal: Refusal::Failed(Failure::NotFound(denial.reason)),
             ..refused
         },
-        refusal => Refused { refusal, ..refused },
+        internal => Refused {
+            internal,
+            ..refused
+        },
     }
 }
 
@@ -161,7 +164,7 @@ mod tests {
         Resolver {
             scope: Arc::default(),
             reads: stores.reads(),
-            aside: Aside::default(),
+            long_reads: LongReads::default(),
         }
     }
 
@@ -170,7 +173,7 @@ mod tests {
         let stores = Stores::new(GRANT).await;
         let request = stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
         let resolved = resolver(&stores).resolve(&request).await;
-        let touched = resolved.unwrap_or_else(|refused| panic!("{:?}", refused.refusal));
+        let touched = resolved.unwrap_or_else(|refused| panic!("{:?}", refused.internal));
         assert_eq!(touched.project, Some((1, "Lab/one".to_owned())));
         assert_eq!(stores.cloud.sent(), ["read_project"]);
     }
@@ -181,8 +184,8 @@ mod tests {
         let request = stores.request("backtests/list-backtests", json!({ "projectId": 2 }));
         let resolved = resolver(&stores).resolve(&request).await;
         let refused = resolved.err().unwrap();
-        let told = refused.told.unwrap().to_string();
+        let told = refused.public.unwrap().to_string();
         assert!(!told.contains("Lab/one"), "{told}");
-        assert!(matches!(refused.refusal, Refusal::Denied(_)));
+        assert!(matches!(refused.internal, Refusal::Denied(_)));
     }
 }

@@ -93,7 +93,7 @@ mod tests {
 
     use super::*;
     use crate::fingerprint::{Fingerprints, text_hash};
-    use crate::kept::{Form, Kept};
+    use crate::kept::{Form, RedactedText};
 
     fn entry(digest: &str) -> Entry {
         Entry {
@@ -128,7 +128,7 @@ mod tests {
         );
         let [gone, named] = ["gone", "named"].map(text_hash);
         for text in ["in force", "gone", "named"] {
-            let kept = Kept::plain(Form::Manifest, text);
+            let kept = RedactedText::plain(Form::Manifest, text);
             changes.keep(&kept);
             let path = changes.texts.folder().join(kept.digest.replace(':', "-"));
             let old = SystemTime::now() - Duration::from_secs(7200);

@@ -156,18 +156,18 @@ impl Source {
 }
 
 /// Guards the sources of projects for calls that change them or rely on them.
-pub(crate) struct SourceKeeper {
+pub(crate) struct SourceGuards {
     pub locks: SourceLocks,
     pub reads: Arc<HostReader>,
     pub upstream: Arc<dyn Upstream>,
     pub policies: Arc<PolicyStore>,
     pub ledger: Ledger,
     pub audit: Audit,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub ids: Arc<CallIds>,
 }
 
-impl SourceKeeper {
+impl SourceGuards {
     /// Acquires what a call needs of sources before it is sent: locks what it relies on against changes and reads it,
     /// or waits until no call relies on what it changes.
     ///
@@ -575,12 +575,12 @@ impl SourceKeeper {
             }
         };
         let context = AuditContext::default();
-        record(record::intent(&stop, &context, &self.prints)).await;
+        record(record::intent(&stop, &context, &self.fingerprints)).await;
         let call = Call {
             account: stop.account(),
             target: Target::Known(operation),
             arguments: stop.arguments.clone(),
-            deadline: stop.begun + STOP_TIMEOUT,
+            deadline: stop.started_at + STOP_TIMEOUT,
             clearance: always(),
             sends: None,
         };

@@ -74,7 +74,7 @@ pub(crate) struct Stores {
     pub cloud: Arc<Cloud>,
     pub ledger: Ledger,
     pub audit: Audit,
-    pub prints: Arc<Fingerprints>,
+    pub fingerprints: Arc<Fingerprints>,
     pub policies: Arc<PolicyStore>,
     pub halts: Arc<Halts>,
     pub rates: Arc<GrantRates>,
@@ -98,12 +98,12 @@ impl Stores {
         };
         let (audit, _) = Audit::open(options, None).unwrap();
         let ledger = Ledger::in_memory().unwrap();
-        let prints = Arc::new(Fingerprints::new(vec![7; 32].into()));
+        let fingerprints = Arc::new(Fingerprints::new(vec![7; 32].into()));
         let tasks = TaskTracker::new();
         let changes = Arc::new(Changes::new(
             audit.clone(),
             ledger.clone(),
-            Arc::clone(&prints),
+            Arc::clone(&fingerprints),
             tasks.clone(),
             BTreeMap::new(),
             BTreeMap::new(),
@@ -118,7 +118,7 @@ impl Stores {
             cloud: Arc::default(),
             ledger,
             audit,
-            prints,
+            fingerprints,
             policies,
             halts: Arc::new(Halts::new(None)),
             rates: Arc::new(rates),
@@ -170,8 +170,8 @@ impl Stores {
     }
 
     pub(crate) fn unsettled(&self) -> Arc<UnsettledWrites> {
-        let prints = Arc::clone(&self.prints);
-        Arc::new(UnsettledWrites::new(Vec::new(), prints))
+        let fingerprints = Arc::clone(&self.fingerprints);
+        Arc::new(UnsettledWrites::new(Vec::new(), fingerprints))
     }
 
     pub(crate) fn reads(&self) -> Arc<HostReader> {
@@ -187,8 +187,8 @@ impl Stores {
     }
 
     pub(crate) fn refusals(&self) -> Arc<RefusalLog> {
-        let prints = Arc::clone(&self.prints);
-        Arc::new(RefusalLog::new(self.audit.clone(), prints))
+        let fingerprints = Arc::clone(&self.fingerprints);
+        Arc::new(RefusalLog::new(self.audit.clone(), fingerprints))
     }
 
     /// The records of calls and approvals so far, each with its kind.

@@ -1,7 +1,7 @@
 //! The texts that decided calls, stored by digest: `DATA/texts/sha256-…`.
 //!
 //! Invariant: a file gets its final name only when it is complete and on disk, is readable by the host's user only,
-//! and its content has the digest in its name. Texts are redacted before they get here ([`Kept`]).
+//! and its content has the digest in its name. Texts are redacted before they get here ([`RedactedText`]).
 
 use std::collections::HashSet;
 use std::fs::{DirBuilder, File};
@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::fingerprint::text_hash;
-use crate::kept::Kept;
+use crate::kept::RedactedText;
 
 /// The folder's name in a data folder.
 const FOLDER: &str = "texts";
@@ -50,7 +50,7 @@ impl Texts {
     }
 
     /// Stores a text durably. Blocks.
-    pub(crate) fn keep(&self, kept: &Kept) -> io::Result<()> {
+    pub(crate) fn keep(&self, kept: &RedactedText) -> io::Result<()> {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
         let Some(path) = self.path(&kept.digest) else {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -172,8 +172,8 @@ mod tests {
     use super::*;
     use crate::kept::Form;
 
-    fn kept(text: &str) -> Kept {
-        Kept::plain(Form::Manifest, text)
+    fn kept(text: &str) -> RedactedText {
+        RedactedText::plain(Form::Manifest, text)
     }
 
     #[test]

@@ -17,10 +17,10 @@ use crate::refusal::{Refusal, unusable};
 pub(crate) struct CallGuards {
     /// Its concurrency guards. Released before the caller has the answer, so that a sequential caller is not refused its
     /// next call.
-    pub slots: Vec<ConcurrencyGuard>,
+    pub concurrency: Vec<ConcurrencyGuard>,
     /// Its admission by the account's rate limit. Released as soon as the answer is there, since the reads that check the
     /// answer need admissions of their own.
-    pub ticket: Option<Admission>,
+    pub account_admission: Option<Admission>,
 }
 
 /// The limits of grants and accounts.
@@ -43,14 +43,14 @@ impl Throttle {
     pub(crate) async fn enter(
         &self,
         request: &CallRequest,
-        slots: Vec<ConcurrencyGuard>,
+        concurrency: Vec<ConcurrencyGuard>,
     ) -> Result<CallGuards, Refusal> {
         let (account, plugin) = (request.account(), request.plugin());
         let entered = self.queues.admit(account, plugin, request.priority()).await;
-        let ticket = entered.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
+        let account_admission = entered.map_err(|busy| Refusal::RateLimited(busy.retry_after))?;
         Ok(CallGuards {
-            slots,
-            ticket: Some(ticket),
+            concurrency,
+            account_admission: Some(account_admission),
         })
     }
 
@@ -61,17 +61,17 @@ impl Throttle {
         matched: &Matched,
     ) -> Result<Vec<ConcurrencyGuard>, Refusal> {
         let mut paid = request.read_charges.settle().await;
-        let mut slots = Vec::new();
+        let mut concurrency = Vec::new();
         let mut rates = Vec::new();
-        let mut payers = Vec::new();
+        let mut charged_grants = Vec::new();
         for (grant, limits) in obligations(request, matched) {
-            let slot = self
+            let guard = self
                 .concurrency
                 .try_acquire(&request.grant_key(&grant), limits.concurrent);
-            slots.push(slot.ok_or_else(|| busy(&grant, limits.concurrent))?);
+            concurrency.push(guard.ok_or_else(|| busy(&grant, limits.concurrent))?);
             if let Some(limits) = rates_of(&limits) {
                 let key = request.grant_key(&grant);
-                payers.push((key.clone(), limits));
+                charged_grants.push((key.clone(), limits));
                 match paid.iter().position(|(other, _)| *other == key) {
                     Some(at) => drop(paid.swap_remove(at)),
                     None => rates.push((key, limits)),
@@ -86,12 +86,12 @@ impl Throttle {
                 RateError::Unmarked(error) => unusable(error),
             })?;
         }
-        request.read_charges.set_payers(payers);
+        request.read_charges.set_charged_grants(charged_grants);
         // Paid by grants that cover the operation but not what it touches.
         for (key, limits) in paid {
             self.rates.put_back(&key, limits);
         }
-        Ok(slots)
+        Ok(concurrency)
     }
 }
 
@@ -128,8 +128,8 @@ mod tests {
         let stores = Stores::new(grant).await;
         let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.queues));
         let request = stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
-        let slots = throttle.charge(&request, &first()).await.unwrap();
-        let guards = throttle.enter(&request, slots).await.unwrap();
+        let concurrency = throttle.charge(&request, &first()).await.unwrap();
+        let guards = throttle.enter(&request, concurrency).await.unwrap();
         let refusal = throttle.charge(&request, &first()).await.unwrap_err();
         assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
         drop(guards);

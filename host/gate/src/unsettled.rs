@@ -27,14 +27,14 @@ pub(crate) fn text<'a>(intent: &'a Intent, name: &str) -> &'a str {
 /// The writes with an unknown outcome, of this run and of former ones.
 pub(crate) struct UnsettledWrites {
     intents: Mutex<Vec<Intent>>,
-    prints: Arc<Fingerprints>,
+    fingerprints: Arc<Fingerprints>,
 }
 
 impl UnsettledWrites {
-    pub(crate) fn new(intents: Vec<Intent>, prints: Arc<Fingerprints>) -> Self {
+    pub(crate) fn new(intents: Vec<Intent>, fingerprints: Arc<Fingerprints>) -> Self {
         Self {
             intents: Mutex::new(intents),
-            prints,
+            fingerprints,
         }
     }
 
@@ -77,7 +77,7 @@ impl UnsettledWrites {
         if same.peek().is_none() {
             return Ok(());
         }
-        let print = self.prints.of_arguments(&request.arguments);
+        let print = self.fingerprints.of_arguments(&request.arguments);
         let Some(intent) = same.find(|one| text(one, "arguments-hmac") == print) else {
             return Ok(());
         };

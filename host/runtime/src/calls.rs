@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{Failure, Operation, aside, length};
-use qchost_gate::{Intended, PluginCalls, Principal, Refusal};
+use qchost_gate::{PluginCalls, Principal, Refusal, SentMarker};
 use qchost_traffic::CpuMeter;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -27,7 +27,7 @@ const DEFAULT_RETRY_AFTER: f64 = 1.0;
 /// The calls of one invocation. Clones are the same caller. The state shared with invocations on other
 /// threads is referenced once, not once for each service.
 #[derive(Debug, Clone)]
-pub(crate) struct CallContext(Arc<Parties>, Option<Intended>);
+pub(crate) struct CallContext(Arc<Parties>, Option<SentMarker>);
 
 /// Who calls whom.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl CallContext {
     }
 
     /// The same caller, with a marker that tells whether its next call may have been sent.
-    pub(crate) fn marking(&self, intended: Intended) -> Self {
+    pub(crate) fn marking(&self, intended: SentMarker) -> Self {
         Self(Arc::clone(&self.0), Some(intended))
     }
 

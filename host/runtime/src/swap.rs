@@ -50,7 +50,7 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
         let authority = match &admitted {
             Admitted::Whole => shared.gate.prepare(manifest.clone()).await?,
             Admitted::Held { base, held } => {
-                shared.gate.prepare_held(base, &manifest, held).await?
+                shared.gate.prepare_pending(base, &manifest, held).await?
             }
         };
         let swapped = swap(shared, &manifest, &code, &tenant, unloads, &authority)?;

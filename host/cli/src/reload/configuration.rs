@@ -12,7 +12,7 @@ use std::{future, mem};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 use futures::future::join_all;
-use qchost_gate::{HeldBack, Waits};
+use qchost_gate::{PendingApproval, Waits};
 use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
 use tokio::task::JoinError;
@@ -45,7 +45,7 @@ pub struct Configuration {
     /// Its preparation.
     next: Option<Next>,
     /// The part of it that awaits approval.
-    held: Option<HeldBack>,
+    held: Option<PendingApproval>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
     /// The accounts being prepared again because their secret files changed.
@@ -110,7 +110,7 @@ enum Found {
     /// What is in effect now, whether it changed, and the part that awaits approval.
     Taken {
         changed: bool,
-        held: Option<HeldBack>,
+        held: Option<PendingApproval>,
     },
     /// It cannot be applied.
     Wrong(Error),
@@ -411,7 +411,7 @@ async fn admit(
     host: &Host,
     config: Config,
     cleared: &[String],
-) -> Result<(Config, Option<HeldBack>)> {
+) -> Result<(Config, Option<PendingApproval>)> {
     let adopted = !host.gate.is_adopting();
     let row = host.gate.in_force(Subject::Configuration, "").await?;
     let whole = config.clone();
@@ -435,7 +435,7 @@ async fn take_guardrails(
     shelf: &Shelf,
     before: Option<&Shelf>,
     found: Guardrails,
-) -> Result<(bool, Option<HeldBack>)> {
+) -> Result<(bool, Option<PendingApproval>)> {
     let current = host.current();
     let are_up = in_force::has_guardrails(&current.guardrails)?;
     if shelf.folder.is_none() && are_up {
@@ -463,7 +463,7 @@ async fn take_guardrails(
 }
 
 impl Found {
-    fn of(taken: Result<bool>, held: Option<HeldBack>) -> Self {
+    fn of(taken: Result<bool>, held: Option<PendingApproval>) -> Self {
         match taken {
             Ok(changed) => Self::Taken { changed, held },
             Err(error) => Self::Wrong(error),

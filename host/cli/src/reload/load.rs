@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use qchost_gate::{Gate, HeldBack};
+use qchost_gate::{Gate, PendingApproval};
 use qchost_policy::Manifest;
 use qchost_runtime::{LoadError, Plugin, Runtime};
 use tokio::sync::{Semaphore, mpsc};
@@ -22,7 +22,7 @@ pub enum Outcome {
     /// It serves.
     Loaded(Arc<Plugin>),
     /// It serves, and its gains await approval.
-    Held(Arc<Plugin>, HeldBack),
+    Held(Arc<Plugin>, PendingApproval),
     /// It does not serve, and what served before keeps serving.
     Failed(LoadError),
     /// It does not serve, and the component has changed meanwhile.
@@ -87,7 +87,7 @@ pub async fn load(
     let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {
         Ok(plugin) => {
-            return match gate.held_back(plugin.name()) {
+            return match gate.pending_approval(plugin.name()) {
                 Some(held) => Outcome::Held(plugin, held),
                 None => Outcome::Loaded(plugin),
             };

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::Error;
 use jiff::Timestamp;
-use qchost_gate::HeldBack;
+use qchost_gate::PendingApproval;
 use qchost_policy::Manifest;
 use qchost_runtime::Plugin;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -511,7 +511,7 @@ impl Reconciler {
     }
 
     /// Notes that a part of a manifest awaits approval; an approval triggers a retry.
-    fn hold(&mut self, path: &Path, plugin: &Plugin, held: HeldBack) {
+    fn hold(&mut self, path: &Path, plugin: &Plugin, held: PendingApproval) {
         let reason = format!(
             "{}: serves {}; {}",
             path.display(),

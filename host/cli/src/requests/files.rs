@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use qchost_gate::HeldBack;
+use qchost_gate::PendingApproval;
 use qchost_policy::{Person, Verb};
 use qchost_upstream::AccountState;
 use serde::{Deserialize, Serialize};
@@ -248,7 +248,7 @@ fn files(host: &Host) -> Vec<FileRow> {
 fn file(file: &Path, state: &FileState) -> FileRow {
     let held = state.held.as_ref();
     let detail = state.problem.clone();
-    let detail = detail.or_else(|| held.map(HeldBack::words));
+    let detail = detail.or_else(|| held.map(PendingApproval::words));
     FileRow::File {
         approval: held.map(|held| held.approval.clone()),
         file: file.to_owned(),

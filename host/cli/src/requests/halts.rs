@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use jiff::Timestamp;
-use qchost_gate::{Departed, HaltScope, Kept, OpenLiquidation, StandingHalt, Stopped};
+use qchost_gate::{ActiveHalt, Departed, HaltScope, HaltStorage, OpenLiquidation, Stopped};
 use qchost_policy::{Person, Verb};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,7 @@ pub struct HaltRow {
     pub by: String,
     pub reason: String,
     /// Where it is kept.
-    pub kept: Kept,
+    pub kept: HaltStorage,
     /// Whether the file `halt` halts everything as well.
     pub file: bool,
     /// What failed when it was stored.
@@ -190,20 +190,20 @@ impl Handler for ListHalts {
     };
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<HaltRow>> {
-        let halts = host.gate.standing_halts().await;
+        let halts = host.gate.active_halts().await;
         Ok(shown(host, &halts))
     }
 }
 
 /// These halts, with what of each is still being liquidated by the host.
-pub fn shown(host: &Host, halts: &[StandingHalt]) -> Vec<HaltRow> {
+pub fn shown(host: &Host, halts: &[ActiveHalt]) -> Vec<HaltRow> {
     listed(halts, &host.gate.liquidations())
 }
 
 /// These halts, each with its liquidations.
-pub fn listed(halts: &[StandingHalt], open: &[OpenLiquidation]) -> Vec<HaltRow> {
+pub fn listed(halts: &[ActiveHalt], open: &[OpenLiquidation]) -> Vec<HaltRow> {
     let instant = |ms| Timestamp::from_millisecond(ms).ok();
-    let row = |one: &StandingHalt| {
+    let row = |one: &ActiveHalt| {
         let halt = &one.halt;
         let own = open
             .iter()

@@ -155,7 +155,7 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
     PluginRow {
         denied: plugin.map(|plugin| host.gate.denied(plugin.name(), plugin.digest())),
         waits_for: plugin
-            .and_then(|plugin| host.gate.held_back(plugin.name()))
+            .and_then(|plugin| host.gate.pending_approval(plugin.name()))
             .map(|held| held.gains),
         plugin: match plugin {
             Some(plugin) => Some(plugin.name().to_owned()),

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
-use qchost_gate::{Departed, HALT_FILE, Kept, Stopped, make_halt_file};
+use qchost_gate::{Departed, HALT_FILE, HaltStorage, Stopped, make_halt_file};
 use serde_json::json;
 
 use super::cells::{maybe, text};
@@ -256,7 +256,9 @@ fn show_alone(
     let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
     // A halt kept only in this process ends with it.
     let lost = report.halts.iter().flatten().find(|halt| {
-        halt.account == target.account && halt.plugin == target.plugin && halt.kept == Kept::Memory
+        halt.account == target.account
+            && halt.plugin == target.plugin
+            && halt.kept == HaltStorage::Memory
     });
     if let Some(lost) = lost {
         let why = anyhow!("{}", maybe(lost.trouble.as_ref()));
@@ -441,11 +443,11 @@ fn halts_section(title: &str, halts: &[HaltRow]) -> String {
 /// A halt, by [`HALT_COLUMNS`].
 fn halt(halt: &HaltRow) -> Vec<String> {
     let (kept, also) = match halt.kept {
-        Kept::Database => ("until resumed", "; and by the file `halt`"),
-        Kept::Reserve => ("until resumed (in the reserve)", "; and by the file `halt`"),
-        Kept::Audit => ("until resumed (in the audit)", "; and by the file `halt`"),
-        Kept::File => ("until resumed", ", by the file `halt`"),
-        Kept::Memory => ("UNTIL THE HOST ENDS", ""),
+        HaltStorage::Database => ("until resumed", "; and by the file `halt`"),
+        HaltStorage::Reserve => ("until resumed (in the reserve)", "; and by the file `halt`"),
+        HaltStorage::Audit => ("until resumed (in the audit)", "; and by the file `halt`"),
+        HaltStorage::File => ("until resumed", ", by the file `halt`"),
+        HaltStorage::Memory => ("UNTIL THE HOST ENDS", ""),
     };
     let file = if halt.file { also } else { "" };
     vec![

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
-use qchost_gate::{Outgoing, Passage, PluginCalls as _, Refusal};
+use qchost_gate::{Outgoing, PluginCalls as _, Refusal, RequestPermission};
 use qchost_testing::cloud::{Setup, World, call, parse};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -210,7 +210,7 @@ pub fn to_hooks() -> Outgoing {
 }
 
 /// Asks for a request to the other host.
-pub async fn ask_hooks(world: &World) -> Result<Passage, Refusal> {
+pub async fn ask_hooks(world: &World) -> Result<RequestPermission, Refusal> {
     world.gate.outgoing(&world.principal, to_hooks()).await
 }
 

@@ -681,7 +681,7 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
         match step {
             Held::Edit(blocks) => holds.file = Some(blocks),
             Held::Approve => {
-                if let Some(held) = gate.held_back(PLUGINS[0]) {
+                if let Some(held) = gate.pending_approval(PLUGINS[0]) {
                     let ann = person(APPROVER, "ann");
                     gate.approve(&held.approval, &ann, None).await.unwrap();
                     approved = true;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use qchost_audit::faults::Drive;
-use qchost_gate::{Gate, HaltReport, HaltScope, Kept, Refusal, StandingHalt};
+use qchost_gate::{ActiveHalt, Gate, HaltReport, HaltScope, HaltStorage, Refusal};
 use serde_json::json;
 
 use qchost_testing::cloud::{Cloud, Setup, call, person, principal, records};
@@ -26,7 +26,7 @@ async fn halt(gate: &Gate, scope: HaltScope) -> HaltReport {
         .unwrap()
 }
 
-fn kept(halts: &[StandingHalt]) -> Vec<Kept> {
+fn kept(halts: &[ActiveHalt]) -> Vec<HaltStorage> {
     halts.iter().map(|one| one.kept).collect()
 }
 
@@ -97,7 +97,7 @@ async fn a_halt_that_the_database_does_not_take_is_kept_in_the_reserve_and_store
     refuse(folder);
     let report = halt(&gate, HaltScope::default()).await;
     assert_eq!(report.problems, Vec::<String>::new());
-    assert_eq!(kept(&report.halts), [Kept::Reserve]);
+    assert_eq!(kept(&report.halts), [HaltStorage::Reserve]);
     let trouble = report.halts[0].trouble.as_deref().unwrap();
     assert!(trouble.contains("no room"), "{trouble}");
     assert!(is_halted(&write(&gate).await));
@@ -109,13 +109,13 @@ async fn a_halt_that_the_database_does_not_take_is_kept_in_the_reserve_and_store
     std::fs::remove_dir_all(folder.join("audit")).unwrap();
     forget_audit_head(folder);
     let gate = setup.open_in(folder, &cloud).await;
-    assert_eq!(kept(&gate.standing_halts().await), [Kept::Reserve]);
+    assert_eq!(kept(&gate.active_halts().await), [HaltStorage::Reserve]);
     assert!(is_halted(&write(&gate).await));
     assert_eq!(cloud.sent(), Vec::<String>::new());
 
     accept(folder);
     until("the halt is in the database", async || {
-        kept(&gate.standing_halts().await) == [Kept::Database]
+        kept(&gate.active_halts().await) == [HaltStorage::Database]
     })
     .await;
     assert_eq!(stored(folder), 1);
@@ -142,7 +142,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
     let gate = setup.open_in(folder, &cloud).await;
     assert_eq!(
         kept(&halt(&gate, HaltScope::default()).await.halts),
-        [Kept::Database]
+        [HaltStorage::Database]
     );
     refuse(folder);
     let error = gate
@@ -155,7 +155,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
         "{error}"
     );
     assert!(is_halted(&write(&gate).await));
-    assert_eq!(gate.standing_halts().await.len(), 1);
+    assert_eq!(gate.active_halts().await.len(), 1);
     // There is no record that it ended.
     let gate = restarted(&setup, gate, folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
@@ -193,7 +193,7 @@ async fn a_halt_that_was_never_stored_ends_only_where_its_end_can_be_stored() {
         .unwrap();
     assert_eq!(
         kept(&halt(&gate, HaltScope::default()).await.halts),
-        [Kept::Reserve]
+        [HaltStorage::Reserve]
     );
     // Nothing has to be deleted from the database.
     let report = gate
@@ -203,7 +203,7 @@ async fn a_halt_that_was_never_stored_ends_only_where_its_end_can_be_stored() {
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     write(&gate).await.unwrap();
     let gate = restarted(&setup, gate, folder, &cloud).await;
-    assert_eq!(gate.standing_halts().await.len(), 0);
+    assert_eq!(gate.active_halts().await.len(), 0);
     write(&gate).await.unwrap();
 }
 
@@ -220,12 +220,12 @@ async fn a_database_that_another_process_holds_does_not_delay_a_halt() {
     let begun = Instant::now();
     let report = halt(&gate, HaltScope::default()).await;
     let took = begun.elapsed();
-    assert_eq!(kept(&report.halts), [Kept::Reserve]);
+    assert_eq!(kept(&report.halts), [HaltStorage::Reserve]);
     // The database itself is waited for five seconds.
     assert!(took < Duration::from_secs(4), "{took:?}");
     other.execute_batch("ROLLBACK").unwrap();
     until("the halt is in the database", async || {
-        kept(&gate.standing_halts().await) == [Kept::Database]
+        kept(&gate.active_halts().await) == [HaltStorage::Database]
     })
     .await;
 }
@@ -245,7 +245,7 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     gate.resume(&person(7, "ann"), of(Some("a"), None))
         .await
         .unwrap();
-    let before = gate.standing_halts().await;
+    let before = gate.active_halts().await;
     gate.close().await;
     drop(gate);
     let lose = || {
@@ -258,8 +258,8 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     lose();
     let gate = setup.open_in(folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
-    let after = gate.standing_halts().await;
-    let said = |halts: &[StandingHalt]| {
+    let after = gate.active_halts().await;
+    let said = |halts: &[ActiveHalt]| {
         let mut said: Vec<_> = halts
             .iter()
             .map(|one| {
@@ -284,7 +284,7 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     drop(gate);
     lose();
     let gate = setup.open_in(folder, &cloud).await;
-    assert_eq!(gate.standing_halts().await.len(), 0);
+    assert_eq!(gate.active_halts().await.len(), 0);
     write(&gate).await.unwrap();
 }
 
@@ -304,7 +304,7 @@ async fn a_halt_that_nothing_takes_holds_and_says_so() {
     refuse(folder);
     drive.lose_power_at(drive.operations() + 1);
     let report = halt(&gate, of(Some("a"), None)).await;
-    assert_eq!(kept(&report.halts), [Kept::Memory]);
+    assert_eq!(kept(&report.halts), [HaltStorage::Memory]);
     let problem = report.problems.join("; ");
     assert!(
         problem.contains("only until the host ends") && problem.contains("no room"),
@@ -323,7 +323,7 @@ async fn a_damaged_reserve_halts_everything() {
     std::fs::write(folder.path().join("halts.reserve"), "no reserve").unwrap();
     let gate = setup.open_in(folder.path(), &cloud).await;
     assert!(is_halted(&write(&gate).await));
-    let halts = gate.standing_halts().await;
+    let halts = gate.active_halts().await;
     assert!(halts[0].halt.reason.contains("is damaged"), "{halts:?}");
     assert_eq!(cloud.sent(), Vec::<String>::new());
 }
@@ -377,7 +377,7 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
     std::fs::remove_file(&file).unwrap();
     assert!(is_halted(&write(&gate).await));
     until("it is in the database", async || stored(folder) == 1).await;
-    let halts = gate.standing_halts().await;
+    let halts = gate.active_halts().await;
     let owner = rustix::process::geteuid().as_raw();
     assert_eq!(halts[0].halt.by, format!("file DATA/halt (uid {owner})"));
     assert!(!halts[0].file);

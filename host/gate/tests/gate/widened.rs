@@ -8,8 +8,8 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use qchost_audit::{Disk, Files};
 use qchost_gate::{
-    AdmitError, Admitted, DecideError, Gate, HeldBack, KeptText, PluginCalls as _, Proposal,
-    Refusal, Settings, Sources, Waits, Why,
+    AdmitError, Admitted, DecideError, Gate, PendingApproval, PluginCalls as _, Proposal, Refusal,
+    Settings, Sources, StoredText, Waits, Why,
 };
 use qchost_ledger::{Approval, ApprovalError, Status, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Remembered, Role};
@@ -28,13 +28,13 @@ fn manifest(grants: &str) -> Manifest {
 }
 
 /// Loads a manifest as the runtime does.
-pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<HeldBack> {
+pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<PendingApproval> {
     gate.restrict(manifest.clone()).await.unwrap();
     let digest: Arc<str> = "sha256:0".into();
     let admitted = gate.admit(manifest, &digest, &[], None).await.unwrap();
     let new = match &admitted {
         Admitted::Whole => gate.prepare(manifest.clone()).await.unwrap(),
-        Admitted::Held { base, held } => gate.prepare_held(base, manifest, held).await.unwrap(),
+        Admitted::Held { base, held } => gate.prepare_pending(base, manifest, held).await.unwrap(),
     };
     assert!(gate.enforce(&new));
     match admitted {
@@ -90,7 +90,7 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     let held = load(&world.gate, &wide).await.unwrap();
     drop(asked);
     assert_eq!(held.gains, ["backtests/delete-backtest"]);
-    assert_eq!(world.gate.held_back("lab"), Some(held.clone()));
+    assert_eq!(world.gate.pending_approval("lab"), Some(held.clone()));
     let refused = delete(&world.gate).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     assert_eq!(deleted(&world), 0);
@@ -398,7 +398,7 @@ async fn only_the_latest_change_of_a_manifest_can_come_into_force() {
 }
 
 /// Proposes guardrails as the host does.
-async fn propose(gate: &Gate, ids: &[&str]) -> Option<HeldBack> {
+async fn propose(gate: &Gate, ids: &[&str]) -> Option<PendingApproval> {
     let texts = ids.iter().map(|id| {
         let text = format!(
             "@id(\"{id}\")\nforbid (principal, action, resource is Project) when {{ resource.name == \"{id}\" }};"
@@ -408,7 +408,7 @@ async fn propose(gate: &Gate, ids: &[&str]) -> Option<HeldBack> {
     let found = Guardrails::read(&texts.collect::<Vec<_>>()).unwrap();
     let row = gate.in_force(Subject::Guardrails, "").await.unwrap();
     let former = row.map_or_else(Guardrails::none, |row| {
-        let kept: KeptText<Vec<(String, String)>> = serde_json::from_str(&row.text).unwrap();
+        let kept: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text).unwrap();
         Guardrails::from_kept(&kept.text).unwrap()
     });
     let gone: Vec<_> = former.without(&found).ids().map(str::to_owned).collect();
@@ -609,7 +609,7 @@ fn configuration_of(people: &[&str]) -> String {
     people.collect()
 }
 
-async fn propose_people(gate: &Gate, people: &[&str], gains: &[&str]) -> Option<HeldBack> {
+async fn propose_people(gate: &Gate, people: &[&str], gains: &[&str]) -> Option<PendingApproval> {
     let gains = gains.iter().map(|name| format!("person `{name}`"));
     let proposal = Proposal {
         subject: Subject::Configuration,

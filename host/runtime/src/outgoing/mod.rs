@@ -23,7 +23,7 @@ use http::{Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http1;
-use qchost_gate::{Passage, Refusal};
+use qchost_gate::{Refusal, RequestPermission};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use wasmtime::component::ResourceTable;
@@ -167,7 +167,7 @@ impl Requests {
         exchange.run(request, record).await
     }
 
-    async fn decide(&self, method: &Method, target: &Target) -> Result<Passage, Error> {
+    async fn decide(&self, method: &Method, target: &Target) -> Result<RequestPermission, Error> {
         let asked = qchost_gate::Outgoing {
             method: method.to_string(),
             scheme: target.scheme().to_owned(),

@@ -3,7 +3,7 @@
 //! Invariant: an allowed request is recorded exactly once: when its response is read or dropped,
 //! when it fails, or when the plugin ends in between.
 
-use qchost_gate::{Passage, Refusal};
+use qchost_gate::{Refusal, RequestPermission};
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime_wasi_http::Error;
 
@@ -12,7 +12,7 @@ use crate::calls::Wait;
 
 /// A request under way.
 pub(super) struct Record {
-    passage: Option<Passage>,
+    passage: Option<RequestPermission>,
     status: Result<u16, String>,
     sent: Count,
     received: Count,
@@ -22,7 +22,7 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(
-        passage: Passage,
+        passage: RequestPermission,
         sent: Count,
         received: Count,
         permit: (OwnedSemaphorePermit, Wait),
@@ -38,7 +38,9 @@ impl Record {
 
     /// Whether it may still be sent.
     pub(super) fn clear(&self) -> Result<(), Refusal> {
-        self.passage.as_ref().map_or(Ok(()), Passage::clear)
+        self.passage
+            .as_ref()
+            .map_or(Ok(()), RequestPermission::clear)
     }
 
     /// The response began.

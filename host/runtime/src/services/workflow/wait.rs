@@ -6,7 +6,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-use qchost_gate::Intended;
+use qchost_gate::SentMarker;
 use tokio::time::{sleep, timeout_at};
 
 use crate::contract::quantconnect::api::types::Error;
@@ -45,7 +45,7 @@ impl Deadline {
 
     /// Sends a call that must not be sent twice. It is retried only when it was rate limited, which
     /// means that nothing was done.
-    pub(super) async fn send<T, F>(&self, mut call: impl FnMut(Intended) -> F) -> Result<T, Error>
+    pub(super) async fn send<T, F>(&self, mut call: impl FnMut(SentMarker) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -56,7 +56,7 @@ impl Deadline {
                     "not sent: the time of the invocation is up".to_owned(),
                 ));
             }
-            let intended = Intended::default();
+            let intended = SentMarker::default();
             match timeout_at(self.last_wait.into(), call(intended.clone())).await {
                 Ok(Err(Error::RateLimited(seconds))) => {
                     wait = longer(wait).max(duration(seconds));
