@@ -30,9 +30,9 @@ const PIPE: usize = 1 << 20;
 /// How often a running host checks whether an account is due for a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// Maximum age of the last success of a connected account before it is checked again.
-const GOOD_NEWS_LIMIT: Duration = Duration::from_secs(300);
+const HEALTH_TTL: Duration = Duration::from_secs(300);
 /// The same limit when a person asks for the state of accounts.
-const FRESH_NEWS_LIMIT: Duration = Duration::from_secs(1);
+const REQUESTED_HEALTH_TTL: Duration = Duration::from_secs(1);
 /// Time limit of a check.
 pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -198,7 +198,7 @@ impl Connections {
     pub async fn check_now(&self, timeout: Duration) {
         let old = |health: &AccountHealth| {
             health.state != AccountState::Connected
-                || health.seconds_since_news > FRESH_NEWS_LIMIT.as_secs_f64()
+                || health.seconds_since_news > REQUESTED_HEALTH_TTL.as_secs_f64()
         };
         let health = self.health().into_iter();
         let names: Vec<_> = health.filter(old).map(|health| health.account).collect();
@@ -223,9 +223,7 @@ impl Connections {
                 () = self.renewed.notified() => {}
             }
             let needs = |health: &AccountHealth| match health.state {
-                AccountState::Connected => {
-                    health.seconds_since_news > GOOD_NEWS_LIMIT.as_secs_f64()
-                }
+                AccountState::Connected => health.seconds_since_news > HEALTH_TTL.as_secs_f64(),
                 AccountState::Connecting | AccountState::RateLimited => false,
                 _ => true,
             };

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use qchost_policy::read_text;
 
 /// Minimum age of a file before problems with it are reported, since it may still be written.
-pub const SETTLING: Duration = Duration::from_millis(250);
+pub const MIN_FILE_AGE: Duration = Duration::from_millis(250);
 
 /// The metadata of a file, through links. Different contents with the same stamp would require a clock
 /// that was set back.
@@ -56,7 +56,7 @@ impl FileFingerprint {
         // A time in the future does not count as recent.
         SystemTime::now()
             .duration_since(changed)
-            .is_ok_and(|age| age < SETTLING)
+            .is_ok_and(|age| age < MIN_FILE_AGE)
     }
 }
 

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::data_folder::{DATABASE, halt_file};
 use crate::file_table::FileTable;
 use crate::gate::{self, CALL_TIMEOUT};
-use crate::in_force::{self, Known};
+use crate::in_force::{self, StoredState};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::manifests;
@@ -78,7 +78,7 @@ impl Host {
     async fn open_under(
         config: &Config,
         lock: impl Into<Arc<Lock>>,
-        guardrails: fn(&Config, &Known) -> Result<Guardrails>,
+        guardrails: fn(&Config, &StoredState) -> Result<Guardrails>,
     ) -> Result<Self> {
         let lock = lock.into();
         let data = config.data()?;
@@ -87,7 +87,7 @@ impl Host {
         let ledger = Ledger::open(&data.join(DATABASE))
             .with_context(|| format!("the state in {} cannot be opened", data.display()))?;
         // Before any decision: which parts of the files are in force.
-        let known = Known::read(&ledger).await?;
+        let known = StoredState::read(&ledger).await?;
         let sealer = Sealer::new(key.gate()?);
         let row = known.configuration.as_ref();
         let config = &in_force::hold(config.clone(), row, known.adopted, &[], &sealer)?.config;

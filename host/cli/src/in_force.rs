@@ -32,7 +32,7 @@ pub struct Guarded {
     mode: Mode,
     live_trading: bool,
     two_person: bool,
-    people: BTreeMap<String, KeptPerson>,
+    people: BTreeMap<String, StoredPerson>,
     /// The profiles, each as a keyed digest.
     profiles: BTreeMap<String, String>,
     /// The accounts and the vault, each as a keyed digest. `None` in a ledger of an earlier version.
@@ -49,7 +49,7 @@ const VAULT: &str = "[vault]";
 /// A person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct KeptPerson {
+struct StoredPerson {
     uid: u32,
     roles: BTreeSet<RoleName>,
 }
@@ -64,7 +64,7 @@ impl Guarded {
         });
         let kept = |(name, person): (&String, &crate::config::PersonTable)| {
             let (uid, roles) = (person.uid, person.roles.clone());
-            (name.clone(), KeptPerson { uid, roles })
+            (name.clone(), StoredPerson { uid, roles })
         };
         Ok(Self {
             mode: config.mode,
@@ -94,7 +94,7 @@ impl Guarded {
             let own = self.people.get(name).filter(|own| own.uid == person.uid)?;
             let roles: BTreeSet<_> = own.roles.intersection(&person.roles).copied().collect();
             let (name, uid) = (name.clone(), person.uid);
-            (!roles.is_empty()).then_some((name, KeptPerson { uid, roles }))
+            (!roles.is_empty()).then_some((name, StoredPerson { uid, roles }))
         });
         let same = |former: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
             let mut same = now.clone();
@@ -122,9 +122,9 @@ impl Guarded {
         let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
         let admins = people.unwrap_or(&now.people).iter();
         let admins = admins.filter(|(_, person)| person.roles.contains(&RoleName::Admin));
-        let admin = |(name, person): (&String, &KeptPerson)| {
+        let admin = |(name, person): (&String, &StoredPerson)| {
             let (uid, roles) = (person.uid, BTreeSet::from([RoleName::Admin]));
-            (name.clone(), KeptPerson { uid, roles })
+            (name.clone(), StoredPerson { uid, roles })
         };
         Self {
             mode: Mode::Production,
@@ -308,7 +308,7 @@ const GUARDRAILS_AFTER_RESTORE: &str =
     "what trades or destroys, since guardrails that came after the backup are not known,";
 
 /// A configuration with what is in force of it.
-pub struct Held {
+pub struct EffectiveConfig {
     /// The configuration, with the stricter of what is in force and what the file says.
     pub config: Config,
     /// What is proposed to come into force.
@@ -323,7 +323,7 @@ pub fn hold(
     adopted: bool,
     cleared: &[String],
     sealer: &Sealer,
-) -> Result<Held> {
+) -> Result<EffectiveConfig> {
     let mut now = Guarded::of(&config, sealer)?;
     let kept = in_force.map(|row| serde_json::from_str::<StoredText<Guarded>>(&row.text));
     // In development, and in a new data folder, the files are in force as they are.
@@ -400,7 +400,7 @@ pub fn hold(
         remembered: Remembered::default(),
         heirs: Vec::new(),
     };
-    Ok(Held { config, proposal })
+    Ok(EffectiveConfig { config, proposal })
 }
 
 /// Checks that the people in force from now on can still decide pending approvals, if the former ones could: people added
@@ -438,7 +438,7 @@ pub fn holds_as(one: &Config, other: &Config) -> bool {
 }
 
 /// Guardrails with what is in force of them.
-pub struct HeldGuardrails {
+pub struct EffectiveGuardrails {
     /// Those of the files, and those in force that are missing in the files.
     pub guardrails: Guardrails,
     /// What is proposed to come into force.
@@ -452,7 +452,7 @@ pub fn hold_guardrails(
     production: bool,
     files: Vec<PathBuf>,
     mut owners: BTreeSet<u32>,
-) -> Result<HeldGuardrails> {
+) -> Result<EffectiveGuardrails> {
     let former = kept_guardrails(in_force)?;
     let (gone, new) = (former.without(&found), found.without(&former));
     if gone.ids().next().is_some()
@@ -497,7 +497,7 @@ pub fn hold_guardrails(
             found.and(&gone).and(&after_restore()?)
         }
     };
-    Ok(HeldGuardrails {
+    Ok(EffectiveGuardrails {
         guardrails,
         proposal: Proposal {
             subject: Subject::Guardrails,
@@ -515,7 +515,7 @@ pub fn hold_guardrails(
 }
 
 /// The guardrails in force when a host starts. A missing folder is not treated as an empty one.
-pub fn guardrails_at_start(config: &Config, known: &Known) -> Result<Guardrails> {
+pub fn guardrails_at_start(config: &Config, known: &StoredState) -> Result<Guardrails> {
     let kept = kept_guardrails(known.guardrails.as_ref())?;
     let is_there = config.policies().is_some_and(|folder| folder.is_dir());
     let row = known.guardrails.as_ref();
@@ -601,7 +601,7 @@ fn after_restore() -> Result<Guardrails> {
 }
 
 /// What a ledger keeps of the configuration and the guardrails.
-pub struct Known {
+pub struct StoredState {
     /// Whether the data folder has adopted what it found when it was new.
     pub adopted: bool,
     /// The configuration.
@@ -610,7 +610,7 @@ pub struct Known {
     pub guardrails: Option<InForce>,
 }
 
-impl Known {
+impl StoredState {
     /// Reads it from a ledger.
     pub async fn read(ledger: &Ledger) -> Result<Self, LedgerError> {
         Ok(Self {
@@ -640,7 +640,7 @@ mod tests {
         }
     }
 
-    fn hold_found(found: &Guardrails, row: &InForce, production: bool) -> HeldGuardrails {
+    fn hold_found(found: &Guardrails, row: &InForce, production: bool) -> EffectiveGuardrails {
         let (files, owners) = (Vec::new(), BTreeSet::new());
         hold_guardrails(found.clone(), Some(row), production, files, owners).unwrap()
     }
@@ -686,7 +686,7 @@ mod tests {
             RoleName::Approver,
             RoleName::Admin,
         ];
-        let person = (0u32..2, subsequence(roles, 1..=4)).prop_map(|(uid, roles)| KeptPerson {
+        let person = (0u32..2, subsequence(roles, 1..=4)).prop_map(|(uid, roles)| StoredPerson {
             uid,
             roles: roles.into_iter().collect(),
         });
@@ -718,7 +718,7 @@ mod tests {
     }
 
     /// A configuration after comparison with one that is in force, or that a backup has.
-    fn held(file: &str, kept: Option<&str>, confirmed: bool) -> Held {
+    fn held(file: &str, kept: Option<&str>, confirmed: bool) -> EffectiveConfig {
         let sealer = Sealer::new(vec![7; 32].into());
         let text = kept.map_or(String::new(), |kept| {
             let text = Guarded::of(&config(kept), &sealer).unwrap();
@@ -787,7 +787,7 @@ mod tests {
         assert!(same.proposal.gains.is_empty() && same.config.live_trading);
 
         let eve = format!("{production}[people.eve]\nuid = 3\nroles = [\"admin\"]\n");
-        let strict = |it: &Held| {
+        let strict = |it: &EffectiveConfig| {
             assert_eq!(it.config.mode, Mode::Production);
             assert!(!it.config.live_trading && it.config.brokerage.is_empty());
             assert!(it.proposal.gains.iter().any(|gain| gain == AFTER_RESTORE));

@@ -15,7 +15,7 @@ use crate::host::{Current, Host, stranger, without_role};
 use crate::requests::RequestKind;
 
 /// A person who may make a request.
-pub(super) struct Asked {
+pub(super) struct AuthorizedRequest {
     pub person: Person,
     pub verb: RequestKind,
     /// The plugin or account it concerns.
@@ -24,7 +24,7 @@ pub(super) struct Asked {
     by: Option<Arc<Current>>,
 }
 
-impl Asked {
+impl AuthorizedRequest {
     /// Checks that the user with a uid may make this request, as far as that is known now.
     ///
     /// # Errors

@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
 use tokio_util::codec::{Framed, LinesCodec};
 
-use super::message::{BEAT_INTERVAL, Envelope, Head, MAX_HEAD, MAX_LINE, Reply};
+use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Reply};
 use super::presence::Presence;
 use super::route::{Found, Route};
 use crate::config::Config;
@@ -33,13 +33,13 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a host may take to identify itself.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a host may be silent before the user is told.
-const SILENCE_LIMIT: Duration = Duration::from_secs(2);
+const SLOW_HOST_WARNING_TIMEOUT: Duration = Duration::from_secs(2);
 /// How much longer a request without effects waits for it.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(8);
+const READ_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a host may be silent on a request with effects. A host that works on it sends a sign of life every
-/// [`BEAT_INTERVAL`].
+/// [`HEARTBEAT_INTERVAL`].
 const ACT_TIMEOUT: Duration = Duration::from_secs(30);
-const _: () = assert!(ACT_TIMEOUT.as_secs() >= 6 * BEAT_INTERVAL.as_secs());
+const _: () = assert!(ACT_TIMEOUT.as_secs() >= 6 * HEARTBEAT_INTERVAL.as_secs());
 /// How long a host that was just started may take to appear.
 const APPEARANCE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -415,7 +415,7 @@ fn own(route: &Route, data: &Path) -> Result<()> {
 }
 
 /// A host that received a request.
-struct Asked {
+struct PendingReply {
     /// Its description for messages.
     host: String,
     /// The command that shows whether the request took effect; `None` if it has no effects.
@@ -423,7 +423,7 @@ struct Asked {
     output: Output,
 }
 
-impl Asked {
+impl PendingReply {
     /// Waits for the host's first reply, which it sends as soon as it has read the request, and warns if it stays silent. A
     /// request without effects is given up soon; one with effects may have been read already, so it waits longer.
     async fn hear<T>(&self, first: impl Future<Output = T>) -> Result<T> {
@@ -433,16 +433,16 @@ impl Asked {
             output,
         } = self;
         let mut first = pin!(first);
-        if let Ok(heard) = tokio::time::timeout(SILENCE_LIMIT, &mut first).await {
+        if let Ok(heard) = tokio::time::timeout(SLOW_HOST_WARNING_TIMEOUT, &mut first).await {
             return Ok(heard);
         }
-        let seconds = SILENCE_LIMIT.as_secs();
+        let seconds = SLOW_HOST_WARNING_TIMEOUT.as_secs();
         output.note(&format!(
             "{host} has not answered for {seconds} s; still waiting"
         ));
         let limit = match read_back {
-            None => LOOK_TIMEOUT,
-            Some(_) => ACT_TIMEOUT - SILENCE_LIMIT,
+            None => READ_TIMEOUT,
+            Some(_) => ACT_TIMEOUT - SLOW_HOST_WARNING_TIMEOUT,
         };
         let heard = tokio::time::timeout(limit, first).await;
         heard.map_err(|_| self.silent())
@@ -496,7 +496,7 @@ async fn ask(
     on_line: OnLine<'_>,
 ) -> Result<Value> {
     let message = message(request, route.path())?;
-    let asked = Asked {
+    let asked = PendingReply {
         host: match stream.peer_cred().ok().and_then(|peer| peer.pid()) {
             Some(pid) => format!("the host (process {pid})"),
             None => "the host".to_owned(),

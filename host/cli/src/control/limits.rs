@@ -23,7 +23,7 @@ const MAX_READS: usize = 8;
 /// Minimum interval between requests of a user who may not halt.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(10);
 /// Idle connections of a user that are kept when no file descriptor is left: fewer than are in the reserve.
-const MAX_KEPT_SILENT: usize = 4;
+const MAX_IDLE_KEPT: usize = 4;
 /// Maximum bytes of a user's requests being received or in progress.
 const MAX_USER_BYTES: u64 = 64 << 20;
 /// Maximum bytes of all users' requests. Requests that stop the host are small and not counted, so there is always room for
@@ -58,11 +58,11 @@ impl ByClass {
 struct Inner {
     most: ByClass,
     most_silent: usize,
-    held: Mutex<Held>,
+    held: Mutex<Usage>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Usage {
     users: HashMap<u32, User>,
     bytes: u64,
     connections: u64,
@@ -132,7 +132,7 @@ impl Limits {
         *most.of(class)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, Usage> {
         self.0.held.lock()
     }
 
@@ -163,7 +163,7 @@ impl Limits {
     pub(super) fn evict(&self) -> bool {
         let mut held = self.held();
         let most = held.users.values_mut().max_by_key(|user| user.silent.len());
-        let most = most.filter(|user| user.silent.len() > MAX_KEPT_SILENT);
+        let most = most.filter(|user| user.silent.len() > MAX_IDLE_KEPT);
         match most.and_then(|user| user.silent.pop_front()) {
             Some((_, oldest)) => {
                 oldest.cancel();
@@ -197,7 +197,7 @@ impl Silent {
         let uid = self.uid;
         let most = self.limits.most(class);
         let mut held = self.limits.held();
-        let Held {
+        let Usage {
             users, bytes: all, ..
         } = &mut *held;
         let user = users.entry(uid).or_default();

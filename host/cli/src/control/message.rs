@@ -22,7 +22,7 @@ pub(super) const MAX_LINE: usize = 64 << 20;
 /// Maximum bytes of a request's first line.
 pub(super) const MAX_HEAD: u64 = 4 << 10;
 /// Maximum interval between signs of life to a waiting client.
-pub(super) const BEAT_INTERVAL: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A message with the version of its form.
 #[derive(Debug, Serialize, Deserialize)]
@@ -118,7 +118,7 @@ pub(super) enum Reply {
         /// What it is doing, unless it just serves.
         stage: Option<String>,
     },
-    /// A sign of life, sent every [`BEAT_INTERVAL`] until the answer.
+    /// A sign of life, sent every [`HEARTBEAT_INTERVAL`] until the answer.
     Beat,
     /// The progress.
     Progress {

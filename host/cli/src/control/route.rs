@@ -55,7 +55,7 @@ pub struct Route {
 
 /// A place where a host may listen.
 #[derive(Debug, Clone)]
-struct Place {
+struct Candidate {
     socket: PathBuf,
     /// The owner according to an announcement; otherwise the socket's owner.
     owner: Option<u32>,
@@ -76,7 +76,7 @@ pub struct Found {
 /// The result of trying a place.
 enum Tried {
     Connected(UnixStream),
-    Nobody,
+    NotListening,
     Closed,
 }
 
@@ -144,7 +144,7 @@ impl Route {
     /// or the configured one.
     pub fn data(&self) -> Option<PathBuf> {
         if let Some(socket) = &self.socket {
-            return Place::named(socket).data;
+            return Candidate::named(socket).data;
         }
         if let Some(data) = &self.data {
             return Some(data.clone());
@@ -168,7 +168,7 @@ impl Route {
                     let data = place.data.or_else(|| self.data());
                     return Ok(Some(Found { stream, data }));
                 }
-                Ok(Tried::Nobody) => {}
+                Ok(Tried::NotListening) => {}
                 Ok(Tried::Closed) => {
                     self.unseen()
                         .insert(format!("{} is closed to this user", place.socket.display()));
@@ -242,9 +242,9 @@ impl Route {
     }
 
     /// The places named by the options or the configuration.
-    fn named(&self) -> Vec<Place> {
+    fn named(&self) -> Vec<Candidate> {
         if let Some(socket) = &self.socket {
-            return vec![Place::named(socket)];
+            return vec![Candidate::named(socket)];
         }
         let mut places = match &self.data {
             Some(data) => {
@@ -264,15 +264,15 @@ impl Route {
                 && let Some(data) = &its_data
             {
                 self.look(&Presence::in_data(data));
-                places.extend(Place::announced(&Presence::in_data(data)));
+                places.extend(Candidate::announced(&Presence::in_data(data)));
             }
             if let Ok(socket) = config.socket() {
                 let beside = Presence::beside(&socket);
                 self.look(&beside);
-                let announced = Place::announced(&beside);
+                let announced = Candidate::announced(&beside);
                 places.extend(announced.filter(|place| is_meant(place.said.as_deref())));
                 if is_meant(its_data.as_deref()) {
-                    places.push(Place::bare(&socket));
+                    places.push(Candidate::bare(&socket));
                 }
             }
         }
@@ -301,7 +301,7 @@ impl Route {
     }
 
     /// The places that no option and no configuration names, without duplicates.
-    fn usual(&self) -> Vec<Place> {
+    fn usual(&self) -> Vec<Candidate> {
         let beside = self.reached().and_then(|config| config.control.socket);
         let beside = beside.and_then(|socket| Some(socket.parent()?.to_owned()));
         let folders = [beside, Some(PathBuf::from(RUN)), config::own_hosts()];
@@ -325,7 +325,7 @@ impl Route {
             files.sort();
             for file in files {
                 self.look(&file);
-                places.extend(Place::announced(&file));
+                places.extend(Candidate::announced(&file));
             }
         }
         for folder in config::usual_data() {
@@ -352,10 +352,10 @@ impl Route {
                     self.unseen()
                         .insert(format!("{socket} is closed to this user"));
                 }
-                Ok(Tried::Nobody) | Err(_) => {}
+                Ok(Tried::NotListening) | Err(_) => {}
             }
         }
-        let found = |(place, stream): (Place, UnixStream)| Found {
+        let found = |(place, stream): (Candidate, UnixStream)| Found {
             stream,
             data: place.data,
         };
@@ -363,8 +363,9 @@ impl Route {
             // A data folder has one host.
             return Ok(running.pop().map(found));
         }
-        let is_ours =
-            |(place, _): &(Place, _)| place.configuration.as_deref() == Some(self.path.as_path());
+        let is_ours = |(place, _): &(Candidate, _)| {
+            place.configuration.as_deref() == Some(self.path.as_path())
+        };
         if let Some(at) = running.iter().position(is_ours) {
             return Ok(Some(found(running.swap_remove(at))));
         }
@@ -383,7 +384,7 @@ impl Route {
     }
 }
 
-impl Place {
+impl Candidate {
     /// A socket without an announcement.
     fn bare(socket: &Path) -> Self {
         Self {
@@ -458,7 +459,7 @@ impl Place {
                     ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused
                 ) =>
             {
-                return Ok(Tried::Nobody);
+                return Ok(Tried::NotListening);
             }
             Err(error) => {
                 return Err(Error::from(error)
@@ -470,7 +471,7 @@ impl Place {
             None => match std::fs::symlink_metadata(&self.socket) {
                 Ok(found) => found.uid(),
                 // It ended just now.
-                Err(_) => return Ok(Tried::Nobody),
+                Err(_) => return Ok(Tried::NotListening),
             },
         };
         let listens = stream.peer_cred()?.uid();
@@ -485,14 +486,14 @@ impl Place {
 }
 
 /// Where the host of a data folder listens.
-fn in_data(data: &Path) -> Vec<Place> {
-    let mut places: Vec<_> = Place::announced(&Presence::in_data(data))
+fn in_data(data: &Path) -> Vec<Candidate> {
+    let mut places: Vec<_> = Candidate::announced(&Presence::in_data(data))
         .into_iter()
         .collect();
-    let usual = Place {
+    let usual = Candidate {
         data: Some(data.to_owned()),
         said: Some(data.to_owned()),
-        ..Place::bare(&data.join(config::SOCKET))
+        ..Candidate::bare(&data.join(config::SOCKET))
     };
     if places.iter().all(|place| place.socket != usual.socket) {
         places.push(usual);
@@ -500,7 +501,7 @@ fn in_data(data: &Path) -> Vec<Place> {
     places
 }
 
-fn each_once(places: &mut Vec<Place>) {
+fn each_once(places: &mut Vec<Candidate>) {
     let mut seen = BTreeSet::new();
     places.retain(|place| seen.insert(place.socket.clone()));
 }

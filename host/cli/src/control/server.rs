@@ -17,9 +17,9 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use super::authority::{Asked, refuse_stranger};
+use super::authority::{AuthorizedRequest, refuse_stranger};
 use super::limits::AtWork;
-use super::message::{BEAT_INTERVAL, Envelope, Head, MAX_HEAD, Reply};
+use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, Reply};
 use super::reserve::Spare;
 use super::shared::Shared;
 use super::urgent;
@@ -32,7 +32,7 @@ const LAST_CLIENT_TIMEOUT: Duration = Duration::from_millis(20);
 /// How long clients have to read the reply at shutdown.
 const LAST_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time limit for the first line of a request, and between two chunks of the request.
-const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_LINE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The same limit for a connection that uses a reserved file descriptor.
 const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for the whole request after its first line.
@@ -174,7 +174,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
 /// The result of reading a request.
 enum Admitted {
     /// A person with an allowed request.
-    Asks(Asked, Head, Box<Request>, AtWork),
+    Asks(AuthorizedRequest, Head, Box<Request>, AtWork),
     /// A request for the status only: by a person, the user who runs the host, or root.
     Host(HostStatus),
     /// It disconnected, or had to make room.
@@ -194,11 +194,11 @@ async fn admit(
         // Nothing is read.
         return Err(refuse_stranger(uid, shared).await);
     }
-    let patience = spare.map_or(ASK_TIMEOUT, |_| SPARE_TIMEOUT);
+    let timeout = spare.map_or(REQUEST_LINE_TIMEOUT, |_| SPARE_TIMEOUT);
     let head = tokio::select! {
-        head = tokio::time::timeout(patience, read_head(source)) => match head {
+        head = tokio::time::timeout(timeout, read_head(source)) => match head {
             Ok(head) => head?,
-            Err(_) => bail!("nothing was asked for {} s", patience.as_secs_f64()),
+            Err(_) => bail!("nothing was asked for {} s", timeout.as_secs_f64()),
         },
         () = silent.evicted.cancelled() => return Ok(Admitted::Left),
     };
@@ -234,7 +234,7 @@ async fn admit(
     drop(silent);
     // After the limits, since a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();
-    let asked = Asked::decide(uid, head.verb, about, shared).await?;
+    let asked = AuthorizedRequest::decide(uid, head.verb, about, shared).await?;
     drop(asking);
     if head.verb == RequestKind::Host {
         return Ok(Admitted::Host(status(shared)));
@@ -293,7 +293,7 @@ async fn read_body(source: &mut BufReader<OwnedReadHalf>, bytes: u64) -> Result<
     while body.len() < bytes {
         let most = piece.len().min(bytes - body.len());
         let room = piece.get_mut(..most).unwrap_or_default();
-        let read = tokio::time::timeout(ASK_TIMEOUT, source.read(room))
+        let read = tokio::time::timeout(REQUEST_LINE_TIMEOUT, source.read(room))
             .await
             .context("the request was not sent completely")??;
         ensure!(read > 0, "the request is cut off");
@@ -316,7 +316,7 @@ fn parse(body: &[u8]) -> Result<Request> {
 
 /// Carries out a request, and sends the client progress and result.
 async fn work(
-    asked: &Asked,
+    asked: &AuthorizedRequest,
     head: &Head,
     request: Request,
     shared: &Arc<Shared>,
@@ -359,7 +359,8 @@ async fn work(
     let mut staging = tokio::time::interval(STAGE_INTERVAL);
     let mut stage = None;
     let mut muted = false;
-    let mut beat = tokio::time::interval_at(Instant::now() + BEAT_INTERVAL, BEAT_INTERVAL);
+    let mut beat =
+        tokio::time::interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let result = loop {
         let report = tokio::select! {
@@ -391,14 +392,14 @@ async fn work(
             continue;
         }
         // The work continues meanwhile: only lines of a record wait.
-        let patience = if line {
+        let timeout = if line {
             WRITE_TIMEOUT
         } else {
             PROGRESS_TIMEOUT
         };
-        match sink.send(&Reply::from(report), patience).await {
+        match sink.send(&Reply::from(report), timeout).await {
             Ok(true) => {}
-            Ok(false) if line => bail!("it read nothing for {} s", patience.as_secs()),
+            Ok(false) if line => bail!("it read nothing for {} s", timeout.as_secs()),
             Ok(false) => muted = true,
             Err(_) if class == Class::Control => muted = true,
             Err(error) => return Err(error),
@@ -434,10 +435,10 @@ impl Sink {
     }
 
     /// Sends a line, after the rest of the former one; `false` if the client did not read for too long.
-    async fn send(&mut self, reply: &Reply, patience: Duration) -> Result<bool> {
+    async fn send(&mut self, reply: &Reply, timeout: Duration) -> Result<bool> {
         serde_json::to_writer(&mut self.pending, &Envelope::new(reply))?;
         self.pending.push(b'\n');
-        self.flush(patience).await
+        self.flush(timeout).await
     }
 
     /// Whether the client has read everything.
@@ -445,14 +446,14 @@ impl Sink {
         self.flush(BEAT_WRITE_TIMEOUT).await.unwrap_or(false)
     }
 
-    async fn flush(&mut self, patience: Duration) -> Result<bool> {
+    async fn flush(&mut self, timeout: Duration) -> Result<bool> {
         let mut sent = 0;
         let result = loop {
             let rest = self.pending.get(sent..).unwrap_or_default();
             if rest.is_empty() {
                 break Ok(true);
             }
-            match tokio::time::timeout(patience, self.write.write(rest)).await {
+            match tokio::time::timeout(timeout, self.write.write(rest)).await {
                 Ok(Ok(0)) => break Err(anyhow!("it reads no more")),
                 Ok(Ok(written)) => sent += written,
                 Ok(Err(error)) => break Err(error.into()),
@@ -482,9 +483,9 @@ mod tests {
             theirs.read_to_string(&mut text).await.unwrap();
             text
         });
-        let patience = Duration::from_secs(60);
+        let timeout = Duration::from_secs(60);
         assert!(
-            sink.send(&Reply::Done(serde_json::Value::Null), patience)
+            sink.send(&Reply::Done(serde_json::Value::Null), timeout)
                 .await
                 .unwrap()
         );

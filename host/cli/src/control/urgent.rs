@@ -14,7 +14,7 @@ use qchost_policy::Person;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::authority::Asked;
+use super::authority::AuthorizedRequest;
 use super::shared::{Early, Shared};
 use crate::host::Host;
 use crate::reports::Reports;
@@ -31,7 +31,7 @@ const NAME_TIMEOUT: Duration = Duration::from_millis(200);
 /// Carries out the request.
 pub(super) async fn carry_out(
     shared: &Arc<Shared>,
-    asked: &Asked,
+    asked: &AuthorizedRequest,
     request: Request,
     reports: &Reports,
 ) -> Result<Value> {

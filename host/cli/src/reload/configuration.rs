@@ -29,7 +29,7 @@ use crate::in_force;
 use crate::output::words;
 
 /// Tables and keys that take effect only when the host starts.
-const AT_START: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engine"];
+const RESTART_ONLY_KEYS: [&str; 6] = ["data", "cache", "control", "audit", "vault", "engine"];
 
 /// How often removed accounts are checked for something running live.
 const CLEARING_INTERVAL: Duration = Duration::from_secs(25);
@@ -159,17 +159,17 @@ impl Configuration {
         self.retry_accounts = true;
     }
 
-    /// Applies what changed. With `patience`, an invalid file that was modified just now is skipped.
-    pub async fn look(&mut self, host: &Host, patience: bool) -> Looked {
+    /// Applies what changed. With `defer_young_files`, an invalid file that was modified just now is skipped.
+    pub async fn look(&mut self, host: &Host, defer_young_files: bool) -> Looked {
         let mut looked = Looked::default();
         if let Some(file) = named(&host.current().config) {
-            let found = self.file(host, file, patience).await;
+            let found = self.file(host, file, defer_young_files).await;
             looked.take_in(&mut host.table.files().configuration, found);
         }
         // The ones that the configuration names now.
-        let found = self.guardrails(host, patience).await;
+        let found = self.guardrails(host, defer_young_files).await;
         looked.take_in(&mut host.table.files().guardrails, found);
-        let found = self.secrets(host, patience).await;
+        let found = self.secrets(host, defer_young_files).await;
         looked.take_in(&mut host.table.files().credentials, found);
         if let Err(error) = self.clear(host).await {
             tracing::error!(target: "host", "an account that was taken away stays connected: {}", words(&error));
@@ -253,7 +253,7 @@ impl Configuration {
     }
 
     /// Prepares the accounts again whose secret files changed.
-    async fn secrets(&mut self, host: &Host, patience: bool) -> Found {
+    async fn secrets(&mut self, host: &Host, defer_young_files: bool) -> Found {
         if self.renewing.is_none() {
             let outdated = outdated(host, mem::take(&mut self.retry_accounts)).await;
             if outdated.is_empty() {
@@ -281,7 +281,7 @@ impl Configuration {
             }
             let problem = prepared.problems.get(&name).map(words);
             match problem {
-                Some(_) if patience && prepared.is_moving() => return Found::Moving,
+                Some(_) if defer_young_files && prepared.is_moving() => return Found::Moving,
                 // It cannot be used for the same reason as before.
                 Some(problem) if host.connections.unusable(&name).as_ref() == Some(&problem) => {
                     host.connections.keep(prepared);
@@ -311,7 +311,7 @@ impl Configuration {
         }
     }
 
-    async fn file(&mut self, host: &Host, file: &Path, patience: bool) -> Found {
+    async fn file(&mut self, host: &Host, file: &Path, defer_young_files: bool) -> Found {
         let path = file.to_owned();
         let reading = tokio::task::spawn_blocking(move || (path.canonicalize(), read(&path)));
         let (stamp, content) = match reading.await {
@@ -335,7 +335,7 @@ impl Configuration {
                 config
             })
         };
-        if patience && parsed.is_err() && stamp.is_young() {
+        if defer_young_files && parsed.is_err() && stamp.is_young() {
             return Found::Moving;
         }
         self.tried = Some(content);
@@ -374,7 +374,7 @@ impl Configuration {
         }
     }
 
-    async fn guardrails(&mut self, host: &Host, patience: bool) -> Found {
+    async fn guardrails(&mut self, host: &Host, defer_young_files: bool) -> Found {
         let (current, tried) = (host.current(), self.guardrails.clone());
         let before = tried.clone();
         let reading = tokio::task::spawn_blocking(move || {
@@ -383,7 +383,7 @@ impl Configuration {
                 return Ok(None);
             }
             let read = current.config.guardrails();
-            let half = patience && read.is_err() && shelf.is_young();
+            let half = defer_young_files && read.is_err() && shelf.is_young();
             if half || Shelf::of(&current.config) != shelf {
                 return Err(());
             }
@@ -724,7 +724,7 @@ fn accounts_changed(former: &Config, config: &Config) -> Vec<String> {
 
 /// The changes of a configuration that take effect only when the host starts.
 fn at_start(started: &Config, config: &Config) -> Vec<String> {
-    AT_START
+    RESTART_ONLY_KEYS
         .iter()
         .filter(|key| started.table.get(**key) != config.table.get(**key))
         .map(|key| format!("`{key}`"))

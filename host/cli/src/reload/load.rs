@@ -11,7 +11,7 @@ use qchost_runtime::{LoadError, Plugin, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::fingerprint::{FileFingerprint, SETTLING};
+use crate::fingerprint::{FileFingerprint, MIN_FILE_AGE};
 
 /// Manifests compiled to policies at a time, so that many changes at once leave processors to the clients being served.
 static COMPILING: Semaphore = Semaphore::const_new(2);
@@ -33,13 +33,13 @@ pub enum Outcome {
 
 /// A load that ended.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct FinishedLoad {
     pub path: PathBuf,
     pub attempt: u64,
 }
 
 /// Reports the end of a load when dropped, also by a panic.
-struct Telling(mpsc::UnboundedSender<Ended>, Option<Ended>);
+struct Telling(mpsc::UnboundedSender<FinishedLoad>, Option<FinishedLoad>);
 
 impl Drop for Telling {
     fn drop(&mut self) {
@@ -53,8 +53,8 @@ impl Drop for Telling {
 /// Starts a load that reports its end to `end`.
 pub fn spawn(
     work: impl Future<Output = Outcome> + Send + 'static,
-    end: mpsc::UnboundedSender<Ended>,
-    ended: Ended,
+    end: mpsc::UnboundedSender<FinishedLoad>,
+    ended: FinishedLoad,
 ) -> AbortOnDropHandle<Outcome> {
     let telling = Telling(end, Some(ended));
     AbortOnDropHandle::new(tokio::spawn(async move {
@@ -63,15 +63,15 @@ pub fn spawn(
     }))
 }
 
-/// Loads a manifest after acquiring a load permit of `turns`; the semaphore is closed at shutdown. What the manifest does
-/// not allow is denied before that. With `patience`, an unusable component that was modified just now is not judged yet:
-/// it gets time to become complete.
+/// Loads a manifest after acquiring one of `load_permits`; the semaphore is closed at shutdown. What the manifest does
+/// not allow is denied before that. With `defer_young_files`, an unusable component that was modified just now is not
+/// judged yet: it gets time to become complete.
 pub async fn load(
     runtime: Runtime,
     gate: Gate,
     manifest: Manifest,
-    turns: Arc<Semaphore>,
-    patience: bool,
+    load_permits: Arc<Semaphore>,
+    defer_young_files: bool,
 ) -> Outcome {
     {
         // It is never closed.
@@ -80,7 +80,7 @@ pub async fn load(
             return Outcome::Failed(error.into());
         }
     }
-    let Ok(turn) = turns.acquire().await else {
+    let Ok(permit) = load_permits.acquire().await else {
         return Outcome::Ending;
     };
     let component = manifest.component.clone();
@@ -95,11 +95,11 @@ pub async fn load(
         Err(LoadError::ShuttingDown) => return Outcome::Ending,
         Err(error) => error,
     };
-    drop(turn);
+    drop(permit);
     let half = !matches!(error, LoadError::AwaitsOperator { .. })
         && before.is_none_or(|stamp| stamp.is_young());
-    if patience && half {
-        tokio::time::sleep(SETTLING).await;
+    if defer_young_files && half {
+        tokio::time::sleep(MIN_FILE_AGE).await;
     }
     if stamp(&component).await == before {
         Outcome::Failed(error)
@@ -153,7 +153,7 @@ mod tests {
                 tokio::task::yield_now().await;
                 work()
             };
-            spawn(work, end.clone(), Ended { path, attempt })
+            spawn(work, end.clone(), FinishedLoad { path, attempt })
         };
         let done = load(1, || Outcome::Moving);
         let panicked = load(2, || panic!("a fault of the host's"));
@@ -162,7 +162,7 @@ mod tests {
         let mut attempts = Vec::new();
         while attempts.len() < 3 {
             let next = tokio::time::timeout(Duration::from_secs(60), told.recv());
-            let Ended { path, attempt } = next.await.unwrap().unwrap();
+            let FinishedLoad { path, attempt } = next.await.unwrap().unwrap();
             assert_eq!(path, Path::new("lab.toml"));
             attempts.push(attempt);
         }

@@ -22,13 +22,13 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::configuration::{Configuration, Looked};
-use super::load::{Ended, Outcome, Passes, load, spawn};
+use super::load::{FinishedLoad, Outcome, Passes, load, spawn};
 use super::plan::{Candidate, Plan, plan};
-use super::scan::{Scan, Seen, scan};
+use super::scan::{Scan, ScannedManifest, scan};
 use super::tracked::{Loading, Tracked, problem};
 use super::watching::{INTERVAL, Watching};
 use crate::file_table::Problem;
-use crate::fingerprint::SETTLING;
+use crate::fingerprint::MIN_FILE_AGE;
 use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
@@ -38,17 +38,17 @@ use crate::reload_trigger::{ReloadRequest, ReloadTrigger};
 /// those that wait for the compiler do not delay those that need none.
 const MAX_LOADS: usize = 256;
 /// Maximum consecutive looks while each finds places that must be watched first.
-const MAX_LOOKS: usize = 4;
+const MAX_RESCANS: usize = 4;
 
 /// Keeps what serves consistent with the files.
 pub struct Reconciler {
     host: Arc<Host>,
     configuration: Configuration,
     manifests: BTreeMap<PathBuf, Tracked>,
-    turns: Arc<Semaphore>,
+    load_permits: Arc<Semaphore>,
     attempts: u64,
-    end: mpsc::UnboundedSender<Ended>,
-    ended: mpsc::UnboundedReceiver<Ended>,
+    end: mpsc::UnboundedSender<FinishedLoad>,
+    ended: mpsc::UnboundedReceiver<FinishedLoad>,
     requests: mpsc::UnboundedReceiver<ReloadRequest>,
     /// Clients that wait until all changes found are done.
     asked: Vec<oneshot::Sender<()>>,
@@ -58,7 +58,7 @@ pub struct Reconciler {
     /// Notified when the first look is done; the receiver reports its problems.
     started: Option<oneshot::Sender<()>>,
     /// Whether an invalid file gets time to be completed.
-    patience: bool,
+    defer_young_files: bool,
     /// Whether a file is being written.
     moving: bool,
     /// Whether something changed during the last look, which then handled removals only.
@@ -72,7 +72,7 @@ enum Wake {
     /// A configuration can be applied.
     Prepared,
     Asked(ReloadRequest),
-    Ended(Ended),
+    Ended(FinishedLoad),
     /// The host shuts down.
     Ending,
 }
@@ -87,7 +87,7 @@ impl Reconciler {
             host,
             configuration: Configuration::default(),
             manifests: BTreeMap::new(),
-            turns: Arc::new(Semaphore::new(MAX_LOADS)),
+            load_permits: Arc::new(Semaphore::new(MAX_LOADS)),
             attempts: 0,
             end,
             ended,
@@ -96,7 +96,7 @@ impl Reconciler {
             watching: Watching::default(),
             places: Vec::new(),
             started: None,
-            patience: false,
+            defer_young_files: false,
             moving: false,
             again: false,
         }
@@ -140,7 +140,7 @@ impl Reconciler {
         // Files that are invalid at the start are not being written.
         self.look(Instant::now()).await;
         self.watching = Watching::start();
-        self.patience = true;
+        self.defer_young_files = true;
         // Changes since the first look were not watched.
         self.look(Instant::now()).await;
         let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
@@ -150,11 +150,11 @@ impl Reconciler {
             let wake = tokio::select! {
                 () = self.watching.changed() => Wake::Changed,
                 () = std::future::ready(()), if self.again => Wake::Changed,
-                () = tokio::time::sleep(SETTLING), if self.moving => Wake::Changed,
+                () = tokio::time::sleep(MIN_FILE_AGE), if self.moving => Wake::Changed,
                 Some(ended) = self.ended.recv() => Wake::Ended(ended),
                 Some(ask) = self.requests.recv() => Wake::Asked(ask),
                 () = self.configuration.prepared() => Wake::Prepared,
-                () = ending.cancelled(), if !self.turns.is_closed() => Wake::Ending,
+                () = ending.cancelled(), if !self.load_permits.is_closed() => Wake::Ending,
                 _ = due.tick() => Wake::Due,
             };
             let noticed = Instant::now();
@@ -166,7 +166,9 @@ impl Reconciler {
                     self.look(noticed).await;
                 }
                 Wake::Changed | Wake::Prepared => self.look(noticed).await,
-                Wake::Due | Wake::Asked(_) if self.turns.is_closed() => self.look(noticed).await,
+                Wake::Due | Wake::Asked(_) if self.load_permits.is_closed() => {
+                    self.look(noticed).await
+                }
                 Wake::Due => {
                     self.retry(false);
                     self.look(noticed).await;
@@ -209,7 +211,7 @@ impl Reconciler {
 
     /// Looks at everything, and starts the resulting work.
     async fn look(&mut self, noticed: Instant) {
-        for _ in 0..MAX_LOOKS {
+        for _ in 0..MAX_RESCANS {
             self.again = false;
             self.watching.set(&self.places).await;
             let mut found = self.scan().await;
@@ -234,10 +236,10 @@ impl Reconciler {
 
     /// Looks at the configuration and the guardrails. Applying them takes long with many plugins.
     async fn configure(&mut self) -> Looked {
-        let (host, patience) = (Arc::clone(&self.host), self.patience);
+        let (host, defer_young_files) = (Arc::clone(&self.host), self.defer_young_files);
         let mut configuration = mem::take(&mut self.configuration);
         let looking = async move {
-            let looked = configuration.look(&host, patience).await;
+            let looked = configuration.look(&host, defer_young_files).await;
             (configuration, looked)
         };
         let (configuration, looked) = self.meanwhile(looking).await;
@@ -267,9 +269,9 @@ impl Reconciler {
             .iter()
             .map(|(path, tracked)| (path.clone(), tracked.seen.clone()))
             .collect();
-        let patience = self.patience;
+        let defer_young_files = self.defer_young_files;
         let former = known.clone();
-        tokio::task::spawn_blocking(move || scan(&folder, &known, patience))
+        tokio::task::spawn_blocking(move || scan(&folder, &known, defer_young_files))
             .await
             .unwrap_or_else(|error| Scan {
                 seen: former,
@@ -412,7 +414,7 @@ impl Reconciler {
     /// Updates the table, and logs new problems.
     fn write_down(&mut self) {
         let mut rows = BTreeMap::new();
-        let aloud = self.patience && self.started.is_none();
+        let aloud = self.defer_young_files && self.started.is_none();
         for (path, tracked) in &mut self.manifests {
             tracked.say(aloud);
             rows.insert(path.clone(), tracked.row.clone());
@@ -435,7 +437,7 @@ impl Reconciler {
 
 impl Reconciler {
     /// Loads a manifest, unless it is loaded or being loaded, or has failed in its current form.
-    fn load(&mut self, path: &Path, seen: &Seen, manifest: &Manifest, noticed: Instant) {
+    fn load(&mut self, path: &Path, seen: &ScannedManifest, manifest: &Manifest, noticed: Instant) {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
@@ -452,10 +454,10 @@ impl Reconciler {
             self.host.runtime.clone(),
             self.host.gate.clone(),
             manifest.clone(),
-            Arc::clone(&self.turns),
-            self.patience,
+            Arc::clone(&self.load_permits),
+            self.defer_young_files,
         );
-        let ended = Ended {
+        let ended = FinishedLoad {
             path: path.to_owned(),
             attempt,
         };
@@ -472,7 +474,7 @@ impl Reconciler {
     }
 
     /// Handles the outcome of a load.
-    async fn settle(&mut self, Ended { path, attempt }: &Ended) {
+    async fn settle(&mut self, FinishedLoad { path, attempt }: &FinishedLoad) {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
@@ -565,7 +567,7 @@ impl Reconciler {
 
     /// Cancels the running loads, and limits later ones to the removal of rights.
     async fn stop_loading(&mut self) {
-        self.turns.close();
+        self.load_permits.close();
         let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
         for path in paths {
             self.cut_off(&path).await;

@@ -27,12 +27,12 @@ pub struct File {
 
 /// A manifest, with the fingerprint of its component.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct ScannedManifest {
     pub file: Arc<File>,
     component: Option<FileFingerprint>,
 }
 
-impl Seen {
+impl ScannedManifest {
     /// Whether both text and component file are unchanged.
     pub fn is(&self, other: &Self) -> bool {
         self.file.text == other.file.text && self.component == other.component
@@ -42,7 +42,7 @@ impl Seen {
 /// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scan {
-    pub seen: BTreeMap<PathBuf, Seen>,
+    pub seen: BTreeMap<PathBuf, ScannedManifest>,
     /// Where manifests may appear, and the components.
     pub places: Vec<PathBuf>,
     /// Why the folder cannot be read; its manifests are as before then.
@@ -51,9 +51,13 @@ pub struct Scan {
     pub moving: bool,
 }
 
-/// Scans a folder of manifests; files unchanged since `known` are not read again. With `patience`, an
+/// Scans a folder of manifests; files unchanged since `known` are not read again. With `defer_young_files`, an
 /// invalid file that was modified just now is left as it was. Blocks.
-pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> Scan {
+pub fn scan(
+    folder: &Path,
+    known: &BTreeMap<PathBuf, ScannedManifest>,
+    defer_young_files: bool,
+) -> Scan {
     let Listing { manifests, places } = match manifests::list(folder) {
         Ok(listing) => listing,
         Err(error) => {
@@ -70,7 +74,7 @@ pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> S
     };
     for path in manifests {
         let former = known.get(&path);
-        let file = match look(&path, former.map(|seen| &seen.file), patience) {
+        let file = match look(&path, former.map(|seen| &seen.file), defer_young_files) {
             Some(file) => file,
             None => {
                 scan.moving = true;
@@ -84,13 +88,13 @@ pub fn scan(folder: &Path, known: &BTreeMap<PathBuf, Seen>, patience: bool) -> S
             scan.places.push(manifest.component.clone());
             FileFingerprint::of(&manifest.component).ok()
         });
-        scan.seen.insert(path, Seen { file, component });
+        scan.seen.insert(path, ScannedManifest { file, component });
     }
     scan
 }
 
 /// The current manifest; `None` while it is being written.
-fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<File>> {
+fn look(path: &Path, former: Option<&Arc<File>>, defer_young_files: bool) -> Option<Arc<File>> {
     if let Some(former) = former
         && former.stamp.is_some()
         && former.stamp == FileFingerprint::of(path).ok()
@@ -132,7 +136,7 @@ fn look(path: &Path, former: Option<&Arc<File>>, patience: bool) -> Option<Arc<F
         None => leads_nowhere_yet(path),
     };
     let half = file.manifest.is_err() && is_young;
-    if patience && half && former.is_none_or(|former| former.text != file.text) {
+    if defer_young_files && half && former.is_none_or(|former| former.text != file.text) {
         return None;
     }
     Some(Arc::new(file))
@@ -143,7 +147,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::fingerprint::SETTLING;
+    use crate::fingerprint::MIN_FILE_AGE;
 
     const GOOD: &str = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
 
@@ -191,7 +195,7 @@ mod tests {
         let start = scan(folder.path(), &BTreeMap::new(), false);
         assert!(!start.moving && start.seen.get(&path).unwrap().file.manifest.is_err());
 
-        std::thread::sleep(SETTLING + Duration::from_millis(20));
+        std::thread::sleep(MIN_FILE_AGE + Duration::from_millis(20));
         let wrong = scan(folder.path(), &first.seen, true);
         assert!(!wrong.moving);
         let file = &wrong.seen.get(&path).unwrap().file;

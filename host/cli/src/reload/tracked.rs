@@ -13,7 +13,7 @@ use qchost_runtime::{LoadError, Plugin};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::load::{Outcome, Passes};
-use super::scan::Seen;
+use super::scan::ScannedManifest;
 use crate::file_table::{ManifestState, Problem};
 use crate::output::words;
 
@@ -22,15 +22,15 @@ const BACKOFF: Backoff = Backoff::exact(Duration::from_secs(30), Duration::from_
 
 /// A manifest being followed.
 pub struct Tracked {
-    pub seen: Seen,
+    pub seen: ScannedManifest,
     /// The plugin that serves because of it.
     pub holds: Option<String>,
     /// What was tried last.
-    pub tried: Option<Seen>,
+    pub tried: Option<ScannedManifest>,
     /// Why that failed.
     pub failure: Option<Failure>,
     /// The last content that failed in a way that passes late, and how often it did in a row.
-    paused: Option<(Seen, u32)>,
+    paused: Option<(ScannedManifest, u32)>,
     /// Why it is not tried.
     pub obstacle: Option<String>,
     /// Whether a configuration being prepared may accept it.
@@ -67,7 +67,7 @@ impl Loading {
 }
 
 impl Tracked {
-    pub fn new(seen: Seen, path: &Path) -> Self {
+    pub fn new(seen: ScannedManifest, path: &Path) -> Self {
         Self {
             seen,
             holds: None,
@@ -194,7 +194,7 @@ mod tests {
     use crate::reload::scan::scan;
 
     /// A manifest in a folder.
-    fn seen(folder: &Path) -> Seen {
+    fn seen(folder: &Path) -> ScannedManifest {
         let found = scan(folder, &BTreeMap::new(), false).seen;
         found.into_values().next().unwrap()
     }

@@ -182,7 +182,7 @@ impl Source {
                 what: query.what.clone(),
                 ..Filter::default()
             };
-            self.check("--what", word, &DEEDS, only)?;
+            self.check("--what", word, &AUDIT_ACTIONS, only)?;
         }
         Ok(())
     }
@@ -257,7 +257,7 @@ fn names(query: &Query) -> Vec<(&'static str, &str, Filter)> {
 }
 
 /// The words of `--what`: actions of people, steps of approvals, and subjects of changes.
-const DEEDS: [&str; 24] = [
+const AUDIT_ACTIONS: [&str; 24] = [
     "approve",
     "refuse",
     "revoke",

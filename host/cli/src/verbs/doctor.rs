@@ -28,7 +28,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use self::host::{followed, guardrails, halts, permits, plugins};
-use self::report::{Mark, Report, SOON};
+use self::report::{EXPIRY_WARNING, Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::Route;
@@ -437,7 +437,7 @@ async fn expiry(name: &str, account: &Account, secrets: &Option<Secrets>, report
         let fix = || Some(accounts::remedy(AccountState::Unauthorized).to_owned());
         if left.is_negative() {
             report.add(what, Mark::Failed, format!("it ended at {ends:.0}"), fix());
-        } else if left < SOON {
+        } else if left < EXPIRY_WARNING {
             report.add(what, Mark::Warning, format!("it ends at {ends:.0}"), fix());
         } else {
             report.ok(what, format!("it ends at {ends:.0}"));

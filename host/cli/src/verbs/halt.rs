@@ -19,7 +19,7 @@ use crate::requests::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_wo
 use crate::terminal;
 
 /// How long a host may be silent on a halt.
-const SILENCE_TIMEOUT: Duration = Duration::from_millis(800);
+const HALT_REPLY_TIMEOUT: Duration = Duration::from_millis(800);
 /// How long to wait for its reply once the file `halt` exists.
 const FILE_ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long to wait for its reply if the file cannot be created.
@@ -65,7 +65,7 @@ pub async fn run(
         report
     });
     let silent = async {
-        tokio::time::sleep(SILENCE_TIMEOUT).await;
+        tokio::time::sleep(HALT_REPLY_TIMEOUT).await;
         match reached.get() {
             // A host that has confirmed the halt may wait long for calls that had been sent.
             _ if heard.load(Ordering::Relaxed) => std::future::pending().await,

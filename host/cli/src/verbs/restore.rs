@@ -28,7 +28,7 @@ const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];
 /// The folder of kept texts; a backup of an earlier version has none.
 const TEXTS: &str = "texts";
 /// Maximum bytes of a list: it has a line for each segment of the audit.
-const LONGEST_LIST: u64 = 16 << 20;
+const MAX_LIST_BYTES: u64 = 16 << 20;
 /// The only file that an empty data folder may contain.
 const LOCK: &str = "host.lock";
 
@@ -114,7 +114,7 @@ fn read(folder: &Path, expected: &Expected) -> Result<List> {
     let path = folder.join(LIST);
     let mut text = String::new();
     open_regular(&path)
-        .and_then(|file| Ok(file.take(LONGEST_LIST).read_to_string(&mut text)?))
+        .and_then(|file| Ok(file.take(MAX_LIST_BYTES).read_to_string(&mut text)?))
         .with_context(|| {
             format!(
                 "{} is no backup, or one that was not finished: cannot read {LIST}",

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::report::{Mark, Report, SOON};
+use super::report::{EXPIRY_WARNING, Mark, Report};
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::output::{Output, counted, words};
@@ -130,7 +130,7 @@ pub async fn permits(route: &Route, report: &mut Report, output: Output) {
             let permit = approval.permit.filter(is_in_use);
             if let Some(ends) = permit.and_then(|permit| permit.expires) {
                 let left = ends.duration_since(now);
-                if !left.is_negative() && left < SOON {
+                if !left.is_negative() && left < EXPIRY_WARNING {
                     soon.push(format!("{} at {ends}", approval.id));
                 }
             }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 
 /// Validity below this is reported.
-pub const SOON: SignedDuration = SignedDuration::from_hours(24);
+pub const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(24);
 
 /// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
