@@ -7,7 +7,7 @@ use std::sync::Arc;
 use qchost_audit::{Audit, AuditError, Kind};
 use qchost_ledger::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Ledger, LedgerError,
-    Standing, Status,
+    StandingPermit, Status,
 };
 use qchost_policy::{Person, Role};
 use serde_json::{Map, Value, json};
@@ -114,7 +114,7 @@ impl Approvals {
         self: &Arc<Self>,
         id: &str,
         by: &Person,
-        standing: Option<Standing>,
+        standing: Option<StandingPermit>,
     ) -> Result<Approval, DecideError> {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
         // Runs detached: cancelling the caller does not abort what comes with the decision.
@@ -128,7 +128,7 @@ impl Approvals {
         &self,
         id: &str,
         by: &Person,
-        standing: Option<Standing>,
+        standing: Option<StandingPermit>,
     ) -> Result<Approval, DecideError> {
         self.check_source(id).await?;
         let detail = json!({ "approval": id, "standing": standing });

@@ -14,7 +14,8 @@ use parking_lot::Mutex;
 use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
 use qchost_catalog::{Access, BoxFuture, Failure, OPERATIONS, Operation, Upstream, by_tool};
 use qchost_ledger::{
-    Approval, ApprovalFilter, ApprovalPage, InForce, Ledger, LedgerError, Standing, StateStore,
+    Approval, ApprovalFilter, ApprovalPage, InForce, Ledger, LedgerError, StandingPermit,
+    StateStore,
 };
 use qchost_policy::{DOWNLOAD, Manifest, Person, PolicyError, WORKFLOW, is_tool_name};
 use qchost_scope::Scope;
@@ -904,7 +905,7 @@ impl Gate {
         &self,
         id: &str,
         by: &Person,
-        standing: Option<Standing>,
+        standing: Option<StandingPermit>,
     ) -> Result<Approval, DecideError> {
         self.0.approvals.approve(id, by, standing).await
     }

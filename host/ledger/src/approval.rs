@@ -111,14 +111,14 @@ impl Approval {
     /// The approvals that count: if two are needed, that of a person who is involved by now does not.
     pub fn yes(&self) -> impl Iterator<Item = &DecisionBy> {
         let said = self.decisions.iter();
-        said.filter(|one| one.verdict == Verdict::Approved && !self.is_void(one))
+        said.filter(|one| one.verdict == ApprovalVote::Approved && !self.is_void(one))
     }
 
     /// The first approval that does not count because two are needed and its person is involved by now.
     #[must_use]
     pub fn void(&self) -> Option<&DecisionBy> {
         let mut said = self.decisions.iter();
-        said.find(|one| one.verdict == Verdict::Approved && self.is_void(one))
+        said.find(|one| one.verdict == ApprovalVote::Approved && self.is_void(one))
     }
 
     fn is_void(&self, decision: &DecisionBy) -> bool {
@@ -217,17 +217,17 @@ pub struct DecisionBy {
     /// When it was made. Unix time in milliseconds.
     pub at: i64,
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: ApprovalVote,
     /// The reason; empty for an approval.
     pub reason: String,
     /// The standing permit that this person grants; a permit for the single call if absent.
-    pub standing: Option<Standing>,
+    pub standing: Option<StandingPermit>,
 }
 
 /// The verdict of a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum ApprovalVote {
     /// Approved.
     Approved,
     /// Refused.
@@ -237,7 +237,7 @@ pub enum Verdict {
 /// A permit for more than one call: any of the same account, plugin, digest, operation and scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Standing {
+pub struct StandingPermit {
     /// Maximum number of calls.
     pub uses: u32,
     /// Its expiry. Unix time in milliseconds.
@@ -246,7 +246,7 @@ pub struct Standing {
     pub max_cost: Option<u64>,
 }
 
-impl Standing {
+impl StandingPermit {
     /// The terms that two people agree on: the smaller of each.
     pub(crate) fn narrowest(self, other: Self) -> Self {
         Self {

@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use crate::approval::{
-    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
-    NewApproval, PermitState, RequestError, Standing, Status, Verdict,
+    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, ApprovalVote, Binding,
+    DecisionBy, NewApproval, PermitState, RequestError, StandingPermit, Status,
 };
 use crate::counters::{amount, stored};
 use crate::error::LedgerError;
@@ -218,7 +218,7 @@ impl Ledger {
         id: &str,
         uid: u32,
         name: &str,
-        standing: Option<Standing>,
+        standing: Option<StandingPermit>,
         permit_expires_ms: i64,
         now: i64,
     ) -> Result<Approval, ApprovalError> {
@@ -226,7 +226,7 @@ impl Ledger {
             uid,
             name: name.to_owned(),
             at: now,
-            verdict: Verdict::Approved,
+            verdict: ApprovalVote::Approved,
             reason: String::new(),
             standing,
         };
@@ -252,7 +252,7 @@ impl Ledger {
             uid,
             name: name.to_owned(),
             at: now,
-            verdict: Verdict::Refused,
+            verdict: ApprovalVote::Refused,
             reason: reason.to_owned(),
             standing: None,
         };
@@ -532,8 +532,8 @@ fn record(connection: &Connection, id: &str, decision: &DecisionBy) -> Result<()
         .transpose()
         .map_err(|error| unreadable("decisions.standing", &error))?;
     let verdict = match decision.verdict {
-        Verdict::Approved => "approved",
-        Verdict::Refused => "refused",
+        ApprovalVote::Approved => "approved",
+        ApprovalVote::Refused => "refused",
     };
     // An approver may still refuse while it waits for the other approver.
     connection
@@ -695,8 +695,8 @@ fn decisions(connection: &Connection, id: &str) -> Result<Vec<DecisionBy>, Ledge
             name: row.get(1)?,
             at: row.get(2)?,
             verdict: match row.get_ref(3)?.as_str() {
-                Ok("approved") => Verdict::Approved,
-                _ => Verdict::Refused,
+                Ok("approved") => ApprovalVote::Approved,
+                _ => ApprovalVote::Refused,
             },
             reason: row.get(4)?,
             standing: standing.map_err(|error| unreadable("decisions.standing", &error))?,

@@ -28,8 +28,8 @@ mod state;
 mod subject;
 
 pub use approval::{
-    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Binding, DecisionBy,
-    NewApproval, PermitState, RequestError, Standing, Status, Verdict,
+    Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, ApprovalVote, Binding,
+    DecisionBy, NewApproval, PermitState, RequestError, StandingPermit, Status,
 };
 pub use connections::Head;
 pub use counters::{ATTEMPTS_PER_CALL, Heir, day_of, until_end};

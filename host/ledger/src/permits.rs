@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::approval::{Approval, Binding, Standing};
+use crate::approval::{Approval, Binding, StandingPermit};
 use crate::counters::{ATTEMPTS_PER_CALL, Dollars, amount, stored};
 use crate::error::LedgerError;
 use crate::identifier;
@@ -200,7 +200,7 @@ pub(crate) fn give_back(
 pub(crate) fn give(
     connection: &Connection,
     approval: &Approval,
-    standing: Option<Standing>,
+    standing: Option<StandingPermit>,
     expires: i64,
 ) -> Result<(), LedgerError> {
     let of = &approval.binding;

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use qchost_ledger::{
-    Approval, ApprovalFilter, ApprovalKind, PermitState, Standing, Status, Verdict,
+    Approval, ApprovalFilter, ApprovalKind, ApprovalVote, PermitState, StandingPermit, Status,
 };
 use qchost_policy::{Person, Usd, Verb};
 use serde::{Deserialize, Serialize};
@@ -129,7 +129,7 @@ pub struct DecisionRow {
     pub by: String,
     pub uid: u32,
     pub at: Option<Timestamp>,
-    pub verdict: Verdict,
+    pub verdict: ApprovalVote,
     /// Empty for an approval.
     pub reason: String,
 }
@@ -197,7 +197,7 @@ impl Handler for Approve {
                 let until = now_ms()?
                     .checked_add_unsigned(standing.for_ms)
                     .context("--for: too long")?;
-                anyhow::Ok(Standing {
+                anyhow::Ok(StandingPermit {
                     uses: standing.uses,
                     until_ms: until,
                     max_cost: standing.max_cost,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_gate::{DecideError, Gate, PluginCalls as _, Refusal};
-use qchost_ledger::{ApprovalError, Standing};
+use qchost_ledger::{ApprovalError, StandingPermit};
 use qchost_secrets::Setting;
 use qchost_testing::cloud::{Setup, World, call, parse, person};
 use serde_json::{Value, json};
@@ -150,7 +150,7 @@ async fn a_no_is_told_and_a_permit_expires() {
 async fn a_standing_permit_is_for_its_uses_and_its_project() {
     let world = setup(DEPLOY).open().await;
     let id = required(deploy(&world, deployment(1, "paper")).await);
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 2,
         until_ms: i64::MAX,
         max_cost: None,
@@ -410,7 +410,7 @@ async fn a_standing_permit_for_paper_is_none_for_real_money() {
     let mut paper = live.clone();
     paper["brokerage"] = json!("paper");
     let id = required(deploy(&world, paper.clone()).await);
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 10,
         until_ms: i64::MAX,
         max_cost: None,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use qchost_catalog::{Failure, Outcome};
 use qchost_gate::{PluginCalls as _, Refusal};
-use qchost_ledger::{Ledger, NewCompile, Standing};
+use qchost_ledger::{Ledger, NewCompile, StandingPermit};
 use serde_json::{Map, Value, json};
 
 use crate::approvals::{deployment, profiles};
@@ -635,7 +635,7 @@ async fn a_standing_yes_that_was_revoked_lets_nothing_through() {
     let Err(Refusal::ApprovalRequired { id }) = cloud.deploy(&compile, "paper").await else {
         panic!("not asked for")
     };
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 5,
         until_ms: i64::MAX,
         max_cost: None,

@@ -1,8 +1,8 @@
 //! Approvals: who may decide, the effect of a decision, and the answer to a plugin that asks again.
 
 use qchost_ledger::{
-    ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Ledger, RequestError, Standing,
-    Status, Verdict,
+    ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, ApprovalVote, Ledger, RequestError,
+    StandingPermit, Status,
 };
 
 use crate::{HOUR, NOW, binding, request, with_permit};
@@ -52,7 +52,7 @@ async fn a_request_waits_until_a_person_approves_it() {
         .unwrap();
     assert_eq!(approved.status, Status::Approved);
     assert_eq!(approved.decisions[0].name, "ann");
-    assert_eq!(approved.decisions[0].verdict, Verdict::Approved);
+    assert_eq!(approved.decisions[0].verdict, ApprovalVote::Approved);
     assert!(permitted(&ledger, NOW).await);
     assert!(listed(&ledger, false, NOW).await.is_empty());
     // A call between the decision and its use gets this approval and does not request another one.
@@ -230,12 +230,12 @@ async fn one_of_two_may_still_say_no() {
 /// A permit of two people is no wider than the narrower of their decisions.
 #[tokio::test]
 async fn two_people_give_what_both_would_give() {
-    let wide = Standing {
+    let wide = StandingPermit {
         uses: 10,
         until_ms: NOW + 8 * HOUR,
         max_cost: None,
     };
-    let narrow = Standing {
+    let narrow = StandingPermit {
         uses: 20,
         until_ms: NOW + HOUR,
         max_cost: Some(90_000),
@@ -348,7 +348,7 @@ async fn approvals_outlive_a_restart() {
     let mut both = request();
     both.needs = 2;
     let asked = ledger.request_approval(both).await.unwrap();
-    let standing = Some(Standing {
+    let standing = Some(StandingPermit {
         uses: 2,
         until_ms: NOW + HOUR,
         max_cost: Some(1),
@@ -455,7 +455,7 @@ async fn a_permit_that_was_revoked_lets_nothing_through() {
         revoke("ap-nothing123").await,
         Err(ApprovalError::Unknown(_))
     ));
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 3,
         until_ms: NOW + 8 * HOUR,
         max_cost: Some(50_000),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use qchost_ledger::{
     Adopt, Adoption, ApprovalKind, Halt, Ledger, LedgerError, NewApproval, NewCompile, Permit,
-    Standing, Status, Subject,
+    StandingPermit, Status, Subject,
 };
 use rusqlite::Connection;
 
@@ -39,7 +39,7 @@ async fn a_backup_under_load_is_the_ledger_at_one_instant() {
             .unwrap();
     }
     let asked = ledger.request_approval(request()).await.unwrap();
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: LIMIT,
         until_ms: NOW + DAY,
         max_cost: None,
@@ -114,7 +114,7 @@ async fn a_backup_under_load_is_the_ledger_at_one_instant() {
 
 /// Records one approval of each kind, and a halt.
 async fn fill(ledger: &Ledger) -> [String; 4] {
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 10,
         until_ms: NOW + DAY,
         max_cost: None,
@@ -124,7 +124,7 @@ async fn fill(ledger: &Ledger) -> [String; 4] {
         operation.clone_into(&mut new.binding.operation);
         ledger.request_approval(new).await.unwrap().id
     };
-    let approve = async |id: &str, standing: Option<Standing>| {
+    let approve = async |id: &str, standing: Option<StandingPermit>| {
         let until = NOW + HOUR;
         let done = ledger.approve(id, 1, "ann", standing, until, NOW).await;
         done.unwrap();

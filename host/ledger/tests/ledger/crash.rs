@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use qchost_ledger::{Ledger, Settle, Standing};
+use qchost_ledger::{Ledger, Settle, StandingPermit};
 
 use crate::{DAY, NOW, binding, counted, request, with_permit};
 
@@ -37,7 +37,7 @@ fn nothing_acknowledged_is_lost_and_nothing_is_double_after_kills() {
     let permit = runtime.block_on(async {
         let ledger = Ledger::open(&path).unwrap();
         let asked = ledger.request_approval(request()).await.unwrap();
-        let standing = Standing {
+        let standing = StandingPermit {
             uses: USES,
             until_ms: NOW + DAY,
             max_cost: None,

@@ -1,6 +1,6 @@
 //! Permits: valid only for what was approved, as often and as long as was approved.
 
-use qchost_ledger::{BeginError, Binding, Ledger, Permit, Settle, Standing};
+use qchost_ledger::{BeginError, Binding, Ledger, Permit, Settle, StandingPermit};
 use serde_json::{Value, json};
 
 use crate::{HOUR, NOW, binding, request, with_permit};
@@ -10,7 +10,7 @@ fn scope() -> Value {
 }
 
 /// The permit of an approved request.
-async fn permit(ledger: &Ledger, standing: Option<Standing>) -> Permit {
+async fn permit(ledger: &Ledger, standing: Option<StandingPermit>) -> Permit {
     let asked = ledger.request_approval(request()).await.unwrap();
     ledger
         .approve(&asked.id, 1001, "ann", standing, NOW + HOUR, NOW)
@@ -160,7 +160,7 @@ async fn a_permit_is_checked_again_when_the_call_begins() {
 #[tokio::test]
 async fn a_standing_permit_is_for_its_scope_its_uses_and_its_money() {
     let ledger = Ledger::in_memory().unwrap();
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 3,
         until_ms: NOW + 8 * HOUR,
         max_cost: Some(50_000),
@@ -280,7 +280,7 @@ async fn a_call_that_may_not_begin_keeps_its_permit() {
 async fn many_at_once_use_a_permit_no_more_often_than_allowed() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&folder.path().join("state.db")).unwrap();
-    let standing = Standing {
+    let standing = StandingPermit {
         uses: 17,
         until_ms: NOW + HOUR,
         max_cost: None,
