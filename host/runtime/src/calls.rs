@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::adapter::{LeftOut, Misfit, decode_answer};
 use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
-use crate::surroundings::Surroundings;
+use crate::surroundings::VersionContext;
 
 /// Seconds an agent should wait if the server does not say.
 const DEFAULT_RETRY_AFTER: f64 = 1.0;
@@ -32,7 +32,7 @@ pub(crate) struct CallContext(Arc<Parties>, Option<SentMarker>);
 /// Who calls whom.
 #[derive(Debug)]
 struct Parties {
-    surroundings: Arc<Surroundings>,
+    surroundings: Arc<VersionContext>,
     /// Identifies the invocation.
     invocation: Arc<str>,
     /// The uid of the person who asked for the invocation.
@@ -66,7 +66,7 @@ impl Drop for Wait {
 
 impl CallContext {
     pub(crate) fn new(
-        surroundings: Arc<Surroundings>,
+        surroundings: Arc<VersionContext>,
         invocation: Arc<str>,
         person: Option<u32>,
     ) -> Self {
@@ -128,7 +128,7 @@ impl CallContext {
     }
 
     /// State shared with the other invocations of its version.
-    pub(crate) fn surroundings(&self) -> &Surroundings {
+    pub(crate) fn surroundings(&self) -> &VersionContext {
         &self.0.surroundings
     }
 
@@ -310,7 +310,7 @@ impl CallContext {
     #[cfg(test)]
     pub(crate) fn of_test(gate: impl PluginCalls + 'static, plugin: &str) -> Self {
         Self::new(
-            Surroundings::of_test(Some(Arc::new(gate)), plugin),
+            VersionContext::of_test(Some(Arc::new(gate)), plugin),
             "test".into(),
             None,
         )
@@ -319,7 +319,11 @@ impl CallContext {
     /// A component that describes itself, for tests.
     #[cfg(test)]
     pub(crate) fn describing_of_test() -> Self {
-        Self::new(Surroundings::of_test(None, "lab"), "describe".into(), None)
+        Self::new(
+            VersionContext::of_test(None, "lab"),
+            "describe".into(),
+            None,
+        )
     }
 }
 

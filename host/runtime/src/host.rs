@@ -33,7 +33,7 @@ pub struct Runtime(Arc<Shared>);
 
 /// The state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct PluginState {
     /// Invocations running on the serving version.
     pub running: usize,
     /// Invocations waiting to be admitted.
@@ -109,11 +109,11 @@ impl Runtime {
 
     /// The state of a plugin; `None` if it is not loaded.
     #[must_use]
-    pub fn standing(&self, plugin: &str) -> Option<Standing> {
+    pub fn standing(&self, plugin: &str) -> Option<PluginState> {
         let plugin = self.plugin(plugin)?;
         let (admitted, waiting) = plugin.tenant().invocations.counts();
         let running = plugin.life().running().min(admitted);
-        Some(Standing {
+        Some(PluginState {
             running,
             waiting,
             draining: admitted - running,

@@ -20,7 +20,7 @@ use crate::services::log::Lines;
 use crate::services::progress::Reporter;
 use crate::services::state::State;
 use crate::services::workflow::Workflow;
-use crate::surroundings::Surroundings;
+use crate::surroundings::VersionContext;
 use crate::wasi;
 
 /// Maximum handles (streams, pollables) that a guest may hold at a time.
@@ -45,7 +45,7 @@ pub(crate) struct Instance {
 
 /// The parameters of an instance.
 pub(crate) struct Parts {
-    pub(crate) surroundings: Arc<Surroundings>,
+    pub(crate) surroundings: Arc<VersionContext>,
     /// Identifies the invocation.
     pub(crate) invocation: Arc<str>,
     /// The uid of the person who asked for the invocation.

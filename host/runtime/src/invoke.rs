@@ -27,7 +27,7 @@ use crate::instance::{Instance, Parts};
 use crate::invoke_error::{InvokeError, MAX_MESSAGE};
 use crate::json;
 use crate::plugin::Plugin;
-use crate::quarantine::{Quarantine, QuarantineChange, Verdict};
+use crate::quarantine::{Quarantine, QuarantineChange, RunResult};
 use crate::schema::{Misfit, Schema, Work};
 use crate::services::progress::{Progress, Reporter};
 use crate::shared::Shared;
@@ -317,10 +317,10 @@ fn quarantined(plugin: &Plugin, quarantine: Quarantine) -> InvokeError {
 }
 
 /// What a result says about the health of the plugin.
-fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
+fn verdict(result: &Result<Value, InvokeError>) -> RunResult {
     let error = match result {
         // A failure that the plugin itself reports is a regular answer.
-        Ok(_) | Err(InvokeError::Failure { .. }) => return Verdict::Succeeded,
+        Ok(_) | Err(InvokeError::Failure { .. }) => return RunResult::Succeeded,
         Err(error) => error,
     };
     match error {
@@ -334,8 +334,8 @@ fn verdict(result: &Result<Value, InvokeError>) -> Verdict {
                 | Stopped::Wall { hung: true, .. }
                 | Stopped::TooLarge { .. },
             ..
-        } => Verdict::Failed(error.to_string()),
-        _ => Verdict::Neither,
+        } => RunResult::Failed(error.to_string()),
+        _ => RunResult::Neither,
     }
 }
 

@@ -84,7 +84,7 @@ pub use cache::CacheError;
 pub use compiler::compile_child;
 pub use description::{Action, Description, Hints};
 pub use execution::Stopped;
-pub use host::{Runtime, Standing};
+pub use host::{PluginState, Runtime};
 pub use imports::{Import, Kind};
 pub use inspect::Inspection;
 pub use invoke_error::{Failure, InvokeError};

@@ -32,7 +32,7 @@ use crate::load_error::{LoadError, MAX_REASON};
 use crate::options::Options;
 use crate::outgoing::Connector;
 use crate::services::progress::Reporter;
-use crate::surroundings::Surroundings;
+use crate::surroundings::VersionContext;
 use crate::text;
 
 /// Limits of a component that describes itself.
@@ -358,7 +358,7 @@ pub(crate) async fn ask(
     agent: &Agent,
 ) -> Result<guest::Description, String> {
     let plugin = path.file_stem().unwrap_or_default().to_string_lossy();
-    let surroundings = Surroundings {
+    let surroundings = VersionContext {
         gate: None,
         plugin: plugin.into(),
         digest: Arc::clone(digest),

@@ -16,14 +16,14 @@ use crate::description::Description;
 use crate::imports::Import;
 use crate::quarantine::Record;
 use crate::running::{Running, RunningCount};
-use crate::surroundings::Surroundings;
+use crate::surroundings::VersionContext;
 use crate::tenants::Tenant;
 
 /// A loaded plugin. A running invocation keeps the one it began with, whatever is loaded meanwhile;
 /// any other holder keeps its code in memory.
 pub struct Plugin {
     manifest: Arc<Manifest>,
-    surroundings: Arc<Surroundings>,
+    surroundings: Arc<VersionContext>,
     code: Arc<Code>,
     tenant: Arc<Tenant>,
     life: Arc<Life>,
@@ -42,7 +42,7 @@ impl std::fmt::Debug for Plugin {
 impl Plugin {
     pub(crate) fn new(
         manifest: Arc<Manifest>,
-        surroundings: Surroundings,
+        surroundings: VersionContext,
         code: Arc<Code>,
         tenant: Arc<Tenant>,
         life: Arc<Life>,
@@ -106,7 +106,7 @@ impl Plugin {
         &self.code.exports
     }
 
-    pub(crate) fn surroundings(&self) -> &Arc<Surroundings> {
+    pub(crate) fn surroundings(&self) -> &Arc<VersionContext> {
         &self.surroundings
     }
 

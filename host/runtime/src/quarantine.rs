@@ -39,7 +39,7 @@ pub struct Quarantine {
 
 /// The host's judgement of an invocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RunResult {
     Succeeded,
     Failed(String),
     /// The plugin is not to blame.
@@ -172,18 +172,18 @@ impl Trial<'_> {
     pub(crate) fn ended(
         self,
         plugin: &str,
-        verdict: Verdict,
+        verdict: RunResult,
         now: Instant,
     ) -> Option<QuarantineChange> {
         match verdict {
-            Verdict::Neither => {}
-            Verdict::Succeeded => {
+            RunResult::Neither => {}
+            RunResult::Succeeded => {
                 if self.record.succeeded() {
                     tracing::info!(plugin, "the quarantine is over: an invocation went well");
                     return Some(QuarantineChange::Released);
                 }
             }
-            Verdict::Failed(reason) => {
+            RunResult::Failed(reason) => {
                 if let Some(lasts) = self.record.failed(self.probe, reason.clone(), now) {
                     let failures = self.record.failures.load(Ordering::Acquire);
                     tracing::warn!(
@@ -220,7 +220,7 @@ mod tests {
 
     fn fail(record: &Record, now: Instant) {
         let trial = record.admit(now).unwrap();
-        trial.ended(PLUGIN, Verdict::Failed("a trap".to_owned()), now);
+        trial.ended(PLUGIN, RunResult::Failed("a trap".to_owned()), now);
     }
 
     fn remaining(record: &Record, now: Instant) -> Option<Duration> {
@@ -236,13 +236,13 @@ mod tests {
         record
             .admit(now)
             .unwrap()
-            .ended(PLUGIN, Verdict::Succeeded, now);
+            .ended(PLUGIN, RunResult::Succeeded, now);
         for _ in 0..4 {
             fail(&record, now);
         }
         assert_eq!(record.quarantine(now), None, "the row was interrupted");
         let trial = record.admit(now).unwrap();
-        trial.ended(PLUGIN, Verdict::Neither, now);
+        trial.ended(PLUGIN, RunResult::Neither, now);
         assert_eq!(record.quarantine(now), None, "the host's own fault");
         fail(&record, now);
         let expected = Quarantine {
@@ -256,7 +256,7 @@ mod tests {
         let later = now + MIN_QUARANTINE;
         assert_eq!(remaining(&record, later), None);
         let probe = record.admit(later).unwrap();
-        probe.ended(PLUGIN, Verdict::Succeeded, later);
+        probe.ended(PLUGIN, RunResult::Succeeded, later);
         assert_eq!(record.quarantine(later), None);
         fail(&record, later);
         assert_eq!(record.quarantine(later), None, "it begins again");
@@ -297,7 +297,7 @@ mod tests {
         // Its caller cancelled it.
         drop(probe);
         let probe = record.admit(later).unwrap();
-        probe.ended(PLUGIN, Verdict::Neither, later);
+        probe.ended(PLUGIN, RunResult::Neither, later);
         assert!(record.admit(later).is_ok());
     }
 
@@ -308,14 +308,14 @@ mod tests {
         for _ in 0..5 {
             fail(&record, now);
         }
-        slow.ended(PLUGIN, Verdict::Failed("late".to_owned()), now);
+        slow.ended(PLUGIN, RunResult::Failed("late".to_owned()), now);
         let quarantine = record.quarantine(now).unwrap();
         assert_eq!(
             (quarantine.failures, quarantine.remaining),
             (5, MIN_QUARANTINE)
         );
         assert_eq!(quarantine.reason, "a trap");
-        slower.ended(PLUGIN, Verdict::Succeeded, now);
+        slower.ended(PLUGIN, RunResult::Succeeded, now);
         assert_eq!(record.quarantine(now), None, "it works after all");
     }
 }

@@ -16,7 +16,7 @@ use crate::services::state_limiter::StateLimiter;
 
 /// State shared by the invocations of one version.
 #[derive(Debug)]
-pub(crate) struct Surroundings {
+pub(crate) struct VersionContext {
     /// `None` for a component that describes itself: every capability is denied then.
     pub(crate) gate: Option<Arc<dyn PluginCalls>>,
     /// The plugin's name.
@@ -37,7 +37,7 @@ pub(crate) struct Surroundings {
 }
 
 #[cfg(test)]
-impl Surroundings {
+impl VersionContext {
     /// The surroundings of a plugin without a manifest.
     pub(crate) fn of_test(gate: Option<Arc<dyn PluginCalls>>, plugin: &str) -> Arc<Self> {
         Arc::new(Self {

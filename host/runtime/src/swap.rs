@@ -20,7 +20,7 @@ use crate::imports::Kind;
 use crate::load_error::LoadError;
 use crate::plugin::{Life, Plugin};
 use crate::shared::Shared;
-use crate::surroundings::Surroundings;
+use crate::surroundings::VersionContext;
 use crate::tenants::Tenant;
 
 /// See [`Runtime::load`](crate::Runtime::load).
@@ -126,7 +126,7 @@ fn swap(
     let retires = same_code.is_none();
     let limit = manifest.limits.concurrency;
     let manifest = Arc::new(manifest.clone());
-    let surroundings = Surroundings {
+    let surroundings = VersionContext {
         gate: Some(Arc::new(shared.gate.clone())),
         plugin: Arc::clone(&tenant.name),
         digest: Arc::clone(&code.digest),

@@ -136,7 +136,7 @@ impl Compilers {
     }
 
     /// Sends the component, and reads until the compiler has ended.
-    async fn exchange(&self, child: &mut Child, component: &[u8]) -> io::Result<Ended> {
+    async fn exchange(&self, child: &mut Child, component: &[u8]) -> io::Result<CompilerExit> {
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut input), Some(output), Some(errors)) = pipes else {
             return Err(io::ErrorKind::BrokenPipe.into());
@@ -160,7 +160,7 @@ impl Compilers {
             tokio::join!(send, read_answer(output, largest), read_complaint(errors));
         // It exits when this end is closed.
         drop(input);
-        Ok(Ended {
+        Ok(CompilerExit {
             status: child.wait().await?,
             answer: answer?,
             complaint: complaint?,
@@ -169,13 +169,13 @@ impl Compilers {
 }
 
 /// The answer of a compiler.
-enum Said {
+enum CompilerReply {
     Answer(Answer, Vec<u8>),
     TooMuch,
     Nothing,
 }
 
-async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result<Said> {
+async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result<CompilerReply> {
     let mut output = BufReader::with_capacity(1 << 16, output);
     let mut line = Vec::new();
     (&mut output)
@@ -183,20 +183,20 @@ async fn read_answer(output: impl AsyncRead + Unpin, largest: u64) -> io::Result
         .read_until(b'\n', &mut line)
         .await?;
     let Ok(answer) = serde_json::from_slice(&line) else {
-        return Ok(Said::Nothing);
+        return Ok(CompilerReply::Nothing);
     };
     let Answer::Compiled { size } = answer else {
-        return Ok(Said::Answer(answer, Vec::new()));
+        return Ok(CompilerReply::Answer(answer, Vec::new()));
     };
     if size > largest {
-        return Ok(Said::TooMuch);
+        return Ok(CompilerReply::TooMuch);
     }
     let mut bytes = Vec::with_capacity(usize::try_from(size).map_err(io::Error::other)?);
     output.take(size).read_to_end(&mut bytes).await?;
     if u64::try_from(bytes.len()) != Ok(size) {
-        return Ok(Said::Nothing);
+        return Ok(CompilerReply::Nothing);
     }
-    Ok(Said::Answer(answer, bytes))
+    Ok(CompilerReply::Answer(answer, bytes))
 }
 
 /// Reads the beginning, and discards the rest.
@@ -211,23 +211,25 @@ async fn read_complaint(mut errors: impl AsyncRead + Unpin) -> io::Result<String
 }
 
 /// How a compiler ended.
-struct Ended {
+struct CompilerExit {
     status: ExitStatus,
-    answer: Said,
+    answer: CompilerReply,
     complaint: String,
 }
 
-impl Ended {
+impl CompilerExit {
     fn outcome(self) -> Result<Compiled, CompileError> {
         match self.answer {
-            Said::Answer(Answer::Compiled { .. }, bytes) if self.status.success() => {
+            CompilerReply::Answer(Answer::Compiled { .. }, bytes) if self.status.success() => {
                 return Ok(Compiled(bytes.into()));
             }
-            Said::Answer(Answer::Invalid { why }, _) => return Err(CompileError::Invalid(why)),
-            Said::Answer(Answer::OutOfMemory, _) | Said::TooMuch => {
+            CompilerReply::Answer(Answer::Invalid { why }, _) => {
+                return Err(CompileError::Invalid(why));
+            }
+            CompilerReply::Answer(Answer::OutOfMemory, _) | CompilerReply::TooMuch => {
                 return Err(CompileError::Memory);
             }
-            Said::Answer(Answer::Compiled { .. }, _) | Said::Nothing => {}
+            CompilerReply::Answer(Answer::Compiled { .. }, _) | CompilerReply::Nothing => {}
         }
         let killed_by = |signal: Signal| self.status.signal() == Some(signal.as_raw());
         if killed_by(Signal::XCPU) {

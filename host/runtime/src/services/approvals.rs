@@ -11,7 +11,7 @@ use crate::contract::qchost::agent::approvals::{Error, Host};
 use crate::services::progress::Reporter;
 
 /// How often the progress reports what is waited for: a client may skip reports.
-const TELL_INTERVAL: Duration = Duration::from_secs(2);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 /// Time left to the agent when waiting ends.
 const RESERVED_TIME: Duration = Duration::from_secs(1);
 
@@ -36,7 +36,7 @@ impl Approvals {
     async fn tell(&self, id: &str) {
         let id = crate::text::line(id, 64);
         let message = format!("waiting for approval {id} (qchost approvals show {id})");
-        let mut interval = tokio::time::interval(TELL_INTERVAL);
+        let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
         loop {
             interval.tick().await;
             self.progress.say(&message);

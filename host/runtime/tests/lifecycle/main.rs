@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_policy::Manifest;
-use qchost_runtime::{InvokeError, Options, Standing};
+use qchost_runtime::{InvokeError, Options, PluginState};
 use qchost_testing::{Gated, Guest, Host, Scripted};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
@@ -141,7 +141,7 @@ async fn invoke(host: &Host, plugin: &str, input: Value) -> Result<Value, Invoke
     host.runtime.invoke(plugin, "act", input, None, None).await
 }
 
-fn standing(host: &Host, plugin: &str) -> Standing {
+fn standing(host: &Host, plugin: &str) -> PluginState {
     host.runtime.standing(plugin).unwrap()
 }
 
