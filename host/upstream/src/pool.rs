@@ -39,12 +39,12 @@ pub(crate) struct Pool {
     redactor: Redactor,
     options: AccountOptions,
     capacity: Arc<Semaphore>,
-    slots: Mutex<Vec<Slot>>,
+    sessions: Mutex<Vec<PooledSession>>,
     /// Notified whenever a slot changes.
     changed: watch::Sender<()>,
 }
 
-struct Slot {
+struct PooledSession {
     state: State,
     /// Calls that use its session or wait for it.
     calls: usize,
@@ -68,19 +68,19 @@ enum State {
 /// A session for one call; held while the call is under way.
 pub(crate) struct SessionGuard {
     pub(crate) session: Arc<Session>,
-    _load: SlotLoad,
+    _load: SessionLoad,
 }
 
 /// A call that is counted to a slot.
-struct SlotLoad {
+struct SessionLoad {
     pool: Arc<Pool>,
     slot: usize,
     _permit: OwnedSemaphorePermit,
 }
 
-impl Drop for SlotLoad {
+impl Drop for SessionLoad {
     fn drop(&mut self) {
-        if let Some(slot) = self.pool.slots().get_mut(self.slot) {
+        if let Some(slot) = self.pool.sessions().get_mut(self.slot) {
             slot.calls = slot.calls.saturating_sub(1);
         }
     }
@@ -96,7 +96,7 @@ impl Pool {
             ..options
         };
         let now = Instant::now();
-        let slots = std::iter::repeat_with(|| Slot {
+        let sessions = std::iter::repeat_with(|| PooledSession {
             state: State::Empty,
             calls: 0,
             failures: 0,
@@ -112,7 +112,7 @@ impl Pool {
             capacity: Arc::new(Semaphore::new(
                 connections.saturating_mul(options.calls_per_connection),
             )),
-            slots: Mutex::new(slots.take(connections).collect()),
+            sessions: Mutex::new(sessions.take(connections).collect()),
             changed: watch::Sender::new(()),
         })
     }
@@ -137,7 +137,7 @@ impl Pool {
             // The semaphore is never closed.
             Ok(Err(_)) | Err(_) => return Err(NoSession::Late),
         };
-        let mut load = self.join_slot(permit);
+        let mut load = self.join_session(permit);
         // Subscribed before the first check, so that no change is missed in between.
         let mut changed = self.changed.subscribe();
         let give_up_at = Instant::now() + DOWN_TIMEOUT;
@@ -149,8 +149,8 @@ impl Pool {
                 });
             }
             let problem = || {
-                let slots = self.slots();
-                slots
+                let sessions = self.sessions();
+                sessions
                     .get(load.slot)
                     .and_then(|slot| slot.last_error.clone())
             };
@@ -171,8 +171,11 @@ impl Pool {
     /// Takes all sessions out of service and waits until their servers are gone.
     pub(crate) async fn close(&self) {
         let sessions: Vec<_> = {
-            let mut slots = self.slots();
-            slots.iter_mut().filter_map(Slot::take_session).collect()
+            let mut sessions = self.sessions();
+            sessions
+                .iter_mut()
+                .filter_map(PooledSession::take_session)
+                .collect()
         };
         for session in sessions {
             session.close().await;
@@ -185,8 +188,8 @@ impl Pool {
         let mut changed = self.changed.subscribe();
         loop {
             self.close().await;
-            let opening = |slot: &Slot| matches!(slot.state, State::Opening);
-            if !self.slots().iter().any(opening) {
+            let opening = |slot: &PooledSession| matches!(slot.state, State::Opening);
+            if !self.sessions().iter().any(opening) {
                 return;
             }
             // The sender lives as long as `self`.
@@ -198,24 +201,27 @@ impl Pool {
 
     /// Whether a server has a tool of this name, according to connected sessions.
     pub(crate) fn has_tool(&self, tool: &str) -> Option<bool> {
-        let slots = self.slots();
-        let mut open = slots.iter().filter_map(Slot::session).peekable();
+        let sessions = self.sessions();
+        let mut open = sessions
+            .iter()
+            .filter_map(PooledSession::session)
+            .peekable();
         open.peek()?;
         Some(open.any(|session| session.has_tool(tool)))
     }
 
     pub(crate) fn health(&self, account: &str) -> AccountHealth {
-        let mut slots = self.slots();
-        for slot in slots.iter_mut() {
+        let mut sessions = self.sessions();
+        for slot in sessions.iter_mut() {
             slot.notice_loss(&self.options);
         }
-        let open = || slots.iter().filter_map(Slot::session);
-        let error = slots.iter().find_map(|slot| slot.last_error.as_ref());
+        let open = || sessions.iter().filter_map(PooledSession::session);
+        let error = sessions.iter().find_map(|slot| slot.last_error.as_ref());
         let state = if open().next().is_some() {
             AccountState::Connected
         } else if let Some((trouble, _)) = error {
             AccountState::of(Some(*trouble))
-        } else if slots
+        } else if sessions
             .iter()
             .any(|slot| matches!(slot.state, State::Opening))
         {
@@ -223,7 +229,7 @@ impl Pool {
         } else {
             AccountState::Idle
         };
-        let since = slots
+        let since = sessions
             .iter()
             .filter(|slot| slot.session().is_some() == (state == AccountState::Connected))
             .map(|slot| slot.since)
@@ -235,28 +241,31 @@ impl Pool {
             seconds_in_state: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             seconds_since_news: 0.0,
             last_error: error.map(|(_, told)| told.clone()),
-            restarts: slots.iter().map(|slot| slot.opened.saturating_sub(1)).sum(),
+            restarts: sessions
+                .iter()
+                .map(|slot| slot.opened.saturating_sub(1))
+                .sum(),
             sessions: open().count(),
-            calls: slots.iter().map(|slot| slot.calls).sum(),
+            calls: sessions.iter().map(|slot| slot.calls).sum(),
             server: open().next().map(|session| session.info().clone()),
         }
     }
 
     /// Counts a call to the first open session with room, otherwise to the first slot with room.
-    fn join_slot(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> SlotLoad {
-        let mut slots = self.slots();
+    fn join_session(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> SessionLoad {
+        let mut sessions = self.sessions();
         let limit = self.options.calls_per_connection;
-        let has_room = |slot: &Slot| slot.calls < limit;
-        let index = slots
+        let has_room = |slot: &PooledSession| slot.calls < limit;
+        let index = sessions
             .iter()
             .position(|slot| has_room(slot) && slot.session().is_some())
-            .or_else(|| slots.iter().position(has_room))
+            .or_else(|| sessions.iter().position(has_room))
             // The semaphore has a permit for each call that the slots have room for.
             .unwrap_or_default();
-        if let Some(slot) = slots.get_mut(index) {
+        if let Some(slot) = sessions.get_mut(index) {
             slot.calls += 1;
         }
-        SlotLoad {
+        SessionLoad {
             pool: self.clone(),
             slot: index,
             _permit: permit,
@@ -267,31 +276,31 @@ impl Pool {
     /// one is being opened.
     fn session_for(
         self: &Arc<Self>,
-        load: &mut SlotLoad,
+        load: &mut SessionLoad,
     ) -> Result<Option<Arc<Session>>, NoSession> {
-        let mut slots = self.slots();
-        for slot in slots.iter_mut() {
+        let mut sessions = self.sessions();
+        for slot in sessions.iter_mut() {
             slot.notice_loss(&self.options);
         }
-        if let Some(session) = slots.get(load.slot).and_then(Slot::session) {
+        if let Some(session) = sessions.get(load.slot).and_then(PooledSession::session) {
             return Ok(Some(session.clone()));
         }
         let limit = self.options.calls_per_connection;
-        let other = slots
+        let other = sessions
             .iter()
             .position(|slot| slot.calls < limit && slot.session().is_some());
         if let Some(index) = other {
-            if let Some(slot) = slots.get_mut(load.slot) {
+            if let Some(slot) = sessions.get_mut(load.slot) {
                 slot.calls = slot.calls.saturating_sub(1);
             }
             load.slot = index;
-            let slot = slots.get_mut(index);
+            let slot = sessions.get_mut(index);
             return Ok(slot.and_then(|slot| {
                 slot.calls += 1;
                 slot.session().cloned()
             }));
         }
-        let Some(slot) = slots.get_mut(load.slot) else {
+        let Some(slot) = sessions.get_mut(load.slot) else {
             return Err(NoSession::Late);
         };
         match slot.state {
@@ -314,12 +323,12 @@ impl Pool {
     /// Opens the slot's session, retrying while a call waits for it.
     async fn fill(self: Arc<Self>, index: usize) {
         loop {
-            let pause = self.slots().get(index).and_then(|slot| slot.pause);
+            let pause = self.sessions().get(index).and_then(|slot| slot.pause);
             if let Some(pause) = pause {
                 tokio::time::sleep_until(pause.into()).await;
             }
             let opened = self.open().await;
-            let done = match self.slots().get_mut(index) {
+            let done = match self.sessions().get_mut(index) {
                 Some(slot) => slot.settle(opened, &self.options),
                 None => true,
             };
@@ -346,12 +355,12 @@ impl Pool {
         }
     }
 
-    fn slots(&self) -> MutexGuard<'_, Vec<Slot>> {
-        self.slots.lock()
+    fn sessions(&self) -> MutexGuard<'_, Vec<PooledSession>> {
+        self.sessions.lock()
     }
 }
 
-impl Slot {
+impl PooledSession {
     fn session(&self) -> Option<&Arc<Session>> {
         match &self.state {
             State::Open(session) if session.is_alive() => Some(session),

@@ -23,7 +23,11 @@ const NO_REASON: &str = "refused without a reason";
 
 impl Decoder<'_> {
     /// Decodes `{"kind": "rate-limited", "retryAfter": 3}` and the like, with the texts of `errors`.
-    pub(super) fn told_failure(&self, failure: &Map<String, Value>, errors: Vec<String>) -> Fault {
+    pub(super) fn reported_failure(
+        &self,
+        failure: &Map<String, Value>,
+        errors: Vec<String>,
+    ) -> Fault {
         let words = match errors.is_empty() {
             true => NO_REASON.to_owned(),
             false => self.redactor.line(&errors.join("; ")),
@@ -33,7 +37,7 @@ impl Decoder<'_> {
             .and_then(Value::as_str)
             .unwrap_or_default();
         if kind == "unauthorized" {
-            let trouble = match self.told_trouble(&errors) {
+            let trouble = match self.reported_trouble(&errors) {
                 Some(Trouble::Clock) => Trouble::Clock,
                 _ => Trouble::Unauthorized,
             };
@@ -63,7 +67,7 @@ impl Decoder<'_> {
 
     /// Decodes `success: false` and its `errors`.
     pub(super) fn refusal(&self, errors: Vec<String>) -> Fault {
-        match self.told_trouble(&errors) {
+        match self.reported_trouble(&errors) {
             Some(trouble) => self.refused_credentials(trouble, &errors),
             None => self.refused_call(errors).into(),
         }
@@ -82,7 +86,7 @@ impl Decoder<'_> {
     }
 
     /// Whether all errors are about the credentials, and whether about their time stamp.
-    fn told_trouble(&self, errors: &[String]) -> Option<Trouble> {
+    fn reported_trouble(&self, errors: &[String]) -> Option<Trouble> {
         let mut trouble = None;
         let mut clocks_differ = false;
         for error in errors {

@@ -140,7 +140,7 @@ impl Decoder<'_> {
         let refused =
             success == Some(false) || is_error || (success.is_none() && !errors.is_empty());
         if refused && let Some(failure) = body.get("failure").and_then(Value::as_object) {
-            return Err(self.told_failure(failure, errors));
+            return Err(self.reported_failure(failure, errors));
         }
         if is_error && success == Some(true) {
             let body = Value::Object(body).to_string();
