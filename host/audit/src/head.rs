@@ -150,7 +150,7 @@ fn unhex(text: &str) -> Vec<u8> {
 
 /// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Slot {
+pub(crate) enum HeadCopy {
     /// A head that was signed with the key.
     Signed(Head),
     /// Anything else.
@@ -162,13 +162,13 @@ pub(crate) fn read_slots(
     files: &dyn Files,
     folder: &Path,
     signer: &Signer,
-) -> io::Result<Option<[Slot; 2]>> {
+) -> io::Result<Option<[HeadCopy; 2]>> {
     let file = match files.open(&folder.join(HEAD), Mode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
-    let mut slots = [const { Slot::Forged(String::new()) }; 2];
+    let mut slots = [const { HeadCopy::Forged(String::new()) }; 2];
     for (offset, slot) in [0, SLOT].into_iter().zip(&mut slots) {
         let mut bytes = [b' '; WRITTEN];
         let mut filled = 0;
@@ -179,22 +179,24 @@ pub(crate) fn read_slots(
             }
         }
         *slot = match std::str::from_utf8(&bytes).map(str::trim) {
-            Ok("") => Slot::Forged("it is empty".to_owned()),
-            Ok(text) => signer.open(text).map_or_else(Slot::Forged, Slot::Signed),
-            Err(_) => Slot::Forged("it is not text".to_owned()),
+            Ok("") => HeadCopy::Forged("it is empty".to_owned()),
+            Ok(text) => signer
+                .open(text)
+                .map_or_else(HeadCopy::Forged, HeadCopy::Signed),
+            Err(_) => HeadCopy::Forged("it is not text".to_owned()),
         };
     }
     Ok(Some(slots))
 }
 
 /// The newer head of the two, and the index of its slot.
-pub(crate) fn newest(slots: &[Slot; 2]) -> Option<(usize, &Head)> {
+pub(crate) fn newest(slots: &[HeadCopy; 2]) -> Option<(usize, &Head)> {
     slots
         .iter()
         .enumerate()
         .filter_map(|(index, slot)| match slot {
-            Slot::Signed(head) => Some((index, head)),
-            Slot::Forged(_) => None,
+            HeadCopy::Signed(head) => Some((index, head)),
+            HeadCopy::Forged(_) => None,
         })
         .max_by_key(|(_, head)| head.age())
 }

@@ -136,14 +136,14 @@ pub(crate) fn inspect(
         return Err(AuditError::HeadForged {
             path: folder.join(head::HEAD),
             why: match slot {
-                head::Slot::Forged(why) => why,
-                head::Slot::Signed(_) => String::new(),
+                head::HeadCopy::Forged(why) => why,
+                head::HeadCopy::Signed(_) => String::new(),
             },
         });
     };
     let torn_head = slots.iter().find_map(|slot| match slot {
-        head::Slot::Forged(why) => Some(why.clone()),
-        head::Slot::Signed(_) => None,
+        head::HeadCopy::Forged(why) => Some(why.clone()),
+        head::HeadCopy::Signed(_) => None,
     });
     if files
         .list(folder)

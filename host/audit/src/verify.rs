@@ -16,7 +16,7 @@ use secrecy::SecretSlice;
 
 use crate::error::AuditError;
 use crate::files::Files;
-use crate::head::{self, HEAD, Head, Point, Signer, Slot};
+use crate::head::{self, HEAD, Head, HeadCopy, Point, Signer};
 use crate::record::Parsed;
 use crate::report::{Fault, Problem, Report};
 use crate::segment::{self, Ending, Lines};
@@ -62,7 +62,7 @@ fn read_head(
     files: &dyn Files,
     folder: &Path,
     signer: &Signer,
-) -> Result<Option<[Slot; 2]>, AuditError> {
+) -> Result<Option<[HeadCopy; 2]>, AuditError> {
     head::read_slots(files, folder, signer).map_err(AuditError::files("read", &folder.join(HEAD)))
 }
 
@@ -78,7 +78,7 @@ fn run(
         if !slots
             .iter()
             .flatten()
-            .any(|slot| matches!(slot, Slot::Forged(_)))
+            .any(|slot| matches!(slot, HeadCopy::Forged(_)))
         {
             break;
         }
@@ -194,19 +194,19 @@ impl Check {
     }
 
     /// Checks the heads, and notes which records they refer to.
-    fn heads(&mut self, signer: &Signer, slots: Option<&[Slot; 2]>, since: Option<&Head>) {
+    fn heads(&mut self, signer: &Signer, slots: Option<&[HeadCopy; 2]>, since: Option<&Head>) {
         let Some(slots) = slots else {
             self.head_problem("there is no head: nothing says which record is the last".to_owned());
             return;
         };
         for (slot, number) in slots.iter().zip(1..) {
             match slot {
-                Slot::Signed(head) => self.marks.push(Mark {
+                HeadCopy::Signed(head) => self.marks.push(Mark {
                     point: head.last.clone(),
                     of: "the signed head",
                     fault: Fault::Changed,
                 }),
-                Slot::Forged(why) => {
+                HeadCopy::Forged(why) => {
                     self.head_problem(format!("its slot {number} is no head: {why}"))
                 }
             }
