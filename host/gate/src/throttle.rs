@@ -89,7 +89,7 @@ impl Throttle {
         request.read_charges.set_charged_grants(charged_grants);
         // Paid by grants that cover the operation but not what it touches.
         for (key, limits) in paid {
-            self.rates.put_back(&key, limits);
+            self.rates.refund(&key, limits);
         }
         Ok(concurrency)
     }

@@ -163,7 +163,7 @@ struct State {
 }
 
 /// Why no call can be sent now.
-enum Held {
+enum Blocked {
     /// Too many calls are in flight; one must end.
     Full,
     /// The rate allows one after this time.
@@ -265,24 +265,24 @@ impl AccountQueue {
     }
 
     /// Counts a call as in flight, if the limits allow it.
-    fn try_admit(&self, state: &mut State, priority: Priority) -> Result<(), Held> {
+    fn try_admit(&self, state: &mut State, priority: Priority) -> Result<(), Blocked> {
         let Limits { rate, in_flight } = state.limits;
         let full = in_flight.is_some_and(|limit| state.in_flight >= limit.get());
         if full && priority == Priority::Normal {
-            return Err(Held::Full);
+            return Err(Blocked::Full);
         }
         if let Some(rate) = rate {
             let bucket = state
                 .bucket
                 .take(rate, NonZeroU32::MIN, self.origin.elapsed());
-            state.bucket = bucket.map_err(Held::For)?;
+            state.bucket = bucket.map_err(Blocked::For)?;
         }
         state.in_flight = state.in_flight.saturating_add(1);
         Ok(())
     }
 
     /// Admits the queued calls that can be sent; returns why no others can, or `None` if no call waits.
-    fn serve(&self) -> Option<Held> {
+    fn serve(&self) -> Option<Blocked> {
         let mut state = self.state();
         loop {
             let priority = match (state.safety.is_empty(), state.normal.is_empty()) {
@@ -332,9 +332,9 @@ impl Server {
         while let Some(held) = self.queue.serve() {
             let changed = self.queue.changed.notified();
             match held {
-                Held::Full => changed.await,
+                Blocked::Full => changed.await,
                 // If it is woken earlier, it checks again.
-                Held::For(wait) => timeout(wait, changed).await.unwrap_or_default(),
+                Blocked::For(wait) => timeout(wait, changed).await.unwrap_or_default(),
             }
         }
         self.done = true;
@@ -370,7 +370,7 @@ impl Drop for Waiting<'_> {
             queue.give_back(self.plugin);
             state.leave();
             if let Some(rate) = state.limits.rate {
-                state.bucket = state.bucket.put_back(rate);
+                state.bucket = state.bucket.refund(rate);
             }
         }
         self.queue.changed.notify_one();

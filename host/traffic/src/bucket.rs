@@ -67,7 +67,7 @@ impl Bucket {
     }
 
     /// The bucket after an unused one was returned.
-    pub(crate) fn put_back(self, quota: Quota) -> Self {
+    pub(crate) fn refund(self, quota: Quota) -> Self {
         let one = nanoseconds(quota.replenish_interval());
         Self {
             full_at: self.full_at.saturating_sub(one),

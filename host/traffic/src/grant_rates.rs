@@ -157,13 +157,13 @@ impl GrantRates {
     }
 
     /// Returns one charged call that was not made to the rates of a grant.
-    pub fn put_back(&self, key: &GrantKey, limits: RateLimits) {
+    pub fn refund(&self, key: &GrantKey, limits: RateLimits) {
         if let Some(usage) = self.grants().get_mut(key) {
             if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
-                usage.second = usage.second.put_back(Quota::per_second(limit));
+                usage.second = usage.second.refund(Quota::per_second(limit));
             }
             if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
-                usage.minute = usage.minute.put_back(Quota::per_minute(limit));
+                usage.minute = usage.minute.refund(Quota::per_minute(limit));
             }
         }
     }
