@@ -120,7 +120,7 @@ impl Scope {
             return Ok(());
         };
         if let Some(files) = fields.get_mut("files")
-            && keep(files, &visibility) == Kept::NoneOfSome
+            && keep(files, &visibility) == FilterResult::NoneOfSome
             && one
         {
             return Err(ScopeError::Denied(
@@ -382,7 +382,7 @@ fn of_one_project(
     };
     for list in LISTS {
         if body.get(list).is_some_and(Value::is_array)
-            && keep_in(body, list, &of_it) == Kept::NoneOfSome
+            && keep_in(body, list, &of_it) == FilterResult::NoneOfSome
         {
             return Err(withheld());
         }
@@ -415,7 +415,7 @@ fn check_job(touched: &Touched, operation: &Operation, body: &Value) -> Result<(
 
 /// The result of filtering a list.
 #[derive(Debug, PartialEq, Eq)]
-enum Kept {
+enum FilterResult {
     All,
     Some,
     /// There were items, and none is left.
@@ -440,12 +440,12 @@ impl From<bool> for Visibility {
 /// Keeps the items that may be shown. A value that should be a list and is not becomes `false`: that reveals nothing, and
 /// is reported as an answer that does not match. An empty list would wrongly say that there are no items. The same is
 /// done to an item whose identity is unclear, so that it is counted as unreadable.
-fn keep(list: &mut Value, visibility: &dyn Fn(&Value) -> Visibility) -> Kept {
+fn keep(list: &mut Value, visibility: &dyn Fn(&Value) -> Visibility) -> FilterResult {
     let Value::Array(items) = list else {
         if !list.is_null() {
             *list = Value::Bool(false);
         }
-        return Kept::All;
+        return FilterResult::All;
     };
     let before = items.len();
     items.retain_mut(|item| match visibility(item) {
@@ -457,23 +457,27 @@ fn keep(list: &mut Value, visibility: &dyn Fn(&Value) -> Visibility) -> Kept {
         }
     });
     match items.len() {
-        after if after == before => Kept::All,
-        0 => Kept::NoneOfSome,
-        _ => Kept::Some,
+        after if after == before => FilterResult::All,
+        0 => FilterResult::NoneOfSome,
+        _ => FilterResult::Some,
     }
 }
 
 /// The same in an answer, with the counts beside the list.
-fn keep_in(body: &mut Value, list: &str, visibility: &dyn Fn(&Value) -> Visibility) -> Kept {
+fn keep_in(
+    body: &mut Value,
+    list: &str,
+    visibility: &dyn Fn(&Value) -> Visibility,
+) -> FilterResult {
     let Value::Object(fields) = body else {
         *body = Value::Object(Map::new());
-        return Kept::All;
+        return FilterResult::All;
     };
     let Some(items) = fields.get_mut(list) else {
-        return Kept::All;
+        return FilterResult::All;
     };
     let kept = keep(items, visibility);
-    if kept != Kept::All {
+    if kept != FilterResult::All {
         let left = items.as_array().map_or(0, Vec::len);
         for count in COUNTS {
             if let Some(count) = fields.get_mut(count) {

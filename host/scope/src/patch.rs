@@ -13,7 +13,7 @@ use crate::names;
 const MAX_FILES: usize = 500;
 /// Maximum bytes of one patch. Scanning takes a few tens of milliseconds at this size, whatever its content.
 const MAX_PATCH: usize = 1 << 20;
-const NOTHING: &str = "/dev/null";
+const DEV_NULL: &str = "/dev/null";
 
 /// An unread patch.
 #[derive(Debug)]
@@ -121,8 +121,8 @@ impl Found<'_> {
                 }
                 (None, Some(_)) if paired => paired = false,
                 (Some(name), _) | (None, Some(name)) if !inside => {
-                    self.pair(name, NOTHING)?;
-                    self.pair(NOTHING, name)?;
+                    self.pair(name, DEV_NULL)?;
+                    self.pair(DEV_NULL, name)?;
                     self.readings(until_tab(name))?;
                 }
                 _ => {}
@@ -141,8 +141,8 @@ impl Found<'_> {
                 self.readings(&old)?;
                 self.readings(&new)
             }
-            (Some(old), None) if new == NOTHING => self.readings(&old),
-            (None, Some(new)) if old == NOTHING => self.readings(&new),
+            (Some(old), None) if new == DEV_NULL => self.readings(&old),
+            (None, Some(new)) if old == DEV_NULL => self.readings(&new),
             (old_stripped, new_stripped) => {
                 for name in [
                     Some(old.to_owned()),
@@ -186,7 +186,7 @@ impl Found<'_> {
         if name.starts_with('"') {
             return Err(self.invalid("it has a name in quotation marks; only plain names are read"));
         }
-        if name != NOTHING {
+        if name != DEV_NULL {
             self.insert(name)?;
         }
         if let Some((first, _)) = name.split_once(char::is_whitespace) {
