@@ -31,7 +31,7 @@ use self::bounds::{Excess, Total};
 use self::guardrail::{Plugins, names};
 use crate::engine::{Action, Compiled, Deep, Kind, PolicyError, actions, with_room};
 use crate::grantable::nearest;
-use crate::roles::Verb;
+use crate::roles::Right;
 use crate::text_file::read_text;
 
 /// Maximum characters of a message about a guardrail.
@@ -399,7 +399,7 @@ fn unknown_action(error: &ValidationError) -> Option<String> {
     let id = action
         .strip_prefix("Action::")
         .map_or(action, |id| id.trim_matches('"'));
-    let people = Verb::ALL.iter().map(|verb| verb.action());
+    let people = Right::ALL.iter().map(|verb| verb.action());
     let known = actions().iter().map(|action| action.name).chain(people);
     let groups = actions()
         .iter()

@@ -84,6 +84,6 @@ pub use manifest::{
 };
 pub use people::{People, Person};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};
-pub use roles::{Role, Verb};
+pub use roles::{Right, Role};
 pub use text_file::{Origin, read_owned_text, read_text};
 pub use usd::Usd;

@@ -151,7 +151,7 @@ const KEYS: &[&str] = &[
 ];
 
 /// Keys reserved for a later version, which will enforce them.
-const LATER: &[&str] = &["schedule", "on"];
+const RESERVED_KEYS: &[&str] = &["schedule", "on"];
 
 /// The grants of [`Manifest::operator`], for the record: `*` stands for every operation, of every class.
 const OPERATOR: &str = "\
@@ -329,7 +329,7 @@ pub(crate) fn parsed<T>(
 }
 
 fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
-    root.only(KEYS, LATER)?;
+    root.only(KEYS, RESERVED_KEYS)?;
     let plugin = root.need("plugin", "\"a-name\"")?.name()?.to_owned();
     let item = root.need("component", "\"file.wasm\"")?;
     let component = item.text()?;

@@ -4,7 +4,7 @@
 //! principal, its action, its resource, or in a condition. One without such a reference concerns plugins.
 //!
 //! Invariants: a person without a role may do nothing. No guardrail can deny a person with the necessary role what
-//! [`Verb::is_always_allowed`]: seeing the host's status, halting, refusing, and reducing risk.
+//! [`Right::is_always_allowed`]: seeing the host's status, halting, refusing, and reducing risk.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::str::FromStr as _;
@@ -18,7 +18,7 @@ use crate::authority::Decision;
 use crate::denial::Denial;
 use crate::engine::{Deep, PolicyError, uid, with_room};
 use crate::guardrails::Guardrails;
-use crate::roles::{GROUP, Role, Verb};
+use crate::roles::{GROUP, Right, Role};
 
 /// The policies of the roles.
 const ROLES: &str = r#"
@@ -160,7 +160,7 @@ impl People {
     /// Decides whether a person may do this; `target` is the plugin or account concerned, if any. The decision's
     /// `grants` are empty: people have roles.
     #[must_use]
-    pub fn decide(&self, person: &Person, verb: Verb, target: Option<&str>) -> Decision {
+    pub fn decide(&self, person: &Person, verb: Right, target: Option<&str>) -> Decision {
         let denied = |guardrails: Vec<String>, why: &str| Decision {
             denial: Some(Denial {
                 reason: format!("{} may not do `{}`: {why}", person.name, verb.word()),
@@ -216,7 +216,7 @@ impl People {
     }
 
     /// The roles that allow this, in words.
-    fn needed(&self, verb: Verb) -> String {
+    fn needed(&self, verb: Right) -> String {
         let may = Role::ALL.into_iter().filter(|role| {
             let somebody = Person {
                 uid: u32::MAX,
@@ -236,7 +236,7 @@ impl People {
 
 fn question(
     person: &Person,
-    verb: Verb,
+    verb: Right,
     target: Option<&str>,
 ) -> Result<(Request, Entities), String> {
     let words = |error: &dyn std::error::Error| error.to_string();

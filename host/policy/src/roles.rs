@@ -7,7 +7,7 @@ pub(crate) const GROUP: &str = "person";
 
 /// An action of a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Verb {
+pub enum Right {
     /// See the host's status.
     Status,
     /// See the grants of a plugin and their use.
@@ -40,7 +40,7 @@ pub enum Verb {
     Backup,
 }
 
-impl Verb {
+impl Right {
     /// All verbs.
     pub const ALL: [Self; 15] = [
         Self::Status,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use qchost_catalog::Access;
 use qchost_policy::{
-    Authority, Facts, Guardrails, Manifest, People, Person, Project, Resource, Role, Verb,
+    Authority, Facts, Guardrails, Manifest, People, Person, Project, Resource, Right, Role,
 };
 
 /// Stack of a thread of the Tokio runtime, in bytes.
@@ -111,7 +111,7 @@ fn on_a_thread(stack: usize, text: &str) -> Result<bool, String> {
             roles: [Role::Operator].into(),
         };
         let people = People::new([person.clone()], &guardrails).unwrap();
-        let _ = people.decide(&person, Verb::Invoke, None);
+        let _ = people.decide(&person, Right::Invoke, None);
         let authority = Authority::new(manifest(), &guardrails).unwrap();
         drop((guardrails, again));
         let facts = Facts::of(Resource::Project(Project {

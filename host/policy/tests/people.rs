@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 
-use qchost_policy::{Guardrails, People, Person, Role, Verb};
+use qchost_policy::{Guardrails, People, Person, Right, Role};
 
 fn person(uid: u32, name: &str, roles: &[Role]) -> Person {
     Person {
@@ -32,32 +32,32 @@ fn people(guardrails: &str) -> People {
 }
 
 /// Which role may do what, from the specification.
-const MAY: &[(Verb, &[&str])] = &[
-    (Verb::Status, &["vera", "otto", "ada", "root", "both"]),
-    (Verb::Grants, &["vera", "otto", "ada", "root", "both"]),
+const MAY: &[(Right, &[&str])] = &[
+    (Right::Status, &["vera", "otto", "ada", "root", "both"]),
+    (Right::Grants, &["vera", "otto", "ada", "root", "both"]),
     (
-        Verb::ListApprovals,
+        Right::ListApprovals,
         &["vera", "otto", "ada", "root", "both"],
     ),
-    (Verb::ReadAudit, &["vera", "otto", "ada", "root", "both"]),
-    (Verb::Invoke, &["otto", "root", "both"]),
-    (Verb::Call, &["otto", "root", "both"]),
-    (Verb::Reduce, &["otto", "root", "both"]),
-    (Verb::Explain, &["otto", "root", "both"]),
-    (Verb::Halt, &["otto", "root", "both"]),
-    (Verb::Resume, &["otto", "root", "both"]),
-    (Verb::Approve, &["ada", "root", "both"]),
-    (Verb::Refuse, &["ada", "root", "both"]),
-    (Verb::Reconcile, &["root"]),
-    (Verb::Reload, &["root"]),
-    (Verb::Backup, &["root"]),
+    (Right::ReadAudit, &["vera", "otto", "ada", "root", "both"]),
+    (Right::Invoke, &["otto", "root", "both"]),
+    (Right::Call, &["otto", "root", "both"]),
+    (Right::Reduce, &["otto", "root", "both"]),
+    (Right::Explain, &["otto", "root", "both"]),
+    (Right::Halt, &["otto", "root", "both"]),
+    (Right::Resume, &["otto", "root", "both"]),
+    (Right::Approve, &["ada", "root", "both"]),
+    (Right::Refuse, &["ada", "root", "both"]),
+    (Right::Reconcile, &["root"]),
+    (Right::Reload, &["root"]),
+    (Right::Backup, &["root"]),
 ];
 
 #[test]
 fn roles_say_who_may_do_what() {
     let people = people("");
     let verbs: Vec<_> = MAY.iter().map(|(verb, _)| *verb).collect();
-    assert_eq!(verbs, Verb::ALL, "the table is complete");
+    assert_eq!(verbs, Right::ALL, "the table is complete");
     for (verb, may) in MAY {
         for person in people.iter() {
             let decision = people.decide(person, *verb, None);
@@ -80,11 +80,11 @@ fn a_denial_says_which_role_it_takes() {
         people.decide(person, verb, None).denial.unwrap().reason
     };
     assert_eq!(
-        reason(1, Verb::Approve),
+        reason(1, Right::Approve),
         "vera may not do `approve`: that needs approver or admin, and they have the role viewer"
     );
     assert_eq!(
-        reason(6, Verb::Status),
+        reason(6, Right::Status),
         "guest may not do `status`: that needs viewer or operator or approver or admin, and they have no role"
     );
     assert!(people.by_uid(7).is_none());
@@ -105,10 +105,10 @@ fn a_guardrail_forbids_persons_too() {
     );
     assert!(
         people
-            .decide(otto, Verb::Invoke, Some("strategy-lab"))
+            .decide(otto, Right::Invoke, Some("strategy-lab"))
             .allowed
     );
-    let denied = people.decide(otto, Verb::Invoke, Some("live-trader"));
+    let denied = people.decide(otto, Right::Invoke, Some("live-trader"));
     assert!(!denied.allowed);
     assert_eq!(denied.guardrails, ["otto-not-live"]);
     assert!(
@@ -120,15 +120,15 @@ fn a_guardrail_forbids_persons_too() {
     );
     assert!(
         people
-            .decide(both, Verb::Invoke, Some("live-trader"))
+            .decide(both, Right::Invoke, Some("live-trader"))
             .allowed
     );
-    assert!(people.decide(both, Verb::Approve, None).allowed);
+    assert!(people.decide(both, Right::Approve, None).allowed);
     assert_eq!(
-        people.decide(root, Verb::Approve, None).guardrails,
+        people.decide(root, Right::Approve, None).guardrails,
         ["no-lone-admin"]
     );
-    assert!(people.decide(root, Verb::Refuse, None).allowed);
+    assert!(people.decide(root, Right::Refuse, None).allowed);
 }
 
 #[test]
@@ -138,10 +138,10 @@ fn an_error_in_a_guardrail_denies_persons() {
     );
     assert!(
         people
-            .decide(people.by_uid(1).unwrap(), Verb::Grants, None)
+            .decide(people.by_uid(1).unwrap(), Right::Grants, None)
             .allowed
     );
-    let denied = people.decide(people.by_uid(4).unwrap(), Verb::Grants, None);
+    let denied = people.decide(people.by_uid(4).unwrap(), Right::Grants, None);
     assert_eq!(denied.guardrails, ["overflows"]);
     assert!(
         denied
@@ -153,9 +153,9 @@ fn an_error_in_a_guardrail_denies_persons() {
 }
 
 /// What a person with the right role must always be able to do in an emergency.
-const ALWAYS: [Verb; 4] = [Verb::Status, Verb::Halt, Verb::Refuse, Verb::Reduce];
+const ALWAYS: [Right; 4] = [Right::Status, Right::Halt, Right::Refuse, Right::Reduce];
 
-fn may(people: &People, verb: Verb) -> Vec<&str> {
+fn may(people: &People, verb: Right) -> Vec<&str> {
     people
         .iter()
         .filter(|person| people.decide(person, verb, Some("research")).allowed)
@@ -210,12 +210,12 @@ fn a_rule_about_persons_limits_what_it_names_and_not_halting() {
     );
     let otto = people.by_uid(2).unwrap();
     for (verb, allowed) in [
-        (Verb::Halt, true),
-        (Verb::Reduce, true),
-        (Verb::Call, false),
-        (Verb::Resume, false),
-        (Verb::Invoke, true),
-        (Verb::Approve, false),
+        (Right::Halt, true),
+        (Right::Reduce, true),
+        (Right::Call, false),
+        (Right::Resume, false),
+        (Right::Invoke, true),
+        (Right::Approve, false),
     ] {
         assert_eq!(people.decide(otto, verb, None).allowed, allowed, "{verb:?}");
     }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use qchost_ledger::{
     Approval, ApprovalFilter, ApprovalKind, ApprovalVote, PermitState, StandingPermit, Status,
 };
-use qchost_policy::{Person, Usd, Verb};
+use qchost_policy::{Person, Right, Usd};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -151,7 +151,7 @@ pub struct PermitRow {
 
 impl Handler for ListApprovals {
     type Answer = ApprovalsPage;
-    const RULES: Rules = Rules::reads(Verb::ListApprovals);
+    const RULES: Rules = Rules::reads(Right::ListApprovals);
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<ApprovalsPage> {
         let Self { all, after, limit } = self;
@@ -171,7 +171,7 @@ impl Handler for ListApprovals {
 
 impl Handler for ShowApproval {
     type Answer = ApprovalRow;
-    const RULES: Rules = Rules::reads(Verb::ListApprovals);
+    const RULES: Rules = Rules::reads(Right::ListApprovals);
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<ApprovalRow> {
         let Self { id, page } = self;
@@ -188,7 +188,7 @@ impl Handler for ShowApproval {
 
 impl Handler for Approve {
     type Answer = ApprovalRow;
-    const RULES: Rules = Rules::acts(Verb::Approve, READ_BACK);
+    const RULES: Rules = Rules::acts(Right::Approve, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
         let standing = self
@@ -216,7 +216,7 @@ impl Handler for Approve {
 impl Handler for Revoke {
     type Answer = ApprovalRow;
     // The right to refuse includes the right to revoke.
-    const RULES: Rules = Rules::acts(Verb::Refuse, READ_BACK);
+    const RULES: Rules = Rules::acts(Right::Refuse, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
         let approval = host.gate.revoke(&self.id, person).await?;
@@ -226,7 +226,7 @@ impl Handler for Revoke {
 
 impl Handler for Refuse {
     type Answer = ApprovalRow;
-    const RULES: Rules = Rules::acts(Verb::Refuse, READ_BACK);
+    const RULES: Rules = Rules::acts(Right::Refuse, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
         let approval = host.gate.refuse(&self.id, person, &self.reason).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_gate::Reconciled;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -216,7 +216,7 @@ impl<R: ReadAudit> Handler for R {
     type Answer = R::Found;
     const RULES: Rules = Rules {
         class: Class::Read,
-        ..Rules::reads(Verb::ReadAudit)
+        ..Rules::reads(Right::ReadAudit)
     };
 
     async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<R::Found> {
@@ -287,7 +287,7 @@ fn sequence(line: &str) -> Option<u64> {
 
 impl Handler for Reconcile {
     type Answer = Vec<Reconciled>;
-    const RULES: Rules = Rules::acts(Verb::Reconcile, "qchost audit query --limit 20");
+    const RULES: Rules = Rules::acts(Right::Reconcile, "qchost audit query --limit 20");
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<Vec<Reconciled>> {
         Ok(host.gate.reconcile(person, &self.accept).await?)

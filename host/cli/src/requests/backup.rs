@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use qchost_audit::Disk;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -96,7 +96,7 @@ pub struct BackupMade {
 
 impl Handler for Backup {
     type Answer = BackupMade;
-    const RULES: Rules = Rules::acts(Verb::Backup, "qchost audit query --limit 20");
+    const RULES: Rules = Rules::acts(Right::Backup, "qchost audit query --limit 20");
 
     /// Backs up the host, and verifies the copy.
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<BackupMade> {

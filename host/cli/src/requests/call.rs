@@ -5,7 +5,7 @@
 use anyhow::{Result, anyhow};
 use qchost_catalog::Access;
 use qchost_gate::{CpuMeter, PluginCalls as _, Principal};
-use qchost_policy::{Manifest, Person, Verb};
+use qchost_policy::{Manifest, Person, Right};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -24,7 +24,7 @@ pub struct Call {
 
 /// The rules of a call whose tool makes an account safer.
 pub const REDUCING: Rules = Rules {
-    right: Verb::Reduce,
+    right: Right::Reduce,
     ..Call::RULES
 };
 
@@ -43,7 +43,7 @@ impl Handler for Call {
         class: Class::Invocation,
         max_bytes: MAX_ARGUMENT_BYTES,
         is_for_accounts: true,
-        ..Rules::acts(Verb::Call, "qchost audit query --limit 20")
+        ..Rules::acts(Right::Call, "qchost audit query --limit 20")
     };
 
     fn about(&self) -> Option<&str> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use qchost_gate::Explanation;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -28,7 +28,7 @@ impl Handler for Explain {
     type Answer = Explanation;
     const RULES: Rules = Rules {
         max_bytes: MAX_ARGUMENT_BYTES,
-        ..Rules::reads(Verb::Explain)
+        ..Rules::reads(Right::Explain)
     };
 
     fn about(&self) -> Option<&str> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 use qchost_gate::PendingApproval;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use qchost_upstream::AccountState;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -135,7 +135,7 @@ impl PluginRow {
 
 impl Handler for ListFiles {
     type Answer = Vec<FileRow>;
-    const RULES: Rules = Rules::reads(Verb::Status);
+    const RULES: Rules = Rules::reads(Right::Status);
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<FileRow>> {
         Ok(files(host))
@@ -146,7 +146,7 @@ impl Handler for Reload {
     type Answer = Vec<FileRow>;
     const RULES: Rules = Rules {
         waits_for_plugins: true,
-        ..Rules::acts(Verb::Reload, "qchost plugin list")
+        ..Rules::acts(Right::Reload, "qchost plugin list")
     };
 
     /// Makes the host look, and waits until the changes are done.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use qchost_gate::GrantsReport;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Handler, Rules};
@@ -21,7 +21,7 @@ pub struct Grants {
 
 impl Handler for Grants {
     type Answer = GrantsReport;
-    const RULES: Rules = Rules::reads(Verb::Grants);
+    const RULES: Rules = Rules::reads(Right::Grants);
 
     fn about(&self) -> Option<&str> {
         Some(&self.plugin)

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use jiff::Timestamp;
 use qchost_gate::{ActiveHalt, Departed, HaltScope, HaltStorage, OpenLiquidation, Stopped};
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Class, Handler, Rules};
@@ -116,7 +116,7 @@ impl Handler for Halt {
         class: Class::Control,
         outlasts: true,
         opens_to_halt: true,
-        ..Rules::acts(Verb::Halt, READ_BACK)
+        ..Rules::acts(Right::Halt, READ_BACK)
     };
 
     fn about(&self) -> Option<&str> {
@@ -161,7 +161,7 @@ impl Handler for Resume {
     const RULES: Rules = Rules {
         class: Class::Control,
         outlasts: true,
-        ..Rules::acts(Verb::Resume, READ_BACK)
+        ..Rules::acts(Right::Resume, READ_BACK)
     };
 
     fn about(&self) -> Option<&str> {
@@ -186,7 +186,7 @@ impl Handler for ListHalts {
     const RULES: Rules = Rules {
         class: Class::Control,
         opens_to_halt: true,
-        ..Rules::reads(Verb::Status)
+        ..Rules::reads(Right::Status)
     };
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<HaltRow>> {

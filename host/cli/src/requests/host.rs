@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Class, Handler, Rules};
@@ -32,7 +32,7 @@ impl Handler for AskHost {
     type Answer = HostStatus;
     const RULES: Rules = Rules {
         class: Class::Control,
-        ..Rules::reads(Verb::Status)
+        ..Rules::reads(Right::Status)
     };
 
     async fn handle(self, _: &Host, _: &Person, _: &Reports) -> Result<HostStatus> {

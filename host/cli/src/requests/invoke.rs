@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -34,7 +34,7 @@ impl Handler for Invoke {
         max_bytes: MAX_ARGUMENT_BYTES,
         is_for_accounts: true,
         waits_for_plugins: true,
-        ..Rules::acts(Verb::Invoke, "qchost audit query --limit 20")
+        ..Rules::acts(Right::Invoke, "qchost audit query --limit 20")
     };
 
     fn about(&self) -> Option<&str> {

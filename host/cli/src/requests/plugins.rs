@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use qchost_runtime::Quarantine;
 use qchost_upstream::AccountState;
 use serde::{Deserialize, Serialize};
@@ -109,7 +109,7 @@ pub struct Invocations {
 
 impl Handler for ListPlugins {
     type Answer = Vec<PluginRow>;
-    const RULES: Rules = Rules::reads(Verb::Status);
+    const RULES: Rules = Rules::reads(Right::Status);
 
     async fn prepare(&self, host: &Arc<Host>, _: &Config) -> Result<()> {
         Reconciler::new(Arc::clone(host)).once().await;

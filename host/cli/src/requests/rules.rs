@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use qchost_policy::{Person, Verb};
+use qchost_policy::{Person, Right};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -63,7 +63,7 @@ pub enum Class {
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
     /// The right that it needs.
-    pub right: Verb,
+    pub right: Right,
     /// The class it is counted in.
     pub class: Class,
     /// Maximum size in bytes.
@@ -82,7 +82,7 @@ pub struct Rules {
 
 impl Rules {
     /// Of a request without effects.
-    pub const fn reads(right: Verb) -> Self {
+    pub const fn reads(right: Right) -> Self {
         Self {
             right,
             class: Class::Other,
@@ -96,7 +96,7 @@ impl Rules {
     }
 
     /// Of a request with effects, and the command that shows them.
-    pub const fn acts(right: Verb, read_back: &'static str) -> Self {
+    pub const fn acts(right: Right, read_back: &'static str) -> Self {
         Self {
             read_back: Some(read_back),
             ..Self::reads(right)

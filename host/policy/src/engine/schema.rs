@@ -7,7 +7,7 @@ use cedar_policy::Schema;
 
 use super::actions::{Action, actions};
 use super::error::PolicyError;
-use crate::roles::Verb;
+use crate::roles::Right;
 
 const TYPES: &str = r#"// What a guardrail can speak of. An attribute with a question mark is not always there: test it with
 // `context has cost` before it is used.
@@ -81,7 +81,7 @@ fn write() -> String {
         "\n// What persons do. A guardrail is about persons if its principal is a Person or a Role, if it names one of these\n\
          // actions or Host, or if a condition speaks of them; status, halt, refuse and reduce no guardrail can deny.\n",
     );
-    for verb in Verb::ALL {
+    for verb in Right::ALL {
         push(
             &mut text,
             format_args!(

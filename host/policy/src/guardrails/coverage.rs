@@ -10,7 +10,7 @@ use super::bounds::parts;
 use super::guardrail::{Guardrail, names};
 use super::valid::validator;
 use crate::engine::{PolicyError, actions};
-use crate::roles::{GROUP, Verb};
+use crate::roles::{GROUP, Right};
 
 /// What one guardrail can affect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -40,7 +40,7 @@ impl Guardrail {
         let of_plugins = actions()
             .iter()
             .map(|action| (action.name, action.groups.as_slice()));
-        let of_people = Verb::ALL
+        let of_people = Right::ALL
             .iter()
             .filter(|verb| !verb.is_always_allowed())
             .map(|verb| (verb.action(), &[GROUP][..]));

@@ -3,7 +3,7 @@
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use serde_json::Value;
 
-use crate::roles::{GROUP, Verb};
+use crate::roles::{GROUP, Right};
 
 /// Whether a guardrail explicitly concerns people.
 pub(super) fn about_persons(policy: &Policy, conditions: &Value) -> bool {
@@ -53,7 +53,7 @@ fn mentions_persons(json: &Value) -> bool {
 
 /// What a guardrail about people covers without effect, by its actions and in words; `None` if nothing.
 pub(super) fn in_vain(actions: &ActionConstraint) -> Option<String> {
-    let covers = |verb: &Verb| match actions {
+    let covers = |verb: &Right| match actions {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(uid) => {
             let id: &str = uid.id().as_ref();
@@ -64,7 +64,7 @@ pub(super) fn in_vain(actions: &ActionConstraint) -> Option<String> {
             id == GROUP || id == verb.action()
         }),
     };
-    let (vain, limited): (Vec<Verb>, Vec<Verb>) = Verb::ALL
+    let (vain, limited): (Vec<Right>, Vec<Right>) = Right::ALL
         .into_iter()
         .filter(covers)
         .partition(|verb| verb.is_always_allowed());

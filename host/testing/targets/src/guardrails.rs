@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use qchost_catalog::{Access, OPERATIONS};
 use qchost_policy::{
-    Authority, Facts, Guardrails, Manifest, People, Person, PolicyError, Project, Resource, Role,
-    Verb,
+    Authority, Facts, Guardrails, Manifest, People, Person, PolicyError, Project, Resource, Right,
+    Role,
 };
 
 const FILE: &str = "/policies/fuzzed.cedar";
@@ -52,7 +52,7 @@ fn accepted(guardrails: &Guardrails) {
         roles: [Role::Operator].into(),
     };
     let people = People::new([person.clone()], guardrails).expect("there is one person");
-    assert!(people.decide(&person, Verb::Halt, None).allowed);
+    assert!(people.decide(&person, Right::Halt, None).allowed);
     assert_eq!(
         guardrails.ids().count() == 0,
         guardrails.revision() == Guardrails::none().revision()

@@ -105,7 +105,7 @@ fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -
         Ok(data) => stranger(uid, &data, None),
         Err(error) => words(&error),
     })?;
-    let decision = people.decide(person, qchost_policy::Verb::ReadAudit, None);
+    let decision = people.decide(person, qchost_policy::Right::ReadAudit, None);
     if let Some(denial) = decision.denial {
         bail!("denied: {}", denial.reason);
     }
