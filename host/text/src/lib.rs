@@ -6,7 +6,7 @@ mod redactor;
 
 use std::error::Error;
 
-pub use redactor::{EMULATOR_TOKEN, MIN_SECRET, RedactingWriter, Redactor, is_redacted};
+pub use redactor::{EMULATOR_TOKEN, MIN_SECRET, RedactingWriter, Redactor};
 
 /// The first `limit` characters.
 #[must_use]

@@ -5,8 +5,10 @@
 //! size are bounded, and the least recently read are dropped first. A [`RedactingWriter`] passes nothing
 //! on before its line is complete, or long, so that it finds a secret however it is split over writes.
 //!
-//! Not every value is known: one of fewer than four bytes, or a number of fewer than eight digits, is part
-//! of too many innocent texts, and the host itself never prints it; the emulator's token is no secret.
+//! Not every value is known. One of fewer than four bytes, or a number of fewer than eight digits, is part of too many
+//! innocent texts; the host itself writes such a value nowhere but into the call that it is for. A redactor of one
+//! call knows the numbers that the call sent ([`Redactor::remember_sent`]), so that their echoes in its errors are
+//! redacted too. The emulator's token is no secret.
 
 mod forms;
 mod matcher;
@@ -62,7 +64,15 @@ impl fmt::Debug for Redactor {
 impl Redactor {
     /// Redacts this value from every text from now on.
     pub fn remember(&self, secret: SecretString) {
-        if !is_redacted(secret.expose_secret()) {
+        if !is_short_number(secret.expose_secret()) {
+            self.remember_sent(secret);
+        }
+    }
+
+    /// Redacts this value too if it is a number of fewer than eight digits. For a redactor whose texts are the answers
+    /// to one call: the value was just sent, so that the number is its echo rather than a coincidence.
+    pub fn remember_sent(&self, secret: SecretString) {
+        if !is_redactable(secret.expose_secret()) {
             return;
         }
         let mut values = self.values();
@@ -135,11 +145,14 @@ impl Redactor {
     }
 }
 
-/// Whether a value is replaced in texts.
-pub fn is_redacted(value: &str) -> bool {
-    let is_short_number =
-        value.len() < MIN_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit());
-    value.len() >= MIN_SECRET && !is_short_number && value != EMULATOR_TOKEN
+/// Whether a value is replaced at least in the answers to the call that sent it.
+fn is_redactable(value: &str) -> bool {
+    value.len() >= MIN_SECRET && value != EMULATOR_TOKEN
+}
+
+/// Whether a value is a number that may occur in a text by coincidence.
+fn is_short_number(value: &str) -> bool {
+    value.len() < MIN_DIGITS && value.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The length of the value itself.

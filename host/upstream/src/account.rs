@@ -259,21 +259,22 @@ impl Account {
         }
     }
 
-    /// Redacts the connection's secrets and those among the arguments, since a server may quote its input.
+    /// Redacts the connection's secrets and the settings of profiles among the arguments, also the short numbers among
+    /// them, since a server may quote its input.
     fn redactor_for(
         &self,
         operation: Option<&Operation>,
         arguments: &Map<String, Value>,
     ) -> Redactor {
-        let mut secrets = Vec::new();
+        let mut sent = Vec::new();
         for exception in operation.map_or(&[][..], |operation| operation.exceptions) {
             if let Exception::Profile(field) | Exception::Profiles(field) = exception
                 && let Some(value) = arguments.get(*field)
             {
-                collect_strings(value, &mut secrets);
+                collect_strings(value, &mut sent);
             }
         }
-        self.pool.redactor().with(secrets)
+        self.pool.redactor().with_sent(sent)
     }
 
     fn lacks(&self, target: &Target<'_>, server: &str) -> Failure {

@@ -3,8 +3,7 @@
 //! Invariants: text returned here is bounded, on one line, without the secrets that the connection
 //! knows, and no URL in it has its query (the query of a download URL is its key).
 
-use qchost_text::is_redacted;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 /// Maximum characters of an unexpected answer that an error quotes.
 pub(crate) const MAX_EXCERPT: usize = 300;
@@ -15,36 +14,23 @@ const MAX_ERROR: usize = 2_000;
 /// Maximum errors of one answer.
 const MAX_ERRORS: usize = 32;
 
-/// The secrets of one connection, to be redacted from all output.
-#[derive(Clone, Default)]
-pub(crate) struct Redactor {
-    secrets: Vec<SecretString>,
-    redactor: qchost_text::Redactor,
-}
-
-impl std::fmt::Debug for Redactor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Redactor({} secrets)", self.secrets.len())
-    }
-}
+/// Redacts the secrets of one connection, or of one call, from all output.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Redactor(qchost_text::Redactor);
 
 impl Redactor {
     /// Redacts each of these that is long enough to be a secret.
     pub(crate) fn new(secrets: impl IntoIterator<Item = SecretString>) -> Self {
-        let secrets: Vec<_> = secrets
-            .into_iter()
-            .filter(|secret| is_redacted(secret.expose_secret()))
-            .collect();
         let redactor = qchost_text::Redactor::default();
-        for secret in &secrets {
-            redactor.remember(secret.clone());
+        for secret in secrets {
+            redactor.remember(secret);
         }
-        Self { secrets, redactor }
+        Self(redactor)
     }
 
     /// One bounded line without secrets.
     pub(crate) fn line(&self, text: &str) -> String {
-        excerpt(&self.redactor.clean(text), MAX_EXCERPT)
+        excerpt(&self.0.clean(text), MAX_EXCERPT)
     }
 
     /// The errors of an answer in the cloud's words, each and all of them bounded.
@@ -52,16 +38,21 @@ impl Redactor {
         errors
             .into_iter()
             .take(MAX_ERRORS)
-            .map(|error| excerpt(&self.redactor.clean(&error), MAX_ERROR))
+            .map(|error| excerpt(&self.0.clean(&error), MAX_ERROR))
             .collect()
     }
 
-    /// The same, with more secrets.
-    pub(crate) fn with(&self, more: Vec<SecretString>) -> Self {
-        if more.is_empty() {
+    /// The redactor of one call, which knows the values that the call sends too, also if they are short numbers.
+    pub(crate) fn with_sent(&self, sent: Vec<SecretString>) -> Self {
+        if sent.is_empty() {
             return self.clone();
         }
-        Self::new(self.secrets.iter().cloned().chain(more))
+        let redactor = qchost_text::Redactor::default();
+        redactor.adopt(&self.0);
+        for secret in sent {
+            redactor.remember_sent(secret);
+        }
+        Self(redactor)
     }
 }
 
@@ -118,12 +109,26 @@ mod tests {
             redactor.line("x abcd y Bearer abcd 1234"),
             "x [redacted] y [redacted] 1234"
         );
-        assert_eq!(format!("{redactor:?}"), "Redactor(2 secrets)");
+        assert!(!format!("{redactor:?}").contains("abcd"));
+    }
+
+    #[test]
+    fn a_short_number_is_taken_out_only_of_the_answers_to_the_call_that_sent_it() {
+        let connection = redactor(&["hush", "12345"]);
+        let call = connection.with_sent(vec!["1984".into(), "123456".into()]);
+        let text = "hush: year 1984, not 2024 or 19840; pin 123456, user 12345";
+        assert_eq!(
+            connection.line(text),
+            "[redacted]: year 1984, not 2024 or 19840; pin 123456, user 12345"
+        );
+        let clean = "[redacted]: year [redacted], not 2024 or 19840; pin [redacted], user 12345";
+        assert_eq!(call.line(text), clean);
+        assert_eq!(call.words(vec![text.to_owned()]), [clean]);
     }
 
     #[test]
     fn a_secret_is_gone_before_the_text_is_cut() {
-        let redactor = redactor(&[]).with(vec![SecretString::from("hunter2-and-more")]);
+        let redactor = redactor(&[]).with_sent(vec![SecretString::from("hunter2-and-more")]);
         let at_the_limit = format!("{}hunter2-and-more", "x".repeat(MAX_EXCERPT - 7));
         for shown in [
             redactor.line(&at_the_limit),

@@ -31,6 +31,9 @@ const TOKEN: &str = "tok-4711-0815";
 const PASSWORD: &str = "pass-1234-word";
 const ARGUMENT: &str = "arg-of-no-concern";
 
+/// A pin of the brokerage. Only the call that sends it knows it.
+const PIN: &str = "704913";
+
 const LONG: u64 = 20_000;
 
 #[derive(Clone, Default)]
@@ -88,7 +91,7 @@ fn deployment(id: u64, step: &str) -> serde_json::Value {
     json!({
         "id": id,
         "note": ARGUMENT,
-        "brokerage": { "id": "SomeBrokerage", "password": PASSWORD },
+        "brokerage": { "id": "SomeBrokerage", "password": PASSWORD, "pin": PIN },
         "dataProviders": { "SomeProvider": { "key": PASSWORD } },
         "script": [{ "error": step }],
     })
@@ -102,11 +105,11 @@ async fn use_everything() -> String {
     let child = accounts(stdio(&log, &["child"], &[("TEST_TOKEN", TOKEN)]), options());
     // A server that quotes its input and its command line.
     let quote = format!(
-        "Error executing tool create_live_algorithm: cannot log in with {PASSWORD} and {TOKEN}"
+        "Error executing tool create_live_algorithm: cannot log in with {PASSWORD}, pin={PIN} and {TOKEN}"
     );
     told.push(call(&child, "create_live_algorithm", deployment(1, &quote), LONG).await);
     let validation = format!(
-        "1 validation error for create_live_algorithmArguments\nmodel.brokerage\n  Wrong {PASSWORD} [type=x, input_value={{'password': '{PASSWORD}'}}, input_type=dict]"
+        "1 validation error for create_live_algorithmArguments\nmodel.brokerage\n  Wrong {PASSWORD} [type=x, input_value={{'password': '{PASSWORD}', 'pin': '{PIN}'}}, input_type=dict]"
     );
     told.push(
         call(
@@ -189,6 +192,9 @@ fn no_secret_and_no_argument_is_logged_or_told() {
             "this test could not fail for {secret}"
         );
     }
+    // Not looked for in the log, whose times may have the same digits.
+    assert!(!told.contains(PIN), "{told}");
+    assert!(told.contains("pin=[redacted]"), "{told}");
     // Everything else was logged.
     for part in [
         "DEBUG",
