@@ -51,6 +51,7 @@ mod running;
 mod sandbox;
 mod secrets;
 mod service;
+mod snapshots;
 mod socket;
 mod starting;
 mod steady;
