@@ -1,18 +1,18 @@
 //! A queue that is fair among flows: the plugins that share an account, or a host.
 //!
-//! Each flow has a count, and the waiting flow with the lowest count is served first; among equals, the one whose first
-//! entry has waited longest. Within a flow the order is that of arrival. What is counted is the owner's choice:
+//! Each flow has a count, and the waiting flow with the lowest count is served first. Within a flow the order is that of
+//! arrival. What is counted is the owner's choice:
 //!
 //! - [`Fairness::Rate`]: how often a flow was served. Flows that wait all the time alternate. A flow that is new, or
 //!   returns, starts level with the one that was served last: it neither catches up on what it did not request, nor waits
-//!   behind those that have been there all along. (Start-time fair queuing, Goyal, Vin and Cheng 1996, with all entries of
-//!   equal length.)
-//! - [`Fairness::Concurrency`]: how much of what was served to a flow still runs, see [`FairQueue::release`].
+//!   behind those that have been there all along. Among equals, the one that was served or came longest ago goes first.
+//!   (Start-time fair queuing, Goyal, Vin and Cheng 1996, with all entries of equal length.)
+//! - [`Fairness::Concurrency`]: how much of what was served to a flow still runs, see [`FairQueue::release`]. Among equals,
+//!   the one whose first entry has waited longest goes first.
 //!
 //! Invariant: an entry is in the queue exactly from [`FairQueue::push`] until [`FairQueue::pop`], [`FairQueue::remove`] or
 //! [`FairQueue::drain`] takes it out; so the holder of the owner's lock knows which.
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
@@ -44,16 +44,16 @@ pub struct FairQueue<K: ToOwned + ?Sized, E> {
     waiting: usize,
     /// The count of the flow served last, before it was served: where a newcomer starts under [`Fairness::Rate`].
     level: usize,
-    /// The number of the last arrival.
-    arrivals: u64,
+    /// The number of the last arrival or service.
+    events: u64,
 }
 
 struct Flow<E> {
     /// By arrival, with its number.
     waiting: VecDeque<(u64, E)>,
     count: usize,
-    /// Whether it returned what it was served, and so goes before its equals.
-    returned: bool,
+    /// The event since which it waits under [`Fairness::Rate`]: when it was last served, or came.
+    since: u64,
 }
 
 impl<E> Default for Flow<E> {
@@ -61,7 +61,7 @@ impl<E> Default for Flow<E> {
         Self {
             waiting: VecDeque::new(),
             count: 0,
-            returned: false,
+            since: 0,
         }
     }
 }
@@ -79,7 +79,7 @@ where
             flows: HashMap::new(),
             waiting: 0,
             level: 0,
-            arrivals: 0,
+            events: 0,
         }
     }
 
@@ -116,37 +116,44 @@ where
 
     /// Adds an entry; returns the number by which it can be removed.
     pub fn push(&mut self, key: &K, entry: E) -> u64 {
-        self.arrivals += 1;
+        self.events += 1;
         self.waiting += 1;
-        let arrival = self.arrivals;
+        let arrival = self.events;
         self.flow(key).waiting.push_back((arrival, entry));
         arrival
     }
 
     /// Serves the next entry: of the flows that may be served, given their key and count.
     pub fn pop(&mut self, may_be_served: impl Fn(&K::Owned, usize) -> bool) -> Option<E> {
+        let fairness = self.fairness;
         let next = self
             .flows
             .iter_mut()
             .filter_map(|(key, flow)| {
                 let (arrival, _) = flow.waiting.front()?;
-                let rank = (flow.count, Reverse(flow.returned), *arrival);
-                may_be_served(key, flow.count).then_some((rank, flow))
+                let since = match fairness {
+                    Fairness::Rate => flow.since,
+                    Fairness::Concurrency => *arrival,
+                };
+                may_be_served(key, flow.count).then_some(((flow.count, since), flow))
             })
             .min_by_key(|(rank, _)| *rank);
         let (_, flow) = next?;
         let (_, entry) = flow.waiting.pop_front()?;
         self.level = self.level.max(flow.count);
-        flow.serve();
+        self.events += 1;
+        flow.serve(self.events);
         self.waiting = self.waiting.saturating_sub(1);
         Some(entry)
     }
 
     /// Serves a flow that need not wait.
     pub fn pass(&mut self, key: &K) {
+        self.events += 1;
+        let event = self.events;
         let flow = self.flow(key);
         let count = flow.count;
-        flow.serve();
+        flow.serve(event);
         self.level = self.level.max(count);
     }
 
@@ -182,7 +189,7 @@ where
     pub fn give_back(&mut self, key: &K) {
         self.release(key);
         if let Some(flow) = self.flows.get_mut(key) {
-            flow.returned = true;
+            flow.since = 0;
         }
     }
 
@@ -197,7 +204,7 @@ where
         let flow = self.flows.entry(key.to_owned()).or_default();
         if self.fairness == Fairness::Rate && flow.waiting.is_empty() {
             flow.count = flow.count.max(self.level);
-            flow.returned = false;
+            flow.since = self.events;
         }
         flow
     }
@@ -212,9 +219,9 @@ impl<K: ToOwned + ?Sized, E> fmt::Debug for FairQueue<K, E> {
 }
 
 impl<E> Flow<E> {
-    fn serve(&mut self) {
+    fn serve(&mut self, event: u64) {
         self.count += 1;
-        self.returned = false;
+        self.since = event;
     }
 }
 
