@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 
 use crate::adapter::{LeftOut, Misfit, decode_answer};
 use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
-use crate::surroundings::VersionContext;
+use crate::version_context::VersionContext;
 
 /// Seconds an agent should wait if the server does not say.
 const DEFAULT_RETRY_AFTER: f64 = 1.0;
@@ -32,7 +32,7 @@ pub(crate) struct CallContext(Arc<Parties>, Option<SentMarker>);
 /// Who calls whom.
 #[derive(Debug)]
 struct Parties {
-    surroundings: Arc<VersionContext>,
+    version_context: Arc<VersionContext>,
     /// Identifies the invocation.
     invocation: Arc<str>,
     /// The uid of the person who asked for the invocation.
@@ -66,12 +66,12 @@ impl Drop for Wait {
 
 impl CallContext {
     pub(crate) fn new(
-        surroundings: Arc<VersionContext>,
+        version_context: Arc<VersionContext>,
         invocation: Arc<str>,
         person: Option<u32>,
     ) -> Self {
         let parties = Parties {
-            surroundings,
+            version_context,
             invocation,
             person,
             principal: OnceLock::new(),
@@ -105,19 +105,19 @@ impl CallContext {
     /// The caller as the gate knows it.
     pub(crate) fn principal(&self) -> &Principal {
         let Parties {
-            surroundings,
+            version_context,
             invocation,
             person,
             principal,
             ..
         } = &*self.0;
         principal.get_or_init(|| Principal {
-            plugin: Arc::clone(&surroundings.plugin),
-            digest: Arc::clone(&surroundings.digest),
+            plugin: Arc::clone(&version_context.plugin),
+            digest: Arc::clone(&version_context.digest),
             invocation: Arc::clone(invocation),
             person: *person,
             cpu: CpuMeter::default(),
-            log_limiter: Arc::clone(&surroundings.log_limiter),
+            log_limiter: Arc::clone(&version_context.log_limiter),
         })
     }
 
@@ -128,8 +128,8 @@ impl CallContext {
     }
 
     /// State shared with the other invocations of its version.
-    pub(crate) fn surroundings(&self) -> &VersionContext {
-        &self.0.surroundings
+    pub(crate) fn version_context(&self) -> &VersionContext {
+        &self.0.version_context
     }
 
     /// Identifies the invocation.
@@ -144,7 +144,7 @@ impl CallContext {
 
     /// The gate, for services that are not operations of the catalog.
     pub(crate) fn gate(&self) -> Result<&Arc<dyn PluginCalls>, Error> {
-        self.surroundings().gate.as_ref().ok_or_else(|| {
+        self.version_context().gate.as_ref().ok_or_else(|| {
             Error::Denied(Denial {
                 reason: "a component that describes itself may call nothing".to_owned(),
                 nearest_grant: None,

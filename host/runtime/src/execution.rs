@@ -123,7 +123,7 @@ pub(crate) async fn run<T>(
     };
     let calls = &store.data().calls;
     tracing::info!(
-        plugin = &*calls.surroundings().plugin,
+        plugin = &*calls.version_context().plugin,
         invocation = &**calls.invocation(),
         cpu_us = (cpu.spent() + calls.cpu_of_gate()).as_micros(),
         wall_us = begun.elapsed().as_micros(),

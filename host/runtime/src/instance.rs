@@ -20,7 +20,7 @@ use crate::services::log::Lines;
 use crate::services::progress::Reporter;
 use crate::services::state::State;
 use crate::services::workflow::Workflow;
-use crate::surroundings::VersionContext;
+use crate::version_context::VersionContext;
 use crate::wasi;
 
 /// Maximum handles (streams, pollables) that a guest may hold at a time.
@@ -45,7 +45,7 @@ pub(crate) struct Instance {
 
 /// The parameters of an instance.
 pub(crate) struct Parts {
-    pub(crate) surroundings: Arc<VersionContext>,
+    pub(crate) version_context: Arc<VersionContext>,
     /// Identifies the invocation.
     pub(crate) invocation: Arc<str>,
     /// The uid of the person who asked for the invocation.
@@ -58,7 +58,7 @@ pub(crate) struct Parts {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let calls = CallContext::new(parts.surroundings, parts.invocation, parts.person);
+        let calls = CallContext::new(parts.version_context, parts.invocation, parts.person);
         let lines = Arc::new(Lines::new(calls.clone()));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
@@ -67,7 +67,7 @@ impl Instance {
                 calls.clone(),
                 parts.progress.clone(),
                 parts.deadline,
-                calls.surroundings().parallel,
+                calls.version_context().parallel,
             ),
             approvals: Approvals {
                 calls: calls.clone(),
@@ -83,7 +83,7 @@ impl Instance {
             lines,
             progress: parts.progress,
             state: State(calls.clone()),
-            memory: Allocation::new(calls.surroundings().memory.clone(), parts.memory),
+            memory: Allocation::new(calls.version_context().memory.clone(), parts.memory),
             calls,
             table,
         }

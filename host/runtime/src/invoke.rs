@@ -246,7 +246,7 @@ impl Invocation<'_> {
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
         Instance::new(Parts {
-            surroundings: Arc::clone(plugin.surroundings()),
+            version_context: Arc::clone(plugin.version_context()),
             invocation: identifier().into(),
             person: self.person,
             deadline: begun + allowance.wall,

@@ -73,10 +73,10 @@ mod schema;
 mod services;
 mod shared;
 mod start_error;
-mod surroundings;
 mod swap;
 mod tenants;
 mod text;
+mod version_context;
 mod wasi;
 mod watch;
 

@@ -30,10 +30,10 @@ use crate::instance::{Instance, Parts};
 use crate::limits::Budget;
 use crate::load_error::{LoadError, MAX_REASON};
 use crate::options::Options;
-use crate::outgoing::Connector;
+use crate::outgoing::connect::Connector;
 use crate::services::progress::Reporter;
-use crate::surroundings::VersionContext;
 use crate::text;
+use crate::version_context::VersionContext;
 
 /// Limits of a component that describes itself.
 const DESCRIBE_ALLOWANCE: Allowance = Allowance {
@@ -358,7 +358,7 @@ pub(crate) async fn ask(
     agent: &Agent,
 ) -> Result<guest::Description, String> {
     let plugin = path.file_stem().unwrap_or_default().to_string_lossy();
-    let surroundings = VersionContext {
+    let version_context = VersionContext {
         gate: None,
         plugin: plugin.into(),
         digest: Arc::clone(digest),
@@ -370,7 +370,7 @@ pub(crate) async fn ask(
         parallel: 1,
     };
     let instance = Instance::new(Parts {
-        surroundings: Arc::new(surroundings),
+        version_context: Arc::new(version_context),
         invocation: "describe".into(),
         person: None,
         deadline: Instant::now() + DESCRIBE_ALLOWANCE.wall,

@@ -16,14 +16,14 @@ use crate::description::Description;
 use crate::imports::Import;
 use crate::quarantine::Record;
 use crate::running::{Running, RunningCount};
-use crate::surroundings::VersionContext;
 use crate::tenants::Tenant;
+use crate::version_context::VersionContext;
 
 /// A loaded plugin. A running invocation keeps the one it began with, whatever is loaded meanwhile;
 /// any other holder keeps its code in memory.
 pub struct Plugin {
     manifest: Arc<Manifest>,
-    surroundings: Arc<VersionContext>,
+    version_context: Arc<VersionContext>,
     code: Arc<Code>,
     tenant: Arc<Tenant>,
     life: Arc<Life>,
@@ -42,14 +42,14 @@ impl std::fmt::Debug for Plugin {
 impl Plugin {
     pub(crate) fn new(
         manifest: Arc<Manifest>,
-        surroundings: VersionContext,
+        version_context: VersionContext,
         code: Arc<Code>,
         tenant: Arc<Tenant>,
         life: Arc<Life>,
     ) -> Self {
         Self {
             manifest,
-            surroundings: Arc::new(surroundings),
+            version_context: Arc::new(version_context),
             code,
             tenant,
             life,
@@ -106,8 +106,8 @@ impl Plugin {
         &self.code.exports
     }
 
-    pub(crate) fn surroundings(&self) -> &Arc<VersionContext> {
-        &self.surroundings
+    pub(crate) fn version_context(&self) -> &Arc<VersionContext> {
+        &self.version_context
     }
 
     pub(crate) fn code(&self) -> &Code {

@@ -16,7 +16,7 @@ use crate::limits::Budget;
 use crate::linker::linker;
 use crate::loader::Loader;
 use crate::options::Options;
-use crate::outgoing::Connector;
+use crate::outgoing::connect::Connector;
 use crate::plugin::Plugin;
 use crate::start_error::StartError;
 use crate::tenants::Tenants;

@@ -20,8 +20,8 @@ use crate::imports::Kind;
 use crate::load_error::LoadError;
 use crate::plugin::{Life, Plugin};
 use crate::shared::Shared;
-use crate::surroundings::VersionContext;
 use crate::tenants::Tenant;
+use crate::version_context::VersionContext;
 
 /// See [`Runtime::load`](crate::Runtime::load).
 pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plugin>, LoadError> {
@@ -126,7 +126,7 @@ fn swap(
     let retires = same_code.is_none();
     let limit = manifest.limits.concurrency;
     let manifest = Arc::new(manifest.clone());
-    let surroundings = VersionContext {
+    let version_context = VersionContext {
         gate: Some(Arc::new(shared.gate.clone())),
         plugin: Arc::clone(&tenant.name),
         digest: Arc::clone(&code.digest),
@@ -139,7 +139,7 @@ fn swap(
     };
     let plugin = Arc::new(Plugin::new(
         manifest,
-        surroundings,
+        version_context,
         Arc::clone(code),
         Arc::clone(tenant),
         life,

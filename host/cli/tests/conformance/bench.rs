@@ -1,4 +1,4 @@
-//! One case's surroundings: a cloud, `qchost mcp` in front of it, and an MCP client.
+//! One case's version_context: a cloud, `qchost mcp` in front of it, and an MCP client.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ pub enum Cloud {
     OneLies(Vec<&'static str>),
 }
 
-/// The surroundings.
+/// The version_context.
 pub struct Bench {
     client: RunningService<RoleClient, ()>,
     /// Held so that it runs.

@@ -8,7 +8,7 @@
 //! Invariant: no name is resolved and no byte is sent before the gate has decided.
 
 mod body;
-mod connect;
+pub(crate) mod connect;
 mod count;
 mod headers;
 mod record;
@@ -35,7 +35,6 @@ use wasmtime_wasi_http::{
 };
 
 use self::body::{Answer, Upload};
-pub(crate) use self::connect::Connector;
 use self::count::Count;
 use self::headers::Granted;
 use self::record::Record;
@@ -248,7 +247,7 @@ impl Exchange<'_> {
         };
 
         let until = self.until(self.options.connect_timeout);
-        let connector = &self.calls.surroundings().connector;
+        let connector = &self.calls.version_context().connector;
         let stream = connector
             .connect(self.calls.principal(), &self.target, &self.listed, until)
             .await?;

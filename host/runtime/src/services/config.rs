@@ -11,7 +11,7 @@ pub(crate) struct Config(pub(crate) CallContext);
 
 impl Config {
     fn manifest(&self) -> Option<&Manifest> {
-        self.0.surroundings().manifest.as_deref()
+        self.0.version_context().manifest.as_deref()
     }
 }
 

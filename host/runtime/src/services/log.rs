@@ -113,8 +113,10 @@ impl Lines {
         if written >= MAX_LINES {
             return false;
         }
-        let surroundings = self.calls.surroundings();
-        let admitted = surroundings.log_limiter.admits(&surroundings.plugin, lines);
+        let version_context = self.calls.version_context();
+        let admitted = version_context
+            .log_limiter
+            .admits(&version_context.plugin, lines);
         if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= MAX_LINES {
             let caller = self.calls.principal();
             let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
@@ -129,10 +131,10 @@ impl Drop for Lines {
         if !*self.wrote.get_mut() {
             return;
         }
-        let surroundings = self.calls.surroundings();
-        surroundings
+        let version_context = self.calls.version_context();
+        version_context
             .log_limiter
-            .report_omitted(&surroundings.plugin);
+            .report_omitted(&version_context.plugin);
     }
 }
 

@@ -25,7 +25,7 @@ impl State {
                 "a component that describes itself has no state".to_owned(),
             ));
         };
-        let limiter = &self.0.surroundings().state;
+        let limiter = &self.0.version_context().state;
         // It is never closed.
         let _permit = limiter.requests.acquire().await;
         if bytes > 0 {

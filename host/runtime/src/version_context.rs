@@ -11,7 +11,7 @@ use qchost_policy::Manifest;
 use qchost_traffic::LogLimiter;
 
 use crate::limits::Share;
-use crate::outgoing::Connector;
+use crate::outgoing::connect::Connector;
 use crate::services::state_limiter::StateLimiter;
 
 /// State shared by the invocations of one version.
@@ -38,7 +38,7 @@ pub(crate) struct VersionContext {
 
 #[cfg(test)]
 impl VersionContext {
-    /// The surroundings of a plugin without a manifest.
+    /// The context of a plugin without a manifest.
     pub(crate) fn of_test(gate: Option<Arc<dyn PluginCalls>>, plugin: &str) -> Arc<Self> {
         Arc::new(Self {
             gate,
