@@ -20,7 +20,7 @@ use super::target::Target;
 use crate::calls::CallContext;
 
 /// The caller of the connections.
-fn nobody() -> Principal {
+fn principal() -> Principal {
     CallContext::describing_of_test().principal().clone()
 }
 
@@ -94,7 +94,7 @@ fn soon() -> Instant {
 
 async fn word(connector: &Connector, address: &str) -> Result<String, Error> {
     let mut stream = connector
-        .connect(&nobody(), &target(address), &local(), soon())
+        .connect(&principal(), &target(address), &local(), soon())
         .await?;
     let mut word = String::new();
     stream.read_to_string(&mut word).await.unwrap();
@@ -146,7 +146,7 @@ async fn an_address_that_is_not_listed_is_not_dialled() {
         for listed in [&[][..], &elsewhere] {
             let refused = server
                 .trusted()
-                .connect(&nobody(), &target, listed, soon())
+                .connect(&principal(), &target, listed, soon())
                 .await;
             assert!(
                 matches!(refused, Err(Error::DestinationIpProhibited)),
@@ -177,7 +177,7 @@ async fn what_is_not_there_is_told_apart() {
     let silent = Server::start("localhost", true).await;
     let waited = silent
         .trusted()
-        .connect(&nobody(), &target, &local(), deadline)
+        .connect(&principal(), &target, &local(), deadline)
         .await;
     assert!(matches!(waited, Err(Error::ConnectionTimeout)));
     assert!(begun.elapsed() < Duration::from_secs(10));
