@@ -48,7 +48,7 @@ impl GrantBlock {
     }
 
     /// Undoes a [`take`](Self::take), unless the block has changed since: then the unit counts as used.
-    pub(crate) fn put_back(&self, taken: Block) {
+    pub(crate) fn return_unit(&self, taken: Block) {
         let mut block = self.block.lock();
         if (block.day, block.limit) == (taken.day, taken.limit) {
             block.left += 1;

@@ -60,7 +60,7 @@ impl Ledger {
                 return Ok(());
             };
             for (block, former) in taken {
-                block.put_back(former);
+                block.return_unit(former);
             }
             self.reserve_block(key, *limit, block, now).await?;
         }

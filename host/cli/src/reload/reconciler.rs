@@ -71,8 +71,8 @@ enum Wake {
     Due,
     /// A configuration can be applied.
     Prepared,
-    Asked(ReloadRequest),
-    Ended(FinishedLoad),
+    Requested(ReloadRequest),
+    LoadFinished(FinishedLoad),
     /// The host shuts down.
     Ending,
 }
@@ -151,30 +151,30 @@ impl Reconciler {
                 () = self.watching.changed() => Wake::Changed,
                 () = std::future::ready(()), if self.again => Wake::Changed,
                 () = tokio::time::sleep(MIN_FILE_AGE), if self.moving => Wake::Changed,
-                Some(ended) = self.ended.recv() => Wake::Ended(ended),
-                Some(ask) = self.requests.recv() => Wake::Asked(ask),
+                Some(finished) = self.ended.recv() => Wake::LoadFinished(finished),
+                Some(request) = self.requests.recv() => Wake::Requested(request),
                 () = self.configuration.prepared() => Wake::Prepared,
                 () = ending.cancelled(), if !self.load_permits.is_closed() => Wake::Ending,
                 _ = due.tick() => Wake::Due,
             };
             let noticed = Instant::now();
             match wake {
-                Wake::Ended(ended) => self.settle(&ended).await,
+                Wake::LoadFinished(finished) => self.settle(&finished).await,
                 Wake::Ending => {
                     self.stop_loading().await;
                     self.asked.clear();
                     self.look(noticed).await;
                 }
                 Wake::Changed | Wake::Prepared => self.look(noticed).await,
-                Wake::Due | Wake::Asked(_) if self.load_permits.is_closed() => {
+                Wake::Due | Wake::Requested(_) if self.load_permits.is_closed() => {
                     self.look(noticed).await
                 }
                 Wake::Due => {
                     self.retry(false);
                     self.look(noticed).await;
                 }
-                Wake::Asked(ask) => {
-                    self.asked.extend(ask);
+                Wake::Requested(request) => {
+                    self.asked.extend(request);
                     self.retry(true);
                     self.look(noticed).await;
                 }

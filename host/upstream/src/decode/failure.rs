@@ -10,7 +10,7 @@ use std::time::Duration;
 use qchost_catalog::{CredentialsRefusal, Failure, FailureKind, MAX_RETRY_AFTER};
 use serde_json::{Map, Value};
 
-use super::given::MASK;
+use super::masked::ARGUMENT_MASK;
 use super::text::{loading_progress, says_loading, says_not_found, says_rate_limited};
 use super::{Decoder, progress_value};
 use crate::fault::{CLOCK, Fault, Trouble, UNAUTHORIZED};
@@ -90,17 +90,17 @@ impl Decoder<'_> {
         let mut trouble = None;
         let mut clocks_differ = false;
         for error in errors {
-            let judged = self.judged(error);
-            if judged.contains(MASK) {
+            let masked = self.masked(error);
+            if masked.contains(ARGUMENT_MASK) {
                 return None;
             }
-            match CredentialsRefusal::parse(&judged) {
+            match CredentialsRefusal::parse(&masked) {
                 Some(CredentialsRefusal::Clock) => trouble = Some(Trouble::Clock),
                 Some(CredentialsRefusal::Credentials) => {
                     trouble = trouble.or(Some(Trouble::Unauthorized));
                 }
                 // Reported beside a refusal, never alone.
-                None if judged.starts_with(CLOCKS_DIFFER) => clocks_differ = true,
+                None if masked.starts_with(CLOCKS_DIFFER) => clocks_differ = true,
                 None => return None,
             }
         }
@@ -111,19 +111,19 @@ impl Decoder<'_> {
     }
 
     fn refused_call(&self, errors: Vec<String>) -> Failure {
-        let judged: Vec<String> = errors.iter().map(|error| self.judged(error)).collect();
-        if self.may_be_loading() && judged.iter().any(|error| says_loading(error)) {
-            let progress = judged.iter().find_map(|error| loading_progress(error));
+        let masked: Vec<String> = errors.iter().map(|error| self.masked(error)).collect();
+        if self.may_be_loading() && masked.iter().any(|error| says_loading(error)) {
+            let progress = masked.iter().find_map(|error| loading_progress(error));
             return self.not_ready(progress, errors);
         }
-        if self.idempotent() && judged.iter().any(|error| says_rate_limited(error)) {
+        if self.idempotent() && masked.iter().any(|error| says_rate_limited(error)) {
             return Failure::RateLimited { retry_after: None };
         }
         if errors.is_empty() {
             return Failure::Rejected(vec![NO_REASON.to_owned()]);
         }
         // Of several errors one may be about something else; for an unknown tool it is unknown what could be missing.
-        let missing = self.operation.is_some() && judged.iter().all(|error| says_not_found(error));
+        let missing = self.operation.is_some() && masked.iter().all(|error| says_not_found(error));
         let errors = self.redactor.words(errors);
         if missing {
             Failure::NotFound(errors.join("; "))

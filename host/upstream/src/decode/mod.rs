@@ -10,7 +10,7 @@
 //! mean that nothing was done; a fault after which it may have been done is `UnknownOutcome`.
 
 mod failure;
-mod given;
+mod masked;
 mod text;
 
 #[cfg(test)]
@@ -82,7 +82,7 @@ impl Decoder<'_> {
     pub(crate) fn protocol_error(&self, error: &ErrorData) -> Failure {
         let message = self.redactor.line(&error.message);
         match error.code {
-            ErrorCode::INVALID_PARAMS if !names_unknown_tool(&self.judged(&error.message)) => {
+            ErrorCode::INVALID_PARAMS if !names_unknown_tool(&self.masked(&error.message)) => {
                 Failure::InvalidArgument(message)
             }
             ErrorCode::INVALID_PARAMS
@@ -111,8 +111,8 @@ impl Decoder<'_> {
     }
 
     /// The server's own words of a refusal, in lower case.
-    fn judged(&self, words: &str) -> String {
-        given::judged(words, self.arguments)
+    fn masked(&self, words: &str) -> String {
+        masked::mask(words, self.arguments)
     }
 
     /// Only a read can be "not ready"; an unknown tool may be a read.
@@ -243,8 +243,8 @@ fn strings(errors: Option<&Value>) -> Vec<String> {
 }
 
 /// Whether a refusal, as classified, says that the server lacks the tool.
-fn names_unknown_tool(judged: &str) -> bool {
+fn names_unknown_tool(masked: &str) -> bool {
     let of_tool = ["unknown tool", "tool not found"];
-    of_tool.iter().any(|phrase| begins(judged, phrase))
-        || (begins(judged, "tool") && says_not_found(judged))
+    of_tool.iter().any(|phrase| begins(masked, phrase))
+        || (begins(masked, "tool") && says_not_found(masked))
 }

@@ -370,7 +370,7 @@ fn what_is_not_there_is_not_found_only_where_all_words_say_so() {
 }
 
 #[test]
-fn http_faults_raised_as_text_are_judged_by_status_and_operation() {
+fn http_faults_raised_as_text_are_classified_by_status_and_operation() {
     let limited = Failure::RateLimited { retry_after: None };
     for tool in [READ, REPEATABLE, ONCE] {
         let words = "Client error '429 Too Many Requests' for url 'https://x.test/api?k=hunter2'\nFor more information check: https://x.test/429";

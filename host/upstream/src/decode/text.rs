@@ -10,7 +10,7 @@
 
 use qchost_catalog::{Failure, begins};
 
-use super::given::MASK;
+use super::masked::ARGUMENT_MASK;
 use super::{Decoder, names_unknown_tool};
 use crate::fault::{Fault, Trouble};
 
@@ -62,19 +62,19 @@ impl Decoder<'_> {
     pub(super) fn error_text(&self, text: &str) -> Fault {
         let message = without_inputs(message(text));
         let shown = self.redactor.line(&message);
-        let judged = self.judged(&message);
-        if names_unknown_tool(&judged) {
+        let masked = self.masked(&message);
+        if names_unknown_tool(&masked) {
             return Failure::UnexpectedResponse(format!(
                 "the server lacks a tool it listed: {shown}"
             ))
             .into();
         }
-        match Validation::parse(&judged) {
+        match Validation::parse(&masked) {
             Some(Validation::OfArguments) => return Failure::InvalidArgument(shown).into(),
             Some(Validation::OfAnswer) => return Failure::UnexpectedResponse(shown).into(),
             None => {}
         }
-        match http_status(&judged) {
+        match http_status(&masked) {
             Some(429) => return Failure::RateLimited { retry_after: None }.into(),
             Some(500..) => return self.lost(&shown).into(),
             Some(401) => return self.refused_credentials(Trouble::Unauthorized, &[message]),
@@ -82,7 +82,7 @@ impl Decoder<'_> {
             Some(300..) => return Failure::UnexpectedResponse(shown).into(),
             _ => {}
         }
-        let cause = without_number(&judged);
+        let cause = without_number(&masked);
         if NOT_SENT.contains(&cause.trim_end_matches('.')) {
             let words = format!("the server cannot reach QuantConnect: {shown}");
             return Failure::Unavailable(words).into();
@@ -96,7 +96,7 @@ impl Decoder<'_> {
             return self.lost(&shown).into();
         }
         // The message of a JSON parser: QuantConnect answered, but not in JSON.
-        if judged.starts_with("expecting value: line ") {
+        if masked.starts_with("expecting value: line ") {
             return Failure::UnexpectedResponse(format!(
                 "QuantConnect's answer is no JSON: {shown}"
             ))
@@ -120,9 +120,9 @@ enum Validation {
 
 impl Validation {
     /// The arguments of a tool `f` are validated as a model `fArguments`; any other validation failure concerns the
-    /// answer. `judged` is in lower case.
-    fn parse(judged: &str) -> Option<Self> {
-        let first = judged.lines().next()?.trim_end();
+    /// answer. `masked` is in lower case.
+    fn parse(masked: &str) -> Option<Self> {
+        let first = masked.lines().next()?.trim_end();
         let count = first.trim_start_matches(|c: char| c.is_ascii_digit());
         let of_model = [" validation error for ", " validation errors for "];
         let is_of_model = count.len() < first.len()
@@ -159,17 +159,17 @@ fn without_inputs(message: &str) -> String {
 }
 
 /// A message without its leading error number of the operating system: `[Errno 111] Connection refused`.
-fn without_number(judged: &str) -> &str {
-    judged
+fn without_number(masked: &str) -> &str {
+    masked
         .strip_prefix("[errno ")
         .and_then(|rest| rest.split_once("] "))
         .filter(|(number, _)| number.parse::<i32>().is_ok())
-        .map_or(judged, |(_, cause)| cause)
+        .map_or(masked, |(_, cause)| cause)
 }
 
 /// The status that the server's HTTP client raised: the whole first line has its form.
-fn http_status(judged: &str) -> Option<u16> {
-    let first = judged.lines().next()?.trim_end();
+fn http_status(masked: &str) -> Option<u16> {
+    let first = masked.lines().next()?.trim_end();
     let framed = STATUS_MARKS
         .iter()
         .find_map(|mark| first.strip_prefix(mark))?;
@@ -183,11 +183,11 @@ fn http_status(judged: &str) -> Option<u16> {
 }
 
 /// "Chart is loading. Progress: 0.5": there is no other text, except for the progress.
-pub(super) fn says_loading(judged: &str) -> bool {
-    let end = judged.find(['.', ',', ':', ';', '!', '…', '(']);
-    let (first, rest) = judged
-        .split_at_checked(end.unwrap_or(judged.len()))
-        .unwrap_or((judged, ""));
+pub(super) fn says_loading(masked: &str) -> bool {
+    let end = masked.find(['.', ',', ':', ';', '!', '…', '(']);
+    let (first, rest) = masked
+        .split_at_checked(end.unwrap_or(masked.len()))
+        .unwrap_or((masked, ""));
     let mut words = first.split_whitespace().rev();
     if words.next() != Some("loading") {
         return false;
@@ -199,7 +199,7 @@ pub(super) fn says_loading(judged: &str) -> bool {
     }
     let is_said_of = matches!(words.first(), Some(&("is" | "are")));
     let is_word = |word: &&str| word.chars().all(|c| c.is_ascii_alphabetic());
-    let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != MASK);
+    let rest = rest.trim_start_matches(|c: char| !c.is_alphanumeric() && c != ARGUMENT_MASK);
     (is_said_of || (still && words.is_empty()))
         && words.len() <= MAX_SUBJECT
         && words.iter().all(is_word)
@@ -207,8 +207,8 @@ pub(super) fn says_loading(judged: &str) -> bool {
 }
 
 /// The number after "Progress:", as a fraction of 1.
-pub(super) fn loading_progress(judged: &str) -> Option<f64> {
-    let (_, rest) = judged.split_once("progress")?;
+pub(super) fn loading_progress(masked: &str) -> Option<f64> {
+    let (_, rest) = masked.split_once("progress")?;
     let rest = rest.trim_start_matches([':', ' ', '=']);
     let end = rest
         .find(|c: char| !c.is_ascii_digit() && c != '.')
@@ -224,19 +224,19 @@ pub(super) fn loading_progress(judged: &str) -> Option<f64> {
 }
 
 /// "Too many requests, slow down"
-pub(super) fn says_rate_limited(judged: &str) -> bool {
-    !judged.contains(MASK) && RATE_LIMITED.iter().any(|phrase| begins(judged, phrase))
+pub(super) fn says_rate_limited(masked: &str) -> bool {
+    !masked.contains(ARGUMENT_MASK) && RATE_LIMITED.iter().any(|phrase| begins(masked, phrase))
 }
 
 /// "Backtest not found", "File not found: main.py", "The file main.py does not exist.": the end of its first clause.
-pub(super) fn says_not_found(judged: &str) -> bool {
-    let judged = judged.replace("doesn't", "does not");
+pub(super) fn says_not_found(masked: &str) -> bool {
+    let masked = masked.replace("doesn't", "does not");
     let end = [": ", ". ", "; "]
         .iter()
-        .filter_map(|mark| judged.find(mark))
+        .filter_map(|mark| masked.find(mark))
         .min();
-    let clause = judged
-        .get(..end.unwrap_or(judged.len()))
+    let clause = masked
+        .get(..end.unwrap_or(masked.len()))
         .unwrap_or_default();
     // A clause that ends inside of a quoted name is no evidence.
     let is_whole = ['\'', '"', '`']

@@ -9,41 +9,41 @@
 use serde_json::{Map, Value};
 
 /// Replaces the call's own words. It is part of no phrase that is searched for.
-pub(super) const MASK: char = '\u{fffc}';
+pub(super) const ARGUMENT_MASK: char = '\u{fffc}';
 
 /// Minimum length in bytes of an argument that is masked. A shorter one has no meaning and occurs everywhere by chance.
-const MIN_MASKED: usize = 3;
+const MIN_MASKED_LEN: usize = 3;
 
 /// Maximum length in bytes of a refusal that is classified. The known ones are short.
-const MAX_MASKED: usize = 4_000;
+const MAX_CLASSIFIED_LEN: usize = 4_000;
 
-/// A refusal in lower case, with [`MASK`] for what it repeats of the call's arguments; empty, and so unclassifiable, if it
-/// is too long.
-pub(super) fn judged(words: &str, arguments: &Map<String, Value>) -> String {
+/// A refusal in lower case, with [`ARGUMENT_MASK`] for what it repeats of the call's arguments; empty, and so
+/// unclassifiable, if it is too long.
+pub(super) fn mask(words: &str, arguments: &Map<String, Value>) -> String {
     let words = words.trim();
-    if words.len() > MAX_MASKED {
+    if words.len() > MAX_CLASSIFIED_LEN {
         return String::new();
     }
-    let mut given = Vec::new();
+    let mut texts = Vec::new();
     for (key, value) in arguments {
-        collect(key, value, &mut given);
+        collect(key, value, &mut texts);
     }
     // Longer texts first, since they may contain others.
-    given.sort_by_key(|text| std::cmp::Reverse(text.len()));
-    let mut judged = words.to_ascii_lowercase();
-    let mask = String::from(MASK);
-    for text in given {
+    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    let mut masked = words.to_ascii_lowercase();
+    let mask = String::from(ARGUMENT_MASK);
+    for text in texts {
         let text = text.to_ascii_lowercase();
-        if judged.contains(&text) {
-            judged = judged.replace(&text, &mask);
+        if masked.contains(&text) {
+            masked = masked.replace(&text, &mask);
         }
         // As Python and JSON escape it.
         let escaped = text.escape_debug().to_string();
-        if escaped != text && judged.contains(&escaped) {
-            judged = judged.replace(&escaped, &mask);
+        if escaped != text && masked.contains(&escaped) {
+            masked = masked.replace(&escaped, &mask);
         }
     }
-    judged
+    masked
 }
 
 /// Collects the texts of a value that a refusal may repeat. A field's name is included only if it is not a usual one.
@@ -63,7 +63,7 @@ fn collect<'a>(key: &'a str, value: &'a Value, into: &mut Vec<&'a str>) {
 }
 
 fn push<'a>(text: &'a str, into: &mut Vec<&'a str>) {
-    if (MIN_MASKED..=MAX_MASKED).contains(&text.len()) {
+    if (MIN_MASKED_LEN..=MAX_CLASSIFIED_LEN).contains(&text.len()) {
         into.push(text);
     }
 }
@@ -76,8 +76,8 @@ mod tests {
 
     #[test]
     fn what_a_refusal_repeats_of_the_arguments_is_gone() {
-        let judged = |words: &str, arguments: Value| {
-            super::judged(words, arguments.as_object().unwrap()).replace(MASK, "_")
+        let masked = |words: &str, arguments: Value| {
+            super::mask(words, arguments.as_object().unwrap()).replace(ARGUMENT_MASK, "_")
         };
         for (words, arguments, left) in [
             (
@@ -98,8 +98,8 @@ mod tests {
             // Neither short texts nor names of fields.
             ("No name", json!({ "name": "No" }), "no name"),
         ] {
-            assert_eq!(judged(words, arguments), left, "{words}");
+            assert_eq!(masked(words, arguments), left, "{words}");
         }
-        assert_eq!(judged(&"x".repeat(MAX_MASKED + 1), json!({})), "");
+        assert_eq!(masked(&"x".repeat(MAX_CLASSIFIED_LEN + 1), json!({})), "");
     }
 }
