@@ -56,16 +56,36 @@ impl Target<'_> {
 }
 
 /// Whether a call may still be sent, as judged by the component that decided it.
-///
-/// A connection asks right before the call's bytes are handed to the transport, each time (also before a retry),
-/// and sends them only on an `Ok`. It also asks from time to time while the call waits for a connection or for its
-/// next attempt, so that a refusal ends the wait: an `Ok` alone does not mean that anything was sent. It must
-/// answer at once, without blocking.
-pub type Clearance<'a> = &'a (dyn Fn() -> Result<(), Failure> + Send + Sync);
+pub trait Clearance: Send + Sync {
+    /// Clears one sending, or refuses it. Must answer at once, without blocking.
+    ///
+    /// A connection asks right before the call's bytes are handed to the transport, each time (also before a retry),
+    /// and sends them only on an `Ok`.
+    fn clear(&self) -> Result<(), Failure>;
+
+    /// Waits until the call may no longer be sent, and returns why; at once, if that is so already. It clears nothing.
+    ///
+    /// A connection awaits it next to each wait for a session or for the next attempt, so that a withdrawal ends the
+    /// wait.
+    fn withdrawn(&self) -> BoxFuture<'_, Failure>;
+}
 
 /// The clearance of calls that cannot be halted, such as the host's own reads.
-pub fn always() -> Clearance<'static> {
-    &|| Ok(())
+#[must_use]
+pub fn always() -> &'static dyn Clearance {
+    struct Always;
+
+    impl Clearance for Always {
+        fn clear(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    &Always
 }
 
 /// One call on its way to QuantConnect, after all decisions.
@@ -80,7 +100,7 @@ pub struct Call<'a> {
     /// The instant after which the caller stops waiting for the answer.
     pub deadline: Instant,
     /// Whether it may still be sent.
-    pub clearance: Clearance<'a>,
+    pub clearance: &'a dyn Clearance,
     /// Counts the sends, if set.
     pub sends: Option<&'a AtomicU32>,
 }

@@ -93,16 +93,22 @@ impl Authorizer {
 
     /// Waits until a policy in force no longer allows a call that waits.
     pub(crate) async fn revoked(&self, request: &CallRequest, decision: &Decision) -> Refusal {
-        let mut changes = self.policies.changes();
-        loop {
-            if let Err(refusal) = self.recheck(request, decision) {
-                return refusal;
-            }
-            // The sender lives as long as `self`.
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+        let refused = || self.recheck(request, decision).err();
+        self.policies.until(refused).await
+    }
+
+    /// Waits until the policy that a call was decided by is no longer in force.
+    pub(crate) async fn superseded(&self, request: &CallRequest) {
+        let superseded = || (!self.is_current(request)).then_some(());
+        self.policies.until(superseded).await;
+    }
+
+    /// Waits until a halt stops a call, and returns its reason; never for a call that halts do not stop.
+    pub(crate) async fn halted(&self, request: &CallRequest) -> String {
+        if !request.halted() {
+            return std::future::pending().await;
         }
+        self.halts.halted(request.account(), request.plugin()).await
     }
 
     /// Does something for a call that waits, as long as no halt stops it and its policy allows it; `None` if the policy
@@ -113,17 +119,9 @@ impl Authorizer {
         decision: &Decision,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<Option<T>, Refusal> {
-        let halted = async {
-            if request.halted() {
-                let plugin = request.plugin();
-                self.halts.halted(request.account(), plugin).await
-            } else {
-                std::future::pending().await
-            }
-        };
         tokio::select! {
             biased;
-            reason = halted => Err(Refusal::Halted(reason)),
+            reason = self.halted(request) => Err(Refusal::Halted(reason)),
             done = work => done.map(Some),
             _ = self.revoked(request, decision) => Ok(None),
         }

@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use qchost_audit::{Audit, Entry};
-use qchost_catalog::{Access, Call, Clearance, Failure, Outcome, Upstream, always, aside, length};
+use qchost_catalog::{
+    Access, BoxFuture, Call, Clearance, Failure, Outcome, Upstream, aside, length,
+};
 use qchost_ledger::{Ledger, Settle};
 use qchost_scope::{Learned, Scope};
 use serde_json::Value;
@@ -22,7 +24,7 @@ use crate::audit_quota::AuditQuotas;
 use crate::authorize::{Authorizer, decide_all};
 use crate::call::CallRequest;
 use crate::fingerprint::Fingerprints;
-use crate::halts::Halts;
+use crate::halts::{Departure, Halts};
 use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unrecorded, unresolved};
@@ -94,7 +96,7 @@ impl Dispatch {
             return None;
         }
         let sends = AtomicU32::new(0);
-        let Some(outcome) = self.send(always(), &sends).await else {
+        let Some(outcome) = self.send(None, &sends).await else {
             return Some(reply);
         };
         drop(self.admission.guards.account_admission.take());
@@ -165,11 +167,8 @@ impl Dispatch {
         });
         let departure = with.halts.departure(&self.request);
         let sends = AtomicU32::new(0);
-        let sent = if self.request.halted() {
-            self.send(&|| departure.clear(), &sends).await
-        } else {
-            self.send(always(), &sends).await
-        };
+        let halted_with = self.request.halted().then_some(&departure);
+        let sent = self.send(halted_with, &sends).await;
         let context = AuditContext {
             sends: Some(sends.into_inner()),
             ..context
@@ -248,12 +247,13 @@ impl Dispatch {
         }
     }
 
-    /// Sends the call, if `leave` clears it and its policy is still in force at that instant. Fills in what the host
-    /// keeps from plugins at the last moment, and removes it from the answer. Returns `None` if it was not sent because
-    /// its policy had changed. A call that was sent before with unknown effect is not retried then; its outcome is unknown.
+    /// Sends the call, if no halt stops its departure and its policy is still in force at that instant. Fills in what the
+    /// host keeps from plugins at the last moment, and removes it from the answer. Returns `None` if it was not sent
+    /// because its policy had changed. A call that was sent before with unknown effect is not retried then; its outcome is
+    /// unknown.
     ///
-    /// `sends` counts how often it was sent.
-    async fn send(&self, leave: Clearance<'_>, sends: &AtomicU32) -> Option<Outcome> {
+    /// `departure` is that of a call that halts stop. `sends` counts how often it was sent.
+    async fn send(&self, departure: Option<&Departure<'_>>, sends: &AtomicU32) -> Option<Outcome> {
         let (with, request, settings) = (&self.with, &self.request, self.request.settings());
         let mut arguments = request.arguments.clone();
         if let Some(operation) = request.operation {
@@ -263,13 +263,11 @@ impl Dispatch {
                 return Some(Err(failure));
             }
         }
-        let changed = AtomicBool::new(false);
-        let clearance = || {
-            if !with.authorizer.is_current(request) {
-                changed.store(true, Ordering::Relaxed);
-                return Err(superseded());
-            }
-            leave()
+        let clearance = SendClearance {
+            authorizer: &with.authorizer,
+            request,
+            departure,
+            is_superseded: AtomicBool::new(false),
         };
         let call = Call {
             account: request.account(),
@@ -285,7 +283,7 @@ impl Dispatch {
                 aside(length(&body), || redactor.clean_value(&mut body));
                 Some(Ok(body))
             }
-            Err(Failure::Unavailable(_)) if changed.load(Ordering::Relaxed) => None,
+            Err(Failure::Unavailable(_)) if clearance.is_superseded.load(Ordering::Relaxed) => None,
             Err(failure) => Some(Err(
                 failure.map_text(|text| redactor.clean(&text).into_owned())
             )),
@@ -385,6 +383,42 @@ impl Dispatch {
     }
 }
 
+/// Clears a call while its policy is in force and no halt stops it.
+struct SendClearance<'a> {
+    authorizer: &'a Authorizer,
+    request: &'a CallRequest,
+    /// That of a call that halts stop.
+    departure: Option<&'a Departure<'a>>,
+    /// Whether it refused because the policy changed.
+    is_superseded: AtomicBool,
+}
+
+impl SendClearance<'_> {
+    fn supersede(&self) -> Failure {
+        self.is_superseded.store(true, Ordering::Relaxed);
+        superseded()
+    }
+}
+
+impl Clearance for SendClearance<'_> {
+    fn clear(&self) -> Result<(), Failure> {
+        if !self.authorizer.is_current(self.request) {
+            return Err(self.supersede());
+        }
+        self.departure.map_or(Ok(()), Departure::clear)
+    }
+
+    fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+        Box::pin(async {
+            tokio::select! {
+                biased;
+                () = self.authorizer.superseded(self.request) => self.supersede(),
+                reason = self.authorizer.halted(self.request) => Failure::Halted(reason),
+            }
+        })
+    }
+}
+
 /// Whether something was done, or may have been.
 fn is_done(outcome: &Outcome) -> bool {
     match outcome {
@@ -426,21 +460,30 @@ fn superseded() -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
+    use futures::FutureExt as _;
     use qchost_scope::Scope;
     use serde_json::json;
 
     use super::*;
     use crate::call::CallIds;
+    use crate::halts::HaltScope;
+    use crate::policy::EffectiveSettings;
+    use crate::policy_store::PolicyStore;
     use crate::source_locks::SourceLocks;
     use crate::sources::SourceGuard;
-    use crate::testing::{Cloud, Stores, allowed};
+    use crate::testing::{Cloud, Stores, allowed, manifest, settings};
     use crate::throttle::CallGuards;
 
     const GRANT: &str =
         "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\nlimits = { per-day = 1 }\n";
 
     fn dispatcher(stores: &Stores) -> Arc<Dispatcher> {
-        let upstream: Arc<dyn Upstream> = Arc::<Cloud>::clone(&stores.cloud);
+        dispatcher_to(stores, Arc::<Cloud>::clone(&stores.cloud))
+    }
+
+    fn dispatcher_to(stores: &Stores, upstream: Arc<dyn Upstream>) -> Arc<Dispatcher> {
         let reads = stores.reads();
         let sources = SourceGuards {
             locks: SourceLocks::default(),
@@ -477,9 +520,13 @@ mod tests {
     /// A write that was admitted.
     fn write(stores: &Stores, with: &Arc<Dispatcher>) -> Dispatch {
         let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
+        admitted(with, stores.request("files/create-file", file))
+    }
+
+    fn admitted(with: &Arc<Dispatcher>, request: CallRequest) -> Dispatch {
         Dispatch {
             with: Arc::clone(with),
-            request: stores.request("files/create-file", file),
+            request,
             admission: Admission {
                 decision: allowed(Scope::new().service()),
                 guards: CallGuards {
@@ -489,6 +536,62 @@ mod tests {
                 source: SourceGuard::default(),
                 is_retry: false,
             },
+        }
+    }
+
+    type Withdrawal = fn(&PolicyStore, &Halts);
+
+    /// A connection without a session: a call waits there until its clearance is withdrawn, which is between its decision
+    /// and the wait, or during the wait.
+    struct NoSession {
+        policies: Arc<PolicyStore>,
+        halts: Arc<Halts>,
+        withdraw: Withdrawal,
+        during_wait: bool,
+    }
+
+    impl Upstream for NoSession {
+        fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+            Box::pin(async move {
+                call.clearance.clear()?;
+                if !self.during_wait {
+                    (self.withdraw)(&self.policies, &self.halts);
+                }
+                let mut withdrawn = call.clearance.withdrawn();
+                if self.during_wait {
+                    assert_eq!((&mut withdrawn).now_or_never(), None);
+                    (self.withdraw)(&self.policies, &self.halts);
+                }
+                Err(withdrawn.now_or_never().expect("a withdrawal was missed"))
+            })
+        }
+
+        fn download<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: u64,
+            _: Instant,
+        ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn halt(halts: &Halts, scope: HaltScope) {
+        let halt = qchost_ledger::Halt {
+            account: scope.account.clone(),
+            plugin: scope.plugin.clone(),
+            reason: "x".to_owned(),
+            by: "ann".to_owned(),
+            at: 0,
+        };
+        halts.halt(halt, &scope, serde_json::Map::new());
+    }
+
+    fn halt_plugin(plugin: &str) -> HaltScope {
+        HaltScope {
+            account: None,
+            plugin: Some(plugin.to_owned()),
         }
     }
 
@@ -527,6 +630,73 @@ mod tests {
         assert!(stores.cloud.sent().is_empty());
         let used = stores.ledger.usage("a", "lab", crate::clock::now()).await;
         assert!(used.unwrap().iter().all(|used| used.count == 0));
+    }
+
+    #[tokio::test]
+    async fn a_halt_and_a_change_of_the_policy_end_the_wait_for_a_session_at_once() {
+        let halts: [Withdrawal; 3] = [
+            |_, halts| halt(halts, HaltScope::default()),
+            |_, halts| halt(halts, halt_plugin("lab")),
+            |_, halts| {
+                halt(halts, halt_plugin("other"));
+                halt(halts, halt_plugin("lab"));
+            },
+        ];
+        let changes: [Withdrawal; 3] = [
+            |policies, _| policies.remove("lab"),
+            |policies, _| policies.install(manifest("")).unwrap(),
+            |policies, _| {
+                let former = policies.settings();
+                let new = EffectiveSettings {
+                    settings: settings(),
+                    guardrails_text: Arc::clone(&former.guardrails_text),
+                    configuration_text: Arc::clone(&former.configuration_text),
+                    configuration_pending: None,
+                };
+                let noted = policies.differences(&new);
+                let prepared = policies.prepare_settings(Arc::new(new)).unwrap();
+                policies.commit(prepared, noted).unwrap();
+            },
+        ];
+        let halts = halts.map(|withdraw| (withdraw, true));
+        let changes = changes.map(|withdraw| (withdraw, false));
+        for (withdraw, halted) in halts.into_iter().chain(changes) {
+            for during_wait in [false, true] {
+                let stores = Stores::new(GRANT).await;
+                let connection = NoSession {
+                    policies: Arc::clone(&stores.policies),
+                    halts: Arc::clone(&stores.halts),
+                    withdraw,
+                    during_wait,
+                };
+                let with = dispatcher_to(&stores, Arc::new(connection));
+                let (reply, answer) = oneshot::channel();
+                let unsent = write(&stores, &with).send_once(reply).await;
+                assert_eq!(unsent.is_none(), halted);
+                drop(unsent);
+                match answer.await {
+                    Ok(answer) => assert!(matches!(answer, Err(Refusal::Halted(_))), "{answer:?}"),
+                    // It is decided again.
+                    Err(_) => assert!(!halted),
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_waits_on_under_a_halt_until_its_policy_changes() {
+        let stores = Stores::new(GRANT).await;
+        let connection = NoSession {
+            policies: Arc::clone(&stores.policies),
+            halts: Arc::clone(&stores.halts),
+            withdraw: |policies, _| policies.remove("lab"),
+            during_wait: true,
+        };
+        halt(&stores.halts, HaltScope::default());
+        let with = dispatcher_to(&stores, Arc::new(connection));
+        let read = stores.request("files/read-file", json!({ "projectId": 1 }));
+        let (reply, _answer) = oneshot::channel();
+        assert!(admitted(&with, read).send_once(reply).await.is_some());
     }
 
     #[tokio::test]

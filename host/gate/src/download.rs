@@ -5,7 +5,7 @@
 //! each step is a read of the host's own.
 //!
 //! Invariant: no step is sent or retried once the plugin may no longer make the download; a queued step
-//! ends then, and so does the transfer of the bytes.
+//! ends then, and so do each wait for the next one and the transfer of the bytes.
 
 use std::io::{Cursor, Read as _};
 use std::sync::{Arc, OnceLock};
@@ -15,7 +15,7 @@ use qchost_audit::Audit;
 use qchost_catalog::host_calls::{
     READ_OBJECT_STORE_FILE_DOWNLOAD_URL, READ_OBJECT_STORE_FILE_JOB_ID,
 };
-use qchost_catalog::{Backoff, Failure, Operation, Upstream};
+use qchost_catalog::{Backoff, BoxFuture, Clearance, Failure, Operation, Upstream};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
@@ -30,6 +30,7 @@ use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 use crate::throttle::CallGuards;
 
+/// QuantConnect does not announce that a download is ready.
 const POLL_BACKOFF: Backoff = Backoff::exact(Duration::from_millis(100), Duration::from_secs(3));
 
 /// Downloads objects.
@@ -115,7 +116,7 @@ impl Download {
                 let after = self.request.started_at.elapsed();
                 return Err(Failure::TimedOut { after }.into());
             }
-            tokio::time::sleep(wait).await;
+            self.while_allowed(tokio::time::sleep(wait)).await?;
             let poll = json!({ "organizationId": organization, "jobId": job });
             answer = self.call(READ_OBJECT_STORE_FILE_DOWNLOAD_URL, poll).await?;
         };
@@ -124,10 +125,7 @@ impl Download {
         self.check()?;
         let account = self.request.account();
         let archive = self.with.upstream.download(account, &url, most, deadline);
-        let archive = tokio::select! {
-            archive = archive => archive?,
-            refusal = self.with.authorizer.revoked(&self.request, &self.decision) => return Err(refusal),
-        };
+        let archive = self.while_allowed(archive).await??;
         let limit = self.limit;
         let unpacked = tokio::task::spawn_blocking(move || unpack(archive, &key, limit)).await;
         let unpacked = unpacked.unwrap_or_else(|error| {
@@ -143,6 +141,15 @@ impl Download {
         self.with.authorizer.recheck(&self.request, &self.decision)
     }
 
+    /// Waits for something as long as the download may continue.
+    async fn while_allowed<T>(&self, work: impl Future<Output = T>) -> Result<T, Refusal> {
+        let authorizer = &self.with.authorizer;
+        tokio::select! {
+            done = work => Ok(done),
+            refusal = authorizer.revoked(&self.request, &self.decision) => Err(refusal),
+        }
+    }
+
     async fn call(
         &self,
         operation: &'static Operation,
@@ -152,21 +159,51 @@ impl Download {
             Value::Object(arguments) => arguments,
             _ => Map::new(),
         };
-        let refused = OnceLock::new();
-        let clearance = || {
-            self.check().map_err(|refusal| {
-                let failure = Failure::Unavailable(refusal.to_string());
-                refused.get_or_init(|| refusal);
-                failure
-            })
+        let clearance = StepClearance {
+            download: self,
+            refused: OnceLock::new(),
         };
         let mut reads = self.with.reads.for_call(&self.request);
         reads.clearance = &clearance;
         let outcome = reads.read(operation, arguments).await;
-        match refused.into_inner() {
+        match clearance.refused.into_inner() {
             Some(refusal) => Err(refusal),
             None => Ok(outcome?),
         }
+    }
+}
+
+/// Clears the steps of a download while the plugin may make it.
+struct StepClearance<'a> {
+    download: &'a Download,
+    /// Why it refused.
+    refused: OnceLock<Refusal>,
+}
+
+impl StepClearance<'_> {
+    fn refuse(&self, refusal: Refusal) -> Failure {
+        let failure = Failure::Unavailable(refusal.to_string());
+        self.refused.get_or_init(|| refusal);
+        failure
+    }
+}
+
+impl Clearance for StepClearance<'_> {
+    fn clear(&self) -> Result<(), Failure> {
+        let checked = self.download.check();
+        checked.map_err(|refusal| self.refuse(refusal))
+    }
+
+    fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+        Box::pin(async {
+            let Download {
+                with,
+                request,
+                decision,
+                ..
+            } = self.download;
+            self.refuse(with.authorizer.revoked(request, decision).await)
+        })
     }
 }
 

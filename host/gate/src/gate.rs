@@ -188,7 +188,6 @@ impl Stages {
         let reads = Arc::new(HostReader {
             upstream: Arc::clone(&upstream),
             queues: Arc::clone(&queues),
-            policies: Arc::clone(&policies),
             limits: Arc::clone(&limits),
             call_timeout,
         });

@@ -4,13 +4,12 @@
 //! until the host ends.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qchost_ledger::Halt;
 use qchost_policy::Person;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::now;
@@ -84,7 +83,6 @@ impl HaltControl {
             at: now(),
         };
         let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
-        let changes = self.halts().changes();
         let (generation, departed) = self.halts().halt(halt, &scope, admin_body(by, body));
         self.store.tend(generation);
         let (own, by) = (Arc::clone(self), by.clone());
@@ -97,7 +95,7 @@ impl HaltControl {
                 }
             };
             let (liquidated, ()) = tokio::join!(liquidated, own.store.kept(generation));
-            let departed = own.endings(departed, changes).await;
+            let departed = own.endings(departed).await;
             let (stopped, unliquidated) = match liquidated {
                 Ok(stopped) => (stopped, None),
                 Err(why) => (Vec::new(), Some(why)),
@@ -134,23 +132,12 @@ impl HaltControl {
     }
 
     /// Waits until departed calls have ended, for at most 30 seconds, and returns how.
-    async fn endings(
-        &self,
-        departed: Vec<Departed>,
-        mut changes: watch::Receiver<u64>,
-    ) -> Vec<Departed> {
-        let end = Instant::now() + DEPARTED_TIMEOUT;
-        while departed
-            .iter()
-            .any(|one| self.halts().is_under_way(&one.call))
-        {
-            let left = end.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, changes.changed()).await {
-                Ok(Ok(())) => {}
-                _ => break,
-            }
-        }
-        // A call that was only waiting for its connection had been cleared too, and was then stopped: it never left.
+    async fn endings(&self, departed: Vec<Departed>) -> Vec<Departed> {
+        let under_way = |one: &Departed| self.halts().is_under_way(&one.call);
+        let all_ended = || (!departed.iter().any(under_way)).then_some(());
+        drop(tokio::time::timeout(DEPARTED_TIMEOUT, self.halts().until(all_ended)).await);
+        // A call that waited for its next attempt had been cleared for the former one, and was then stopped: nothing was
+        // done.
         departed
             .into_iter()
             .map(|one| Departed {

@@ -1,14 +1,14 @@
 //! Stores halts in the reserve, in the audit and in the database, until each has them.
 //!
-//! A dedicated thread writes the reserve and polls the file `halt`, so that both continue while every serving thread is
-//! blocked.
+//! A dedicated thread writes the reserve, and another one polls the file `halt`, so that both continue while every serving
+//! thread is blocked, and the file is seen while the reserve's disk hangs.
 //!
 //! Invariant: a halt is in force before it is written anywhere, and until its end is written everywhere. Failed writes are
 //! retried, and [`ActiveHalt`] reports meanwhile where a halt is kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -29,8 +29,9 @@ use crate::liquidation::OpenLiquidation;
 use crate::reads::HOST;
 use crate::record::admin_body;
 
-/// Polling interval of the file `halt` while nothing is sent.
-const HALT_FILE_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// Polling interval of the file `halt`. Any process may create it, and nothing announces that: calls that wait learn of it
+/// by this poll only.
+const HALT_FILE_POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a halt waits to learn where it is stored before it is reported.
 const KEEP_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for reading the database back.
@@ -237,27 +238,15 @@ fn standing(records: &[Record]) -> Vec<Halt> {
 }
 
 impl ReserveWriter {
-    fn run(mut self, halts: &Halts, store: &Weak<HaltStore>, runtime: &Handle) {
-        loop {
-            match self.requests.recv_timeout(HALT_FILE_POLL_INTERVAL) {
-                Ok(reply) => {
-                    let held = halts.for_reserve();
-                    let written = self.write(&held);
-                    if written.is_ok() {
-                        halts.reserved(&held);
-                    }
-                    // The requester may have stopped waiting.
-                    drop(reply.send(written));
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+    fn run(mut self, halts: &Halts) {
+        while let Ok(reply) = self.requests.recv() {
+            let held = halts.for_reserve();
+            let written = self.write(&held);
+            if written.is_ok() {
+                halts.reserved(&held);
             }
-            halts.look_at_file();
-            for generation in halts.untended() {
-                let Some(store) = store.upgrade() else { return };
-                let _entered = runtime.enter();
-                store.tend(generation);
-            }
+            // The requester may have stopped waiting.
+            drop(reply.send(written));
         }
     }
 
@@ -270,8 +259,32 @@ impl ReserveWriter {
     }
 }
 
+/// Halts everything once the file `halt` is there, and has halts stored that no task is storing, until the store is gone.
+fn poll_file(halts: &Halts, store: &Weak<HaltStore>, runtime: &Handle) {
+    loop {
+        std::thread::sleep(HALT_FILE_POLL_INTERVAL);
+        if store.strong_count() == 0 {
+            return;
+        }
+        halts.look_at_file();
+        for generation in halts.untended() {
+            let Some(store) = store.upgrade() else { return };
+            let _entered = runtime.enter();
+            store.tend(generation);
+        }
+    }
+}
+
+/// Starts a thread that no serving thread can delay.
+fn spawn_thread(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LedgerError> {
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let started = thread.spawn(work).map(drop);
+    started.map_err(|error| LedgerError::Thread(error.to_string()))
+}
+
 impl HaltStore {
-    /// Restores the halts of former runs, and starts the thread that writes the reserve; it ends with the store.
+    /// Restores the halts of former runs, and starts the threads that write the reserve and poll the file `halt`; they end
+    /// with the store.
     ///
     /// # Errors
     /// When ledger or audit cannot be used.
@@ -298,11 +311,13 @@ impl HaltStore {
         });
         if is_kept {
             let writer = ReserveWriter { requests, reserve };
+            let halts = Arc::clone(&store.halts);
+            spawn_thread("qchost-halts", move || writer.run(&halts))?;
             let (halts, weak) = (Arc::clone(&store.halts), Arc::downgrade(&store));
             let runtime = Handle::current();
-            let thread = std::thread::Builder::new().name("qchost-halts".to_owned());
-            let started = thread.spawn(move || writer.run(&halts, &weak, &runtime));
-            started.map_err(|error| LedgerError::Thread(error.to_string()))?;
+            spawn_thread("qchost-haltfile", move || {
+                poll_file(&halts, &weak, &runtime)
+            })?;
         }
         Ok(store)
     }
@@ -420,18 +435,12 @@ impl HaltStore {
     /// Waits until a halt is stored everywhere, or every store was tried, or for a short time.
     pub(crate) async fn kept(&self, generation: u64) {
         let halts = &self.halts;
-        let mut changes = halts.changes();
-        let done = async {
-            while halts
-                .entry(generation)
-                .is_some_and(|entry| !entry.is_settled() && !entry.tried)
-            {
-                if changes.changed().await.is_err() {
-                    return;
-                }
-            }
+        let done = || {
+            let entry = halts.entry(generation);
+            let done = entry.is_none_or(|entry| entry.is_settled() || entry.tried);
+            done.then_some(())
         };
-        drop(tokio::time::timeout(KEEP_TIMEOUT, done).await);
+        drop(tokio::time::timeout(KEEP_TIMEOUT, halts.until(done)).await);
     }
 
     /// The halts in force, each with where it is kept, verified by reading them back.

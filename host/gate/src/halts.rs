@@ -11,9 +11,9 @@ use qchost_catalog::Failure;
 use qchost_ledger::Halt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::watch;
 
 use crate::call::CallRequest;
+use crate::change_signal::ChangeSignal;
 use crate::clock::now;
 use crate::halt_file::HaltFile;
 
@@ -152,8 +152,10 @@ pub(crate) struct Halts {
     state: Mutex<State>,
     /// `None` if the state is in memory.
     file: Option<HaltFile>,
-    /// Incremented when halts or writes under way change.
-    changed: watch::Sender<u64>,
+    /// Announces that a halt came into force. Calls that wait watch only this: writes end all the time.
+    came_into_force: ChangeSignal,
+    /// Announces every change of halts, of where they are kept, and of writes under way.
+    changed: ChangeSignal,
 }
 
 /// A write that may have departed; removed when dropped.
@@ -240,7 +242,8 @@ impl Halts {
         Self {
             state: Mutex::default(),
             file,
-            changed: watch::Sender::new(0),
+            came_into_force: ChangeSignal::default(),
+            changed: ChangeSignal::default(),
         }
     }
 
@@ -260,7 +263,7 @@ impl Halts {
         drop(state);
         found.map(|(reason, by_file)| {
             if by_file {
-                self.notify();
+                self.announce();
             }
             reason
         })
@@ -275,7 +278,7 @@ impl Halts {
     pub(crate) fn look_at_file(&self) {
         if self.state().see(self.file.as_ref()) {
             tracing::warn!(target: "gate", "the file `halt` is in the data folder: everything is halted until `qchost resume`");
-            self.notify();
+            self.announce();
         }
     }
 
@@ -327,7 +330,7 @@ impl Halts {
             }
             (generation, departed)
         };
-        self.notify();
+        self.announce();
         (generation, departed)
     }
 
@@ -367,7 +370,7 @@ impl Halts {
             note(entry);
         }
         drop(state);
-        self.notify();
+        self.changed.notify();
     }
 
     /// Notes the sequence number of a record about halts.
@@ -403,7 +406,7 @@ impl Halts {
             entry.in_reserve = held.iter().any(|(one, _)| *one == entry.generation);
         }
         drop(state);
-        self.notify();
+        self.changed.notify();
     }
 
     /// The halts that are not stored everywhere and that no task is storing; marks them as being stored.
@@ -439,17 +442,18 @@ impl Halts {
         self.state()
             .halts
             .retain(|one| one.generation != generation);
-        self.notify();
+        self.changed.notify();
     }
 
-    fn notify(&self) {
-        self.changed
-            .send_modify(|count| *count = count.wrapping_add(1));
+    /// Announces a halt that came into force.
+    fn announce(&self) {
+        self.came_into_force.notify();
+        self.changed.notify();
     }
 
-    /// Notifies of every change.
-    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// Waits until the evaluation finds something: now, or after a change of halts or of writes under way.
+    pub(crate) async fn until<T>(&self, found: impl Fn() -> Option<T>) -> T {
+        self.changed.until(found).await
     }
 
     /// Whether this write is still under way.
@@ -473,16 +477,9 @@ impl Halts {
 
     /// Waits until writes of this plugin are halted, and returns why.
     pub(crate) async fn halted(&self, account: &str, plugin: &str) -> String {
-        let mut changes = self.changes();
-        loop {
-            if let Some(reason) = self.reason(account, plugin) {
-                return reason;
-            }
-            // The sender lives as long as `self`.
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        self.came_into_force
+            .until(|| self.reason(account, plugin))
+            .await
     }
 
     /// Prepares the departure of a write.
@@ -502,7 +499,7 @@ impl Departure<'_> {
         if let Some((reason, by_file)) = state.reason(self.halts.file.as_ref(), account, plugin) {
             drop(state);
             if by_file {
-                self.halts.notify();
+                self.halts.announce();
             }
             return Err(Failure::Halted(reason));
         }
@@ -535,7 +532,7 @@ impl Drop for Departure<'_> {
     fn drop(&mut self) {
         let was = self.halts.state().departed.remove(&self.request.call);
         if was.is_some() {
-            self.halts.notify();
+            self.halts.changed.notify();
         }
     }
 }
@@ -562,5 +559,27 @@ impl State {
         };
         let reason = format!("{} halted {what}: {}", halt.by, halt.reason);
         Some((reason, by_file))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_file_ends_waits_once_it_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let halts = Halts::new(Some(HaltFile::new(folder.path()).unwrap()));
+        let mut waiting = std::pin::pin!(halts.halted("a", "lab"));
+        assert_eq!((&mut waiting).now_or_never(), None);
+        crate::halt_file::make_halt_file(folder.path()).unwrap();
+        // Neither the end of a write nor anything else that changes wakes it.
+        halts.changed.notify();
+        assert_eq!((&mut waiting).now_or_never(), None);
+        halts.look_at_file();
+        let reason = waiting.now_or_never().unwrap();
+        assert!(reason.contains("file DATA/halt"), "{reason}");
     }
 }

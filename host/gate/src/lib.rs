@@ -39,7 +39,7 @@
 //!     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
 //!         Box::pin(async move {
 //!             // Right before the bytes leave: the policy may have changed, or a halt may have come.
-//!             (call.clearance)()?;
+//!             call.clearance.clear()?;
 //!             Ok(json!({ "success": true, "projects": [{ "projectId": 1, "name": "Lab/one" }] }))
 //!         })
 //!     }
@@ -129,6 +129,7 @@ mod audit_quota;
 mod authorize;
 mod backup;
 mod call;
+mod change_signal;
 mod changes;
 mod clock;
 mod components;

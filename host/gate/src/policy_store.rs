@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use qchost_policy::{Authority, Manifest, PolicyError};
-use tokio::sync::watch;
 
+use crate::change_signal::ChangeSignal;
 use crate::changes::{Changes, Noted};
 use crate::error::GateError;
 use crate::kept::RedactedText;
@@ -24,8 +24,8 @@ pub(crate) struct PolicyStore {
     /// Records every change of the policies.
     changes: Arc<Changes>,
     state: RwLock<State>,
-    /// Incremented with every change.
-    changed: watch::Sender<u64>,
+    /// Announces every change.
+    changed: ChangeSignal,
 }
 
 /// The serving authority, the pending authority, and the approval that one waits for.
@@ -67,7 +67,7 @@ impl PolicyStore {
                 settings: Arc::new(rules),
                 plugins: HashMap::new(),
             }),
-            changed: watch::Sender::new(0),
+            changed: ChangeSignal::default(),
         }
     }
 
@@ -103,14 +103,9 @@ impl PolicyStore {
         policy.any(|policy| predicate(policy.authority.manifest()))
     }
 
-    /// Notifies of every change.
-    pub fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    fn notify(&self) {
-        self.changed
-            .send_modify(|count| *count = count.wrapping_add(1));
+    /// Waits until the evaluation finds something: now, or after a change of any policy.
+    pub async fn until<T>(&self, found: impl Fn() -> Option<T>) -> T {
+        self.changed.until(found).await
     }
 
     /// The compiled policy if this manifest is already in force; otherwise the settings to compile it under.
@@ -287,7 +282,7 @@ impl PolicyStore {
             // Before any call can be decided by it.
             self.changes.note(noted.unwrap_or_default());
             drop(state);
-            self.notify();
+            self.changed.notify();
             self.changes.store_soon();
             return true;
         }
@@ -304,7 +299,7 @@ impl PolicyStore {
                 break;
             }
         }
-        self.notify();
+        self.changed.notify();
         self.changes.store_soon();
     }
 
@@ -383,7 +378,7 @@ impl PolicyStore {
             self.catch_up(&mut prepared)?;
         }
         self.changes.note(noted);
-        self.notify();
+        self.changed.notify();
         self.changes.store_soon();
         Ok(())
     }

@@ -13,7 +13,6 @@ use qchost_traffic::{AccountQueues, Priority};
 use serde_json::{Map, Value};
 
 use crate::call::CallRequest;
-use crate::policy_store::PolicyStore;
 use crate::read_limits::ReadLimits;
 
 /// The principal of the host's own calls.
@@ -23,7 +22,6 @@ pub(crate) const HOST: &str = "qchost";
 pub(crate) struct HostReader {
     pub upstream: Arc<dyn Upstream>,
     pub queues: Arc<AccountQueues>,
-    pub policies: Arc<PolicyStore>,
     pub limits: Arc<ReadLimits>,
     /// Time limit of a call, and of all reads that are made for it.
     pub call_timeout: Duration,
@@ -65,7 +63,7 @@ pub(crate) struct HostReads<'a> {
     priority: Priority,
     deadline: Instant,
     /// Whether they may still be sent.
-    pub clearance: Clearance<'a>,
+    pub clearance: &'a dyn Clearance,
     /// The call they are charged to, if a plugin's call causes them.
     cause: Option<&'a CallRequest>,
 }
@@ -93,7 +91,7 @@ impl Reader for HostReads<'_> {
             let admission = tokio::select! {
                 biased;
                 admission = admitting => admission,
-                refusal = self.refused() => return Err(refusal),
+                refusal = self.clearance.withdrawn() => return Err(refusal),
             };
             let _admission = admission.map_err(|busy| Failure::RateLimited {
                 retry_after: Some(busy.retry_after),
@@ -108,21 +106,5 @@ impl Reader for HostReads<'_> {
             };
             self.reader.upstream.call(call).await
         })
-    }
-}
-
-impl HostReads<'_> {
-    /// Waits until a change of policy forbids them.
-    async fn refused(&self) -> Failure {
-        let mut changes = self.reader.policies.changes();
-        loop {
-            if let Err(refusal) = (self.clearance)() {
-                return refusal;
-            }
-            // The sender lives as long as `self`.
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
     }
 }

@@ -44,7 +44,7 @@ impl Cloud {
 impl Upstream for Cloud {
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            (call.clearance)()?;
+            call.clearance.clear()?;
             let tool = call.target.tool().to_owned();
             self.0.lock().push(tool.clone());
             let project = call.arguments.get("projectId").and_then(Value::as_u64);
@@ -180,7 +180,6 @@ impl Stores {
         Arc::new(HostReader {
             upstream,
             queues: Arc::clone(&self.queues),
-            policies: Arc::clone(&self.policies),
             limits: Arc::new(limits),
             call_timeout: Duration::from_secs(10),
         })
@@ -215,12 +214,12 @@ pub(crate) fn allowed(touched: qchost_scope::Touched) -> Decision {
     }
 }
 
-fn manifest(grants: &str) -> Manifest {
+pub(crate) fn manifest(grants: &str) -> Manifest {
     let text = format!("plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}");
     Manifest::parse(&text, Path::new("lab.toml")).unwrap()
 }
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     let secrets = Secrets::new(None).unwrap();
     Settings {
         profiles: Profiles::new(BTreeMap::new(), secrets.clone()),

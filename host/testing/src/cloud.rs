@@ -224,7 +224,7 @@ pub struct Handle(pub Arc<Cloud>);
 impl Upstream for Handle {
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            (call.clearance)()?;
+            call.clearance.clear()?;
             if let Some(sends) = call.sends {
                 sends.fetch_add(1, Ordering::Relaxed);
             }

@@ -1,11 +1,9 @@
 //! The life of a call: sent, classified, and retried where that is safe.
 //!
 //! Invariants: a non-idempotent operation is retried only after a failure that proves that nothing was done.
-//! Nothing is sent without clearance, and no wait outlives a refusal by more than [`CLEARANCE_INTERVAL`]. No call
-//! outlives its deadline by more than the time that a dying server's last words are waited for. No argument is
-//! logged.
+//! Nothing is sent without clearance, and a withdrawal of the clearance ends each wait. No call outlives its deadline by
+//! more than the time that a dying server's last words are waited for. No argument is logged.
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -17,7 +15,7 @@ use qchost_catalog::{
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
@@ -29,9 +27,6 @@ use crate::health_tracker::HealthTracker;
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, Pool};
 use crate::text::Redactor;
-
-/// How often a waiting call checks whether it may still be sent.
-const CLEARANCE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// One account: the location of its MCP server and how it is used.
 pub struct Account {
@@ -382,17 +377,16 @@ fn retry(failure: Failure) -> Step {
     }
 }
 
-/// Waits for a future, unless the clearance is refused meanwhile.
+/// Waits for a future, unless the clearance is withdrawn meanwhile.
 async fn while_cleared<T>(
-    clearance: Clearance<'_>,
+    clearance: &dyn Clearance,
     what: impl Future<Output = T>,
 ) -> Result<T, Failure> {
-    let mut what = pin!(what);
-    loop {
-        if let Ok(done) = timeout(CLEARANCE_INTERVAL, &mut what).await {
-            return Ok(done);
-        }
-        clearance()?;
+    tokio::select! {
+        biased;
+        done = what => Ok(done),
+        // Lazy: most calls find an open session at once, and then nothing is watched.
+        refusal = async { clearance.withdrawn().await } => Err(refusal),
     }
 }
 
@@ -408,5 +402,57 @@ fn collect_strings(value: &Value, into: &mut Vec<SecretString>) {
         Value::Array(list) => list.iter().for_each(|value| collect_strings(value, into)),
         Value::Object(map) => map.values().for_each(|value| collect_strings(value, into)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use qchost_catalog::BoxFuture;
+    use tokio::sync::watch;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    struct Halting(watch::Sender<bool>);
+
+    impl Clearance for Halting {
+        fn clear(&self) -> Result<(), Failure> {
+            unreachable!("a wait clears nothing")
+        }
+
+        fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+            Box::pin(async {
+                let mut halted = self.0.subscribe();
+                halted.wait_for(|halted| *halted).await.unwrap();
+                Failure::Halted("closed".to_owned())
+            })
+        }
+    }
+
+    /// With paused time, the clock advances only if something waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn a_withdrawal_ends_a_wait_without_a_tick_of_the_clock() {
+        let clearance = Halting(watch::Sender::new(false));
+        let begun = Instant::now();
+        let waiting = while_cleared(&clearance, pending::<()>());
+        let halting = async {
+            while clearance.0.receiver_count() == 0 {
+                tokio::task::yield_now().await;
+            }
+            clearance.0.send_replace(true);
+        };
+        let (outcome, ()) = tokio::join!(waiting, halting);
+        assert_eq!(outcome, Err(Failure::Halted("closed".to_owned())));
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn a_withdrawal_before_a_wait_ends_it_and_what_needs_no_wait_watches_nothing() {
+        let clearance = Halting(watch::Sender::new(true));
+        let outcome = while_cleared(&clearance, pending::<()>()).await;
+        assert!(matches!(outcome, Err(Failure::Halted(_))), "{outcome:?}");
+        assert_eq!(while_cleared(&clearance, ready(1)).await, Ok(1));
     }
 }

@@ -143,7 +143,7 @@ impl Session {
         tool: &str,
         arguments: Map<String, Value>,
         deadline: Instant,
-        clearance: Clearance<'_>,
+        clearance: &dyn Clearance,
     ) -> Delivery {
         let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
@@ -151,7 +151,7 @@ impl Session {
         let peer = self.connection.peer();
         // The last instant at which it can be held back: the queue behind this has room for more calls
         // than a session ever carries, and its consumer writes at once.
-        if let Err(refusal) = clearance() {
+        if let Err(refusal) = clearance.clear() {
             return Delivery::Withheld(refusal);
         }
         let queued = peer.send_request_with_option(request, PeerRequestOptions::no_options());

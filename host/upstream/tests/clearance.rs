@@ -11,15 +11,16 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, Outcome};
+use qchost_catalog::{BoxFuture, Clearance, Failure, Outcome};
 use qchost_upstream::{AccountOptions, Accounts, Backoff, HttpConnector};
 use serde_json::{Value, json};
 use support::pipes::{flaky, scripted};
 use support::web::{Web, free_port};
-use support::{Log, accounts, call_if, failure, options, wait_until};
+use support::{AtSending, Log, accounts, call_if, failure, options, wait_until};
+use tokio::sync::watch;
 
 const LONG: u64 = 20_000;
 
@@ -29,21 +30,32 @@ const SOON: Duration = Duration::from_secs(2);
 /// A clearance that can be withdrawn, and how often it was asked.
 #[derive(Default)]
 struct Switch {
-    halted: AtomicBool,
+    halted: watch::Sender<bool>,
     asked: AtomicUsize,
 }
 
-impl Switch {
-    fn clearance(&self) -> Result<(), Failure> {
+impl Clearance for Switch {
+    fn clear(&self) -> Result<(), Failure> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        match self.halted.load(Ordering::SeqCst) {
+        match *self.halted.borrow() {
             true => Err(halted()),
             false => Ok(()),
         }
     }
 
+    fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        Box::pin(async {
+            let mut halting = self.halted.subscribe();
+            halting.wait_for(|halted| *halted).await.unwrap();
+            halted()
+        })
+    }
+}
+
+impl Switch {
     fn halt(&self) {
-        self.halted.store(true, Ordering::SeqCst);
+        self.halted.send_replace(true);
     }
 
     fn asked(&self) -> usize {
@@ -56,7 +68,7 @@ fn halted() -> Failure {
 }
 
 async fn call(accounts: &Accounts, switch: &Switch, tool: &str, arguments: Value) -> Outcome {
-    call_if(accounts, tool, arguments, LONG, &|| switch.clearance()).await
+    call_if(accounts, tool, arguments, LONG, switch).await
 }
 
 #[tokio::test]
@@ -132,10 +144,10 @@ async fn a_call_that_waited_for_its_server_is_asked_about_when_it_is_sent() {
             ..options()
         };
         let accounts = accounts(connector, slow);
-        let clearance = || match halt && tried.load(Ordering::SeqCst) == 3 {
+        let clearance = AtSending(|| match halt && tried.load(Ordering::SeqCst) == 3 {
             true => Err(halted()),
             false => Ok(()),
-        };
+        });
         let arguments = json!({ "id": 1 });
         let outcome = call_if(&accounts, "create_backtest", arguments, LONG, &clearance).await;
         assert_eq!(outcome.is_ok(), !halt, "{outcome:?}");
@@ -199,10 +211,10 @@ async fn a_halt_does_not_hide_that_an_earlier_try_may_have_been_done() {
         let log = Log::new();
         let accounts = accounts(scripted(log.path.clone()), options());
         // The first attempt fails in a way that leaves the outcome open; then comes the halt.
-        let clearance = || match log.events("call").len() {
+        let clearance = AtSending(|| match log.events("call").len() {
             0 => Ok(()),
             _ => Err(halted()),
-        };
+        });
         let arguments = json!({ "id": 1, "script": [{ "code": -32603 }, "echo"] });
         let outcome = call_if(&accounts, tool, arguments.clone(), LONG, &clearance).await;
         match failure(outcome) {
@@ -214,7 +226,7 @@ async fn a_halt_does_not_hide_that_an_earlier_try_may_have_been_done() {
         assert_eq!(log.events("call").len(), 1);
         // Without a halt, both are sent again.
         let arguments = json!({ "id": 2, "script": [{ "code": -32603 }, "echo"] });
-        let outcome = call_if(&accounts, tool, arguments, LONG, &|| Ok(())).await;
+        let outcome = call(&accounts, &Switch::default(), tool, arguments).await;
         assert_eq!(outcome.unwrap()["success"], json!(true));
         assert_eq!(log.events("call").len(), 3);
     }

@@ -46,11 +46,11 @@ impl Upstream for Link {
             if !plugins.contains(&call.target.tool()) {
                 return connection.cloud.call(call).await;
             }
-            (call.clearance)()?;
+            call.clearance.clear()?;
             connection.sent.fetch_add(1, Ordering::SeqCst);
             if connection.first.fetch_add(1, Ordering::SeqCst) == 0 {
                 connection.may_go_on.acquire().await.unwrap().forget();
-                if let Err(refusal) = (call.clearance)() {
+                if let Err(refusal) = call.clearance.clear() {
                     let changes = call.target.access() != Access::Read;
                     return Err(if connection.lost && changes {
                         Failure::UnknownOutcome(format!("sent once, and not again: {refusal}"))

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Call, Clearance, Failure, Outcome, Target, Upstream as _, always, by_tool};
+use qchost_catalog::{
+    BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream as _, always, by_tool,
+};
 use qchost_upstream::{
     Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector, Supervisor,
 };
@@ -47,7 +49,7 @@ pub async fn call_if(
     tool: &str,
     arguments: Value,
     millis: u64,
-    clearance: Clearance<'_>,
+    clearance: &dyn Clearance,
 ) -> Outcome {
     let target = by_tool(tool).map_or(Target::Unknown(tool), Target::Known);
     let arguments: Map<String, Value> = serde_json::from_value(arguments).unwrap();
@@ -61,6 +63,19 @@ pub async fn call_if(
             sends: None,
         })
         .await
+}
+
+/// A clearance that is decided when a call is sent, and never announced.
+pub struct AtSending<F>(pub F);
+
+impl<F: Fn() -> Result<(), Failure> + Send + Sync> Clearance for AtSending<F> {
+    fn clear(&self) -> Result<(), Failure> {
+        self.0()
+    }
+
+    fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+        Box::pin(std::future::pending())
+    }
 }
 
 /// The scripted server's log.
