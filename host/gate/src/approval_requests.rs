@@ -6,9 +6,9 @@ use std::time::Duration;
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::{Approval, Ledger, NewApproval, RequestError};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
 
 use crate::call::CallRequest;
+use crate::change_signal::ChangeSignal;
 use crate::clock::now;
 use crate::policy_store::PolicyStore;
 
@@ -17,8 +17,8 @@ pub(crate) struct ApprovalRequests {
     ledger: Ledger,
     audit: Audit,
     policies: Arc<PolicyStore>,
-    /// Incremented with every decision about an approval.
-    decided: watch::Sender<u64>,
+    /// Announces every decision about an approval, and its closing.
+    pub decided: ChangeSignal,
 }
 
 impl ApprovalRequests {
@@ -27,7 +27,7 @@ impl ApprovalRequests {
             ledger,
             audit,
             policies,
-            decided: watch::Sender::new(0),
+            decided: ChangeSignal::default(),
         }
     }
 
@@ -57,17 +57,6 @@ impl ApprovalRequests {
             self.note_request(&approval, by);
         }
         Ok(approval)
-    }
-
-    /// Notifies of every decision.
-    pub(crate) fn decisions(&self) -> watch::Receiver<u64> {
-        self.decided.subscribe()
-    }
-
-    /// Announces a decision.
-    pub(crate) fn notify(&self) {
-        self.decided
-            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Records that an approval was requested, and by which call.
@@ -126,7 +115,7 @@ impl ApprovalRequests {
                 });
             }
         }
-        self.notify();
+        self.decided.notify();
     }
 }
 

@@ -92,18 +92,30 @@ impl Approvals {
         by: &Person,
     ) -> Result<Approval, DecideError> {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
-        // Detached, like a decision.
-        let revoking = self.tasks.spawn(async move {
+        let revoking = async move {
             let detail = json!({ "approval": id });
             approvals
                 .record_decision(&by, "revoke", &id, detail)
                 .await?;
             let revoked = approvals.ledger.revoke(&id, &by.name, now()).await;
-            let approval = approvals.noted(&by, &id, "revoke", revoked).await?;
-            approvals.requests.notify();
-            Ok(approval)
+            approvals.noted(&by, &id, "revoke", revoked).await
+        };
+        self.to_its_end(revoking).await
+    }
+
+    /// Runs detached, so that cancelling the caller does not abort what comes with a decision, and announces the decision
+    /// in any case: it may be in the ledger although a later step failed.
+    async fn to_its_end(
+        &self,
+        decide: impl Future<Output = Result<Approval, DecideError>> + Send + 'static,
+    ) -> Result<Approval, DecideError> {
+        let requests = Arc::clone(&self.requests);
+        let deciding = self.tasks.spawn(async move {
+            let decided = decide.await;
+            requests.decided.notify();
+            decided
         });
-        revoking.await.unwrap_or(Err(DecideError::Failed))
+        deciding.await.unwrap_or(Err(DecideError::Failed))
     }
 
     /// Approves a request: for the one call, or, with `standing`, for calls like it.
@@ -117,11 +129,8 @@ impl Approvals {
         standing: Option<StandingPermit>,
     ) -> Result<Approval, DecideError> {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
-        // Runs detached: cancelling the caller does not abort what comes with the decision.
-        let deciding = self
-            .tasks
-            .spawn(async move { approvals.decide_yes(&id, &by, standing).await });
-        deciding.await.unwrap_or(Err(DecideError::Failed))
+        self.to_its_end(async move { approvals.decide_yes(&id, &by, standing).await })
+            .await
     }
 
     async fn decide_yes(
@@ -161,7 +170,6 @@ impl Approvals {
                 .await
                 .map_err(ApprovalError::Ledger)?;
         }
-        self.requests.notify();
         Ok(approval)
     }
 
@@ -278,17 +286,22 @@ impl Approvals {
     /// # Errors
     /// When it is not pending.
     pub(crate) async fn refuse(
-        &self,
+        self: &Arc<Self>,
         id: &str,
         by: &Person,
         reason: &str,
     ) -> Result<Approval, DecideError> {
-        let detail = json!({ "approval": id, "reason": reason });
-        self.record_decision(by, "refuse", id, detail).await?;
-        let ledger = &self.ledger;
-        let refused = ledger.refuse(id, by.uid, &by.name, reason, now()).await;
-        let approval = self.noted(by, id, "refuse", refused).await?;
-        self.requests.notify();
-        Ok(approval)
+        let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
+        let reason = reason.to_owned();
+        let refusing = async move {
+            let detail = json!({ "approval": id, "reason": reason });
+            approvals
+                .record_decision(&by, "refuse", &id, detail)
+                .await?;
+            let ledger = &approvals.ledger;
+            let refused = ledger.refuse(&id, by.uid, &by.name, &reason, now()).await;
+            approvals.noted(&by, &id, "refuse", refused).await
+        };
+        self.to_its_end(refusing).await
     }
 }

@@ -27,8 +27,9 @@ use crate::record::redacted_object;
 use crate::refusal::{Refusal, not_asked, unusable};
 use crate::sources::compiled_source;
 
-/// How often to look for decisions made by another process.
-const DECISION_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// After this time, a wait compares the wall clock with the expiry again: the clock may have been set meanwhile, and
+/// nothing announces that.
+const EXPIRY_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Maximum bytes of a call's arguments in its view.
 const MAX_VIEWED: usize = 16 << 10;
 
@@ -221,7 +222,8 @@ impl Approver {
     /// # Errors
     /// When it was refused, has expired, or belongs to another plugin.
     pub(crate) async fn wait(&self, principal: &Principal, id: &str) -> Result<(), Refusal> {
-        let mut changes = self.requests.decisions();
+        // Before the first look at the ledger, so that no decision is missed in between.
+        let mut decisions = self.requests.decided.subscribe();
         let mut noted = false;
         loop {
             let approval = self.ledger.approval(id, now()).await.map_err(unusable)?;
@@ -250,9 +252,11 @@ impl Approver {
                     "waiting for approval; see: qchost approvals show {}", own.id
                 );
             }
-            // Wakes at once for decisions of this process, and polls for expiry and for those of other
-            // processes.
-            drop(tokio::time::timeout(DECISION_POLL_INTERVAL, changes.changed()).await);
+            // Each decision is made by this process, which holds the lock of the data folder, and is announced.
+            let left = own.expires.saturating_sub(now());
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+            let left = left.min(EXPIRY_CHECK_INTERVAL);
+            drop(tokio::time::timeout(left, decisions.changed()).await);
         }
     }
 }
@@ -354,18 +358,22 @@ mod tests {
         "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\napproval = \"operator\"\n";
     const FREE: &str = "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n";
 
-    async fn check(stores: &Stores) -> Result<Option<Permit>, Refusal> {
+    fn approver(stores: &Stores) -> Approver {
         let (ledger, policies) = (stores.ledger.clone(), Arc::clone(&stores.policies));
         let requests = ApprovalRequests::new(ledger.clone(), stores.audit.clone(), policies);
         let requests = Arc::new(requests);
         let tasks = stores.tasks.clone();
         let invocations = InvocationApprovals::new(ledger.clone(), Arc::clone(&requests), tasks);
-        let approver = Approver {
+        Approver {
             ledger,
             fingerprints: Arc::clone(&stores.fingerprints),
             requests,
             invocations: Arc::new(invocations),
-        };
+        }
+    }
+
+    async fn check(stores: &Stores) -> Result<Option<Permit>, Refusal> {
+        let approver = approver(stores);
         let file = json!({ "projectId": 1, "name": "a.py" });
         let request = stores.request("files/create-file", file);
         let matched = Matched {
@@ -375,6 +383,71 @@ mod tests {
         approver
             .check(&request, &Scope::new().service(), &matched)
             .await
+    }
+
+    async fn requested(stores: &Stores, expires: i64) -> String {
+        let request = stores.request("files/create-file", json!({ "projectId": 1 }));
+        let new = NewApproval {
+            kind: ApprovalKind::Call,
+            binding: approver(stores).binding(&request, &Scope::new().service(), None, false),
+            view: json!({}),
+            contents: None,
+            untold: false,
+            needs: 1,
+            requester: None,
+            interested: Vec::new(),
+            askers: Vec::new(),
+            scope: json!({}),
+            cost: 0,
+            source: None,
+            now: now(),
+            expires,
+        };
+        stores.ledger.request_approval(new).await.unwrap().id
+    }
+
+    #[tokio::test]
+    async fn a_wait_is_woken_by_the_announcement_of_a_decision() {
+        let stores = Stores::new(ASKS).await;
+        let id = requested(&stores, i64::MAX).await;
+        let approver = approver(&stores);
+        let principal = stores
+            .request("files/read-file", json!({ "projectId": 1 }))
+            .principal;
+        let deciding = async {
+            // The wait has begun by then; if not, it finds the decision at once.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let ledger = &stores.ledger;
+            ledger.refuse(&id, 7, "ann", "no", now()).await.unwrap();
+            approver.requests.decided.notify();
+        };
+        // A wait that missed it would look again much later.
+        let limit = EXPIRY_CHECK_INTERVAL / 2;
+        let waiting = tokio::time::timeout(limit, approver.wait(&principal, &id));
+        let (waited, ()) = tokio::join!(waiting, deciding);
+        let refusal = waited.unwrap().unwrap_err();
+        assert!(
+            matches!(&refusal, Refusal::ApprovalRefused { reason, .. } if reason == "no"),
+            "{refusal:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_when_its_approval_expires() {
+        let stores = Stores::new(ASKS).await;
+        let id = requested(&stores, now().saturating_add(200)).await;
+        let principal = stores
+            .request("files/read-file", json!({ "projectId": 1 }))
+            .principal;
+        let limit = EXPIRY_CHECK_INTERVAL / 2;
+        let approver = approver(&stores);
+        let waited = tokio::time::timeout(limit, approver.wait(&principal, &id)).await;
+        let refusal = waited.unwrap().unwrap_err();
+        let late = "no decision was made in time";
+        assert!(
+            matches!(&refusal, Refusal::ApprovalRefused { reason, .. } if reason == late),
+            "{refusal:?}"
+        );
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use qchost_gate::{DecideError, Gate, PluginCalls as _, Refusal};
 use qchost_ledger::{ApprovalError, StandingPermit};
 use qchost_secrets::Setting;
@@ -238,6 +239,29 @@ async fn a_plugin_can_wait_for_the_person() {
             .await
             .is_err()
     );
+}
+
+/// Whatever becomes of its client, a decision is made to its end and announced.
+#[tokio::test]
+async fn a_decision_whose_client_leaves_ends_the_wait_for_it() {
+    let world = setup(DEPLOY).open().await;
+    let ann = person(7, "ann");
+    for (project, refuse) in [(1, true), (2, false)] {
+        let id = required(deploy(&world, deployment(project, "paper")).await);
+        let waiting = {
+            let (gate, principal, id) = (world.gate.clone(), world.principal.clone(), id.clone());
+            tokio::spawn(async move { gate.wait_approval(&principal, &id).await })
+        };
+        tokio::task::yield_now().await;
+        // Polled once, and dropped.
+        if refuse {
+            assert!(world.gate.refuse(&id, &ann, "no").now_or_never().is_none());
+        } else {
+            assert!(world.gate.approve(&id, &ann, None).now_or_never().is_none());
+        }
+        let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+        assert_eq!(waited.unwrap().unwrap().is_err(), refuse);
+    }
 }
 
 fn live(two_person: bool) -> Setup {
