@@ -23,7 +23,7 @@ use crate::segment::{self, Ending, Lines};
 
 /// How long a writing host may take to sign what it wrote.
 const SIGNING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Polling interval of the head.
+/// Polling interval of the head, which another process may write.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a torn head is read again.
 const MAX_HEAD_READS: usize = 3;

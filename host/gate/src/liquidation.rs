@@ -458,6 +458,7 @@ impl Liquidator {
         self.look_until(account, project, stopped).await
     }
 
+    /// QuantConnect announces nothing, so this polls.
     async fn look_until(
         &self,
         account: &str,

@@ -29,6 +29,7 @@ use crate::signals;
 
 /// How long to wait for a data folder that another process uses.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Polling interval of another process's lock and socket, which nothing announces.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 /// How long a host may take to identify itself.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);

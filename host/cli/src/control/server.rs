@@ -37,7 +37,7 @@ const REQUEST_LINE_TIMEOUT: Duration = Duration::from_secs(10);
 const SPARE_TIMEOUT: Duration = Duration::from_millis(500);
 /// Time limit for the whole request after its first line.
 const BODY_TIMEOUT: Duration = Duration::from_secs(60);
-/// Pause of accepting when no file descriptor is free.
+/// Pause of accepting when no file descriptor is free; the system does not announce when one is.
 const CROWDED_INTERVAL: Duration = Duration::from_millis(20);
 /// How long a client may not read progress before it gets no more of it.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,7 +45,8 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(10);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long to wait for a client to read what can be sent later as well.
 const BEAT_WRITE_TIMEOUT: Duration = Duration::from_millis(1);
-/// Interval of reports while the host starts or shuts down.
+/// Interval of reports while the host starts or shuts down: the stage is composed for each, and changes too often to
+/// report every change.
 const STAGE_INTERVAL: Duration = Duration::from_millis(500);
 /// How often counted denials are checked.
 const DENIALS_INTERVAL: Duration = Duration::from_secs(5);

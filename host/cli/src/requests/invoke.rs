@@ -14,7 +14,8 @@ use crate::host::Host;
 use crate::reload::Reconciler;
 use crate::reports::Reports;
 
-/// Polling interval for a plugin that is being loaded.
+/// Polling interval for a plugin that is being loaded: whether it still is depends on runtime, files and the host's stage,
+/// which have no announcement in common, and only the first invocations of a plugin wait.
 const LOADING_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Invokes an action of a plugin.
