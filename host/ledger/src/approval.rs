@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use strum::{EnumString, IntoStaticStr};
 
 use crate::error::{LedgerError, from_sqlite};
 
@@ -24,8 +25,9 @@ pub struct Binding {
 }
 
 /// The kind of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum ApprovalKind {
     /// A call. Approving it creates a permit.
     Call,
@@ -173,8 +175,9 @@ pub struct ApprovalPage {
 }
 
 /// The status of an approval.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Status {
     /// Not enough people have decided yet.
     Pending,
@@ -190,20 +193,6 @@ pub enum Status {
     Revoked,
     /// Closed by the host before it was decided or used, because it is no longer needed.
     Closed,
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Pending => "pending",
-            Self::Approved => "approved",
-            Self::Refused => "refused",
-            Self::Expired => "expired",
-            Self::Used => "used",
-            Self::Revoked => "revoked",
-            Self::Closed => "closed",
-        })
-    }
 }
 
 /// A person's decision.
@@ -225,8 +214,9 @@ pub struct DecisionBy {
 }
 
 /// The verdict of a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum ApprovalVote {
     /// Approved.
     Approved,

@@ -3,7 +3,7 @@
 //! Invariant: a permit comes from exactly one approval, which the required number of distinct people approved before it
 //! expired, and which was not refused.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
 use crate::approval::{
@@ -15,8 +15,11 @@ use crate::error::LedgerError;
 use crate::identifier;
 use crate::ledger::Ledger;
 use crate::permits::{self, canonical};
+use crate::statements::Statements as _;
 use crate::subject::Subject;
 
+/// Where the terms of a standing permit are stored.
+const STANDING: &str = "decisions.standing";
 /// Maximum pending approvals of one plugin.
 const MAX_PENDING: u32 = 100;
 /// Maximum bytes of one plugin's pending requests.
@@ -53,14 +56,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn approval_contents(&self, id: &str) -> Result<Option<String>, LedgerError> {
-        let id = id.to_owned();
+        let sql = "SELECT arguments FROM approval_contents WHERE approval = ?1";
         self.connections()
-            .read(move |it| {
-                Ok(it
-                    .prepare_cached("SELECT arguments FROM approval_contents WHERE approval = ?1")?
-                    .query_row([id], |row| row.get(0))
-                    .optional()?)
-            })
+            .row(sql, [id.to_owned()], |row| row.get(0))
             .await
     }
 
@@ -83,15 +81,10 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn waiting_components(&self, now: i64) -> Result<Vec<(String, String)>, LedgerError> {
+        let sql = "SELECT plugin, id FROM approvals
+            WHERE kind = 'component' AND status = 'pending' AND expires_ms > ?1 ORDER BY requested_ms, id";
         self.connections()
-            .read(move |it| {
-                let mut query = it.prepare_cached(
-                    "SELECT plugin, id FROM approvals
-                     WHERE kind = 'component' AND status = 'pending' AND expires_ms > ?1 ORDER BY requested_ms, id",
-                )?;
-                let rows = query.query_map([now], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
+            .rows(sql, [now], |row| row.try_into())
             .await
     }
 
@@ -103,8 +96,7 @@ impl Ledger {
         self.connections()
             .write(move |it| {
                 for id in ids {
-                    it.prepare_cached("UPDATE approvals SET untold = 0 WHERE id = ?1")?
-                        .execute([id])?;
+                    it.change("UPDATE approvals SET untold = 0 WHERE id = ?1", [id])?;
                 }
                 Ok(())
             })
@@ -128,21 +120,16 @@ impl Ledger {
                 let ids = match ids {
                     Some(ids) => ids,
                     None => {
-                        let mut query = it.prepare_cached(
-                            "SELECT id FROM approvals WHERE untold = 1 AND status = 'pending' AND expires_ms > ?1",
-                        )?;
-                        let rows = query.query_map([now], |row| row.get(0))?;
-                        rows.collect::<Result<Vec<String>, _>>()?
+                        let sql = "SELECT id FROM approvals
+                            WHERE untold = 1 AND status = 'pending' AND expires_ms > ?1";
+                        it.rows::<String, Vec<_>>(sql, [now], |row| row.get(0))?
                     }
                 };
                 let mut closed = Vec::new();
                 for id in ids {
-                    let done = it
-                        .prepare_cached(
-                            "UPDATE approvals SET status = 'closed', closed = ?2
-                             WHERE id = ?1 AND untold = 1 AND status = 'pending' AND expires_ms > ?3",
-                        )?
-                        .execute(params![id, why, now])?;
+                    let sql = "UPDATE approvals SET status = 'closed', closed = ?2
+                        WHERE id = ?1 AND untold = 1 AND status = 'pending' AND expires_ms > ?3";
+                    let done = it.change(sql, params![id, why, now])?;
                     if done > 0 {
                         closed.push(id);
                     }
@@ -161,25 +148,19 @@ impl Ledger {
         let (id, name) = (id.to_owned(), name.to_owned());
         self.connections()
             .write(move |it| {
-                let of_permit = it
-                    .prepare_cached("SELECT approval FROM permits WHERE id = ?1")?
-                    .query_row([&id], |row| row.get::<_, String>(0))
-                    .optional()?;
+                let sql = "SELECT approval FROM permits WHERE id = ?1";
+                let of_permit = it.row(sql, [&id], |row| row.get::<_, String>(0))?;
                 let approval = of_permit.unwrap_or_else(|| id.clone());
                 let unknown = || ApprovalError::Unknown(id.clone());
                 let found = load(it, &approval, now)?.ok_or_else(unknown)?;
                 match (found.status, &found.permit, found.kind) {
                     (Status::Approved, Some(_), _) => {
-                        it.prepare_cached(
-                            "UPDATE permits SET revoked_ms = ?2, revoked_by = ?3 WHERE approval = ?1",
-                        )?
-                        .execute(params![approval, now, name])?;
+                        let sql = "UPDATE permits SET revoked_ms = ?2, revoked_by = ?3 WHERE approval = ?1";
+                        it.change(sql, params![approval, now, name])?;
                     }
                     (Status::Approved, None, ApprovalKind::Change) => {
-                        it.prepare_cached(
-                            "UPDATE approvals SET status = 'revoked', closed = ?2 WHERE id = ?1",
-                        )?
-                        .execute(params![approval, format!("revoked by {name}")])?;
+                        let sql = "UPDATE approvals SET status = 'revoked', closed = ?2 WHERE id = ?1";
+                        it.change(sql, params![approval, format!("revoked by {name}")])?;
                     }
                     _ => return Err(ApprovalError::NothingToRevoke(found.status)),
                 }
@@ -278,37 +259,34 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
     let bytes = check_quota(connection, new)?;
     let of = &new.binding;
     let id = identifier::new("ap")?;
-    connection
-        .prepare_cached(
-            "INSERT INTO approvals (id, kind, account, plugin, digest, operation, profile_revision, arguments_hmac,
-                 view, needs, requester, scope, cost, requested_ms, expires_ms, source, bytes, untold,
-                 status)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 'pending')",
-        )?
-        .execute(params![
-            id,
-            kind_name(new.kind),
-            of.account,
-            of.plugin,
-            of.digest,
-            of.operation,
-            of.profile_revision,
-            of.arguments_hmac,
-            new.view.to_string(),
-            new.needs,
-            new.requester,
-            canonical(&new.scope),
-            stored(new.cost),
-            new.now,
-            new.expires,
-            new.source,
-            stored(bytes),
-            new.untold,
-        ])?;
+    let sql = "INSERT INTO approvals (id, kind, account, plugin, digest, operation, profile_revision, arguments_hmac,
+            view, needs, requester, scope, cost, requested_ms, expires_ms, source, bytes, untold,
+            status)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, 'pending')";
+    let values = params![
+        id,
+        <&str>::from(new.kind),
+        of.account,
+        of.plugin,
+        of.digest,
+        of.operation,
+        of.profile_revision,
+        of.arguments_hmac,
+        new.view.to_string(),
+        new.needs,
+        new.requester,
+        canonical(&new.scope),
+        stored(new.cost),
+        new.now,
+        new.expires,
+        new.source,
+        stored(bytes),
+        new.untold,
+    ];
+    connection.change(sql, values)?;
     if let Some(contents) = &new.contents {
-        connection
-            .prepare_cached("INSERT INTO approval_contents VALUES (?1, ?2)")?
-            .execute(params![id, contents])?;
+        let sql = "INSERT INTO approval_contents VALUES (?1, ?2)";
+        connection.change(sql, params![id, contents])?;
     }
     add_interested(connection, &id, &new.interested)?;
     add_interested(connection, &id, &new.askers)?;
@@ -330,14 +308,11 @@ fn check_quota(connection: &Connection, new: &NewApproval) -> Result<u64, Reques
     if new.kind != ApprovalKind::Call {
         return Ok(bytes);
     }
-    let (pending, waiting): (u32, i64) = connection
-        .prepare_cached(
-            "SELECT count(*), coalesce(sum(bytes), 0) FROM approvals
-             WHERE account = ?1 AND plugin = ?2 AND status = 'pending' AND kind = 'call' AND expires_ms > ?3",
-        )?
-        .query_row(params![of.account, of.plugin, new.now], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+    let sql = "SELECT count(*), coalesce(sum(bytes), 0) FROM approvals
+        WHERE account = ?1 AND plugin = ?2 AND status = 'pending' AND kind = 'call' AND expires_ms > ?3";
+    let values = params![of.account, of.plugin, new.now];
+    let found: Option<(u32, i64)> = connection.row(sql, values, |row| row.try_into())?;
+    let (pending, waiting) = found.unwrap_or_default();
     if pending >= MAX_PENDING {
         return Err(RequestError::TooManyPending {
             plugin: of.plugin.clone(),
@@ -364,21 +339,18 @@ pub(crate) fn close_changes(
     why: &str,
 ) -> Result<Vec<String>, LedgerError> {
     // For any account of the manifest: a name has only one text in force.
-    let mut close = connection.prepare_cached(
-        "UPDATE approvals SET status = 'closed', closed = ?4
-         WHERE kind = 'change' AND status IN ('pending', 'approved') AND operation = ?1 AND plugin = ?2
-           AND id IS NOT ?3
-         RETURNING id",
-    )?;
-    let closed = close.query_map(params![subject.word(), name, except, why], |row| row.get(0))?;
-    Ok(closed.collect::<Result<_, _>>()?)
+    let sql = "UPDATE approvals SET status = 'closed', closed = ?4
+        WHERE kind = 'change' AND status IN ('pending', 'approved') AND operation = ?1 AND plugin = ?2
+          AND id IS NOT ?3
+        RETURNING id";
+    let values = params![subject.word(), name, except, why];
+    Ok(connection.rows(sql, values, |row| row.get(0))?)
 }
 
 fn add_interested(connection: &Connection, id: &str, uids: &[u32]) -> Result<(), LedgerError> {
-    let mut insert = connection
-        .prepare_cached("INSERT OR IGNORE INTO interested (approval, uid) VALUES (?1, ?2)")?;
+    let sql = "INSERT OR IGNORE INTO interested (approval, uid) VALUES (?1, ?2)";
     for uid in uids {
-        insert.execute(params![id, uid])?;
+        connection.change(sql, params![id, uid])?;
     }
     Ok(())
 }
@@ -387,15 +359,13 @@ fn add_interested(connection: &Connection, id: &str, uids: &[u32]) -> Result<(),
 fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, LedgerError> {
     let of = &new.binding;
     // One with a used or expired permit answers nothing, and there may be many of those.
-    let mut query = connection.prepare_cached(
-        "SELECT a.id FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
-         WHERE a.account = ?1 AND a.plugin = ?2 AND a.digest = ?3 AND a.operation = ?4 AND a.profile_revision = ?5
-           AND a.arguments_hmac = ?6 AND a.kind = ?7 AND a.scope = ?8
-           AND ((a.status IN ('pending', 'refused') AND a.expires_ms > ?9)
-                OR (a.status = 'approved' AND p.id IS NULL AND a.expires_ms > ?9)
-                OR (a.status = 'approved' AND p.uses_left > 0 AND p.expires_ms > ?9 AND p.revoked_ms IS NULL))
-         ORDER BY a.requested_ms DESC, a.id",
-    )?;
+    let sql = "SELECT a.id FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
+        WHERE a.account = ?1 AND a.plugin = ?2 AND a.digest = ?3 AND a.operation = ?4 AND a.profile_revision = ?5
+          AND a.arguments_hmac = ?6 AND a.kind = ?7 AND a.scope = ?8
+          AND ((a.status IN ('pending', 'refused') AND a.expires_ms > ?9)
+               OR (a.status = 'approved' AND p.id IS NULL AND a.expires_ms > ?9)
+               OR (a.status = 'approved' AND p.uses_left > 0 AND p.expires_ms > ?9 AND p.revoked_ms IS NULL))
+        ORDER BY a.requested_ms DESC, a.id";
     let values = params![
         of.account,
         of.plugin,
@@ -403,13 +373,11 @@ fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, 
         of.operation,
         of.profile_revision,
         of.arguments_hmac,
-        kind_name(new.kind),
+        <&str>::from(new.kind),
         canonical(&new.scope),
         new.now
     ];
-    let ids: Vec<String> = query
-        .query_map(values, |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+    let ids: Vec<String> = connection.rows(sql, values, |row| row.get(0))?;
     for id in ids {
         let Some(found) = load(connection, &id, new.now)? else {
             continue;
@@ -443,19 +411,15 @@ fn page(
          AND (requested_ms, id) > (SELECT requested_ms, id FROM approvals WHERE id = ?3
                                    UNION ALL SELECT -1, '' LIMIT 1)";
     let after = filter.after.as_deref().unwrap_or_default();
-    let mut query = connection.prepare_cached(&format!(
-        "SELECT id FROM approvals WHERE {WHICH} ORDER BY requested_ms, id LIMIT ?4"
-    ))?;
-    let ids = query.query_map(params![filter.all, now, after, filter.limit], |row| {
-        row.get::<_, String>(0)
-    })?;
+    let sql = format!("SELECT id FROM approvals WHERE {WHICH} ORDER BY requested_ms, id LIMIT ?4");
+    let values = params![filter.all, now, after, filter.limit];
+    let ids: Vec<String> = connection.rows(&sql, values, |row| row.get(0))?;
     let mut approvals = Vec::new();
     for id in ids {
-        approvals.extend(load_without(connection, &id?, now)?);
+        approvals.extend(load_without(connection, &id, now)?);
     }
-    let all: i64 = connection
-        .prepare_cached(&format!("SELECT count(*) FROM approvals WHERE {WHICH}"))?
-        .query_row(params![filter.all, now, after], |row| row.get(0))?;
+    let sql = format!("SELECT count(*) FROM approvals WHERE {WHICH}");
+    let all: i64 = connection.value(&sql, params![filter.all, now, after])?;
     let listed = u64::try_from(approvals.len()).unwrap_or(u64::MAX);
     Ok(ApprovalPage {
         more: amount(all).saturating_sub(listed),
@@ -465,12 +429,9 @@ fn page(
 
 /// Whether the approval's permit has at least `cost` left.
 fn covers(connection: &Connection, approval: &str, cost: u64) -> Result<bool, LedgerError> {
-    Ok(connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM permits
-             WHERE approval = ?1 AND revoked_ms IS NULL AND (cost_left IS NULL OR cost_left >= ?2))",
-        )?
-        .query_row(params![approval, stored(cost)], |row| row.get(0))?)
+    let sql = "SELECT EXISTS (SELECT 1 FROM permits
+        WHERE approval = ?1 AND revoked_ms IS NULL AND (cost_left IS NULL OR cost_left >= ?2))";
+    Ok(connection.value(sql, params![approval, stored(cost)])?)
 }
 
 fn say_yes(
@@ -509,9 +470,7 @@ fn say_yes(
 
 fn interested(connection: &Connection, id: &str) -> Result<Vec<u32>, LedgerError> {
     let query = "SELECT uid FROM interested WHERE approval = ?1 ORDER BY uid";
-    let mut query = connection.prepare_cached(query)?;
-    let uids = query.query_map([id], |row| row.get(0))?;
-    Ok(uids.collect::<Result<_, _>>()?)
+    Ok(connection.rows(query, [id], |row| row.get(0))?)
 }
 
 /// The approval, if it can be decided.
@@ -530,62 +489,47 @@ fn record(connection: &Connection, id: &str, decision: &DecisionBy) -> Result<()
         .standing
         .map(|it| serde_json::to_string(&it))
         .transpose()
-        .map_err(|error| unreadable("decisions.standing", &error))?;
-    let verdict = match decision.verdict {
-        ApprovalVote::Approved => "approved",
-        ApprovalVote::Refused => "refused",
-    };
+        .map_err(LedgerError::content(STANDING))?;
     // An approver may still refuse while it waits for the other approver.
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO decisions (approval, uid, name, at_ms, verdict, reason, standing)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            id,
-            decision.uid,
-            decision.name,
-            decision.at,
-            verdict,
-            decision.reason,
-            standing
-        ])?;
+    let sql =
+        "INSERT OR REPLACE INTO decisions (approval, uid, name, at_ms, verdict, reason, standing)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let values = params![
+        id,
+        decision.uid,
+        decision.name,
+        decision.at,
+        <&str>::from(decision.verdict),
+        decision.reason,
+        standing
+    ];
+    connection.change(sql, values)?;
     Ok(())
 }
 
 fn set_status(connection: &Connection, id: &str, status: &str) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("UPDATE approvals SET status = ?2 WHERE id = ?1")?
-        .execute(params![id, status])?;
+    let sql = "UPDATE approvals SET status = ?2 WHERE id = ?1";
+    connection.change(sql, params![id, status])?;
     Ok(())
 }
 
 /// Removes approvals that expired long ago, and undecided ones of the plugin above the limit.
 fn prune(connection: &Connection, new: &NewApproval) -> Result<(), LedgerError> {
     let (of, now) = (&new.binding, new.now);
-    connection
-        .prepare_cached(
-            "DELETE FROM approvals WHERE expires_ms < ?1 AND NOT EXISTS
-             (SELECT 1 FROM permits WHERE approval = approvals.id AND permits.expires_ms >= ?1)",
-        )?
-        .execute([now.saturating_sub(APPROVAL_TTL_MS)])?;
-    connection
-        .prepare_cached(
-            "DELETE FROM approvals WHERE id IN (
-                 SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
-                   AND ((status = 'pending' AND expires_ms <= ?3) OR status = 'closed')
-                 ORDER BY requested_ms DESC, id LIMIT -1 OFFSET ?4)",
-        )?
-        .execute(params![of.account, of.plugin, now, MAX_UNDECIDED])?;
+    let sql = "DELETE FROM approvals WHERE expires_ms < ?1 AND NOT EXISTS
+        (SELECT 1 FROM permits WHERE approval = approvals.id AND permits.expires_ms >= ?1)";
+    connection.change(sql, [now.saturating_sub(APPROVAL_TTL_MS)])?;
+    let sql = "DELETE FROM approvals WHERE id IN (
+        SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
+          AND ((status = 'pending' AND expires_ms <= ?3) OR status = 'closed')
+        ORDER BY requested_ms DESC, id LIMIT -1 OFFSET ?4)";
+    connection.change(sql, params![of.account, of.plugin, now, MAX_UNDECIDED])?;
     // They can no longer be shown before a decision.
-    connection
-        .prepare_cached(
-            "DELETE FROM approval_contents WHERE approval IN (
-                 SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
-                   AND ((status = 'pending' AND expires_ms <= ?3)
-                        OR status IN ('closed', 'refused', 'revoked', 'used')))",
-        )?
-        .execute(params![of.account, of.plugin, now])?;
+    let sql = "DELETE FROM approval_contents WHERE approval IN (
+        SELECT id FROM approvals WHERE account = ?1 AND plugin = ?2
+          AND ((status = 'pending' AND expires_ms <= ?3)
+               OR status IN ('closed', 'refused', 'revoked', 'used')))";
+    connection.change(sql, params![of.account, of.plugin, now])?;
     Ok(())
 }
 
@@ -593,9 +537,7 @@ fn load(connection: &Connection, id: &str, now: i64) -> Result<Option<Approval>,
     let Some(mut approval) = load_without(connection, id, now)? else {
         return Ok(None);
     };
-    let view: String = connection
-        .prepare_cached("SELECT view FROM approvals WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))?;
+    let view: String = connection.value("SELECT view FROM approvals WHERE id = ?1", [id])?;
     approval.view = json("approvals.view", &view)?;
     Ok(Some(approval))
 }
@@ -619,11 +561,10 @@ fn load_without(
     let permit = permit(row)?;
     Ok(Some(Approval {
         id: id.to_owned(),
-        kind: match row.get_ref(0)?.as_str() {
-            Ok("component") => ApprovalKind::Component,
-            Ok("change") => ApprovalKind::Change,
-            _ => ApprovalKind::Call,
-        },
+        kind: row
+            .get::<_, String>(0)?
+            .parse()
+            .unwrap_or(ApprovalKind::Call),
         binding: Binding {
             account: row.get(1)?,
             plugin: row.get(2)?,
@@ -688,38 +629,21 @@ fn decisions(connection: &Connection, id: &str) -> Result<Vec<DecisionBy>, Ledge
     let mut rows = query.query([id])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
+        let verdict = row.get::<_, String>(3)?.parse();
         let standing: Option<String> = row.get(5)?;
         let standing = standing.map(|text| serde_json::from_str(&text)).transpose();
         found.push(DecisionBy {
             uid: row.get(0)?,
             name: row.get(1)?,
             at: row.get(2)?,
-            verdict: match row.get_ref(3)?.as_str() {
-                Ok("approved") => ApprovalVote::Approved,
-                _ => ApprovalVote::Refused,
-            },
+            verdict: verdict.unwrap_or(ApprovalVote::Refused),
             reason: row.get(4)?,
-            standing: standing.map_err(|error| unreadable("decisions.standing", &error))?,
+            standing: standing.map_err(LedgerError::content(STANDING))?,
         });
     }
     Ok(found)
 }
 
-fn kind_name(kind: ApprovalKind) -> &'static str {
-    match kind {
-        ApprovalKind::Call => "call",
-        ApprovalKind::Component => "component",
-        ApprovalKind::Change => "change",
-    }
-}
-
-fn json(place: &'static str, text: &str) -> Result<Value, LedgerError> {
-    serde_json::from_str(text).map_err(|error| unreadable(place, &error))
-}
-
-fn unreadable(place: &'static str, error: &serde_json::Error) -> LedgerError {
-    LedgerError::Content {
-        place,
-        why: error.to_string(),
-    }
+fn json(column: &'static str, text: &str) -> Result<Value, LedgerError> {
+    serde_json::from_str(text).map_err(LedgerError::content(column))
 }

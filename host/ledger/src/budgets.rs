@@ -5,16 +5,20 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::counters::{
-    Attempts, Counter, PER_DAY, amount, charge_attempt, day_of, give_back, max_attempts, stored,
-    until_end,
+    Attempts, Counter, Inherited as _, PER_DAY, amount, charge_attempt, day_of, give_back,
+    max_attempts, stored, until_end,
 };
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::permits;
 use crate::reservation::{Begin, BeginError, OpenReservation, Settle, Usage};
+use crate::statements::Statements as _;
+
+/// Where the charges of a reservation are stored.
+const CHARGES: &str = "reservations.charges";
 
 impl Ledger {
     /// Reserves a call's charges and its permit, all or nothing, durably.
@@ -72,9 +76,10 @@ impl Ledger {
             .write(move |it| {
                 let mut used_up = Vec::new();
                 for (grant, per_day) in &grants {
-                    let mut attempts = Attempts::load(it, &account, &plugin, grant, now)?;
+                    let key = [&account, &plugin, grant.as_str()];
+                    let mut attempts = Attempts::load(it, key, now)?;
                     attempts.count = attempts.count.saturating_add(1);
-                    attempts.store(it, &account, &plugin, grant)?;
+                    attempts.store(it, key)?;
                     if attempts.count >= max_attempts(*per_day) {
                         used_up.push((grant.clone(), until_end(attempts.day, now)));
                     }
@@ -89,22 +94,18 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn open_reservations(&self) -> Result<Vec<OpenReservation>, LedgerError> {
+        let sql =
+            "SELECT id, call, account, plugin, begun_ms, permit FROM reservations ORDER BY id";
         self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached(
-                    "SELECT id, call, account, plugin, begun_ms, permit FROM reservations ORDER BY id",
-                )?;
-                let rows = query.query_map([], |row| {
-                    Ok(OpenReservation {
-                        id: row.get(0)?,
-                        call: row.get(1)?,
-                        account: row.get(2)?,
-                        plugin: row.get(3)?,
-                        begun_ms: row.get(4)?,
-                        permit: row.get(5)?,
-                    })
-                })?;
-                Ok(rows.collect::<Result<_, _>>()?)
+            .rows(sql, (), |row| {
+                Ok(OpenReservation {
+                    id: row.get(0)?,
+                    call: row.get(1)?,
+                    account: row.get(2)?,
+                    plugin: row.get(3)?,
+                    begun_ms: row.get(4)?,
+                    permit: row.get(5)?,
+                })
             })
             .await
     }
@@ -119,37 +120,28 @@ impl Ledger {
         plugin: &str,
         now: i64,
     ) -> Result<Vec<Usage>, LedgerError> {
-        let names = (account.to_owned(), plugin.to_owned());
-        let rows: Vec<(i64, Usage, i64)> = self
-            .connections()
-            .read(move |it| {
-                let mut query = it.prepare_cached(
-                    "SELECT day, count, grant_name, coalesce(date(day * 86400, 'unixepoch'), day), cost
-                     FROM counters AS c WHERE account = ?1 AND plugin = ?2 AND day >= ?3 AND day =
-                         (SELECT max(day) FROM counters AS l WHERE l.account = ?1 AND l.plugin = ?2
-                          AND l.grant_name = c.grant_name)
-                     ORDER BY grant_name",
-                )?;
-                let rows = query.query_map(params![names.0, names.1, day_of(now)], |row| {
-                    let usage = Usage {
-                        grant: row.get(2)?,
-                        day: row.get(3)?,
-                        count: 0,
-                        cost: amount(row.get(4)?),
-                    };
-                    Ok((row.get(0)?, usage, row.get(1)?))
-                })?;
-                Ok::<_, LedgerError>(rows.collect::<Result<_, _>>()?)
-            })
-            .await?;
-        Ok(rows
-            .into_iter()
-            .map(|(day, usage, count)| {
-                let unread = self.unused_reads(account, plugin, &usage.grant, day);
-                let count = u32::try_from(count.saturating_sub(unread).max(0)).unwrap_or(u32::MAX);
-                Usage { count, ..usage }
-            })
-            .collect())
+        let sql =
+            "SELECT day, count, cost, grant_name, coalesce(date(day * 86400, 'unixepoch'), day)
+            FROM counters AS c WHERE account = ?1 AND plugin = ?2 AND day >= ?3 AND day =
+                (SELECT max(day) FROM counters AS l WHERE l.account = ?1 AND l.plugin = ?2
+                 AND l.grant_name = c.grant_name)
+            ORDER BY grant_name";
+        let values = (account.to_owned(), plugin.to_owned(), day_of(now));
+        let read = |row: &Row<'_>| row.try_into();
+        let rows: Vec<(i64, i64, i64, String, String)> =
+            self.connections().rows(sql, values, read).await?;
+        let usage = |(number, count, cost, grant, day): (i64, i64, i64, String, String)| {
+            let unread = self.unused_reads(account, plugin, &grant, number);
+            let count = u32::try_from(count.saturating_sub(unread).max(0)).unwrap_or(u32::MAX);
+            let cost = amount(cost);
+            Usage {
+                grant,
+                day,
+                count,
+                cost,
+            }
+        };
+        Ok(rows.into_iter().map(usage).collect())
     }
 }
 
@@ -159,78 +151,56 @@ fn reserve(connection: &Connection, begin: &Begin) -> Result<i64, BeginError> {
     }
     let mut taken = Vec::with_capacity(begin.charges.len());
     for charge in &begin.charges {
-        let (account, plugin, grant) = (&begin.account, &begin.plugin, &charge.grant);
-        let mut counter = Counter::load(connection, account, plugin, grant, begin.now)?;
+        let key = [&begin.account, &begin.plugin, charge.grant.as_str()];
+        let mut counter = Counter::load(connection, key, begin.now)?;
         counter.charge(charge, begin.now)?;
         if let Some(per_day) = charge.per_day {
-            charge_attempt(connection, begin, grant, per_day)?;
+            charge_attempt(connection, begin, &charge.grant, per_day)?;
         }
-        counter.store(connection, account, plugin, grant)?;
-        taken.push((grant, counter.day, stored(charge.cost)));
+        counter.store(connection, key)?;
+        taken.push((&charge.grant, counter.day, stored(charge.cost)));
     }
-    let taken = serde_json::to_string(&taken).map_err(unreadable)?;
+    let taken = serde_json::to_string(&taken).map_err(LedgerError::content(CHARGES))?;
     let permit = begin.permit.as_ref();
-    connection
-        .prepare_cached(
-            "INSERT INTO reservations (call, account, plugin, begun_ms, charges, permit, permit_cost)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            begin.call,
-            begin.account,
-            begin.plugin,
-            begin.now,
-            taken,
-            permit.map(|permit| &permit.permit),
-            permit.map_or(0, |permit| stored(permit.cost)),
-        ])?;
+    let sql =
+        "INSERT INTO reservations (call, account, plugin, begun_ms, charges, permit, permit_cost)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let values = params![
+        begin.call,
+        begin.account,
+        begin.plugin,
+        begin.now,
+        taken,
+        permit.map(|permit| &permit.permit),
+        permit.map_or(0, |permit| stored(permit.cost)),
+    ];
+    connection.change(sql, values)?;
     Ok(connection.last_insert_rowid())
 }
 
 fn end(connection: &Connection, reservation: i64, how: Settle) -> Result<(), LedgerError> {
-    type Row = (String, String, String, Option<String>, i64);
-    let ended: Option<Row> = connection
-        .prepare_cached(
-            "DELETE FROM reservations WHERE id = ?1
-             RETURNING account, plugin, charges, permit, permit_cost",
-        )?
-        .query_row([reservation], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-            ))
-        })
-        .optional()?;
+    type Ended = (String, String, String, Option<String>, i64);
+    let sql = "DELETE FROM reservations WHERE id = ?1
+        RETURNING account, plugin, charges, permit, permit_cost";
+    let ended: Option<Ended> = connection.row(sql, [reservation], |row| row.try_into())?;
     let Some((account, plugin, charges, permit, permit_cost)) = ended else {
         return Ok(());
     };
     if how == Settle::Commit {
         return Ok(());
     }
-    let charges: Vec<(String, i64, i64)> = serde_json::from_str(&charges).map_err(unreadable)?;
+    let charges: Vec<(String, i64, i64)> =
+        serde_json::from_str(&charges).map_err(LedgerError::content(CHARGES))?;
     for (grant, day, cost) in charges {
         give_back(connection, [&account, &plugin, &grant], day, 1, cost)?;
         if how == Settle::Release {
-            connection
-                .prepare_cached(
-                    "UPDATE attempts SET count = max(0, count - 1)
-                     WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4",
-                )?
-                .execute(params![account, plugin, grant, day])?;
+            let sql = "UPDATE attempts SET count = max(0, count - 1)
+                WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4";
+            connection.change(sql, params![account, plugin, grant, day])?;
         }
     }
     if let Some(permit) = permit {
         permits::give_back(connection, &permit, permit_cost, how == Settle::Refused)?;
     }
     Ok(())
-}
-
-fn unreadable(error: serde_json::Error) -> LedgerError {
-    LedgerError::Content {
-        place: "reservations.charges",
-        why: error.to_string(),
-    }
 }

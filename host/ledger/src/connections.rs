@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::JoinHandle;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, Params, Row, params};
 use tokio::sync::oneshot;
 
 use crate::error::LedgerError;
 use crate::file;
+use crate::statements::Statements as _;
 
 /// Maximum requests in one transaction.
 const MAX_BATCH: usize = 512;
@@ -97,62 +98,71 @@ impl Connections {
 
     /// Runs `work` in the next transaction and answers after its COMMIT. An error undoes what `work` did. Once sent, it
     /// is carried out even if the future is dropped.
-    pub(crate) async fn write<T, E>(
+    pub(crate) async fn write<T: Send + 'static, E: WorkError>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
-        self.ask(|queues| &queues.writer, work).await
+    ) -> Result<T, E> {
+        self.run(|queues| &queues.writer, work).await
     }
 
     /// Runs `work` on the committed state.
-    pub(crate) async fn read<T, E>(
+    pub(crate) async fn read<T: Send + 'static, E: WorkError>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
-        self.ask(|queues| &queues.reader, work).await
+    ) -> Result<T, E> {
+        self.run(|queues| &queues.reader, work).await
     }
 
     /// As [`write`](Self::write), on a thread that may block.
-    pub(crate) fn write_blocking<T, E>(
+    pub(crate) fn write_blocking<T: Send + 'static, E: WorkError>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
-        self.ask_blocking(|queues| &queues.writer, work)
+    ) -> Result<T, E> {
+        self.run_blocking(|queues| &queues.writer, work)
     }
 
     /// As [`read`](Self::read), on a thread that may block.
-    pub(crate) fn read_blocking<T, E>(
+    pub(crate) fn read_blocking<T: Send + 'static, E: WorkError>(
         &self,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
-        self.ask_blocking(|queues| &queues.reader, work)
+    ) -> Result<T, E> {
+        self.run_blocking(|queues| &queues.reader, work)
     }
 
-    async fn ask<T, E>(
+    /// Writes by a single statement; returns the number of changed rows.
+    pub(crate) async fn change(
+        &self,
+        sql: &'static str,
+        values: impl Params + Send + 'static,
+    ) -> Result<usize, LedgerError> {
+        self.write(move |it| Ok(it.change(sql, values)?)).await
+    }
+
+    /// Reads the first row of a query, if there is any.
+    pub(crate) async fn row<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        values: impl Params + Send + 'static,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<Option<T>, LedgerError> {
+        self.read(move |it| Ok(it.row(sql, values, read)?)).await
+    }
+
+    /// Reads all rows of a query.
+    pub(crate) async fn rows<T, C: FromIterator<T> + Send + 'static>(
+        &self,
+        sql: &'static str,
+        values: impl Params + Send + 'static,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<C, LedgerError> {
+        self.read(move |it| Ok(it.rows(sql, values, read)?)).await
+    }
+
+    async fn run<T: Send + 'static, E: WorkError>(
         &self,
         queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
+    ) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
         self.send(queue, work, move |result| {
             // The caller has gone, but the work is done.
@@ -163,15 +173,11 @@ impl Connections {
             .unwrap_or_else(|_| Err(LedgerError::Closed.into()))
     }
 
-    fn ask_blocking<T, E>(
+    fn run_blocking<T: Send + 'static, E: WorkError>(
         &self,
         queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
+    ) -> Result<T, E> {
         let (reply, answer) = mpsc::sync_channel(1);
         self.send(queue, work, move |result| {
             reply.send(result).ok();
@@ -182,26 +188,27 @@ impl Connections {
     }
 
     /// A request that cannot be sent drops its reply channel, which the receiver sees as `Closed`.
-    fn send<T, E>(
+    fn send<T: Send + 'static, E: WorkError>(
         &self,
         queue: impl FnOnce(&Queues) -> &Sender<Box<dyn Job>>,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
         reply: impl FnOnce(Result<T, E>) + Send + 'static,
-    ) where
-        T: Send + 'static,
-        E: From<LedgerError> + fmt::Display + Send + 'static,
-    {
+    ) {
         if let Some(queues) = &self.0.queues {
-            queue(queues)
-                .send(Box::new(Request {
-                    work: Some(work),
-                    result: None,
-                    reply,
-                }))
-                .ok();
+            let request = Request {
+                work: Some(work),
+                result: None,
+                reply,
+            };
+            queue(queues).send(Box::new(request)).ok();
         }
     }
 }
+
+/// What work on a connection may fail with.
+pub(crate) trait WorkError: From<LedgerError> + fmt::Display + Send + 'static {}
+
+impl<E: From<LedgerError> + fmt::Display + Send + 'static> WorkError for E {}
 
 impl Drop for Inner {
     fn drop(&mut self) {
@@ -240,7 +247,7 @@ impl<W, T, E, R> Job for Request<W, T, E, R>
 where
     W: FnOnce(&Connection) -> Result<T, E> + Send,
     T: Send,
-    E: From<LedgerError> + fmt::Display + Send,
+    E: WorkError,
     R: FnOnce(Result<T, E>) + Send,
 {
     fn run(&mut self, connection: &Connection) -> Result<(), String> {
@@ -357,42 +364,36 @@ fn run_all(
         .and_then(|head| head())
         .filter(|head| Some(head) != stored_head.as_ref());
     if let Some(head) = &new_head {
-        connection
-            .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('audit-head', ?1)")?
-            .execute(params![head])?;
+        let sql = "INSERT OR REPLACE INTO meta VALUES ('audit-head', ?1)";
+        connection.change(sql, params![head])?;
     }
     Ok(new_head)
 }
 
 /// A transaction without changes that nevertheless counts as a write, so that the head is stored with it.
 pub(crate) fn touch(connection: &Connection) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached("INSERT INTO meta (name, value) VALUES ('touched', '') ON CONFLICT DO UPDATE SET value = ''")?
-        .execute([])?;
+    let sql = "INSERT INTO meta (name, value) VALUES ('touched', '') ON CONFLICT DO UPDATE SET value = ''";
+    connection.change(sql, [])?;
     Ok(())
 }
 
 /// The id of the data folder that the file belongs to; an unbound file is bound to this one.
 pub(crate) fn bind(connection: &Connection, folder: &str) -> Result<String, LedgerError> {
-    connection
-        .prepare_cached(
-            "INSERT INTO meta (name, value) VALUES ('data-folder', ?1) ON CONFLICT DO NOTHING",
-        )?
-        .execute([folder])?;
-    Ok(connection
-        .prepare_cached("SELECT value FROM meta WHERE name = 'data-folder'")?
-        .query_row([], |row| row.get(0))?)
+    let sql = "INSERT INTO meta (name, value) VALUES ('data-folder', ?1) ON CONFLICT DO NOTHING";
+    connection.change(sql, [folder])?;
+    Ok(connection.value("SELECT value FROM meta WHERE name = 'data-folder'", [])?)
 }
 
 pub(crate) fn audit_head(connection: &Connection) -> Result<Option<String>, LedgerError> {
-    Ok(connection
-        .prepare_cached("SELECT value FROM meta WHERE name = 'audit-head'")?
-        .query_row([], |row| row.get(0))
-        .optional()?)
+    Ok(connection.row(
+        "SELECT value FROM meta WHERE name = 'audit-head'",
+        [],
+        |row| row.get(0),
+    )?)
 }
 
 fn execute(connection: &Connection, statement: &str) -> Result<(), LedgerError> {
-    connection.prepare_cached(statement)?.execute([])?;
+    connection.change(statement, [])?;
     Ok(())
 }
 

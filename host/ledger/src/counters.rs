@@ -5,10 +5,11 @@
 
 use std::fmt;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::LedgerError;
 use crate::reservation::{Begin, BeginError, Charge};
+use crate::statements::Statements as _;
 
 /// Milliseconds of a day.
 const DAY_MS: i64 = 86_400_000;
@@ -49,90 +50,122 @@ pub fn until_end(day: i64, now: i64) -> i64 {
     end.saturating_sub(now).max(0)
 }
 
+/// Account, plugin and grant.
+pub(crate) type GrantKey<'a> = [&'a str; 3];
+
+/// A count of a grant that others can continue.
+pub(crate) trait Inherited: Copy {
+    /// The count on its effective day.
+    fn load(connection: &Connection, key: GrantKey<'_>, now: i64) -> Result<Self, LedgerError>;
+
+    /// The counts of all of a plugin's grants together. `of`: account and plugin.
+    fn sum(connection: &Connection, of: [&str; 2], now: i64) -> Result<Self, LedgerError>;
+
+    fn store(&self, connection: &Connection, key: GrantKey<'_>) -> Result<(), LedgerError>;
+
+    /// Nothing, on the same day.
+    fn nothing(self) -> Self;
+
+    /// Adds another count.
+    fn add(&mut self, other: Self);
+
+    /// Raises the count to at least that of another one.
+    fn raise(&mut self, other: Self);
+}
+
+/// Passes counts and attempts on to the grants that continue them. `of`: account and plugin.
+pub(crate) fn hand_over(
+    connection: &Connection,
+    of: [&str; 2],
+    heirs: &[Heir],
+    now: i64,
+) -> Result<(), LedgerError> {
+    hand_over_one::<Counter>(connection, of, heirs, now)?;
+    hand_over_one::<Attempts>(connection, of, heirs, now)
+}
+
+fn hand_over_one<C: Inherited>(
+    connection: &Connection,
+    of: [&str; 2],
+    heirs: &[Heir],
+    now: i64,
+) -> Result<(), LedgerError> {
+    let [account, plugin] = of;
+    let load = |grant: &str| C::load(connection, [account, plugin, grant], now);
+    // All are read before any is written: two grants may exchange their names.
+    let mut written = Vec::new();
+    for heir in heirs {
+        let own = load(&heir.to)?;
+        let mut taken = own.nothing();
+        match &heir.of {
+            Some(grants) => {
+                for grant in grants {
+                    taken.add(load(grant)?);
+                }
+            }
+            None => taken.raise(C::sum(connection, of, now)?),
+        }
+        if heir.adds && heir.of.is_some() {
+            taken.add(own);
+        } else {
+            taken.raise(own);
+        }
+        for grant in &heir.at_least {
+            taken.raise(load(grant)?);
+        }
+        written.push((&heir.to, taken));
+    }
+    for (grant, count) in written {
+        count.store(connection, [account, plugin, grant])?;
+    }
+    Ok(())
+}
+
 /// The attempts of a grant on its effective day.
+#[derive(Clone, Copy)]
 pub(crate) struct Attempts {
     pub(crate) day: i64,
     pub(crate) count: i64,
 }
 
-impl Attempts {
-    /// Passes attempts on like [`Counter::hand_over`] does calls.
-    fn hand_over(
-        connection: &Connection,
-        of: [&str; 2],
-        heirs: &[Heir],
-        now: i64,
-    ) -> Result<(), LedgerError> {
-        let [account, plugin] = of;
-        let load = |grant: &str| Self::load(connection, account, plugin, grant, now);
-        let mut written = Vec::new();
-        for heir in heirs {
-            let mut own = load(&heir.to)?;
-            let (mut taken, mut least) = (0_i64, 0_i64);
-            for grant in heir.of.iter().flatten() {
-                taken = taken.saturating_add(load(grant)?.count);
-            }
-            for grant in &heir.at_least {
-                least = least.max(load(grant)?.count);
-            }
-            if heir.of.is_none() {
-                taken = connection
-                    .prepare_cached(
-                        "SELECT coalesce(sum(count), 0) FROM attempts WHERE account = ?1 AND plugin = ?2 AND day >= ?3",
-                    )?
-                    .query_row(params![account, plugin, day_of(now)], |row| row.get(0))?;
-            }
-            own.count = if heir.adds && heir.of.is_some() {
-                own.count.saturating_add(taken)
-            } else {
-                own.count.max(taken)
-            };
-            own.count = own.count.max(least);
-            if own.count > 0 {
-                written.push((&heir.to, own));
-            }
-        }
-        for (grant, attempts) in written {
-            attempts.store(connection, account, plugin, grant)?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn load(
-        connection: &Connection,
-        account: &str,
-        plugin: &str,
-        grant: &str,
-        now: i64,
-    ) -> Result<Self, LedgerError> {
-        let last: Option<(i64, i64)> = connection
-            .prepare_cached(
-                "SELECT day, count FROM attempts WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3",
-            )?
-            .query_row(params![account, plugin, grant], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
-            .optional()?;
+impl Inherited for Attempts {
+    fn load(connection: &Connection, key: GrantKey<'_>, now: i64) -> Result<Self, LedgerError> {
+        let sql = "SELECT day, count FROM attempts WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3";
+        let last: Option<(i64, i64)> = connection.row(sql, key, |row| row.try_into())?;
         let today = day_of(now);
         let last = last.filter(|(day, _)| *day >= today);
         let (day, count) = last.unwrap_or((today, 0));
         Ok(Self { day, count })
     }
 
-    pub(crate) fn store(
-        &self,
-        connection: &Connection,
-        account: &str,
-        plugin: &str,
-        grant: &str,
-    ) -> Result<(), LedgerError> {
-        connection
-            .prepare_cached(
-                "INSERT INTO attempts (account, plugin, grant_name, day, count) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET day = ?4, count = ?5",
-            )?
-            .execute(params![account, plugin, grant, self.day, self.count])?;
+    fn sum(connection: &Connection, of: [&str; 2], now: i64) -> Result<Self, LedgerError> {
+        let [account, plugin] = of;
+        let sql = "SELECT coalesce(sum(count), 0) FROM attempts WHERE account = ?1 AND plugin = ?2 AND day >= ?3";
+        let day = day_of(now);
+        let count = connection.value(sql, params![account, plugin, day])?;
+        Ok(Self { day, count })
+    }
+
+    fn store(&self, connection: &Connection, key: GrantKey<'_>) -> Result<(), LedgerError> {
+        let [account, plugin, grant] = key;
+        if self.count > 0 {
+            let sql = "INSERT INTO attempts (account, plugin, grant_name, day, count) VALUES (?1, ?2, ?3, ?4, ?5)
+                ON CONFLICT DO UPDATE SET day = ?4, count = ?5";
+            connection.change(sql, params![account, plugin, grant, self.day, self.count])?;
+        }
         Ok(())
+    }
+
+    fn nothing(self) -> Self {
+        Self { count: 0, ..self }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.count = self.count.saturating_add(other.count);
+    }
+
+    fn raise(&mut self, other: Self) {
+        self.count = self.count.max(other.count);
     }
 }
 
@@ -144,132 +177,52 @@ pub(crate) struct Counter {
     cost: i64,
 }
 
-impl Counter {
-    pub(crate) fn load(
-        connection: &Connection,
-        account: &str,
-        plugin: &str,
-        grant: &str,
-        now: i64,
-    ) -> Result<Self, LedgerError> {
-        let last: Option<(i64, i64, i64)> = connection
-            .prepare_cached(
-                "SELECT day, count, cost FROM counters
-                 WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 ORDER BY day DESC LIMIT 1",
-            )?
-            .query_row(params![account, plugin, grant], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()?;
+impl Inherited for Counter {
+    fn load(connection: &Connection, key: GrantKey<'_>, now: i64) -> Result<Self, LedgerError> {
+        let [account, plugin, grant] = key;
+        let sql = "SELECT day, count, cost FROM counters
+            WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 ORDER BY day DESC LIMIT 1";
+        let last = connection.row(sql, key, Self::read)?;
         let today = day_of(now);
-        if let Some((day, count, cost)) = last
-            && day >= today
+        if let Some(last) = last
+            && last.day >= today
         {
-            return Ok(Self { day, count, cost });
+            return Ok(last);
         }
         if last.is_some() {
-            connection
-                .prepare_cached(
-                    "DELETE FROM counters
-                     WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day <= ?4",
-                )?
-                .execute(params![
-                    account,
-                    plugin,
-                    grant,
-                    today.saturating_sub(COUNTER_TTL_DAYS)
-                ])?;
+            let sql = "DELETE FROM counters
+                WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day <= ?4";
+            let oldest = today.saturating_sub(COUNTER_TTL_DAYS);
+            connection.change(sql, params![account, plugin, grant, oldest])?;
         }
-        Ok(Self {
-            day: today,
-            count: 0,
-            cost: 0,
-        })
+        Ok(Self::none(today))
     }
 
-    pub(crate) fn store(
-        &self,
-        connection: &Connection,
-        account: &str,
-        plugin: &str,
-        grant: &str,
-    ) -> Result<(), LedgerError> {
-        connection
-            .prepare_cached(
-                "INSERT INTO counters (account, plugin, grant_name, day, count, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET count = ?5, cost = ?6",
-            )?
-            .execute(params![account, plugin, grant, self.day, self.count, self.cost])?;
+    /// On their latest day.
+    fn sum(connection: &Connection, of: [&str; 2], now: i64) -> Result<Self, LedgerError> {
+        let [account, plugin] = of;
+        let sql = "SELECT day, sum(count), sum(cost) FROM counters WHERE account = ?1 AND plugin = ?2 AND day >= ?3
+            GROUP BY day ORDER BY day DESC LIMIT 1";
+        let today = day_of(now);
+        let last = connection.row(sql, params![account, plugin, today], Self::read)?;
+        Ok(last.unwrap_or(Self::none(today)))
+    }
+
+    fn store(&self, connection: &Connection, key: GrantKey<'_>) -> Result<(), LedgerError> {
+        let [account, plugin, grant] = key;
+        let Self { day, count, cost } = self;
+        let sql = "INSERT INTO counters (account, plugin, grant_name, day, count, cost) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+            ON CONFLICT DO UPDATE SET count = ?5, cost = ?6";
+        connection.change(sql, params![account, plugin, grant, day, count, cost])?;
         Ok(())
     }
 
-    /// Passes counts on to the counters that continue them. `of`: account and plugin.
-    pub(crate) fn hand_over(
-        connection: &Connection,
-        of: [&str; 2],
-        heirs: &[Heir],
-        now: i64,
-    ) -> Result<(), LedgerError> {
-        let [account, plugin] = of;
-        let load = |grant: &str| Self::load(connection, account, plugin, grant, now);
-        // All are read before any is written: two grants may exchange their names.
-        let mut written = Vec::new();
-        for heir in heirs {
-            let own = load(&heir.to)?;
-            let mut taken = Self {
-                count: 0,
-                cost: 0,
-                ..own
-            };
-            match &heir.of {
-                Some(grants) => {
-                    for grant in grants {
-                        taken.add(&load(grant)?);
-                    }
-                }
-                None => taken.raise(&Self::sum(connection, of, now)?),
-            }
-            if heir.adds && heir.of.is_some() {
-                taken.add(&own);
-            } else {
-                taken.raise(&own);
-            }
-            for grant in &heir.at_least {
-                taken.raise(&load(grant)?);
-            }
-            written.push((&heir.to, taken));
-        }
-        for (grant, counter) in written {
-            counter.store(connection, account, plugin, grant)?;
-        }
-        Attempts::hand_over(connection, of, heirs, now)
+    fn nothing(self) -> Self {
+        Self::none(self.day)
     }
 
-    /// The sum of all counters of a plugin on their latest day.
-    fn sum(connection: &Connection, of: [&str; 2], now: i64) -> Result<Self, LedgerError> {
-        let mut query = connection.prepare_cached(
-            "SELECT day, sum(count), sum(cost) FROM counters WHERE account = ?1 AND plugin = ?2 AND day >= ?3
-             GROUP BY day ORDER BY day DESC LIMIT 1",
-        )?;
-        let today = day_of(now);
-        let last = query
-            .query_row(params![of[0], of[1], today], |row| {
-                Ok(Self {
-                    day: row.get(0)?,
-                    count: row.get(1)?,
-                    cost: row.get(2)?,
-                })
-            })
-            .optional()?;
-        Ok(last.unwrap_or(Self {
-            day: today,
-            count: 0,
-            cost: 0,
-        }))
-    }
-
-    /// Adds another count; the later day of both is kept.
-    fn add(&mut self, other: &Self) {
+    /// The later day of both is kept.
+    fn add(&mut self, other: Self) {
         self.turn_to(other.day);
         if other.day == self.day {
             self.count = self.count.saturating_add(other.count);
@@ -277,23 +230,37 @@ impl Counter {
         }
     }
 
-    /// Raises the count to at least that of another one, on the later day of both.
-    fn raise(&mut self, other: &Self) {
+    /// On the later day of both.
+    fn raise(&mut self, other: Self) {
         self.turn_to(other.day);
         if other.day == self.day {
             self.count = self.count.max(other.count);
             self.cost = self.cost.max(other.cost);
         }
     }
+}
+
+impl Counter {
+    fn none(day: i64) -> Self {
+        Self {
+            day,
+            count: 0,
+            cost: 0,
+        }
+    }
+
+    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            day: row.get(0)?,
+            count: row.get(1)?,
+            cost: row.get(2)?,
+        })
+    }
 
     /// Moves on to a later day.
     fn turn_to(&mut self, day: i64) {
         if day > self.day {
-            *self = Self {
-                day,
-                count: 0,
-                cost: 0,
-            };
+            *self = Self::none(day);
         }
     }
 
@@ -352,8 +319,8 @@ pub(crate) fn charge_attempt(
     grant: &str,
     per_day: u32,
 ) -> Result<(), BeginError> {
-    let (account, plugin) = (&begin.account, &begin.plugin);
-    let mut attempts = Attempts::load(connection, account, plugin, grant, begin.now)?;
+    let key = [&begin.account, &begin.plugin, grant];
+    let mut attempts = Attempts::load(connection, key, begin.now)?;
     let limit = max_attempts(per_day);
     if attempts.count >= limit {
         return Err(BeginError::Exhausted {
@@ -365,26 +332,21 @@ pub(crate) fn charge_attempt(
         });
     }
     attempts.count = attempts.count.saturating_add(1);
-    attempts.store(connection, account, plugin, grant)?;
-    Ok(())
+    Ok(attempts.store(connection, key)?)
 }
 
-/// Returns a charge to the counter of the day it was charged on; a day that is no longer kept is ignored. `key`:
-/// account, plugin, grant.
+/// Returns a charge to the counter of the day it was charged on; a day that is no longer kept is ignored.
 pub(crate) fn give_back(
     connection: &Connection,
-    key: [&str; 3],
+    key: GrantKey<'_>,
     day: i64,
     count: i64,
     cost: i64,
 ) -> Result<(), LedgerError> {
     let [account, plugin, grant] = key;
-    connection
-        .prepare_cached(
-            "UPDATE counters SET count = max(0, count - ?5), cost = max(0, cost - ?6)
-             WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4",
-        )?
-        .execute(params![account, plugin, grant, day, count, cost])?;
+    let sql = "UPDATE counters SET count = max(0, count - ?5), cost = max(0, cost - ?6)
+        WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4";
+    connection.change(sql, params![account, plugin, grant, day, count, cost])?;
     Ok(())
 }
 

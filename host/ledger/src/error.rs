@@ -114,6 +114,16 @@ pub enum LedgerError {
     Random(#[from] getrandom::Error),
 }
 
+impl LedgerError {
+    /// The error of a text in this table and column that is no JSON of the expected type.
+    pub(crate) fn content(place: &'static str) -> impl Fn(serde_json::Error) -> Self + Copy {
+        move |error| Self::Content {
+            place,
+            why: error.to_string(),
+        }
+    }
+}
+
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
         // The index of the write-ahead log needs space too, and SQLite has a separate code for it.

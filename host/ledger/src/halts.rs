@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::statements::Statements as _;
 use crate::{file, liquidations};
 
 /// A halt. Without an account it applies to all accounts, without a plugin to all plugins.
@@ -77,19 +78,15 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn halt(&self, halt: Halt) -> Result<(), LedgerError> {
-        self.connections()
-            .write(move |it| {
-                it.prepare_cached("INSERT OR REPLACE INTO halts VALUES (?1, ?2, ?3, ?4, ?5)")?
-                    .execute(params![
-                        halt.account.unwrap_or_default(),
-                        halt.plugin.unwrap_or_default(),
-                        halt.reason,
-                        halt.by,
-                        halt.at
-                    ])?;
-                Ok(())
-            })
-            .await
+        let sql = "INSERT OR REPLACE INTO halts VALUES (?1, ?2, ?3, ?4, ?5)";
+        let values = (
+            halt.account.unwrap_or_default(),
+            halt.plugin.unwrap_or_default(),
+            halt.reason,
+            halt.by,
+            halt.at,
+        );
+        self.connections().change(sql, values).await.map(drop)
     }
 
     /// Ends the halt of exactly this account and plugin. Returns how many ended: 0 or 1.
@@ -101,15 +98,12 @@ impl Ledger {
         account: Option<&str>,
         plugin: Option<&str>,
     ) -> Result<usize, LedgerError> {
-        let account = account.unwrap_or_default().to_owned();
-        let plugin = plugin.unwrap_or_default().to_owned();
-        self.connections()
-            .write(move |it| {
-                Ok(it
-                    .prepare_cached("DELETE FROM halts WHERE account = ?1 AND plugin = ?2")?
-                    .execute([account, plugin])?)
-            })
-            .await
+        let sql = "DELETE FROM halts WHERE account = ?1 AND plugin = ?2";
+        let values = [
+            account.unwrap_or_default().to_owned(),
+            plugin.unwrap_or_default().to_owned(),
+        ];
+        self.connections().change(sql, values).await
     }
 
     /// The halts in force, oldest first.
@@ -133,22 +127,18 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn set_halts_recorded(&self, sequence: u64) -> Result<(), LedgerError> {
+        let sql = "INSERT OR REPLACE INTO meta VALUES ('halts-recorded', ?1)";
         self.connections()
-            .write(move |it| {
-                it.prepare_cached("INSERT OR REPLACE INTO meta VALUES ('halts-recorded', ?1)")?
-                    .execute([sequence.to_string()])?;
-                Ok(())
-            })
+            .change(sql, [sequence.to_string()])
             .await
+            .map(drop)
     }
 }
 
 fn halts(it: &Connection) -> rusqlite::Result<Vec<Halt>> {
-    let mut query = it.prepare_cached(
-        "SELECT nullif(account, ''), nullif(plugin, ''), reason, by, at_ms FROM halts
-         ORDER BY at_ms, account, plugin",
-    )?;
-    let rows = query.query_map([], |row| {
+    let sql = "SELECT nullif(account, ''), nullif(plugin, ''), reason, by, at_ms FROM halts
+        ORDER BY at_ms, account, plugin";
+    it.rows(sql, [], |row| {
         Ok(Halt {
             account: row.get(0)?,
             plugin: row.get(1)?,
@@ -156,15 +146,12 @@ fn halts(it: &Connection) -> rusqlite::Result<Vec<Halt>> {
             by: row.get(3)?,
             at: row.get(4)?,
         })
-    })?;
-    rows.collect()
+    })
 }
 
 fn recorded(it: &Connection) -> rusqlite::Result<Option<u64>> {
-    let found: Option<String> = it
-        .prepare_cached("SELECT value FROM meta WHERE name = 'halts-recorded'")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
+    let sql = "SELECT value FROM meta WHERE name = 'halts-recorded'";
+    let found: Option<String> = it.row(sql, [], |row| row.get(0))?;
     // An unreadable value is ignored: the audit is read from its beginning then.
     Ok(found.and_then(|text| text.parse().ok()))
 }

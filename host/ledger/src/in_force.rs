@@ -8,12 +8,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::approvals::close_changes;
-use crate::counters::{Counter, Heir};
+use crate::counters::{Heir, hand_over};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::statements::Statements as _;
 use crate::subject::Subject;
 
 /// Reason for closing approvals of other changes when a text comes into force.
@@ -83,26 +84,20 @@ impl Ledger {
         subject: Subject,
         name: &str,
     ) -> Result<Option<InForce>, LedgerError> {
-        let name = name.to_owned();
+        let sql = "SELECT digest, text, by, at_ms, confirmed, approval, taken_away FROM in_force
+            WHERE kind = ?1 AND name = ?2";
+        let values = (subject.word(), name.to_owned());
         self.connections()
-            .read(move |it| {
-                Ok(it
-                    .prepare_cached(
-                        "SELECT digest, text, by, at_ms, confirmed, approval, taken_away FROM in_force
-                         WHERE kind = ?1 AND name = ?2",
-                    )?
-                    .query_row(params![subject.word(), name], |row| {
-                        Ok(InForce {
-                            digest: row.get(0)?,
-                            text: row.get(1)?,
-                            by: row.get(2)?,
-                            at: row.get(3)?,
-                            confirmed: row.get(4)?,
-                            approval: row.get(5)?,
-                            taken_away: row.get(6)?,
-                        })
-                    })
-                    .optional()?)
+            .row(sql, values, |row| {
+                Ok(InForce {
+                    digest: row.get(0)?,
+                    text: row.get(1)?,
+                    by: row.get(2)?,
+                    at: row.get(3)?,
+                    confirmed: row.get(4)?,
+                    approval: row.get(5)?,
+                    taken_away: row.get(6)?,
+                })
             })
             .await
     }
@@ -113,17 +108,11 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn unrecorded(&self) -> Result<BTreeMap<String, (String, String)>, LedgerError> {
+        let sql = "SELECT r.subject, f.by, f.approval FROM in_force AS f JOIN recorded AS r
+            ON r.subject = f.kind || CASE f.name WHEN '' THEN '' ELSE ' ' || f.name END
+            WHERE f.approval IS NOT NULL AND f.at_ms > r.at_ms";
         self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached(
-                    "SELECT r.subject, f.by, f.approval FROM in_force AS f JOIN recorded AS r
-                     ON r.subject = f.kind || CASE f.name WHEN '' THEN '' ELSE ' ' || f.name END
-                     WHERE f.approval IS NOT NULL AND f.at_ms > r.at_ms",
-                )?;
-                let rows =
-                    query.query_map([], |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
+            .rows(sql, (), |row| Ok((row.get(0)?, (row.get(1)?, row.get(2)?))))
             .await
     }
 
@@ -152,14 +141,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn manifests_in_force(&self) -> Result<Vec<String>, LedgerError> {
+        let sql = "SELECT name FROM in_force WHERE kind = ?1 AND NOT taken_away";
         self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached(
-                    "SELECT name FROM in_force WHERE kind = ?1 AND NOT taken_away",
-                )?;
-                let names = query.query_map([Subject::Manifest.word()], |row| row.get(0))?;
-                Ok(names.collect::<Result<_, _>>()?)
-            })
+            .rows(sql, [Subject::Manifest.word()], |row| row.get(0))
             .await
     }
 
@@ -168,16 +152,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn take_manifest_away(&self, plugin: &str) -> Result<(), LedgerError> {
-        let plugin = plugin.to_owned();
-        self.connections()
-            .write(move |it| {
-                it.prepare_cached(
-                    "UPDATE in_force SET taken_away = 1 WHERE kind = ?1 AND name = ?2",
-                )?
-                .execute(params![Subject::Manifest.word(), plugin])?;
-                Ok(())
-            })
-            .await
+        let sql = "UPDATE in_force SET taken_away = 1 WHERE kind = ?1 AND name = ?2";
+        let values = (Subject::Manifest.word(), plugin.to_owned());
+        self.connections().change(sql, values).await.map(drop)
     }
 
     /// Whether this data folder has adopted its initial content.
@@ -185,14 +162,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn has_adopted(&self) -> Result<bool, LedgerError> {
-        self.connections()
-            .read(|it| {
-                let query = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
-                Ok(it
-                    .prepare_cached(query)?
-                    .query_row([ADOPTED], |row| row.get(0))?)
-            })
-            .await
+        let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = ?1)";
+        let read = self.connections().read(|it| Ok(it.value(sql, [ADOPTED])?));
+        read.await
     }
 
     /// From now on nothing is adopted because the data folder is new.
@@ -200,43 +172,34 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn set_adopted(&self) -> Result<(), LedgerError> {
-        self.connections()
-            .write(|it| {
-                it.prepare_cached("INSERT OR IGNORE INTO meta VALUES (?1, '')")?
-                    .execute([ADOPTED])?;
-                Ok(())
-            })
-            .await
+        let sql = "INSERT OR IGNORE INTO meta VALUES (?1, '')";
+        self.connections().change(sql, [ADOPTED]).await.map(drop)
     }
 }
 
 fn bring(connection: &Connection, adopt: &Adopt) -> Result<Brought, LedgerError> {
     if let Some(approval) = &adopt.approval {
-        let used = connection
-            .prepare_cached(
-                "UPDATE approvals SET status = 'used' WHERE id = ?1 AND status = 'approved' AND expires_ms > ?2",
-            )?
-            .execute(params![approval, adopt.now])?;
+        let sql = "UPDATE approvals SET status = 'used' WHERE id = ?1 AND status = 'approved' AND expires_ms > ?2";
+        let used = connection.change(sql, params![approval, adopt.now])?;
         if used == 0 {
             return Ok(Brought::NotApproved);
         }
     }
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO in_force (kind, name, digest, text, by, at_ms, confirmed, approval)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)",
-        )?
-        .execute(params![
-            adopt.subject.word(),
-            adopt.name,
-            adopt.digest,
-            adopt.text,
-            adopt.by,
-            adopt.now,
-            adopt.approval
-        ])?;
+    let sql =
+        "INSERT OR REPLACE INTO in_force (kind, name, digest, text, by, at_ms, confirmed, approval)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7)";
+    let values = params![
+        adopt.subject.word(),
+        adopt.name,
+        adopt.digest,
+        adopt.text,
+        adopt.by,
+        adopt.now,
+        adopt.approval
+    ];
+    connection.change(sql, values)?;
     let closed = close_changes(connection, adopt.subject, &adopt.name, None, OTHER_IN_FORCE)?;
-    Counter::hand_over(
+    hand_over(
         connection,
         [&adopt.account, &adopt.name],
         &adopt.heirs,

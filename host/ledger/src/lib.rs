@@ -25,6 +25,7 @@ mod reservation;
 mod reserve;
 mod sources;
 mod state;
+mod statements;
 mod subject;
 
 pub use approval::{

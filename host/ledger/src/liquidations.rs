@@ -1,10 +1,11 @@
 //! Live deployments that a halt is liquidating: unfinished liquidations continue after a restart.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::statements::Statements as _;
 
 impl Ledger {
     /// Stores an unfinished liquidation, replacing its former state. `project` is 0 for an account whose deployments
@@ -18,14 +19,9 @@ impl Ledger {
         project: u32,
         entry: &Value,
     ) -> Result<(), LedgerError> {
-        let (account, entry) = (account.to_owned(), entry.to_string());
-        self.connections()
-            .write(move |it| {
-                it.prepare_cached("INSERT OR REPLACE INTO liquidations VALUES (?1, ?2, ?3)")?
-                    .execute(params![account, project, entry])?;
-                Ok(())
-            })
-            .await
+        let sql = "INSERT OR REPLACE INTO liquidations VALUES (?1, ?2, ?3)";
+        let values = (account.to_owned(), project, entry.to_string());
+        self.connections().change(sql, values).await.map(drop)
     }
 
     /// Removes one that is finished, or is not to continue.
@@ -33,14 +29,11 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn forget_liquidation(&self, account: &str, project: u32) -> Result<(), LedgerError> {
-        let account = account.to_owned();
+        let sql = "DELETE FROM liquidations WHERE account = ?1 AND project = ?2";
         self.connections()
-            .write(move |it| {
-                it.prepare_cached("DELETE FROM liquidations WHERE account = ?1 AND project = ?2")?
-                    .execute(params![account, project])?;
-                Ok(())
-            })
+            .change(sql, (account.to_owned(), project))
             .await
+            .map(drop)
     }
 
     /// The unfinished liquidations, with account and project.
@@ -53,14 +46,11 @@ impl Ledger {
 }
 
 pub(crate) fn all(it: &Connection) -> rusqlite::Result<Vec<(String, u32, Value)>> {
-    let mut query = it.prepare_cached(
-        "SELECT account, project, entry FROM liquidations ORDER BY account, project",
-    )?;
-    let rows = query.query_map([], |row| {
+    let sql = "SELECT account, project, entry FROM liquidations ORDER BY account, project";
+    it.rows(sql, [], |row| {
         let entry: String = row.get(2)?;
         // An unreadable entry is still an unfinished liquidation.
         let entry = serde_json::from_str(&entry).unwrap_or(Value::Null);
         Ok((row.get(0)?, row.get(1)?, entry))
-    })?;
-    rows.collect()
+    })
 }

@@ -3,7 +3,7 @@
 //! Invariant: a permit is spent in the transaction that reserves the call, and never more often, for more money, later or
 //! by another caller than was approved.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,6 +13,7 @@ use crate::error::LedgerError;
 use crate::identifier;
 use crate::ledger::Ledger;
 use crate::reservation::{Begin, BeginError, PermitUse};
+use crate::statements::Statements as _;
 
 /// A valid permit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,27 +48,37 @@ impl Ledger {
         cost: u64,
         now: i64,
     ) -> Result<Option<Permit>, LedgerError> {
-        let (binding, scope) = (binding.clone(), canonical(scope));
-        self.connections()
-            .read(move |it| find(it, &binding, &scope, cost, now))
-            .await
+        let sql = "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits
+            WHERE account = ?1 AND plugin = ?2 AND digest = ?3 AND operation = ?4
+              AND ((standing = 0 AND profile_revision = ?5 AND arguments_hmac = ?6)
+                   OR (standing = 1 AND scope = ?7))
+              AND revoked_ms IS NULL AND uses_left > 0 AND attempts_left > 0
+              AND (cost_left IS NULL OR cost_left >= ?8) AND expires_ms > ?9
+            ORDER BY standing, expires_ms, id LIMIT 1";
+        let of = binding.clone();
+        let values = (
+            of.account,
+            of.plugin,
+            of.digest,
+            of.operation,
+            of.profile_revision,
+            of.arguments_hmac,
+            canonical(scope),
+            stored(cost),
+            now,
+        );
+        self.connections().row(sql, values, read).await
     }
-}
 
-impl Ledger {
     /// The permit that an approval created, used up or not.
     ///
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn permit_of(&self, approval: &str) -> Result<Option<Permit>, LedgerError> {
-        let approval = approval.to_owned();
+        let sql = "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits
+            WHERE approval = ?1";
         self.connections()
-            .read(move |it| {
-                let mut query = it.prepare_cached(
-                    "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits WHERE approval = ?1",
-                )?;
-                Ok(query.query_row([approval], read).optional()?)
-            })
+            .row(sql, [approval.to_owned()], read)
             .await
     }
 }
@@ -77,36 +88,6 @@ pub(crate) fn canonical(value: &Value) -> String {
     let mut value = value.clone();
     value.sort_all_objects();
     value.to_string()
-}
-
-fn find(
-    connection: &Connection,
-    binding: &Binding,
-    scope: &str,
-    cost: u64,
-    now: i64,
-) -> Result<Option<Permit>, LedgerError> {
-    let mut query = connection.prepare_cached(
-        "SELECT id, approval, standing, uses_left, cost_left, expires_ms FROM permits
-         WHERE account = ?1 AND plugin = ?2 AND digest = ?3 AND operation = ?4
-           AND ((standing = 0 AND profile_revision = ?5 AND arguments_hmac = ?6) OR (standing = 1 AND scope = ?7))
-           AND revoked_ms IS NULL AND uses_left > 0 AND attempts_left > 0 AND (cost_left IS NULL OR cost_left >= ?8)
-           AND expires_ms > ?9
-         ORDER BY standing, expires_ms, id LIMIT 1",
-    )?;
-    let of = binding;
-    let values = params![
-        of.account,
-        of.plugin,
-        of.digest,
-        of.operation,
-        of.profile_revision,
-        of.arguments_hmac,
-        scope,
-        stored(cost),
-        now
-    ];
-    Ok(query.query_row(values, read).optional()?)
 }
 
 fn read(row: &Row<'_>) -> Result<Permit, rusqlite::Error> {
@@ -127,23 +108,9 @@ pub(crate) fn spend(
     begin: &Begin,
 ) -> Result<(), BeginError> {
     type Found = (String, String, Option<i64>, i64, i64, Option<i64>, i64);
-    let found: Option<Found> = connection
-        .prepare_cached(
-            "SELECT account, plugin, revoked_ms, attempts_left, uses_left, cost_left, expires_ms
-             FROM permits WHERE id = ?1",
-        )?
-        .query_row([&what.permit], |row| {
-            Ok((
-                row.get(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get(3)?,
-                row.get(4)?,
-                row.get(5)?,
-                row.get(6)?,
-            ))
-        })
-        .optional()?;
+    let sql = "SELECT account, plugin, revoked_ms, attempts_left, uses_left, cost_left, expires_ms
+        FROM permits WHERE id = ?1";
+    let found: Option<Found> = connection.row(sql, [&what.permit], |row| row.try_into())?;
     let cost = stored(what.cost);
     let why = match found {
         None => "does not exist".to_owned(),
@@ -164,12 +131,10 @@ pub(crate) fn spend(
             )
         }
         Some(_) => {
-            connection
-                .prepare_cached(
-                    "UPDATE permits SET uses_left = uses_left - 1, attempts_left = attempts_left - 1,
-                         cost_left = cost_left - ?2 WHERE id = ?1",
-                )?
-                .execute(params![what.permit, cost])?;
+            let sql =
+                "UPDATE permits SET uses_left = uses_left - 1, attempts_left = attempts_left - 1,
+                cost_left = cost_left - ?2 WHERE id = ?1";
+            connection.change(sql, params![what.permit, cost])?;
             return Ok(());
         }
     };
@@ -186,12 +151,9 @@ pub(crate) fn give_back(
     cost: i64,
     refused: bool,
 ) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "UPDATE permits SET uses_left = uses_left + 1, attempts_left = attempts_left + ?3,
-                 cost_left = cost_left + ?2 WHERE id = ?1",
-        )?
-        .execute(params![permit, cost, i64::from(!refused)])?;
+    let sql = "UPDATE permits SET uses_left = uses_left + 1, attempts_left = attempts_left + ?3,
+        cost_left = cost_left + ?2 WHERE id = ?1";
+    connection.change(sql, params![permit, cost, i64::from(!refused)])?;
     Ok(())
 }
 
@@ -210,27 +172,25 @@ pub(crate) fn give(
         None => (1, Some(approval.cost), expires),
     };
     let single = standing.is_none();
-    connection
-        .prepare_cached(
-            "INSERT INTO permits (id, approval, standing, account, plugin, digest, operation, profile_revision,
-                 arguments_hmac, scope, uses_left, attempts_left, cost_left, expires_ms)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11 * ?14, ?12, ?13)",
-        )?
-        .execute(params![
-            identifier::new("pm")?,
-            approval.id,
-            !single,
-            of.account,
-            of.plugin,
-            of.digest,
-            of.operation,
-            single.then_some(&of.profile_revision),
-            single.then_some(&of.arguments_hmac),
-            canonical(&approval.scope),
-            uses,
-            cost.map(stored),
-            expires,
-            ATTEMPTS_PER_CALL,
-        ])?;
+    let sql = "INSERT INTO permits (id, approval, standing, account, plugin, digest, operation, profile_revision,
+            arguments_hmac, scope, uses_left, attempts_left, cost_left, expires_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?11 * ?14, ?12, ?13)";
+    let values = params![
+        identifier::new("pm")?,
+        approval.id,
+        !single,
+        of.account,
+        of.plugin,
+        of.digest,
+        of.operation,
+        single.then_some(&of.profile_revision),
+        single.then_some(&of.arguments_hmac),
+        canonical(&approval.scope),
+        uses,
+        cost.map(stored),
+        expires,
+        ATTEMPTS_PER_CALL,
+    ];
+    connection.change(sql, values)?;
     Ok(())
 }

@@ -2,11 +2,13 @@
 //!
 //! Invariant: a mark of a rate limiter never goes back.
 
-use rusqlite::{OptionalExtension as _, params};
 use serde::Serialize;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+
+/// Where the imports of adopted code are stored.
+const IMPORTS: &str = "adoptions.imports";
 
 /// The code that an operator has adopted for a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,37 +48,27 @@ impl Ledger {
         account: &str,
         plugin: &str,
     ) -> Result<Option<Adoption>, LedgerError> {
-        let key = [account.to_owned(), plugin.to_owned()];
-        self.connections()
-            .read(move |it| {
-                let found: Option<(String, String, String, i64, bool)> = it
-                    .prepare_cached(
-                        "SELECT digest, imports, by, at_ms, confirmed FROM adoptions
-                         WHERE account = ?1 AND plugin = ?2",
-                    )?
-                    .query_row(key, |row| {
-                        Ok((
-                            row.get(0)?,
-                            row.get(1)?,
-                            row.get(2)?,
-                            row.get(3)?,
-                            row.get(4)?,
-                        ))
-                    })
-                    .optional()?;
-                let Some((digest, imports, by, at, confirmed)) = found else {
-                    return Ok(None);
-                };
-                let imports = serde_json::from_str(&imports).map_err(|error| unreadable(&error))?;
-                Ok(Some(Adoption {
-                    digest,
-                    imports,
-                    by,
-                    at,
-                    confirmed,
-                }))
-            })
-            .await
+        let sql = "SELECT imports, digest, by, at_ms, confirmed FROM adoptions
+            WHERE account = ?1 AND plugin = ?2";
+        let values = [account.to_owned(), plugin.to_owned()];
+        let found = self.connections().row(sql, values, |row| {
+            let adoption = Adoption {
+                digest: row.get(1)?,
+                imports: Vec::new(),
+                by: row.get(2)?,
+                at: row.get(3)?,
+                confirmed: row.get(4)?,
+            };
+            Ok((row.get::<_, String>(0)?, adoption))
+        });
+        let Some((imports, adoption)) = found.await? else {
+            return Ok(None);
+        };
+        let imports = serde_json::from_str(&imports).map_err(LedgerError::content(IMPORTS))?;
+        Ok(Some(Adoption {
+            imports,
+            ..adoption
+        }))
     }
 
     /// Adopts code for a plugin, replacing what was adopted before.
@@ -89,26 +81,18 @@ impl Ledger {
         plugin: &str,
         adoption: Adoption,
     ) -> Result<(), LedgerError> {
-        let (account, plugin) = (account.to_owned(), plugin.to_owned());
-        self.connections()
-            .write(move |it| {
-                let imports =
-                    serde_json::to_string(&adoption.imports).map_err(|error| unreadable(&error))?;
-                it.prepare_cached(
-                    "INSERT OR REPLACE INTO adoptions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-                )?
-                .execute(params![
-                    account,
-                    plugin,
-                    adoption.digest,
-                    imports,
-                    adoption.by,
-                    adoption.at,
-                    adoption.confirmed
-                ])?;
-                Ok(())
-            })
-            .await
+        let imports = serde_json::to_string(&adoption.imports);
+        let sql = "INSERT OR REPLACE INTO adoptions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let values = (
+            account.to_owned(),
+            plugin.to_owned(),
+            adoption.digest,
+            imports.map_err(LedgerError::content(IMPORTS))?,
+            adoption.by,
+            adoption.at,
+            adoption.confirmed,
+        );
+        self.connections().change(sql, values).await.map(drop)
     }
 
     /// Stores that a plugin created a project.
@@ -121,14 +105,9 @@ impl Ledger {
         plugin: &str,
         project: u32,
     ) -> Result<(), LedgerError> {
-        let (account, plugin) = (account.to_owned(), plugin.to_owned());
-        self.connections()
-            .write(move |it| {
-                it.prepare_cached("INSERT OR REPLACE INTO created_projects VALUES (?1, ?2, ?3)")?
-                    .execute(params![account, project, plugin])?;
-                Ok(())
-            })
-            .await
+        let sql = "INSERT OR REPLACE INTO created_projects VALUES (?1, ?2, ?3)";
+        let values = (account.to_owned(), project, plugin.to_owned());
+        self.connections().change(sql, values).await.map(drop)
     }
 
     /// The projects of an account that plugins created, with their creators.
@@ -136,15 +115,10 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn created(&self, account: &str) -> Result<Vec<(String, u32)>, LedgerError> {
-        let account = account.to_owned();
+        let sql =
+            "SELECT plugin, project FROM created_projects WHERE account = ?1 ORDER BY project";
         self.connections()
-            .read(move |it| {
-                let mut query = it.prepare_cached(
-                    "SELECT plugin, project FROM created_projects WHERE account = ?1 ORDER BY project",
-                )?;
-                let rows = query.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
+            .rows(sql, [account.to_owned()], |row| row.try_into())
             .await
     }
 
@@ -158,17 +132,10 @@ impl Ledger {
         key: String,
         at_ms: i64,
     ) -> Result<(), LedgerError> {
-        let account = account.to_owned();
-        self.connections()
-            .write(move |it| {
-                it.prepare_cached(
-                    "INSERT INTO rate_marks VALUES (?1, ?2, ?3)
-                     ON CONFLICT DO UPDATE SET at_ms = max(at_ms, ?3)",
-                )?
-                .execute(params![account, key, at_ms])?;
-                Ok(())
-            })
-            .await
+        let sql = "INSERT INTO rate_marks VALUES (?1, ?2, ?3)
+            ON CONFLICT DO UPDATE SET at_ms = max(at_ms, ?3)";
+        let values = (account.to_owned(), key, at_ms);
+        self.connections().change(sql, values).await.map(drop)
     }
 
     /// All marks of rate limiters.
@@ -176,27 +143,15 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn rate_marks(&self) -> Result<Vec<RateMark>, LedgerError> {
+        let sql = "SELECT account, key, at_ms FROM rate_marks ORDER BY account, key";
         self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached(
-                    "SELECT account, key, at_ms FROM rate_marks ORDER BY account, key",
-                )?;
-                let rows = query.query_map([], |row| {
-                    Ok(RateMark {
-                        account: row.get(0)?,
-                        key: row.get(1)?,
-                        at_ms: row.get(2)?,
-                    })
-                })?;
-                Ok(rows.collect::<Result<_, _>>()?)
+            .rows(sql, (), |row| {
+                Ok(RateMark {
+                    account: row.get(0)?,
+                    key: row.get(1)?,
+                    at_ms: row.get(2)?,
+                })
             })
             .await
-    }
-}
-
-fn unreadable(error: &serde_json::Error) -> LedgerError {
-    LedgerError::Content {
-        place: "adoptions.imports",
-        why: error.to_string(),
     }
 }

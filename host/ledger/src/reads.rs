@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::OwnedMutexGuard;
 
 use crate::blocks::{Block, GrantBlock, Key};
-use crate::counters::{Counter, day_of, give_back};
+use crate::counters::{Counter, Inherited as _, day_of, give_back};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::reservation::{Begin, BeginError};
@@ -164,14 +164,15 @@ fn take_block(
     limit: u32,
     now: i64,
 ) -> Result<Block, BeginError> {
-    let mut counter = Counter::load(connection, account, plugin, grant, now)?;
+    let key = [account, plugin, grant.as_str()];
+    let mut counter = Counter::load(connection, key, now)?;
     let left = i64::from(limit).saturating_sub(counter.count);
     if left <= 0 {
         return Err(counter.exhausted(grant, limit, now));
     }
     let block = (left / MAX_PART).clamp(1, MAX_BLOCK);
     counter.count = counter.count.saturating_add(block);
-    counter.store(connection, account, plugin, grant)?;
+    counter.store(connection, key)?;
     Ok(Block {
         day: counter.day,
         left: block,

@@ -6,6 +6,7 @@ use rusqlite::params;
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::statements::Statements as _;
 
 impl Ledger {
     /// The digests of what was in force, by subject.
@@ -13,13 +14,8 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn recorded(&self) -> Result<BTreeMap<String, String>, LedgerError> {
-        self.connections()
-            .read(|it| {
-                let mut query = it.prepare_cached("SELECT subject, digest FROM recorded")?;
-                let rows = query.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
+        let sql = "SELECT subject, digest FROM recorded";
+        self.connections().rows(sql, (), |row| row.try_into()).await
     }
 
     /// Stores what is in force now; `None` stands for what is no longer in force.
@@ -35,12 +31,11 @@ impl Ledger {
             .write(move |it| {
                 for (subject, digest) in digests {
                     match digest {
-                        Some(digest) => it
-                            .prepare_cached("INSERT OR REPLACE INTO recorded VALUES (?1, ?2, ?3)")?
-                            .execute(params![subject, digest, now])?,
-                        None => it
-                            .prepare_cached("DELETE FROM recorded WHERE subject = ?1")?
-                            .execute([subject])?,
+                        Some(digest) => it.change(
+                            "INSERT OR REPLACE INTO recorded VALUES (?1, ?2, ?3)",
+                            params![subject, digest, now],
+                        )?,
+                        None => it.change("DELETE FROM recorded WHERE subject = ?1", [subject])?,
                     };
                 }
                 Ok(())

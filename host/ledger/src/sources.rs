@@ -5,15 +5,19 @@
 //! never displace those of another. A compile becomes unknown because of another plugin's in one case: the server's
 //! signatures of both are equal, but the host read different contents of the project, so that one of them is wrong.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
+use crate::statements::Statements as _;
 
 /// Maximum bytes of the sources of one plugin's compiles.
 const MAX_BYTES: i64 = 64 << 20;
 /// Maximum compiles stored for one plugin.
 const MAX_COMPILES: i64 = 5_000;
+
+/// Where the files of a source are stored.
+const FILES: &str = "sources.files";
 
 /// Whether a pending approval, or one with a valid permit, refers to the source `hash` at the instant `?1`.
 const AWAITED: &str =
@@ -62,7 +66,7 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn put_compile(&self, new: NewCompile) -> Result<Remembered, LedgerError> {
-        let files = serde_json::to_string(&new.files).map_err(|error| unreadable(&error))?;
+        let files = serde_json::to_string(&new.files).map_err(LedgerError::content(FILES))?;
         self.connections()
             .write(move |it| put(it, &new, &files))
             .await
@@ -82,10 +86,8 @@ impl Ledger {
         let [account, plugin, compile] = [account, plugin, compile_id].map(str::to_owned);
         self.connections()
             .write(move |it| {
-                it.prepare_cached(
-                    "INSERT OR IGNORE INTO compiles (account, plugin, compile, project) VALUES (?1, ?2, ?3, ?4)",
-                )?
-                .execute(params![account, plugin, compile, project])?;
+                let sql = "INSERT OR IGNORE INTO compiles (account, plugin, compile, project) VALUES (?1, ?2, ?3, ?4)";
+                it.change(sql, params![account, plugin, compile, project])?;
                 forget_old(it, &account, &plugin)
             })
             .await
@@ -96,15 +98,9 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn compiles(&self, account: &str) -> Result<Vec<(String, u32)>, LedgerError> {
-        let account = account.to_owned();
+        let sql = "SELECT compile, project FROM compiles WHERE account = ?1 ORDER BY id";
         self.connections()
-            .read(move |it| {
-                let mut query = it.prepare_cached(
-                    "SELECT compile, project FROM compiles WHERE account = ?1 ORDER BY id",
-                )?;
-                let rows = query.query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
+            .rows(sql, [account.to_owned()], |row| row.try_into())
             .await
     }
 
@@ -117,18 +113,12 @@ impl Ledger {
         account: &str,
         compile_id: &str,
     ) -> Result<Option<(String, u32)>, LedgerError> {
-        let key = [account.to_owned(), compile_id.to_owned()];
+        let sql = "SELECT source, project FROM compiles
+            WHERE account = ?1 AND compile = ?2
+              AND EXISTS (SELECT 1 FROM sources WHERE hash = compiles.source)";
+        let values = [account.to_owned(), compile_id.to_owned()];
         self.connections()
-            .read(move |it| {
-                Ok(it
-                    .prepare_cached(
-                        "SELECT source, project FROM compiles
-                         WHERE account = ?1 AND compile = ?2
-                           AND EXISTS (SELECT 1 FROM sources WHERE hash = compiles.source)",
-                    )?
-                    .query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))
-                    .optional()?)
-            })
+            .row(sql, values, |row| row.try_into())
             .await
     }
 
@@ -137,19 +127,11 @@ impl Ledger {
     /// # Errors
     /// When the ledger cannot be used.
     pub async fn source(&self, hash: &str) -> Result<Option<Vec<(String, String)>>, LedgerError> {
-        let hash = hash.to_owned();
-        let files: Option<String> = self
-            .connections()
-            .read(move |it| {
-                Ok::<_, LedgerError>(
-                    it.prepare_cached("SELECT files FROM sources WHERE hash = ?1")?
-                        .query_row([hash], |row| row.get(0))
-                        .optional()?,
-                )
-            })
-            .await?;
+        let sql = "SELECT files FROM sources WHERE hash = ?1";
+        let read = |row: &Row<'_>| row.get::<_, String>(0);
+        let files = self.connections().row(sql, [hash.to_owned()], read).await?;
         files
-            .map(|files| serde_json::from_str(&files).map_err(|error| unreadable(&error)))
+            .map(|files| serde_json::from_str(&files).map_err(LedgerError::content(FILES)))
             .transpose()
     }
 
@@ -162,16 +144,9 @@ impl Ledger {
         account: &str,
         project: u32,
     ) -> Result<Option<String>, LedgerError> {
-        let account = account.to_owned();
+        let sql = "SELECT source FROM approved_sources WHERE account = ?1 AND project = ?2";
         self.connections()
-            .read(move |it| {
-                Ok(it
-                    .prepare_cached(
-                        "SELECT source FROM approved_sources WHERE account = ?1 AND project = ?2",
-                    )?
-                    .query_row(params![account, project], |row| row.get(0))
-                    .optional()?)
-            })
+            .row(sql, (account.to_owned(), project), |row| row.get(0))
             .await
     }
 
@@ -185,14 +160,9 @@ impl Ledger {
         project: u32,
         hash: &str,
     ) -> Result<(), LedgerError> {
-        let (account, hash) = (account.to_owned(), hash.to_owned());
-        self.connections()
-            .write(move |it| {
-                it.prepare_cached("INSERT OR REPLACE INTO approved_sources VALUES (?1, ?2, ?3)")?
-                    .execute(params![account, project, hash])?;
-                Ok(())
-            })
-            .await
+        let sql = "INSERT OR REPLACE INTO approved_sources VALUES (?1, ?2, ?3)";
+        let values = (account.to_owned(), project, hash.to_owned());
+        self.connections().change(sql, values).await.map(drop)
     }
 }
 
@@ -205,28 +175,23 @@ fn put(connection: &Connection, new: &NewCompile, files: &str) -> Result<Remembe
         Remembered::OverQuota
     };
     let known = outcome == Remembered::Known;
-    connection
-        .prepare_cached(
-            "INSERT OR REPLACE INTO compiles (account, plugin, compile, project, source, signature, contents)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![
-            new.account,
-            new.plugin,
-            new.compile,
-            new.project,
-            known.then_some(&new.source),
-            new.signature,
-            new.contents
-        ])?;
+    let sql = "INSERT OR REPLACE INTO compiles (account, plugin, compile, project, source, signature, contents)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let values = params![
+        new.account,
+        new.plugin,
+        new.compile,
+        new.project,
+        known.then_some(&new.source),
+        new.signature,
+        new.contents
+    ];
+    connection.change(sql, values)?;
     forget_old(connection, &new.account, &new.plugin)?;
     if known {
-        connection
-            .prepare_cached(
-                "INSERT INTO sources VALUES (?1, (SELECT coalesce(max(used), 0) + 1 FROM sources), ?2, ?3)
-                 ON CONFLICT DO UPDATE SET used = excluded.used",
-            )?
-            .execute(params![new.source, size(files), files])?;
+        let sql = "INSERT INTO sources VALUES (?1, (SELECT coalesce(max(used), 0) + 1 FROM sources), ?2, ?3)
+            ON CONFLICT DO UPDATE SET used = excluded.used";
+        connection.change(sql, params![new.source, size(files), files])?;
     }
     drop_unnamed(connection, new.now)?;
     Ok(outcome)
@@ -240,18 +205,12 @@ fn contradicts(connection: &Connection, new: &NewCompile) -> Result<bool, Ledger
         return Ok(false);
     };
     let of = params![new.account, new.project, signature, new.contents];
-    let contradicted = connection
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM compiles
-             WHERE account = ?1 AND project = ?2 AND signature = ?3 AND contents <> ?4)",
-        )?
-        .query_row(of, |row| row.get(0))?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM compiles
+        WHERE account = ?1 AND project = ?2 AND signature = ?3 AND contents <> ?4)";
+    let contradicted = connection.value(sql, of)?;
     if contradicted {
-        connection
-            .prepare_cached(
-                "UPDATE compiles SET source = NULL WHERE account = ?1 AND project = ?2 AND signature = ?3",
-            )?
-            .execute(params![new.account, new.project, signature])?;
+        let sql = "UPDATE compiles SET source = NULL WHERE account = ?1 AND project = ?2 AND signature = ?3";
+        connection.change(sql, params![new.account, new.project, signature])?;
     }
     Ok(contradicted)
 }
@@ -282,11 +241,8 @@ fn make_room(connection: &Connection, new: &NewCompile, bytes: i64) -> Result<bo
     for (source, bytes, _) in others.filter(|(.., awaited)| !*awaited) {
         total = total.saturating_add(*bytes);
         if total > MAX_BYTES {
-            connection
-                .prepare_cached(
-                    "UPDATE compiles SET source = NULL WHERE account = ?1 AND plugin = ?2 AND source = ?3",
-                )?
-                .execute(params![new.account, new.plugin, source])?;
+            let sql = "UPDATE compiles SET source = NULL WHERE account = ?1 AND plugin = ?2 AND source = ?3";
+            connection.change(sql, params![new.account, new.plugin, source])?;
         }
     }
     Ok(true)
@@ -294,33 +250,22 @@ fn make_room(connection: &Connection, new: &NewCompile, bytes: i64) -> Result<bo
 
 /// Keeps the newest compiles of a plugin.
 fn forget_old(connection: &Connection, account: &str, plugin: &str) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(
-            "DELETE FROM compiles WHERE account = ?1 AND plugin = ?2 AND id <=
-             (SELECT id FROM compiles WHERE account = ?1 AND plugin = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)",
-        )?
-        .execute(params![account, plugin, MAX_COMPILES])?;
+    let sql = "DELETE FROM compiles WHERE account = ?1 AND plugin = ?2 AND id <=
+        (SELECT id FROM compiles WHERE account = ?1 AND plugin = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)";
+    connection.change(sql, params![account, plugin, MAX_COMPILES])?;
     Ok(())
 }
 
 /// Drops the sources that are no longer referenced.
 fn drop_unnamed(connection: &Connection, now: i64) -> Result<(), LedgerError> {
-    connection
-        .prepare_cached(&format!(
-            "DELETE FROM sources WHERE NOT EXISTS (SELECT 1 FROM compiles WHERE source = hash)
+    let sql = format!(
+        "DELETE FROM sources WHERE NOT EXISTS (SELECT 1 FROM compiles WHERE source = hash)
              AND NOT EXISTS (SELECT 1 FROM approved_sources WHERE source = hash) AND NOT {AWAITED}"
-        ))?
-        .execute([now])?;
+    );
+    connection.change(&sql, [now])?;
     Ok(())
 }
 
 fn size(text: &str) -> i64 {
     i64::try_from(text.len()).unwrap_or(i64::MAX)
-}
-
-fn unreadable(error: &serde_json::Error) -> LedgerError {
-    LedgerError::Content {
-        place: "sources.files",
-        why: error.to_string(),
-    }
 }

@@ -2,10 +2,11 @@
 //!
 //! Invariant: a completed write is on disk, and a version of a key is never reused, even after the key was deleted.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use crate::connections::Connections;
 use crate::error::{LedgerError, from_sqlite};
+use crate::statements::Statements as _;
 
 /// Maximum length of a key in bytes.
 pub const MAX_KEY: usize = 256;
@@ -83,17 +84,10 @@ impl StateStore {
         check_key(key)?;
         let row = [plugin.to_owned(), key.to_owned()];
         self.0.read_blocking(move |it| {
-            Ok(it
-                .prepare_cached(
-                    "SELECT value, version FROM state WHERE plugin = ?1 AND key = ?2 AND value IS NOT NULL",
-                )?
-                .query_row(row, |row| {
-                    Ok(Entry {
-                        value: row.get(0)?,
-                        version: row.get(1)?,
-                    })
-                })
-                .optional()?)
+            let sql = "SELECT value, version FROM state
+                WHERE plugin = ?1 AND key = ?2 AND value IS NOT NULL";
+            let found: Option<(Vec<u8>, u32)> = it.row(sql, row, |row| row.try_into())?;
+            Ok(found.map(|(value, version)| Entry { value, version }))
         })
     }
 
@@ -138,10 +132,8 @@ impl StateStore {
         }
         let (plugin, prefix) = (plugin.to_owned(), prefix.to_owned());
         self.0.read_blocking(move |it| {
-            let mut query = it.prepare_cached(LIST_KEYS)?;
             let range = params![plugin, prefix, behind(&prefix), MAX_LISTED];
-            let rows = query.query_map(range, |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            Ok(it.rows(LIST_KEYS, range, |row| row.get(0))?)
         })
     }
 
@@ -173,10 +165,9 @@ fn put(
     value: Option<&[u8]>,
     expected: Option<Option<u32>>,
 ) -> Result<u32, StateError> {
-    let former: Option<(u32, Option<i64>)> = connection
-        .prepare_cached("SELECT version, length(value) FROM state WHERE plugin = ?1 AND key = ?2")?
-        .query_row([plugin, key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let sql = "SELECT version, length(value) FROM state WHERE plugin = ?1 AND key = ?2";
+    let former: Option<(u32, Option<i64>)> =
+        connection.row(sql, [plugin, key], |row| row.try_into())?;
     let current = former.and_then(|(version, length)| length.map(|_| version));
     if let Some(expected) = expected
         && expected != current
@@ -187,25 +178,17 @@ fn put(
         return Ok(0);
     }
     let version = former.map_or(1, |(version, _)| version.saturating_add(1));
-    connection
-        .prepare_cached(
-            "INSERT INTO state (plugin, key, version, value) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (plugin, key) DO UPDATE SET version = ?3, value = ?4",
-        )?
-        .execute(params![plugin, key, version, value])?;
+    let sql = "INSERT INTO state (plugin, key, version, value) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (plugin, key) DO UPDATE SET version = ?3, value = ?4";
+    connection.change(sql, params![plugin, key, version, value])?;
     // Names of deleted keys count too: otherwise they would grow without limit.
     let before = former.map_or(0, |(_, length)| {
         size(key.len()).saturating_add(length.unwrap_or(0))
     });
     let after = size(key.len()).saturating_add(value.map_or(0, |value| size(value.len())));
-    let total: i64 = connection
-        .prepare_cached(
-            "INSERT INTO state_totals VALUES (?1, ?2)
-             ON CONFLICT DO UPDATE SET bytes = bytes + ?2 RETURNING bytes",
-        )?
-        .query_row(params![plugin, after.saturating_sub(before)], |row| {
-            row.get(0)
-        })?;
+    let sql = "INSERT INTO state_totals VALUES (?1, ?2)
+        ON CONFLICT DO UPDATE SET bytes = bytes + ?2 RETURNING bytes";
+    let total: i64 = connection.value(sql, params![plugin, after.saturating_sub(before)])?;
     if value.is_some() && total > MAX_TOTAL {
         return Err(StateError::QuotaExceeded(format!(
             "a plugin keeps at most {MAX_TOTAL} bytes, this would make it {total}"

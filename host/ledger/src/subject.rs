@@ -1,7 +1,8 @@
 //! What a change is about.
 
 /// The subject of a text in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Subject {
     /// The manifest of a plugin, identified by the plugin's name.
     Manifest,
@@ -15,10 +16,6 @@ impl Subject {
     /// Its name in approvals, messages and records.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest",
-            Self::Guardrails => "guardrails",
-            Self::Configuration => "configuration",
-        }
+        self.into()
     }
 }
