@@ -77,26 +77,6 @@ fn exposes(arg: &str, secret: &str) -> bool {
     }
 }
 
-#[cfg(test)]
-mod exposed {
-    use super::exposes;
-
-    #[test]
-    fn a_secret_is_found_in_arguments_and_a_short_number_is_no_secret() {
-        for (arg, secret, found) in [
-            ("--url=http://127.0.0.1:5612", "1", false),
-            ("--port=5612", "5612", true),
-            ("http://127.0.0.1:5612/", "5612", false),
-            ("5612", "5612", true),
-            ("--token=abcdefgh", "abcdefgh", true),
-            ("https://u:abcdefgh@host/", "abcdefgh", true),
-            ("--token=", "", false),
-        ] {
-            assert_eq!(exposes(arg, secret), found, "{arg} {secret}");
-        }
-    }
-}
-
 /// Runs a command per session.
 pub struct StdioConnector {
     command: String,
@@ -236,7 +216,7 @@ impl Connector for StdioConnector {
                     self.command
                 )));
             };
-            let last = Arc::new(LastLine::default());
+            let last = Arc::<Mutex<String>>::default();
             let stderr = tokio::spawn(log_lines(stderr, self.redactor.clone(), last.clone()));
             let stop = CancellationToken::new();
             let (tell, cause) = watch::channel(None);
@@ -247,7 +227,7 @@ impl Connector for StdioConnector {
                 let status = attend(child, group, stopped).await;
                 // Its last output is often the reason.
                 let _ = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, stderr).await;
-                tell.send_replace(Some(obituary(&name, &status, &last.get())));
+                tell.send_replace(Some(obituary(&name, &status, &last.lock())));
             });
             let ending = Ending::new(cause, stop);
             let received = Received::default();
@@ -358,7 +338,11 @@ fn obituary(name: &str, status: &std::io::Result<ExitStatus>, last: &str) -> Str
 }
 
 /// Logs a child's standard error line by line; of an endless line only the beginning.
-async fn log_lines(stream: impl AsyncRead + Unpin, redactor: Arc<Redactor>, last: Arc<LastLine>) {
+async fn log_lines(
+    stream: impl AsyncRead + Unpin,
+    redactor: Arc<Redactor>,
+    last: Arc<Mutex<String>>,
+) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     let mut inside = false;
@@ -376,22 +360,8 @@ async fn log_lines(stream: impl AsyncRead + Unpin, redactor: Arc<Redactor>, last
         let text = redactor.line(&String::from_utf8_lossy(&line));
         if beginning && !text.is_empty() {
             tracing::debug!(line = %text, "server's standard error");
-            last.set(text);
+            *last.lock() = text;
         }
-    }
-}
-
-/// Keeps the last line of an output.
-#[derive(Default)]
-pub(crate) struct LastLine(Mutex<String>);
-
-impl LastLine {
-    pub(crate) fn set(&self, line: String) {
-        *self.0.lock() = line;
-    }
-
-    pub(crate) fn get(&self) -> String {
-        self.0.lock().clone()
     }
 }
 
@@ -399,6 +369,21 @@ impl LastLine {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_found_in_arguments_and_a_short_number_is_no_secret() {
+        for (arg, secret, found) in [
+            ("--url=http://127.0.0.1:5612", "1", false),
+            ("--port=5612", "5612", true),
+            ("http://127.0.0.1:5612/", "5612", false),
+            ("5612", "5612", true),
+            ("--token=abcdefgh", "abcdefgh", true),
+            ("https://u:abcdefgh@host/", "abcdefgh", true),
+            ("--token=", "", false),
+        ] {
+            assert_eq!(exposes(arg, secret), found, "{arg} {secret}");
+        }
+    }
 
     #[test]
     fn a_secret_among_the_arguments_is_refused() {
@@ -443,10 +428,10 @@ mod tests {
     #[tokio::test]
     async fn of_an_endless_line_the_beginning_is_kept_and_secrets_are_taken_out() {
         let kept = async |text: &str| {
-            let last = Arc::new(LastLine::default());
+            let last = Arc::<Mutex<String>>::default();
             let redactor = Redactor::new([SecretString::from("hush")]);
             log_lines(text.as_bytes(), Arc::new(redactor), last.clone()).await;
-            last.get()
+            last.lock().clone()
         };
         assert_eq!(kept("first\nthe hush key\n\n").await, "the [redacted] key");
         let endless = kept(&format!("begin {}end", "x".repeat(10_000))).await;

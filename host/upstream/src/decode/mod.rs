@@ -14,8 +14,6 @@ mod masked;
 mod text;
 
 #[cfg(test)]
-mod property;
-#[cfg(test)]
 mod tests;
 
 use qchost_catalog::{Access, Failure, Operation, begins};

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod property;
+
 use std::time::Duration;
 
 use qchost_catalog::{Failure, Operation, Outcome, by_tool};

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use qchost_catalog::{Failure, OPERATIONS};
 use serde_json::{Value, json};
 
-use super::tests::{decode, text};
+use super::{decode, text};
 
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
