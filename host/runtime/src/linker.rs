@@ -19,28 +19,22 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Instance>> {
 
 /// Adds the services to a linker.
 fn link_services(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
-    agent::answers::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.calls
-    })?;
-    agent::approvals::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.approvals
-    })?;
-    agent::clock::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.clock
-    })?;
-    agent::config::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.config
-    })?;
-    agent::log::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.lines
-    })?;
-    agent::progress::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.progress
-    })?;
-    agent::state::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.state
-    })?;
-    agent::workflow::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
-        &mut instance.workflow
-    })
+    macro_rules! services {
+        ($($interface:ident: $field:ident,)*) => {$(
+            agent::$interface::add_to_linker::<_, HasSelf<_>>(linker, |instance: &mut Instance| {
+                &mut instance.$field
+            })?;
+        )*};
+    }
+    services! {
+        answers: calls,
+        approvals: approvals,
+        clock: clock,
+        config: config,
+        log: lines,
+        progress: progress,
+        state: state,
+        workflow: workflow,
+    }
+    Ok(())
 }

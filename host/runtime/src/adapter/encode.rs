@@ -132,6 +132,15 @@ impl Encoder {
 
 type Never = Impossible<Encoded, Misfit>;
 
+/// Methods of a serializer for types that have no encoding.
+macro_rules! misplaced {
+    ($($method:ident($($ty:ty),*) -> $output:ty;)*) => {$(
+        fn $method(self, $(_: $ty),*) -> Result<$output, Misfit> {
+            Err(misplaced())
+        }
+    )*};
+}
+
 impl Serializer for Encoder {
     type Ok = Encoded;
     type Error = Misfit;
@@ -247,44 +256,21 @@ impl Serializer for Encoder {
 
     // The contract has none of the following (the catalog's `build.rs` rejects them).
 
-    fn serialize_i8(self, _: i8) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_i16(self, _: i16) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_i64(self, _: i64) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_u16(self, _: u16) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_u64(self, _: u64) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_f32(self, _: f32) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_char(self, _: char) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_bytes(self, _: &[u8]) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_unit(self) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_unit_struct(self, _: &'static str) -> Result<Encoded, Misfit> {
-        Err(misplaced())
+    misplaced! {
+        serialize_i8(i8) -> Encoded;
+        serialize_i16(i16) -> Encoded;
+        serialize_i64(i64) -> Encoded;
+        serialize_u16(u16) -> Encoded;
+        serialize_u64(u64) -> Encoded;
+        serialize_f32(f32) -> Encoded;
+        serialize_char(char) -> Encoded;
+        serialize_bytes(&[u8]) -> Encoded;
+        serialize_unit() -> Encoded;
+        serialize_unit_struct(&'static str) -> Encoded;
+        serialize_tuple_struct(&'static str, usize) -> Never;
+        serialize_tuple_variant(&'static str, u32, &'static str, usize) -> Never;
+        serialize_map(Option<usize>) -> Never;
+        serialize_struct_variant(&'static str, u32, &'static str, usize) -> Never;
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -292,34 +278,6 @@ impl Serializer for Encoder {
         _: &'static str,
         _: &T,
     ) -> Result<Encoded, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Never, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_tuple_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Never, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_map(self, _: Option<usize>) -> Result<Never, Misfit> {
-        Err(misplaced())
-    }
-
-    fn serialize_struct_variant(
-        self,
-        _: &'static str,
-        _: u32,
-        _: &'static str,
-        _: usize,
-    ) -> Result<Never, Misfit> {
         Err(misplaced())
     }
 }

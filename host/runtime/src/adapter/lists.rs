@@ -2,7 +2,7 @@
 //! figures by name or by position, and points of a chart.
 
 use qchost_catalog::shape::{Field, Record, Type};
-use serde::de::value::{F64Deserializer, StringDeserializer};
+use serde::de::value::{F64Deserializer, SeqAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::map::IntoIter;
@@ -50,6 +50,22 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
     let form = Form::of(inner, &[]);
     // A problem other than null is more informative.
     let (mut first, mut null): (Option<Misfit>, Option<Misfit>) = (None, None);
+    let mut reads = |value: &Value, keyed, place: &dyn Fn(Misfit) -> Misfit| {
+        let checked = match form.is_unset(value) {
+            true => return false,
+            false => form.check(value, keyed),
+        };
+        let misfits = if value.is_null() {
+            &mut null
+        } else {
+            &mut first
+        };
+        checked
+            .map_err(|misfit| {
+                misfits.get_or_insert_with(|| place(misfit));
+            })
+            .is_ok()
+    };
     let readable = match (value, form) {
         (None, _) => true,
         (Some(Value::Array(items)), Form::Entries(_)) if !items.is_empty() => {
@@ -57,37 +73,11 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
         }
         (Some(Value::Array(items)), _) => {
             let mut rows = items.iter().enumerate();
-            rows.any(|(at, value)| match form.check(value, false) {
-                _ if form.is_unset(value) => false,
-                Ok(()) => true,
-                Err(misfit) => {
-                    let misfits = if value.is_null() {
-                        &mut null
-                    } else {
-                        &mut first
-                    };
-                    misfits.get_or_insert(misfit.at(at));
-                    false
-                }
-            })
+            rows.any(|(at, value)| reads(value, false, &|misfit| misfit.at(at)))
         }
-        (Some(Value::Object(object)), _) => {
-            object
-                .iter()
-                .any(|(key, value)| match form.check(value, true) {
-                    _ if form.is_unset(value) => false,
-                    Ok(()) => true,
-                    Err(misfit) => {
-                        let misfits = if value.is_null() {
-                            &mut null
-                        } else {
-                            &mut first
-                        };
-                        misfits.get_or_insert(misfit.inside(key));
-                        false
-                    }
-                })
-        }
+        (Some(Value::Object(object)), _) => object
+            .iter()
+            .any(|(key, value)| reads(value, true, &|misfit| misfit.inside(key))),
         (Some(other), _) => return Err(Misfit::found("a list", other)),
     };
     match first.or(null) {
@@ -135,6 +125,21 @@ impl Form {
             Self::Points(record) => point(record, value).map(drop),
         }
     }
+
+    /// Whether an element is read. One that cannot be is counted as left out, with its place.
+    fn reads(
+        self,
+        value: &Value,
+        keyed: bool,
+        left_out: &LeftOut,
+        place: impl FnOnce(Misfit) -> Misfit,
+    ) -> bool {
+        !self.is_unset(value)
+            && self
+                .check(value, keyed)
+                .map_err(|misfit| left_out.add(place(misfit)))
+                .is_ok()
+    }
 }
 
 struct Items<'a> {
@@ -152,11 +157,7 @@ impl<'de> SeqAccess<'de> for Items<'_> {
     ) -> Result<Option<T::Value>, Misfit> {
         let (form, left_out) = (self.form, self.left_out);
         let readable = |(index, value): &(usize, &mut Value)| {
-            !form.is_unset(value)
-                && form
-                    .check(value, false)
-                    .map_err(|misfit| left_out.add(misfit.at(*index)))
-                    .is_ok()
+            form.reads(value, false, left_out, |misfit| misfit.at(*index))
         };
         let Some((index, value)) = self.items.find(readable) else {
             return Ok(None);
@@ -199,11 +200,7 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
     ) -> Result<Option<T::Value>, Misfit> {
         let (form, left_out) = (self.form, self.left_out);
         let readable = |(key, value): &(String, Value)| {
-            !form.is_unset(value)
-                && form
-                    .check(value, true)
-                    .map_err(|misfit| left_out.add(misfit.inside(key)))
-                    .is_ok()
+            form.reads(value, true, left_out, |misfit| misfit.inside(key))
         };
         let Some((key, mut value)) = self.entries.find(readable) else {
             return Ok(None);
@@ -212,10 +209,10 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
             Form::Plain(ty) => {
                 seed.deserialize(Decoder::new(ty, Some(&mut value), left_out).found_under(&key))
             }
-            Form::Entries(ty) => seed.deserialize(Entry {
-                key: &key,
-                value: Decoder::new(ty, Some(&mut value), left_out),
-            }),
+            Form::Entries(ty) => seed.deserialize(SeqAccessDeserializer::new(Pair {
+                key: Some(&key),
+                value: Some(Decoder::new(ty, Some(&mut value), left_out)),
+            })),
             Form::Statistics(_, record, _) => match scalar::text(&mut value) {
                 Ok(text) => return seed.deserialize(statistic(record, key, text)).map(Some),
                 Err(misfit) => Err(misfit),
@@ -231,27 +228,6 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
 }
 
 /// An entry of an object as a pair.
-struct Entry<'a> {
-    key: &'a str,
-    value: Decoder<'a>,
-}
-
-impl<'de> Deserializer<'de> for Entry<'_> {
-    type Error = Misfit;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        visitor.visit_seq(Pair {
-            key: Some(self.key),
-            value: Some(self.value),
-        })
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
 struct Pair<'a> {
     key: Option<&'a str>,
     value: Option<Decoder<'a>>,
@@ -275,16 +251,16 @@ impl<'de> SeqAccess<'de> for Pair<'_> {
 }
 
 /// A statistic from its name and the text under it.
-fn statistic(record: &'static Record, name: String, text: String) -> Built<'static> {
+fn statistic(record: &'static Record, name: String, text: String) -> Building<'static> {
     let value = scalar::figure(&text);
-    Built {
+    SeqAccessDeserializer::new(Built {
         fields: record.fields.iter(),
         parts: Parts::Statistic { name, text, value },
-    }
+    })
 }
 
 /// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle with long or short names.
-fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Built<'a>, Misfit> {
+fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Building<'a>, Misfit> {
     let (time, values) = match value {
         Value::Array(items) => {
             let [time, values @ ..] = items.as_slice() else {
@@ -298,13 +274,13 @@ fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Built<'a>, Mis
     let time = time
         .filter(|time| !time.is_null())
         .ok_or_else(|| Misfit::missing().inside("time"))?;
-    Ok(Built {
+    Ok(SeqAccessDeserializer::new(Built {
         fields: record.fields.iter(),
         parts: Parts::Point {
             time: scalar::number(time).map_err(|misfit| misfit.inside("time"))?,
             values,
         },
-    })
+    }))
 }
 
 /// The values of a point with named fields.
@@ -361,19 +337,6 @@ enum Samples<'a> {
     Candle(std::array::IntoIter<Option<&'a Value>, 4>),
 }
 
-impl<'de> Deserializer<'de> for Samples<'_> {
-    type Error = Misfit;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        visitor.visit_seq(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
 impl<'de> SeqAccess<'de> for Samples<'_> {
     type Error = Misfit;
 
@@ -398,6 +361,9 @@ impl<'de> SeqAccess<'de> for Samples<'_> {
     }
 }
 
+/// Feeds what is built to a visitor.
+type Building<'a> = SeqAccessDeserializer<Built<'a>>;
+
 /// A statistic or a point, built from parts that are not laid out like a record.
 struct Built<'a> {
     fields: std::slice::Iter<'static, Field>,
@@ -416,19 +382,6 @@ enum Parts<'a> {
     },
 }
 
-impl<'de> Deserializer<'de> for Built<'_> {
-    type Error = Misfit;
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        visitor.visit_seq(self)
-    }
-
-    forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
-        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier ignored_any
-    }
-}
-
 impl<'de> SeqAccess<'de> for Built<'_> {
     type Error = Misfit;
 
@@ -445,7 +398,8 @@ impl<'de> SeqAccess<'de> for Built<'_> {
             (Parts::Statistic { value, .. }, "value") => seed.deserialize(Maybe(*value)),
             (Parts::Point { time, .. }, "time") => seed.deserialize(F64Deserializer::new(*time)),
             (Parts::Point { values, .. }, "values") => {
-                seed.deserialize(std::mem::replace(values, Samples::List([].iter())))
+                let values = std::mem::replace(values, Samples::List([].iter()));
+                seed.deserialize(SeqAccessDeserializer::new(values))
             }
             (_, name) => Err(Misfit::missing().inside(name)),
         }

@@ -36,52 +36,30 @@ mod server;
 #[cfg(test)]
 mod tests;
 
-/// Adds every interface to a linker.
-pub(crate) fn link<T: Send + 'static>(
-    linker: &mut Linker<T>,
-    calls: fn(&mut T) -> &mut CallContext,
-) -> wasmtime::Result<()> {
-    types::add_to_linker::<_, HasSelf<CallContext>>(linker, calls)?;
-    account::link(linker, calls)?;
-    ai::link(linker, calls)?;
-    backtests::link(linker, calls)?;
-    collaboration::link(linker, calls)?;
-    compile::link(linker, calls)?;
-    files::link(linker, calls)?;
-    lean_versions::link(linker, calls)?;
-    live::link(linker, calls)?;
-    live_commands::link(linker, calls)?;
-    nodes::link(linker, calls)?;
-    object_store::link(linker, calls)?;
-    optimizations::link(linker, calls)?;
-    projects::link(linker, calls)?;
-    raw::link(linker, calls)?;
-    server::link(linker, calls)
+/// What is done with every interface.
+macro_rules! interfaces {
+    ($($interface:ident)*) => {
+        /// Adds every interface to a linker.
+        pub(crate) fn link<T: Send + 'static>(
+            linker: &mut Linker<T>,
+            calls: fn(&mut T) -> &mut CallContext,
+        ) -> wasmtime::Result<()> {
+            types::add_to_linker::<_, HasSelf<CallContext>>(linker, calls)?;
+            $($interface::link(linker, calls)?;)*
+            Ok(())
+        }
+
+        /// All bindings, for tests and fuzz targets.
+        #[cfg(any(test, feature = "fuzzing"))]
+        pub(crate) fn all_bound() -> Vec<bound::Bound> {
+            [$($interface::bound()),*].into_iter().flatten().collect()
+        }
+    };
+}
+
+interfaces! {
+    account ai backtests collaboration compile files lean_versions live live_commands nodes object_store optimizations
+    projects raw server
 }
 
 impl types::Host for CallContext {}
-
-/// All bindings, for tests and fuzz targets.
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) fn all_bound() -> Vec<bound::Bound> {
-    [
-        account::bound(),
-        ai::bound(),
-        backtests::bound(),
-        collaboration::bound(),
-        compile::bound(),
-        files::bound(),
-        lean_versions::bound(),
-        live::bound(),
-        live_commands::bound(),
-        nodes::bound(),
-        object_store::bound(),
-        optimizations::bound(),
-        projects::bound(),
-        raw::bound(),
-        server::bound(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
-}
