@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_traffic::{FairQueue, Fairness};
 use tokio::sync::{Notify, oneshot};
 
@@ -89,7 +89,7 @@ impl InvocationLimiter {
 
     /// Admissions of all plugins.
     pub(crate) fn running(&self) -> usize {
-        let state = self.state();
+        let state = self.0.state.lock();
         state.limit - state.free
     }
 
@@ -108,7 +108,7 @@ impl InvocationLimiter {
 
     /// The limiter of a new plugin, closed at first.
     pub(crate) fn plugin(&self) -> PluginLimiter {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.last += 1;
         let id = state.last;
         state.plugins.insert(id, Plugin::default());
@@ -120,7 +120,7 @@ impl InvocationLimiter {
 
     /// Refuses all queued and future invocations.
     pub(crate) fn end(&self) {
-        let mut state = self.state();
+        let mut state = self.0.state.lock();
         state.ended = true;
         let plugins: Vec<u64> = state.plugins.keys().copied().collect();
         for id in plugins {
@@ -135,10 +135,6 @@ impl InvocationLimiter {
         if state.ended && state.free == state.limit {
             self.0.over.notify_waiters();
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock()
     }
 }
 
@@ -226,14 +222,14 @@ pub(crate) enum Asked<'a> {
 impl PluginLimiter {
     /// Admits up to `limit` concurrent invocations.
     pub(crate) fn open(&self, limit: usize) {
-        let mut state = self.host.state();
+        let mut state = self.host.0.state.lock();
         state.set(self.id, Plugin { open: true, limit });
         state.serve();
     }
 
     /// Admits no more invocations and refuses the queued ones. Running ones continue.
     pub(crate) fn close(&self) {
-        let mut state = self.host.state();
+        let mut state = self.host.0.state.lock();
         state.set(self.id, Plugin::default());
         state.refuse(self.id, Rejection::Closed);
         // Nothing is kept for it any more.
@@ -250,7 +246,7 @@ impl PluginLimiter {
 
     /// An admission if one is free, otherwise a position in the queue, which holds at most `max_queue`.
     pub(crate) fn ask(&self, max_queue: usize) -> Result<Asked<'_>, Rejection> {
-        let mut state = self.host.state();
+        let mut state = self.host.0.state.lock();
         if state.ended {
             return Err(Rejection::Ended);
         }
@@ -280,14 +276,14 @@ impl PluginLimiter {
 
     /// The numbers of running and queued invocations.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        let state = self.host.state();
+        let state = self.host.0.state.lock();
         (state.queue.count(&self.id), state.queue.waiting(&self.id))
     }
 }
 
 impl Drop for PluginLimiter {
     fn drop(&mut self) {
-        let mut state = self.host.state();
+        let mut state = self.host.0.state.lock();
         // Admissions borrow their plugin, so nothing of it runs or waits any more.
         state.set(self.id, Plugin::default());
         state.plugins.remove(&self.id);
@@ -303,7 +299,7 @@ pub(crate) struct Admission<'a>(&'a PluginLimiter);
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
         let host = &self.0.host;
-        host.release(&mut host.state(), self.0.id);
+        host.release(&mut host.0.state.lock(), self.0.id);
     }
 }
 
@@ -330,7 +326,7 @@ impl<'a> Queued<'a> {
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
         let PluginLimiter { host, id } = self.plugin;
-        let mut state = host.state();
+        let mut state = host.0.state.lock();
         state.queue.remove(id, self.arrival);
         // It was given an admission that it never received.
         if let Ok(Ok(())) = self.answered.try_recv() {

@@ -86,7 +86,7 @@ impl Runtime {
     /// The loaded plugins, by name.
     #[must_use]
     pub fn plugins(&self) -> Vec<Arc<Plugin>> {
-        self.0.plugins().values().cloned().collect()
+        self.0.plugins.read().values().cloned().collect()
     }
 
     /// A loaded plugin.
@@ -141,7 +141,7 @@ impl Runtime {
         let Some(plugin) = self.plugin(plugin) else {
             return Err(InvokeError::UnknownPlugin {
                 plugin: plugin.to_owned(),
-                loaded: self.0.plugins().keys().cloned().collect(),
+                loaded: self.0.plugins.read().keys().cloned().collect(),
             });
         };
         let invocation = Invocation {

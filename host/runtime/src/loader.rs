@@ -7,7 +7,7 @@
 //! Invariant: an accepted component has described itself while every capability was denied, now or when this host first saw
 //! it. The bytes that were hashed are the bytes that run.
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -194,11 +194,7 @@ impl Loader {
 
     /// The component that is being compiled.
     pub(crate) fn compiles(&self) -> Option<PathBuf> {
-        self.compiled().clone()
-    }
-
-    fn compiled(&self) -> MutexGuard<'_, Option<PathBuf>> {
-        self.compiles.lock()
+        self.compiles.lock().clone()
     }
 
     /// Number of components whose code is in memory.
@@ -427,14 +423,14 @@ struct Compiles<'a>(&'a Loader);
 
 impl<'a> Compiles<'a> {
     fn begin(loader: &'a Loader, path: &Path) -> Self {
-        *loader.compiled() = Some(path.to_owned());
+        *loader.compiles.lock() = Some(path.to_owned());
         Self(loader)
     }
 }
 
 impl Drop for Compiles<'_> {
     fn drop(&mut self) {
-        *self.0.compiled() = None;
+        *self.0.compiles.lock() = None;
     }
 }
 

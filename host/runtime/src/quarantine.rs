@@ -13,7 +13,7 @@
 //!
 //! Invariant: during a quarantine, at most one invocation admitted after its start runs at a time.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -78,7 +78,7 @@ impl Record {
         if !self.quarantined.load(Ordering::Acquire) {
             return None;
         }
-        self.describe(&self.state(), now)
+        self.describe(&self.state.lock(), now)
     }
 
     /// The quarantine, if it would refuse an invocation.
@@ -86,14 +86,14 @@ impl Record {
         if !self.quarantined.load(Ordering::Acquire) {
             return None;
         }
-        self.refusal(&self.state(), now)
+        self.refusal(&self.state.lock(), now)
     }
 
     /// Admits an invocation, unless it is refused.
     pub(crate) fn admit(&self, now: Instant) -> Result<Trial<'_>, Quarantine> {
         let mut probe = false;
         if self.quarantined.load(Ordering::Acquire) {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             if let Some(refusal) = self.refusal(&state, now) {
                 return Err(refusal);
             }
@@ -104,10 +104,6 @@ impl Record {
             record: self,
             probe,
         })
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 
     fn describe(&self, state: &State, now: Instant) -> Option<Quarantine> {
@@ -129,7 +125,7 @@ impl Record {
 
     /// Counts a failure. Returns the new duration of the quarantine, if it changed.
     fn failed(&self, probe: bool, reason: String, now: Instant) -> Option<Duration> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         // A failure of an invocation that began before the quarantine does not extend it.
         if state.until.is_some() && !probe {
             return None;
@@ -151,7 +147,7 @@ impl Record {
         if self.failures.load(Ordering::Acquire) == 0 {
             return false;
         }
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let ended = state.until.is_some();
         *state = State::default();
         self.failures.store(0, Ordering::Release);
@@ -207,7 +203,7 @@ impl Trial<'_> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         if self.probe {
-            self.record.state().probing = false;
+            self.record.state.lock().probing = false;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{Mutex, RwLock};
 use qchost_gate::Gate;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -38,10 +38,11 @@ pub(crate) struct Shared {
     /// Limits inputs checked aside.
     pub(crate) checking: Arc<Semaphore>,
     /// Held while the serving version and its authority change together.
-    changing: Mutex<()>,
+    pub(crate) changing: Mutex<()>,
     /// No new invocations begin.
     ended: AtomicBool,
-    plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
+    /// The loaded plugins by name, changed by the holder of `changing`.
+    pub(crate) plugins: RwLock<BTreeMap<String, Arc<Plugin>>>,
 }
 
 impl Shared {
@@ -88,20 +89,6 @@ impl Shared {
 
     /// A loaded plugin.
     pub(crate) fn plugin(&self, name: &str) -> Option<Arc<Plugin>> {
-        self.plugins().get(name).cloned()
-    }
-
-    /// The loaded plugins, by name.
-    pub(crate) fn plugins(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Plugin>>> {
-        self.plugins.read()
-    }
-
-    /// The loaded plugins, for the holder of `changing`.
-    pub(crate) fn plugins_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<String, Arc<Plugin>>> {
-        self.plugins.write()
-    }
-
-    pub(crate) fn changing(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock()
+        self.plugins.read().get(name).cloned()
     }
 }

@@ -98,7 +98,7 @@ fn swap(
     unloads: u64,
     authority: &CompiledPolicy,
 ) -> Result<Option<Arc<Plugin>>, LoadError> {
-    let changing = shared.changing();
+    let changing = shared.changing.lock();
     if shared.ended() {
         return Err(LoadError::ShuttingDown);
     }
@@ -147,7 +147,8 @@ fn swap(
     // Before the plugin can be found while it is still closed.
     tenant.invocations.open(limit);
     shared
-        .plugins_mut()
+        .plugins
+        .write()
         .insert(tenant.name.to_string(), Arc::clone(&plugin));
     let owner = std::fs::metadata(&plugin.manifest().component).ok();
     let owner = owner.map(|found| found.uid());
@@ -178,12 +179,12 @@ fn swap(
 
 /// See [`Runtime::unload`](crate::Runtime::unload).
 pub(crate) fn unload(shared: &Shared, plugin: &str) -> bool {
-    let changing = shared.changing();
+    let changing = shared.changing.lock();
     shared.gate.remove(plugin);
     if let Some(tenant) = shared.tenants.find(plugin) {
         tenant.unload();
     }
-    let removed = shared.plugins_mut().remove(plugin);
+    let removed = shared.plugins.write().remove(plugin);
     drop(changing);
     let Some(removed) = removed else { return false };
     tracing::info!(plugin, "unloaded");

@@ -3,7 +3,7 @@
 //! Invariant: while anything of a name is loaded, running, queued or being loaded, there is exactly
 //! one tenant for it, so that the use of all its versions adds up.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -67,12 +67,12 @@ impl Tenants {
 
     /// The tenant of a name, if it exists.
     pub(crate) fn find(&self, name: &str) -> Option<Arc<Tenant>> {
-        self.known().get(name)?.upgrade()
+        self.known.lock().get(name)?.upgrade()
     }
 
     /// The tenant of a name; created if it does not exist.
     pub(crate) fn of(&self, name: &str) -> Arc<Tenant> {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if let Some(tenant) = known.get(name).and_then(Weak::upgrade) {
             return tenant;
         }
@@ -93,7 +93,7 @@ impl Tenants {
 
     /// Number of tenants.
     pub(crate) fn count(&self) -> usize {
-        let known = self.known();
+        let known = self.known.lock();
         let alive = known.values().filter(|tenant| tenant.strong_count() > 0);
         alive.count()
     }
@@ -101,9 +101,5 @@ impl Tenants {
     /// Bytes of memory of all tenants together.
     pub(crate) fn memory(&self) -> u64 {
         self.budget.used()
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Weak<Tenant>>> {
-        self.known.lock()
     }
 }

@@ -17,7 +17,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
@@ -126,7 +126,7 @@ pub struct Admission(Option<Arc<AccountQueue>>);
 impl Drop for Admission {
     fn drop(&mut self) {
         if let Some(queue) = &self.0 {
-            let mut state = queue.state();
+            let mut state = queue.state.lock();
             state.leave();
             if state.served {
                 queue.changed.notify_one();
@@ -190,7 +190,7 @@ impl AccountQueue {
     /// Changes the limits. The used fraction of the rate stays used; calls in flight above the new
     /// limit end by themselves.
     fn set_limits(&self, limits: Limits) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if let (Some(old), Some(new)) = (state.limits.rate, limits.rate) {
             state.bucket = state.bucket.rescaled(old, new, self.origin.elapsed());
         }
@@ -207,7 +207,7 @@ impl AccountQueue {
     ) -> Result<Admission, QueueFull> {
         let admitted = Arc::<Notify>::default();
         let arrival = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let first = state.safety.is_empty()
                 && (priority == Priority::Safety || state.normal.is_empty());
             if first && self.try_admit(&mut state, priority).is_ok() {
@@ -283,7 +283,7 @@ impl AccountQueue {
 
     /// Admits the queued calls that can be sent; returns why no others can, or `None` if no call waits.
     fn serve(&self) -> Option<Blocked> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         loop {
             let priority = match (state.safety.is_empty(), state.normal.is_empty()) {
                 (false, _) => Priority::Safety,
@@ -300,10 +300,6 @@ impl AccountQueue {
                 admitted.notify_one();
             }
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
     }
 }
 
@@ -345,7 +341,7 @@ impl Drop for Server {
     /// If its runtime ends before its work does, the next call starts another one.
     fn drop(&mut self) {
         if !self.done {
-            self.queue.state().served = false;
+            self.queue.state.lock().served = false;
         }
     }
 }
@@ -364,7 +360,7 @@ impl Drop for Waiting<'_> {
         if self.started {
             return;
         }
-        let mut state = self.queue.state();
+        let mut state = self.queue.state.lock();
         let queue = state.queue(self.priority);
         if !queue.remove(self.plugin, self.arrival) {
             queue.give_back(self.plugin);

@@ -3,7 +3,7 @@
 //! Invariant: a guard is held until it is dropped, however the call ends. Calls without a limit are
 //! counted too, so that a limit added by a reload includes running calls.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl ConcurrencyLimiter {
     /// Admits a call, if fewer than `limit` calls of the grant are running; `None` if not.
     /// `limit` is the current limit: if it was lowered, excess calls end by themselves.
     pub fn try_acquire(&self, key: &GrantKey, limit: Option<u32>) -> Option<ConcurrencyGuard> {
-        let mut counts = self.counts();
+        let mut counts = self.0.lock();
         let running = counts.get(key).copied().unwrap_or_default();
         if limit.is_some_and(|limit| running >= limit) {
             return None;
@@ -40,17 +40,13 @@ impl ConcurrencyLimiter {
     /// Number of running calls of a grant.
     #[must_use]
     pub fn running(&self, key: &GrantKey) -> u32 {
-        self.counts().get(key).copied().unwrap_or_default()
-    }
-
-    fn counts(&self) -> MutexGuard<'_, HashMap<GrantKey, u32>> {
-        self.0.lock()
+        self.0.lock().get(key).copied().unwrap_or_default()
     }
 }
 
 impl Drop for ConcurrencyGuard {
     fn drop(&mut self) {
-        let mut counts = self.counts.counts();
+        let mut counts = self.counts.0.lock();
         if let Some(running) = counts.get_mut(&self.key) {
             *running = running.saturating_sub(1);
             if *running == 0 {

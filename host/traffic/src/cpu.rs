@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Maximum charged by wall clock at a time: that clock goes on while the thread is descheduled.
@@ -137,7 +137,8 @@ impl CpuLimit {
     #[must_use]
     pub fn spent(&self) -> Duration {
         let running = self
-            .running()
+            .running
+            .lock()
             .map_or(Duration::ZERO, |begun| begun.charge(begun.elapsed()));
         self.meter.spent().saturating_add(running)
     }
@@ -149,7 +150,7 @@ impl CpuLimit {
     /// [`CpuExceeded`] if it is.
     pub fn check(&self, besides: Duration) -> Result<(), CpuExceeded> {
         if !self.meter.0.exact.swap(true, Ordering::Relaxed) {
-            let mut running = self.running();
+            let mut running = self.running.lock();
             if let Some(begun) = *running {
                 self.meter.end(begun);
                 *running = Some(self.meter.begin());
@@ -165,18 +166,14 @@ impl CpuLimit {
     /// Runs the future and charges its polls.
     pub async fn measure<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
         poll_fn(|context| {
-            *self.running() = Some(self.meter.begin());
+            *self.running.lock() = Some(self.meter.begin());
             let poll = future.as_mut().poll(context);
-            if let Some(begun) = self.running().take() {
+            if let Some(begun) = self.running.lock().take() {
                 self.meter.end(begun);
             }
             poll
         })
         .await
-    }
-
-    fn running(&self) -> MutexGuard<'_, Option<Begun>> {
-        self.running.lock()
     }
 }
 

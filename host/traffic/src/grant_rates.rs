@@ -14,7 +14,7 @@
 //! refusal takes nothing from any bucket. Later charges ([`GrantRates::charge`]) delay the next call and never let one
 //! through.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -158,7 +158,7 @@ impl GrantRates {
 
     /// Returns one charged call that was not made to the rates of a grant.
     pub fn refund(&self, key: &GrantKey, limits: RateLimits) {
-        if let Some(usage) = self.grants().get_mut(key) {
+        if let Some(usage) = self.grants.lock().get_mut(key) {
             if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
                 usage.second = usage.second.refund(Quota::per_second(limit));
             }
@@ -172,7 +172,7 @@ impl GrantRates {
     /// A restart forgets charges beyond an empty bucket.
     pub fn charge(&self, key: &GrantKey, limits: RateLimits, now: Moment) {
         let at = now.steady.saturating_duration_since(self.origin);
-        if let Some(usage) = self.grants().get_mut(key) {
+        if let Some(usage) = self.grants.lock().get_mut(key) {
             if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
                 usage.second = usage.second.overdraw(Quota::per_second(limit), 1, at);
             }
@@ -197,7 +197,7 @@ impl GrantRates {
             None => key.account == to.account && key.plugin == to.plugin,
         };
         let (mut second, mut minute, mut marked) = Default::default();
-        for (_, usage) in self.grants().iter().filter(|(key, _)| is_of(key)) {
+        for (_, usage) in self.grants.lock().iter().filter(|(key, _)| is_of(key)) {
             second = usage.second.max(second);
             minute = usage.minute.max(minute);
             marked = usage.marked.max(marked);
@@ -207,7 +207,7 @@ impl GrantRates {
             // Before it counts as marked.
             self.ledger.mark_rate(&to.account, name, marked).await?;
         }
-        let mut grants = self.grants();
+        let mut grants = self.grants.lock();
         let heir = grants.entry(to.clone()).or_default();
         heir.second = heir.second.max(second);
         heir.minute = heir.minute.max(minute);
@@ -222,7 +222,7 @@ impl GrantRates {
         now: Moment,
     ) -> Result<Vec<(GrantKey, Arc<Marking>)>, RateError> {
         let at = now.steady.saturating_duration_since(self.origin);
-        let mut grants = self.grants();
+        let mut grants = self.grants.lock();
         let mut taken = Vec::new();
         let mut refusal: Option<(Duration, RateError)> = None;
         for (key, limits) in wanted {
@@ -270,7 +270,7 @@ impl GrantRates {
 
     async fn mark(&self, key: &GrantKey, marking: &Marking, now: i64) -> Result<(), LedgerError> {
         let _marking = marking.lock().await;
-        let marked = self.grants().get(key).and_then(|usage| usage.marked);
+        let marked = self.grants.lock().get(key).and_then(|usage| usage.marked);
         if marked.is_some_and(|marked| marked > now) {
             return Ok(());
         }
@@ -280,14 +280,10 @@ impl GrantRates {
             .saturating_mul(1_000);
         let name = format!("{}{SEPARATOR}{}", key.plugin, key.grant);
         self.ledger.mark_rate(&key.account, name, end).await?;
-        if let Some(usage) = self.grants().get_mut(key) {
+        if let Some(usage) = self.grants.lock().get_mut(key) {
             usage.marked = Some(end);
         }
         Ok(())
-    }
-
-    fn grants(&self) -> MutexGuard<'_, HashMap<GrantKey, Usage>> {
-        self.grants.lock()
     }
 }
 

@@ -7,7 +7,7 @@
 //! Invariant: whatever a plugin does, and however often it is refused, at most [`MAX_LOG_LINES`] lines are written
 //! about it, plus one with the number of omitted lines; about all of them together at most [`MAX_HOST_LOG_LINES`].
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,9 +62,9 @@ impl LogLimiter {
     pub fn admits(&self, plugin: &str, lines: u32) -> bool {
         let (admitted, omitted) = {
             let now = Instant::now();
-            let mut own = locked(&self.own);
+            let mut own = self.own.lock();
             let admitted = own.admits(lines, now) && {
-                let room = locked(&self.host).admits(lines, now);
+                let room = self.host.lock().admits(lines, now);
                 own.omitted += u64::from(!room);
                 room
             };
@@ -77,7 +77,7 @@ impl LogLimiter {
     /// Logs the number of omitted lines, if there are any and a report is due.
     pub fn report_omitted(&self, plugin: &str) {
         let omitted = {
-            let mut own = locked(&self.own);
+            let mut own = self.own.lock();
             match own.omitted {
                 0 => None,
                 _ => own.due_report(Instant::now()),
@@ -85,10 +85,6 @@ impl LogLimiter {
         };
         report(plugin, omitted);
     }
-}
-
-fn locked(lines: &Mutex<Lines>) -> MutexGuard<'_, Lines> {
-    lines.lock()
 }
 
 fn report(plugin: &str, omitted: Option<u64>) {

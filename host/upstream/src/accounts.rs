@@ -6,7 +6,7 @@
 //! Invariant: a call is counted by its account before another one can replace the account, so no connection is
 //! closed under a call, and no call opens one after the closing.
 
-use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
@@ -57,7 +57,7 @@ impl Accounts {
     /// The names, in order.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        self.by_name().keys().cloned().collect()
+        self.by_name.read().keys().cloned().collect()
     }
 
     /// Adds or replaces accounts, and removes some. The next call uses the new connection, or fails if the
@@ -76,14 +76,17 @@ impl Accounts {
                 replaced.extend(by_name.insert(name, Arc::new(account)));
             }
             // Before any call can find the new ones, so that `close` sees every connection.
-            self.former().extend(replaced.iter().cloned());
+            self.former.lock().extend(replaced.iter().cloned());
         }
         let mut retiring = JoinSet::new();
         for account in replaced {
             let accounts = self.clone();
             retiring.spawn(async move {
                 account.retire().await;
-                accounts.former().retain(|one| !Arc::ptr_eq(one, &account));
+                accounts
+                    .former
+                    .lock()
+                    .retain(|one| !Arc::ptr_eq(one, &account));
             });
         }
         tokio::spawn(async move { while retiring.join_next().await.is_some() {} })
@@ -92,7 +95,7 @@ impl Accounts {
     /// The state of an account's connection; `None` if there is no such account.
     #[must_use]
     pub fn health(&self, account: &str) -> Option<AccountHealth> {
-        let found = self.by_name().get(account).cloned()?;
+        let found = self.by_name.read().get(account).cloned()?;
         Some(found.health())
     }
 
@@ -134,23 +137,15 @@ impl Accounts {
     /// Closes all sessions and waits for their servers to exit, including those of former connections, whose
     /// calls are lost. A later call opens a new session.
     pub async fn close(&self) {
-        let mut all: Vec<Arc<Account>> = self.by_name().values().cloned().collect();
-        all.extend(self.former().iter().cloned());
+        let mut all: Vec<Arc<Account>> = self.by_name.read().values().cloned().collect();
+        all.extend(self.former.lock().iter().cloned());
         for account in all {
             account.pool.close().await;
         }
     }
 
-    fn by_name(&self) -> RwLockReadGuard<'_, BTreeMap<String, Arc<Account>>> {
-        self.by_name.read()
-    }
-
-    fn former(&self) -> MutexGuard<'_, Vec<Arc<Account>>> {
-        self.former.lock()
-    }
-
     fn find(&self, account: &str) -> Result<InUse, Failure> {
-        let by_name = self.by_name();
+        let by_name = self.by_name.read();
         if let Some(found) = by_name.get(account) {
             return Ok(InUse {
                 _counted: found.calls.token(),
@@ -178,7 +173,7 @@ impl Upstream for Accounts {
     }
 
     fn has_tool(&self, account: &str, tool: &str) -> Option<bool> {
-        let by_name = self.by_name();
+        let by_name = self.by_name.read();
         by_name.get(account)?.pool.has_tool(tool)
     }
 

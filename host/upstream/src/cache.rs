@@ -2,7 +2,7 @@
 //!
 //! Invariant: only successes are kept, at most [`MAX_ENTRIES`] of them, and none past its expiry.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -32,21 +32,17 @@ impl Cache {
     }
 
     pub(crate) fn get(&self, key: &str, now: Instant) -> Option<Value> {
-        let entries = self.entries();
+        let entries = self.entries.lock();
         let (until, value) = entries.get(key)?;
         (*until > now).then(|| value.clone())
     }
 
     pub(crate) fn put(&self, key: String, value: Value, now: Instant) {
-        let mut entries = self.entries();
+        let mut entries = self.entries.lock();
         entries.retain(|_, (until, _)| *until > now);
         if entries.len() < MAX_ENTRIES {
             entries.insert(key, (now + self.keep, value));
         }
-    }
-
-    fn entries(&self) -> MutexGuard<'_, HashMap<String, (Instant, Value)>> {
-        self.entries.lock()
     }
 }
 
@@ -74,7 +70,7 @@ mod tests {
         for n in 0..MAX_ENTRIES * 3 {
             cache.put(n.to_string(), json!(n), now);
         }
-        assert_eq!(cache.entries().len(), MAX_ENTRIES);
+        assert_eq!(cache.entries.lock().len(), MAX_ENTRIES);
         let later = now + Duration::from_secs(60);
         cache.put("later".to_owned(), json!(true), later);
         assert_eq!(cache.get("later", later), Some(json!(true)));

@@ -3,7 +3,7 @@
 //! Invariant: the state is that of the last call with a conclusive result; a change is logged once, when it
 //! is noticed.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::fault::Trouble;
@@ -50,7 +50,7 @@ impl HealthTracker {
 
     fn note(&self, trouble: Option<Trouble>, cause: Option<String>, wait: Option<Duration>) {
         let now = Instant::now();
-        let mut known = self.known();
+        let mut known = self.known.lock();
         let former = known.take();
         let same = former.as_ref().is_some_and(|it| it.trouble == trouble);
         let since = match &former {
@@ -82,16 +82,12 @@ impl HealthTracker {
 
     /// The current state. A rate limit ends when the server's wait is over.
     pub(crate) fn now(&self) -> Option<Observed> {
-        let known = self.known().clone()?;
+        let known = self.known.lock().clone()?;
         let over = known.retry_at.is_some_and(|until| until <= Instant::now());
         if known.trouble == Some(Trouble::RateLimited) && over {
             return None;
         }
         Some(known)
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<Observed>> {
-        self.known.lock()
     }
 }
 

@@ -1,14 +1,13 @@
 //! The sessions of one account: opened when needed, replaced when lost, shared by the calls.
 //!
-//! A slot holds one session. A call joins a slot (at most `calls_per_connection` in each) and then
-//! waits for the slot's session; a slot without one is filled by a separate task, so that a caller that gives
-//! up does not undo the work for others that wait. The task retries with back-off while any call waits, and
+//! A call joins a pooled session (at most `calls_per_connection` share one) and then waits until it is open; it is opened
+//! by a separate task, so that a caller that gives up does not undo the work for others that wait. The task retries with back-off while any call waits, and
 //! stops otherwise: an idle account costs nothing.
 //!
 //! Invariant: a session is used by at most `calls_per_connection` calls, and there are never more than
 //! `connections` of them in service.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -40,7 +39,7 @@ pub(crate) struct Pool {
     options: AccountOptions,
     capacity: Arc<Semaphore>,
     sessions: Mutex<Vec<PooledSession>>,
-    /// Notified whenever a slot changes.
+    /// Notified whenever a pooled session changes.
     changed: watch::Sender<()>,
 }
 
@@ -71,17 +70,18 @@ pub(crate) struct SessionGuard {
     _load: SessionLoad,
 }
 
-/// A call that is counted to a slot.
+/// A call that is counted to a pooled session.
 struct SessionLoad {
     pool: Arc<Pool>,
-    slot: usize,
+    /// Position of the pooled session.
+    index: usize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for SessionLoad {
     fn drop(&mut self) {
-        if let Some(slot) = self.pool.sessions().get_mut(self.slot) {
-            slot.calls = slot.calls.saturating_sub(1);
+        if let Some(pooled) = self.pool.sessions.lock().get_mut(self.index) {
+            pooled.calls = pooled.calls.saturating_sub(1);
         }
     }
 }
@@ -149,10 +149,10 @@ impl Pool {
                 });
             }
             let problem = || {
-                let sessions = self.sessions();
+                let sessions = self.sessions.lock();
                 sessions
-                    .get(load.slot)
-                    .and_then(|slot| slot.last_error.clone())
+                    .get(load.index)
+                    .and_then(|pooled| pooled.last_error.clone())
             };
             let until = match problem() {
                 Some(_) => deadline.min(give_up_at),
@@ -171,7 +171,7 @@ impl Pool {
     /// Takes all sessions out of service and waits until their servers are gone.
     pub(crate) async fn close(&self) {
         let sessions: Vec<_> = {
-            let mut sessions = self.sessions();
+            let mut sessions = self.sessions.lock();
             sessions
                 .iter_mut()
                 .filter_map(PooledSession::take_session)
@@ -188,8 +188,8 @@ impl Pool {
         let mut changed = self.changed.subscribe();
         loop {
             self.close().await;
-            let opening = |slot: &PooledSession| matches!(slot.state, State::Opening);
-            if !self.sessions().iter().any(opening) {
+            let opening = |pooled: &PooledSession| matches!(pooled.state, State::Opening);
+            if !self.sessions.lock().iter().any(opening) {
                 return;
             }
             // The sender lives as long as `self`.
@@ -201,7 +201,7 @@ impl Pool {
 
     /// Whether a server has a tool of this name, according to connected sessions.
     pub(crate) fn has_tool(&self, tool: &str) -> Option<bool> {
-        let sessions = self.sessions();
+        let sessions = self.sessions.lock();
         let mut open = sessions
             .iter()
             .filter_map(PooledSession::session)
@@ -211,19 +211,21 @@ impl Pool {
     }
 
     pub(crate) fn health(&self, account: &str) -> AccountHealth {
-        let mut sessions = self.sessions();
-        for slot in sessions.iter_mut() {
-            slot.notice_loss(&self.options);
+        let mut sessions = self.sessions.lock();
+        for pooled in sessions.iter_mut() {
+            pooled.notice_loss(&self.options);
         }
         let open = || sessions.iter().filter_map(PooledSession::session);
-        let error = sessions.iter().find_map(|slot| slot.last_error.as_ref());
+        let error = sessions
+            .iter()
+            .find_map(|pooled| pooled.last_error.as_ref());
         let state = if open().next().is_some() {
             AccountState::Connected
         } else if let Some((trouble, _)) = error {
             AccountState::of(Some(*trouble))
         } else if sessions
             .iter()
-            .any(|slot| matches!(slot.state, State::Opening))
+            .any(|pooled| matches!(pooled.state, State::Opening))
         {
             AccountState::Connecting
         } else {
@@ -231,8 +233,8 @@ impl Pool {
         };
         let since = sessions
             .iter()
-            .filter(|slot| slot.session().is_some() == (state == AccountState::Connected))
-            .map(|slot| slot.since)
+            .filter(|pooled| pooled.session().is_some() == (state == AccountState::Connected))
+            .map(|pooled| pooled.since)
             .min();
         AccountHealth {
             account: account.to_owned(),
@@ -243,93 +245,97 @@ impl Pool {
             last_error: error.map(|(_, told)| told.clone()),
             restarts: sessions
                 .iter()
-                .map(|slot| slot.opened.saturating_sub(1))
+                .map(|pooled| pooled.opened.saturating_sub(1))
                 .sum(),
             sessions: open().count(),
-            calls: sessions.iter().map(|slot| slot.calls).sum(),
+            calls: sessions.iter().map(|pooled| pooled.calls).sum(),
             server: open().next().map(|session| session.info().clone()),
         }
     }
 
-    /// Counts a call to the first open session with room, otherwise to the first slot with room.
+    /// Counts a call to the first open session with room, otherwise to the first one with room.
     fn join_session(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> SessionLoad {
-        let mut sessions = self.sessions();
+        let mut sessions = self.sessions.lock();
         let limit = self.options.calls_per_connection;
-        let has_room = |slot: &PooledSession| slot.calls < limit;
+        let has_room = |pooled: &PooledSession| pooled.calls < limit;
         let index = sessions
             .iter()
-            .position(|slot| has_room(slot) && slot.session().is_some())
+            .position(|pooled| has_room(pooled) && pooled.session().is_some())
             .or_else(|| sessions.iter().position(has_room))
-            // The semaphore has a permit for each call that the slots have room for.
+            // The semaphore has a permit for each call that there is room for.
             .unwrap_or_default();
-        if let Some(slot) = sessions.get_mut(index) {
-            slot.calls += 1;
+        if let Some(pooled) = sessions.get_mut(index) {
+            pooled.calls += 1;
         }
         SessionLoad {
             pool: self.clone(),
-            slot: index,
+            index,
             _permit: permit,
         }
     }
 
-    /// The session of the call's slot, or of another one with room, if there is one. Otherwise makes sure that
+    /// The session that the call is counted to, or another open one with room, if there is one. Otherwise makes sure that
     /// one is being opened.
     fn session_for(
         self: &Arc<Self>,
         load: &mut SessionLoad,
     ) -> Result<Option<Arc<Session>>, NoSession> {
-        let mut sessions = self.sessions();
-        for slot in sessions.iter_mut() {
-            slot.notice_loss(&self.options);
+        let mut sessions = self.sessions.lock();
+        for pooled in sessions.iter_mut() {
+            pooled.notice_loss(&self.options);
         }
-        if let Some(session) = sessions.get(load.slot).and_then(PooledSession::session) {
+        if let Some(session) = sessions.get(load.index).and_then(PooledSession::session) {
             return Ok(Some(session.clone()));
         }
         let limit = self.options.calls_per_connection;
         let other = sessions
             .iter()
-            .position(|slot| slot.calls < limit && slot.session().is_some());
+            .position(|pooled| pooled.calls < limit && pooled.session().is_some());
         if let Some(index) = other {
-            if let Some(slot) = sessions.get_mut(load.slot) {
-                slot.calls = slot.calls.saturating_sub(1);
+            if let Some(pooled) = sessions.get_mut(load.index) {
+                pooled.calls = pooled.calls.saturating_sub(1);
             }
-            load.slot = index;
-            let slot = sessions.get_mut(index);
-            return Ok(slot.and_then(|slot| {
-                slot.calls += 1;
-                slot.session().cloned()
+            load.index = index;
+            let pooled = sessions.get_mut(index);
+            return Ok(pooled.and_then(|pooled| {
+                pooled.calls += 1;
+                pooled.session().cloned()
             }));
         }
-        let Some(slot) = sessions.get_mut(load.slot) else {
+        let Some(pooled) = sessions.get_mut(load.index) else {
             return Err(NoSession::Late);
         };
-        match slot.state {
+        match pooled.state {
             State::Opening | State::Open(_) => {}
-            State::Refused if slot.pause.is_some_and(|pause| pause > Instant::now()) => {
-                let told = slot.last_error.clone();
+            State::Refused if pooled.pause.is_some_and(|pause| pause > Instant::now()) => {
+                let told = pooled.last_error.clone();
                 let (trouble, told) = told.unwrap_or((Trouble::Unreachable, String::new()));
                 return Err(NoSession::Down(trouble, told));
             }
             State::Empty | State::Refused => {
                 let connections = crate::threads::connections()
                     .map_err(|reason| NoSession::Down(Trouble::Unreachable, reason))?;
-                slot.state = State::Opening;
-                connections.spawn(self.clone().fill(load.slot));
+                pooled.state = State::Opening;
+                connections.spawn(self.clone().fill(load.index));
             }
         }
         Ok(None)
     }
 
-    /// Opens the slot's session, retrying while a call waits for it.
+    /// Opens a session, retrying while a call waits for it.
     async fn fill(self: Arc<Self>, index: usize) {
         loop {
-            let pause = self.sessions().get(index).and_then(|slot| slot.pause);
+            let pause = self
+                .sessions
+                .lock()
+                .get(index)
+                .and_then(|pooled| pooled.pause);
             if let Some(pause) = pause {
                 tokio::time::sleep_until(pause.into()).await;
             }
             let opened = self.open().await;
-            let done = match self.sessions().get_mut(index) {
-                Some(slot) => slot.settle(opened, &self.options),
+            let done = match self.sessions.lock().get_mut(index) {
+                Some(pooled) => pooled.settle(opened, &self.options),
                 None => true,
             };
             self.changed.send_replace(());
@@ -354,10 +360,6 @@ impl Pool {
             ))),
         }
     }
-
-    fn sessions(&self) -> MutexGuard<'_, Vec<PooledSession>> {
-        self.sessions.lock()
-    }
 }
 
 impl PooledSession {
@@ -378,7 +380,7 @@ impl PooledSession {
         }
     }
 
-    /// Empties the slot if its session is dead. One that never answered counts as a failure, or a server that
+    /// Notices that the session is dead. One that never answered counts as a failure, or a server that
     /// dies at its first call would be restarted without pause.
     fn notice_loss(&mut self, options: &AccountOptions) {
         let State::Open(session) = &self.state else {

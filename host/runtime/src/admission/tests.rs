@@ -266,7 +266,7 @@ proptest! {
             for (plugin, (running, waiting)) in plugins.iter().zip(running.iter().zip(&waiting)) {
                 prop_assert_eq!(plugin.counts(), (running.len(), waiting.len()));
             }
-            let state = host.state();
+            let state = host.0.state.lock();
             let total: usize = running.iter().map(Vec::len).sum();
             prop_assert_eq!(state.free + total, limit);
             prop_assert_eq!(state.queue.len(), waiting.iter().map(Vec::len).sum::<usize>());

@@ -18,7 +18,7 @@
 mod burst;
 mod watch_set;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -129,11 +129,11 @@ impl Watch {
         loop {
             let news = self.shared.news.notified();
             let now = Instant::now();
-            let due = self.shared.lock().burst.due();
+            let due = self.shared.state.lock().burst.due();
             match due {
                 None => news.await,
                 Some(due) if due <= now => {
-                    self.shared.lock().burst.end();
+                    self.shared.state.lock().burst.end();
                     return;
                 }
                 Some(due) => {
@@ -147,7 +147,7 @@ impl Watch {
     /// Watches exactly these folders; returns whether one of them is new.
     fn watch(&mut self, folders: WatchSet) -> (bool, Result<(), WatchError>) {
         {
-            let mut state = self.shared.lock();
+            let mut state = self.shared.state.lock();
             for gone in state.gone.drain(..) {
                 self.watched.retain(|folder, _| !folder.starts_with(&gone));
             }
@@ -206,13 +206,9 @@ fn vanished(error: &notify::Error) -> bool {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     /// Handles an event; `None` stands for lost events.
     fn receive(&self, event: Option<Event>) {
-        if self.lock().receive(event.as_ref(), Instant::now()) {
+        if self.state.lock().receive(event.as_ref(), Instant::now()) {
             self.news.notify_one();
         }
     }

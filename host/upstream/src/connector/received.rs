@@ -99,7 +99,7 @@ impl Received {
 
     /// Counts messages of any content.
     pub(crate) fn note_messages(&self, messages: u32) {
-        let is_fine = self.messages().add(messages, Instant::now());
+        let is_fine = self.0.messages.lock().add(messages, Instant::now());
         if !is_fine {
             self.end(format!(
                 "the server sends messages without end: more than {MAX_BURST} at once, or more than \
@@ -111,7 +111,7 @@ impl Received {
     /// The server answered.
     pub(crate) fn note_answer(&self) {
         self.0.bytes.store(0, Ordering::Relaxed);
-        self.messages().answered();
+        self.0.messages.lock().answered();
     }
 
     /// Why the connection ended at a limit, if it did.
@@ -132,10 +132,6 @@ impl Received {
         // Only the first reason is kept.
         let _ = self.0.excess.set(why);
         self.0.over.cancel();
-    }
-
-    fn messages(&self) -> parking_lot::MutexGuard<'_, Messages> {
-        self.0.messages.lock()
     }
 }
 
