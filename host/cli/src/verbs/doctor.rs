@@ -28,11 +28,12 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use self::host::{followed, guardrails, halts, permits, plugins};
-use self::report::{EXPIRY_WARNING, Mark, Report};
+use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::Route;
 use crate::output::{Output, table, words};
+use crate::verbs::cells::word;
 
 /// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
 const NOTABLE_SKEW: f64 = 30.0;
@@ -62,7 +63,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             cache(config, &mut report);
             guardrails(config, &mut report);
             vault(config, &mut report).await;
-            if found.is_new && !found.running && !report.failed("guardrails") {
+            if found.is_new && !found.running && !report.has_failed("guardrails") {
                 // A host in the configured folder would create it.
                 match tempfile::tempdir() {
                     Ok(folder) => {
@@ -71,7 +72,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                     }
                     Err(error) => report.unknown("plugins", error.to_string()),
                 }
-            } else if found.usable && !report.failed("guardrails") {
+            } else if found.usable && !report.has_failed("guardrails") {
                 plugins(route, &mut report, output).await;
                 permits(route, &mut report, output).await;
                 halts(route, &mut report, output).await;
@@ -103,12 +104,10 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             .iter()
             .map(|check| {
                 let mark = match check.mark {
-                    Mark::Ok => "ok",
-                    Mark::Warning => "warning",
-                    Mark::Failed => "FAILED",
-                    Mark::Unknown => "unknown",
+                    Mark::Failed => "FAILED".to_owned(),
+                    mark => word(mark),
                 };
-                vec![mark.to_owned(), check.what.clone(), check.finding.clone()]
+                vec![mark, check.what.clone(), check.finding.clone()]
             })
             .collect();
         let fixes: Vec<_> = checks
@@ -134,22 +133,17 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
         (Some(ErrorKind::PermissionDenied), owner) => {
             let owner = owner.map_or_else(|| "its owner".to_owned(), |uid| format!("uid {uid}"));
             let fix = format!("run this as the user that the host runs as, or as {owner}");
-            report.add(
-                what,
-                Mark::Unknown,
-                format!("not known to this user: {why}"),
-                Some(fix),
-            );
+            let finding = format!("not known to this user: {why}");
+            report.add(what, Mark::Unknown, finding, Some(fix));
         }
         (Some(ErrorKind::NotFound), _) => {
             let fix = "name the one that there is (--config FILE), or write one with: qchost init";
-            report.add(what, Mark::Failed, why, Some(fix.to_owned()));
+            report.fail(what, why, fix);
         }
-        _ => report.add(
+        _ => report.fail(
             what,
-            Mark::Failed,
             why,
-            Some("correct the line, or write a new file with: qchost init".to_owned()),
+            "correct the line, or write a new file with: qchost init",
         ),
     }
 }
@@ -183,13 +177,10 @@ fn cache(config: &Config, report: &mut Report) {
             report.ok("cache", folder.display().to_string());
             machine::disk(report, "cache", &found);
         }
-        Err(error) => report.add(
+        Err(error) => report.fail(
             "cache",
-            Mark::Failed,
             words(&error),
-            Some(
-                "set `cache` in the configuration to a folder that this user can write".to_owned(),
-            ),
+            "set `cache` in the configuration to a folder that this user can write",
         ),
     }
 }
@@ -205,11 +196,10 @@ async fn vault(config: &Config, report: &mut Report) {
     };
     match connected {
         Ok(()) => report.ok("vault", "it accepts this host"),
-        Err(error) => report.add(
+        Err(error) => report.fail(
             "vault",
-            Mark::Failed,
             words(&error),
-            Some("correct [vault] in the configuration, or unseal the vault".to_owned()),
+            "correct [vault] in the configuration, or unseal the vault",
         ),
     }
 }
@@ -239,50 +229,42 @@ fn mend(problem: &anyhow::Error) -> String {
 
 async fn all_accounts(config: &Config, report: &mut Report) {
     if config.account.is_empty() {
-        report.add(
+        report.fail(
             "accounts",
-            Mark::Failed,
             "none is configured",
-            Some("add [account.NAME] to the configuration".to_owned()),
+            "add [account.NAME] to the configuration",
         );
     }
     // Individually, so that an account that cannot be prepared does not hide others.
     for (name, account) in &config.account {
-        let only = [(name.clone(), account)];
-        let prepared = match config.secrets() {
-            Ok(secrets) => {
-                let only = only.iter().map(|(name, account)| (name.as_str(), *account));
-                accounts::prepare(only, &secrets).await
-            }
-            Err(error) => Err(error),
-        };
-        let problem = match prepared {
-            Ok(mut connections) => match connections.problems.remove(name) {
-                None => {
-                    expiry(name, account, &config_secrets(config), report).await;
-                    certificate::check(name, account, report).await;
-                    let reached = connection(name, &connections, report).await;
-                    match connections.rest.get(name) {
-                        Some(rest) => cloud(name, rest, report).await,
-                        // The cloud is behind another server, so it is checked through that.
-                        None if reached => through_server(name, &connections, report).await,
-                        None => {}
-                    }
-                    connections.accounts.close().await;
-                    continue;
-                }
-                Some(problem) => problem,
-            },
-            Err(error) => error,
-        };
-        let fix = Some(mend(&problem));
-        report.add(
-            format!("account {name}"),
-            Mark::Failed,
-            words(&problem),
-            fix,
-        );
+        if let Err(problem) = one_account(name, account, config, report).await {
+            report.fail(format!("account {name}"), words(&problem), mend(&problem));
+        }
     }
+}
+
+async fn one_account(
+    name: &str,
+    account: &Account,
+    config: &Config,
+    report: &mut Report,
+) -> Result<()> {
+    let secrets = config.secrets()?;
+    let mut connections = accounts::prepare([(name, account)], &secrets).await?;
+    if let Some(problem) = connections.problems.remove(name) {
+        return Err(problem);
+    }
+    expiry(name, account, &secrets, report).await;
+    certificate::check(name, account, report).await;
+    let reached = connection(name, &connections, report).await;
+    match connections.rest.get(name) {
+        Some(rest) => cloud(name, rest, report).await,
+        // The cloud is behind another server, so it is checked through that.
+        None if reached => through_server(name, &connections, report).await,
+        None => {}
+    }
+    connections.accounts.close().await;
+    Ok(())
 }
 
 /// Reachability, authentication, clock and rate limit, as far as the REST API can be checked directly. Each is
@@ -304,11 +286,10 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
             true
         }
         Err(failure) => {
-            report.add(
+            report.fail(
                 check("cloud"),
-                Mark::Failed,
                 format!("{}: {failure}", AccountState::Unreachable),
-                Some("check the network and the base URL".to_owned()),
+                "check the network and the base URL",
             );
             false
         }
@@ -325,20 +306,16 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
     authentication(check("authentication"), &outcome, refused_by_clock, report);
     let what = check("clock");
     match skew {
-        _ if refused_by_clock => report.add(
+        _ if refused_by_clock => {
+            let finding = skew.map_or("the server refuses the time stamps".to_owned(), |skew| {
+                format!("{skew:+.0} s off the server's, which refuses the time stamps")
+            });
+            report.fail(what, finding, accounts::remedy(AccountState::Clock));
+        }
+        Some(skew) if skew.abs() >= NOTABLE_SKEW => report.warn(
             what,
-            Mark::Failed,
-            match skew {
-                Some(skew) => format!("{skew:+.0} s off the server's, which refuses the time stamps"),
-                None => "the server refuses the time stamps".to_owned(),
-            },
-            Some(accounts::remedy(AccountState::Clock).to_owned()),
-        ),
-        Some(skew) if skew.abs() >= NOTABLE_SKEW => report.add(
-            what,
-            Mark::Warning,
             format!("{skew:+.0} s off the server's; its time stamps are refused from {REFUSED_SKEW:.0} s on"),
-            Some(accounts::remedy(AccountState::Clock).to_owned()),
+            accounts::remedy(AccountState::Clock),
         ),
         Some(skew) => report.ok(what, format!("{skew:+.0} s off the server's")),
         None if answered => report.unknown(what, "the server does not tell its time"),
@@ -358,11 +335,10 @@ fn authentication(
         Err(_) if refused_by_clock => {
             report.unknown(what, "not known: the clock is wrong, see below");
         }
-        Err(Failure::Rejected(errors)) => report.add(
+        Err(Failure::Rejected(errors)) => report.fail(
             what,
-            Mark::Failed,
             format!("{}: {}", AccountState::Unauthorized, errors.join("; ")),
-            Some(accounts::remedy(AccountState::Unauthorized).to_owned()),
+            accounts::remedy(AccountState::Unauthorized),
         ),
         Err(Failure::RateLimited { .. }) => {
             report.unknown(what, "not known: there were too many requests");
@@ -375,19 +351,17 @@ fn limit(what: String, limit: RateLimit, answered: bool, report: &mut Report) {
     let of = limit
         .limit
         .map_or("?".to_owned(), |limit| limit.to_string());
-    let fix = Some(accounts::remedy(AccountState::RateLimited).to_owned());
+    let fix = accounts::remedy(AccountState::RateLimited);
     match (limit.remaining, limit.retry_after) {
-        (_, Some(wait)) => report.add(
-            what,
-            Mark::Failed,
-            format!(
-                "{}; the server asks to wait {} s",
-                AccountState::RateLimited,
-                wait.as_secs()
-            ),
-            fix,
-        ),
-        (Some(0), None) => report.add(what, Mark::Warning, format!("0 of {of} left"), fix),
+        (_, Some(wait)) => {
+            let (state, wait) = (AccountState::RateLimited, wait.as_secs());
+            report.fail(
+                what,
+                format!("{state}; the server asks to wait {wait} s"),
+                fix,
+            );
+        }
+        (Some(0), None) => report.warn(what, format!("0 of {of} left"), fix),
         (Some(left), None) => report.ok(what, format!("{left} of {of} left")),
         (None, None) if answered => {
             report.ok(
@@ -409,11 +383,10 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
     };
     if health.state.is_trouble() {
         let cause = health.last_error.unwrap_or_default();
-        report.add(
+        report.fail(
             what,
-            Mark::Failed,
             format!("{}: {cause}", health.state),
-            Some(accounts::remedy(health.state).to_owned()),
+            accounts::remedy(health.state),
         );
     } else {
         report.ok(what, "a call through the MCP server was accepted");
@@ -421,8 +394,8 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
 }
 
 /// Whether the token of an HTTP account expires soon, if it says so.
-async fn expiry(name: &str, account: &Account, secrets: &Option<Secrets>, report: &mut Report) {
-    let (Account::Http { headers, .. }, Some(secrets)) = (account, secrets) else {
+async fn expiry(name: &str, account: &Account, secrets: &Secrets, report: &mut Report) {
+    let Account::Http { headers, .. } = account else {
         return;
     };
     for (header, setting) in headers {
@@ -433,15 +406,7 @@ async fn expiry(name: &str, account: &Account, secrets: &Option<Secrets>, report
             continue;
         };
         let what = format!("account {name}: token in {header}");
-        let left = ends.duration_since(Timestamp::now());
-        let fix = || Some(accounts::remedy(AccountState::Unauthorized).to_owned());
-        if left.is_negative() {
-            report.add(what, Mark::Failed, format!("it ended at {ends:.0}"), fix());
-        } else if left < EXPIRY_WARNING {
-            report.add(what, Mark::Warning, format!("it ends at {ends:.0}"), fix());
-        } else {
-            report.ok(what, format!("it ends at {ends:.0}"));
-        }
+        report.expiry(what, ends, accounts::remedy(AccountState::Unauthorized));
     }
 }
 
@@ -452,11 +417,6 @@ fn token_end(header: &str) -> Option<Timestamp> {
     let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
     let claims: Value = serde_json::from_slice(&claims).ok()?;
     Timestamp::from_second(claims.get("exp")?.as_i64()?).ok()
-}
-
-fn config_secrets(config: &Config) -> Option<Secrets> {
-    // If it fails, the accounts that need secrets report why.
-    config.secrets().ok()
 }
 
 /// Whether the MCP server is reachable and has the tools.
@@ -477,11 +437,10 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
                 health.connection, server.name, server.version, server.protocol, server.tools
             );
             if server.tools < OPERATIONS.len() {
-                report.add(
+                report.warn(
                     what,
-                    Mark::Warning,
                     format!("{finding}; {} are known", OPERATIONS.len()),
-                    Some("update the MCP server, or use `connection = \"embedded\"`".to_owned()),
+                    "update the MCP server, or use `connection = \"embedded\"`",
                 );
             } else {
                 report.ok(what, finding);
@@ -499,7 +458,7 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
                 Some(state) => format!("{state}: {failure}"),
                 None => failure.to_string(),
             };
-            report.add(what, Mark::Failed, finding, Some(fix.to_owned()));
+            report.fail(what, finding, fix);
             false
         }
     }

@@ -70,11 +70,10 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
             let denied = why.starts_with("denied") || why.contains("is not a person of this host");
             match denied || why.contains("was found") {
                 true => unknown(report, "running host", &why),
-                false => report.add(
+                false => report.fail(
                     "running host",
-                    Mark::Failed,
                     why,
-                    Some("see what the host logs, and whether it is stopped or hangs".to_owned()),
+                    "see what the host logs, and whether it is stopped or hangs",
                 ),
             }
         }

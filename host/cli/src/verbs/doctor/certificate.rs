@@ -6,7 +6,7 @@ use reqwest::redirect::Policy;
 use reqwest::tls::TlsInfo;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use super::report::{EXPIRY_WARNING, Mark, Report};
+use super::report::Report;
 use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Account;
 
@@ -27,12 +27,7 @@ pub(super) async fn check(name: &str, account: &Account, report: &mut Report) {
     let Some(ends) = end(url).await else {
         return report.unknown(what, "the server could not be asked for it");
     };
-    let fix = || Some("the server's operator has to renew it".to_owned());
-    if ends.duration_since(Timestamp::now()) < EXPIRY_WARNING {
-        report.add(what, Mark::Warning, format!("it ends at {ends:.0}"), fix());
-    } else {
-        report.ok(what, format!("it ends at {ends:.0}"));
-    }
+    report.expiry(what, ends, "the server's operator has to renew it");
 }
 
 async fn end(url: &str) -> Option<Timestamp> {

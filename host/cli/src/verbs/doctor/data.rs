@@ -41,14 +41,14 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
         Ok(folder) => folder,
         Err(error) => {
             let fix = "set `data` in the configuration to a folder of this user's";
-            report.add(what, Mark::Failed, words(&error), Some(fix.to_owned()));
+            report.fail(what, words(&error), fix);
             return nothing;
         }
     };
     let found = match usable(&folder) {
         Ok(found) => found,
         Err((cause, fix)) => {
-            report.add(what, Mark::Failed, cause, Some(fix));
+            report.fail(what, cause, fix);
             return nothing;
         }
     };
@@ -186,14 +186,12 @@ async fn host(
         }
         Ok(None) if Lock::is_taken(folder) => {
             let holder = holder();
-            report.add(
+            let folder = folder.display();
+            report.fail(
                 what,
-                Mark::Failed,
-                format!("{holder} has {} and does not answer at {socket}", folder.display()),
-                Some(
-                    "if it is a host that starts, wait and ask again; otherwise see what it logs, and end it by its process id"
-                        .to_owned(),
-                ),
+                format!("{holder} has {folder} and does not answer at {socket}"),
+                "if it is a host that starts, wait and ask again; otherwise see what it logs, and end it by its process \
+                 id",
             );
             Host::Unknown
         }
@@ -204,11 +202,10 @@ async fn host(
         {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let lock = folder.join("host.lock");
-                report.add(
+                report.fail(
                     what,
-                    Mark::Failed,
                     format!("the lock {} cannot be opened: {error}", lock.display()),
-                    Some(format!("no host runs: move {} away", lock.display())),
+                    format!("no host runs: move {} away", lock.display()),
                 );
                 Host::Unknown
             }
@@ -218,14 +215,10 @@ async fn host(
             }
         },
         Err(error) => {
-            report.add(
+            report.fail(
                 what,
-                Mark::Failed,
                 words(&error),
-                Some(format!(
-                    "see what the host that has {} logs",
-                    folder.display()
-                )),
+                format!("see what the host that has {} logs", folder.display()),
             );
             Host::Unknown
         }
@@ -265,11 +258,10 @@ fn found(status: &HostStatus, folder: &Path, socket: &Path, report: &mut Report)
             folder.display()
         ),
     };
-    report.add(
+    report.warn(
         what,
-        Mark::Warning,
         format!("{process} serves with {elsewhere} as the configuration says now{stage}"),
-        Some("start it again for that to take effect, or take the change back".to_owned()),
+        "start it again for that to take effect, or take the change back",
     );
 }
 
@@ -283,16 +275,15 @@ async fn unlocked(folder: &Path, report: &mut Report) {
     let looking = tokio::task::spawn_blocking(move || Ledger::check_unlocked(&path));
     match looking.await {
         // Beginning a transaction needs no disk space; committing does.
-        Ok(Ok(())) if report.failed("data: writing") => report.add(
+        Ok(Ok(())) if report.has_failed("data: writing") => report.fail(
             "state",
-            Mark::Failed,
             "it takes no writes: nothing can be written on its disk",
-            Some(state_fix(&LedgerError::Full, &state)),
+            state_fix(&LedgerError::Full, &state),
         ),
         Ok(Ok(())) => report.ok("state", "it takes writes"),
         Ok(Err(error)) => {
             let fix = state_fix(&error, &state);
-            report.add("state", Mark::Failed, error.to_string(), Some(fix));
+            report.fail("state", error.to_string(), fix);
         }
         Err(stopped) => report.unknown("state", stopped.to_string()),
     }
@@ -339,14 +330,10 @@ fn damaged(report: &mut Report, text: &str) {
         .filter(|line| !line.trim().is_empty())
         .take(4)
         .collect();
-    report.add(
+    report.fail(
         "record",
-        Mark::Failed,
         format!("it is not whole: {}", lines.join("; ")),
-        Some(
-            "keep the data folder as it is, find out who changed it, and compare with a backup: qchost audit verify"
-                .to_owned(),
-        ),
+        "keep the data folder as it is, find out who changed it, and compare with a backup: qchost audit verify",
     );
 }
 
@@ -381,7 +368,7 @@ async fn contents(folder: &Path, report: &mut Report) -> bool {
                     "bring {shown} back from a backup, for its owner alone (mode 600); without it the record cannot be verified"
                 ),
             };
-            report.add("host key", Mark::Failed, words(&error), Some(fix));
+            report.fail("host key", words(&error), fix);
             return false;
         }
     };
@@ -402,7 +389,7 @@ async fn contents(folder: &Path, report: &mut Report) -> bool {
         }
         Err(error) => {
             let fix = state_fix(&error, &state);
-            report.add("state", Mark::Failed, error.to_string(), Some(fix));
+            report.fail("state", error.to_string(), fix);
             false
         }
     }

@@ -36,7 +36,7 @@ pub fn guardrails(config: &Config, report: &mut Report) {
                         .to_owned()
                 }
             };
-            report.add("guardrails", Mark::Failed, words(&error), Some(fix));
+            report.fail("guardrails", words(&error), fix);
         }
     }
 }
@@ -53,14 +53,13 @@ fn bring_back(folder: &Path) -> String {
 /// Whether the plugins load, or are loaded by the running host.
 pub async fn plugins(route: &Route, report: &mut Report, output: Output) {
     match control::perform(route, ListPlugins {}, output).await {
-        Ok(rows) if rows.is_empty() => report.add(
+        Ok(rows) if rows.is_empty() => report.warn(
             "plugins",
-            Mark::Warning,
             route.config().map_or_else(
                 |_| "the running host has none".to_owned(),
                 |config| format!("no manifest in {}", config.plugins.display()),
             ),
-            Some("put one there: qchost init writes an example".to_owned()),
+            "put one there: qchost init writes an example",
         ),
         Ok(rows) => {
             for row in rows {
@@ -73,7 +72,7 @@ pub async fn plugins(route: &Route, report: &mut Report, output: Output) {
                 true => "set `plugins` in the configuration to the folder of manifests",
                 false => "correct what it names, then: qchost plugin list",
             };
-            report.add("plugins", Mark::Failed, words(&error), Some(fix.to_owned()));
+            report.fail("plugins", words(&error), fix);
         }
     }
 }
@@ -82,22 +81,18 @@ fn plugin(row: &PluginRow, report: &mut Report) {
     let what = format!("plugin {}", row.plugin.as_deref().unwrap_or_default());
     let manifest = row.manifest.display();
     match (row.status, &row.error) {
-        (Status::Waiting, _) => report.add(
-            what,
-            Mark::Warning,
-            row.standing().unwrap_or_default(),
-            row.approval
-                .as_ref()
-                .map(|id| format!("see: qchost approvals show {id}")),
-        ),
+        (Status::Waiting, _) => {
+            let approval = row.approval.as_ref();
+            let fix = approval.map(|id| format!("see: qchost approvals show {id}"));
+            report.add(what, Mark::Warning, row.standing().unwrap_or_default(), fix);
+        }
         (_, None) => report.ok(what, manifest.to_string()),
         // The account has checks of its own.
         (Status::Unavailable, Some(reason)) => report.add(what, Mark::Warning, reason, None),
-        (Status::Broken, Some(error)) => report.add(
+        (Status::Broken, Some(error)) => report.fail(
             format!("manifest {manifest}"),
-            Mark::Failed,
             error,
-            Some("correct it, then: qchost plugin list".to_owned()),
+            "correct it, then: qchost plugin list",
         ),
         (status, Some(reason)) => {
             let fix = match status {
@@ -107,7 +102,7 @@ fn plugin(row: &PluginRow, report: &mut Report) {
                 _ => "correct it, then: qchost reload",
             };
             let finding = format!("{}: {reason}", word(status));
-            report.add(what, Mark::Failed, finding, Some(fix.to_owned()));
+            report.fail(what, finding, fix);
         }
     }
 }
@@ -142,14 +137,13 @@ pub async fn permits(route: &Route, report: &mut Report, output: Output) {
     }
     match soon.is_empty() {
         true => report.ok("approvals", "no standing permit ends within a day"),
-        false => report.add(
+        false => report.warn(
             "approvals",
-            Mark::Warning,
             format!(
                 "these standing permits end within a day: {}",
                 soon.join(", ")
             ),
-            Some("approve again what goes on after that: qchost approvals list --all".to_owned()),
+            "approve again what goes on after that: qchost approvals list --all",
         ),
     }
 }

@@ -53,13 +53,11 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
                 inodes: found.f_files,
             };
             let (mark, finding) = space(room);
-            let fix = (mark != Mark::Ok)
-                .then(|| format!("make room on the disk of {shown}: df -h {shown}"));
-            report.add(format!("{what}: disk space"), mark, finding, fix);
+            let fix = format!("make room on the disk of {shown}: df -h {shown}");
+            report.add(format!("{what}: disk space"), mark, finding, Some(fix));
             let (mark, finding) = inodes(room);
-            let fix = (mark != Mark::Ok)
-                .then(|| format!("remove small files from the disk of {shown}: df -i {shown}"));
-            report.add(format!("{what}: inodes"), mark, finding, fix);
+            let fix = format!("remove small files from the disk of {shown}: df -i {shown}");
+            report.add(format!("{what}: inodes"), mark, finding, Some(fix));
         }
         Err(error) => report.unknown(
             format!("{what}: disk space"),
@@ -76,30 +74,33 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
         file.as_file().sync_all()
     });
     if let Err(error) = written {
-        report.add(
+        report.fail(
             format!("{what}: writing"),
-            Mark::Failed,
             format!("{} bytes cannot be written in {shown}: {error}", TRIAL),
-            Some(format!(
-                "make room for this user on the disk of {shown}, or repair it"
-            )),
+            format!("make room for this user on the disk of {shown}, or repair it"),
         );
     }
 }
 
-fn space(room: Room) -> (Mark, String) {
-    let finding = format!("{} MiB free", room.free >> 20);
-    match room.free {
-        free if free < FEW_BYTES => (
-            Mark::Failed,
-            format!(
-                "{finding}; a host needs {} MiB to record what it does",
-                FEW_BYTES >> 20
-            ),
-        ),
-        free if free < SOON_FEW_BYTES => (Mark::Warning, finding),
-        _ => (Mark::Ok, finding),
+/// How an amount is judged, by what is too few for a host and what soon may be.
+fn mark(amount: u64, few: u64, soon_few: u64) -> Mark {
+    match amount {
+        amount if amount < few => Mark::Failed,
+        amount if amount < soon_few => Mark::Warning,
+        _ => Mark::Ok,
     }
+}
+
+fn space(room: Room) -> (Mark, String) {
+    let mark = mark(room.free, FEW_BYTES, SOON_FEW_BYTES);
+    let mut finding = format!("{} MiB free", room.free >> 20);
+    if mark == Mark::Failed {
+        finding += &format!(
+            "; a host needs {} MiB to record what it does",
+            FEW_BYTES >> 20
+        );
+    }
+    (mark, finding)
 }
 
 fn inodes(room: Room) -> (Mark, String) {
@@ -107,11 +108,7 @@ fn inodes(room: Room) -> (Mark, String) {
         return (Mark::Ok, "not limited".to_owned());
     }
     let finding = format!("{} files can be made", room.free_inodes);
-    match room.free_inodes {
-        free if free < FEW_INODES => (Mark::Failed, finding),
-        free if free < SOON_FEW_INODES => (Mark::Warning, finding),
-        _ => (Mark::Ok, finding),
-    }
+    (mark(room.free_inodes, FEW_INODES, SOON_FEW_INODES), finding)
 }
 
 /// Whether a host may open enough files.
@@ -122,17 +119,11 @@ pub fn files(report: &mut Report) {
         Ok((_, most)) => most,
         Err(error) => return report.unknown(what, format!("the limit cannot be read: {error}")),
     };
-    let mark = match most {
-        few if few < FEW_FILES => Mark::Failed,
-        few if few < SOON_FEW_FILES => Mark::Warning,
-        _ => Mark::Ok,
-    };
-    let fix = (mark != Mark::Ok).then(|| {
-        format!(
-            "let the host open {SOON_FEW_FILES} files or more: LimitNOFILE= of a systemd unit, or `ulimit -Hn`"
-        )
-    });
-    report.add(what, mark, format!("{most} at a time"), fix);
+    let fix = format!(
+        "let the host open {SOON_FEW_FILES} files or more: LimitNOFILE= of a systemd unit, or `ulimit -Hn`"
+    );
+    let mark = mark(most, FEW_FILES, SOON_FEW_FILES);
+    report.add(what, mark, format!("{most} at a time"), Some(fix));
 }
 
 /// Whether the machine's clock is synchronised. `root` is `/`.
@@ -143,11 +134,10 @@ pub fn time_source(report: &mut Report, root: &Path) {
         return report.ok(what, "systemd-timesyncd has synchronised the clock");
     }
     if has("run/systemd/timesync") {
-        return report.add(
+        return report.warn(
             what,
-            Mark::Warning,
             "systemd-timesyncd runs, and has not synchronised the clock",
-            Some("see why: timedatectl timesync-status".to_owned()),
+            "see why: timedatectl timesync-status",
         );
     }
     for (service, files) in [

@@ -1,6 +1,6 @@
 //! The results of the checks.
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 /// Validity below this is reported.
@@ -39,11 +39,43 @@ impl Report {
         self.add(what, Mark::Unknown, finding, None);
     }
 
-    pub fn failed(&self, what: &str) -> bool {
+    pub fn warn(
+        &mut self,
+        what: impl Into<String>,
+        finding: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.add(what, Mark::Warning, finding, Some(fix.into()));
+    }
+
+    pub fn fail(
+        &mut self,
+        what: impl Into<String>,
+        finding: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.add(what, Mark::Failed, finding, Some(fix.into()));
+    }
+
+    /// When something loses its validity.
+    pub fn expiry(&mut self, what: String, end: Timestamp, fix: &str) {
+        let left = end.duration_since(Timestamp::now());
+        if left.is_negative() {
+            self.fail(what, format!("it ended at {end:.0}"), fix);
+        } else if left < EXPIRY_WARNING {
+            self.warn(what, format!("it ends at {end:.0}"), fix);
+        } else {
+            self.ok(what, format!("it ends at {end:.0}"));
+        }
+    }
+
+    /// Whether the check of this name failed.
+    pub fn has_failed(&self, what: &str) -> bool {
         let mut checks = self.0.iter();
         checks.any(|check| check.what == what && check.mark == Mark::Failed)
     }
 
+    /// Adds a check. What is ok needs no fix.
     pub fn add(
         &mut self,
         what: impl Into<String>,
@@ -55,7 +87,7 @@ impl Report {
             what: what.into(),
             mark,
             finding: finding.into(),
-            fix,
+            fix: fix.filter(|_| mark != Mark::Ok),
         });
     }
 }
