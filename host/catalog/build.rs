@@ -116,6 +116,20 @@ impl Tables<'_> {
         bail!("a function that does not return a result");
     }
 
+    /// What a list of `names.rs` says of a field or a case.
+    fn listed<T>(
+        &mut self,
+        list: &'static [(&'static str, &'static str, T)],
+        of: Option<&str>,
+        name: &str,
+    ) -> Option<&'static T> {
+        let (of, name, found) = list
+            .iter()
+            .find(|(owner, member, _)| Some(*owner) == of && *member == name)?;
+        self.used.insert((of, name));
+        Some(found)
+    }
+
     fn field(
         &mut self,
         record: Option<&str>,
@@ -123,20 +137,10 @@ impl Tables<'_> {
         ty: &Type,
         docs: &Docs,
     ) -> Result<String> {
-        let irregular = names::FIELDS
-            .iter()
-            .find(|(of, field, _)| Some(*of) == record && *field == name);
-        if let Some((of, field, _)) = irregular {
-            self.used.insert((of, field));
-        }
-        let json = irregular.map_or_else(|| camel(name), |(_, _, json)| (*json).to_owned());
-        let positions = names::POSITIONS
-            .iter()
-            .find(|(of, field, _)| Some(*of) == record && *field == name);
-        if let Some((of, field, _)) = positions {
-            self.used.insert((of, field));
-        }
-        let positions = positions.map_or(&[][..], |(_, _, list)| list);
+        let json = self.listed(names::FIELDS, record, name);
+        let json = json.map_or_else(|| camel(name), |json| (*json).to_owned());
+        let positions = self.listed(names::POSITIONS, record, name);
+        let positions = positions.copied().unwrap_or_default();
         Ok(format!(
             "Field {{ name: {name:?}, json: {json:?}, doc: {:?}, positions: &{positions:?}, ty: {} }},",
             doc(docs),
@@ -197,16 +201,11 @@ impl Tables<'_> {
                 let name = name.context("a variant without a name")?;
                 let mut cases = String::new();
                 for case in &variant.cases {
-                    let list = names::CASES
-                        .iter()
-                        .find(|(of, of_case, _)| *of == name && *of_case == case.name);
-                    if let Some((of, of_case, _)) = list {
-                        self.used.insert((of, of_case));
-                    }
+                    let list = self.listed(names::CASES, Some(name), &case.name);
                     let regular = pascal(&case.name);
                     let regular = [regular.as_str()];
                     let json = match list {
-                        Some((_, _, json)) => *json,
+                        Some(json) => *json,
                         None if case.ty.is_some() => &[][..],
                         None => &regular[..],
                     };

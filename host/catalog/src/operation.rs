@@ -4,12 +4,14 @@
 //! touches, use its selectors, not its name.
 
 use serde_json::{Map, Value};
+use strum::IntoStaticStr;
 
 use crate::shape::{self, Function};
 
 /// What an operation can do to an account, from harmless to harmful. Decided here and not by
 /// the server's hints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Access {
     /// Changes nothing.
     Read,
@@ -37,13 +39,7 @@ impl Access {
     /// Its name in manifests, audit records and messages.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Reduce => "reduce",
-            Self::Write => "write",
-            Self::Destroy => "destroy",
-            Self::Trade => "trade",
-        }
+        self.into()
     }
 
     /// Whether a glob in a manifest may cover operations of this class; the others have to be
@@ -106,39 +102,6 @@ pub enum Selector {
     Cost(&'static str),
     /// Parameters of an algorithm.
     Parameters(&'static str),
-}
-
-impl Selector {
-    /// The JSON name of the argument.
-    #[must_use]
-    pub fn argument(&self) -> &'static str {
-        match self {
-            Self::Project(name)
-            | Self::ExcludedProject(name)
-            | Self::ProjectName(name)
-            | Self::Organization(name)
-            | Self::File(name)
-            | Self::Patch(name)
-            | Self::ObjectKey(name)
-            | Self::DownloadKey(name)
-            | Self::DownloadJob(name)
-            | Self::ObjectPath(name)
-            | Self::Backtest(name)
-            | Self::Optimization(name)
-            | Self::Compile(name)
-            | Self::Deployment(name)
-            | Self::Profile(name)
-            | Self::Brokerage(name)
-            | Self::Node(name)
-            | Self::NodeType(name)
-            | Self::ParallelNodes(name)
-            | Self::Command(name)
-            | Self::Collaborator(name)
-            | Self::LiveControl(name)
-            | Self::Cost(name)
-            | Self::Parameters(name) => name,
-        }
-    }
 }
 
 /// What a write does, where the host must recognise it, or can find out whether it happened after

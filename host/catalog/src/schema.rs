@@ -51,7 +51,7 @@ fn input(operation: &Operation) -> Schema {
             .exceptions
             .iter()
             .find(|e| e.field() == field.json);
-        let mut schema = match exception {
+        let schema = match exception {
             Some(Exception::Profile(_)) => json!({
                 "type": "object",
                 "properties": { "id": { "type": "string" } },
@@ -60,10 +60,7 @@ fn input(operation: &Operation) -> Schema {
             Some(Exception::Profiles(_)) => json!({ "type": "object" }),
             _ => request(&field.ty),
         };
-        if let (Some(schema), false) = (schema.as_object_mut(), field.doc.is_empty()) {
-            schema.insert("description".to_owned(), json!(field.doc));
-        }
-        properties.insert(field.json.to_owned(), schema);
+        properties.insert(field.json.to_owned(), described(schema, field));
         if let Some(Exception::Bytes(text, base64)) = exception {
             properties.insert(
                 (*base64).to_owned(),
@@ -165,15 +162,11 @@ fn output(operation: &Operation) -> Schema {
         _ => {}
     }
     if !operation.endpoint.is_empty() {
-        properties.insert(
-            "success".to_owned(),
-            json!({ "type": ["boolean", "null"], "description": "Whether it was done." }),
-        );
-        properties.insert(
-            "errors".to_owned(),
-            json!({ "type": ["array", "null"], "items": { "type": "string" },
-                    "description": "Why it was not." }),
-        );
+        let success = json!({ "type": ["boolean", "null"], "description": "Whether it was done." });
+        let errors = json!({ "type": ["array", "null"], "items": { "type": "string" },
+                             "description": "Why it was not." });
+        properties.insert("success".to_owned(), success);
+        properties.insert("errors".to_owned(), errors);
     }
     object(properties)
 }
@@ -256,8 +249,8 @@ fn described(mut schema: Value, field: &Field) -> Value {
 }
 
 fn object(properties: Schema) -> Schema {
-    let mut schema = Schema::new();
-    schema.insert("type".to_owned(), json!("object"));
-    schema.insert("properties".to_owned(), Value::Object(properties));
-    schema
+    Schema::from_iter([
+        ("type".to_owned(), json!("object")),
+        ("properties".to_owned(), Value::Object(properties)),
+    ])
 }

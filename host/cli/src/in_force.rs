@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use qchost_gate::{Proposal, Sealer, StoredText, Waits};
 use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
-use qchost_policy::{Change, ChangeKind, Guardrails, Remembered};
+use qchost_policy::{Change, ChangeKind, Guardrails, Remembered, Role};
 use qchost_secrets::Profiles;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-use crate::config::{Config, Mode, RoleName};
+use crate::config::{Config, Mode};
 use crate::output::words;
 
 /// The parts of a configuration that need approval to be widened.
@@ -51,7 +51,7 @@ const VAULT: &str = "[vault]";
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct StoredPerson {
     uid: u32,
-    roles: BTreeSet<RoleName>,
+    roles: BTreeSet<Role>,
 }
 
 impl Guarded {
@@ -121,9 +121,9 @@ impl Guarded {
     fn most_after_restore(kept: Option<&Self>, now: &Self) -> Self {
         let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
         let admins = people.unwrap_or(&now.people).iter();
-        let admins = admins.filter(|(_, person)| person.roles.contains(&RoleName::Admin));
+        let admins = admins.filter(|(_, person)| person.roles.contains(&Role::Admin));
         let admin = |(name, person): (&String, &StoredPerson)| {
-            let (uid, roles) = (person.uid, BTreeSet::from([RoleName::Admin]));
+            let (uid, roles) = (person.uid, BTreeSet::from([Role::Admin]));
             (name.clone(), StoredPerson { uid, roles })
         };
         Self {
@@ -198,12 +198,12 @@ impl Guarded {
                 .roles
                 .difference(&had)
                 .copied()
-                .map(RoleName::word)
+                .map(Role::word)
                 .collect();
             let lost: Vec<_> = had
                 .difference(&person.roles)
                 .copied()
-                .map(RoleName::word)
+                .map(Role::word)
                 .collect();
             let uid = person.uid;
             match (former, gained.is_empty()) {
@@ -406,13 +406,13 @@ pub fn hold(
 /// Checks that the people in force from now on can still decide pending approvals, if the former ones could: people added
 /// in the file count only once they are approved.
 pub fn check_deciders(former: &Config, now: &Config) -> Result<()> {
-    let may = |it: &Config, role: &[RoleName]| {
+    let may = |it: &Config, role: &[Role]| {
         let people = it.people.values();
         let people = people.filter(|person| role.iter().any(|role| person.roles.contains(role)));
         people.count()
     };
-    let admins = |it| may(it, &[RoleName::Admin]);
-    let deciders = |it| may(it, &[RoleName::Admin, RoleName::Approver]);
+    let admins = |it| may(it, &[Role::Admin]);
+    let deciders = |it| may(it, &[Role::Admin, Role::Approver]);
     let needs = if now.two_person { 2 } else { 1 };
     let lacks = (admins(now) == 0 && admins(former) > 0)
         || (deciders(now) < needs && deciders(former) >= needs);
@@ -680,12 +680,7 @@ mod tests {
     }
 
     fn guarded() -> impl Strategy<Value = Guarded> {
-        let roles = vec![
-            RoleName::Viewer,
-            RoleName::Operator,
-            RoleName::Approver,
-            RoleName::Admin,
-        ];
+        let roles = vec![Role::Viewer, Role::Operator, Role::Approver, Role::Admin];
         let person = (0u32..2, subsequence(roles, 1..=4)).prop_map(|(uid, roles)| StoredPerson {
             uid,
             roles: roles.into_iter().collect(),
@@ -793,7 +788,7 @@ mod tests {
             assert!(it.proposal.gains.iter().any(|gain| gain == AFTER_RESTORE));
             let people = it.config.people.iter();
             let people = people.map(|(name, it)| (name.as_str(), it.roles.iter().collect()));
-            people.collect::<Vec<(&str, Vec<&RoleName>)>>() == [("me", vec![&RoleName::Admin])]
+            people.collect::<Vec<(&str, Vec<&Role>)>>() == [("me", vec![&Role::Admin])]
         };
         assert!(strict(&held(&production, Some(&production), false)));
         // Each names one more person: the backup a former admin, or the file a new one.

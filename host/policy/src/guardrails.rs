@@ -399,7 +399,7 @@ fn unknown_action(error: &ValidationError) -> Option<String> {
     let id = action
         .strip_prefix("Action::")
         .map_or(action, |id| id.trim_matches('"'));
-    let people = Right::ALL.iter().map(|verb| verb.action());
+    let people = Right::ALL.iter().map(|right| right.action());
     let known = actions().iter().map(|action| action.name).chain(people);
     let groups = actions()
         .iter()

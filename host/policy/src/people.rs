@@ -160,21 +160,21 @@ impl People {
     /// Decides whether a person may do this; `target` is the plugin or account concerned, if any. The decision's
     /// `grants` are empty: people have roles.
     #[must_use]
-    pub fn decide(&self, person: &Person, verb: Right, target: Option<&str>) -> Decision {
+    pub fn decide(&self, person: &Person, right: Right, target: Option<&str>) -> Decision {
         let denied = |guardrails: Vec<String>, why: &str| Decision {
             denial: Some(Denial {
-                reason: format!("{} may not do `{}`: {why}", person.name, verb.word()),
+                reason: format!("{} may not do `{}`: {why}", person.name, right.word()),
                 nearest_grant: None,
                 remedy: None,
             }),
             guardrails,
             ..Decision::default()
         };
-        let (request, entities) = match question(person, verb, target) {
+        let (request, entities) = match question(person, right, target) {
             Ok(question) => question,
             Err(why) => return denied(Vec::new(), &why),
         };
-        let policies: &PolicySet = match verb.is_always_allowed() {
+        let policies: &PolicySet = match right.is_always_allowed() {
             true => &self.roles,
             false => &self.policies,
         };
@@ -211,19 +211,19 @@ impl People {
         };
         denied(
             Vec::new(),
-            &format!("that needs {}, and they have {has}", self.needed(verb)),
+            &format!("that needs {}, and they have {has}", self.needed(right)),
         )
     }
 
     /// The roles that allow this, in words.
-    fn needed(&self, verb: Right) -> String {
-        let may = Role::ALL.into_iter().filter(|role| {
-            let somebody = Person {
+    fn needed(&self, right: Right) -> String {
+        let may = Role::ALL.iter().copied().filter(|role| {
+            let person = Person {
                 uid: u32::MAX,
                 name: String::new(),
                 roles: BTreeSet::from([*role]),
             };
-            let Ok((request, entities)) = question(&somebody, verb, None) else {
+            let Ok((request, entities)) = question(&person, right, None) else {
                 return false;
             };
             let answer = Authorizer::new().is_authorized(&request, &self.roles, &entities);
@@ -236,11 +236,11 @@ impl People {
 
 fn question(
     person: &Person,
-    verb: Right,
+    right: Right,
     target: Option<&str>,
 ) -> Result<(Request, Entities), String> {
     let words = |error: &dyn std::error::Error| error.to_string();
-    let action = uid("Action", verb.action())?;
+    let action = uid("Action", right.action())?;
     let group = uid("Action", GROUP)?;
     let roles = person.roles.iter().map(|role| uid("Role", role.word()));
     let roles: HashSet<_> = roles.collect::<Result<_, _>>()?;

@@ -1,12 +1,16 @@
 //! The roles of people, and what people do at the control socket.
 //!
-//! Invariant: a verb has one action in Cedar, and its word is the end of that.
+//! Invariant: a right has one action in Cedar, and its word is the end of that.
+
+use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 /// The group of all people's actions.
 pub(crate) const GROUP: &str = "person";
 
 /// An action of a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case", prefix = "person/")]
 pub enum Right {
     /// See the host's status.
     Status,
@@ -41,24 +45,8 @@ pub enum Right {
 }
 
 impl Right {
-    /// All verbs.
-    pub const ALL: [Self; 15] = [
-        Self::Status,
-        Self::Grants,
-        Self::ListApprovals,
-        Self::ReadAudit,
-        Self::Invoke,
-        Self::Call,
-        Self::Reduce,
-        Self::Explain,
-        Self::Halt,
-        Self::Resume,
-        Self::Approve,
-        Self::Refuse,
-        Self::Reconcile,
-        Self::Reload,
-        Self::Backup,
-    ];
+    /// All rights.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Whether only the role decides about it, so that no guardrail can deny it.
     #[must_use]
@@ -77,28 +65,27 @@ impl Right {
 
     /// The action in Cedar.
     pub(crate) fn action(self) -> &'static str {
-        match self {
-            Self::Status => "person/status",
-            Self::Grants => "person/grants",
-            Self::ListApprovals => "person/list-approvals",
-            Self::ReadAudit => "person/read-audit",
-            Self::Invoke => "person/invoke",
-            Self::Call => "person/call",
-            Self::Reduce => "person/reduce",
-            Self::Explain => "person/explain",
-            Self::Halt => "person/halt",
-            Self::Resume => "person/resume",
-            Self::Approve => "person/approve",
-            Self::Refuse => "person/refuse",
-            Self::Reconcile => "person/reconcile",
-            Self::Reload => "person/reload",
-            Self::Backup => "person/backup",
-        }
+        self.into()
     }
 }
 
 /// The role of a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    IntoStaticStr,
+    VariantArray,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Role {
     /// May see everything that is not secret.
     Viewer,
@@ -112,22 +99,11 @@ pub enum Role {
 
 impl Role {
     /// All roles.
-    pub const ALL: [Self; 4] = [Self::Viewer, Self::Operator, Self::Approver, Self::Admin];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
     /// Its name in `qchost.toml`.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Self::Viewer => "viewer",
-            Self::Operator => "operator",
-            Self::Approver => "approver",
-            Self::Admin => "admin",
-        }
-    }
-
-    /// The role with this name.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|role| role.word() == word)
+        self.into()
     }
 }

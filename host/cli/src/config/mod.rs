@@ -29,7 +29,7 @@ pub use account::{Account, text};
 pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
 pub use mode::Mode;
-pub use people::{Control, PersonTable, RoleName, persons};
+pub use people::{Control, PersonTable, persons};
 pub use quantities::{Period, Price, dollars_of};
 
 use crate::logging;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use qchost_policy::{Person, Role};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::mode::Mode;
 
@@ -21,28 +21,7 @@ pub struct PersonTable {
     /// The uid of the user on this machine.
     pub uid: u32,
     /// The person's roles.
-    pub roles: BTreeSet<RoleName>,
-}
-
-/// A role as written in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RoleName {
-    /// Reads.
-    Viewer,
-    /// Invokes, calls, halts.
-    Operator,
-    /// Decides about approvals.
-    Approver,
-    /// Everything.
-    Admin,
-}
-
-impl RoleName {
-    /// The role's name.
-    pub fn word(self) -> &'static str {
-        Role::from(self).word()
-    }
+    pub roles: BTreeSet<Role>,
 }
 
 /// Path and group of the control socket.
@@ -53,17 +32,6 @@ pub struct Control {
     pub socket: Option<PathBuf>,
     /// The group that may open it; `qchost` if not given.
     pub group: Option<String>,
-}
-
-impl From<RoleName> for Role {
-    fn from(name: RoleName) -> Self {
-        match name {
-            RoleName::Viewer => Self::Viewer,
-            RoleName::Operator => Self::Operator,
-            RoleName::Approver => Self::Approver,
-            RoleName::Admin => Self::Admin,
-        }
-    }
 }
 
 impl Control {
@@ -109,8 +77,7 @@ pub(super) fn check(
         let deciders = people
             .values()
             .filter(|person| {
-                person.roles.contains(&RoleName::Approver)
-                    || person.roles.contains(&RoleName::Admin)
+                person.roles.contains(&Role::Approver) || person.roles.contains(&Role::Admin)
             })
             .count();
         ensure!(
@@ -136,7 +103,7 @@ pub fn persons(people: &BTreeMap<String, PersonTable>) -> Vec<Person> {
         .map(|(name, person)| Person {
             uid: person.uid,
             name: name.clone(),
-            roles: person.roles.iter().copied().map(Role::from).collect(),
+            roles: person.roles.clone(),
         })
         .collect()
 }

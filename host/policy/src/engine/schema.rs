@@ -81,12 +81,12 @@ fn write() -> String {
         "\n// What persons do. A guardrail is about persons if its principal is a Person or a Role, if it names one of these\n\
          // actions or Host, or if a condition speaks of them; status, halt, refuse and reduce no guardrail can deny.\n",
     );
-    for verb in Right::ALL {
+    for right in Right::ALL {
         push(
             &mut text,
             format_args!(
                 "action \"{}\" in [\"person\"] appliesTo {{ principal: Person, resource: Host, context: Control }};\n",
-                verb.action()
+                right.action()
             ),
         );
     }

@@ -42,8 +42,8 @@ impl Guardrail {
             .map(|action| (action.name, action.groups.as_slice()));
         let of_people = Right::ALL
             .iter()
-            .filter(|verb| !verb.is_always_allowed())
-            .map(|verb| (verb.action(), &[GROUP][..]));
+            .filter(|right| !right.is_always_allowed())
+            .map(|right| (right.action(), &[GROUP][..]));
         let mut operations = Vec::new();
         for (name, groups) in of_plugins.chain(of_people) {
             if !names(&constraint, name, groups) {

@@ -3,6 +3,7 @@
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PrincipalConstraint, ResourceConstraint};
 use serde_json::Value;
 
+use super::guardrail::names;
 use crate::roles::{GROUP, Right};
 
 /// Whether a guardrail explicitly concerns people.
@@ -53,27 +54,16 @@ fn mentions_persons(json: &Value) -> bool {
 
 /// What a guardrail about people covers without effect, by its actions and in words; `None` if nothing.
 pub(super) fn in_vain(actions: &ActionConstraint) -> Option<String> {
-    let covers = |verb: &Right| match actions {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => {
-            let id: &str = uid.id().as_ref();
-            id == verb.action()
-        }
-        ActionConstraint::In(uids) => uids.iter().any(|uid| {
-            let id: &str = uid.id().as_ref();
-            id == GROUP || id == verb.action()
-        }),
-    };
-    let (vain, limited): (Vec<Right>, Vec<Right>) = Right::ALL
-        .into_iter()
-        .filter(covers)
-        .partition(|verb| verb.is_always_allowed());
+    let (vain, limited): (Vec<&Right>, Vec<&Right>) = Right::ALL
+        .iter()
+        .filter(|right| names(actions, right.action(), &[GROUP]))
+        .partition(|right| right.is_always_allowed());
     if vain.is_empty() {
         return None;
     }
     let words: Vec<_> = vain
         .into_iter()
-        .map(|verb| format!("`{}`", verb.word()))
+        .map(|right| format!("`{}`", right.word()))
         .collect();
     let effect = match limited.is_empty() {
         true => "it limits persons in nothing",
