@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
+pub(crate) use grant::BROKERAGES;
 pub use grant::{Approval, Grant, GrantLimits, MAX_GRANTS, MAX_PATTERNS, ProjectScope};
 pub(crate) use http::METHODS;
 pub use http::{HttpGrant, Prefix};

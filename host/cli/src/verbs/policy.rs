@@ -80,13 +80,7 @@ fn explanation(said: &Explanation) -> String {
 }
 
 fn limits(limits: &GrantLimits) -> Vec<String> {
-    let counts = [
-        ("concurrent", limits.concurrent),
-        ("per-second", limits.per_second),
-        ("per-minute", limits.per_minute),
-        ("per-day", limits.per_day),
-    ];
-    let counts = counts.into_iter();
+    let counts = limits.counts().into_iter();
     let counts = counts.filter_map(|(name, most)| Some(format!("{name} {}", most?)));
     let cost = limits.cost_per_day;
     counts

@@ -3,7 +3,7 @@
 //! Invariant: what cannot be proven to be within is not within.
 
 use crate::glob::Glob;
-use crate::manifest::{Grant, HttpGrant, Prefix, ProjectScope};
+use crate::manifest::{BROKERAGES, Grant, HttpGrant, Prefix, ProjectScope};
 
 /// Whether one bound is no larger; `None` means unbounded.
 pub(super) fn at_most<T: Ord>(one: Option<T>, other: Option<T>) -> bool {
@@ -19,8 +19,16 @@ pub(super) fn glob_within(one: &Glob, other: &Glob) -> bool {
     one == other || other.matches(one.as_str())
 }
 
+/// How the patterns of a scope are compared.
+pub(super) fn scope_within(key: &str) -> fn(&Glob, &Glob) -> bool {
+    match key {
+        BROKERAGES => brokerage_within,
+        _ => glob_within,
+    }
+}
+
 /// A star covers paper profiles only, so it is not wider than a name.
-pub(super) fn brokerage_within(one: &Glob, other: &Glob) -> bool {
+fn brokerage_within(one: &Glob, other: &Glob) -> bool {
     one == other || (!one.names_in_full() && !other.names_in_full() && glob_within(one, other))
 }
 

@@ -21,6 +21,15 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
+    /// Of a change between more and less.
+    #[must_use]
+    pub fn wider_if(is_wider: bool) -> Self {
+        match is_wider {
+            true => Self::Widened,
+            false => Self::TakenAway,
+        }
+    }
+
     /// Its name in messages and records.
     #[must_use]
     pub fn word(self) -> &'static str {

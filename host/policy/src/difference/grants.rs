@@ -11,7 +11,7 @@ use crate::glob::Glob;
 use crate::grantable::grantable;
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Manifest, ProjectScope};
 
-use super::bounds::{at_most, brokerage_within, glob_within, is_beside, is_same, project_within};
+use super::bounds::{at_most, glob_within, is_beside, is_same, project_within, scope_within};
 use super::change::{Remembered, Retired, Successor};
 
 /// Number of comparisons of globs and operations after which everything left counts as wider: tens of milliseconds.
@@ -385,12 +385,10 @@ impl ComparisonBudget {
             return false;
         }
         self.all(&a.projects, &b.projects, project_within)
-            && self.all(&a.organizations, &b.organizations, glob_within)
-            && self.all(&a.keys, &b.keys, glob_within)
-            && self.all(&a.brokerages, &b.brokerages, brokerage_within)
-            && self.all(&a.data_providers, &b.data_providers, glob_within)
-            && self.all(&a.commands, &b.commands, glob_within)
-            && self.all(&a.collaborators, &b.collaborators, glob_within)
+            && a.scopes()
+                .into_iter()
+                .zip(b.scopes())
+                .all(|((key, a), (_, b))| self.all(a, b, scope_within(key)))
             && self.condition(a.files.as_deref(), b.files.as_deref())
             && self.condition(a.nodes.as_deref(), b.nodes.as_deref())
             && at_most(a.max_cost, b.max_cost)

@@ -10,12 +10,13 @@ use std::time::Duration;
 use qchost_text::excerpt;
 
 use super::bounds::{
-    at_most, brokerage_within, glob_within, is_beside, is_same, prefix_within, project_within,
+    at_most, glob_within, is_beside, is_same, prefix_within, project_within, scope_within,
 };
 use super::change::{Change, ChangeKind};
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest};
+use crate::usd::Usd;
 
 /// Maximum entries of a list shown in a line.
 const MAX_ENTRIES: usize = 12;
@@ -87,13 +88,7 @@ impl Lines {
     }
 
     fn appears(&mut self, manifest: &Manifest) {
-        self.push(
-            ChangeKind::Added,
-            format!(
-                "plugin `{}` on account `{}`",
-                manifest.plugin, manifest.account
-            ),
-        );
+        self.push(ChangeKind::Added, of_plugin(manifest));
         for grant in &manifest.grants {
             self.push(ChangeKind::Added, whole(grant));
         }
@@ -103,13 +98,7 @@ impl Lines {
     }
 
     fn goes(&mut self, manifest: &Manifest) {
-        self.push(
-            ChangeKind::TakenAway,
-            format!(
-                "plugin `{}` on account `{}`",
-                manifest.plugin, manifest.account
-            ),
-        );
+        self.push(ChangeKind::TakenAway, of_plugin(manifest));
     }
 
     fn changes(&mut self, former: &Manifest, now: &Manifest) {
@@ -211,50 +200,19 @@ impl Lines {
         };
         about.list("allow", &former.allow, &now.allow, pattern_within);
         about.list("projects", &former.projects, &now.projects, project_within);
-        about.list(
-            "organizations",
-            &former.organizations,
-            &now.organizations,
-            glob_within,
-        );
-        about.list("keys", &former.keys, &now.keys, glob_within);
-        about.list(
-            "brokerages",
-            &former.brokerages,
-            &now.brokerages,
-            brokerage_within,
-        );
-        about.list(
-            "data-providers",
-            &former.data_providers,
-            &now.data_providers,
-            glob_within,
-        );
-        about.list("commands", &former.commands, &now.commands, glob_within);
-        about.list(
-            "collaborators",
-            &former.collaborators,
-            &now.collaborators,
-            glob_within,
-        );
+        for ((key, former), (_, now)) in former.scopes().into_iter().zip(now.scopes()) {
+            about.list(key, former, now, scope_within(key));
+        }
         about.condition("files", former.files.as_deref(), now.files.as_deref());
         about.condition("nodes", former.nodes.as_deref(), now.nodes.as_deref());
         about.bound("max-cost", former.max_cost, now.max_cost);
         about.bound("max-parameters", former.max_parameters, now.max_parameters);
         about.grant_limits(former.limits, now.limits);
         if former.approval != now.approval {
-            let kind = if now.approval < former.approval {
-                ChangeKind::Widened
-            } else {
-                ChangeKind::TakenAway
-            };
+            let (from, to) = (approval(former.approval), approval(now.approval));
             about.push(
-                kind,
-                format!(
-                    "approval from {} to {}",
-                    approval(former.approval),
-                    approval(now.approval)
-                ),
+                ChangeKind::wider_if(now.approval < former.approval),
+                format!("approval from {from} to {to}"),
             );
         }
     }
@@ -298,12 +256,8 @@ impl Lines {
             let limited = now
                 .iter()
                 .any(|other| is_beside(other, grant) && limits(grant, other));
-            let kind = if limited {
-                ChangeKind::Widened
-            } else {
-                ChangeKind::TakenAway
-            };
-            self.push(kind, format!("no longer: {}", whole_http(grant)));
+            let line = format!("no longer: {}", whole_http(grant));
+            self.push(ChangeKind::wider_if(limited), line);
         }
     }
 
@@ -325,13 +279,8 @@ impl Lines {
             timeout,
         } = now;
         if *url != former.url {
-            let kind = if prefix_within(url, &former.url) {
-                ChangeKind::TakenAway
-            } else {
-                ChangeKind::Widened
-            };
             about.push(
-                kind,
+                ChangeKind::wider_if(!prefix_within(url, &former.url)),
                 format!("allow from {} to {}", entry(&former.url), entry(url)),
             );
         }
@@ -470,32 +419,26 @@ impl About<'_> {
         if former == now {
             return;
         }
-        let kind = if at_most(now, former) {
-            ChangeKind::TakenAway
-        } else {
-            ChangeKind::Widened
-        };
         let word = |bound: Option<T>| bound.map_or("none".to_owned(), |bound| bound.to_string());
         self.push(
-            kind,
+            ChangeKind::wider_if(!at_most(now, former)),
             format!("{key} from {} to {}", word(former), word(now)),
         );
     }
 
     fn grant_limits(&mut self, former: GrantLimits, now: GrantLimits) {
-        let GrantLimits {
-            concurrent,
-            per_second,
-            per_minute,
-            per_day,
-            cost_per_day,
-        } = now;
-        self.bound("concurrent", former.concurrent, concurrent);
-        self.bound("per-second", former.per_second, per_second);
-        self.bound("per-minute", former.per_minute, per_minute);
-        self.bound("per-day", former.per_day, per_day);
-        self.bound("cost-per-day", former.cost_per_day, cost_per_day);
+        for ((key, former), (_, now)) in former.counts().into_iter().zip(now.counts()) {
+            self.bound(key, former, now);
+        }
+        self.bound("cost-per-day", former.cost_per_day, now.cost_per_day);
     }
+}
+
+fn of_plugin(manifest: &Manifest) -> String {
+    let Manifest {
+        plugin, account, ..
+    } = manifest;
+    format!("plugin `{plugin}` on account `{account}`")
 }
 
 /// A grant in one line.
@@ -504,58 +447,36 @@ fn whole(grant: &Grant) -> String {
     let mut part = |key: &str, shown: Option<String>| {
         parts.extend(shown.map(|shown| format!("{key} {shown}")))
     };
-    let some = |globs: &[Glob]| (!globs.is_empty()).then(|| list(globs));
-    part(
-        "projects",
-        (!grant.projects.is_empty()).then(|| list(&grant.projects)),
-    );
-    part("organizations", some(&grant.organizations));
-    part("keys", some(&grant.keys));
-    part("brokerages", some(&grant.brokerages));
-    part("data-providers", some(&grant.data_providers));
-    part("commands", some(&grant.commands));
-    part("collaborators", some(&grant.collaborators));
+    if !grant.projects.is_empty() {
+        part("projects", Some(list(&grant.projects)));
+    }
+    for (key, globs) in grant.scopes() {
+        part(key, (!globs.is_empty()).then(|| list(globs)));
+    }
     part("files only", grant.files.as_deref().map(list));
     part("nodes only", grant.nodes.as_deref().map(list));
-    part("max-cost", grant.max_cost.map(|cost| cost.to_string()));
-    part(
-        "max-parameters",
-        grant.max_parameters.map(|count| count.to_string()),
-    );
-    let limits = grant.limits;
-    part(
-        "concurrent",
-        limits.concurrent.map(|limit| limit.to_string()),
-    );
-    part(
-        "per-second",
-        limits.per_second.map(|limit| limit.to_string()),
-    );
-    part(
-        "per-minute",
-        limits.per_minute.map(|limit| limit.to_string()),
-    );
-    part("per-day", limits.per_day.map(|limit| limit.to_string()));
-    part(
-        "cost-per-day",
-        limits.cost_per_day.map(|limit| limit.to_string()),
-    );
+    part("max-cost", grant.max_cost.as_ref().map(Usd::to_string));
+    let counts = [("max-parameters", grant.max_parameters)];
+    for (key, count) in counts.into_iter().chain(grant.limits.counts()) {
+        part(key, count.map(|count| count.to_string()));
+    }
+    let cost = grant.limits.cost_per_day;
+    part("cost-per-day", cost.as_ref().map(Usd::to_string));
     part("approval", Some(approval(grant.approval).to_owned()));
     format!("grant `{}`: {}", grant.name, parts.join("; "))
 }
 
 fn whole_http(grant: &HttpGrant) -> String {
-    let names: Vec<_> = grant.headers.keys().collect();
-    let headers = if names.is_empty() {
-        String::new()
-    } else {
-        format!("; headers {}", list(&names))
+    let part = |key: &str, shown: &[String]| match shown {
+        [] => String::new(),
+        shown => format!("; {key} {}", list(shown)),
     };
-    let addresses = if grant.addresses.is_empty() {
-        String::new()
-    } else {
-        format!("; addresses {}", list(&grant.addresses))
-    };
+    let headers = part(
+        "headers",
+        &grant.headers.keys().cloned().collect::<Vec<_>>(),
+    );
+    let addresses = grant.addresses.iter().map(IpAddr::to_string);
+    let addresses = part("addresses", &addresses.collect::<Vec<_>>());
     format!(
         "http `{}`: {} {}{headers}{addresses}",
         grant.name,

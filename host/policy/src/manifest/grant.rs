@@ -19,8 +19,11 @@ use crate::usd::Usd;
 pub const MAX_GRANTS: usize = 256;
 /// Maximum operations, names, ids and patterns in all lists of all grants of a manifest.
 pub const MAX_PATTERNS: usize = 4096;
+/// The key of the scope whose star covers less than a name.
+pub(crate) const BROKERAGES: &str = "brokerages";
+
 /// A named permission.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grant {
     /// Its name, unique in the manifest: counters and audit records refer to it.
@@ -93,6 +96,17 @@ pub struct GrantLimits {
 }
 
 impl GrantLimits {
+    /// The limits that are counts, by their keys in a manifest.
+    #[must_use]
+    pub fn counts(self) -> [(&'static str, Option<u32>); 4] {
+        [
+            ("concurrent", self.concurrent),
+            ("per-second", self.per_second),
+            ("per-minute", self.per_minute),
+            ("per-day", self.per_day),
+        ]
+    }
+
     /// The smaller of each limit.
     #[must_use]
     pub fn smaller(self, other: Self) -> Self {
@@ -153,36 +167,28 @@ impl Grant {
     pub fn named(name: &str) -> Self {
         Self {
             name: name.to_owned(),
-            allow: Vec::new(),
-            projects: Vec::new(),
-            organizations: Vec::new(),
-            keys: Vec::new(),
-            brokerages: Vec::new(),
-            data_providers: Vec::new(),
-            commands: Vec::new(),
-            collaborators: Vec::new(),
-            files: None,
-            nodes: None,
-            max_cost: None,
-            max_parameters: None,
-            limits: GrantLimits::default(),
-            approval: Approval::None,
+            ..Self::default()
         }
+    }
+
+    /// The scopes that are lists of patterns, by their keys in a manifest.
+    pub(crate) fn scopes(&self) -> [(&'static str, &[Glob]); 6] {
+        [
+            ("organizations", &self.organizations),
+            ("keys", &self.keys),
+            (BROKERAGES, &self.brokerages),
+            ("data-providers", &self.data_providers),
+            ("commands", &self.commands),
+            ("collaborators", &self.collaborators),
+        ]
     }
 
     /// Total number of entries in its lists.
     pub(crate) fn patterns(&self) -> usize {
-        let scopes = [
-            &self.organizations,
-            &self.keys,
-            &self.brokerages,
-            &self.data_providers,
-            &self.commands,
-            &self.collaborators,
-        ];
+        let scopes = self.scopes().map(|(_, globs)| globs);
         let conditions = [&self.files, &self.nodes].into_iter().flatten();
-        let lists = scopes.into_iter().chain(conditions).map(Vec::len);
-        self.allow.len() + self.projects.len() + lists.sum::<usize>()
+        let lists = scopes.into_iter().chain(conditions.map(Vec::as_slice));
+        self.allow.len() + self.projects.len() + lists.map(<[Glob]>::len).sum::<usize>()
     }
 
     pub(crate) fn read(fields: Fields<'_>) -> Result<Self, Problem> {
@@ -207,7 +213,7 @@ impl Grant {
         for (key, list) in [
             ("organizations", &mut grant.organizations),
             ("keys", &mut grant.keys),
-            ("brokerages", &mut grant.brokerages),
+            (BROKERAGES, &mut grant.brokerages),
             ("data-providers", &mut grant.data_providers),
             ("commands", &mut grant.commands),
             ("collaborators", &mut grant.collaborators),
