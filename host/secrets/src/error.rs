@@ -9,11 +9,8 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The variable is not set.
-    #[error("the environment variable {env} is not set; set it where the host is started")]
-    Unset {
-        /// The variable.
-        env: String,
-    },
+    #[error("the environment variable {0} is not set; set it where the host is started")]
+    Unset(String),
     /// The file cannot be read.
     #[error("cannot read the secret in {}: {source}", path.display())]
     Read {
@@ -31,11 +28,8 @@ pub enum SecretError {
         mode: u32,
     },
     /// It is a folder, a device or a pipe.
-    #[error("{} is no file; put the secret into one", path.display())]
-    NoFile {
-        /// What it is instead.
-        path: PathBuf,
-    },
+    #[error("{} is no file; put the secret into one", .0.display())]
+    NoFile(PathBuf),
     /// It is longer than any secret.
     #[error("{place} holds more than {limit} bytes; that is no secret")]
     TooLong {
@@ -45,25 +39,16 @@ pub enum SecretError {
         limit: usize,
     },
     /// It is not UTF-8.
-    #[error("{place} holds no UTF-8 text")]
-    NoText {
-        /// Where it is kept.
-        place: String,
-    },
+    #[error("{0} holds no UTF-8 text")]
+    NoText(String),
     /// There is nothing in it.
-    #[error("{place} is empty; put the secret into it")]
-    Empty {
-        /// Where it is kept.
-        place: String,
-    },
+    #[error("{0} is empty; put the secret into it")]
+    Empty(String),
     /// A secret is in Vault, and no Vault is configured.
     #[error(
-        "{path} is in Vault, but no Vault is configured; add a [vault] table with `address` and `auth`"
+        "{0} is in Vault, but no Vault is configured; add a [vault] table with `address` and `auth`"
     )]
-    NoVault {
-        /// `mount/path#field`.
-        path: String,
-    },
+    NoVault(String),
     /// The `[vault]` table is invalid.
     #[error("[vault] {key}: {why}")]
     VaultOptions {
@@ -91,11 +76,8 @@ pub enum VaultError {
         why: String,
     },
     /// It is sealed.
-    #[error("Vault at {address} is sealed; an operator of Vault has to run: vault operator unseal")]
-    Sealed {
-        /// Vault's address.
-        address: String,
-    },
+    #[error("Vault at {0} is sealed; an operator of Vault has to run: vault operator unseal")]
+    Sealed(String),
     /// It cannot serve at the moment.
     #[error(
         "Vault at {address} cannot serve at the moment (status {status}: {words}); try again later"
@@ -130,12 +112,9 @@ pub enum VaultError {
     },
     /// The token is no longer valid.
     #[error(
-        "Vault does not accept the host's token from {place}: it expired, was revoked, or may neither read the secret nor look itself up; put a new one there"
+        "Vault does not accept the host's token from {0}: it expired, was revoked, or may neither read the secret nor look itself up; put a new one there"
     )]
-    TokenExpired {
-        /// The source of the token.
-        place: String,
-    },
+    TokenExpired(String),
     /// The login was refused.
     #[error(
         "Vault refuses the AppRole login at auth/{mount} (status {status}: {words}); check [vault] auth: the role-id, and that the secret-id is neither expired nor used up"
@@ -149,33 +128,21 @@ pub enum VaultError {
         words: String,
     },
     /// The credentials for the login cannot be read.
-    #[error("cannot log in to Vault: {why}")]
-    Credentials {
-        /// Which one and why.
-        why: String,
-    },
+    #[error("cannot log in to Vault: {0}")]
+    Credentials(String),
     /// There is no such secret, or no such engine.
     #[error(
-        "Vault has no secret {path}; check the mount, the path, the namespace, and that the engine is a key-value engine of version 2"
+        "Vault has no secret {0}; check the mount, the path, the namespace, and that the engine is a key-value engine of version 2"
     )]
-    NoSecret {
-        /// The secret.
-        path: String,
-    },
+    NoSecret(String),
     /// The secret has no such field.
     #[error(
-        "the secret {path} is in Vault, but has no field of that name; check what stands after `#`"
+        "the secret {0} is in Vault, but has no field of that name; check what stands after `#`"
     )]
-    NoField {
-        /// The secret and its field.
-        path: String,
-    },
+    NoField(String),
     /// The field is a number, a list or the like, or empty.
-    #[error("{path} in Vault is no text, or an empty one; store the secret as a string")]
-    NoText {
-        /// The secret and its field.
-        path: String,
-    },
+    #[error("{0} in Vault is no text, or an empty one; store the secret as a string")]
+    NoText(String),
     /// The newest version was deleted or destroyed.
     #[error(
         "version {version} of {path}, the newest in Vault, was {what}; write a new version, or undelete it: vault kv undelete"

@@ -28,16 +28,12 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
     };
     // Opening a pipe would wait for its other end.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
-        return Err(SecretError::NoFile {
-            path: path.to_owned(),
-        });
+        return Err(SecretError::NoFile(path.to_owned()));
     }
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if !metadata.is_file() {
-        return Err(SecretError::NoFile {
-            path: path.to_owned(),
-        });
+        return Err(SecretError::NoFile(path.to_owned()));
     }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
@@ -66,10 +62,10 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
         });
     }
     let text = std::str::from_utf8(bytes.get(..length).unwrap_or_default())
-        .map_err(|_| SecretError::NoText { place: place() })?;
+        .map_err(|_| SecretError::NoText(place()))?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
-        return Err(SecretError::Empty { place: place() });
+        return Err(SecretError::Empty(place()));
     }
     Ok(text.into())
 }
@@ -90,15 +86,13 @@ pub(crate) async fn read_file(path: PathBuf) -> Result<SecretString, SecretError
 pub(crate) fn read_variable(name: &str) -> Result<SecretString, SecretError> {
     let place = || format!("the environment variable {name}");
     match std::env::var(name).map(Zeroizing::new) {
-        Ok(text) if text.is_empty() => Err(SecretError::Empty { place: place() }),
+        Ok(text) if text.is_empty() => Err(SecretError::Empty(place())),
         Ok(text) if text.len() > MAX_SECRET => Err(SecretError::TooLong {
             place: place(),
             limit: MAX_SECRET,
         }),
         Ok(text) => Ok(text.as_str().into()),
-        Err(std::env::VarError::NotPresent) => Err(SecretError::Unset {
-            env: name.to_owned(),
-        }),
-        Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::NoText { place: place() }),
+        Err(std::env::VarError::NotPresent) => Err(SecretError::Unset(name.to_owned())),
+        Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::NoText(place())),
     }
 }

@@ -46,9 +46,7 @@ impl Secrets {
             Source::Vault { vault: path } => match &self.vault {
                 Some(vault) => vault.read(path).await?,
                 None => {
-                    return Err(SecretError::NoVault {
-                        path: path.to_string(),
-                    });
+                    return Err(SecretError::NoVault(path.to_string()));
                 }
             },
         };

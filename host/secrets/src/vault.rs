@@ -76,12 +76,8 @@ impl Vault {
         let fields = self.fields(path).await?;
         match fields.get(&path.field) {
             Some(Field::Text(text)) if !text.expose_secret().is_empty() => Ok(text.clone()),
-            Some(_) => Err(VaultError::NoText {
-                path: path.to_string(),
-            }),
-            None => Err(VaultError::NoField {
-                path: path.to_string(),
-            }),
+            Some(_) => Err(VaultError::NoText(path.to_string())),
+            None => Err(VaultError::NoField(path.to_string())),
         }
     }
 
@@ -139,9 +135,7 @@ impl Vault {
             200 | 404 => {}
             _ => return Err(self.http.unexpected(&answer)),
         }
-        let missing = || VaultError::NoSecret {
-            path: path.to_string(),
-        };
+        let missing = || VaultError::NoSecret(path.to_string());
         // For a secret that never existed, and for an unknown mount, Vault returns `errors`; for
         // one whose newest version was deleted, its metadata (both with 404).
         let stored: Stored = match answer.parse() {

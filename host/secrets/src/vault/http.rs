@@ -151,9 +151,7 @@ impl Http {
                 address: self.base.clone(),
                 status: answer.status,
             }),
-            503 if self.sealed().await => Err(VaultError::Sealed {
-                address: self.base.clone(),
-            }),
+            503 if self.sealed().await => Err(VaultError::Sealed(self.base.clone())),
             // Also: eventually consistent (412), too many requests, standby (429, 472, 473).
             412 | 429 | 472 | 473 | 500..=599 => Err(VaultError::Unavailable {
                 address: self.base.clone(),
@@ -237,9 +235,7 @@ impl Http {
             reqwest::Request::try_from(sent).map_err(|error| confused(error_chain(&error)))?;
         if let Some(token) = token {
             let mut value = HeaderValue::from_str(token.expose_secret()).map_err(|_| {
-                VaultError::Credentials {
-                    why: "the token has characters that no token has".to_owned(),
-                }
+                VaultError::Credentials("the token has characters that no token has".to_owned())
             })?;
             value.set_sensitive(true);
             sent.headers_mut().insert(TOKEN, value);

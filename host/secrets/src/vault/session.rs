@@ -168,9 +168,7 @@ impl Login {
                 let token = self.credential("token", source).await?;
                 let changed = token.expose_secret() != refused.token.expose_secret();
                 if !changed && !good {
-                    return Err(VaultError::TokenExpired {
-                        place: source.to_string(),
-                    });
+                    return Err(VaultError::TokenExpired(source.to_string()));
                 }
                 changed
             }
@@ -237,9 +235,7 @@ impl Login {
             Setting::Secret(source) => self.credential("role-id", source).await?,
             Setting::Plain(Value::String(text)) => text.as_str().into(),
             Setting::Plain(_) => {
-                return Err(VaultError::Credentials {
-                    why: "the role-id is no text".to_owned(),
-                });
+                return Err(VaultError::Credentials("the role-id is no text".to_owned()));
             }
         };
         let secret_id = self.credential("secret-id", secret_id).await?;
@@ -314,13 +310,10 @@ impl Login {
         let read = match source {
             Source::Env { env } => read_variable(env),
             Source::File { file } => read_file(file.clone()).await,
-            Source::Vault { vault } => Err(SecretError::NoVault {
-                path: vault.to_string(),
-            }),
+            Source::Vault { vault } => Err(SecretError::NoVault(vault.to_string())),
         };
-        let secret = read.map_err(|error| VaultError::Credentials {
-            why: format!("its {what}: {error}"),
-        })?;
+        let secret =
+            read.map_err(|error| VaultError::Credentials(format!("its {what}: {error}")))?;
         self.redactor.remember(secret.clone());
         Ok(secret)
     }

@@ -94,7 +94,7 @@ async fn an_expired_token_is_said_to_be_and_a_new_one_is_taken_without_a_restart
     let outcomes = read_until(&secrets, Duration::from_secs(10), Result::is_err).await;
     let error = outcomes.last().unwrap().as_ref().unwrap_err();
     assert!(
-        matches!(error, VaultError::TokenExpired { place } if place.contains("/token")),
+        matches!(error, VaultError::TokenExpired(place) if place.contains("/token")),
         "{error}"
     );
     setup.vault.create_token("hvs.next", &Token::default());
