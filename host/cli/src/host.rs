@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use crate::accounts::{self, Connections};
 use crate::children::compiler;
-use crate::config::Config;
+use crate::config::{Config, listed};
 use crate::data_folder::{DATABASE, halt_file};
 use crate::file_table::FileTable;
 use crate::gate::{self, CALL_TIMEOUT};
@@ -93,15 +93,9 @@ impl Host {
         let config = &in_force::hold(config.clone(), row, known.adopted, &[], &sealer)?.config;
         let guardrails = guardrails(config, &known)?;
         let people = People::new(config.persons(), &guardrails)?;
-        let connections = accounts::prepare(
-            config
-                .account
-                .iter()
-                .map(|(name, account)| (name.as_str(), account)),
-            &secrets,
-        )
-        .await
-        .map(Arc::new)?;
+        let accounts = config.account.iter();
+        let accounts = accounts.map(|(name, account)| (name.as_str(), account));
+        let connections = Arc::new(accounts::prepare(accounts, &secrets).await?);
         let upstream = Box::new(connections.accounts.clone());
         let gate = gate::open(config, &data, &key, ledger, upstream, guardrails.clone()).await?;
         let components = config.cache()?.join("components");
@@ -239,12 +233,10 @@ impl Host {
 
     /// Checks that an account exists: a halt of a misspelt name would halt nothing.
     pub fn check_account(&self, account: &str) -> Result<()> {
-        let current = self.current();
-        let known: Vec<_> = current.config.account.keys().map(String::as_str).collect();
         ensure!(
             self.gate.has_account(account),
             "there is no account `{account}`; configured are: {}",
-            known.join(", ")
+            listed(&self.current().config.account)
         );
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_policy::{Manifest, read_text};
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, listed};
 
 /// The content of a folder of manifests.
 #[derive(Debug, Default)]
@@ -80,12 +80,7 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
         "{}: account: there is no account `{}`; configured are: {}",
         path.display(),
         manifest.account,
-        config
-            .account
-            .keys()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
+        listed(&config.account)
     );
     may_serve(manifest, config)
 }

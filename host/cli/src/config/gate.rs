@@ -113,11 +113,7 @@ pub(super) fn check(
         ensure!(
             accounts.contains_key(name),
             "limits.{name}: there is no account `{name}`; configured are: {}",
-            accounts
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ")
+            super::listed(accounts)
         );
     }
     Ok(())

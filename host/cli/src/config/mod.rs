@@ -38,12 +38,13 @@ use crate::logging;
 pub const SOCKET: &str = "control.sock";
 
 /// The host's configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Config {
     /// How strict the host is.
     pub mode: Mode,
     /// The folder of manifests: `*.toml` and `*/manifest.toml` in it.
+    #[serde(default = "default_plugins")]
     pub plugins: PathBuf,
     /// The folder of guardrails: `*.cedar` in it. If not given, `policies` next to this file, if it exists.
     pub policies: Option<PathBuf>,
@@ -101,36 +102,8 @@ pub struct Config {
     pub reader: OnceLock<Secrets>,
 }
 
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            mode: Mode::default(),
-            plugins: PathBuf::from("plugins"),
-            policies: None,
-            data: None,
-            cache: None,
-            live_trading: false,
-            two_person: false,
-            account: BTreeMap::new(),
-            limits: BTreeMap::new(),
-            brokerage: BTreeMap::new(),
-            node_prices: BTreeMap::new(),
-            people: BTreeMap::new(),
-            control: Control::default(),
-            approvals: Approvals::default(),
-            audit: Audit::default(),
-            vault: None,
-            engine: Engine::default(),
-            file: PathBuf::new(),
-            path: PathBuf::new(),
-            table: toml::Table::new(),
-            origin: Origin::default(),
-            closed: false,
-            waits: None,
-            dormant: BTreeSet::new(),
-            reader: OnceLock::new(),
-        }
-    }
+fn default_plugins() -> PathBuf {
+    PathBuf::from("plugins")
 }
 
 impl Config {
@@ -320,15 +293,17 @@ impl Config {
         match (names.next(), names.next()) {
             (Some(only), None) => Ok(only),
             (None, _) => bail!("no account is configured; add [account.NAME] to the configuration"),
-            _ => {
-                let known: Vec<_> = self.account.keys().map(String::as_str).collect();
-                bail!(
-                    "name an account with --account; configured are: {}",
-                    known.join(", ")
-                )
-            }
+            _ => bail!(
+                "name an account with --account; configured are: {}",
+                listed(&self.account)
+            ),
         }
     }
+}
+
+/// The names of accounts, for messages.
+pub fn listed(accounts: &BTreeMap<String, Account>) -> String {
+    accounts.keys().cloned().collect::<Vec<_>>().join(", ")
 }
 
 /// The lines of a text before the first TOML error.

@@ -43,44 +43,61 @@ pub struct Configuration {
     /// The text that was tried last, and the target of the file's links.
     tried: Option<(PathBuf, String)>,
     /// Its preparation.
-    next: Option<Next>,
+    next: Option<Job<Changed>>,
     /// The part of it that awaits approval.
     held: Option<PendingApproval>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
     /// The accounts being prepared again because their secret files changed.
-    renewing: Option<Renewing>,
+    renewing: Option<Job<Renewed>>,
     /// Whether to retry accounts that cannot be used although no file changed.
     retry_accounts: bool,
     /// Problems with files of accounts that keep their former connection.
     kept: BTreeMap<String, String>,
     /// The removed accounts being checked for something running live.
-    clearing: Option<Clearing>,
+    clearing: Option<Job<Cleared>>,
     /// When that was checked last, and the accounts on which something ran.
     cleared: Option<(Instant, BTreeSet<String>)>,
 }
 
-/// A check of removed accounts.
-enum Clearing {
-    Looking(AbortOnDropHandle<Vec<(String, bool)>>),
-    /// For each, whether nothing runs live on it.
-    Ready(Vec<(String, bool)>),
+/// Work in the background, whose result the next look applies.
+enum Job<T> {
+    Running(AbortOnDropHandle<T>),
+    Done(Result<T, JoinError>),
 }
 
-/// Accounts being prepared again.
-enum Renewing {
-    Preparing(AbortOnDropHandle<Vec<(String, Prepared)>>),
-    Ready(Result<Vec<(String, Prepared)>, JoinError>),
+impl<T: Send + 'static> Job<T> {
+    fn spawn(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self::Running(AbortOnDropHandle::new(tokio::spawn(work)))
+    }
+
+    /// Waits until the job is done; forever if there is none, or it is done already.
+    async fn done(job: &mut Option<Self>) {
+        match job {
+            Some(Self::Running(task)) => {
+                let result = task.await;
+                *job = Some(Self::Done(result));
+            }
+            _ => future::pending().await,
+        }
+    }
+
+    /// Takes the result, if the job is done.
+    fn take_result(job: &mut Option<Self>) -> Option<Result<T, JoinError>> {
+        match job.take()? {
+            Self::Done(result) => Some(result),
+            running => {
+                *job = Some(running);
+                None
+            }
+        }
+    }
 }
 
-/// A configuration that is to take effect.
-enum Next {
-    /// Its accounts are being prepared.
-    Preparing(AbortOnDropHandle<Changed>),
-    /// Its accounts are prepared.
-    Ready(Result<Changed, JoinError>),
-}
-
+/// For each account, whether nothing runs live on it.
+type Cleared = Vec<(String, bool)>;
+/// Accounts that were prepared again, by name.
+type Renewed = Vec<(String, Prepared)>;
 /// A configuration, with the accounts that it changes.
 type Changed = Box<(Config, Prepared)>;
 
@@ -131,18 +148,16 @@ impl Configuration {
 
     /// Whether a configuration or an account is being prepared.
     pub fn is_preparing(&self) -> bool {
-        matches!(self.next, Some(Next::Preparing(_)))
-            || matches!(self.renewing, Some(Renewing::Preparing(_)))
+        matches!(self.next, Some(Job::Running(_))) || matches!(self.renewing, Some(Job::Running(_)))
     }
 
     /// Waits until the configuration or the accounts being prepared can be applied, which the next look does; forever
     /// if there are none.
     pub async fn prepared(&mut self) {
-        let (next, renewing) = (&mut self.next, &mut self.renewing);
         tokio::select! {
-            () = configured(next) => {}
-            () = renewed(renewing) => {}
-            () = cleared(&mut self.clearing) => {}
+            () = Job::done(&mut self.next) => {}
+            () = Job::done(&mut self.renewing) => {}
+            () = Job::done(&mut self.clearing) => {}
         }
     }
 
@@ -180,10 +195,9 @@ impl Configuration {
     /// Closes the connections of removed accounts once nothing runs live on them.
     async fn clear(&mut self, host: &Host) -> Result<()> {
         let current = host.current();
-        if let Some(Clearing::Ready(found)) = self
-            .clearing
-            .take_if(|clearing| matches!(clearing, Clearing::Ready(_)))
-        {
+        if let Some(found) = Job::take_result(&mut self.clearing) {
+            // An aborted check is repeated.
+            let found = found.unwrap_or_default();
             let (clear, busy): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, clear)| *clear);
             let names = |found: Vec<(String, bool)>| found.into_iter().map(|(name, _)| name);
             self.say_busy(names(busy).collect());
@@ -236,9 +250,7 @@ impl Configuration {
                 });
                 join_all(looks).await
             };
-            self.clearing = Some(Clearing::Looking(AbortOnDropHandle::new(tokio::spawn(
-                looking,
-            ))));
+            self.clearing = Some(Job::spawn(looking));
         }
         Ok(())
     }
@@ -260,18 +272,15 @@ impl Configuration {
                 return Found::Same;
             }
             self.renewing = match renew(host, outdated) {
-                Ok(task) => Some(Renewing::Preparing(task)),
+                Ok(job) => Some(job),
                 Err(error) => return Found::Wrong(error),
             };
         }
-        drop(timeout(PREPARE_TIMEOUT, renewed(&mut self.renewing)).await);
-        let ready = self
-            .renewing
-            .take_if(|renewing| matches!(renewing, Renewing::Ready(_)));
-        let prepared = match ready {
-            Some(Renewing::Ready(Ok(prepared))) => prepared,
-            Some(Renewing::Ready(Err(stopped))) => return Found::Wrong(stopped.into()),
-            Some(Renewing::Preparing(_)) | None => return Found::Same,
+        drop(timeout(PREPARE_TIMEOUT, Job::done(&mut self.renewing)).await);
+        let prepared = match Job::take_result(&mut self.renewing) {
+            Some(Ok(prepared)) => prepared,
+            Some(Err(stopped)) => return Found::Wrong(stopped.into()),
+            None => return Found::Same,
         };
         let mut changed = false;
         for (name, prepared) in prepared {
@@ -348,7 +357,7 @@ impl Configuration {
             prepare(host, config)
         });
         self.next = match prepared {
-            Ok(Some(task)) => Some(Next::Preparing(task)),
+            Ok(Some(job)) => Some(job),
             taken => {
                 self.next = None;
                 return Found::of(taken.map(|_| false), self.held.clone());
@@ -361,16 +370,16 @@ impl Configuration {
 
     /// Applies what is ready.
     async fn commit(&mut self, host: &Host) -> Found {
-        match self.next.take_if(|next| matches!(next, Next::Ready(_))) {
-            Some(Next::Ready(Ok(changed))) => {
+        match Job::take_result(&mut self.next) {
+            Some(Ok(changed)) => {
                 // These accounts belong to the former configuration. The same look finds those that are still
                 // outdated.
                 self.renewing = None;
                 self.kept.clear();
                 Found::of(take_over(host, *changed).await, self.held.clone())
             }
-            Some(Next::Ready(Err(stopped))) => Found::Wrong(stopped.into()),
-            Some(Next::Preparing(_)) | None => Found::Same,
+            Some(Err(stopped)) => Found::Wrong(stopped.into()),
+            None => Found::Same,
         }
     }
 
@@ -500,40 +509,6 @@ impl Looked {
     }
 }
 
-/// Waits for a configuration being prepared.
-async fn configured(next: &mut Option<Next>) {
-    match next {
-        Some(Next::Preparing(task)) => {
-            let ready = task.await;
-            *next = Some(Next::Ready(ready));
-        }
-        _ => future::pending().await,
-    }
-}
-
-/// Waits until it is known what runs on removed accounts.
-async fn cleared(clearing: &mut Option<Clearing>) {
-    match clearing {
-        Some(Clearing::Looking(task)) => {
-            // An aborted check is repeated.
-            let found = task.await.unwrap_or_default();
-            *clearing = Some(Clearing::Ready(found));
-        }
-        _ => future::pending().await,
-    }
-}
-
-/// Waits for accounts being prepared again.
-async fn renewed(renewing: &mut Option<Renewing>) {
-    match renewing {
-        Some(Renewing::Preparing(task)) => {
-            let ready = task.await;
-            *renewing = Some(Renewing::Ready(ready));
-        }
-        _ => future::pending().await,
-    }
-}
-
 /// The accounts whose secrets changed.
 async fn outdated(host: &Host, retry: bool) -> Vec<String> {
     let current = host.current();
@@ -545,10 +520,10 @@ async fn outdated(host: &Host, retry: bool) -> Vec<String> {
 }
 
 /// Starts preparing accounts from the current files, each separately.
-fn renew(host: &Host, names: Vec<String>) -> Result<AbortOnDropHandle<Vec<(String, Prepared)>>> {
+fn renew(host: &Host, names: Vec<String>) -> Result<Job<Renewed>> {
     let current = host.current();
     let secrets = current.config.secrets()?;
-    let task = tokio::spawn(async move {
+    Ok(Job::spawn(async move {
         let mut renewed = Vec::new();
         for name in names {
             if let Some(account) = current.config.account.get(&name) {
@@ -558,8 +533,7 @@ fn renew(host: &Host, names: Vec<String>) -> Result<AbortOnDropHandle<Vec<(Strin
             }
         }
         renewed
-    });
-    Ok(AbortOnDropHandle::new(task))
+    }))
 }
 
 /// The file of a configuration, if it has one.
@@ -607,7 +581,7 @@ impl Shelf {
 }
 
 /// Starts preparing the accounts that a configuration changes, if it differs from the current one.
-fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Changed>>> {
+fn prepare(host: &Host, config: Config) -> Result<Option<Job<Changed>>> {
     let current = host.current();
     let same = config.table == current.config.table && config.path == current.config.path;
     if same && in_force::holds_as(&config, &current.config) {
@@ -622,15 +596,14 @@ fn prepare(host: &Host, config: Config) -> Result<Option<AbortOnDropHandle<Chang
     let config = config.reading_by(current.config.secrets()?);
     let secrets = config.secrets()?;
     let put = accounts_changed(&current.config, &config);
-    let task = tokio::spawn(async move {
+    Ok(Some(Job::spawn(async move {
         let changed: Vec<_> = put
             .iter()
             .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
             .collect();
         let prepared = accounts::connectors(changed, &secrets).await;
         Box::new((config, prepared))
-    });
-    Ok(Some(AbortOnDropHandle::new(task)))
+    })))
 }
 
 /// Puts a configuration into effect.
