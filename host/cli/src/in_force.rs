@@ -18,11 +18,11 @@ use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
 use qchost_policy::{Change, ChangeKind, Guardrails, Remembered, Role};
 use qchost_secrets::Profiles;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::task::block_in_place;
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, PersonTable};
 use crate::output::words;
 
 /// The parts of a configuration that need approval to be widened.
@@ -32,7 +32,7 @@ pub struct Guarded {
     mode: Mode,
     live_trading: bool,
     two_person: bool,
-    people: BTreeMap<String, StoredPerson>,
+    people: BTreeMap<String, PersonTable>,
     /// The profiles, each as a keyed digest.
     profiles: BTreeMap<String, String>,
     /// The accounts and the vault, each as a keyed digest. `None` in a ledger of an earlier version.
@@ -46,14 +46,6 @@ pub struct Guarded {
 /// The key of the vault among the connections; no account can have this name.
 const VAULT: &str = "[vault]";
 
-/// A person.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct StoredPerson {
-    uid: u32,
-    roles: BTreeSet<Role>,
-}
-
 impl Guarded {
     /// The guarded parts of a configuration.
     pub fn of(config: &Config, sealer: &Sealer) -> Result<Self> {
@@ -62,15 +54,11 @@ impl Guarded {
             let revision = json!(profiles.revision(name));
             (name.to_owned(), sealer.seal("profile", &revision))
         });
-        let kept = |(name, person): (&String, &crate::config::PersonTable)| {
-            let (uid, roles) = (person.uid, person.roles.clone());
-            (name.clone(), StoredPerson { uid, roles })
-        };
         Ok(Self {
             mode: config.mode,
             live_trading: config.live_trading,
             two_person: config.two_person,
-            people: config.people.iter().map(kept).collect(),
+            people: config.people.clone(),
             profiles: sealed.collect(),
             connections: Some(connections(config, sealer)?),
             dormant: BTreeSet::new(),
@@ -94,7 +82,7 @@ impl Guarded {
             let own = self.people.get(name).filter(|own| own.uid == person.uid)?;
             let roles: BTreeSet<_> = own.roles.intersection(&person.roles).copied().collect();
             let (name, uid) = (name.clone(), person.uid);
-            (!roles.is_empty()).then_some((name, StoredPerson { uid, roles }))
+            (!roles.is_empty()).then_some((name, PersonTable { uid, roles }))
         });
         let same = |former: &BTreeMap<String, String>, now: &BTreeMap<String, String>| {
             let mut same = now.clone();
@@ -122,9 +110,9 @@ impl Guarded {
         let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
         let admins = people.unwrap_or(&now.people).iter();
         let admins = admins.filter(|(_, person)| person.roles.contains(&Role::Admin));
-        let admin = |(name, person): (&String, &StoredPerson)| {
+        let admin = |(name, person): (&String, &PersonTable)| {
             let (uid, roles) = (person.uid, BTreeSet::from([Role::Admin]));
-            (name.clone(), StoredPerson { uid, roles })
+            (name.clone(), PersonTable { uid, roles })
         };
         Self {
             mode: Mode::Production,
@@ -157,81 +145,56 @@ impl Guarded {
     fn changes(&self, now: &Self) -> (Vec<String>, Vec<Change>) {
         let mut changes = Vec::new();
         let mut say = |kind, line: String| changes.push(Change { kind, line });
-        let word = |mode| match mode {
-            Mode::Development => "development",
-            Mode::Production => "production",
-        };
-        let turn = |wider| {
-            if wider {
-                ChangeKind::Widened
-            } else {
-                ChangeKind::TakenAway
-            }
-        };
         if self.mode != now.mode {
-            let kind = turn(now.mode == Mode::Development);
+            let word = |mode| match mode {
+                Mode::Development => "development",
+                Mode::Production => "production",
+            };
             say(
-                kind,
+                ChangeKind::wider_if(now.mode == Mode::Development),
                 format!("mode from {} to {}", word(self.mode), word(now.mode)),
             );
         }
-        if self.live_trading != now.live_trading {
-            let line = format!(
-                "live-trading from {} to {}",
-                self.live_trading, now.live_trading
-            );
-            say(turn(now.live_trading), line);
+        let (live, two_person) = (now.live_trading, now.two_person);
+        for (key, former, now, is_wider) in [
+            ("live-trading", self.live_trading, live, live),
+            ("two-person", self.two_person, two_person, !two_person),
+        ] {
+            if former != now {
+                let line = format!("{key} from {former} to {now}");
+                say(ChangeKind::wider_if(is_wider), line);
+            }
         }
-        if self.two_person != now.two_person {
-            let line = format!("two-person from {} to {}", self.two_person, now.two_person);
-            say(turn(self.two_person), line);
-        }
+        let of = |people: &BTreeMap<String, PersonTable>, name: &str, uid: u32| {
+            let person = people.get(name).filter(|person| person.uid == uid);
+            person.map(|person| person.roles.clone())
+        };
+        let beyond = |roles: &BTreeSet<Role>, others: &BTreeSet<Role>| {
+            let words: Vec<_> = roles.difference(others).map(|role| role.word()).collect();
+            words.join(", ")
+        };
         for (name, person) in &now.people {
-            let former = self
-                .people
-                .get(name)
-                .filter(|former| former.uid == person.uid);
-            let had = former
-                .map(|former| former.roles.clone())
-                .unwrap_or_default();
-            let gained: Vec<_> = person
-                .roles
-                .difference(&had)
-                .copied()
-                .map(Role::word)
-                .collect();
-            let lost: Vec<_> = had
-                .difference(&person.roles)
-                .copied()
-                .map(Role::word)
-                .collect();
+            let former = of(&self.people, name, person.uid);
+            let is_new = former.is_none();
+            let had = former.unwrap_or_default();
+            let (gained, lost) = (beyond(&person.roles, &had), beyond(&had, &person.roles));
             let uid = person.uid;
-            match (former, gained.is_empty()) {
-                (None, _) => say(
-                    ChangeKind::Added,
-                    format!("person `{name}` (uid {uid}): {}", gained.join(", ")),
-                ),
-                (Some(_), false) => say(
-                    ChangeKind::Widened,
-                    format!("person `{name}` (uid {uid}) gains {}", gained.join(", ")),
-                ),
-                (Some(_), true) => {}
+            if is_new {
+                let line = format!("person `{name}` (uid {uid}): {gained}");
+                say(ChangeKind::Added, line);
+            } else if !gained.is_empty() {
+                let line = format!("person `{name}` (uid {uid}) gains {gained}");
+                say(ChangeKind::Widened, line);
             }
             if !lost.is_empty() {
-                let line = format!("person `{name}` (uid {uid}) loses {}", lost.join(", "));
+                let line = format!("person `{name}` (uid {uid}) loses {lost}");
                 say(ChangeKind::TakenAway, line);
             }
         }
         for (name, person) in &self.people {
-            let stays = now
-                .people
-                .get(name)
-                .is_some_and(|other| other.uid == person.uid);
-            if !stays {
-                say(
-                    ChangeKind::TakenAway,
-                    format!("person `{name}` (uid {})", person.uid),
-                );
+            if of(&now.people, name, person.uid).is_none() {
+                let line = format!("person `{name}` (uid {})", person.uid);
+                say(ChangeKind::TakenAway, line);
             }
         }
         for (word, former, now) in [
@@ -388,19 +351,38 @@ pub fn hold(
         config.waits = (!gains.is_empty()).then(Waits::default);
         config.engine.check(config.mode)?;
     }
-    let proposal = Proposal {
-        subject: Subject::Configuration,
-        name: String::new(),
-        account: String::new(),
-        text: serde_json::to_value(&now)?,
+    let proposal = proposal(
+        Subject::Configuration,
+        serde_json::to_value(&now)?,
         gains,
         changes,
-        files: vec![config.file.clone()],
-        owners: config.origin.owner.into_iter().collect(),
-        remembered: Remembered::default(),
-        heirs: Vec::new(),
-    };
+        vec![config.file.clone()],
+        config.origin.owner.into_iter().collect(),
+    );
     Ok(EffectiveConfig { config, proposal })
+}
+
+/// A proposal that concerns no plugin.
+fn proposal(
+    subject: Subject,
+    text: Value,
+    gains: Vec<String>,
+    changes: Vec<Change>,
+    files: Vec<PathBuf>,
+    owners: BTreeSet<u32>,
+) -> Proposal {
+    Proposal {
+        subject,
+        name: String::new(),
+        account: String::new(),
+        text,
+        remembered: Remembered::default(),
+        gains,
+        changes,
+        files,
+        owners,
+        heirs: Vec::new(),
+    }
 }
 
 /// Checks that the people in force from now on can still decide pending approvals, if the former ones could: people added
@@ -462,24 +444,16 @@ pub fn hold_guardrails(
         // The owners of a file that was removed while no host ran are known from when it came into force.
         owners.extend(kept.owners);
     }
-    let line = |kind: ChangeKind, id: &str| Change {
-        kind,
-        line: format!("guardrail `{}`", id.escape_debug()),
-    };
-    let changes = gone.ids().map(|id| line(ChangeKind::Widened, id));
-    let mut changes: Vec<_> = changes
-        .map(|change| Change {
-            line: format!("{} is gone, or another one", change.line),
-            ..change
+    let is_gone = gone
+        .ids()
+        .map(|id| (ChangeKind::Widened, id, "is gone, or another one"));
+    let is_new = new.ids().map(|id| (ChangeKind::TakenAway, id, "is new"));
+    let mut changes: Vec<_> = is_gone
+        .chain(is_new)
+        .map(|(kind, id, what)| Change {
+            kind,
+            line: format!("guardrail `{}` {what}", id.escape_debug()),
         })
-        .chain(
-            new.ids()
-                .map(|id| line(ChangeKind::TakenAway, id))
-                .map(|change| Change {
-                    line: format!("{} is new", change.line),
-                    ..change
-                }),
-        )
         .collect();
     let gains = gone
         .ids()
@@ -499,18 +473,7 @@ pub fn hold_guardrails(
     };
     Ok(EffectiveGuardrails {
         guardrails,
-        proposal: Proposal {
-            subject: Subject::Guardrails,
-            name: String::new(),
-            account: String::new(),
-            text,
-            gains,
-            changes,
-            files,
-            owners,
-            remembered: Remembered::default(),
-            heirs: Vec::new(),
-        },
+        proposal: proposal(Subject::Guardrails, text, gains, changes, files, owners),
     })
 }
 
@@ -681,7 +644,7 @@ mod tests {
 
     fn guarded() -> impl Strategy<Value = Guarded> {
         let roles = vec![Role::Viewer, Role::Operator, Role::Approver, Role::Admin];
-        let person = (0u32..2, subsequence(roles, 1..=4)).prop_map(|(uid, roles)| StoredPerson {
+        let person = (0u32..2, subsequence(roles, 1..=4)).prop_map(|(uid, roles)| PersonTable {
             uid,
             roles: roles.into_iter().collect(),
         });

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail, ensure};
 use qchost_policy::{Person, Role};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::mode::Mode;
 
@@ -15,7 +15,7 @@ use super::mode::Mode;
 const DEVELOPER: &str = "developer";
 
 /// A person; the key is the name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PersonTable {
     /// The uid of the user on this machine.
