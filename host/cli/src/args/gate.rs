@@ -2,21 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::Subcommand;
 
 use crate::config::Period;
-use crate::requests::{ExportFormat, Query};
-
-/// The scope of a halt; without either, everything.
-#[derive(Debug, Args)]
-pub struct Target {
-    /// This account.
-    #[arg(long)]
-    pub account: Option<String>,
-    /// This plugin.
-    #[arg(long)]
-    pub plugin: Option<String>,
-}
+use crate::requests::{ExportFormat, ListApprovals, Query, Refuse, Revoke, ShowApproval};
 
 #[derive(Debug, Subcommand)]
 pub enum Approvals {
@@ -26,27 +15,11 @@ pub enum Approvals {
         Examples:\n  qchost approvals list\n  qchost approvals list --all --json\n  \
         qchost approvals list --after ap-abcdefghij"
     )]
-    List {
-        /// Include approvals that are decided, used or expired.
-        #[arg(long)]
-        all: bool,
-        /// Only approvals requested later than this one.
-        #[arg(long, value_name = "ID")]
-        after: Option<String>,
-        /// Page size.
-        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-    },
+    List(ListApprovals),
     /// Show exactly what would be done: project, cost, code and its changes.
     #[command(after_help = "Examples:\n  qchost approvals show ap-abcdefghij\n  \
         qchost approvals show ap-abcdefghij --page 2")]
-    Show {
-        /// The approval.
-        id: String,
-        /// Which page of a changed manifest, configuration or set of guardrails that is too long for one.
-        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
-        page: u32,
-    },
+    Show(ShowApproval),
     /// Approve the one call that was requested, or with --uses and --for several of its kind.
     #[command(after_help = "Examples:\n  qchost approvals approve ap-abcdefghij\n  \
         qchost approvals approve ap-abcdefghij --uses 10 --for 8h --max-cost 50")]
@@ -66,21 +39,12 @@ pub enum Approvals {
     /// Revoke a permit that an approval gave, so that no further call can use it, or the approval of a change that is not in
     /// force yet.
     #[command(after_help = "Example:\n  qchost approvals revoke ap-abcdefghij")]
-    Revoke {
-        /// The approval, or its permit.
-        id: String,
-    },
+    Revoke(Revoke),
     /// Refuse a request.
     #[command(
         after_help = "Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
     )]
-    Refuse {
-        /// The approval.
-        id: String,
-        /// The reason; the plugin is told.
-        #[arg(long, value_name = "TEXT")]
-        reason: String,
-    },
+    Refuse(Refuse),
 }
 
 #[derive(Debug, Subcommand)]

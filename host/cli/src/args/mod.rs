@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use qchost_emulator::DEFAULT_ADDRESS;
 
-pub use gate::{Approvals, Audit, Policy, Schema, Target};
+pub use gate::{Approvals, Audit, Policy, Schema};
+
+use crate::requests::{Grants, Halt, Resume};
 
 const EXIT: &str = "Exit status: 0 done, 1 not done, 2 the command line is wrong.";
 
@@ -164,13 +166,7 @@ pub enum Verb {
     )]
     Halt {
         #[command(flatten)]
-        target: Target,
-        /// The reason; plugins and people are told.
-        #[arg(long, default_value = "halted by an operator", value_name = "TEXT")]
-        reason: String,
-        /// Stop or liquidate what runs live as well, and report each.
-        #[arg(long, conflicts_with = "plugin")]
-        liquidate: bool,
+        request: Halt,
         /// List the halts, and halt nothing.
         #[arg(long, conflicts_with_all = ["account", "plugin", "reason", "liquidate"])]
         list: bool,
@@ -180,10 +176,7 @@ pub enum Verb {
         after_help = "Ending the halt of everything removes the file `halt` from the data folder first. Liquidations \
         that the halt has not finished are not continued.\n\nExamples:\n  qchost resume\n  qchost resume --account research\n  qchost resume --plugin strategy-lab"
     )]
-    Resume {
-        #[command(flatten)]
-        target: Target,
-    },
+    Resume(Resume),
     /// Verify, read and export the record of what was done.
     #[command(subcommand)]
     Audit(Audit),
@@ -286,8 +279,5 @@ pub enum Plugin {
     List,
     /// Show a plugin's grants, their conditions, and how much of them is used today.
     #[command(after_help = "Example:\n  qchost plugin grants strategy-lab")]
-    Grants {
-        /// The plugin.
-        plugin: String,
-    },
+    Grants(Grants),
 }

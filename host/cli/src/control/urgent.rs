@@ -58,7 +58,7 @@ pub(super) async fn carry_out(
                             };
                             return Ok(serde_json::to_value(early)?);
                         }
-                        let what = scope_words(scope.account.as_deref(), scope.plugin.as_deref());
+                        let what = scope_words(&scope);
                         reports.halted(&format!(
                             "halted: {what}; {unfinished}; only then can it liquidate"
                         ));

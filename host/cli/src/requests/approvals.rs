@@ -21,23 +21,28 @@ use crate::reports::Reports;
 const READ_BACK: &str = "qchost approvals list --all";
 
 /// Lists the pending approvals, or all of them, one page at a time.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ListApprovals {
-    /// Whether to include decided ones.
+    /// Include approvals that are decided, used or expired.
+    #[arg(long)]
     pub all: bool,
-    /// Only those requested later than this one.
+    /// Only approvals requested later than this one.
+    #[arg(long, value_name = "ID")]
     pub after: Option<String>,
     /// Page size.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 }
 
 /// Shows one approval with the contents of its call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct ShowApproval {
+    /// The approval.
     pub id: String,
-    /// The page of a changed file, from 1.
+    /// Which page of a changed manifest, configuration or set of guardrails that is too long for one.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub page: u32,
 }
 
@@ -63,18 +68,21 @@ pub struct StandingRequest {
 }
 
 /// Revokes a permit, or the approval of a change.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
-    /// The approval's or the permit's id.
+    /// The approval, or its permit.
     pub id: String,
 }
 
 /// Refuses a request.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Refuse {
+    /// The approval.
     pub id: String,
+    /// The reason; the plugin is told.
+    #[arg(long, value_name = "TEXT")]
     pub reason: String,
 }
 

@@ -13,9 +13,10 @@ use crate::host::Host;
 use crate::reports::Reports;
 
 /// Asks for the grants of a plugin as the host enforces them.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
+    /// The plugin.
     pub plugin: String,
 }
 

@@ -13,25 +13,32 @@ use crate::reports::Reports;
 const READ_BACK: &str = "qchost halt --list";
 
 /// Halts writes and trades.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Halt {
-    /// Of this account only.
+    /// This account.
+    #[arg(long)]
     pub account: Option<String>,
-    /// Of this plugin only.
+    /// This plugin.
+    #[arg(long)]
     pub plugin: Option<String>,
+    /// The reason; plugins and people are told.
+    #[arg(long, default_value = "halted by an operator", value_name = "TEXT")]
     pub reason: String,
-    /// Whether to liquidate what runs live.
+    /// Stop or liquidate what runs live as well, and report each.
+    #[arg(long, conflicts_with = "plugin")]
     pub liquidate: bool,
 }
 
 /// Ends a halt.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 pub struct Resume {
-    /// The account of the halt.
+    /// This account.
+    #[arg(long)]
     pub account: Option<String>,
-    /// The plugin of the halt.
+    /// This plugin.
+    #[arg(long)]
     pub plugin: Option<String>,
 }
 
@@ -138,7 +145,7 @@ impl Handler for Halt {
 impl Halt {
     /// Halts without checking that the scope exists. In force once this is polled.
     pub async fn begin(self, host: &Host, person: &Person, reports: &Reports) -> Result<Halted> {
-        let what = scope_words(self.account.as_deref(), self.plugin.as_deref());
+        let what = scope_words(&self.scope());
         let halting = host
             .gate
             .halt(person, self.scope(), &self.reason, self.liquidate);
@@ -156,6 +163,16 @@ impl Halt {
     }
 }
 
+impl Resume {
+    /// The accounts and plugins that it is for.
+    pub fn scope(&self) -> HaltScope {
+        HaltScope {
+            account: self.account.clone(),
+            plugin: self.plugin.clone(),
+        }
+    }
+}
+
 impl Handler for Resume {
     type Answer = Resumed;
     const RULES: Rules = Rules {
@@ -170,9 +187,7 @@ impl Handler for Resume {
 
     /// Names are not checked, since a halt may outlast its account or plugin in the configuration.
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<Resumed> {
-        let Self { account, plugin } = self;
-        let scope = HaltScope { account, plugin };
-        let report = host.gate.resume(person, scope).await?;
+        let report = host.gate.resume(person, self.scope()).await?;
         Ok(Resumed {
             ended: report.ended,
             open: report.open,
@@ -230,8 +245,8 @@ pub fn listed(halts: &[ActiveHalt], open: &[OpenLiquidation]) -> Vec<HaltRow> {
 }
 
 /// What a halt is for, in words.
-pub fn scope_words(account: Option<&str>, plugin: Option<&str>) -> String {
-    match (account, plugin) {
+pub fn scope_words(scope: &HaltScope) -> String {
+    match (&scope.account, &scope.plugin) {
         (None, None) => "everything".to_owned(),
         (Some(account), None) => format!("account {account}"),
         (None, Some(plugin)) => format!("plugin {plugin}"),

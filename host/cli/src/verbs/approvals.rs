@@ -11,25 +11,21 @@ use crate::args::Approvals;
 use crate::config::{Period, dollars_of};
 use crate::control::{self, Route};
 use crate::output::{Output, counted, table};
-use crate::requests::{
-    ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
-};
+use crate::requests::{ApprovalRow, Approve, PermitRow, StandingRequest};
 use crate::terminal;
 
 /// Carries out the verb.
 pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
     match verb {
-        Approvals::List { all, after, limit } => {
-            let is_first = after.is_none();
-            let request = ListApprovals { all, after, limit };
+        Approvals::List(request) => {
+            let (all, is_first) = (request.all, request.after.is_none());
             let page = control::perform(route, request, output).await?;
             output.result(&page.approvals, |listed| {
                 overview(listed, all, is_first, page.more)
             })
         }
-        Approvals::Show { id, page } => {
-            let shown = control::perform(route, ShowApproval { id, page }, output).await?;
-            output.result(&shown, show)
+        Approvals::Show(request) => {
+            output.result(&control::perform(route, request, output).await?, show)
         }
         Approvals::Approve {
             id,
@@ -38,16 +34,14 @@ pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
             max_cost,
         } => {
             let standing = standing(uses, r#for, max_cost)?;
-            let decided = control::perform(route, Approve { id, standing }, output).await?;
-            output.result(&decided, verdict)
+            let request = Approve { id, standing };
+            output.result(&control::perform(route, request, output).await?, outcome)
         }
-        Approvals::Revoke { id } => {
-            let revoked = control::perform(route, Revoke { id }, output).await?;
-            output.result(&revoked, verdict)
+        Approvals::Revoke(request) => {
+            output.result(&control::perform(route, request, output).await?, outcome)
         }
-        Approvals::Refuse { id, reason } => {
-            let decided = control::perform(route, Refuse { id, reason }, output).await?;
-            output.result(&decided, verdict)
+        Approvals::Refuse(request) => {
+            output.result(&control::perform(route, request, output).await?, outcome)
         }
     }
 }
@@ -272,7 +266,8 @@ fn inline(value: &Value) -> Option<String> {
     }
 }
 
-fn verdict(approval: &ApprovalRow) -> String {
+/// What came of a decision.
+fn outcome(approval: &ApprovalRow) -> String {
     let id = text(&approval.id);
     match approval.status {
         Status::Pending => format!(

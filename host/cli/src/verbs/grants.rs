@@ -11,9 +11,8 @@ use crate::requests::Grants;
 use crate::terminal;
 
 /// Shows the grants.
-pub async fn run(route: &Route, plugin: &str, output: Output) -> Result<()> {
-    let plugin = plugin.to_owned();
-    let report = control::perform(route, Grants { plugin }, output).await?;
+pub async fn run(route: &Route, request: Grants, output: Output) -> Result<()> {
+    let report = control::perform(route, request, output).await?;
     output.result(&report, shown)
 }
 

@@ -7,11 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
-use qchost_gate::{Departed, HALT_FILE, HaltStorage, Stopped, make_halt_file};
+use qchost_gate::{Departed, HALT_FILE, HaltScope, HaltStorage, Stopped, make_halt_file};
 use serde_json::json;
 
 use super::cells::{maybe, text};
-use crate::args::Target;
 use crate::control::{self, Approach, Route, Unopened, Unreadable};
 use crate::data_folder::{DATABASE, halt_file};
 use crate::output::{self, ExitWith, Output, table};
@@ -33,19 +32,8 @@ const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "
 const STOPPED_COLUMNS: [&str; 6] = ["account", "project", "name", "result", "holds", "message"];
 
 /// Halts, and shows which calls were under way.
-pub async fn run(
-    route: &Route,
-    target: Target,
-    reason: String,
-    liquidate: bool,
-    output: Output,
-) -> Result<()> {
-    let request = Halt {
-        account: target.account.clone(),
-        plugin: target.plugin.clone(),
-        reason,
-        liquidate,
-    };
+pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
+    let (scope, liquidate) = (request.scope(), request.liquidate);
     let mut display = output.progress();
     let heard = display.heard();
     let reached = OnceLock::new();
@@ -58,7 +46,7 @@ pub async fn run(
             ..
         } = &approach
         {
-            return Err(never_ran(&config.data()?, &target));
+            return Err(never_ran(&config.data()?, &scope));
         }
         let report = approach.perform(route, request, output, &mut display).await;
         display.done();
@@ -79,9 +67,9 @@ pub async fn run(
         biased;
         report = &mut asking => return match (report, reached.get()) {
             (Ok(report), Some(Reached::Alone { data })) => {
-                show_alone(report, &target, liquidate, data, output)
+                show_alone(report, &scope, liquidate, data, output)
             }
-            (Ok(report), _) => show(&report, &target, liquidate, output),
+            (Ok(report), _) => show(&report, &scope, liquidate, output),
             (Err(why), _) if why.is::<Unopened>() => {
                 by_file_alone(route.data().as_deref(), &why, liquidate, output)
             }
@@ -111,7 +99,7 @@ pub async fn run(
             // Shown at once, since the operator can act on it; the reply may still arrive.
             output.warning(&output::words(&why));
             return match tokio::time::timeout(LATE_ANSWER_TIMEOUT, asking).await {
-                Ok(report) => show(&report?, &target, liquidate, output),
+                Ok(report) => show(&report?, &scope, liquidate, output),
                 Err(_) => Err(why),
             };
         }
@@ -121,7 +109,7 @@ pub async fn run(
         file.display()
     ));
     if let Ok(Ok(report)) = tokio::time::timeout(FILE_ANSWER_TIMEOUT, asking).await {
-        return show(&report, &target, liquidate, output);
+        return show(&report, &scope, liquidate, output);
     }
     show_file(&file, "", output)?;
     ensure!(
@@ -232,8 +220,8 @@ fn make_file(data: Option<&Path>) -> Result<PathBuf> {
 
 /// Why a halt is rejected where no host has ever run: a host that was started before the configuration named this folder
 /// would go on. Only the first host there can be halted.
-fn never_ran(data: &Path, target: &Target) -> Error {
-    let everything = target.account.is_none() && target.plugin.is_none();
+fn never_ran(data: &Path, scope: &HaltScope) -> Error {
+    let everything = *scope == HaltScope::default();
     let made = everything.then(|| make_halt_file(data).ok()).flatten();
     let made = made.map_or_else(String::new, |file| {
         format!("; made {}, which halts the first one there", file.display())
@@ -248,16 +236,16 @@ fn never_ran(data: &Path, target: &Target) -> Error {
 /// Shows a halt that no running host knows of.
 fn show_alone(
     mut report: Halted,
-    target: &Target,
+    scope: &HaltScope,
     liquidate: bool,
     data: &Path,
     output: Output,
 ) -> Result<()> {
-    let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
+    let what = scope_words(scope);
     // A halt kept only in this process ends with it.
     let lost = report.halts.iter().flatten().find(|halt| {
-        halt.account == target.account
-            && halt.plugin == target.plugin
+        halt.account == scope.account
+            && halt.plugin == scope.plugin
             && halt.kept == HaltStorage::Memory
     });
     if let Some(lost) = lost {
@@ -269,30 +257,24 @@ fn show_alone(
         "halted: {what}, for the next host that starts in {}: none runs there",
         data.display()
     );
-    show_as(&begins, &report, target, liquidate, output)
+    show_as(&begins, &report, scope, liquidate, output)
 }
 
-fn show(report: &Halted, target: &Target, liquidate: bool, output: Output) -> Result<()> {
-    let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
-    show_as(
-        &format!("halted: {what}"),
-        report,
-        target,
-        liquidate,
-        output,
-    )
+fn show(report: &Halted, scope: &HaltScope, liquidate: bool, output: Output) -> Result<()> {
+    let what = scope_words(scope);
+    show_as(&format!("halted: {what}"), report, scope, liquidate, output)
 }
 
 /// Shows a halt, preceded by this text.
 fn show_as(
     begins: &str,
     report: &Halted,
-    target: &Target,
+    scope: &HaltScope,
     liquidate: bool,
     output: Output,
 ) -> Result<()> {
     let mut end = "qchost resume".to_owned();
-    for (flag, name) in [("--account", &target.account), ("--plugin", &target.plugin)] {
+    for (flag, name) in [("--account", &scope.account), ("--plugin", &scope.plugin)] {
         if let Some(name) = name {
             end += &format!(" {flag} {name}");
         }
@@ -393,12 +375,8 @@ async fn stored(data: PathBuf) -> Result<(Vec<HaltRow>, Vec<String>)> {
 }
 
 /// Ends halts.
-pub async fn resume(route: &Route, target: Target, output: Output) -> Result<()> {
-    let what = scope_words(target.account.as_deref(), target.plugin.as_deref());
-    let request = Resume {
-        account: target.account,
-        plugin: target.plugin,
-    };
+pub async fn resume(route: &Route, request: Resume, output: Output) -> Result<()> {
+    let what = scope_words(&request.scope());
     let report = control::perform(route, request, output).await;
     let report = report.map_err(|why| match why.is::<Unopened>() {
         true => {
