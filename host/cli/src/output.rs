@@ -53,28 +53,23 @@ impl Output {
 
     /// Prints a warning to standard error.
     pub fn warning(self, text: &str) {
-        let line = if self.json {
-            json!({ "warning": text }).to_string()
-        } else {
-            format!("warning: {text}")
-        };
-        // There is no way to report that standard error is gone.
-        drop(writeln!(std::io::stderr(), "{line}"));
+        self.aside("warning", text);
     }
 
     /// Prints a note beside the result to standard error, unless it was printed before.
     pub fn note(self, text: &str) {
         static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-        let mut said = SAID.lock();
-        if !said.insert(text.to_owned()) {
-            return;
+        if SAID.lock().insert(text.to_owned()) {
+            self.aside("note", text);
         }
-        let line = if self.json {
-            json!({ "note": text }).to_string()
-        } else {
-            format!("note: {text}")
+    }
+
+    fn aside(self, kind: &str, text: &str) {
+        let line = match self.json {
+            true => json!({ kind: text }).to_string(),
+            false => format!("{kind}: {text}"),
         };
-        drop(writeln!(std::io::stderr(), "{line}"));
+        tell(&line);
     }
 
     /// Creates a progress display.
@@ -102,19 +97,12 @@ impl Output {
 }
 
 /// An error with its own exit status.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 pub struct ExitWith {
     pub status: u8,
     pub message: String,
 }
-
-impl std::fmt::Display for ExitWith {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for ExitWith {}
 
 /// A progress display: a bar on a terminal, lines elsewhere.
 pub struct Display {

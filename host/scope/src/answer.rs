@@ -12,6 +12,7 @@ use qchost_catalog::host_calls::LIST_PROJECTS;
 use qchost_catalog::{Access, Operation, Selector};
 use qchost_policy::{Context, Facts, Project, Resource};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use crate::Reader;
 use crate::children::{Child, elsewhere};
@@ -65,11 +66,7 @@ impl Scope {
                 self.projects.forget(account, *project);
             }
             of_one_project(operation, touched, *project, &mut body)?;
-            let project = Project {
-                id: Some(*project),
-                name: name.clone(),
-                created: self.created.by(account, plugin, *project),
-            };
+            let project = self.named(account, plugin, *project, name.clone());
             self.keep_allowed_files(&project, touched, &mut body, allowed)?;
             self.blank_other_projects(caller, &project, touched, &mut body, allowed);
         }
@@ -173,11 +170,8 @@ impl Scope {
         let Carried::Project(id) = project_in(item) else {
             return None;
         };
-        Some(Project {
-            id: Some(id),
-            name: item.get(field)?.as_str()?.to_owned(),
-            created: self.created.by(caller.account, caller.plugin, id),
-        })
+        let name = item.get(field)?.as_str()?.to_owned();
+        Some(self.named(caller.account, caller.plugin, id, name))
     }
 
     /// Remembers the names and project relations in an answer.
@@ -195,15 +189,7 @@ impl Scope {
         for part in parts.into_iter().flatten().chain(items.flatten()) {
             self.learn_children(account, part, project);
         }
-        let projects = body.get("projects").and_then(Value::as_array);
-        for item in projects.into_iter().flatten() {
-            if let Some(Project {
-                id: Some(id), name, ..
-            }) = self.named_project(caller, item, "name")
-            {
-                self.projects.learn(account, id, &name, begun);
-            }
-        }
+        self.learn_names(caller, body, begun);
         let mut learned = Learned::default();
         let new = touched.facts.first().map(|facts| &facts.resource);
         if let Some(Resource::Project(Project { id: None, .. })) = new
@@ -311,11 +297,7 @@ impl Scope {
         let mut projects = Vec::new();
         for id in ids {
             match self.projects.name(caller.reader, caller.account, id).await {
-                Ok(name) => projects.push(Project {
-                    id: Some(id),
-                    name,
-                    created: self.created.by(caller.account, caller.plugin, id),
-                }),
+                Ok(name) => projects.push(self.named(caller.account, caller.plugin, id, name)),
                 Err(ScopeError::Denied(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -324,14 +306,15 @@ impl Scope {
     }
 
     async fn read_all_names(&self, caller: Caller<'_>) -> Result<(), ScopeError> {
-        let begun = tokio::time::Instant::now();
-        let answer = read(
-            caller.reader,
-            LIST_PROJECTS,
-            Map::new(),
-            "the list of projects",
-        )
-        .await?;
+        let begun = Instant::now();
+        let what = "the list of projects";
+        let answer = read(caller.reader, LIST_PROJECTS, Map::new(), what).await?;
+        self.learn_names(caller, &answer, begun);
+        Ok(())
+    }
+
+    /// Remembers the names in a list of projects.
+    fn learn_names(&self, caller: Caller<'_>, answer: &Value, begun: Instant) {
         let projects = answer.get("projects").and_then(Value::as_array);
         for item in projects.into_iter().flatten() {
             if let Some(Project {
@@ -341,7 +324,6 @@ impl Scope {
                 self.projects.learn(caller.account, id, &name, begun);
             }
         }
-        Ok(())
     }
 }
 

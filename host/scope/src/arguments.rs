@@ -73,66 +73,49 @@ impl<'a> Arguments<'a> {
         }
     }
 
+    /// The argument as `read` takes it from its value.
+    fn typed<T>(
+        &self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>, ScopeError> {
+        let value = self.get(name)?;
+        let read = value.map(|value| read(value).ok_or_else(|| wrong(name, expected)));
+        read.transpose()
+    }
+
     /// A whole number from 1 to 2³²−1.
     pub(crate) fn positive(&self, name: &str) -> Result<Option<u32>, ScopeError> {
-        let Some(value) = self.get(name)? else {
-            return Ok(None);
-        };
-        value
-            .as_u64()
-            .and_then(|number| u32::try_from(number).ok())
-            .filter(|number| *number > 0)
-            .map(Some)
-            .ok_or_else(|| wrong(name, "a whole number from 1 to 4294967295"))
+        self.typed(name, "a whole number from 1 to 4294967295", |value| {
+            let number = u32::try_from(value.as_u64()?).ok()?;
+            (number > 0).then_some(number)
+        })
     }
 
     /// A string.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&'a str>, ScopeError> {
-        let Some(value) = self.get(name)? else {
-            return Ok(None);
-        };
-        value
-            .as_str()
-            .map(Some)
-            .ok_or_else(|| wrong(name, "a string"))
+        self.typed(name, "a string", Value::as_str)
     }
 
     /// A list of strings, at most 100 of them.
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<&'a str>, ScopeError> {
-        let Some(value) = self.get(name)? else {
-            return Ok(Vec::new());
-        };
-        let expected = || wrong(name, "a list of at most 100 strings");
-        let items = value
-            .as_array()
-            .filter(|items| items.len() <= MAX_LIST_LENGTH)
-            .ok_or_else(expected)?;
-        items
-            .iter()
-            .map(|item| item.as_str().ok_or_else(expected))
-            .collect()
+        let texts = self.typed(name, "a list of at most 100 strings", |value| {
+            let items = value.as_array()?;
+            let few = Some(items).filter(|items| items.len() <= MAX_LIST_LENGTH)?;
+            few.iter().map(Value::as_str).collect::<Option<Vec<_>>>()
+        })?;
+        Ok(texts.unwrap_or_default())
     }
 
     /// True or false.
     pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, ScopeError> {
-        let Some(value) = self.get(name)? else {
-            return Ok(None);
-        };
-        value
-            .as_bool()
-            .map(Some)
-            .ok_or_else(|| wrong(name, "true or false"))
+        self.typed(name, "true or false", Value::as_bool)
     }
 
     /// An object.
     pub(crate) fn object(&self, name: &str) -> Result<Option<&'a Map<String, Value>>, ScopeError> {
-        let Some(value) = self.get(name)? else {
-            return Ok(None);
-        };
-        value
-            .as_object()
-            .map(Some)
-            .ok_or_else(|| wrong(name, "an object"))
+        self.typed(name, "an object", Value::as_object)
     }
 
     /// The arguments that another operation takes as well.

@@ -49,33 +49,19 @@ impl Child {
         }
     }
 
+    /// The field with its id in answers, its word in messages, and the read whose answer reveals its project.
+    fn row(self) -> (&'static str, &'static str, &'static Operation) {
+        match self {
+            Self::Backtest => ("backtestId", "backtest", READ_BACKTEST),
+            Self::Optimization => ("optimizationId", "optimisation", READ_OPTIMIZATION),
+            Self::Compile => ("compileId", "compile job", READ_COMPILE),
+            Self::Deployment => ("deployId", "deployment", LIST_LIVE_ALGORITHMS),
+        }
+    }
+
     /// The field with its id in answers.
     pub(crate) fn field(self) -> &'static str {
-        match self {
-            Self::Backtest => "backtestId",
-            Self::Optimization => "optimizationId",
-            Self::Compile => "compileId",
-            Self::Deployment => "deployId",
-        }
-    }
-
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Backtest => "backtest",
-            Self::Optimization => "optimisation",
-            Self::Compile => "compile job",
-            Self::Deployment => "deployment",
-        }
-    }
-
-    /// The read whose answer reveals its project.
-    fn read(self) -> &'static Operation {
-        match self {
-            Self::Backtest => READ_BACKTEST,
-            Self::Optimization => READ_OPTIMIZATION,
-            Self::Compile => READ_COMPILE,
-            Self::Deployment => LIST_LIVE_ALGORITHMS,
-        }
+        self.row().0
     }
 }
 
@@ -121,20 +107,20 @@ async fn read_project(
     id: &str,
     project: Option<u32>,
 ) -> Result<u32, ScopeError> {
-    let what = format!("{} {}", child.word(), shown(id));
-    let operation = child.read();
+    let (field, word, operation) = child.row();
+    let what = format!("{word} {}", shown(id));
     let mut arguments = Map::new();
     if let Some(project) = project {
         arguments.insert("projectId".to_owned(), Value::from(project));
     }
     if child != Child::Deployment {
-        arguments.insert(child.field().to_owned(), Value::from(id));
+        arguments.insert(field.to_owned(), Value::from(id));
     }
     let answer = read(reader, operation, arguments, &what).await?;
     let found = operation
         .select(answer)
         .ok_or_else(|| unavailable(&what, &format!("the answer has no `{}`", operation.answer)))?;
-    let is_it = |value: &&Value| value.get(child.field()).and_then(Value::as_str) == Some(id);
+    let is_it = |value: &&Value| value.get(field).and_then(Value::as_str) == Some(id);
     let found = match &found {
         Value::Array(items) => items.iter().find(is_it),
         found => Some(found).filter(is_it),
@@ -148,9 +134,7 @@ async fn read_project(
 /// The denial of a child under another project's id. It is the same whether the child is in another project or does not
 /// exist.
 pub(crate) fn elsewhere(child: Child, id: &str, project: u32) -> ScopeError {
-    ScopeError::Denied(format!(
-        "{} {} does not belong to project {project}",
-        child.word(),
-        shown(id)
-    ))
+    let (_, word, _) = child.row();
+    let id = shown(id);
+    ScopeError::Denied(format!("{word} {id} does not belong to project {project}"))
 }

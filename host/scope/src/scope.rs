@@ -204,11 +204,17 @@ impl Scope {
     /// A project as far as it is known without a read, for a plugin that may have created it.
     #[must_use]
     pub fn known_project(&self, account: &str, plugin: &str, project: u32) -> Option<Project> {
-        Some(Project {
-            id: Some(project),
-            name: self.projects.cached(account, project)?,
-            created: self.created.by(account, plugin, project),
-        })
+        let name = self.projects.cached(account, project)?;
+        Some(self.named(account, plugin, project, name))
+    }
+
+    /// A project of this name, for a plugin that may have created it.
+    pub(crate) fn named(&self, account: &str, plugin: &str, id: u32, name: String) -> Project {
+        Project {
+            id: Some(id),
+            name,
+            created: self.created.by(account, plugin, id),
+        }
     }
 
     /// A tool that the catalog does not know: it is unknown what it touches.
@@ -355,11 +361,7 @@ impl Scope {
         if operation.changes_project() {
             self.projects.forget(account, id);
         }
-        Ok(Some(Project {
-            id: Some(id),
-            name,
-            created: self.created.by(account, plugin, id),
-        }))
+        Ok(Some(self.named(account, plugin, id, name)))
     }
 
     /// Checks that children belong to the project that the call claims. Returns the one that has to be checked in the

@@ -250,7 +250,8 @@ fn held(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
 }
 
 /// A command needs the data folder, found no host, and cannot open the folder or its content. Nothing was done.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Unopened(String);
 
 impl Unopened {
@@ -258,14 +259,6 @@ impl Unopened {
         Error::new(Self(words(&error)))
     }
 }
-
-impl std::fmt::Display for Unopened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unopened {}
 
 /// How a command works.
 pub enum Approach<'a> {

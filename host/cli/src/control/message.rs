@@ -70,7 +70,8 @@ impl<T: DeserializeOwned> Envelope<T> {
 }
 
 /// A message that a program of another version sent, or one that is not qchost.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct Unreadable(String);
 
 impl Unreadable {
@@ -81,14 +82,6 @@ impl Unreadable {
         )
     }
 }
-
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Unreadable {}
 
 /// The first line of a request, by which it is decided.
 #[derive(Debug, Clone, Serialize, Deserialize)]
