@@ -62,30 +62,10 @@ pub struct Sources {
 impl Sources {
     /// The current fingerprints. Blocks.
     pub fn of(account: &Account) -> Self {
-        let files: Vec<PathBuf> = match account {
-            Account::Embedded {
-                credentials_file, ..
-            } => credentials_file.iter().cloned().collect(),
-            Account::Stdio {
-                env,
-                credentials_file,
-                ..
-            } => {
-                let settings = env.values().filter_map(Setting::file);
-                let settings = settings.map(Path::to_owned);
-                settings.chain(credentials_file.iter().cloned()).collect()
-            }
-            Account::Http { headers, .. } => {
-                let files = headers.values().filter_map(Setting::file);
-                files.map(Path::to_owned).collect()
-            }
-        };
-        let stamped = |path: PathBuf| {
-            let stamp = FileFingerprint::of(&path).ok();
-            (path, stamp)
-        };
+        let stamped = |path: &Path| (path.to_owned(), FileFingerprint::of(path).ok());
+        let files = account.secret_files().into_iter();
         Self {
-            files: files.into_iter().map(stamped).collect(),
+            files: files.map(stamped).collect(),
             unusable: None,
         }
     }
@@ -188,26 +168,24 @@ impl Connections {
 
     /// Checks the accounts that are not known to be connected, concurrently.
     pub async fn check(&self, timeout: Duration) {
-        let health = self.health().into_iter();
-        let doubtful = health.filter(|health| health.state != AccountState::Connected);
-        let names: Vec<_> = doubtful.map(|health| health.account).collect();
-        self.check_these(&names, timeout).await;
+        let is_doubtful = |health: &AccountHealth| health.state != AccountState::Connected;
+        self.check_those(is_doubtful, timeout).await;
     }
 
     /// Checks the accounts without a very recent success, concurrently.
     pub async fn check_now(&self, timeout: Duration) {
-        let old = |health: &AccountHealth| {
+        let is_old = |health: &AccountHealth| {
             health.state != AccountState::Connected
                 || health.seconds_since_news > REQUESTED_HEALTH_TTL.as_secs_f64()
         };
-        let health = self.health().into_iter();
-        let names: Vec<_> = health.filter(old).map(|health| health.account).collect();
-        self.check_these(&names, timeout).await;
+        self.check_those(is_old, timeout).await;
     }
 
-    async fn check_these(&self, names: &[String], timeout: Duration) {
+    async fn check_those(&self, needs: impl Fn(&AccountHealth) -> bool, timeout: Duration) {
         let deadline = Instant::now() + timeout;
-        let checks = names.iter().map(|name| self.accounts.check(name, deadline));
+        let health = self.health();
+        let health = health.iter().filter(|health| needs(health));
+        let checks = health.map(|health| self.accounts.check(&health.account, deadline));
         futures::future::join_all(checks).await;
     }
 
@@ -227,13 +205,7 @@ impl Connections {
                 AccountState::Connecting | AccountState::RateLimited => false,
                 _ => true,
             };
-            let health = self.health();
-            let names: Vec<_> = health
-                .into_iter()
-                .filter(needs)
-                .map(|health| health.account)
-                .collect();
-            self.check_these(&names, CHECK_TIMEOUT).await;
+            self.check_those(needs, CHECK_TIMEOUT).await;
         }
     }
 

@@ -212,19 +212,28 @@ impl Manifest {
             ..Grant::named("everything")
         };
         Self {
-            plugin: format!("operator@{account}"),
-            component: PathBuf::new(),
-            digest: None,
-            account: account.to_owned(),
             grants: vec![grant],
-            limits: Limits::default(),
-            config: Map::new(),
-            http: Vec::new(),
-            path: PathBuf::new(),
             origin: Origin {
                 text: OPERATOR.into(),
                 owner: None,
             },
+            ..Self::bare(format!("operator@{account}"), account.to_owned())
+        }
+    }
+
+    /// A manifest that grants nothing, of no file.
+    pub(crate) fn bare(plugin: String, account: String) -> Self {
+        Self {
+            plugin,
+            component: PathBuf::new(),
+            digest: None,
+            account,
+            grants: Vec::new(),
+            limits: Limits::default(),
+            config: Map::new(),
+            http: Vec::new(),
+            path: PathBuf::new(),
+            origin: Origin::default(),
         }
     }
 
@@ -340,33 +349,25 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     if component.is_empty() {
         return Err(item.wrong("is empty; it names the component's file"));
     }
-    let digest = root.get("digest").map(|item| digest(&item)).transpose()?;
+    let digest = root.read("digest", digest)?;
     let account = root.need("account", "\"a-name\"")?.name()?.to_owned();
 
     let (grants, http) = granted(&root)?;
-    let limits = match root.get("limits") {
-        Some(item) => limits(&item.table()?)?,
-        None => Limits::default(),
-    };
-    let config = match root.get("config") {
-        Some(item) => match item.json()? {
-            Value::Object(config) => config,
-            _ => return Err(item.wrong("must be a table")),
-        },
-        None => Map::new(),
-    };
+    let limits = root.read("limits", |item| limits(&item.table()?))?;
+    let config = root.read("config", |item| match item.json()? {
+        Value::Object(config) => Ok(config),
+        _ => Err(item.wrong("must be a table")),
+    })?;
     let folder = path.parent().unwrap_or(Path::new(""));
     Ok(Manifest {
-        plugin,
         component: folder.join(component),
         digest,
-        account,
         grants,
-        limits,
-        config,
+        limits: limits.unwrap_or_default(),
+        config: config.unwrap_or_default(),
         http,
         path: path.to_owned(),
-        origin: Origin::default(),
+        ..Manifest::bare(plugin, account)
     })
 }
 
@@ -420,22 +421,13 @@ fn unique(names: &mut BTreeSet<String>, name: &str, item: Option<Item<'_>>) -> R
 fn limits(table: &Fields<'_>) -> Result<Limits, Problem> {
     table.only(&["memory", "cpu", "wall", "concurrency", "output"], &[])?;
     let mut limits = Limits::default();
-    for (key, bytes) in [
-        ("memory", &mut limits.memory),
-        ("output", &mut limits.output),
-    ] {
-        if let Some(item) = table.get(key) {
-            *bytes = units::size(item.text()?).map_err(|message| item.wrong(&message))?;
-        }
-    }
-    for (key, time) in [("cpu", &mut limits.cpu), ("wall", &mut limits.wall)] {
-        if let Some(item) = table.get(key) {
-            *time = units::duration(item.text()?).map_err(|message| item.wrong(&message))?;
-        }
-    }
-    if let Some(item) = table.get("concurrency") {
-        limits.concurrency = usize::try_from(item.count(1..=1000)?).unwrap_or(1000);
-    }
+    table.set("memory", &mut limits.memory, Item::size)?;
+    table.set("output", &mut limits.output, Item::size)?;
+    table.set("cpu", &mut limits.cpu, Item::duration)?;
+    table.set("wall", &mut limits.wall, Item::duration)?;
+    table.set("concurrency", &mut limits.concurrency, |item| {
+        Ok(usize::try_from(item.count(1..=1000)?).unwrap_or(1000))
+    })?;
     Ok(limits)
 }
 

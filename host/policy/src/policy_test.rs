@@ -36,8 +36,8 @@ use crate::facts::{Brokerage, Context, Facts, Project, Resource};
 use crate::grantable::{HTTP, RAW, grantable, nearest};
 use crate::guardrails::Guardrails;
 use crate::manifest::reader::{Fields, Item, Problem};
-use crate::manifest::{self, Limits, Manifest, ManifestError};
-use crate::text_file::{Origin, read_text};
+use crate::manifest::{self, Manifest, ManifestError};
+use crate::text_file::read_text;
 use crate::usd::Usd;
 
 /// Maximum cases of a file.
@@ -221,7 +221,7 @@ fn cases(root: &Fields<'_>, path: &Path) -> Result<Vec<Case>, Problem> {
 
 fn case(table: &Fields<'_>, usual: Option<&Item<'_>>, folder: &Path) -> Result<Case, Problem> {
     table.only(KEYS, &[])?;
-    let name = table.need("name", "\"what it shows\"")?.text()?.to_owned();
+    let name = table.need("name", "\"what it shows\"")?.owned()?;
     let (grants, http) = manifest::granted(table)?;
     let file = table.get("manifest");
     let manifest = match (file, usual, grants.is_empty() && http.is_empty()) {
@@ -231,16 +231,9 @@ fn case(table: &Fields<'_>, usual: Option<&Item<'_>>, folder: &Path) -> Result<C
         (Some(item), _, true) => Source::File(folder.join(item.text()?)),
         (None, Some(item), true) => Source::File(folder.join(item.text()?)),
         (None, _, _) => Source::Own(Box::new(Manifest {
-            plugin: "test".to_owned(),
-            component: PathBuf::new(),
-            digest: None,
-            account: "test".to_owned(),
             grants,
-            limits: Limits::default(),
-            config: serde_json::Map::new(),
             http,
-            path: PathBuf::new(),
-            origin: Origin::default(),
+            ..Manifest::bare("test".to_owned(), "test".to_owned())
         })),
     };
     let item = table.need("operation", "\"backtests/create-backtest\"")?;
@@ -251,10 +244,8 @@ fn case(table: &Fields<'_>, usual: Option<&Item<'_>>, folder: &Path) -> Result<C
         "denied" => false,
         other => return Err(expect.wrong(&format!("`{other}` is not \"allowed\" or \"denied\""))),
     };
-    let mut context = match table.get("context") {
-        Some(item) => self::context(&item.table()?)?,
-        None => Context::default(),
-    };
+    let context = table.read("context", |item| context(&item.table()?))?;
+    let mut context = context.unwrap_or_default();
     if let Some(tool) = operation.strip_prefix("raw/") {
         context.tool = Some(tool.to_owned());
     }
@@ -269,10 +260,7 @@ fn case(table: &Fields<'_>, usual: Option<&Item<'_>>, folder: &Path) -> Result<C
         allowed,
         grants: texts(table, "grants")?,
         guardrails: texts(table, "guardrails")?,
-        reason: table
-            .get("reason")
-            .map(|item| item.text().map(str::to_owned))
-            .transpose()?,
+        reason: table.read("reason", Item::owned)?,
     })
 }
 
@@ -302,22 +290,19 @@ fn resource(table: &Fields<'_>) -> Result<Resource, Problem> {
         "project" => {
             let project = item.table()?;
             project.only(&["id", "name", "created"], &[])?;
-            let id = project.get("id").map(|id| id.count(0..=u32::MAX));
-            let created = project.get("created").map(|created| created.flag());
             Resource::Project(Project {
-                id: id.transpose()?,
-                name: project.need("name", "\"Lab/momentum\"")?.text()?.to_owned(),
-                created: created.transpose()?.unwrap_or(false),
+                id: project.read("id", |id| id.count(0..=u32::MAX))?,
+                name: project.need("name", "\"Lab/momentum\"")?.owned()?,
+                created: project.read("created", Item::flag)?.unwrap_or(false),
             })
         }
-        "organization" => Resource::Organization(item.text()?.to_owned()),
+        "organization" => Resource::Organization(item.owned()?),
         "object" => {
             let object = item.table()?;
             object.only(&["organization", "key"], &[])?;
-            let organization = object.need("organization", "\"an-id\"")?;
             Resource::Object {
-                organization: organization.text()?.to_owned(),
-                key: object.need("key", "\"lab/model\"")?.text()?.to_owned(),
+                organization: object.need("organization", "\"an-id\"")?.owned()?,
+                key: object.need("key", "\"lab/model\"")?.owned()?,
             }
         }
         _ => {
@@ -327,10 +312,7 @@ fn resource(table: &Fields<'_>) -> Result<Resource, Problem> {
             let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
                 return Err(item.wrong("has no host"));
             };
-            let method = table.get("method");
-            let method = method
-                .map(|item| item.text().map(str::to_owned))
-                .transpose()?;
+            let method = table.read("method", Item::owned)?;
             Resource::Url {
                 scheme: url.scheme().to_owned(),
                 host: host.to_owned(),
@@ -360,31 +342,19 @@ fn context(table: &Fields<'_>) -> Result<Context, Problem> {
         ],
         &[],
     )?;
-    let text = |key: &str| {
-        let item = table.get(key);
-        item.map(|item| item.text().map(str::to_owned)).transpose()
-    };
-    let count = |key: &str| {
-        let item = table.get(key);
-        item.map(|item| item.count(0..=u32::MAX)).transpose()
-    };
-    let brokerage = match table.get("brokerage") {
-        Some(item) => {
-            let table = item.table()?;
-            table.only(&["profile", "live"], &[])?;
-            Some(Brokerage {
-                profile: table.need("profile", "\"paper\"")?.text()?.to_owned(),
-                live: flag(&table)?,
-            })
-        }
-        None => None,
-    };
-    let cost = match table.get("cost") {
-        Some(item) => Some(
-            Usd::from_f64(item.number()?).ok_or_else(|| item.wrong("is no amount of dollars"))?,
-        ),
-        None => None,
-    };
+    let text = |key: &str| table.read(key, Item::owned);
+    let count = |key: &str| table.read(key, |item| item.count(0..=u32::MAX));
+    let brokerage = table.read("brokerage", |item| {
+        let table = item.table()?;
+        table.only(&["profile", "live"], &[])?;
+        Ok(Brokerage {
+            profile: table.need("profile", "\"paper\"")?.owned()?,
+            live: flag(&table)?,
+        })
+    })?;
+    let cost = table.read("cost", |item| {
+        Usd::from_f64(item.number()?).ok_or_else(|| item.wrong("is no amount of dollars"))
+    })?;
     Ok(Context {
         organization: text("organization")?,
         file: text("file")?,
@@ -404,15 +374,11 @@ fn context(table: &Fields<'_>) -> Result<Context, Problem> {
 
 /// The key `live`; `false` if absent.
 fn flag(table: &Fields<'_>) -> Result<bool, Problem> {
-    let live = table.get("live").map(|item| item.flag()).transpose()?;
-    Ok(live.unwrap_or(false))
+    Ok(table.read("live", Item::flag)?.unwrap_or(false))
 }
 
 fn texts(table: &Fields<'_>, key: &str) -> Result<Option<Vec<String>>, Problem> {
-    let Some(item) = table.get(key) else {
-        return Ok(None);
-    };
-    let texts = item.list("texts")?;
-    let texts = texts.iter().map(|item| item.text().map(str::to_owned));
-    texts.collect::<Result<_, _>>().map(Some)
+    table.read(key, |item| {
+        item.list("texts")?.iter().map(Item::owned).collect()
+    })
 }

@@ -91,21 +91,29 @@ impl Account {
 
     /// The paths in it.
     pub fn paths(&self) -> Vec<&Path> {
-        match self {
+        let cwd = match self {
+            Self::Stdio { cwd, .. } => cwd.as_deref(),
+            Self::Embedded { .. } | Self::Http { .. } => None,
+        };
+        cwd.into_iter().chain(self.secret_files()).collect()
+    }
+
+    /// The files that its secrets are read from.
+    pub fn secret_files(&self) -> Vec<&Path> {
+        let (settings, credentials) = match self {
             Self::Embedded {
                 credentials_file, ..
-            } => credentials_file.iter().map(PathBuf::as_path).collect(),
+            } => (None, credentials_file.as_deref()),
             Self::Stdio {
                 env,
-                cwd,
                 credentials_file,
                 ..
-            } => {
-                let own = cwd.iter().chain(credentials_file).map(PathBuf::as_path);
-                own.chain(env.values().filter_map(Setting::file)).collect()
-            }
-            Self::Http { headers, .. } => headers.values().filter_map(Setting::file).collect(),
-        }
+            } => (Some(env), credentials_file.as_deref()),
+            Self::Http { headers, .. } => (Some(headers), None),
+        };
+        let settings = settings.into_iter().flat_map(BTreeMap::values);
+        let settings = settings.filter_map(Setting::file);
+        credentials.into_iter().chain(settings).collect()
     }
 }
 

@@ -206,10 +206,10 @@ impl Grant {
                 Pattern::parse(entry.text()?).map_err(|error| entry.wrong(&error.to_string()))?;
             grant.allow.push(pattern);
         }
-        if let Some(item) = fields.get("projects") {
+        fields.set("projects", &mut grant.projects, |item| {
             let entries = item.short_list("ids, names and { created = true }", MAX_PATTERNS)?;
-            grant.projects = entries.iter().map(project).collect::<Result<_, _>>()?;
-        }
+            entries.iter().map(project).collect()
+        })?;
         for (key, list) in [
             ("organizations", &mut grant.organizations),
             ("keys", &mut grant.keys),
@@ -218,56 +218,36 @@ impl Grant {
             ("commands", &mut grant.commands),
             ("collaborators", &mut grant.collaborators),
         ] {
-            if let Some(item) = fields.get(key) {
-                *list = globs(&item)?;
-            }
+            fields.set(key, list, globs)?;
         }
-        grant.files = fields.get("files").map(|item| globs(&item)).transpose()?;
-        grant.nodes = fields.get("nodes").map(|item| globs(&item)).transpose()?;
-        grant.max_cost = fields.get("max-cost").map(|item| usd(&item)).transpose()?;
-        grant.max_parameters = fields
-            .get("max-parameters")
-            .map(|item| item.count(0..=1_000_000))
-            .transpose()?;
-        if let Some(item) = fields.get("limits") {
+        grant.files = fields.read("files", globs)?;
+        grant.nodes = fields.read("nodes", globs)?;
+        grant.max_cost = fields.read("max-cost", usd)?;
+        grant.max_parameters = fields.read("max-parameters", |item| item.count(0..=1_000_000))?;
+        fields.set("limits", &mut grant.limits, |item| {
             let table = item.table()?;
-            table.only(
-                &[
-                    "concurrent",
-                    "per-second",
-                    "per-minute",
-                    "per-day",
-                    "cost-per-day",
-                ],
-                &[],
-            )?;
-            grant.limits = rates(&table)?;
-            grant.limits.cost_per_day = table
-                .get("cost-per-day")
-                .map(|item| usd(&item))
-                .transpose()?;
-        }
-        if let Some(item) = fields.get("approval") {
-            grant.approval = match item.text()? {
-                "none" => Approval::None,
-                "operator" => Approval::Operator,
-                other => {
-                    return Err(item.wrong(&format!("`{other}` is not \"none\" or \"operator\"")));
-                }
-            };
-        }
+            let counts = rates(&table, &["cost-per-day"])?;
+            Ok(GrantLimits {
+                cost_per_day: table.read("cost-per-day", usd)?,
+                ..counts
+            })
+        })?;
+        fields.set("approval", &mut grant.approval, |item| {
+            match item.text()? {
+                "none" => Ok(Approval::None),
+                "operator" => Ok(Approval::Operator),
+                other => Err(item.wrong(&format!("`{other}` is not \"none\" or \"operator\""))),
+            }
+        })?;
         Ok(grant)
     }
 }
 
-/// The limits of a `limits` table that do not involve money.
-pub(crate) fn rates(table: &Fields<'_>) -> Result<GrantLimits, Problem> {
-    let count = |key: &str| {
-        table
-            .get(key)
-            .map(|item| item.count(1..=u32::MAX))
-            .transpose()
-    };
+/// The limits of a `limits` table that do not involve money. `others` are the keys beside theirs.
+pub(crate) fn rates(table: &Fields<'_>, others: &[&str]) -> Result<GrantLimits, Problem> {
+    let counts = GrantLimits::default().counts().map(|(key, _)| key);
+    table.only(&[counts.as_slice(), others].concat(), &[])?;
+    let count = |key| table.read(key, |item| item.count(1..=u32::MAX));
     Ok(GrantLimits {
         concurrent: count("concurrent")?,
         per_second: count("per-second")?,

@@ -13,7 +13,6 @@ use url::Url;
 
 use super::grant::{GrantLimits, MAX_PATTERNS, rates};
 use super::reader::{Fields, Item, Problem};
-use super::units::{duration, size};
 
 /// A permission to send requests.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,19 +117,10 @@ impl HttpGrant {
             response: 4 << 20,
             timeout: Duration::from_secs(30),
         };
-        if let Some(item) = fields.get("methods") {
-            grant.methods.clear();
-            for entry in item.short_list("methods", MAX_PATTERNS)? {
-                let method = entry.text()?;
-                if !METHODS.contains(&method) {
-                    return Err(entry.wrong(&format!(
-                        "`{method}` is no method that can be granted: {}",
-                        METHODS.join(", ")
-                    )));
-                }
-                grant.methods.push(method.to_owned());
-            }
-        }
+        fields.set("methods", &mut grant.methods, |item| {
+            let entries = item.short_list("methods", MAX_PATTERNS)?;
+            entries.iter().map(method).collect()
+        })?;
         if let Some(item) = fields.get("headers") {
             for (name, value) in item.table()?.entries() {
                 let name = header_name(name, &value)?;
@@ -140,33 +130,35 @@ impl HttpGrant {
                 }
             }
         }
-        if let Some(item) = fields.get("addresses") {
-            for entry in item.short_list("addresses", MAX_PATTERNS)? {
-                let text = entry.text()?;
-                let address = text.parse().map_err(|_| {
-                    entry.wrong(&format!("`{text}` is no address such as \"10.0.0.7\""))
-                })?;
-                grant.addresses.push(address);
-            }
-        }
-        if let Some(item) = fields.get("limits") {
-            let table = item.table()?;
-            table.only(&["concurrent", "per-second", "per-minute", "per-day"], &[])?;
-            grant.limits = rates(&table)?;
-        }
-        for (key, bytes) in [
-            ("request", &mut grant.request),
-            ("response", &mut grant.response),
-        ] {
-            if let Some(item) = fields.get(key) {
-                *bytes = size(item.text()?).map_err(|message| item.wrong(&message))?;
-            }
-        }
-        if let Some(item) = fields.get("timeout") {
-            grant.timeout = duration(item.text()?).map_err(|message| item.wrong(&message))?;
-        }
+        fields.set("addresses", &mut grant.addresses, |item| {
+            let entries = item.short_list("addresses", MAX_PATTERNS)?;
+            entries.iter().map(address).collect()
+        })?;
+        fields.set("limits", &mut grant.limits, |item| {
+            rates(&item.table()?, &[])
+        })?;
+        fields.set("request", &mut grant.request, Item::size)?;
+        fields.set("response", &mut grant.response, Item::size)?;
+        fields.set("timeout", &mut grant.timeout, Item::duration)?;
         Ok(grant)
     }
+}
+
+fn method(item: &Item<'_>) -> Result<String, Problem> {
+    let method = item.text()?;
+    if METHODS.contains(&method) {
+        return Ok(method.to_owned());
+    }
+    Err(item.wrong(&format!(
+        "`{method}` is no method that can be granted: {}",
+        METHODS.join(", ")
+    )))
+}
+
+fn address(item: &Item<'_>) -> Result<IpAddr, Problem> {
+    let text = item.text()?;
+    let address = text.parse();
+    address.map_err(|_| item.wrong(&format!("`{text}` is no address such as \"10.0.0.7\"")))
 }
 
 fn prefix(item: &Item<'_>) -> Result<Prefix, Problem> {

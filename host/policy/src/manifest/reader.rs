@@ -4,11 +4,13 @@
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::units;
 use crate::grantable::nearest;
 
 /// Maximum characters of a key in messages. Keys are concatenated at each table, so without a limit they would take
@@ -104,6 +106,28 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A value as `read` takes it, if present.
+    pub(crate) fn read<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Item<'a>) -> Result<T, Problem>,
+    ) -> Result<Option<T>, Problem> {
+        self.get(name).map(|item| read(&item)).transpose()
+    }
+
+    /// Replaces a default by the value, if present.
+    pub(crate) fn set<T>(
+        &self,
+        name: &str,
+        target: &mut T,
+        read: impl FnOnce(&Item<'a>) -> Result<T, Problem>,
+    ) -> Result<(), Problem> {
+        if let Some(value) = self.read(name, read)? {
+            *target = value;
+        }
+        Ok(())
+    }
+
     /// A required value; `like` is an example for the message.
     pub(crate) fn need(&self, name: &str, like: &str) -> Result<Item<'a>, Problem> {
         self.get(name).ok_or_else(|| Problem {
@@ -181,6 +205,21 @@ impl<'a> Item<'a> {
             DeValue::String(text) => Ok(text.as_ref()),
             _ => Err(self.mistyped("a text")),
         }
+    }
+
+    /// A text of one's own.
+    pub(crate) fn owned(&self) -> Result<String, Problem> {
+        self.text().map(str::to_owned)
+    }
+
+    /// A number of bytes: `"64MiB"`.
+    pub(crate) fn size(&self) -> Result<u64, Problem> {
+        units::size(self.text()?).map_err(|message| self.wrong(&message))
+    }
+
+    /// A time: `"5s"`.
+    pub(crate) fn duration(&self) -> Result<Duration, Problem> {
+        units::duration(self.text()?).map_err(|message| self.wrong(&message))
     }
 
     /// A text that is a valid name.
