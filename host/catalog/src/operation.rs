@@ -104,6 +104,39 @@ pub enum Selector {
     Parameters(&'static str),
 }
 
+impl Selector {
+    /// The JSON name of the argument.
+    #[must_use]
+    pub fn argument(&self) -> &'static str {
+        match self {
+            Self::Project(name)
+            | Self::ExcludedProject(name)
+            | Self::ProjectName(name)
+            | Self::Organization(name)
+            | Self::File(name)
+            | Self::Patch(name)
+            | Self::ObjectKey(name)
+            | Self::DownloadKey(name)
+            | Self::DownloadJob(name)
+            | Self::ObjectPath(name)
+            | Self::Backtest(name)
+            | Self::Optimization(name)
+            | Self::Compile(name)
+            | Self::Deployment(name)
+            | Self::Profile(name)
+            | Self::Brokerage(name)
+            | Self::Node(name)
+            | Self::NodeType(name)
+            | Self::ParallelNodes(name)
+            | Self::Command(name)
+            | Self::Collaborator(name)
+            | Self::LiveControl(name)
+            | Self::Cost(name)
+            | Self::Parameters(name) => name,
+        }
+    }
+}
+
 /// What a write does, where the host must recognise it, or can find out whether it happened after
 /// its answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
