@@ -56,7 +56,7 @@ pub struct FileState {
     /// Why an older content of it is in effect.
     pub problem: Option<String>,
     /// The part of it that awaits approval.
-    pub held: Option<PendingApproval>,
+    pub pending: Option<PendingApproval>,
     /// The settings that take effect after a restart.
     pub restart: Vec<String>,
     /// Number of its contents that could not be used.

@@ -132,8 +132,8 @@ impl Host {
 
     /// Replaces the configuration in effect.
     pub fn set_current(&self, current: Current) {
-        let mut held = self.current.write();
-        *held = Arc::new(current);
+        let mut now = self.current.write();
+        *now = Arc::new(current);
     }
 
     /// Sets the reconciler that handles reloads from now on.
@@ -275,11 +275,15 @@ impl Host {
     /// Why a uid has no role.
     pub fn stranger(&self, uid: u32) -> String {
         let files = self.table.files();
-        let held = files.configuration.held.as_ref();
+        let pending = files.configuration.pending.as_ref();
         let named =
             |gain: &String| gain.starts_with("person ") && gain.contains(&format!("(uid {uid})"));
-        let waits = held.filter(|held| held.gains.iter().any(named));
-        stranger(uid, &self.data, waits.map(|held| held.approval.as_str()))
+        let waits = pending.filter(|pending| pending.gains.iter().any(named));
+        stranger(
+            uid,
+            &self.data,
+            waits.map(|pending| pending.approval.as_str()),
+        )
     }
 
     /// The name of the person with a uid.

@@ -106,8 +106,10 @@ impl Guarded {
     /// The most that may be in force of a configuration when all that is known of it comes from a restored backup. An
     /// admin has to remain who can approve. A backup that cannot be read or names no people has no influence on the
     /// people. Accounts that both backup and file have stay, since what runs live is stopped through them.
-    fn most_after_restore(kept: Option<&Self>, now: &Self) -> Self {
-        let people = kept.map(|kept| &kept.people).filter(|it| !it.is_empty());
+    fn most_after_restore(stored: Option<&Self>, now: &Self) -> Self {
+        let people = stored
+            .map(|stored| &stored.people)
+            .filter(|it| !it.is_empty());
         let admins = people.unwrap_or(&now.people).iter();
         let admins = admins.filter(|(_, person)| person.roles.contains(&Role::Admin));
         let admin = |(name, person): (&String, &PersonTable)| {
@@ -117,14 +119,17 @@ impl Guarded {
         Self {
             mode: Mode::Production,
             live_trading: false,
-            two_person: kept.is_some_and(|kept| kept.two_person),
+            two_person: stored.is_some_and(|stored| stored.two_person),
             people: admins.map(admin).collect(),
             profiles: BTreeMap::new(),
             connections: Some(
-                kept.and_then(|kept| kept.connections.clone())
+                stored
+                    .and_then(|stored| stored.connections.clone())
                     .unwrap_or_default(),
             ),
-            dormant: kept.map(|kept| kept.dormant.clone()).unwrap_or_default(),
+            dormant: stored
+                .map(|stored| stored.dormant.clone())
+                .unwrap_or_default(),
         }
     }
 
@@ -288,29 +293,29 @@ pub fn hold(
     sealer: &Sealer,
 ) -> Result<EffectiveConfig> {
     let mut now = Guarded::of(&config, sealer)?;
-    let kept = in_force.map(|row| serde_json::from_str::<StoredText<Guarded>>(&row.text));
+    let stored = in_force.map(|row| serde_json::from_str::<StoredText<Guarded>>(&row.text));
     // In development, and in a new data folder, the files are in force as they are.
-    let (most, gains, changes) = match (in_force, kept) {
+    let (most, gains, changes) = match (in_force, stored) {
         _ if !adopted => (None, Vec::new(), Vec::new()),
-        (Some(row), Some(kept)) if !row.confirmed => {
-            let kept = kept.ok().map(|kept| kept.text);
+        (Some(row), Some(stored)) if !row.confirmed => {
+            let stored = stored.ok().map(|stored| stored.text);
             let development = |it: &Guarded| it.mode == Mode::Development;
-            if development(&now) && kept.as_ref().is_none_or(development) {
+            if development(&now) && stored.as_ref().is_none_or(development) {
                 (None, Vec::new(), Vec::new())
             } else {
-                let most = Guarded::most_after_restore(kept.as_ref(), &now);
+                let most = Guarded::most_after_restore(stored.as_ref(), &now);
                 let mut gains = most.changes(&now).0;
                 gains.push(AFTER_RESTORE.to_owned());
                 (Some(most), gains, Guarded::nothing().changes(&now).1)
             }
         }
-        (_, Some(kept)) => {
-            let kept = kept.context(
+        (_, Some(stored)) => {
+            let stored = stored.context(
                 "what is in force of the configuration cannot be read; restore a backup of the data folder",
             )?;
             let former = Guarded {
-                connections: kept.text.connections.or_else(|| now.connections.clone()),
-                ..kept.text
+                connections: stored.text.connections.or_else(|| now.connections.clone()),
+                ..stored.text
             };
             let former = Some(former).filter(|former| former.mode == Mode::Production);
             let changed = former.as_ref().map(|former| former.changes(&now));
@@ -328,8 +333,8 @@ pub fn hold(
             .people
             .retain(|name, _| both.people.contains_key(name));
         for (name, person) in &mut config.people {
-            if let Some(kept) = both.people.get(name) {
-                person.roles.clone_from(&kept.roles);
+            if let Some(stored) = both.people.get(name) {
+                person.roles.clone_from(&stored.roles);
             }
         }
         config
@@ -435,14 +440,14 @@ pub fn hold_guardrails(
     files: Vec<PathBuf>,
     mut owners: BTreeSet<u32>,
 ) -> Result<EffectiveGuardrails> {
-    let former = kept_guardrails(in_force)?;
+    let former = stored_guardrails(in_force)?;
     let (gone, new) = (former.without(&found), found.without(&former));
     if gone.ids().next().is_some()
         && let Some(row) = in_force
-        && let Ok(kept) = serde_json::from_str::<StoredText<serde::de::IgnoredAny>>(&row.text)
+        && let Ok(stored) = serde_json::from_str::<StoredText<serde::de::IgnoredAny>>(&row.text)
     {
         // The owners of a file that was removed while no host ran are known from when it came into force.
-        owners.extend(kept.owners);
+        owners.extend(stored.owners);
     }
     let is_gone = gone
         .ids()
@@ -479,37 +484,37 @@ pub fn hold_guardrails(
 
 /// The guardrails in force when a host starts. A missing folder is not treated as an empty one.
 pub fn guardrails_at_start(config: &Config, known: &StoredState) -> Result<Guardrails> {
-    let kept = kept_guardrails(known.guardrails.as_ref())?;
+    let stored = stored_guardrails(known.guardrails.as_ref())?;
     let is_there = config.policies().is_some_and(|folder| folder.is_dir());
     let row = known.guardrails.as_ref();
     let production = config.mode == Mode::Production && known.adopted;
-    if !is_there && config.policies.is_none() && kept.ids().next().is_some() {
+    if !is_there && config.policies.is_none() && stored.ids().next().is_some() {
         let unconfirmed = production && row.is_some_and(|row| !row.confirmed);
         return Ok(if unconfirmed {
-            kept.and(&after_restore()?)
+            stored.and(&after_restore()?)
         } else {
-            kept
+            stored
         });
     }
     let (files, owners) = (Vec::new(), BTreeSet::new());
-    let held = hold_guardrails(
+    let effective = hold_guardrails(
         apart(|| config.guardrails())?,
         row,
         production,
         files,
         owners,
     )?;
-    Ok(held.guardrails)
+    Ok(effective.guardrails)
 }
 
 /// The guardrails in force.
-fn kept_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
+fn stored_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     let Some(row) = in_force else {
         return Ok(Guardrails::none());
     };
     let read = || -> Result<Guardrails> {
-        let kept: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
-        Ok(apart(|| Guardrails::from_kept(&kept.text))?)
+        let stored: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
+        Ok(apart(|| Guardrails::from_kept(&stored.text))?)
     };
     match read() {
         // An unreadable text of a backup has no influence.
@@ -559,8 +564,8 @@ pub fn has_guardrails(guardrails: &Guardrails) -> Result<bool> {
 /// Forbids everything until an admin has approved the guardrails after a restore.
 fn after_restore() -> Result<Guardrails> {
     let text = "forbid (principal is Plugin, action in [Action::\"trade\", Action::\"destroy\"], resource);";
-    let kept = ("until-guardrails-are-approved".to_owned(), text.to_owned());
-    Ok(Guardrails::from_kept(&[kept])?)
+    let stored = ("until-guardrails-are-approved".to_owned(), text.to_owned());
+    Ok(Guardrails::from_kept(&[stored])?)
 }
 
 /// What a ledger keeps of the configuration and the guardrails.
@@ -591,10 +596,10 @@ mod tests {
 
     use super::*;
 
-    fn in_force(kept: &[(&str, &str)]) -> InForce {
+    fn in_force(stored: &[(&str, &str)]) -> InForce {
         InForce {
             digest: "sha256:0".to_owned(),
-            text: json!({ "text": kept }).to_string(),
+            text: json!({ "text": stored }).to_string(),
             by: "otto".to_owned(),
             approval: None,
             at: 0,
@@ -618,15 +623,15 @@ mod tests {
         let rule = "forbid (principal, action in Action::\"trade\", resource);";
         let found = Guardrails::from_kept(&[("calm".to_owned(), rule.to_owned())]).unwrap();
         let ids = |guardrails: &Guardrails| guardrails.ids().map(str::to_owned).collect::<Vec<_>>();
-        for kept in [deep.as_str(), "forbid (", ""] {
-            let row = match kept {
+        for stored in [deep.as_str(), "forbid (", ""] {
+            let row = match stored {
                 "" => InForce {
                     text: String::new(),
                     ..in_force(&[])
                 },
-                kept => in_force(&[("a.cedar:1", kept)]),
+                stored => in_force(&[("a.cedar:1", stored)]),
             };
-            assert_eq!(ids(&kept_guardrails(Some(&row)).unwrap()), [UNREADABLE]);
+            assert_eq!(ids(&stored_guardrails(Some(&row)).unwrap()), [UNREADABLE]);
             // An admin has to approve those that replace them.
             let production = hold_found(&found, &row, true);
             assert_eq!(ids(&production.guardrails), ["calm", UNREADABLE]);
@@ -676,10 +681,10 @@ mod tests {
     }
 
     /// A configuration after comparison with one that is in force, or that a backup has.
-    fn held(file: &str, kept: Option<&str>, confirmed: bool) -> EffectiveConfig {
+    fn effective(file: &str, stored: Option<&str>, confirmed: bool) -> EffectiveConfig {
         let sealer = Sealer::new(vec![7; 32].into());
-        let text = kept.map_or(String::new(), |kept| {
-            let text = Guarded::of(&config(kept), &sealer).unwrap();
+        let text = stored.map_or(String::new(), |stored| {
+            let text = Guarded::of(&config(stored), &sealer).unwrap();
             json!({ "text": text }).to_string()
         });
         let row = InForce {
@@ -706,8 +711,8 @@ mod tests {
         let (ann, bob, cat) = (person("ann", 1), person("bob", 2), person("cat", 3));
         let (eve, three) = (person("eve", 4), format!("{head}{ann}{bob}{cat}"));
         let left = |now: &str| {
-            let held = held(now, Some(&three), true);
-            check_deciders(&config(&three), &held.config).is_ok()
+            let effective = effective(now, Some(&three), true);
+            check_deciders(&config(&three), &effective.config).is_ok()
         };
         assert!(!left(&format!("{head}{ann}{eve}")));
         // The controls: the remaining people can decide; and a person is added.
@@ -741,7 +746,7 @@ mod tests {
     fn of_a_restored_configuration_nothing_holds_but_the_admins_of_backup_and_file() {
         let production = format!("mode = \"production\"\nlive-trading = true\n{PEOPLE}{IB}");
         // The control: what is in force by an approval needs none.
-        let same = held(&production, Some(&production), true);
+        let same = effective(&production, Some(&production), true);
         assert!(same.proposal.gains.is_empty() && same.config.live_trading);
 
         let eve = format!("{production}[people.eve]\nuid = 3\nroles = [\"admin\"]\n");
@@ -753,30 +758,30 @@ mod tests {
             let people = people.map(|(name, it)| (name.as_str(), it.roles.iter().collect()));
             people.collect::<Vec<(&str, Vec<&Role>)>>() == [("me", vec![&Role::Admin])]
         };
-        assert!(strict(&held(&production, Some(&production), false)));
+        assert!(strict(&effective(&production, Some(&production), false)));
         // Each names one more person: the backup a former admin, or the file a new one.
-        assert!(strict(&held(&production, Some(&eve), false)));
-        assert!(strict(&held(&eve, Some(&production), false)));
+        assert!(strict(&effective(&production, Some(&eve), false)));
+        assert!(strict(&effective(&eve, Some(&production), false)));
         // The backup has another mode than the file.
         let development = production.replace("production", "development");
-        assert!(strict(&held(&development, Some(&production), false)));
-        assert!(strict(&held(&production, Some(&development), false)));
+        assert!(strict(&effective(&development, Some(&production), false)));
+        assert!(strict(&effective(&production, Some(&development), false)));
         // An account is in force only if both have the same one.
         let with = |url: &str| {
             format!("{production}[account.a]\nconnection = \"http\"\nurl = \"{url}\"\n")
         };
         let (one, other) = (with("http://127.0.0.1:1"), with("http://127.0.0.1:2"));
-        let accounts = |kept| held(&one, kept, false).config.account.len();
+        let accounts = |stored| effective(&one, stored, false).config.account.len();
         let all = [Some(one.as_str()), Some(other.as_str()), None];
         assert_eq!(all.map(accounts), [1, 0, 0]);
         // The backup is unreadable.
-        assert!(strict(&held(&production, None, false)));
-        assert!(!strict(&held(&eve, None, false)));
+        assert!(strict(&effective(&production, None, false)));
+        assert!(!strict(&effective(&eve, None, false)));
         let two = format!("two-person = true\n{eve}");
-        assert!(held(&eve, Some(&two), false).config.two_person);
-        assert!(held(&two, Some(&eve), false).config.two_person);
+        assert!(effective(&eve, Some(&two), false).config.two_person);
+        assert!(effective(&two, Some(&eve), false).config.two_person);
         // In development nothing needs approval.
-        let free = held(&development, Some(&development), false);
+        let free = effective(&development, Some(&development), false);
         assert!(free.proposal.gains.is_empty() && free.config.live_trading);
     }
 

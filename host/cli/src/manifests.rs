@@ -14,7 +14,7 @@ pub struct Listing {
     /// The manifests: `*.toml` and `*/manifest.toml`, in order.
     pub manifests: Vec<PathBuf>,
     /// The folder, and the places in its subfolders where a manifest is or would be.
-    pub places: Vec<PathBuf>,
+    pub watched: Vec<PathBuf>,
 }
 
 /// Lists a folder of manifests. Names that begin with a dot are skipped: editors use them for
@@ -22,7 +22,7 @@ pub struct Listing {
 pub fn list(folder: &Path) -> Result<Listing> {
     let failed = || format!("cannot read the folder of manifests {}", folder.display());
     let mut listing = Listing {
-        places: vec![folder.to_owned()],
+        watched: vec![folder.to_owned()],
         ..Listing::default()
     };
     let entries = match std::fs::read_dir(folder) {
@@ -41,7 +41,7 @@ pub fn list(folder: &Path) -> Result<Listing> {
             if is_listed(&inner) {
                 listing.manifests.push(inner.clone());
             }
-            listing.places.push(inner);
+            listing.watched.push(inner);
         } else if path.extension().is_some_and(|is| is == "toml") {
             listing.manifests.push(path);
         }

@@ -15,8 +15,8 @@ const EXTEND_INTERVAL: Duration = Duration::from_secs(15);
 /// to calls that were sent: it is still working.
 pub async fn busy() -> Infallible {
     loop {
-        let patience = u32::try_from((2 * EXTEND_INTERVAL).as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::ExtendTimeoutUsec(patience)]);
+        let timeout = u32::try_from((2 * EXTEND_INTERVAL).as_micros()).unwrap_or(u32::MAX);
+        tell(&[NotifyState::ExtendTimeoutUsec(timeout)]);
         tokio::time::sleep(EXTEND_INTERVAL).await;
     }
 }

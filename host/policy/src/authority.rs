@@ -92,11 +92,11 @@ impl Authority {
     ) -> Result<HashMap<(usize, Kind), Slice>, PolicyError> {
         let mut compiler = Compiler::default();
         let mut slices = HashMap::new();
-        for (place, action) in actions().iter().enumerate() {
+        for (index, action) in actions().iter().enumerate() {
             for kind in action.kinds.iter().copied() {
                 let permits = compiler.permits(manifest, action, kind)?;
                 let forbids = guardrails.iter().filter_map(|guardrail| {
-                    let compiled = guardrail.applies(&manifest.plugin, place, kind)?;
+                    let compiled = guardrail.applies(&manifest.plugin, index, kind)?;
                     Some(Forbid {
                         guardrail: Arc::clone(guardrail),
                         compiled: Arc::clone(compiled),
@@ -108,7 +108,7 @@ impl Authority {
                     is_deep: forbids.iter().any(|forbid| forbid.compiled.is_deep()),
                     forbids,
                 };
-                slices.insert((place, kind), slice);
+                slices.insert((index, kind), slice);
             }
         }
         Ok(slices)
@@ -132,10 +132,10 @@ impl Authority {
             facts,
         };
         let kind = Kind::of(&facts.resource);
-        let Some((place, action)) = by_name(operation) else {
+        let Some((index, action)) = by_name(operation) else {
             return denied(question.plainly("there is no operation of this name"));
         };
-        let Some(slice) = self.slices.get(&(place, kind)) else {
+        let Some(slice) = self.slices.get(&(index, kind)) else {
             let what = format!("it cannot be decided on {}", kind.words());
             return denied(question.plainly(&what));
         };
@@ -159,7 +159,7 @@ impl Authority {
                 facts,
             },
             digest,
-            place,
+            index,
             question: None,
         };
         // A plugin's call is made on the stack of its instance, where Cedar would find no space and deny everything.
@@ -220,7 +220,7 @@ impl Authority {
             access,
             facts,
         };
-        let Some((place, action)) = by_name(operation) else {
+        let Some((index, action)) = by_name(operation) else {
             return question.plainly("there is no operation of this name");
         };
         let mut kinds = action.kinds.iter().copied();
@@ -228,11 +228,11 @@ impl Authority {
             action
                 .kinds
                 .iter()
-                .filter_map(|kind| self.slices.get(&(place, *kind)))
+                .filter_map(|kind| self.slices.get(&(index, *kind)))
         };
         // Hardly anything is known of the resource here, so only guardrails that forbid all resources are certain.
         let certain = |kind| {
-            let slice = self.slices.get(&(place, kind))?;
+            let slice = self.slices.get(&(index, kind))?;
             slice
                 .forbids
                 .iter()
@@ -320,7 +320,7 @@ impl Slice {
 struct Evaluator<'a> {
     view: View<'a>,
     digest: &'a str,
-    place: usize,
+    index: usize,
     question: Option<Result<Question, String>>,
 }
 
@@ -331,7 +331,7 @@ impl Evaluator<'_> {
         }
         let question = self.question.get_or_insert_with(|| {
             let plugin = principal(self.view.plugin, self.view.account, self.digest)?;
-            Question::new(self.place, &plugin, &self.view)
+            Question::new(self.index, &plugin, &self.view)
         });
         match question {
             Ok(question) => question.evaluate(compiled),

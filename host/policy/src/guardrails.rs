@@ -252,7 +252,7 @@ impl File<'_> {
     /// The policies, each with its offset and maximum depth.
     fn policies(&self, depths: &[usize]) -> Result<Vec<(Policy, usize, usize)>, PolicyError> {
         let set = PolicySet::from_str(self.text).map_err(|error| {
-            self.error(place(&error), format!("is no policy: {}", words(&error)))
+            self.error(offset(&error), format!("is no policy: {}", words(&error)))
         })?;
         if let Some(template) = set.templates().next() {
             let at = self.text.find(&template.to_cedar()).unwrap_or(0);
@@ -300,10 +300,10 @@ impl File<'_> {
                     None => words(&*error),
                 };
                 let message = format!("does not fit the schema: {message}");
-                Err(self.error(place(&*error), message))
+                Err(self.error(offset(&*error), message))
             }
             Err(valid::Wrong::Never(warning)) => {
-                Err(self.error(place(&*warning), words(&*warning)))
+                Err(self.error(offset(&*warning), words(&*warning)))
             }
         }
     }
@@ -317,10 +317,10 @@ impl File<'_> {
         let line = self.text.bytes().take(at).filter(|byte| *byte == b'\n');
         let line = line.count() + 1;
         let file = self.path.file_name().unwrap_or_default().to_string_lossy();
-        let place = format!("{file}:{line}");
+        let position = format!("{file}:{line}");
         let id = match policy.annotation("id") {
             Some(id) if !id.is_empty() => id.to_owned(),
-            _ => place.clone(),
+            _ => position.clone(),
         };
         let mut json = policy
             .to_json()
@@ -342,7 +342,7 @@ impl File<'_> {
         let is_about_persons = persons::about_persons(policy, &conditions);
         let mut slices = HashMap::new();
         let mut by_kind: Vec<(Kind, Arc<Compiled>)> = Vec::new();
-        for (place, action) in actions().iter().enumerate() {
+        for (index, action) in actions().iter().enumerate() {
             if !covers(&of_actions, action) {
                 continue;
             }
@@ -369,12 +369,12 @@ impl File<'_> {
                         compiled
                     }
                 };
-                slices.insert((place, kind), compiled);
+                slices.insert((index, kind), compiled);
             }
         }
         Ok(Guardrail {
             id,
-            at: place,
+            at: position,
             policy: alone,
             text: policy.to_string(),
             shape,
@@ -422,11 +422,11 @@ fn covers(constraint: &ActionConstraint, action: &Action) -> bool {
 }
 
 /// The offset of Cedar's error, in bytes.
-fn place(error: &dyn Diagnostic) -> usize {
+fn offset(error: &dyn Diagnostic) -> usize {
     let labels = error.labels().into_iter().flatten();
     let own = labels.map(|label| label.offset()).min();
     let related = error.related().into_iter().flatten();
-    own.or_else(|| related.map(place).min()).unwrap_or(0)
+    own.or_else(|| related.map(offset).min()).unwrap_or(0)
 }
 
 /// Cedar's error, with its hint.

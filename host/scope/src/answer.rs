@@ -215,10 +215,10 @@ impl Scope {
     }
 
     /// Remembers the project of a part of an answer. If it does not name one, it is the requested one.
-    fn learn_children(&self, account: &str, part: &Value, asked: Option<u32>) {
+    fn learn_children(&self, account: &str, part: &Value, requested: Option<u32>) {
         let project = match project_in(part) {
             Carried::Project(project) => Some(project),
-            Carried::Nothing => asked,
+            Carried::Nothing => requested,
             Carried::Other => None,
         };
         let Some(project) = project else {
@@ -382,12 +382,12 @@ fn selected<'a>(operation: &Operation, body: &'a Value) -> Option<&'a Value> {
 
 /// Withholds an answer about another download than the requested one.
 fn check_job(touched: &Touched, operation: &Operation, body: &Value) -> Result<(), ScopeError> {
-    let Some(asked) = &touched.check.job else {
+    let Some(requested) = &touched.check.job else {
         return Ok(());
     };
     match body.get("jobId") {
         None | Some(Value::Null) => Ok(()),
-        Some(answered) if answered.as_str() == Some(asked) => Ok(()),
+        Some(answered) if answered.as_str() == Some(requested) => Ok(()),
         Some(_) => Err(ScopeError::Denied(format!(
             "the answer of `{}` is about another download; it is withheld",
             operation.name
@@ -458,8 +458,8 @@ fn keep_in(
     let Some(items) = fields.get_mut(list) else {
         return FilterResult::All;
     };
-    let kept = keep(items, visibility);
-    if kept != FilterResult::All {
+    let filtered = keep(items, visibility);
+    if filtered != FilterResult::All {
         let left = items.as_array().map_or(0, Vec::len);
         for count in COUNTS {
             if let Some(count) = fields.get_mut(count) {
@@ -467,7 +467,7 @@ fn keep_in(
             }
         }
     }
-    kept
+    filtered
 }
 
 /// Keeps the entries of a folder that may be shown; a folder counts as `KEY/`. A leading slash is removed from keys, so

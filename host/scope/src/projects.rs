@@ -41,7 +41,7 @@ struct CachedName {
 impl Entry {
     fn name(&self) -> Option<String> {
         let known = self.known.lock();
-        let fresh = |(_, asked): &&(String, Instant)| asked.elapsed() <= NAME_TTL;
+        let fresh = |(_, begun): &&(String, Instant)| begun.elapsed() <= NAME_TTL;
         known
             .name
             .as_ref()
@@ -57,10 +57,10 @@ impl Entry {
             .map(|(failure, _)| failure.clone())
     }
 
-    fn learn(&self, name: &str, asked: Instant) {
+    fn learn(&self, name: &str, begun: Instant) {
         let mut known = self.known.lock();
-        if known.name.as_ref().is_none_or(|(_, other)| *other <= asked) {
-            known.name = Some((name.to_owned(), asked));
+        if known.name.as_ref().is_none_or(|(_, other)| *other <= begun) {
+            known.name = Some((name.to_owned(), begun));
         }
     }
 
@@ -112,10 +112,10 @@ impl Projects {
         if let Some(failure) = entry.failure_since(begun) {
             return Err(failure);
         }
-        let asked = Instant::now();
+        let begun = Instant::now();
         let name = read_name(reader, project).await;
         match &name {
-            Ok(name) => entry.learn(name, asked),
+            Ok(name) => entry.learn(name, begun),
             Err(failure) => entry.fail(failure),
         }
         name
@@ -129,15 +129,15 @@ impl Projects {
         account: &str,
         project: u32,
     ) -> Result<String, ScopeError> {
-        let asked = Instant::now();
+        let begun = Instant::now();
         let name = read_name(reader, project).await?;
-        self.learn(account, project, &name, asked);
+        self.learn(account, project, &name, begun);
         Ok(name)
     }
 
-    /// Stores a name from an answer to a call that began at `asked`.
-    pub(crate) fn learn(&self, account: &str, project: u32, name: &str, asked: Instant) {
-        self.entry(account, project).learn(name, asked);
+    /// Stores a name from an answer to a call that began at `begun`.
+    pub(crate) fn learn(&self, account: &str, project: u32, name: &str, begun: Instant) {
+        self.entry(account, project).learn(name, begun);
     }
 
     /// The project changed or was deleted. Reads in progress write to the entry that is dropped

@@ -283,29 +283,31 @@ impl Scope {
     ) -> Result<Resolved, ScopeError> {
         let begun = Instant::now();
         let given = Arguments::of(operation, arguments)?;
-        let mut asked = Selection::of(operation, &given, configured.live_profile)?;
-        let patch = asked.patch.take();
+        let mut selection = Selection::of(operation, &given, configured.live_profile)?;
+        let patch = selection.patch.take();
         let caller = Caller {
             reader,
             account,
             plugin,
         };
-        let project = self.project(caller, operation, &asked).await?;
-        let unverified = self.check_children(caller, operation, &asked).await?;
-        let objects = self.objects(caller, operation, &asked).await?;
+        let project = self.project(caller, operation, &selection).await?;
+        let unverified = self.check_children(caller, operation, &selection).await?;
+        let objects = self.objects(caller, operation, &selection).await?;
 
-        let mut context = asked.context();
+        let mut context = selection.context();
         let id = project.as_ref().and_then(|project| project.id);
-        context.live = live_at_stake(reader, operation, &asked, id).await?;
-        if let (Some(claimed), Some(node_type), Some(nodes)) =
-            (asked.claimed, &asked.node_type, asked.parallel_nodes)
-        {
+        context.live = live_at_stake(reader, operation, &selection, id).await?;
+        if let (Some(claimed), Some(node_type), Some(nodes)) = (
+            selection.claimed,
+            &selection.node_type,
+            selection.parallel_nodes,
+        ) {
             let prices = configured.node_prices;
             context.cost = cost::cost(reader, prices, &given, claimed, node_type, nodes).await?;
         }
 
-        let contexts = contexts(&asked, &context);
-        let facts = resources(&asked, project.as_ref(), objects.as_ref())
+        let contexts = contexts(&selection, &context);
+        let facts = resources(&selection, project.as_ref(), objects.as_ref())
             .into_iter()
             .flat_map(|resource| {
                 contexts.iter().map(move |context| Facts {
@@ -318,13 +320,13 @@ impl Scope {
             facts,
             cost: context.cost,
             project: project.and_then(|project| Some((project.id?, project.name))),
-            listing: asked.listing,
+            listing: selection.listing,
             check: Check {
                 begun,
                 context,
                 unverified,
                 objects,
-                job: asked.job,
+                job: selection.job,
             },
         };
         Ok(Resolved { touched, patch })
@@ -336,14 +338,14 @@ impl Scope {
         &self,
         caller: Caller<'_>,
         operation: &Operation,
-        asked: &Selection,
+        selection: &Selection,
     ) -> Result<Option<Project>, ScopeError> {
         let Caller {
             reader,
             account,
             plugin,
         } = caller;
-        let id = match (asked.project, asked.children.as_slice()) {
+        let id = match (selection.project, selection.children.as_slice()) {
             (Some(project), _) => project,
             (None, [(child, id)]) => {
                 let children = &self.children;
@@ -352,7 +354,7 @@ impl Scope {
             (None, _) => return Ok(None),
         };
         let exact =
-            matches!(operation.access, Access::Destroy | Access::Trade) || asked.name.is_some();
+            matches!(operation.access, Access::Destroy | Access::Trade) || selection.name.is_some();
         let name = if exact {
             self.projects.name_now(reader, account, id).await?
         } else {
@@ -370,13 +372,13 @@ impl Scope {
         &self,
         caller: Caller<'_>,
         operation: &Operation,
-        asked: &Selection,
+        selection: &Selection,
     ) -> Result<Option<(Child, String)>, ScopeError> {
-        let Some(project) = asked.project else {
+        let Some(project) = selection.project else {
             return Ok(None);
         };
         let mut unverified = None;
-        for (child, id) in &asked.children {
+        for (child, id) in &selection.children {
             let known = self.children.cached(caller.account, *child, id);
             if known.is_none() && operation.access == Access::Read && carries(operation, *child) {
                 unverified = Some((*child, id.clone()));
@@ -403,22 +405,22 @@ impl Scope {
         &self,
         caller: Caller<'_>,
         operation: &Operation,
-        asked: &Selection,
+        selection: &Selection,
     ) -> Result<Option<Objects>, ScopeError> {
-        let Some(organization) = &asked.organization else {
+        let Some(organization) = &selection.organization else {
             return Ok(None);
         };
-        if let Some(job) = &asked.job {
+        if let Some(job) = &selection.job {
             let (account, plugin) = (caller.account, caller.plugin);
             let objects = self.jobs.objects(account, plugin, job, organization);
             return objects.map(Some);
         }
-        if asked.keys.is_empty() {
+        if selection.keys.is_empty() {
             return Ok(None);
         }
-        let mut keys = asked.keys.clone();
+        let mut keys = selection.keys.clone();
         if operation.takes_folders() {
-            let folders = folders(caller.reader, organization, &asked.keys).await?;
+            let folders = folders(caller.reader, organization, &selection.keys).await?;
             keys.extend(folders.into_iter().map(|key| format!("{key}/")));
         }
         Ok(Some(Objects {
@@ -556,16 +558,16 @@ fn is_object(entry: &Value, key: &str) -> bool {
 async fn live_at_stake(
     reader: &dyn Reader,
     operation: &Operation,
-    asked: &Selection,
+    selection: &Selection,
     project: Option<u32>,
 ) -> Result<bool, ScopeError> {
-    if let Some(brokerage) = &asked.brokerage {
+    if let Some(brokerage) = &selection.brokerage {
         return Ok(brokerage.live);
     }
     if operation.access != Access::Trade {
         return Ok(false);
     }
-    match (asked.live_control, &asked.command, project) {
+    match (selection.live_control, &selection.command, project) {
         (Some(live_control), _, _) => Ok(live_control),
         (None, Some(_), Some(project)) => Ok(!live::on_paper(reader, project).await?),
         _ => Ok(true),
@@ -573,7 +575,7 @@ async fn live_at_stake(
 }
 
 /// One context for each combination of touched items.
-fn contexts(asked: &Selection, base: &Context) -> Vec<Context> {
+fn contexts(selection: &Selection, base: &Context) -> Vec<Context> {
     let mut contexts = vec![base.clone()];
     let mut each = |several: &[String], set: fn(&mut Context, String)| {
         if several.is_empty() {
@@ -590,9 +592,9 @@ fn contexts(asked: &Selection, base: &Context) -> Vec<Context> {
             })
             .collect();
     };
-    each(&asked.files, |context, file| context.file = Some(file));
-    each(&asked.nodes, |context, node| context.node = Some(node));
-    each(&asked.providers, |context, provider| {
+    each(&selection.files, |context, file| context.file = Some(file));
+    each(&selection.nodes, |context, node| context.node = Some(node));
+    each(&selection.providers, |context, provider| {
         context.data_provider = Some(provider);
     });
     contexts
@@ -600,7 +602,7 @@ fn contexts(asked: &Selection, base: &Context) -> Vec<Context> {
 
 /// The touched resources; at least one.
 fn resources(
-    asked: &Selection,
+    selection: &Selection,
     project: Option<&Project>,
     objects: Option<&Objects>,
 ) -> Vec<Resource> {
@@ -610,7 +612,7 @@ fn resources(
         .into_iter()
         .collect();
     let called = project.map(|project| project.name.as_str());
-    if let Some(name) = &asked.name
+    if let Some(name) = &selection.name
         && called != Some(name.as_str())
     {
         resources.push(Resource::Project(Project {
@@ -622,9 +624,9 @@ fn resources(
     if let Some(Objects { organization, keys }) = objects {
         resources.extend(keys.iter().map(|key| object(organization, key)));
     }
-    match &asked.organization {
+    match &selection.organization {
         _ if !resources.is_empty() => {}
-        Some(organization) if !asked.listing => {
+        Some(organization) if !selection.listing => {
             resources.push(Resource::Organization(organization.clone()));
         }
         _ => resources.push(Resource::Account),

@@ -31,10 +31,10 @@ pub enum SecretError {
     #[error("{} is no file; put the secret into one", .0.display())]
     NoFile(PathBuf),
     /// It is longer than any secret.
-    #[error("{place} holds more than {limit} bytes; that is no secret")]
+    #[error("{location} holds more than {limit} bytes; that is no secret")]
     TooLong {
         /// Where it is kept.
-        place: String,
+        location: String,
         /// The maximum length in bytes.
         limit: usize,
     },

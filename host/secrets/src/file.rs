@@ -54,18 +54,18 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
             Err(error) => return Err(failed(error)),
         }
     }
-    let place = || path.display().to_string();
+    let location = || path.display().to_string();
     if length > MAX_SECRET {
         return Err(SecretError::TooLong {
-            place: place(),
+            location: location(),
             limit: MAX_SECRET,
         });
     }
     let text = std::str::from_utf8(bytes.get(..length).unwrap_or_default())
-        .map_err(|_| SecretError::NoText(place()))?;
+        .map_err(|_| SecretError::NoText(location()))?;
     let text = text.trim_end_matches(['\n', '\r']);
     if text.is_empty() {
-        return Err(SecretError::Empty(place()));
+        return Err(SecretError::Empty(location()));
     }
     Ok(text.into())
 }
@@ -84,15 +84,15 @@ pub(crate) async fn read_file(path: PathBuf) -> Result<SecretString, SecretError
 
 /// Reads a secret from an environment variable.
 pub(crate) fn read_variable(name: &str) -> Result<SecretString, SecretError> {
-    let place = || format!("the environment variable {name}");
+    let location = || format!("the environment variable {name}");
     match std::env::var(name).map(Zeroizing::new) {
-        Ok(text) if text.is_empty() => Err(SecretError::Empty(place())),
+        Ok(text) if text.is_empty() => Err(SecretError::Empty(location())),
         Ok(text) if text.len() > MAX_SECRET => Err(SecretError::TooLong {
-            place: place(),
+            location: location(),
             limit: MAX_SECRET,
         }),
         Ok(text) => Ok(text.as_str().into()),
         Err(std::env::VarError::NotPresent) => Err(SecretError::Unset(name.to_owned())),
-        Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::NoText(place())),
+        Err(std::env::VarError::NotUnicode(_)) => Err(SecretError::NoText(location())),
     }
 }

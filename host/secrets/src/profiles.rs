@@ -59,7 +59,7 @@ impl Profiles {
     pub fn revision(&self, name: &str) -> Option<String> {
         let mut hash = Sha256::new();
         for (key, setting) in self.profiles.get(name)? {
-            let (kind, place) = match setting {
+            let (kind, location) = match setting {
                 Setting::Plain(value) => ("plain", value.to_string().into_bytes()),
                 Setting::Secret(Source::Env { env }) => ("env", env.clone().into_bytes()),
                 Setting::Secret(Source::File { file }) => {
@@ -70,7 +70,7 @@ impl Profiles {
                 }
             };
             // Each part with its length, so that different profiles never have the same bytes.
-            for part in [key.as_bytes(), kind.as_bytes(), &place] {
+            for part in [key.as_bytes(), kind.as_bytes(), &location] {
                 hash.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
                 hash.update(part);
             }

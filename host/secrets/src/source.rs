@@ -121,17 +121,19 @@ impl TryFrom<Value> for Source {
             return Err(wrong());
         };
         let mut entries = table.into_iter();
-        let (Some((key, Value::String(place))), None) = (entries.next(), entries.next()) else {
+        let (Some((key, Value::String(location))), None) = (entries.next(), entries.next()) else {
             return Err(wrong());
         };
-        if place.is_empty() {
+        if location.is_empty() {
             return Err(format!("`{key}` is empty; a secret is in {FORMS}"));
         }
         match key.as_str() {
-            "env" => Ok(Self::Env { env: place }),
-            "file" => Ok(Self::File { file: place.into() }),
+            "env" => Ok(Self::Env { env: location }),
+            "file" => Ok(Self::File {
+                file: location.into(),
+            }),
             "vault" => Ok(Self::Vault {
-                vault: place.parse()?,
+                vault: location.parse()?,
             }),
             _ => Err(wrong()),
         }
@@ -156,12 +158,12 @@ impl FromStr for VaultPath {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = |why: &str| format!("`{text}` is no `mount/path#field`: {why}");
-        let (place, field) = text
+        let (location, field) = text
             .split_once('#')
             .ok_or_else(|| wrong("it names no field"))?;
-        let (mount, path) = place
+        let (mount, path) = location
             .split_once("//")
-            .or_else(|| place.split_once('/'))
+            .or_else(|| location.split_once('/'))
             .ok_or_else(|| wrong("it has no mount"))?;
         if field.is_empty() || field.chars().any(char::is_control) {
             return Err(wrong("its field is empty or has control characters"));
@@ -232,18 +234,18 @@ mod tests {
 
     #[test]
     fn a_place_in_vault_has_three_parts() {
-        let place: VaultPath = "secret/desk/ib#password".parse().unwrap();
+        let location: VaultPath = "secret/desk/ib#password".parse().unwrap();
         assert_eq!(
             (
-                place.mount.as_str(),
-                place.path.as_str(),
-                place.field.as_str()
+                location.mount.as_str(),
+                location.path.as_str(),
+                location.field.as_str()
             ),
             ("secret", "desk/ib", "password")
         );
-        let place: VaultPath = "team/kv//ib#password".parse().unwrap();
+        let location: VaultPath = "team/kv//ib#password".parse().unwrap();
         assert_eq!(
-            (place.mount.as_str(), place.path.as_str()),
+            (location.mount.as_str(), location.path.as_str()),
             ("team/kv", "ib")
         );
         for wrong in [
@@ -283,8 +285,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_place_is_read_back_as_it_is_shown(text in "[a-z./#% \\n]{0,16}") {
-            if let Ok(place) = text.parse::<VaultPath>() {
-                prop_assert_eq!(place.to_string().parse::<VaultPath>().unwrap(), place);
+            if let Ok(location) = text.parse::<VaultPath>() {
+                prop_assert_eq!(location.to_string().parse::<VaultPath>().unwrap(), location);
             }
         }
     }

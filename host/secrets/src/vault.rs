@@ -82,26 +82,26 @@ impl Vault {
     }
 
     async fn fields(&self, path: &VaultPath) -> Result<Arc<Fields>, VaultError> {
-        let kept = Arc::clone(
+        let cached = Arc::clone(
             self.secrets
                 .lock()
                 .entry((path.mount.clone(), path.path.clone()))
                 .or_default(),
         );
-        let asked = Instant::now();
-        let mut kept = kept.lock().await;
-        if let Some((at, known)) = &*kept {
+        let requested = Instant::now();
+        let mut cached = cached.lock().await;
+        if let Some((at, known)) = &*cached {
             let age = match known {
                 Ok(_) => self.kept_for,
                 Err(_) => FAILURE_TTL,
             };
             // An answer that arrived while this caller waited is as good as a new one.
-            if *at >= asked || at.elapsed() < age {
+            if *at >= requested || at.elapsed() < age {
                 return known.clone();
             }
         }
         let read = self.fetch(path).await.map(Arc::new);
-        *kept = Some((Instant::now(), read.clone()));
+        *cached = Some((Instant::now(), read.clone()));
         read
     }
 

@@ -197,7 +197,7 @@ fn clean_value(matcher: &Matcher, value: &mut Value) {
 pub struct RedactingWriter<W: Write> {
     redactor: Redactor,
     inner: W,
-    kept: Zeroizing<Vec<u8>>,
+    buffered: Zeroizing<Vec<u8>>,
 }
 
 impl<W: Write> fmt::Debug for RedactingWriter<W> {
@@ -211,23 +211,23 @@ impl<W: Write> RedactingWriter<W> {
         Self {
             redactor,
             inner,
-            kept: Zeroizing::default(),
+            buffered: Zeroizing::default(),
         }
     }
 
     /// Passes on what can be redacted already.
     fn pass(&mut self) -> io::Result<()> {
         let matcher = self.redactor.matcher();
-        let lines = match self.kept.iter().rposition(|byte| *byte == b'\n') {
+        let lines = match self.buffered.iter().rposition(|byte| *byte == b'\n') {
             Some(end) => end + 1,
-            None if self.kept.len() > MAX_LINE => self.kept.len(),
+            None if self.buffered.len() > MAX_LINE => self.buffered.len(),
             None => return Ok(()),
         };
-        let whole = self.kept.get(..lines).unwrap_or_default();
+        let whole = self.buffered.get(..lines).unwrap_or_default();
         let cut = matcher.cut(whole);
-        let clean = matcher.clean_bytes(self.kept.get(..cut).unwrap_or_default());
+        let clean = matcher.clean_bytes(self.buffered.get(..cut).unwrap_or_default());
         // Even on failure: data whose write failed must not be written twice.
-        self.kept.drain(..cut);
+        self.buffered.drain(..cut);
         self.inner.write_all(&clean)
     }
 }
@@ -236,7 +236,7 @@ impl<W: Write> Write for RedactingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         // In chunks, so that a huge write is not buffered as a whole.
         let piece = bytes.get(..MAX_LINE).unwrap_or(bytes);
-        self.kept.extend_from_slice(piece);
+        self.buffered.extend_from_slice(piece);
         self.pass()?;
         Ok(piece.len())
     }
@@ -248,7 +248,7 @@ impl<W: Write> Write for RedactingWriter<W> {
 
 impl<W: Write> Drop for RedactingWriter<W> {
     fn drop(&mut self) {
-        let clean = self.redactor.matcher().clean_bytes(&self.kept);
+        let clean = self.redactor.matcher().clean_bytes(&self.buffered);
         // There is no way to report an error.
         let _ = self
             .inner

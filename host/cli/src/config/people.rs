@@ -52,13 +52,13 @@ pub(super) fn check(
     mode: Mode,
     two_person: bool,
 ) -> Result<()> {
-    let mut seen = BTreeMap::new();
+    let mut names = BTreeMap::new();
     for (name, person) in people {
         ensure!(
             !person.roles.is_empty(),
             "people.{name}: roles: name at least one of viewer, operator, approver, admin"
         );
-        if let Some(other) = seen.insert(person.uid, name) {
+        if let Some(other) = names.insert(person.uid, name) {
             bail!(
                 "people.{name}: uid {} is `{other}` already; one user is one person",
                 person.uid

@@ -78,7 +78,7 @@ pub async fn perform_lines<R: Handler + Into<Request>>(
     on_line: OnLine<'_>,
 ) -> Result<Option<R::Answer>> {
     let mut display = output.progress();
-    let asked = async {
+    let answer = async {
         let Some(found) = route.connect().await? else {
             return Ok(None);
         };
@@ -86,7 +86,7 @@ pub async fn perform_lines<R: Handler + Into<Request>>(
         let done = ask(found.stream, route, &request, output, &mut display, on_line).await?;
         typed::<R>(done).map(Some)
     };
-    let result = asked.await;
+    let result = answer.await;
     display.done();
     result
 }
@@ -106,22 +106,22 @@ pub async fn ask_starting<R: Handler + Into<Request> + Clone>(
 ) -> Result<Option<R::Answer>> {
     let begun = Instant::now();
     loop {
-        let asked = ask_running(route, request.clone(), output).await;
-        if !matches!(asked, Ok(None)) {
-            return asked;
+        let answer = ask_running(route, request.clone(), output).await;
+        if !matches!(answer, Ok(None)) {
+            return answer;
         }
         let waited = begun.elapsed();
         let Some(data) = route.data() else {
-            return asked;
+            return answer;
         };
         match Lock::is_taken(&data) {
             true if waited >= LOCK_TIMEOUT => match Lock::take(&data) {
                 // It ended just now.
-                Ok(_) => return asked,
+                Ok(_) => return answer,
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Held(holder)) => return Err(held(&data, holder, None)),
+                Err(Refused::Held(holder)) => return Err(in_use(&data, holder, None)),
             },
-            false if waited >= APPEARANCE_TIMEOUT => return asked,
+            false if waited >= APPEARANCE_TIMEOUT => return answer,
             _ => tokio::time::sleep(RETRY_INTERVAL).await,
         }
     }
@@ -141,7 +141,7 @@ pub async fn take_lock(config: &Config) -> Result<Lock> {
         let host = status(&data, &socket).await;
         let stays = host.as_ref().is_some_and(|host| !ends(host));
         if stays || begun.elapsed() >= LOCK_TIMEOUT {
-            return Err(held(&data, holder, host));
+            return Err(in_use(&data, holder, host));
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
@@ -179,7 +179,7 @@ async fn status(data: &Path, socket: &Path) -> Option<HostStatus> {
 /// Why a data folder cannot be taken by a command that does not wait.
 pub fn refused(data: &Path, refused: Refused) -> Error {
     match refused {
-        Refused::Held(holder) => held(data, holder, None),
+        Refused::Held(holder) => in_use(data, holder, None),
         Refused::Failed(error) => error,
     }
 }
@@ -208,7 +208,7 @@ pub fn holder(data: &Path) -> Error {
 }
 
 /// Which process has a data folder, and the remedy.
-fn held(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
+fn in_use(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
     let data_is = data.display();
     if let Some(HostStatus {
         pid,
@@ -298,7 +298,7 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             }
             Err(Refused::Failed(error)) => return Err(Unopened::from_error(error)),
             Err(Refused::Held(holder)) if begun.elapsed() >= LOCK_TIMEOUT => {
-                return Err(held(&data, holder, None));
+                return Err(in_use(&data, holder, None));
             }
             // A starting host will have its socket soon; another process may end.
             Err(Refused::Held(_)) => tokio::time::sleep(RETRY_INTERVAL).await,
@@ -490,7 +490,7 @@ async fn ask(
     on_line: OnLine<'_>,
 ) -> Result<Value> {
     let message = message(request, route.path())?;
-    let asked = PendingReply {
+    let pending = PendingReply {
         host: match stream.peer_cred().ok().and_then(|peer| peer.pid()) {
             Some(pid) => format!("the host (process {pid})"),
             None => "the host".to_owned(),
@@ -504,7 +504,7 @@ async fn ask(
         let sent = lines.get_mut().write_all(message.as_bytes()).await;
         (sent, lines.next().await)
     };
-    let (sent, mut line) = asked.hear(first).await?;
+    let (sent, mut line) = pending.hear(first).await?;
     while let Some(read) = line {
         let reply = Envelope::open(read?.as_bytes()).context("the answer of the host")?;
         match reply {
@@ -529,7 +529,7 @@ async fn ask(
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),
         }
-        line = asked.go_on(lines.next()).await?;
+        line = pending.go_on(lines.next()).await?;
     }
     sent.context("the running host did not read the request")?;
     match request.kind() {

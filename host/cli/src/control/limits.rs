@@ -58,7 +58,7 @@ impl ByClass {
 struct Inner {
     most: ByClass,
     most_silent: usize,
-    held: Mutex<Usage>,
+    usage: Mutex<Usage>,
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +123,7 @@ impl Limits {
                 other: MAX_OTHER,
             },
             most_silent: (files / 16).clamp(16, 256),
-            held: Mutex::default(),
+            usage: Mutex::default(),
         }))
     }
 
@@ -132,17 +132,17 @@ impl Limits {
         *most.of(class)
     }
 
-    fn held(&self) -> MutexGuard<'_, Usage> {
-        self.0.held.lock()
+    fn usage(&self) -> MutexGuard<'_, Usage> {
+        self.0.usage.lock()
     }
 
     /// Adds a connection. The oldest idle one of the same user is closed for it if necessary.
     pub(super) fn connected(&self, uid: u32) -> Silent {
-        let mut held = self.held();
-        held.connections = held.connections.wrapping_add(1);
-        let number = held.connections;
+        let mut usage = self.usage();
+        usage.connections = usage.connections.wrapping_add(1);
+        let number = usage.connections;
         let evicted = CancellationToken::new();
-        let user = held.users.entry(uid).or_default();
+        let user = usage.users.entry(uid).or_default();
         if user.silent.len() >= self.0.most_silent
             && let Some((_, oldest)) = user.silent.pop_front()
         {
@@ -161,8 +161,11 @@ impl Limits {
     /// Closes the oldest idle connection of the user who has most of them; `false` if that user has only a few, which may be
     /// about to make requests. For a process without a free file descriptor.
     pub(super) fn evict(&self) -> bool {
-        let mut held = self.held();
-        let most = held.users.values_mut().max_by_key(|user| user.silent.len());
+        let mut usage = self.usage();
+        let most = usage
+            .users
+            .values_mut()
+            .max_by_key(|user| user.silent.len());
         let most = most.filter(|user| user.silent.len() > MAX_IDLE_KEPT);
         match most.and_then(|user| user.silent.pop_front()) {
             Some((_, oldest)) => {
@@ -196,10 +199,10 @@ impl Silent {
     pub(super) fn asks(&self, class: Class, bytes: u64) -> Result<AtWork, String> {
         let uid = self.uid;
         let most = self.limits.most(class);
-        let mut held = self.limits.held();
+        let mut usage = self.limits.usage();
         let Usage {
             users, bytes: all, ..
-        } = &mut *held;
+        } = &mut *usage;
         let user = users.entry(uid).or_default();
         let at_work = user.requests.of(class);
         if *at_work >= most {
@@ -237,11 +240,11 @@ impl Silent {
 
 impl Drop for Silent {
     fn drop(&mut self) {
-        let mut held = self.limits.held();
-        if let Some(user) = held.users.get_mut(&self.uid) {
+        let mut usage = self.limits.usage();
+        if let Some(user) = usage.users.get_mut(&self.uid) {
             user.silent.retain(|(number, _)| *number != self.number);
             if user.is_idle() {
-                held.users.remove(&self.uid);
+                usage.users.remove(&self.uid);
             }
         }
     }
@@ -249,14 +252,14 @@ impl Drop for Silent {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        let mut held = self.limits.held();
-        held.bytes = held.bytes.saturating_sub(self.bytes);
-        if let Some(user) = held.users.get_mut(&self.uid) {
+        let mut usage = self.limits.usage();
+        usage.bytes = usage.bytes.saturating_sub(self.bytes);
+        if let Some(user) = usage.users.get_mut(&self.uid) {
             user.bytes = user.bytes.saturating_sub(self.bytes);
             let at_work = user.requests.of(self.class);
             *at_work = at_work.saturating_sub(1);
             if user.is_idle() {
-                held.users.remove(&self.uid);
+                usage.users.remove(&self.uid);
             }
         }
     }
@@ -284,7 +287,7 @@ mod tests {
         assert!(others[1].evicted.is_cancelled() && !other.evicted.is_cancelled());
         drop((first, others, other, next, one_more, asked));
         assert!(!limits.evict());
-        assert!(limits.held().users.is_empty());
+        assert!(limits.usage().users.is_empty());
     }
 
     #[test]
@@ -315,7 +318,7 @@ mod tests {
         assert!(last.asks(Class::Other, 1).is_err());
         drop(last.asks(Class::Control, 1 << 10).unwrap());
         drop((large, users, last, silent));
-        assert_eq!(limits.held().bytes, 0);
-        assert!(limits.held().users.is_empty());
+        assert_eq!(limits.usage().bytes, 0);
+        assert!(limits.usage().users.is_empty());
     }
 }

@@ -78,12 +78,12 @@ impl Presence {
     /// be written (a full disk) serves nevertheless, and is found by its configuration. `hosts` is the folder for the hosts
     /// of this user.
     pub fn announce(&self, group: Option<u32>, hosts: Option<&Path>) -> Announced {
-        let mut places = vec![(Self::in_data(&self.data), None)];
+        let mut files = vec![(Self::in_data(&self.data), None)];
         if let Some(group) = group {
-            places.push((Self::beside(&self.socket), Some(group)));
+            files.push((Self::beside(&self.socket), Some(group)));
         }
         let mut written = Vec::new();
-        for (path, group) in places {
+        for (path, group) in files {
             match self.write(&path, group) {
                 Ok(()) => written.push(path),
                 Err(error) => tracing::warn!(
@@ -193,13 +193,13 @@ mod tests {
 
     #[test]
     fn the_hosts_of_a_user_are_told_apart_by_their_data_folders_and_do_not_pile_up() {
-        let place = tempfile::tempdir().unwrap();
-        let hosts = place.path().join("state/running");
+        let folder = tempfile::tempdir().unwrap();
+        let hosts = folder.path().join("state/running");
         let files = || {
             let entries = std::fs::read_dir(&hosts).unwrap();
             entries.map(|it| it.unwrap().path()).collect::<Vec<_>>()
         };
-        let [one, other] = ["one", "other"].map(|name| place.path().join(name));
+        let [one, other] = ["one", "other"].map(|name| folder.path().join(name));
         for data in [&one, &other] {
             std::fs::create_dir(data).unwrap();
         }

@@ -25,10 +25,10 @@ impl Reserve {
 
     /// Reserves what is missing, as far as possible; returns whether the reserve is full.
     pub(super) fn fill(&self) -> bool {
-        let mut kept = self.0.lock();
-        while kept.len() < RESERVED {
+        let mut reserved = self.0.lock();
+        while reserved.len() < RESERVED {
             match File::open("/dev/null") {
-                Ok(file) => kept.push(file),
+                Ok(file) => reserved.push(file),
                 Err(_) => return false,
             }
         }
@@ -37,8 +37,8 @@ impl Reserve {
 
     /// Releases one descriptor, for the connection that is accepted next.
     pub(super) fn give(&self) -> Option<Spare> {
-        let mut kept = self.0.lock();
-        kept.pop().map(|_| Spare(self.clone()))
+        let mut reserved = self.0.lock();
+        reserved.pop().map(|_| Spare(self.clone()))
     }
 }
 

@@ -162,17 +162,19 @@ impl Route {
     pub async fn connect(&self) -> Result<Option<Found>> {
         self.unseen().clear();
         let (mut closed, mut failed) = (None, None);
-        for place in self.named() {
-            match place.connect().await {
+        for candidate in self.named() {
+            match candidate.connect().await {
                 Ok(Tried::Connected(stream)) => {
-                    let data = place.data.or_else(|| self.data());
+                    let data = candidate.data.or_else(|| self.data());
                     return Ok(Some(Found { stream, data }));
                 }
                 Ok(Tried::NotListening) => {}
                 Ok(Tried::Closed) => {
-                    self.unseen()
-                        .insert(format!("{} is closed to this user", place.socket.display()));
-                    closed = closed.or(Some(place.socket));
+                    self.unseen().insert(format!(
+                        "{} is closed to this user",
+                        candidate.socket.display()
+                    ));
+                    closed = closed.or(Some(candidate.socket));
                 }
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -209,8 +211,8 @@ impl Route {
             (None, None) => "no running host was found".to_owned(),
         };
         if !unseen.is_empty() {
-            let places: Vec<&str> = unseen.iter().map(String::as_str).collect();
-            words += &format!("; {}", places.join(", "));
+            let candidates: Vec<&str> = unseen.iter().map(String::as_str).collect();
+            words += &format!("; {}", candidates.join(", "));
         }
         match self.socket {
             Some(_) => words,
@@ -233,12 +235,12 @@ impl Route {
 
     /// The error that no host runs, and that the command cannot do without.
     pub fn none_runs(&self, error: &Error) -> Error {
-        let asked = match (&self.socket, &self.data) {
+        let missing = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host listens at {}", socket.display()),
             (None, Some(_)) => self.none_found(),
             (None, None) => format!("{}, or its data folder: --data DIR", self.none_found()),
         };
-        anyhow!("{}; {asked}", words(error))
+        anyhow!("{}; {missing}", words(error))
     }
 
     /// The places named by the options or the configuration.
@@ -246,7 +248,7 @@ impl Route {
         if let Some(socket) = &self.socket {
             return vec![Candidate::named(socket)];
         }
-        let mut places = match &self.data {
+        let mut candidates = match &self.data {
             Some(data) => {
                 self.look(&Presence::in_data(data));
                 in_data(data)
@@ -264,20 +266,21 @@ impl Route {
                 && let Some(data) = &its_data
             {
                 self.look(&Presence::in_data(data));
-                places.extend(Candidate::announced(&Presence::in_data(data)));
+                candidates.extend(Candidate::announced(&Presence::in_data(data)));
             }
             if let Ok(socket) = config.socket() {
                 let beside = Presence::beside(&socket);
                 self.look(&beside);
                 let announced = Candidate::announced(&beside);
-                places.extend(announced.filter(|place| is_meant(place.said.as_deref())));
+                candidates
+                    .extend(announced.filter(|candidate| is_meant(candidate.said.as_deref())));
                 if is_meant(its_data.as_deref()) {
-                    places.push(Candidate::bare(&socket));
+                    candidates.push(Candidate::bare(&socket));
                 }
             }
         }
-        each_once(&mut places);
-        places
+        each_once(&mut candidates);
+        candidates
     }
 
     /// The configuration in its file, or the readable parts of it.
@@ -305,7 +308,7 @@ impl Route {
         let beside = self.reached().and_then(|config| config.control.socket);
         let beside = beside.and_then(|socket| Some(socket.parent()?.to_owned()));
         let folders = [beside, Some(PathBuf::from(RUN)), config::own_hosts()];
-        let mut places = Vec::new();
+        let mut candidates = Vec::new();
         for folder in folders.into_iter().flatten() {
             let entries = match std::fs::read_dir(&folder) {
                 Ok(entries) => entries,
@@ -325,46 +328,46 @@ impl Route {
             files.sort();
             for file in files {
                 self.look(&file);
-                places.extend(Candidate::announced(&file));
+                candidates.extend(Candidate::announced(&file));
             }
         }
         for folder in config::usual_data() {
-            places.extend(in_data(&folder));
+            candidates.extend(in_data(&folder));
         }
-        each_once(&mut places);
-        places
+        each_once(&mut candidates);
+        candidates
     }
 
     /// A host that nothing names: one started with this configuration, or the only one if the configuration is invalid.
     async fn elsewhere(&self) -> Result<Option<Found>> {
         let mut running = Vec::new();
-        for place in self.usual() {
+        for candidate in self.usual() {
             let named = self.data.as_deref();
-            let has = place.said.as_deref();
+            let has = candidate.said.as_deref();
             if named.is_some_and(|named| has.is_none_or(|has| !same(named, has))) {
                 continue;
             }
             // A socket that is not accessible or not trusted belongs to another user's host.
-            match place.connect().await {
-                Ok(Tried::Connected(stream)) => running.push((place, stream)),
+            match candidate.connect().await {
+                Ok(Tried::Connected(stream)) => running.push((candidate, stream)),
                 Ok(Tried::Closed) => {
-                    let socket = place.socket.display();
+                    let socket = candidate.socket.display();
                     self.unseen()
                         .insert(format!("{socket} is closed to this user"));
                 }
                 Ok(Tried::NotListening) | Err(_) => {}
             }
         }
-        let found = |(place, stream): (Candidate, UnixStream)| Found {
+        let found = |(candidate, stream): (Candidate, UnixStream)| Found {
             stream,
-            data: place.data,
+            data: candidate.data,
         };
         if self.data.is_some() {
             // A data folder has one host.
             return Ok(running.pop().map(found));
         }
-        let is_ours = |(place, _): &(Candidate, _)| {
-            place.configuration.as_deref() == Some(self.path.as_path())
+        let is_ours = |(candidate, _): &(Candidate, _)| {
+            candidate.configuration.as_deref() == Some(self.path.as_path())
         };
         if let Some(at) = running.iter().position(is_ours) {
             return Ok(Some(found(running.swap_remove(at))));
@@ -373,11 +376,11 @@ impl Route {
             return Ok(None);
         };
         if running.len() > 1 {
-            let places = running.iter().map(|(place, _)| place.words());
+            let candidates = running.iter().map(|(candidate, _)| candidate.words());
             bail!(
                 "{}; several hosts run, name one with --data or --socket: {}",
                 words(error),
-                places.collect::<Vec<_>>().join(", ")
+                candidates.collect::<Vec<_>>().join(", ")
             );
         }
         Ok(running.pop().map(found))
@@ -407,7 +410,7 @@ impl Candidate {
             .iter()
             .flatten()
             .filter_map(|file| Self::announced(file));
-        let host = announced.find(|place| Some(&place.socket) == at.as_ref());
+        let host = announced.find(|candidate| Some(&candidate.socket) == at.as_ref());
         Self {
             data: host.and_then(|host| host.data),
             ..Self::bare(socket)
@@ -487,7 +490,7 @@ impl Candidate {
 
 /// Where the host of a data folder listens.
 fn in_data(data: &Path) -> Vec<Candidate> {
-    let mut places: Vec<_> = Candidate::announced(&Presence::in_data(data))
+    let mut candidates: Vec<_> = Candidate::announced(&Presence::in_data(data))
         .into_iter()
         .collect();
     let usual = Candidate {
@@ -495,15 +498,18 @@ fn in_data(data: &Path) -> Vec<Candidate> {
         said: Some(data.to_owned()),
         ..Candidate::bare(&data.join(config::SOCKET))
     };
-    if places.iter().all(|place| place.socket != usual.socket) {
-        places.push(usual);
+    if candidates
+        .iter()
+        .all(|candidate| candidate.socket != usual.socket)
+    {
+        candidates.push(usual);
     }
-    places
+    candidates
 }
 
-fn each_once(places: &mut Vec<Candidate>) {
-    let mut seen = BTreeSet::new();
-    places.retain(|place| seen.insert(place.socket.clone()));
+fn each_once(candidates: &mut Vec<Candidate>) {
+    let mut known = BTreeSet::new();
+    candidates.retain(|candidate| known.insert(candidate.socket.clone()));
 }
 
 /// Whether two paths lead to the same folder, even if this user cannot read it.

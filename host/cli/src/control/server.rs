@@ -147,14 +147,14 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
     let (read, write) = stream.into_split();
     let (mut source, mut sink) = (BufReader::new(read), Sink::new(write));
     match admit(uid, &mut source, shared, spare).await {
-        Ok(Admitted::Asks(asked, head, request, at_work)) => {
+        Ok(Admitted::Asks(authorized, head, request, at_work)) => {
             let greeting = Reply::Host {
                 pid: std::process::id(),
                 configuration: shared.configuration(),
                 stage: shared.stage(),
             };
             sink.send(&greeting, WRITE_TIMEOUT).await?;
-            work(&asked, &head, *request, shared, source, sink).await?;
+            work(&authorized, &head, *request, shared, source, sink).await?;
             drop(at_work);
             Ok(())
         }
@@ -235,7 +235,7 @@ async fn admit(
     drop(silent);
     // After the limits, since a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();
-    let asked = AuthorizedRequest::decide(uid, head.verb, about, shared).await?;
+    let authorized = AuthorizedRequest::decide(uid, head.verb, about, shared).await?;
     drop(asking);
     if head.verb == RequestKind::Host {
         return Ok(Admitted::Host(status(shared)));
@@ -256,7 +256,7 @@ async fn admit(
         request.kind() == head.verb && request.about() == about,
         "the request is not the one that its first line says"
     );
-    Ok(Admitted::Asks(asked, head, Box::new(request), at_work))
+    Ok(Admitted::Asks(authorized, head, Box::new(request), at_work))
 }
 
 /// The host's identity and state.
@@ -317,7 +317,7 @@ fn parse(body: &[u8]) -> Result<Request> {
 
 /// Carries out a request, and sends the client progress and result.
 async fn work(
-    asked: &AuthorizedRequest,
+    authorized: &AuthorizedRequest,
     head: &Head,
     request: Request,
     shared: &Arc<Shared>,
@@ -331,14 +331,14 @@ async fn work(
     let doing = async {
         let shares = Arc::clone(shared);
         match class {
-            Class::Control => urgent::carry_out(&shares, asked, request, &reports).await,
+            Class::Control => urgent::carry_out(&shares, authorized, request, &reports).await,
             // Done by a blocking thread next to this one, which stays occupied until the audit is read completely.
             Class::Read => {
-                let (host, person) = asked.confirm(&shares).await?;
+                let (host, person) = authorized.confirm(&shares).await?;
                 request.handle(&host, &person, &reports).await
             }
             Class::Invocation | Class::Other => {
-                let (host, person) = asked.confirm(&shares).await?;
+                let (host, person) = authorized.confirm(&shares).await?;
                 let reports = reports.clone();
                 let done = shares.main.spawn(async move {
                     if rules.is_for_accounts {

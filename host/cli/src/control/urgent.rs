@@ -31,7 +31,7 @@ const NAME_TIMEOUT: Duration = Duration::from_millis(200);
 /// Carries out the request.
 pub(super) async fn carry_out(
     shared: &Arc<Shared>,
-    asked: &AuthorizedRequest,
+    authorized: &AuthorizedRequest,
     request: Request,
     reports: &Reports,
 ) -> Result<Value> {
@@ -43,14 +43,14 @@ pub(super) async fn carry_out(
                 Ok(host) => host?,
                 Err(_) => {
                     let early = Early {
-                        person: asked.person.clone(),
+                        person: authorized.person.clone(),
                         scope: scope.clone(),
                         reason: request.reason.clone(),
                     };
                     let mut failed = "nothing is halted, and nothing liquidated".to_owned();
                     if shared.halt_early(early) {
-                        let kept = keep_by_file(shared, &scope).await;
-                        let unfinished = early_words(kept.as_deref());
+                        let file = keep_by_file(shared, &scope).await;
+                        let unfinished = early_words(file.as_deref());
                         if !liquidate {
                             let early = Halted {
                                 unfinished: Some(unfinished),
@@ -62,7 +62,7 @@ pub(super) async fn carry_out(
                         reports.halted(&format!(
                             "halted: {what}; {unfinished}; only then can it liquidate"
                         ));
-                        if let Some(file) = kept {
+                        if let Some(file) = file {
                             failed = format!(
                                 "halted by {}, but nothing is liquidated, so look at QuantConnect's site",
                                 file.display()
@@ -74,7 +74,7 @@ pub(super) async fn carry_out(
             };
             // Halting is safe, so people in the file may do it; liquidating is not.
             let denied = match liquidate {
-                true => asked.confirm(shared).await.err(),
+                true => authorized.confirm(shared).await.err(),
                 false => None,
             };
             let liquidate = liquidate && denied.is_none();
@@ -82,14 +82,14 @@ pub(super) async fn carry_out(
                 liquidate,
                 ..request
             };
-            let report = halt(&host, &asked.person, request, reports).await?;
+            let report = halt(&host, &authorized.person, request, reports).await?;
             match denied {
                 Some(denied) => Err(denied.context("halted, but nothing is liquidated")),
                 None => answer(&host, &report),
             }
         }
         request => {
-            let (host, person) = asked.confirm(shared).await?;
+            let (host, person) = authorized.confirm(shared).await?;
             request.handle(&host, &person, reports).await
         }
     }
@@ -110,8 +110,8 @@ async fn keep_by_file(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
 }
 
 /// The message for a halt before there is a host: nothing can be sent until the halt is in force.
-fn early_words(kept: Option<&Path>) -> String {
-    let durable = match kept {
+fn early_words(file: Option<&Path>) -> String {
+    let durable = match file {
         Some(path) => format!("{} keeps it until then", path.display()),
         None => "it is lost if the host does not start".to_owned(),
     };

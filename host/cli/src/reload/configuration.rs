@@ -45,7 +45,7 @@ pub struct Configuration {
     /// Its preparation.
     next: Option<Job<Changed>>,
     /// The part of it that awaits approval.
-    held: Option<PendingApproval>,
+    pending: Option<PendingApproval>,
     /// The guardrails that were tried last.
     guardrails: Option<Shelf>,
     /// The accounts being prepared again because their secret files changed.
@@ -53,7 +53,7 @@ pub struct Configuration {
     /// Whether to retry accounts that cannot be used although no file changed.
     retry_accounts: bool,
     /// Problems with files of accounts that keep their former connection.
-    kept: BTreeMap<String, String>,
+    problems: BTreeMap<String, String>,
     /// The removed accounts being checked for something running live.
     clearing: Option<Job<Cleared>>,
     /// When that was checked last, and the accounts on which something ran.
@@ -127,7 +127,7 @@ enum Found {
     /// What is in effect now, whether it changed, and the part that awaits approval.
     Taken {
         changed: bool,
-        held: Option<PendingApproval>,
+        pending: Option<PendingApproval>,
     },
     /// It cannot be applied.
     Wrong(Error),
@@ -135,7 +135,7 @@ enum Found {
 
 impl Configuration {
     /// The files to watch: the configuration, and the folder of guardrails with its content.
-    pub fn places(&self, host: &Host) -> Vec<PathBuf> {
+    pub fn watched(&self, host: &Host) -> Vec<PathBuf> {
         let current = host.current();
         let files = self.guardrails.iter().flat_map(|shelf| &shelf.files);
         files
@@ -164,7 +164,7 @@ impl Configuration {
     /// Retries what could not be applied.
     pub fn retry(&mut self, host: &Host) {
         let files = host.table.files();
-        let waits = |health: &FileState| health.problem.is_some() || health.held.is_some();
+        let waits = |health: &FileState| health.problem.is_some() || health.pending.is_some();
         if waits(&files.configuration) && self.next.is_none() {
             self.tried = None;
         }
@@ -297,24 +297,24 @@ impl Configuration {
                 }
                 Some(problem) if host.connections.unusable(&name).is_none() => {
                     host.connections.keep(prepared);
-                    self.kept
+                    self.problems
                         .insert(name.clone(), format!("account `{name}`: {problem}"));
                 }
                 problem => {
                     if problem.is_none() {
                         tracing::info!(target: "host", account = name, "its credentials were read again");
                     }
-                    self.kept.remove(&name);
+                    self.problems.remove(&name);
                     host.connections.update(prepared, &[]);
                     changed = true;
                 }
             }
         }
-        let wrong: Vec<&str> = self.kept.values().map(String::as_str).collect();
+        let wrong: Vec<&str> = self.problems.values().map(String::as_str).collect();
         match wrong.is_empty() {
             true => Found::Taken {
                 changed,
-                held: None,
+                pending: None,
             },
             false => Found::Wrong(anyhow!("{}", wrong.join("; "))),
         }
@@ -352,15 +352,15 @@ impl Configuration {
             Ok(config) => admit(host, config, &[]).await,
             Err(error) => Err(error),
         };
-        let prepared = admitted.and_then(|(config, held)| {
-            self.held = held;
+        let prepared = admitted.and_then(|(config, pending)| {
+            self.pending = pending;
             prepare(host, config)
         });
         self.next = match prepared {
             Ok(Some(job)) => Some(job),
             taken => {
                 self.next = None;
-                return Found::of(taken.map(|_| false), self.held.clone());
+                return Found::of(taken.map(|_| false), self.pending.clone());
             }
         };
         // Whether it is ready by then shows in the state.
@@ -375,8 +375,8 @@ impl Configuration {
                 // These accounts belong to the former configuration. The same look finds those that are still
                 // outdated.
                 self.renewing = None;
-                self.kept.clear();
-                Found::of(take_over(host, *changed).await, self.held.clone())
+                self.problems.clear();
+                Found::of(take_over(host, *changed).await, self.pending.clone())
             }
             Some(Err(stopped)) => Found::Wrong(stopped.into()),
             None => Found::Same,
@@ -409,7 +409,7 @@ impl Configuration {
         };
         self.guardrails = Some(shelf);
         match taken {
-            Ok((changed, held)) => Found::Taken { changed, held },
+            Ok((changed, pending)) => Found::Taken { changed, pending },
             Err(error) => Found::Wrong(error),
         }
     }
@@ -424,14 +424,14 @@ async fn admit(
     let adopted = !host.gate.is_adopting();
     let row = host.gate.in_force(Subject::Configuration, "").await?;
     let whole = config.clone();
-    let held = in_force::hold(config, row.as_ref(), adopted, cleared, &host.sealer)?;
-    let gains = !held.proposal.gains.is_empty();
-    let waiting = host.gate.propose(held.proposal).await?;
+    let effective = in_force::hold(config, row.as_ref(), adopted, cleared, &host.sealer)?;
+    let gains = !effective.proposal.gains.is_empty();
+    let waiting = host.gate.propose(effective.proposal).await?;
     if gains && waiting.is_none() {
         // It has been approved.
         return Ok((whole, None));
     }
-    let mut config = held.config;
+    let mut config = effective.config;
     in_force::check_deciders(&host.current().config, &config)?;
     config.waits = waiting.as_ref().map(Waits::from);
     Ok((config, waiting))
@@ -462,19 +462,20 @@ async fn take_guardrails(
     // The owner of a removed file is known from the former look only.
     let owners = before.into_iter().chain([shelf]).flat_map(Shelf::owners);
     let owners = owners.collect();
-    let held = in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
-    let waiting = host.gate.propose(held.proposal).await?;
+    let effective =
+        in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
+    let waiting = host.gate.propose(effective.proposal).await?;
     let guardrails = match waiting {
-        Some(_) => held.guardrails,
+        Some(_) => effective.guardrails,
         None => found,
     };
     Ok((put_up(host, guardrails).await?, waiting))
 }
 
 impl Found {
-    fn of(taken: Result<bool>, held: Option<PendingApproval>) -> Self {
+    fn of(taken: Result<bool>, pending: Option<PendingApproval>) -> Self {
         match taken {
-            Ok(changed) => Self::Taken { changed, held },
+            Ok(changed) => Self::Taken { changed, pending },
             Err(error) => Self::Wrong(error),
         }
     }
@@ -486,16 +487,16 @@ impl Looked {
         match found {
             Found::Same => {}
             Found::Moving => self.moving = true,
-            Found::Taken { changed, held } => {
+            Found::Taken { changed, pending } => {
                 self.changed |= changed;
                 health.problem = None;
-                if let Some(held) = held
+                if let Some(pending) = pending
                     .as_ref()
-                    .filter(|held| health.held.as_ref() != Some(*held))
+                    .filter(|pending| health.pending.as_ref() != Some(*pending))
                 {
-                    tracing::warn!(target: "host", "{}", held.words());
+                    tracing::warn!(target: "host", "{}", pending.words());
                 }
-                health.held = held;
+                health.pending = pending;
             }
             Found::Wrong(error) => {
                 let reason = words(&error);

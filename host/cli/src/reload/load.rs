@@ -22,7 +22,7 @@ pub enum Outcome {
     /// It serves.
     Loaded(Arc<Plugin>),
     /// It serves, and its gains await approval.
-    Held(Arc<Plugin>, PendingApproval),
+    Pending(Arc<Plugin>, PendingApproval),
     /// It does not serve, and what served before keeps serving.
     Failed(LoadError),
     /// It does not serve, and the component has changed meanwhile.
@@ -88,7 +88,7 @@ pub async fn load(
     let error = match runtime.load(manifest).await {
         Ok(plugin) => {
             return match gate.pending_approval(plugin.name()) {
-                Some(held) => Outcome::Held(plugin, held),
+                Some(pending) => Outcome::Pending(plugin, pending),
                 None => Outcome::Loaded(plugin),
             };
         }

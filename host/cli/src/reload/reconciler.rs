@@ -54,7 +54,7 @@ pub struct Reconciler {
     asked: Vec<oneshot::Sender<()>>,
     watching: Watching,
     /// Where files are, or may appear.
-    places: Vec<PathBuf>,
+    watched: Vec<PathBuf>,
     /// Notified when the first look is done; the receiver reports its problems.
     started: Option<oneshot::Sender<()>>,
     /// Whether an invalid file gets time to be completed.
@@ -94,7 +94,7 @@ impl Reconciler {
             requests,
             asked: Vec::new(),
             watching: Watching::default(),
-            places: Vec::new(),
+            watched: Vec::new(),
             started: None,
             defer_young_files: false,
             moving: false,
@@ -213,20 +213,20 @@ impl Reconciler {
     async fn look(&mut self, noticed: Instant) {
         for _ in 0..MAX_RESCANS {
             self.again = false;
-            self.watching.set(&self.places).await;
+            self.watching.set(&self.watched).await;
             let mut found = self.scan().await;
-            let mut places = mem::take(&mut found.places);
+            let mut watched = mem::take(&mut found.watched);
             // Removals are applied before anything else is examined.
             self.take_in(found).await;
             let looked = self.configure().await;
             self.moving |= looked.moving;
-            places.extend(self.configuration.places(&self.host));
-            places.sort();
-            places.dedup();
-            if places == self.places && !looked.changed && !self.again {
+            watched.extend(self.configuration.watched(&self.host));
+            watched.sort();
+            watched.dedup();
+            if watched == self.watched && !looked.changed && !self.again {
                 break;
             }
-            self.places = places;
+            self.watched = watched;
         }
         self.begin(noticed).await;
         // A cancelled load may have completed just before.
@@ -267,15 +267,15 @@ impl Reconciler {
         let known: BTreeMap<_, _> = self
             .manifests
             .iter()
-            .map(|(path, tracked)| (path.clone(), tracked.seen.clone()))
+            .map(|(path, tracked)| (path.clone(), tracked.scanned.clone()))
             .collect();
         let defer_young_files = self.defer_young_files;
         let former = known.clone();
         tokio::task::spawn_blocking(move || scan(&folder, &known, defer_young_files))
             .await
             .unwrap_or_else(|error| Scan {
-                seen: former,
-                places: self.places.clone(),
+                scanned: former,
+                watched: self.watched.clone(),
                 problem: Some(error.into()),
                 moving: true,
             })
@@ -286,13 +286,13 @@ impl Reconciler {
         self.moving = found.moving;
         self.say_folder(found.problem.as_ref());
         let mut former = mem::take(&mut self.manifests);
-        for (path, seen) in found.seen {
+        for (path, scanned) in found.scanned {
             let tracked = match former.remove(&path) {
                 Some(mut tracked) => {
-                    tracked.seen = seen;
+                    tracked.scanned = scanned;
                     tracked
                 }
-                None => Tracked::new(seen, &path),
+                None => Tracked::new(scanned, &path),
             };
             self.manifests.insert(path, tracked);
         }
@@ -300,7 +300,7 @@ impl Reconciler {
         self.write_down();
         let gone = former.into_values().filter_map(|it| it.loading);
         let renamed = self.manifests.values_mut().filter_map(|tracked| {
-            let wanted = tracked.seen.file.name.as_deref();
+            let wanted = tracked.scanned.file.name.as_deref();
             let loads = tracked.loading.as_ref().map(|it| it.plugin.as_str());
             (loads != wanted).then(|| tracked.interrupt()).flatten()
         });
@@ -336,7 +336,7 @@ impl Reconciler {
             .manifests
             .iter()
             .map(|(path, tracked)| {
-                let manifest = tracked.seen.file.manifest.as_ref().ok();
+                let manifest = tracked.scanned.file.manifest.as_ref().ok();
                 let fitting = manifest.filter(|it| manifests::fits(it, &current.config).is_ok());
                 Candidate {
                     path,
@@ -359,9 +359,9 @@ impl Reconciler {
             let Some(tracked) = self.manifests.get_mut(&path) else {
                 continue;
             };
-            let seen = tracked.seen.clone();
+            let scanned = tracked.scanned.clone();
             tracked.waits = false;
-            let obstacle = match &seen.file.manifest {
+            let obstacle = match &scanned.file.manifest {
                 Err(wrong) => Some(wrong.clone()),
                 Ok(manifest) => match manifests::fits(manifest, &current.config) {
                     Err(error) => {
@@ -381,7 +381,7 @@ impl Reconciler {
             let former = mem::replace(&mut tracked.obstacle, obstacle);
             // What it does not allow is denied already, although it cannot be loaded; and allowed again if it is what
             // serves.
-            if let Ok(manifest) = &seen.file.manifest
+            if let Ok(manifest) = &scanned.file.manifest
                 && tracked.holds.as_ref() == Some(&manifest.plugin)
                 && (former.is_some() || tracked.obstacle.is_some())
             {
@@ -395,10 +395,10 @@ impl Reconciler {
             }
             // It may be removed or changed by now, which the next look handles.
             let tracked = self.manifests.get_mut(&path);
-            let Some(tracked) = tracked.filter(|it| it.seen.is(&seen)) else {
+            let Some(tracked) = tracked.filter(|it| it.scanned.is(&scanned)) else {
                 continue;
             };
-            let wanted = match &seen.file.manifest {
+            let wanted = match &scanned.file.manifest {
                 Ok(manifest) if tracked.obstacle.is_none() => Some(manifest),
                 _ => None,
             };
@@ -406,7 +406,7 @@ impl Reconciler {
                 self.cut_off(&path).await;
             }
             if let Some(manifest) = wanted {
-                self.load(&path, &seen, manifest, noticed);
+                self.load(&path, &scanned, manifest, noticed);
             }
         }
     }
@@ -437,7 +437,13 @@ impl Reconciler {
 
 impl Reconciler {
     /// Loads a manifest, unless it is loaded or being loaded, or has failed in its current form.
-    fn load(&mut self, path: &Path, seen: &ScannedManifest, manifest: &Manifest, noticed: Instant) {
+    fn load(
+        &mut self,
+        path: &Path,
+        scanned: &ScannedManifest,
+        manifest: &Manifest,
+        noticed: Instant,
+    ) {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
@@ -462,7 +468,7 @@ impl Reconciler {
             attempt,
         };
         let task = spawn(work, self.end.clone(), ended);
-        tracked.tried = Some(seen.clone());
+        tracked.tried = Some(scanned.clone());
         tracked.failure = None;
         tracked.loading = Some(Loading {
             attempt,
@@ -485,9 +491,9 @@ impl Reconciler {
             Ok(Outcome::Loaded(plugin)) => {
                 self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
             }
-            Ok(Outcome::Held(plugin, held)) => {
+            Ok(Outcome::Pending(plugin, pending)) => {
                 self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
-                self.hold(path, &plugin, held);
+                self.hold(path, &plugin, pending);
             }
             Ok(Outcome::Failed(error)) => {
                 let passes = Passes::of(&error);
@@ -513,15 +519,15 @@ impl Reconciler {
     }
 
     /// Notes that a part of a manifest awaits approval; an approval triggers a retry.
-    fn hold(&mut self, path: &Path, plugin: &Plugin, held: PendingApproval) {
+    fn hold(&mut self, path: &Path, plugin: &Plugin, pending: PendingApproval) {
         let reason = format!(
             "{}: serves {}; {}",
             path.display(),
             plugin.description().version,
-            held.words()
+            pending.words()
         );
         if let Some(tracked) = self.manifests.get_mut(path) {
-            let approval = Some(held.approval);
+            let approval = Some(pending.approval);
             tracked.fail(Problem { reason, approval }, Passes::Soon, Instant::now());
         }
     }
@@ -585,9 +591,9 @@ impl Reconciler {
             Some(Outcome::Loaded(plugin)) => {
                 self.loaded(path, &plugin, former.as_ref(), begun);
             }
-            Some(Outcome::Held(plugin, held)) => {
+            Some(Outcome::Pending(plugin, pending)) => {
                 self.loaded(path, &plugin, former.as_ref(), begun);
-                self.hold(path, &plugin, held);
+                self.hold(path, &plugin, pending);
             }
             _ => {}
         }

@@ -42,9 +42,9 @@ impl ScannedManifest {
 /// The result of a scan.
 #[derive(Debug, Default)]
 pub struct Scan {
-    pub seen: BTreeMap<PathBuf, ScannedManifest>,
+    pub scanned: BTreeMap<PathBuf, ScannedManifest>,
     /// Where manifests may appear, and the components.
-    pub places: Vec<PathBuf>,
+    pub watched: Vec<PathBuf>,
     /// Why the folder cannot be read; its manifests are as before then.
     pub problem: Option<Error>,
     /// Whether something is being written, so that another scan has to follow soon.
@@ -58,23 +58,27 @@ pub fn scan(
     known: &BTreeMap<PathBuf, ScannedManifest>,
     defer_young_files: bool,
 ) -> Scan {
-    let Listing { manifests, places } = match manifests::list(folder) {
+    let Listing { manifests, watched } = match manifests::list(folder) {
         Ok(listing) => listing,
         Err(error) => {
             return Scan {
-                seen: known.clone(),
+                scanned: known.clone(),
                 problem: Some(error),
                 ..Scan::default()
             };
         }
     };
     let mut scan = Scan {
-        places,
+        watched,
         ..Scan::default()
     };
     for path in manifests {
         let former = known.get(&path);
-        let file = match look(&path, former.map(|seen| &seen.file), defer_young_files) {
+        let file = match look(
+            &path,
+            former.map(|scanned| &scanned.file),
+            defer_young_files,
+        ) {
             Some(file) => file,
             None => {
                 scan.moving = true;
@@ -85,10 +89,11 @@ pub fn scan(
             }
         };
         let component = file.manifest.as_ref().ok().and_then(|manifest| {
-            scan.places.push(manifest.component.clone());
+            scan.watched.push(manifest.component.clone());
             FileFingerprint::of(&manifest.component).ok()
         });
-        scan.seen.insert(path, ScannedManifest { file, component });
+        scan.scanned
+            .insert(path, ScannedManifest { file, component });
     }
     scan
 }
@@ -157,26 +162,26 @@ mod tests {
         let path = folder.path().join("lab.toml");
         std::fs::write(&path, GOOD).unwrap();
         let first = scan(folder.path(), &BTreeMap::new(), true);
-        let lab = first.seen.get(&path).unwrap();
+        let lab = first.scanned.get(&path).unwrap();
         assert_eq!(lab.file.name.as_deref(), Some("lab"));
-        assert!(first.places.contains(&folder.path().join("lab.wasm")));
+        assert!(first.watched.contains(&folder.path().join("lab.wasm")));
 
-        let second = scan(folder.path(), &first.seen, true);
+        let second = scan(folder.path(), &first.scanned, true);
         assert!(Arc::ptr_eq(
-            &second.seen.get(&path).unwrap().file,
+            &second.scanned.get(&path).unwrap().file,
             &lab.file
         ));
 
         // A rewritten manifest with equal text is unchanged; with a new component it is not.
         std::fs::write(&path, GOOD).unwrap();
-        let third = scan(folder.path(), &first.seen, true);
-        assert!(third.seen.get(&path).unwrap().is(lab));
+        let third = scan(folder.path(), &first.scanned, true);
+        assert!(third.scanned.get(&path).unwrap().is(lab));
         std::fs::write(folder.path().join("lab.wasm"), "").unwrap();
-        let fourth = scan(folder.path(), &first.seen, true);
-        assert!(!fourth.seen.get(&path).unwrap().is(lab));
+        let fourth = scan(folder.path(), &first.scanned, true);
+        assert!(!fourth.scanned.get(&path).unwrap().is(lab));
 
         std::fs::remove_file(&path).unwrap();
-        assert!(scan(folder.path(), &first.seen, true).seen.is_empty());
+        assert!(scan(folder.path(), &first.scanned, true).scanned.is_empty());
     }
 
     #[test]
@@ -187,18 +192,18 @@ mod tests {
         let first = scan(folder.path(), &BTreeMap::new(), true);
 
         std::fs::write(&path, GOOD.get(..20).unwrap()).unwrap();
-        let half = scan(folder.path(), &first.seen, true);
+        let half = scan(folder.path(), &first.scanned, true);
         assert!(half.moving);
-        assert!(half.seen.get(&path).unwrap().file.manifest.is_ok());
+        assert!(half.scanned.get(&path).unwrap().file.manifest.is_ok());
 
         // At the start there is no delay for incomplete files.
         let start = scan(folder.path(), &BTreeMap::new(), false);
-        assert!(!start.moving && start.seen.get(&path).unwrap().file.manifest.is_err());
+        assert!(!start.moving && start.scanned.get(&path).unwrap().file.manifest.is_err());
 
         std::thread::sleep(MIN_FILE_AGE + Duration::from_millis(20));
-        let wrong = scan(folder.path(), &first.seen, true);
+        let wrong = scan(folder.path(), &first.scanned, true);
         assert!(!wrong.moving);
-        let file = &wrong.seen.get(&path).unwrap().file;
+        let file = &wrong.scanned.get(&path).unwrap().file;
         assert!(file.manifest.is_err());
         assert_eq!(file.name, None);
     }
@@ -212,10 +217,10 @@ mod tests {
         let first = scan(&plugins, &BTreeMap::new(), true);
         std::fs::remove_dir_all(&plugins).unwrap();
         std::fs::write(&plugins, "a file").unwrap();
-        let unreadable = scan(&plugins, &first.seen, true);
-        assert!(unreadable.problem.is_some() && unreadable.seen.len() == 1);
+        let unreadable = scan(&plugins, &first.scanned, true);
+        assert!(unreadable.problem.is_some() && unreadable.scanned.len() == 1);
         std::fs::remove_file(&plugins).unwrap();
-        let gone = scan(&plugins, &first.seen, true);
-        assert!(gone.problem.is_none() && gone.seen.is_empty());
+        let gone = scan(&plugins, &first.scanned, true);
+        assert!(gone.problem.is_none() && gone.scanned.is_empty());
     }
 }

@@ -22,7 +22,7 @@ const BACKOFF: Backoff = Backoff::exact(Duration::from_secs(30), Duration::from_
 
 /// A manifest being followed.
 pub struct Tracked {
-    pub seen: ScannedManifest,
+    pub scanned: ScannedManifest,
     /// The plugin that serves because of it.
     pub holds: Option<String>,
     /// What was tried last.
@@ -67,9 +67,9 @@ impl Loading {
 }
 
 impl Tracked {
-    pub fn new(seen: ScannedManifest, path: &Path) -> Self {
+    pub fn new(scanned: ScannedManifest, path: &Path) -> Self {
         Self {
-            seen,
+            scanned,
             holds: None,
             tried: None,
             failure: None,
@@ -89,7 +89,7 @@ impl Tracked {
     pub fn is_tried(&self) -> bool {
         self.tried
             .as_ref()
-            .is_some_and(|tried| tried.is(&self.seen))
+            .is_some_and(|tried| tried.is(&self.scanned))
     }
 
     /// Takes its load to be cancelled: the load may not have got to the rights that the manifest removes, so it starts
@@ -107,9 +107,9 @@ impl Tracked {
             Passes::Soon => Some(now),
             Passes::Late => {
                 let former = self.paused.take();
-                let former = former.filter(|(seen, _)| {
+                let former = former.filter(|(scanned, _)| {
                     let tried = self.tried.as_ref();
-                    tried.is_some_and(|tried| tried.is(seen))
+                    tried.is_some_and(|tried| tried.is(scanned))
                 });
                 let failures = former.map_or(1, |(_, failures)| failures.saturating_add(1));
                 self.paused = self.tried.clone().map(|tried| (tried, failures));
@@ -119,10 +119,10 @@ impl Tracked {
         self.failure = Some(Failure { problem, again });
     }
 
-    /// Allows a retry, if the cause of the failure may have passed by now; if a client `asked`, whenever it can pass.
-    pub fn retry(&mut self, asked: bool, now: Instant) {
+    /// Allows a retry, if the cause of the failure may have passed by now; if a client `requested`, whenever it can pass.
+    pub fn retry(&mut self, requested: bool, now: Instant) {
         let again = self.failure.as_ref().and_then(|failure| failure.again);
-        if again.is_some_and(|again| asked || again <= now) {
+        if again.is_some_and(|again| requested || again <= now) {
             self.tried = None;
         }
     }
@@ -141,8 +141,8 @@ impl Tracked {
         });
         let problem = obstacle.or_else(|| Some(self.failure.as_ref()?.problem.clone()));
         let row = &mut self.row;
-        row.name.clone_from(&self.seen.file.name);
-        let manifest = self.seen.file.manifest.as_ref().ok();
+        row.name.clone_from(&self.scanned.file.name);
+        let manifest = self.scanned.file.manifest.as_ref().ok();
         row.component = manifest.map(|manifest| manifest.component.clone());
         row.holds.clone_from(&self.holds);
         row.loading = self.loading.is_some() || self.waits;
@@ -158,8 +158,8 @@ impl Tracked {
             && self.told.as_ref() != Some(reason)
         {
             row.failures += 1;
-            let held = row.problem.as_ref().is_some_and(|it| it.approval.is_some());
-            if aloud && held {
+            let pending = row.problem.as_ref().is_some_and(|it| it.approval.is_some());
+            if aloud && pending {
                 tracing::warn!(target: "host", "{reason}");
             } else if aloud {
                 let serves = match &row.holds {
@@ -194,8 +194,8 @@ mod tests {
     use crate::reload::scan::scan;
 
     /// A manifest in a folder.
-    fn seen(folder: &Path) -> ScannedManifest {
-        let found = scan(folder, &BTreeMap::new(), false).seen;
+    fn scanned(folder: &Path) -> ScannedManifest {
+        let found = scan(folder, &BTreeMap::new(), false).scanned;
         found.into_values().next().unwrap()
     }
 
@@ -206,7 +206,7 @@ mod tests {
             reason: "the compiler failed".to_owned(),
             approval: None,
         };
-        tracked.tried = Some(tracked.seen.clone());
+        tracked.tried = Some(tracked.scanned.clone());
         tracked.fail(failed, passes, now);
         (0..=3600).find(|seconds| {
             tracked.retry(false, now + Duration::from_secs(*seconds));
@@ -221,17 +221,17 @@ mod tests {
         let text = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("lab.wasm"), "one").unwrap();
-        let mut tracked = Tracked::new(seen(folder.path()), &path);
+        let mut tracked = Tracked::new(scanned(folder.path()), &path);
         for expected in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
             assert_eq!(pause(&mut tracked, Passes::Late), Some(expected));
         }
         // A client that asks does not wait for the pause.
-        tracked.tried = Some(tracked.seen.clone());
+        tracked.tried = Some(tracked.scanned.clone());
         tracked.retry(true, Instant::now());
         assert!(!tracked.is_tried());
         // Another content has its own pause.
         std::fs::write(folder.path().join("lab.wasm"), "another").unwrap();
-        tracked.seen = seen(folder.path());
+        tracked.scanned = scanned(folder.path());
         assert_eq!(pause(&mut tracked, Passes::Late), Some(30));
         // What is cheap to retry is retried each time, and what cannot pass never.
         assert_eq!(pause(&mut tracked, Passes::Soon), Some(0));

@@ -30,13 +30,13 @@ impl Watching {
     }
 
     /// Watches these places. Called before every look, since a change after the look could be missed otherwise.
-    pub async fn set(&mut self, places: &[PathBuf]) {
+    pub async fn set(&mut self, paths: &[PathBuf]) {
         let Some(mut watch) = self.watch.take() else {
             return;
         };
-        let places = places.to_vec();
+        let paths = paths.to_vec();
         let setting = tokio::task::spawn_blocking(move || {
-            let problem = watch.set(places).err();
+            let problem = watch.set(paths).err();
             (watch, problem)
         });
         let problem = match setting.await {

@@ -156,7 +156,7 @@ impl Handler for Reload {
         };
         host.gate.note_admin(person, "reload", json!({})).await?;
         // This person triggered the reload, so cannot be one of two approvers of what it finds.
-        let asked = host.gate.reload_asked_by(person.uid);
+        let requester = host.gate.reload_asked_by(person.uid);
         let done = follower.reload().await;
         ensure!(
             done,
@@ -164,7 +164,7 @@ impl Handler for Reload {
              `qchost plugin list` shows it"
         );
         host.connections.check_now(ACCOUNT_CHECK_TIMEOUT).await;
-        drop(asked);
+        drop(requester);
         let mut rows = files(host);
         let plugins = ListPlugins {}.handle(host, person, reports).await?;
         rows.extend(plugins.into_iter().map(manifest));
@@ -246,13 +246,13 @@ fn files(host: &Host) -> Vec<FileRow> {
 }
 
 fn file(file: &Path, state: &FileState) -> FileRow {
-    let held = state.held.as_ref();
+    let pending = state.pending.as_ref();
     let detail = state.problem.clone();
-    let detail = detail.or_else(|| held.map(PendingApproval::words));
+    let detail = detail.or_else(|| pending.map(PendingApproval::words));
     FileRow::File {
-        approval: held.map(|held| held.approval.clone()),
+        approval: pending.map(|pending| pending.approval.clone()),
         file: file.to_owned(),
-        status: match (&state.problem, held) {
+        status: match (&state.problem, pending) {
             (Some(_), _) => Status::Degraded,
             (None, Some(_)) => Status::Waiting,
             (None, None) => Status::Ready,

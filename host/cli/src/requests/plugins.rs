@@ -156,7 +156,7 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
         denied: plugin.map(|plugin| host.gate.denied(plugin.name(), plugin.digest())),
         waits_for: plugin
             .and_then(|plugin| host.gate.pending_approval(plugin.name()))
-            .map(|held| held.gains),
+            .map(|pending| pending.gains),
         plugin: match plugin {
             Some(plugin) => Some(plugin.name().to_owned()),
             None => row.name.clone(),

@@ -96,7 +96,7 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
     let toolchain = toolchain()?;
     let target_directory = compile(folder, package, &metadata.target_directory, toolchain)?;
     let built = target_directory.join(TARGET).join("release").join(&file);
-    let bytes = place(&built, &component)?;
+    let bytes = install(&built, &component)?;
     let toolchain = match toolchain {
         Toolchain::Installed => TARGET,
         Toolchain::Debian => "Debian's packages",
@@ -186,13 +186,13 @@ fn target_is_there() -> bool {
 }
 
 fn debian_is_there() -> bool {
-    let asked = Command::new("dpkg-query")
+    let listed = Command::new("dpkg-query")
         .args(["-W", "-f", "${db:Status-Status}\n"])
         .args(DEBIAN)
         .output();
-    asked.is_ok_and(|asked| {
-        asked.status.success()
-            && String::from_utf8_lossy(&asked.stdout)
+    listed.is_ok_and(|listed| {
+        listed.status.success()
+            && String::from_utf8_lossy(&listed.stdout)
                 .lines()
                 .all(|line| line == "installed")
     })
@@ -247,7 +247,7 @@ fn compile(
 }
 
 /// Moves the component into place atomically: a running host may be reading the old one.
-fn place(built: &Path, component: &Path) -> Result<u64> {
+fn install(built: &Path, component: &Path) -> Result<u64> {
     let folder = component
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())

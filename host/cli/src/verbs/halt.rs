@@ -458,20 +458,20 @@ fn stopped(one: &Stopped) -> [String; 6] {
         maybe(one.project),
         text(&one.name),
         text(&one.result),
-        held(one),
+        holdings(one),
         maybe(one.message.as_ref()),
     ]
 }
 
 /// The positions of a deployment.
-fn held(one: &Stopped) -> String {
+fn holdings(one: &Stopped) -> String {
     let Some(positions) = &one.positions else {
         return "not known".to_owned();
     };
     if positions.is_empty() {
         return "nothing".to_owned();
     }
-    let held = positions.iter().map(|one| {
+    let holdings = positions.iter().map(|one| {
         let value = one.value.as_ref();
         let value = value.map(|value| format!(" (worth {})", terminal::line(value)));
         format!(
@@ -481,5 +481,5 @@ fn held(one: &Stopped) -> String {
             value.unwrap_or_default()
         )
     });
-    held.collect::<Vec<_>>().join(", ")
+    holdings.collect::<Vec<_>>().join(", ")
 }

@@ -109,7 +109,7 @@ fn coverage(all: &[Coverage]) -> String {
 
 /// The result of a case.
 #[derive(Debug, Serialize)]
-struct Verdict {
+struct CaseRow {
     case: String,
     passed: bool,
     problems: Vec<String>,
@@ -132,32 +132,32 @@ fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
         }
         error => error.into(),
     })?;
-    let verdicts: Vec<_> = results
+    let cases: Vec<_> = results
         .into_iter()
-        .map(|result| Verdict {
+        .map(|result| CaseRow {
             passed: result.passed(),
             case: result.name,
             problems: result.problems,
         })
         .collect();
-    let failed = verdicts.iter().filter(|verdict| !verdict.passed).count();
-    output.result(&verdicts, |verdicts| {
-        let rows: Vec<_> = verdicts
+    let failed = cases.iter().filter(|case| !case.passed).count();
+    output.result(&cases, |cases| {
+        let rows: Vec<_> = cases
             .iter()
-            .map(|verdict| {
-                let word = if verdict.passed { "ok" } else { "FAILED" };
+            .map(|case| {
+                let word = if case.passed { "ok" } else { "FAILED" };
                 vec![
                     word.to_owned(),
-                    terminal::line(&verdict.case),
-                    terminal::line(&verdict.problems.join("; ")),
+                    terminal::line(&case.case),
+                    terminal::line(&case.problems.join("; ")),
                 ]
             })
             .collect();
         table(&["", "case", ""], &rows)
     })?;
-    ensure!(failed == 0, "{failed} of {} cases failed", verdicts.len());
+    ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
     ensure!(
-        !verdicts.is_empty(),
+        !cases.is_empty(),
         "{}: there is no [[case]] in it",
         file.display()
     );

@@ -12,7 +12,7 @@ use crate::output::{Output, words};
 use crate::verbs::plugin;
 
 #[derive(Debug, Serialize)]
-struct Verdict {
+struct FileResult {
     file: String,
     kind: &'static str,
     /// Number of guardrails in the file.
@@ -28,14 +28,14 @@ struct Verdict {
 /// configuration too, if there is a readable one.
 pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()> {
     let config = Config::load(config).ok();
-    let mut verdicts = Vec::new();
+    let mut results = Vec::new();
     for path in files {
         let (kind, checked) = check(path, config.as_ref()).await;
         let (error, found) = match checked {
             Ok(found) => (None, found),
             Err(error) => (Some(words(&error)), Found::default()),
         };
-        verdicts.push(Verdict {
+        results.push(FileResult {
             file: path.display().to_string(),
             kind,
             rules: found.rules,
@@ -43,32 +43,32 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
             warnings: found.warnings,
         });
     }
-    let bad = verdicts
+    let bad = results
         .iter()
-        .filter(|verdict| verdict.error.is_some())
+        .filter(|result| result.error.is_some())
         .count();
-    output.result(&verdicts, |verdicts| {
-        let lines = |verdict: &Verdict| {
-            let Verdict { file, kind, .. } = verdict;
-            let mut lines = vec![match &verdict.error {
+    output.result(&results, |results| {
+        let lines = |result: &FileResult| {
+            let FileResult { file, kind, .. } = result;
+            let mut lines = vec![match &result.error {
                 Some(error) => format!("FAILED  {file} ({kind}): {error}"),
-                None => match verdict.rules {
+                None => match result.rules {
                     Some(rules) => format!("ok      {file} ({rules} {kind})"),
                     None => format!("ok      {file} ({kind})"),
                 },
             }];
-            let warnings = verdict.warnings.iter();
+            let warnings = result.warnings.iter();
             lines.extend(warnings.map(|warning| format!("warning {file} ({kind}): {warning}")));
             lines
         };
-        verdicts
+        results
             .iter()
             .flat_map(lines)
             .collect::<Vec<_>>()
             .join("\n")
     })?;
     if bad > 0 {
-        bail!("{bad} of {} files are not valid", verdicts.len());
+        bail!("{bad} of {} files are not valid", results.len());
     }
     Ok(())
 }

@@ -66,8 +66,8 @@ pub(super) fn successors(
         let same = others.get(side.grant.name.as_str());
         same.is_some_and(|other| is_same(side.grant, other.grant))
     };
-    let kept = so_far.retired.iter().filter(|one| one.day >= day);
-    let mut remembered: Vec<Retired> = kept.cloned().collect();
+    let recent = so_far.retired.iter().filter(|one| one.day >= day);
+    let mut remembered: Vec<Retired> = recent.cloned().collect();
     let stay = |name: &String| by_name_after.contains_key(name.as_str());
     let mut since: BTreeMap<String, i64> = so_far.since.clone();
     since.retain(|name, since| *since >= day && stay(name));
@@ -124,8 +124,8 @@ pub(super) fn successors(
             // What this one has counted since it exists, a former one that covered all of it has counted as well.
             let both = own.is_some() && !is_other && budget.within(one, source);
             let contained = both || retired.handed.iter().any(|to| names.contains(to.as_str()));
-            let place = if contained { &mut at_least } else { &mut of };
-            place.insert(retired.grant.name.clone());
+            let names = if contained { &mut at_least } else { &mut of };
+            names.insert(retired.grant.name.clone());
         }
         at_least.retain(|name| !of.contains(name));
         if is_other {
@@ -220,8 +220,8 @@ impl Side<'_> {
     /// Whether an equal grant is among these, under any name.
     fn stands_in(&self, others: &Sides<'_>) -> bool {
         let same = others.by_shape.get(&shape(self.grant));
-        same.is_some_and(|places| {
-            let mut others = places.iter().filter_map(|at| others.all.get(*at));
+        same.is_some_and(|positions| {
+            let mut others = positions.iter().filter_map(|at| others.all.get(*at));
             others.any(|other| is_same(self.grant, other.grant))
         })
     }
@@ -324,7 +324,7 @@ fn released<'a>(
     for limit in limits {
         let most = limit(&former.grant.limits);
         // A single counter for all of it: two counters of the same limit would allow twice as much.
-        let kept = touched.is_empty()
+        let still_limited = touched.is_empty()
             || now.iter().any(|heir| {
                 let smaller = limit(&heir.grant.limits)
                     .is_some_and(|now| most.is_some_and(|most| now <= most));
@@ -333,7 +333,7 @@ fn released<'a>(
                         .iter()
                         .all(|(one, common)| common.is_subset(&heir.operations) && holds(heir, one))
             });
-        if !kept {
+        if !still_limited {
             released.extend(
                 touched
                     .iter()

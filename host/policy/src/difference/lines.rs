@@ -380,7 +380,7 @@ impl About<'_> {
             )
         };
         let (same, gained) = beyond(now, former);
-        let (kept, lost) = beyond(former, now);
+        let (covered, lost) = beyond(former, now);
         if !gained.is_empty() {
             self.push(ChangeKind::Widened, format!("{key} gain {}", list(&gained)));
         }
@@ -393,10 +393,13 @@ impl About<'_> {
                 format!("{key} name {}, covered before", list(&same)),
             );
         }
-        if !kept.is_empty() && (gained.is_empty() || !lost.is_empty()) {
+        if !covered.is_empty() && (gained.is_empty() || !lost.is_empty()) {
             self.push(
                 ChangeKind::Changed,
-                format!("{key} do not name {} any more, covered still", list(&kept)),
+                format!(
+                    "{key} do not name {} any more, covered still",
+                    list(&covered)
+                ),
             );
         }
     }

@@ -239,14 +239,14 @@ pub(crate) fn attributes() -> impl Iterator<Item = &'static Attribute> {
     ATTRIBUTES.iter()
 }
 
-/// The place of an attribute in the table, by its name.
-pub(crate) fn place(name: &str) -> Option<usize> {
+/// The index of an attribute in the table, by its name.
+pub(crate) fn index_of(name: &str) -> Option<usize> {
     ATTRIBUTES
         .iter()
         .position(|attribute| attribute.name == name)
 }
 
-/// The value of the attribute at a place of the table.
-pub(crate) fn value_at(place: usize, context: &Context) -> Option<AttributeValue<'_>> {
-    (ATTRIBUTES.get(place)?.value)(context)
+/// The value of the attribute at an index of the table.
+pub(crate) fn value_at(index: usize, context: &Context) -> Option<AttributeValue<'_>> {
+    (ATTRIBUTES.get(index)?.value)(context)
 }

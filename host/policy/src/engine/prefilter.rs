@@ -11,7 +11,7 @@
 use serde_json::Value;
 
 use super::actions::Kind;
-use super::attributes::{AttributeValue, place, value_at};
+use super::attributes::{AttributeValue, index_of, value_at};
 use crate::facts::{Facts, Resource};
 
 /// The values that conditions are compared with.
@@ -65,7 +65,7 @@ pub(crate) enum Field {
     Live,
     BrokerageProfile,
     BrokerageLive,
-    /// An attribute of the context, by its place in the table.
+    /// An attribute of the context, by its index in the table.
     Attribute(usize),
 }
 
@@ -111,7 +111,7 @@ impl View<'_> {
                 .brokerage
                 .as_ref()
                 .map(|brokerage| Found::Flag(brokerage.live)),
-            (Field::Attribute(place), _) => Some(match value_at(place, context)? {
+            (Field::Attribute(index), _) => Some(match value_at(index, context)? {
                 AttributeValue::Text(text) => Found::Text(text),
                 AttributeValue::Number(number) => Found::Number(number.into()),
                 AttributeValue::Amount(_) | AttributeValue::Brokerage(_) => Found::Other,
@@ -267,7 +267,7 @@ fn field(json: &Value, kind: Kind) -> Option<Field> {
     let attr = access.get("attr")?.as_str()?;
     let left = access.get("left")?;
     let Some(var) = left.get("Var").and_then(Value::as_str) else {
-        let brokerage = place("brokerage").map(Field::Attribute);
+        let brokerage = index_of("brokerage").map(Field::Attribute);
         return match attr {
             _ if field(left, kind) != brokerage => None,
             "profile" => Some(Field::BrokerageProfile),
@@ -291,7 +291,7 @@ fn field(json: &Value, kind: Kind) -> Option<Field> {
         ("resource", Kind::Url, "path") => Field::Path,
         ("resource", Kind::Url, "method") => Field::Method,
         ("context", _, "live") => Field::Live,
-        ("context", _, name) => Field::Attribute(place(name)?),
+        ("context", _, name) => Field::Attribute(index_of(name)?),
         _ => return None,
     })
 }

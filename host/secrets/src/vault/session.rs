@@ -86,11 +86,11 @@ impl fmt::Debug for Session {
 impl Session {
     /// A session whose lease was requested at that instant, so that Vault does not end it earlier
     /// than computed here.
-    fn new(token: SecretString, asked: Instant, lease: &Lease) -> Arc<Self> {
+    fn new(token: SecretString, requested: Instant, lease: &Lease) -> Arc<Self> {
         Arc::new(Self {
             token,
-            since: asked,
-            ends: Mutex::new(end(asked, lease)),
+            since: requested,
+            ends: Mutex::new(end(requested, lease)),
         })
     }
 
@@ -104,14 +104,16 @@ impl Session {
         ends.map(|ends| ends.saturating_duration_since(Instant::now()))
     }
 
-    fn extend(&self, asked: Instant, lease: &Lease) {
-        *self.ends.lock() = end(asked, lease);
+    fn extend(&self, requested: Instant, lease: &Lease) {
+        *self.ends.lock() = end(requested, lease);
     }
 }
 
-fn end(asked: Instant, lease: &Lease) -> Option<Instant> {
+fn end(requested: Instant, lease: &Lease) -> Option<Instant> {
     // A lease of centuries counts as unlimited.
-    lease.ends_in.and_then(|length| asked.checked_add(length))
+    lease
+        .ends_in
+        .and_then(|length| requested.checked_add(length))
 }
 
 impl Login {
@@ -126,7 +128,7 @@ impl Login {
 
     /// The session, or a new one if there is no valid one.
     pub(super) async fn session(self: &Arc<Self>) -> Result<Arc<Session>, VaultError> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let mut state = self.state.lock().await;
         match &*state {
             State {
@@ -136,7 +138,7 @@ impl Login {
             State {
                 failed: Some((at, error)),
                 ..
-            } if *at >= asked => Err(error.clone()),
+            } if *at >= requested => Err(error.clone()),
             _ => self.begin(&mut state).await,
         }
     }
@@ -198,7 +200,7 @@ impl Login {
     }
 
     async fn log_in(&self) -> Result<(Arc<Session>, Lease), VaultError> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let (token, lease) = match &self.auth {
             VaultAuth::Token(source) => {
                 let token = self.credential("token", source).await?;
@@ -222,7 +224,7 @@ impl Login {
                 (auth.client_token, lease)
             }
         };
-        Ok((Session::new(token, asked, &lease), lease))
+        Ok((Session::new(token, requested, &lease), lease))
     }
 
     async fn app_role(
@@ -284,7 +286,7 @@ impl Login {
 
     /// Renews a session; `false` if Vault no longer does that.
     async fn prolong(&self, session: &Session) -> Result<bool, VaultError> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let request = RenewTokenSelfRequest { increment: None };
         let answer = self.http.send(request, Some(&session.token)).await?;
         match answer.status() {
@@ -301,7 +303,7 @@ impl Login {
             return Ok(false);
         }
         let lease = Lease::new(auth.lease_duration, auth.renewable);
-        session.extend(asked, &lease);
+        session.extend(requested, &lease);
         Ok(lease.renewable)
     }
 

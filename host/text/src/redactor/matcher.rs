@@ -50,7 +50,7 @@ impl Matcher {
         patterns.dedup();
         let mut filter = Zeroizing::new(vec![0_u64; FILTER_BITS / 64]);
         for pattern in &patterns {
-            if let Some((word, bit)) = pattern.first_chunk().map(slot)
+            if let Some((word, bit)) = pattern.first_chunk().map(filter_bit)
                 && let Some(word) = filter.get_mut(word)
             {
                 *word |= bit;
@@ -170,7 +170,7 @@ impl Matcher {
 
     /// Whether a pattern may begin with these bytes; `false` is certain.
     fn may_begin(&self, first: &[u8; MIN_SECRET]) -> bool {
-        let (word, bit) = slot(first);
+        let (word, bit) = filter_bit(first);
         self.filter.get(word).is_some_and(|word| word & bit != 0)
     }
 
@@ -271,7 +271,7 @@ fn ends_in_colour(bytes: &[u8]) -> bool {
 }
 
 /// The word and the bit of the filter for these bytes.
-fn slot(first: &[u8; MIN_SECRET]) -> (usize, u64) {
+fn filter_bit(first: &[u8; MIN_SECRET]) -> (usize, u64) {
     // Multiplicative hashing (Knuth, TAOCP volume 3, 6.4): the upper bits are the well mixed ones.
     let hash = u32::from_le_bytes(*first).wrapping_mul(0x9E37_79B1) >> 16;
     let bit = 1 << (hash % 64);

@@ -52,8 +52,8 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
         }
         _ => guardrails(config, report),
     }
-    let asked = control::ask_running(route, AskHost {}, output).await;
-    match asked {
+    let answer = control::ask_running(route, AskHost {}, output).await;
+    match answer {
         Ok(Some(status)) => {
             let stage = status.stage.map(|stage| format!(", and is {stage}"));
             let finding = format!(

@@ -178,8 +178,8 @@ async fn host(
             false => format!("process {text}"),
         }
     };
-    let asked = control::ask_running(route, AskHost {}, output).await;
-    match asked {
+    let answer = control::ask_running(route, AskHost {}, output).await;
+    match answer {
         Ok(Some(status)) => {
             found(&status, folder, Path::new(&socket), report);
             Host::Running
