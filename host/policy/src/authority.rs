@@ -25,7 +25,7 @@ use crate::engine::{
 use crate::facts::{Facts, Project, Resource};
 use crate::grantable::{HTTP, RAW};
 use crate::guardrails::{Guardrail, Guardrails};
-use crate::manifest::Manifest;
+use crate::manifest::{Manifest, ProjectScope};
 
 /// Bytes of stack that Cedar needs, with a margin.
 const MIN_STACK: usize = 256 << 10;
@@ -173,19 +173,22 @@ impl Authority {
     /// Whether a project is in the scope of some grant for this operation.
     #[must_use]
     pub fn sees(&self, operation: &str, access: Access, project: &Project) -> bool {
-        let grants = &self.manifest.grants;
-        self.covering(operation, access)
-            .filter_map(|at| grants.get(at))
-            .any(|grant| explain::covers_project(&grant.projects, project))
+        let mut scopes = self.scopes(operation, access);
+        scopes.any(|scopes| explain::covers_project(scopes, project))
     }
 
     /// Whether some grant for this operation covers every project, so that none is hidden from the plugin.
     #[must_use]
     pub fn sees_all(&self, operation: &str, access: Access) -> bool {
-        let grants = &self.manifest.grants;
-        self.covering(operation, access)
-            .filter_map(|at| grants.get(at))
-            .any(|grant| explain::covers_every_project(&grant.projects))
+        let mut scopes = self.scopes(operation, access);
+        scopes.any(explain::covers_every_project)
+    }
+
+    /// The scopes of projects of the grants for this operation.
+    fn scopes(&self, operation: &str, access: Access) -> impl Iterator<Item = &[ProjectScope]> {
+        let grants = self.manifest.grants.iter();
+        let covering = grants.filter(move |grant| grant.allows(operation, access));
+        covering.map(|grant| grant.projects.as_slice())
     }
 
     /// The grants for this operation, on any resource, as indices into the manifest's `grants`.

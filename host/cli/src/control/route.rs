@@ -54,7 +54,7 @@ pub struct Route {
 }
 
 /// A place where a host may listen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Candidate {
     socket: PathBuf,
     /// The owner according to an announcement; otherwise the socket's owner.
@@ -392,10 +392,7 @@ impl Candidate {
     fn bare(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
-            owner: None,
-            configuration: None,
-            data: None,
-            said: None,
+            ..Self::default()
         }
     }
 

@@ -19,10 +19,8 @@ static COMPILING: Semaphore = Semaphore::const_new(2);
 /// How a load ended.
 #[derive(Debug)]
 pub enum Outcome {
-    /// It serves.
-    Loaded(Arc<Plugin>),
-    /// It serves, and its gains await approval.
-    Pending(Arc<Plugin>, PendingApproval),
+    /// It serves; with what of it awaits approval.
+    Loaded(Arc<Plugin>, Option<PendingApproval>),
     /// It does not serve, and what served before keeps serving.
     Failed(LoadError),
     /// It does not serve, and the component has changed meanwhile.
@@ -87,10 +85,8 @@ pub async fn load(
     let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {
         Ok(plugin) => {
-            return match gate.pending_approval(plugin.name()) {
-                Some(pending) => Outcome::Pending(plugin, pending),
-                None => Outcome::Loaded(plugin),
-            };
+            let pending = gate.pending_approval(plugin.name());
+            return Outcome::Loaded(plugin, pending);
         }
         Err(LoadError::ShuttingDown) => return Outcome::Ending,
         Err(error) => error,

@@ -488,10 +488,7 @@ impl Reconciler {
             return;
         };
         match loading.task.await {
-            Ok(Outcome::Loaded(plugin)) => {
-                self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
-            }
-            Ok(Outcome::Pending(plugin, pending)) => {
+            Ok(Outcome::Loaded(plugin, pending)) => {
                 self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
                 self.hold(path, &plugin, pending);
             }
@@ -518,18 +515,19 @@ impl Reconciler {
         self.write_down();
     }
 
-    /// Notes that a part of a manifest awaits approval; an approval triggers a retry.
-    fn hold(&mut self, path: &Path, plugin: &Plugin, pending: PendingApproval) {
+    /// Notes which part of a manifest awaits approval, if any; an approval triggers a retry.
+    fn hold(&mut self, path: &Path, plugin: &Plugin, pending: Option<PendingApproval>) {
+        let (Some(pending), Some(tracked)) = (pending, self.manifests.get_mut(path)) else {
+            return;
+        };
         let reason = format!(
             "{}: serves {}; {}",
             path.display(),
             plugin.description().version,
             pending.words()
         );
-        if let Some(tracked) = self.manifests.get_mut(path) {
-            let approval = Some(pending.approval);
-            tracked.fail(Problem { reason, approval }, Passes::Soon, Instant::now());
-        }
+        let approval = Some(pending.approval);
+        tracked.fail(Problem { reason, approval }, Passes::Soon, Instant::now());
     }
 
     fn loaded(
@@ -587,15 +585,9 @@ impl Reconciler {
             return;
         };
         let (begun, former) = (loading.begun, loading.former.clone());
-        match loading.stop().await {
-            Some(Outcome::Loaded(plugin)) => {
-                self.loaded(path, &plugin, former.as_ref(), begun);
-            }
-            Some(Outcome::Pending(plugin, pending)) => {
-                self.loaded(path, &plugin, former.as_ref(), begun);
-                self.hold(path, &plugin, pending);
-            }
-            _ => {}
+        if let Some(Outcome::Loaded(plugin, pending)) = loading.stop().await {
+            self.loaded(path, &plugin, former.as_ref(), begun);
+            self.hold(path, &plugin, pending);
         }
     }
 }

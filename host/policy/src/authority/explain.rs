@@ -132,13 +132,9 @@ impl Call<'_> {
             }
         }
         let kind = Kind::of(&self.facts.resource);
-        match action.lists {
-            Some(Kind::Project) if kind != Kind::Project => {
-                want(!grant.projects.is_empty(), "any project".to_owned());
-            }
-            Some(Kind::Object) if kind != Kind::Object => {
-                want(!grant.keys.is_empty(), "any object".to_owned());
-            }
+        match action.lists_beside(kind) {
+            Some(Kind::Project) => want(!grant.projects.is_empty(), "any project".to_owned()),
+            Some(Kind::Object) => want(!grant.keys.is_empty(), "any object".to_owned()),
             _ => {}
         }
         for (attribute, has_it) in action.attributes.each() {
@@ -227,9 +223,9 @@ impl Call<'_> {
             }
             Resource::Account | Resource::Url { .. } => {}
         }
-        match action.lists {
-            Some(Kind::Project) if kind != Kind::Project => lines.push(("projects", list(&["*"]))),
-            Some(Kind::Object) if kind != Kind::Object => lines.push(("keys", list(&["*"]))),
+        match action.lists_beside(kind) {
+            Some(Kind::Project) => lines.push(("projects", list(&["*"]))),
+            Some(Kind::Object) => lines.push(("keys", list(&["*"]))),
             _ => {}
         }
         if !organizations.is_empty() {

@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 
 use qchost_catalog::{Access, OPERATIONS, Operation, Selector};
 use serde_json::Value;
+use strum::{IntoStaticStr, VariantArray};
 
 use super::attributes::{Attributes, Bound};
 use crate::facts::Resource;
@@ -15,7 +16,7 @@ use crate::grantable::{DOWNLOAD, HTTP, Pattern, RAW, WORKFLOW};
 use crate::manifest::Grant;
 
 /// A kind of resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 pub(crate) enum Kind {
     Account,
     Organization,
@@ -25,13 +26,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Account,
-        Self::Organization,
-        Self::Project,
-        Self::Object,
-        Self::Url,
-    ];
+    pub(crate) const ALL: &'static [Self] = Self::VARIANTS;
 
     pub(crate) fn of(resource: &Resource) -> Self {
         match resource {
@@ -45,13 +40,7 @@ impl Kind {
 
     /// The entity type in Cedar.
     pub(crate) fn entity(self) -> &'static str {
-        match self {
-            Self::Account => "Account",
-            Self::Organization => "Organization",
-            Self::Project => "Project",
-            Self::Object => "Object",
-            Self::Url => "Url",
-        }
+        self.into()
     }
 
     /// Its name in a sentence.
@@ -97,6 +86,11 @@ impl Action {
             lists: self.lists,
             attributes: self.attributes.and(*DISTINCTIVE),
         }
+    }
+
+    /// What it lists besides a resource of this kind; its scope must not be empty then.
+    pub(crate) fn lists_beside(&self, kind: Kind) -> Option<Kind> {
+        self.lists.filter(|listed| *listed != kind)
     }
 
     /// How a grant covers it: not at all, once, or for each tool that it names.

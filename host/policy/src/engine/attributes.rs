@@ -81,107 +81,51 @@ fn number(number: Option<u32>) -> Option<AttributeValue<'static>> {
     number.map(AttributeValue::Number)
 }
 
+const fn row(
+    name: &'static str,
+    ty: &'static str,
+    noun: &'static str,
+    of: fn(&Operation) -> bool,
+    value: fn(&Context) -> Option<AttributeValue<'_>>,
+    bound: Bound,
+) -> Attribute {
+    Attribute {
+        name,
+        ty,
+        noun,
+        of,
+        value,
+        bound,
+    }
+}
+
 /// All attributes besides `live`, which every call has.
+#[rustfmt::skip]
 static ATTRIBUTES: [Attribute; 12] = [
-    Attribute {
-        name: "organization",
-        ty: "String",
-        noun: "organisation",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Organization(_))),
-        value: |context| text(&context.organization),
-        bound: Bound::Scope("organizations", |grant| &grant.organizations),
-    },
-    Attribute {
-        name: "brokerage",
-        ty: "Brokerage",
-        noun: "brokerage profile",
-        of: |operation| {
-            operation.selects(|s| matches!(s, Selector::Profile(_) | Selector::Brokerage(_)))
-        },
-        value: |context| context.brokerage.as_ref().map(AttributeValue::Brokerage),
-        bound: Bound::Profiles("brokerages", |grant| &grant.brokerages),
-    },
-    Attribute {
-        name: "data_provider",
-        ty: "String",
-        noun: "data-provider profile",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Profile(_))),
-        value: |context| text(&context.data_provider),
-        bound: Bound::Scope("data-providers", |grant| &grant.data_providers),
-    },
-    Attribute {
-        name: "command",
-        ty: "String",
-        noun: "live command",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Command(_))),
-        value: |context| text(&context.command),
-        bound: Bound::Scope("commands", |grant| &grant.commands),
-    },
-    Attribute {
-        name: "collaborator",
-        ty: "String",
-        noun: "collaborator",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Collaborator(_))),
-        value: |context| text(&context.collaborator),
-        bound: Bound::Scope("collaborators", |grant| &grant.collaborators),
-    },
-    Attribute {
-        name: "cost",
-        ty: "decimal",
-        noun: "cost",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Cost(_))),
-        value: |context| context.cost.map(AttributeValue::Amount),
-        bound: Bound::Amount("max-cost", |grant| grant.max_cost),
-    },
-    Attribute {
-        name: "file",
-        ty: "String",
-        noun: "file",
-        of: Operation::concerns_files,
-        value: |context| text(&context.file),
-        bound: Bound::Patterns("files", |grant| grant.files.as_deref()),
-    },
-    Attribute {
-        name: "node",
-        ty: "String",
-        noun: "node",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Node(_))),
-        value: |context| text(&context.node),
-        bound: Bound::Patterns("nodes", |grant| grant.nodes.as_deref()),
-    },
-    Attribute {
-        name: "node_type",
-        ty: "String",
-        noun: "node type",
-        of: |operation| operation.selects(|s| matches!(s, Selector::NodeType(_))),
-        value: |context| text(&context.node_type),
-        bound: Bound::Patterns("nodes", |grant| grant.nodes.as_deref()),
-    },
-    Attribute {
-        name: "parallel_nodes",
-        ty: "Long",
-        noun: "parallel nodes",
-        of: |operation| operation.selects(|s| matches!(s, Selector::ParallelNodes(_))),
-        value: |context| number(context.parallel_nodes),
-        bound: Bound::None,
-    },
-    Attribute {
-        name: "parameters",
-        ty: "Long",
-        noun: "parameters",
-        of: |operation| operation.selects(|s| matches!(s, Selector::Parameters(_))),
-        value: |context| number(context.parameters),
-        bound: Bound::Maximum("max-parameters", |grant| grant.max_parameters),
-    },
+    row("organization", "String", "organisation", |operation| operation.selects(|s| matches!(s, Selector::Organization(_))),
+        |context| text(&context.organization), Bound::Scope("organizations", |grant| &grant.organizations)),
+    row("brokerage", "Brokerage", "brokerage profile", |operation| operation.selects(|s| matches!(s, Selector::Profile(_) | Selector::Brokerage(_))),
+        |context| context.brokerage.as_ref().map(AttributeValue::Brokerage), Bound::Profiles("brokerages", |grant| &grant.brokerages)),
+    row("data_provider", "String", "data-provider profile", |operation| operation.selects(|s| matches!(s, Selector::Profile(_))),
+        |context| text(&context.data_provider), Bound::Scope("data-providers", |grant| &grant.data_providers)),
+    row("command", "String", "live command", |operation| operation.selects(|s| matches!(s, Selector::Command(_))),
+        |context| text(&context.command), Bound::Scope("commands", |grant| &grant.commands)),
+    row("collaborator", "String", "collaborator", |operation| operation.selects(|s| matches!(s, Selector::Collaborator(_))),
+        |context| text(&context.collaborator), Bound::Scope("collaborators", |grant| &grant.collaborators)),
+    row("cost", "decimal", "cost", |operation| operation.selects(|s| matches!(s, Selector::Cost(_))),
+        |context| context.cost.map(AttributeValue::Amount), Bound::Amount("max-cost", |grant| grant.max_cost)),
+    row("file", "String", "file", Operation::concerns_files,
+        |context| text(&context.file), Bound::Patterns("files", |grant| grant.files.as_deref())),
+    row("node", "String", "node", |operation| operation.selects(|s| matches!(s, Selector::Node(_))),
+        |context| text(&context.node), Bound::Patterns("nodes", |grant| grant.nodes.as_deref())),
+    row("node_type", "String", "node type", |operation| operation.selects(|s| matches!(s, Selector::NodeType(_))),
+        |context| text(&context.node_type), Bound::Patterns("nodes", |grant| grant.nodes.as_deref())),
+    row("parallel_nodes", "Long", "parallel nodes", |operation| operation.selects(|s| matches!(s, Selector::ParallelNodes(_))),
+        |context| number(context.parallel_nodes), Bound::None),
+    row("parameters", "Long", "parameters", |operation| operation.selects(|s| matches!(s, Selector::Parameters(_))),
+        |context| number(context.parameters), Bound::Maximum("max-parameters", |grant| grant.max_parameters)),
     // Of a raw call: the entries of `allow` name the tools.
-    Attribute {
-        name: "tool",
-        ty: "String",
-        noun: "tool",
-        of: |_| false,
-        value: |context| text(&context.tool),
-        bound: Bound::None,
-    },
+    row("tool", "String", "tool", |_| false, |context| text(&context.tool), Bound::None),
 ];
 
 /// A set of attributes.

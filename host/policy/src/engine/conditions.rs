@@ -31,9 +31,9 @@ pub(crate) fn grant_conditions(
         }
         Kind::Url => return None,
     }
-    match action.lists {
-        Some(Kind::Project) if kind != Kind::Project && grant.projects.is_empty() => return None,
-        Some(Kind::Object) if kind != Kind::Object && grant.keys.is_empty() => return None,
+    match action.lists_beside(kind) {
+        Some(Kind::Project) if grant.projects.is_empty() => return None,
+        Some(Kind::Object) if grant.keys.is_empty() => return None,
         _ => {}
     }
     if action.name == RAW {

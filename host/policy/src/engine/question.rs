@@ -36,9 +36,8 @@ pub(crate) enum Evaluation {
 
 /// The entity types by name. A name that Cedar rejects is missing, so that no question about it can be asked.
 static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
-    let kinds = Kind::ALL.map(Kind::entity);
+    let kinds = Kind::ALL.iter().copied().map(Kind::entity);
     kinds
-        .into_iter()
         .chain(["Action", "Plugin", "Person", "Role", "Host"])
         .filter_map(|name| Some((name, name.parse().ok()?)))
         .collect()
