@@ -1,4 +1,4 @@
-//! One case's version_context: a cloud, `qchost mcp` in front of it, and an MCP client.
+//! The set-up of one case: a cloud, `qchost mcp` in front of it, and an MCP client.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -17,29 +17,29 @@ const USER: u64 = 77;
 const TOKEN: &str = "of-the-conformance-suite";
 pub const ORGANIZATION: &str = "0123456789abcdef0123456789abcdef";
 
-/// Longer than anything takes in a cloud this fast.
+/// Time limit of whatever a case waits for; the cloud is fast.
 const PATIENCE: Duration = Duration::from_secs(60);
 const BETWEEN_POLLS: Duration = Duration::from_millis(10);
 
-/// What is behind the server.
+/// The cloud behind the server.
 pub enum Cloud {
     /// The emulator.
     Emulator,
-    /// Something that answers `success: true` to everything.
+    /// A server that answers `success: true` to everything.
     AlwaysSuccess,
     /// The emulator, except that these endpoints answer `success: true`.
     OneLies(Vec<&'static str>),
 }
 
-/// The version_context.
+/// The set-up of a case.
 pub struct Bench {
     client: RunningService<RoleClient, ()>,
-    /// Held so that it runs.
+    /// The emulator runs until this is dropped.
     _emulator: Option<Emulator>,
 }
 
 impl Bench {
-    /// Sets everything up.
+    /// Starts cloud, server and client.
     pub async fn start(cloud: Cloud) -> Self {
         let emulator = match &cloud {
             Cloud::AlwaysSuccess => None,
@@ -80,7 +80,7 @@ impl Bench {
             .map_err(|error| format!("{tool}: {error}"))
     }
 
-    /// Calls a tool that has to succeed with an answer that fits its schemas.
+    /// Calls a tool; it must succeed, with an answer that matches the schemas.
     pub async fn call(&self, tool: &'static str, arguments: Value) -> Check<Value> {
         let result = self.result(tool, &arguments).await?;
         let text = text(&result);
@@ -101,7 +101,7 @@ impl Bench {
         Ok(body)
     }
 
-    /// Calls a tool that the cloud has to refuse, and returns its words.
+    /// Calls a tool; the cloud must refuse, and its errors are returned.
     pub async fn refused(&self, tool: &'static str, arguments: Value) -> Check<String> {
         let result = self.result(tool, &arguments).await?;
         let text = text(&result);
@@ -119,7 +119,7 @@ impl Bench {
         body.text("/errors/0")
     }
 
-    /// Calls a tool with arguments that the server itself has to refuse.
+    /// Calls a tool with arguments that the server itself must refuse.
     async fn misfits(&self, tool: &'static str, arguments: &Value) -> Check {
         let result = self.result(tool, arguments).await?;
         let text = text(&result);
@@ -133,8 +133,8 @@ impl Bench {
             .map_err(|reason| format!("{tool} {arguments}: {reason}"))
     }
 
-    /// Checks all ways to call a tool wrongly: variations of `good` that do not fit its schema, and
-    /// `bad` ones that fit it but make no sense to the cloud.
+    /// Checks that invalid arguments are refused: variations of `good` that do not match the schema, and
+    /// `bad` ones, which match it and are refused by the cloud.
     pub async fn rejects(&self, tool: &'static str, good: Value, bad: &[Value]) -> Check {
         let schema = qchost_catalog::by_tool(tool)
             .ok_or("no such tool")?
@@ -148,8 +148,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Calls again and again until the answer is as wanted. `wanted` fails at once where the answer
-    /// makes no sense.
+    /// Repeats a call until `wanted` accepts the answer. An error of `wanted` fails the case at once.
     pub async fn until(
         &self,
         tool: &'static str,
@@ -161,15 +160,15 @@ impl Bench {
     }
 }
 
-/// Asks until an answer is as wanted.
+/// Repeats a call until `wanted` accepts the answer.
 async fn poll<F: Future<Output = Check<Value>>>(
     what: &str,
-    ask: impl Fn() -> F,
+    call: impl Fn() -> F,
     wanted: impl Fn(&Value) -> Check<bool>,
 ) -> Check<Value> {
     let start = Instant::now();
     loop {
-        let body = ask().await?;
+        let body = call().await?;
         if wanted(&body)? {
             return Ok(body);
         }

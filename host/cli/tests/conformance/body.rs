@@ -1,8 +1,8 @@
-//! Looking into answers: everything that is not as it should be becomes a reason, never a panic.
+//! Checks of answers. A failed check is an error with a reason, never a panic.
 
 use serde_json::Value;
 
-/// What a case ends with: nothing, or why it failed.
+/// The result of a case, or why it failed.
 pub type Check<T = ()> = Result<T, String>;
 
 /// Fails with a reason unless the condition holds.
@@ -21,14 +21,14 @@ pub trait Body {
     /// The value at a JSON pointer.
     fn at(&self, pointer: &str) -> Check<&Value>;
 
-    /// The text there.
+    /// The string at a JSON pointer.
     fn text(&self, pointer: &str) -> Check<String> {
         let value = self.at(pointer)?;
         let text = value.as_str().map(str::to_owned);
         text.ok_or_else(|| format!("{pointer} is no text: {value}"))
     }
 
-    /// The number there.
+    /// The number at a JSON pointer.
     fn number(&self, pointer: &str) -> Check<f64> {
         let value = self.at(pointer)?;
         value
@@ -36,7 +36,7 @@ pub trait Body {
             .ok_or_else(|| format!("{pointer} is no number: {value}"))
     }
 
-    /// The list there.
+    /// The array at a JSON pointer.
     fn list(&self, pointer: &str) -> Check<&Vec<Value>> {
         let value = self.at(pointer)?;
         value
@@ -44,7 +44,7 @@ pub trait Body {
             .ok_or_else(|| format!("{pointer} is no list: {value}"))
     }
 
-    /// Expects a value there.
+    /// Expects a value at a JSON pointer.
     fn equals(&self, pointer: &str, expected: impl Into<Value>) -> Check {
         let (value, expected) = (self.at(pointer)?, expected.into());
         // 1 and 1.0 are the same number.
@@ -56,7 +56,7 @@ pub trait Body {
         Ok(())
     }
 
-    /// The entry of the list there whose field has a value.
+    /// The entry, of the array at a JSON pointer, whose field has a value.
     fn find(&self, pointer: &str, field: &str, expected: impl Into<Value>) -> Check<&Value> {
         let expected = expected.into();
         self.list(pointer)?
@@ -65,7 +65,7 @@ pub trait Body {
             .ok_or_else(|| format!("{pointer} has no entry whose {field} is {expected}"))
     }
 
-    /// Expects no such entry.
+    /// Expects that there is no such entry.
     fn lacks(&self, pointer: &str, field: &str, expected: impl Into<Value>) -> Check {
         let expected = expected.into();
         let found = self

@@ -1,5 +1,5 @@
-//! Clouds that lie: one that says `success: true` to everything, and one that stands in front of
-//! the emulator and does so for some endpoints only.
+//! Clouds with false answers: one that answers `success: true` to everything, and a proxy in front of
+//! the emulator that does so for some endpoints only.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use tokio::net::TcpListener;
 const BASE: &str = "/api/v2";
 
 struct Front {
-    /// The address of the real API; no request is made if it is not set.
+    /// The address of the emulator; `None` answers every request itself.
     behind: Option<String>,
-    /// The endpoints that lie.
+    /// The endpoints with false answers.
     lies: Vec<&'static str>,
     http: reqwest::Client,
 }
@@ -50,7 +50,7 @@ async fn answer(
         _ => return Response::new(Body::from(r#"{"success":true}"#)),
     };
     headers.remove(header::HOST);
-    // So that the answer's length is that of what is handed on.
+    // Without compression, the length of the answer stays right.
     headers.remove(header::ACCEPT_ENCODING);
     let answer = front
         .http

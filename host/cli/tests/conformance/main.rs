@@ -1,13 +1,12 @@
 //! Conformance: each of the 64 tools, called through `qchost mcp` against the emulator with
 //! valid and with invalid arguments.
 //!
-//! Every valid answer has to fit the official server's output schema (the fixture) and our own, what
-//! it says has to be true, and every write has to be seen by a following read. Every set of
-//! invalid arguments has to be refused.
+//! Every answer to a valid call must match the output schema of the official server (the fixture) and
+//! our own, its content must be true, and a read must show the effect of every write. Every set of
+//! invalid arguments must be refused.
 //!
-//! A suite proves something only if it can fail. So it is also run against a cloud that answers
-//! `success: true` to everything, and once more with only the endpoint under test lying while all
-//! others are real: nearly all cases must fail then, and those that cannot are named.
+//! The suite is also run against a cloud that answers `success: true` to everything, and against one in
+//! which only the endpoint under test does so. Nearly all cases must fail then; the exceptions are listed.
 
 #![allow(
     clippy::unwrap_used,
@@ -32,7 +31,7 @@ use qchost_catalog::OPERATIONS;
 use bench::{Bench, Cloud};
 use cases::{Case, Kind};
 
-/// How many cases run at a time: enough to fill the waiting, few enough for small machines.
+/// Maximum number of cases at a time: they mostly wait, and small machines can run this many.
 const AT_A_TIME: usize = 8;
 
 /// Runs all cases, each in a cloud of its own, and returns the reasons of those that failed.
@@ -78,8 +77,8 @@ async fn all_tools_conform() {
     assert!(failed.is_empty(), "{} cases failed:{report}", failed.len());
 }
 
-/// The cases that no cloud can make fail, because their calls never reach one: the two tools that
-/// the server answers itself, and the invalid calls of tools that take no arguments.
+/// The cases that do not depend on the cloud: the two tools that the server answers itself, and the
+/// invalid calls of tools without arguments.
 fn out_of_reach() -> BTreeSet<(&'static str, Kind)> {
     [
         ("read_mcp_server_version", Kind::Valid),
@@ -93,7 +92,7 @@ fn out_of_reach() -> BTreeSet<(&'static str, Kind)> {
     .into()
 }
 
-/// The cases that passed although the cloud lied.
+/// The cases that passed against a cloud with false answers.
 fn fooled(failed: &BTreeMap<(&'static str, Kind), String>) -> BTreeSet<(&'static str, Kind)> {
     cases::all()
         .iter()
@@ -119,7 +118,7 @@ async fn one_endpoint_that_always_says_success_fails_its_tools() {
     assert_eq!(fooled(&failed), out_of_reach());
 }
 
-/// What the tool asks of the cloud.
+/// The endpoint that the tool calls.
 fn endpoints(tool: &str) -> Vec<&'static str> {
     let operation = qchost_catalog::by_tool(tool).unwrap();
     match operation.endpoint {

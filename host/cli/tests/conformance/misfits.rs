@@ -1,9 +1,9 @@
-//! Arguments that do not fit a tool, made from arguments that do and the tool's own schema.
+//! Arguments that violate the schema of a tool, derived from valid ones.
 
 use serde_json::{Map, Value, json};
 
-/// One variation each: a required argument missing, an argument of another type, an argument that
-/// does not exist. What the schema leaves open is left out.
+/// Variations of valid arguments, each with one fault: an unknown argument, a missing one that is required,
+/// or one of another type.
 pub fn of(schema: &Map<String, Value>, good: &Map<String, Value>) -> Vec<Value> {
     let with = |name: &str, value: Value| {
         let mut arguments = good.clone();

@@ -1,4 +1,4 @@
-//! The official server's schemas, from the fixture, compiled.
+//! The compiled schemas of the official server, from the fixture.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -35,7 +35,7 @@ static OURS: LazyLock<BTreeMap<&'static str, Validator>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Whether an answer fits both schemas of its tool.
+/// Checks an answer against both output schemas of its tool.
 pub fn check(tool: &str, body: &Value) -> Result<(), String> {
     for (whose, validator) in [("official", &OFFICIAL[tool]), ("our", &OURS[tool])] {
         let faults: Vec<String> = validator

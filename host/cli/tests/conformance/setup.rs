@@ -1,11 +1,11 @@
-//! What many cases need first: a project, a compile, a backtest, an optimisation, a deployment.
+//! Set-up that many cases share: a project, a compile, a backtest, an optimisation, a deployment.
 
 use serde_json::{Value, json};
 
 use crate::bench::Bench;
 use crate::body::{Body, Check, ensure};
 
-/// An algorithm that trades within weeks, whatever the prices.
+/// An algorithm that trades within weeks at any prices.
 pub const SOURCE: &str = r#"from AlgorithmImports import *
 
 
@@ -32,27 +32,27 @@ class Crossing(QCAlgorithm):
             self.liquidate(self.symbol)
 "#;
 
-/// No project has this id.
+/// An id that no project has.
 pub const UNKNOWN: u32 = 999;
 
-/// The time from which to which charts are read: all of it.
+/// The start and end of the charts that are read: everything.
 pub const EVER: (u32, u32) = (0, 4_000_000_000);
 
 impl Bench {
-    /// A project of a name, in Python.
+    /// Creates a project of this name, in Python.
     pub async fn project_called(&self, name: &str) -> Check<Value> {
         let arguments = json!({ "name": name, "language": "Py" });
         let body = self.call("create_project", arguments).await?;
         Ok(body.at("/projects/0")?.clone())
     }
 
-    /// A project; its id.
+    /// Creates a project; returns its id.
     pub async fn project(&self) -> Check<Value> {
         let project = self.project_called("Suite/One").await?;
         Ok(project.at("/projectId")?.clone())
     }
 
-    /// A project that holds the algorithm.
+    /// Creates a project with the algorithm; returns its id.
     pub async fn algorithm(&self) -> Check<Value> {
         let project = self.project().await?;
         let arguments = json!({ "projectId": project, "name": "main.py", "content": SOURCE });
@@ -60,7 +60,7 @@ impl Bench {
         Ok(project)
     }
 
-    /// The end of a compile of a project.
+    /// Compiles a project; returns the finished job.
     pub async fn compile_of(&self, project: &Value) -> Check<Value> {
         let body = self
             .call("create_compile", json!({ "projectId": project }))
@@ -72,7 +72,7 @@ impl Bench {
         .await
     }
 
-    /// A project and a compile that succeeded.
+    /// Creates a project and compiles it; returns both ids.
     pub async fn compiled(&self) -> Check<(Value, String)> {
         let project = self.algorithm().await?;
         let compile = self.compile_of(&project).await?;
@@ -80,7 +80,7 @@ impl Bench {
         Ok((project, compile.text("/compileId")?))
     }
 
-    /// Begins a backtest; its id.
+    /// Starts a backtest; returns its id.
     pub async fn backtest_of(&self, project: &Value, compile: &str, fast: u32) -> Check<String> {
         let arguments = json!({
             "projectId": project, "compileId": compile, "backtestName": "Crossing",
@@ -99,7 +99,7 @@ impl Bench {
         .await
     }
 
-    /// A project and a backtest that is done.
+    /// Creates a project and runs a backtest; returns both ids.
     pub async fn backtest(&self) -> Check<(Value, String)> {
         let (project, compile) = self.compiled().await?;
         let backtest = self.backtest_of(&project, &compile, 5).await?;
@@ -108,7 +108,7 @@ impl Bench {
         Ok((project, backtest))
     }
 
-    /// A request for an optimisation over three values.
+    /// The arguments of an optimisation over three values.
     pub fn grid(&self, project: &Value, compile: &str) -> Value {
         json!({
             "projectId": project,
@@ -125,7 +125,7 @@ impl Bench {
         })
     }
 
-    /// Begins an optimisation; the project and its id.
+    /// Starts an optimisation; returns the ids of the project and of the optimisation.
     pub async fn optimization(&self) -> Check<(Value, String)> {
         let (project, compile) = self.compiled().await?;
         let body = self
@@ -134,7 +134,7 @@ impl Bench {
         Ok((project, body.text("/optimizations/0/optimizationId")?))
     }
 
-    /// What to deploy, on the first live node, with a paper brokerage.
+    /// The arguments of a deployment on the first live node, with a paper brokerage.
     pub async fn deployment_of(&self, project: &Value, compile: &str) -> Check<Value> {
         let nodes = self
             .call("read_project_nodes", json!({ "projectId": project }))
@@ -149,7 +149,7 @@ impl Bench {
         }))
     }
 
-    /// A project with a deployment that trades; its id.
+    /// Deploys a project and waits until it trades; returns its id.
     pub async fn deployed(&self) -> Check<(Value, String)> {
         let (project, compile) = self.compiled().await?;
         let arguments = self.deployment_of(&project, &compile).await?;

@@ -1,4 +1,4 @@
-//! What belongs to the account or to the server: the account, LEAN's versions, the server's own.
+//! Tools about the account and the server: the account, the versions of LEAN, the MCP server itself.
 
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use super::{Case, invalid, valid};
 use crate::body::{Body as _, ensure};
 use crate::setup::SOURCE;
 
-/// A parenthesis is never closed.
+/// Python with an unclosed parenthesis.
 const BROKEN: &str = "class Broken:\n    def initialize(self:\n        pass\n";
 
 fn files(content: &str) -> Value {
@@ -136,7 +136,7 @@ pub fn cases() -> Vec<Case> {
                 let found = body.list("/retrivals")?;
                 ensure!((1..=2).contains(&found.len()), "{} results", found.len());
                 for result in found {
-                    // 2 is what the answer calls "Docs".
+                    // The answer says 2 for "Docs".
                     result.equals("/type", 2)?;
                     ensure!(!result.text("/content")?.is_empty(), "no content: {result}");
                 }

@@ -1,4 +1,4 @@
-//! Backtests and what they made.
+//! Backtests and their results.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn chart(project: &Value, backtest: &str, name: &str, points: u32) -> Value {
     })
 }
 
-/// A slice of the orders or insights of a backtest.
+/// The arguments for a range of the orders or insights of a backtest.
 fn slice(project: &Value, backtest: &str, start: u32, end: u32) -> Value {
     json!({ "projectId": project, "backtestId": backtest, "start": start, "end": end })
 }
@@ -75,7 +75,7 @@ fn jobs() -> Vec<Case> {
                     "{body}"
                 );
                 ensure!(body.number("/backtest/tradeableDates")? > 200.0, "{body}");
-                // A figure as text and as a number is the same figure.
+                // The text of a statistic and its number agree.
                 let text = body.text("/backtest/statistics/Sharpe Ratio")?;
                 let told: f64 = text
                     .parse()

@@ -10,7 +10,7 @@ fn of(project: &Value) -> Value {
     json!({ "projectId": project })
 }
 
-/// A slice of the orders or insights of a deployment.
+/// The arguments for a range of the orders or insights of a deployment.
 fn slice(project: &Value, start: u32, end: u32) -> Value {
     json!({ "projectId": project, "start": start, "end": end })
 }
@@ -45,7 +45,7 @@ fn deployments() -> Vec<Case> {
                     again.text("/authorization/url")? == url,
                     "polling voids the address"
                 );
-                // What a person does with it.
+                // A person opens the address in a browser.
                 let page = reqwest::get(&url)
                     .await
                     .map_err(|error| error.to_string())?;
@@ -128,7 +128,7 @@ fn deployments() -> Vec<Case> {
         invalid("read_live_algorithm", |b| {
             Box::pin(async move {
                 let project = b.project().await?;
-                // Nothing of the project is deployed.
+                // The project has no deployment.
                 let bad = [of(&json!(UNKNOWN)), of(&project)];
                 b.rejects("read_live_algorithm", of(&project), &bad).await
             })
@@ -194,7 +194,7 @@ fn deployments() -> Vec<Case> {
             Box::pin(async move {
                 let (project, _) = b.deployed().await?;
                 b.call("stop_live_algorithm", of(&project)).await?;
-                // What was stopped has nothing running that could sell.
+                // A stopped deployment cannot sell anything.
                 let bad = [of(&json!(UNKNOWN)), of(&project)];
                 b.rejects("liquidate_live_algorithm", of(&project), &bad)
                     .await
@@ -339,7 +339,7 @@ fn views() -> Vec<Case> {
                     .await?;
                 body.equals("/insights/0/ticker", "SPY")?;
                 ensure!(body.number("/length")? >= 1.0, "no length: {body}");
-                // The start may be left out.
+                // `start` is optional.
                 let ask = json!({ "projectId": project, "end": 50 });
                 let first = body.at("/insights/0/id")?.clone();
                 b.call("read_live_insights", ask)

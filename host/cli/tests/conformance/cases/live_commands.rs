@@ -7,7 +7,7 @@ use crate::bench::{Bench, ORGANIZATION};
 use crate::body::{Body as _, Check, ensure};
 use crate::setup::UNKNOWN;
 
-/// Whether a deployment's log tells of a command.
+/// Whether the log of a deployment mentions a command.
 async fn received(b: &Bench, project: &Value, deployment: &str, word: &str) -> Check<bool> {
     let arguments = json!({
         "projectId": project, "algorithmId": deployment, "startLine": 0, "endLine": 250,

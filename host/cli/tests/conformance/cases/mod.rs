@@ -16,16 +16,16 @@ use qchost_catalog::BoxFuture;
 use crate::bench::Bench;
 use crate::body::Check;
 
-/// Whether a case calls its tool rightly or wrongly.
+/// Whether a case calls its tool with valid arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
-    /// With arguments that make sense.
+    /// The arguments are valid.
     Valid,
-    /// With arguments that do not.
+    /// The arguments are invalid.
     Invalid,
 }
 
-/// What a case does.
+/// The body of a case.
 pub type Run = for<'b> fn(&'b Bench) -> BoxFuture<'b, Check>;
 
 /// One case.
@@ -45,7 +45,7 @@ fn invalid(tool: &'static str, run: Run) -> Case {
     Case { tool, kind, run }
 }
 
-/// All of them.
+/// All cases.
 pub fn all() -> Vec<Case> {
     [
         account::cases(),

@@ -6,7 +6,7 @@ use super::{Case, invalid, valid};
 use crate::bench::{Bench, ORGANIZATION};
 use crate::body::{Body as _, Check, ensure};
 
-/// An organisation that is not ours.
+/// An organisation that the user does not belong to.
 const STRANGERS: &str = "ffffffffffffffffffffffffffffffff";
 
 fn of(organization: &str, key: &str) -> Value {
@@ -35,7 +35,7 @@ pub fn cases() -> Vec<Case> {
                     .await?;
                 read.equals("/metadata/size", 7)?;
                 read.equals("/metadata/preview", "Grüße")?;
-                // Bytes that are no text: 0x00 0xff.
+                // Not valid UTF-8: 0x00 0xff.
                 let mut bytes = of(ORGANIZATION, "raw.bin");
                 bytes["objectDataBase64"] = json!("AP8=");
                 b.call("upload_object", bytes).await?;
@@ -84,7 +84,7 @@ pub fn cases() -> Vec<Case> {
                 put(b, "k", "d").await?;
                 let job = job(b, "k").await?;
                 ensure!(!job.is_empty(), "no job");
-                // The job is known.
+                // The id of the job is accepted later.
                 let ask = json!({ "organizationId": ORGANIZATION, "jobId": job });
                 let body = b.call("read_object_store_file_download_url", ask).await?;
                 body.equals("/jobId", job)
@@ -121,7 +121,7 @@ pub fn cases() -> Vec<Case> {
                     archive.status()
                 );
                 let bytes = archive.bytes().await.map_err(|error| error.to_string())?;
-                // Stored, not compressed: the bytes are in there as they are.
+                // The archive stores its entries uncompressed, so the bytes occur in it unchanged.
                 let found = bytes.windows(15).any(|window| window == b"what was stored");
                 ensure!(found, "{} bytes without the object", bytes.len());
                 Ok(())

@@ -18,7 +18,7 @@ fn with(request: &Value, name: &str, value: Value) -> Value {
     request
 }
 
-/// What an estimate takes of a request.
+/// The arguments of a request that an estimate takes as well.
 fn estimate_of(request: &Value) -> Value {
     let left_out = ["estimatedCost", "nodeType", "parallelNodes"];
     let kept: Map<_, _> = request
@@ -129,7 +129,7 @@ pub fn cases() -> Vec<Case> {
                 let mut fast = Vec::new();
                 for (backtest, run) in runs.unwrap_or_default() {
                     fast.push(run.at("/parameterSet/fast")?.to_string());
-                    // Each of them is a backtest of its own.
+                    // Each set of parameters is a backtest.
                     let arguments = json!({ "projectId": project, "backtestId": backtest });
                     let read = b.call("read_backtest", arguments).await?;
                     read.equals("/backtest/completed", true)?;
@@ -195,7 +195,7 @@ pub fn cases() -> Vec<Case> {
         valid("abort_optimization", |b| {
             Box::pin(async move {
                 let (project, compile) = b.compiled().await?;
-                // Long enough not to be over before it is aborted.
+                // Long enough to be aborted before it completes.
                 let wide = json!([{ "name": "fast", "min": 1, "max": 200, "step": 1 }]);
                 let request = with(&b.grid(&project, &compile), "parameters", wide);
                 let request = with(&request, "parallelNodes", json!(1));
@@ -211,7 +211,7 @@ pub fn cases() -> Vec<Case> {
             Box::pin(async move {
                 let (_, id) = b.optimization().await?;
                 done(b, &id).await?;
-                // What is over cannot be aborted.
+                // A completed optimisation cannot be aborted.
                 b.rejects("abort_optimization", one(&id), &[one("nothing"), one(&id)])
                     .await
             })

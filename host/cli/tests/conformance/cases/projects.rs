@@ -7,7 +7,7 @@ use crate::bench::{Bench, ORGANIZATION};
 use crate::body::{Body as _, Check, ensure};
 use crate::setup::UNKNOWN;
 
-/// A user without access.
+/// A user who has no access to the project.
 const USER: &str = "1234";
 
 async fn collaborate(b: &Bench, project: &Value) -> Check<Value> {
@@ -72,7 +72,7 @@ fn projects() -> Vec<Case> {
                     "one was asked for: {body}"
                 );
                 body.equals("/projects/0/name", "One")?;
-                // The newest comes first.
+                // Sorted by age, the newest first.
                 let body = b
                     .call("read_project", json!({ "start": 0, "end": 1 }))
                     .await?;
@@ -269,7 +269,7 @@ fn collaboration() -> Vec<Case> {
                 let write = |source: &str| json!({ "projectId": id, "name": "main.py", "content": "a = 1\n", "codeSourceId": source });
                 let lock = json!({ "projectId": id, "codeSourceId": "one" });
                 b.call("lock_project_with_collaborators", lock).await?;
-                // The lock is seen by who may write.
+                // Collaborators with write access see the lock.
                 b.refused("update_file_contents", write("two")).await?;
                 b.call("update_file_contents", write("one")).await.map(drop)
             })

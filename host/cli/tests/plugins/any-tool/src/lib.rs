@@ -1,6 +1,6 @@
-//! any-tool: a test agent. It calls the tools that a test tells it to, and reports what came of each.
+//! any-tool: a test agent. It calls the tools that its input lists, and reports the result of each.
 //!
-//! An action never fails because of a call: an error is a part of its report.
+//! An action does not fail because of a call: the report contains the error.
 
 use qchost_sdk::prelude::*;
 use serde::{Deserialize, Serialize};

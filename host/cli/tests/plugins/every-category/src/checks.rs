@@ -1,14 +1,13 @@
-//! What an action found out: a list of checks, each of one call.
+//! The report of an action: a list of checks, each of one call.
 //!
-//! Invariant: a check that failed says what came instead, and a call without a check is not
-//! reported.
+//! Invariant: a failed check contains the actual result, and a call without a check is not reported.
 
 use std::fmt::Debug;
 
 use qchost_sdk::prelude::*;
 use serde::Serialize;
 
-/// Characters of an answer that a failed check shows.
+/// Maximum characters of an answer in a failed check.
 const SHOWN: usize = 600;
 
 /// One check.
@@ -31,14 +30,14 @@ pub(crate) struct Report {
     checks: Vec<Check>,
 }
 
-/// Makes a report of checks.
+/// The report of these checks.
 pub(crate) struct Checks {
     interface: &'static str,
     checks: Vec<Check>,
 }
 
 impl Checks {
-    /// Runs the checks of an interface. They end early when one of them returns nothing.
+    /// Runs the checks of an interface, which end when one of them returns `None`.
     pub(crate) fn of(interface: &'static str, run: impl FnOnce(&mut Self) -> Option<()>) -> Report {
         let mut checks = Self {
             interface,
@@ -57,7 +56,7 @@ impl Checks {
         }
     }
 
-    /// Checks an answer. It is returned if it fits.
+    /// Checks an answer; returns it if it is as expected.
     pub(crate) fn answer<T: Debug, E: Debug>(
         &mut self,
         function: &str,
@@ -71,7 +70,7 @@ impl Checks {
         result.ok().filter(|_| ok)
     }
 
-    /// Checks that a call is refused, and how.
+    /// Checks that a call fails with the expected error.
     pub(crate) fn refusal<T: Debug, E: Debug>(
         &mut self,
         function: &str,
@@ -98,8 +97,8 @@ fn shown(value: &impl Debug) -> String {
     format!("{value:?}").chars().take(SHOWN).collect()
 }
 
-/// The thing is not known: to QuantConnect, or already to the host, which asks what a call is about before
-/// it lets it through.
+/// The item is unknown to QuantConnect, or already to the host, which resolves what a call touches before it
+/// decides.
 pub(crate) fn not_found(error: &Error) -> bool {
     match error {
         Error::NotFound(words) => !words.is_empty(),
@@ -110,12 +109,12 @@ pub(crate) fn not_found(error: &Error) -> bool {
     }
 }
 
-/// QuantConnect said no, with a reason.
+/// QuantConnect refused, with a reason.
 pub(crate) fn rejected(error: &Error) -> bool {
     matches!(error, Error::Rejected(errors) if errors.iter().any(|it| !it.is_empty()))
 }
 
-/// The arguments do not fit, as the server that checks them first says.
+/// The arguments are invalid, according to the first server that checks them.
 pub(crate) fn unfit(error: &Error) -> bool {
     matches!(error, Error::InvalidArgument(words) if !words.is_empty()) || rejected(error)
 }

@@ -1,7 +1,7 @@
 //! every-category: a test agent. Its actions call every function of the contract against a
-//! running host and check what comes back, and try what the sandbox forbids.
+//! running host and check the results, and try what the sandbox forbids.
 //!
-//! The tests beside it read the reports: an action fails only if it could not begin.
+//! The end-to-end tests read the reports: an action fails only if it cannot start.
 
 use qchost_sdk::prelude::*;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! What a plugin may not do, and ways not to end.
+//! Attempts that the sandbox forbids, and code that does not end.
 //!
-//! Each attempt goes through the standard library, as any dependency of a plugin would, and
-//! reports what came of it; those that do not end report nothing.
+//! Each attempt uses the standard library, as any dependency of a plugin would, and reports its result; code
+//! that does not end reports nothing.
 
 use std::fmt::Display;
 use std::hint::black_box;

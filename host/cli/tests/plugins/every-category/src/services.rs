@@ -82,7 +82,7 @@ pub(crate) fn state(checks: &mut Checks) -> Option<()> {
     Some(())
 }
 
-/// `config`: what stands in the example manifest.
+/// `config`: the settings of the example manifest.
 pub(crate) fn config(checks: &mut Checks) -> Option<()> {
     let text = config::read::<String>("text");
     checks.answer("get", "is a text", text, |it| {
@@ -157,7 +157,7 @@ pub(crate) fn signals(checks: &mut Checks) -> Option<()> {
     Some(())
 }
 
-/// `workflow`: each function, and a batch of which a part fails.
+/// `workflow`: each function, and a batch that fails in part.
 pub(crate) fn workflow(checks: &mut Checks) -> Option<()> {
     let project = checks.answer(
         "compile-and-wait",
@@ -197,7 +197,7 @@ pub(crate) fn workflow(checks: &mut Checks) -> Option<()> {
         compile_id: compile,
         items: vec![
             item("first", "fast", "3"),
-            // A backtest needs a name.
+            // The name of a backtest must not be empty.
             item("", "fast", "4"),
             item("failing", "divisor", "0"),
             item("last", "fast", "5"),

@@ -1,4 +1,4 @@
-//! What most checks need first: a project with an algorithm, a compile of it, a deployment.
+//! Set-up that most checks share: a project with an algorithm, a compile of it, a deployment.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use qchost_sdk::types::{CompileId, Language, NodeId, ProjectId};
 
 /// The algorithm of the test projects: two parameters, and one more that makes it fail.
 pub(crate) const ALGORITHM: &str = include_str!("algorithm.py");
-/// What is waited for is there by then, or never.
+/// Time limit of waiting for a result.
 const LONGEST: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks again and again until there is an answer.
+/// Repeats a call until there is a result.
 pub(crate) fn until<T>(
     what: &str,
     mut ask: impl FnMut() -> Result<Option<T>, Error>,
@@ -38,7 +38,7 @@ pub(crate) fn project(name: &str) -> Result<ProjectId, Error> {
     Ok(project.project_id)
 }
 
-/// A compile of the project, at its end.
+/// Compiles the project; returns the finished job.
 pub(crate) fn compiled(project: ProjectId) -> Result<compile::Outcome, Error> {
     let job = compile::create_compile(project)?;
     until("the compile job did not end", || {
@@ -66,7 +66,7 @@ pub(crate) fn idle_node(project: ProjectId) -> Result<NodeId, Error> {
     })
 }
 
-/// What would deploy the project by a profile.
+/// The arguments that deploy the project by a profile.
 pub(crate) fn deployment(
     project: ProjectId,
     compile: &str,

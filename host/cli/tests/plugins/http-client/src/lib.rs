@@ -1,7 +1,7 @@
-//! http-client: a test agent. It sends the requests that a test tells it to, through the bindings
-//! of `wasi:http` themselves, and reports what came of each.
+//! http-client: a test agent. It sends the requests that its input lists, through the bindings of
+//! `wasi:http`, and reports the result of each.
 //!
-//! An action never fails because of a request: an error is a part of its report.
+//! An action does not fail because of a request: the report contains the error.
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::{OutputStream, StreamError};
 
-/// Bytes that `blocking-write-and-flush` takes at a time.
+/// Maximum bytes of one `blocking-write-and-flush`.
 const PIECE: usize = 4096;
-/// How much of a body is reported.
+/// Maximum bytes of a body in a report.
 const SHOWN: usize = 4096;
 
 /// A request to send.
@@ -158,7 +158,7 @@ fn start(request: &Request) -> Result<FutureIncomingResponse, String> {
     let body = outgoing.body().map_err(taken("body"))?;
     let stream = body.write().map_err(taken("stream"))?;
     let answer = handle(outgoing, Some(options)).map_err(|error| format!("{error:?}"))?;
-    // The host may have had enough of it; then the answer says why.
+    // The host may have refused the rest of the body; then the answer says why.
     write(&stream, request.body).unwrap_or_default();
     drop(stream);
     OutgoingBody::finish(body, None).map_err(|error| format!("{error:?}"))?;
@@ -219,7 +219,7 @@ fn read(response: &IncomingResponse) -> Report {
     report
 }
 
-/// Where a redirect leads.
+/// The target of a redirect.
 fn location(report: &Report) -> Option<(String, String, String)> {
     if !matches!(report.status, Some(301 | 302 | 303 | 307 | 308)) {
         return None;

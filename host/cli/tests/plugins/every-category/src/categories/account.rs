@@ -1,4 +1,4 @@
-//! `account`, `lean-versions` and `server`: one or two reads each, and nothing to refuse.
+//! `account`, `lean-versions` and `server`: one or two reads each, which cannot be refused.
 
 use qchost_sdk::prelude::*;
 

@@ -1,4 +1,4 @@
-//! `ai`: each assistant is asked something that it can answer and something that it cannot.
+//! `ai`: each function with input that it accepts, and with input that it refuses.
 
 use qchost_sdk::ai::{AssistantState, ErrorReport, SearchCriterion, SourceType};
 use qchost_sdk::prelude::*;

@@ -1,4 +1,4 @@
-//! `collaboration`: a person is let in, given more, taken off; the lock.
+//! `collaboration`: a user is added, gets more rights, and is removed; the lock.
 
 use qchost_sdk::collaboration::Permission;
 use qchost_sdk::prelude::*;

@@ -212,7 +212,7 @@ fn watch(checks: &mut Checks, project: u32, deploy_id: &str) -> Option<()> {
         not_found,
     );
 
-    // The market has to move before there is an order.
+    // An order needs a change of prices first.
     let orders = setup::until("no order came", || {
         let page = wait::until_ready(|| live::read_live_orders(project, 0, 100))?;
         Ok(Some(page).filter(|it| it.length > 0))

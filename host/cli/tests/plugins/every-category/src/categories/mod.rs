@@ -1,5 +1,5 @@
-//! One file a category of QuantConnect: every function of it is called, with typed answers and
-//! at least one typed error where one can be had.
+//! One file per category of QuantConnect: calls every function of it, and checks typed answers and, where
+//! possible, at least one typed error.
 
 pub(crate) mod account;
 pub(crate) mod ai;

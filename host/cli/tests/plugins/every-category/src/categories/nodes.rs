@@ -1,4 +1,4 @@
-//! `nodes`: which there are, and which a project may use.
+//! `nodes`: the nodes of the organisation, and those that a project may use.
 
 use qchost_sdk::prelude::*;
 

@@ -94,7 +94,7 @@ fn download(checks: &mut Checks, organization: &str) -> Option<()> {
         let url = |job: &str| object_store::read_object_store_file_download_url(organization, job);
         Ok(wait::until_ready(|| url(&job))?.url)
     });
-    // The address is a secret: whether it is one is all that may be said of it.
+    // The address is a secret, so the report only says whether it is one.
     let address = ready.map(|it| it.starts_with("http"));
     checks.answer(function, "gives an address", address, |it| *it)?;
     let unknown = object_store::read_object_store_file_download_url(organization, "none");

@@ -135,7 +135,7 @@ fn estimate(checks: &mut Checks, project: u32, compile: &str) -> Option<()> {
     Some(())
 }
 
-/// `fast` from 3, one by one.
+/// The values of `fast`: from 3, in steps of 1.
 fn axis(max: f64) -> OptimizationParameter {
     OptimizationParameter {
         name: "fast".into(),
