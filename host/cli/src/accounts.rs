@@ -1,6 +1,6 @@
 //! Connections of the configured accounts: the one module that knows all three kinds.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl Connections {
     /// The accounts whose secret files changed since they were prepared. With `retry`, accounts that cannot be used
     /// count too: a secret that was missing may have been added to the vault.
     pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: bool) -> Vec<String> {
-        let sources = self.sources();
+        let sources = self.sources.lock();
         let outdated = accounts.iter().filter(|(name, account)| {
             let now = Sources::of(account);
             sources
@@ -121,20 +121,20 @@ impl Connections {
 
     /// The secret files of all accounts.
     pub fn secret_files(&self) -> Vec<PathBuf> {
-        let sources = self.sources();
+        let sources = self.sources.lock();
         let paths = sources.values().flat_map(Sources::paths);
         paths.map(Path::to_owned).collect()
     }
 
     /// Why an account cannot be used as it was prepared.
     pub fn unusable(&self, account: &str) -> Option<String> {
-        self.sources().get(account)?.unusable.clone()
+        self.sources.lock().get(account)?.unusable.clone()
     }
 
     /// Notes that changed accounts cannot be used: their former connections stay.
     pub fn keep(&self, prepared: Prepared) {
         for (name, tried) in prepared.sources {
-            let mut sources = self.sources();
+            let mut sources = self.sources.lock();
             let unusable = sources.get(&name).and_then(|it| it.unusable.clone());
             sources.insert(name, Sources { unusable, ..tried });
         }
@@ -209,10 +209,6 @@ impl Connections {
         }
     }
 
-    fn sources(&self) -> MutexGuard<'_, BTreeMap<String, Sources>> {
-        self.sources.lock()
-    }
-
     /// Replaces accounts of the same names, and removes some. Calls under way end on their former connection.
     pub fn update(&self, prepared: Prepared, removed: &[String]) {
         let mut emulators = self.emulators.lock();
@@ -225,7 +221,7 @@ impl Connections {
         }
         emulators.extend(prepared.emulators);
         {
-            let mut sources = self.sources();
+            let mut sources = self.sources.lock();
             for name in removed {
                 sources.remove(name);
             }

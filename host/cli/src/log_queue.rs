@@ -3,7 +3,7 @@
 //! Invariant: no logging thread waits for the reader of the log. Lines that are not read in time are dropped, and their
 //! number is logged once the reader continues.
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -45,14 +45,10 @@ impl LogQueue {
         Ok(queue)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.0.waiting.lock()
-    }
-
     fn write_all_to(&self, mut out: impl Write) {
         loop {
             let (piece, lost) = {
-                let mut waiting = self.waiting();
+                let mut waiting = self.0.waiting.lock();
                 waiting.writing = false;
                 self.0.changed.notify_all();
                 while waiting.pieces.is_empty() {
@@ -77,7 +73,7 @@ impl LogQueue {
     /// Accepts no more lines, and waits until everything is written, at most for `limit`.
     pub fn close(&self, limit: Duration) {
         let end = Instant::now() + limit;
-        let mut waiting = self.waiting();
+        let mut waiting = self.0.waiting.lock();
         waiting.closed = true;
         while !waiting.pieces.is_empty() || waiting.writing {
             let left = end.saturating_duration_since(Instant::now());
@@ -91,7 +87,7 @@ impl LogQueue {
 
 impl Write for LogQueue {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut waiting = self.waiting();
+        let mut waiting = self.0.waiting.lock();
         if waiting.closed {
             // Threads of connections outlive what is served.
         } else if waiting.bytes + bytes.len() > MAX_BYTES {

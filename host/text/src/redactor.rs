@@ -13,7 +13,7 @@
 mod forms;
 mod matcher;
 
-use parking_lot::{Mutex, MutexGuard, RwLock};
+use parking_lot::{Mutex, RwLock};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
@@ -75,7 +75,7 @@ impl Redactor {
         if !is_redactable(secret.expose_secret()) {
             return;
         }
-        let mut values = self.values();
+        let mut values = self.0.values.lock();
         let itself = secret.expose_secret();
         let known = values.iter().rposition(|forms| {
             forms
@@ -88,10 +88,6 @@ impl Redactor {
         }
         values.push_back(forms(itself));
         self.renew(&mut values);
-    }
-
-    fn values(&self) -> MutexGuard<'_, VecDeque<Vec<Form>>> {
-        self.0.values.lock()
     }
 
     /// Drops excess values, and builds the matcher for the rest.
@@ -110,8 +106,8 @@ impl Redactor {
         if Arc::ptr_eq(&self.0, &other.0) {
             return;
         }
-        let theirs = other.values().clone();
-        let mut values = self.values();
+        let theirs = other.0.values.lock().clone();
+        let mut values = self.0.values.lock();
         for forms in theirs.into_iter().rev() {
             if !values.iter().any(|known| known.first() == forms.first()) {
                 // Read longer ago than the values of this one.

@@ -3,7 +3,7 @@
 //! Invariant: each denial is in the audit: the first ones of a minute individually, the others as a count with the first,
 //! the last and a sample.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,13 +43,9 @@ struct More {
 }
 
 impl Denials {
-    fn windows(&self) -> MutexGuard<'_, HashMap<u32, Window>> {
-        self.0.lock()
-    }
-
     /// Counts a denial; returns whether to record it individually.
     fn count(&self, person: &Person, what: &str, detail: &Value) -> bool {
-        let mut windows = self.windows();
+        let mut windows = self.0.lock();
         let window = windows.entry(person.uid).or_insert_with(|| Window {
             person: person.clone(),
             begun: Instant::now(),
@@ -74,7 +70,7 @@ impl Denials {
 
     /// Takes the windows that have ended, or all of them.
     fn over(&self, all: bool) -> Vec<Window> {
-        let mut windows = self.windows();
+        let mut windows = self.0.lock();
         let over: Vec<u32> = windows
             .iter()
             .filter(|(_, window)| all || window.begun.elapsed() >= WINDOW)

@@ -5,7 +5,7 @@
 //! half-open connections exhaust nothing. Requests that stop the host or ask for its status have a separate limit that no
 //! other request uses up.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -132,13 +132,9 @@ impl Limits {
         *most.of(class)
     }
 
-    fn usage(&self) -> MutexGuard<'_, Usage> {
-        self.0.usage.lock()
-    }
-
     /// Adds a connection. The oldest idle one of the same user is closed for it if necessary.
     pub(super) fn connected(&self, uid: u32) -> Silent {
-        let mut usage = self.usage();
+        let mut usage = self.0.usage.lock();
         usage.connections = usage.connections.wrapping_add(1);
         let number = usage.connections;
         let evicted = CancellationToken::new();
@@ -161,7 +157,7 @@ impl Limits {
     /// Closes the oldest idle connection of the user who has most of them; `false` if that user has only a few, which may be
     /// about to make requests. For a process without a free file descriptor.
     pub(super) fn evict(&self) -> bool {
-        let mut usage = self.usage();
+        let mut usage = self.0.usage.lock();
         let most = usage
             .users
             .values_mut()
@@ -199,7 +195,7 @@ impl Silent {
     pub(super) fn asks(&self, class: Class, bytes: u64) -> Result<AtWork, String> {
         let uid = self.uid;
         let most = self.limits.most(class);
-        let mut usage = self.limits.usage();
+        let mut usage = self.limits.0.usage.lock();
         let Usage {
             users, bytes: all, ..
         } = &mut *usage;
@@ -240,7 +236,7 @@ impl Silent {
 
 impl Drop for Silent {
     fn drop(&mut self) {
-        let mut usage = self.limits.usage();
+        let mut usage = self.limits.0.usage.lock();
         if let Some(user) = usage.users.get_mut(&self.uid) {
             user.silent.retain(|(number, _)| *number != self.number);
             if user.is_idle() {
@@ -252,7 +248,7 @@ impl Drop for Silent {
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        let mut usage = self.limits.usage();
+        let mut usage = self.limits.0.usage.lock();
         usage.bytes = usage.bytes.saturating_sub(self.bytes);
         if let Some(user) = usage.users.get_mut(&self.uid) {
             user.bytes = user.bytes.saturating_sub(self.bytes);
@@ -287,7 +283,7 @@ mod tests {
         assert!(others[1].evicted.is_cancelled() && !other.evicted.is_cancelled());
         drop((first, others, other, next, one_more, asked));
         assert!(!limits.evict());
-        assert!(limits.usage().users.is_empty());
+        assert!(limits.0.usage.lock().users.is_empty());
     }
 
     #[test]
@@ -318,7 +314,7 @@ mod tests {
         assert!(last.asks(Class::Other, 1).is_err());
         drop(last.asks(Class::Control, 1 << 10).unwrap());
         drop((large, users, last, silent));
-        assert_eq!(limits.usage().bytes, 0);
-        assert!(limits.usage().users.is_empty());
+        assert_eq!(limits.0.usage.lock().bytes, 0);
+        assert!(limits.0.usage.lock().users.is_empty());
     }
 }

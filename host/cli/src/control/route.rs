@@ -10,7 +10,7 @@
 //! Invariants: a host given by an option is the only one that gets the request. Nothing is requested from a process that
 //! does not belong to the owner of the socket or to root.
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
@@ -160,7 +160,7 @@ impl Route {
     /// # Errors
     /// When none is found, and one may run at a place that this user cannot read.
     pub async fn connect(&self) -> Result<Option<Found>> {
-        self.unseen().clear();
+        self.unseen.lock().clear();
         let (mut closed, mut failed) = (None, None);
         for candidate in self.named() {
             match candidate.connect().await {
@@ -170,7 +170,7 @@ impl Route {
                 }
                 Ok(Tried::NotListening) => {}
                 Ok(Tried::Closed) => {
-                    self.unseen().insert(format!(
+                    self.unseen.lock().insert(format!(
                         "{} is closed to this user",
                         candidate.socket.display()
                     ));
@@ -198,13 +198,9 @@ impl Route {
         Ok(None)
     }
 
-    fn unseen(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.unseen.lock()
-    }
-
     /// The message that no host was found although one may run, and the remedy.
     pub fn none_found(&self) -> String {
-        let unseen = self.unseen();
+        let unseen = self.unseen.lock();
         let mut words = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host was found at {}", socket.display()),
             (None, Some(data)) => format!("no host was found that has {}", data.display()),
@@ -298,7 +294,8 @@ impl Route {
     fn look(&self, file: &Path) {
         // Not opened, which would block on a pipe.
         if matches!(access(file, Access::READ_OK), Err(Errno::ACCESS)) {
-            self.unseen()
+            self.unseen
+                .lock()
                 .insert(format!("{} cannot be read by this user", file.display()));
         }
     }
@@ -314,7 +311,8 @@ impl Route {
                 Ok(entries) => entries,
                 Err(error) => {
                     if error.kind() == ErrorKind::PermissionDenied {
-                        self.unseen()
+                        self.unseen
+                            .lock()
                             .insert(format!("{} cannot be read by this user", folder.display()));
                     }
                     continue;
@@ -352,7 +350,8 @@ impl Route {
                 Ok(Tried::Connected(stream)) => running.push((candidate, stream)),
                 Ok(Tried::Closed) => {
                     let socket = candidate.socket.display();
-                    self.unseen()
+                    self.unseen
+                        .lock()
                         .insert(format!("{socket} is closed to this user"));
                 }
                 Ok(Tried::NotListening) | Err(_) => {}

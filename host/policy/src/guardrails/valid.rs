@@ -48,22 +48,18 @@ pub(super) enum Wrong {
 pub(super) fn check(policy: &Policy, json: &Value) -> Result<Result<(), Wrong>, PolicyError> {
     let validator = validator()?;
     let form = form(json.clone());
-    if forms().contains(&form) {
+    if FORMS.lock().contains(&form) {
         return Ok(Ok(()));
     }
     let found = one(validator, policy);
     if found.is_ok() {
-        let mut forms = forms();
+        let mut forms = FORMS.lock();
         if forms.len() >= MAX_FORMS {
             forms.clear();
         }
         forms.insert(form);
     }
     Ok(found)
-}
-
-fn forms() -> parking_lot::MutexGuard<'static, HashSet<[u8; 32]>> {
-    FORMS.lock()
 }
 
 fn one(validator: &Validator, policy: &Policy) -> Result<(), Wrong> {
