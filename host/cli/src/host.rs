@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_gate::{Gate, Sealer};
 use qchost_ledger::Ledger;
-use qchost_policy::{Guardrails, Manifest, People, Person};
-use qchost_runtime::{Options as RuntimeOptions, Plugin, Progress, Runtime};
+use qchost_policy::{Guardrails, People, Person};
+use qchost_runtime::{Options as RuntimeOptions, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -204,11 +204,6 @@ impl Host {
             "the host that runs on this `data` folder has another configuration, {ours}, and not {theirs}; if that one is \
              meant, name it: --config {ours}; otherwise give each configuration a `data` folder of its own"
         );
-    }
-
-    /// Loads one plugin.
-    pub async fn load(&self, manifest: Manifest) -> Result<Arc<Plugin>> {
-        Ok(self.runtime.load(manifest).await?)
     }
 
     /// Makes a plugin's manifest its authority without loading its code.

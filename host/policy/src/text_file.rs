@@ -62,20 +62,16 @@ pub fn read_owned_text(path: &Path) -> io::Result<(String, u32)> {
         .open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is no regular file",
-        ));
+        let kind = io::ErrorKind::InvalidInput;
+        return Err(io::Error::new(kind, "it is no regular file"));
     }
     let mut bytes = Vec::new();
     // One byte more shows that there is more. The size reported by the system may be outdated.
     file.take(MAX_BYTES.saturating_add(1))
         .read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        return Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            "it has more than 1 MiB",
-        ));
+        let kind = io::ErrorKind::FileTooLarge;
+        return Err(io::Error::new(kind, "it has more than 1 MiB"));
     }
     let text = String::from_utf8(bytes)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;

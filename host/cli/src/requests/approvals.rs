@@ -3,8 +3,6 @@
 //! The host shows what it resolved itself: the project by name, the cost, the hash of the source that it compiled, how that
 //! differs from what was approved before, and the contents of files and objects.
 
-use std::time::SystemTime;
-
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 use qchost_ledger::{
@@ -199,19 +197,16 @@ impl Handler for Approve {
     const RULES: Rules = Rules::acts(Right::Approve, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
-        let standing = self
-            .standing
-            .map(|standing| {
-                let until = now_ms()?
+        let standing = match self.standing {
+            None => None,
+            Some(standing) => Some(StandingPermit {
+                uses: standing.uses,
+                until_ms: (Timestamp::now().as_millisecond())
                     .checked_add_unsigned(standing.for_ms)
-                    .context("--for: too long")?;
-                anyhow::Ok(StandingPermit {
-                    uses: standing.uses,
-                    until_ms: until,
-                    max_cost: standing.max_cost,
-                })
-            })
-            .transpose()?;
+                    .context("--for: too long")?,
+                max_cost: standing.max_cost,
+            }),
+        };
         let approval = host.gate.approve(&self.id, person, standing).await?;
         // It may be a component that awaited it.
         if let Some(follower) = host.follower() {
@@ -240,11 +235,6 @@ impl Handler for Refuse {
         let approval = host.gate.refuse(&self.id, person, &self.reason).await?;
         Ok(describe(host, approval))
     }
-}
-
-fn now_ms() -> Result<i64> {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-    Ok(i64::try_from(since.as_millis())?)
 }
 
 fn instant(ms: i64) -> Option<Timestamp> {

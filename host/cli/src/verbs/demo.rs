@@ -45,7 +45,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     };
     let lock = Lock::take(state.path()).map_err(|it| control::refused(state.path(), it))?;
     let host = Host::open(&config, lock).await?;
-    let plugin = host.load(manifest).await?;
+    let plugin = host.runtime.load(manifest).await?;
     let input = json!({
         "project": "Lab/demo",
         "grid": { "fast": FAST, "slow": SLOW },
@@ -84,6 +84,10 @@ fn text(result: &Value) -> String {
                 format!("{:.digits$}", value * factor)
             })
     };
+    let parameter = |row: &Value, path: &str| {
+        let text = row.pointer(path).and_then(Value::as_str);
+        text.unwrap_or("-").to_owned()
+    };
     let rows: Vec<Vec<String>> = result
         .pointer("/ranking/ranking")
         .and_then(Value::as_array)
@@ -92,14 +96,8 @@ fn text(result: &Value) -> String {
         .map(|row| {
             vec![
                 cell(row, "/rank", 0, 1.0),
-                row.pointer("/parameters/fast")
-                    .and_then(Value::as_str)
-                    .unwrap_or("-")
-                    .to_owned(),
-                row.pointer("/parameters/slow")
-                    .and_then(Value::as_str)
-                    .unwrap_or("-")
-                    .to_owned(),
+                parameter(row, "/parameters/fast"),
+                parameter(row, "/parameters/slow"),
                 cell(row, "/sharpe_ratio", 3, 1.0),
                 cell(row, "/net_profit", 2, 100.0) + "%",
                 cell(row, "/drawdown", 2, 100.0) + "%",

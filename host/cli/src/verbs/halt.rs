@@ -69,7 +69,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
             (Ok(report), Some(Reached::Alone { data })) => {
                 show_alone(report, &scope, liquidate, data, output)
             }
-            (Ok(report), _) => show(&report, &scope, liquidate, output),
+            (Ok(report), _) => show(&report, "", &scope, liquidate, output),
             (Err(why), _) if why.is::<Unopened>() => {
                 by_file_alone(route.data().as_deref(), &why, liquidate, output)
             }
@@ -99,7 +99,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
             // Shown at once, since the operator can act on it; the reply may still arrive.
             output.warning(&output::words(&why));
             return match tokio::time::timeout(LATE_ANSWER_TIMEOUT, asking).await {
-                Ok(report) => show(&report?, &scope, liquidate, output),
+                Ok(report) => show(&report?, "", &scope, liquidate, output),
                 Err(_) => Err(why),
             };
         }
@@ -109,14 +109,10 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
         file.display()
     ));
     if let Ok(Ok(report)) = tokio::time::timeout(FILE_ANSWER_TIMEOUT, asking).await {
-        return show(&report, &scope, liquidate, output);
+        return show(&report, "", &scope, liquidate, output);
     }
-    show_file(&file, "", output)?;
-    ensure!(
-        !liquidate,
-        "halted, but the host does not answer, so nothing is known to be liquidated; look at QuantConnect's site"
-    );
-    Ok(())
+    let why = "the host does not answer, so nothing is known to be";
+    show_file(&file, "", liquidate, why, output)
 }
 
 /// Halts by the file if no host was found and the halt cannot be stored.
@@ -136,17 +132,10 @@ fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Outp
         "the halt cannot be stored: {why}; made {}, which halts everything until: qchost resume",
         file.display()
     ));
-    let place = data.display();
-    show_file(
-        &file,
-        &format!(", for the host that has {place} or starts there: none was found"),
-        output,
-    )?;
-    ensure!(
-        !liquidate,
-        "halted, but no host was found, so nothing is liquidated; look at QuantConnect's site"
-    );
-    Ok(())
+    let data = data.display();
+    let whom = format!(", for the host that has {data} or starts there: none was found");
+    let why = "no host was found, so nothing is";
+    show_file(&file, &whom, liquidate, why, output)
 }
 
 /// Halts by the file if the host cannot be understood: a command of another version must not keep it from being halted.
@@ -157,12 +146,8 @@ fn by_file_unread(data: Option<&Path>, why: &Error, liquidate: bool, output: Out
         "{why}; made {}, which halts everything until: qchost resume",
         file.display()
     ));
-    show_file(&file, "", output)?;
-    ensure!(
-        !liquidate,
-        "halted, but the host cannot be understood, so nothing is known to be liquidated; look at QuantConnect's site"
-    );
-    Ok(())
+    let why = "the host cannot be understood, so nothing is known to be";
+    show_file(&file, "", liquidate, why, output)
 }
 
 /// Adds to an error how to halt without a reply from the host.
@@ -175,11 +160,17 @@ fn or_by_file(why: Error, data: Option<&Path>) -> Error {
     )
 }
 
-fn show_file(file: &Path, whom: &str, output: Output) -> Result<()> {
+/// Shows a halt by the file. It liquidates nothing, so `why` is the error if that was requested.
+fn show_file(file: &Path, whom: &str, liquidate: bool, why: &str, output: Output) -> Result<()> {
     let halted = json!({ "file": file, "answered": false });
     output.result(&halted, |_| {
         format!("halted: everything, by the file {}{whom}", file.display())
-    })
+    })?;
+    ensure!(
+        !liquidate,
+        "halted, but {why} liquidated; look at QuantConnect's site"
+    );
+    Ok(())
 }
 
 /// The target of a halt.
@@ -241,7 +232,6 @@ fn show_alone(
     data: &Path,
     output: Output,
 ) -> Result<()> {
-    let what = scope_words(scope);
     // A halt kept only in this process ends with it.
     let lost = report.halts.iter().flatten().find(|halt| {
         halt.account == scope.account
@@ -253,22 +243,14 @@ fn show_alone(
         return by_file_alone(Some(data), &why, liquidate, output);
     }
     report.answered = Some(false);
-    let begins = format!(
-        "halted: {what}, for the next host that starts in {}: none runs there",
-        data.display()
-    );
-    show_as(&begins, &report, scope, liquidate, output)
+    let data = data.display();
+    let whom = format!(", for the next host that starts in {data}: none runs there");
+    show(&report, &whom, scope, liquidate, output)
 }
 
-fn show(report: &Halted, scope: &HaltScope, liquidate: bool, output: Output) -> Result<()> {
-    let what = scope_words(scope);
-    show_as(&format!("halted: {what}"), report, scope, liquidate, output)
-}
-
-/// Shows a halt, preceded by this text.
-fn show_as(
-    begins: &str,
+fn show(
     report: &Halted,
+    whom: &str,
     scope: &HaltScope,
     liquidate: bool,
     output: Output,
@@ -280,7 +262,8 @@ fn show_as(
         }
     }
     output.result(report, |report| {
-        let mut text = format!("{begins}\nend it with: {end}");
+        let what = scope_words(scope);
+        let mut text = format!("halted: {what}{whom}\nend it with: {end}");
         if let Some(unfinished) = &report.unfinished {
             text += &format!("\n{}", terminal::line(unfinished));
         }
