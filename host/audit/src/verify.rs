@@ -24,7 +24,7 @@ use crate::segment::{self, Ending, Lines};
 /// How long a writing host may take to sign what it wrote.
 const SIGNING_TIMEOUT: Duration = Duration::from_secs(2);
 /// Polling interval of the head, which another process may write.
-const LOOK_INTERVAL: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// How often a torn head is read again.
 const MAX_HEAD_READS: usize = 3;
 /// How often verification restarts when retention removes segments being read.
@@ -82,7 +82,7 @@ fn run(
         {
             break;
         }
-        std::thread::sleep(LOOK_INTERVAL);
+        std::thread::sleep(POLL_INTERVAL);
         slots = read_head(files, folder, signer)?;
     }
     let mut segments =
@@ -129,7 +129,7 @@ fn signs_more(
         if Instant::now() >= until {
             return Ok(false);
         }
-        std::thread::sleep(LOOK_INTERVAL);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 use qchost_catalog::BoxFuture;
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
-use qchost_secrets::{SecretError, Secrets, Setting};
+use qchost_secrets::{SecretError, Secrets};
 use qchost_upstream::{
     Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
     Connection, Connector, CredentialsError, HttpConnector, PipeConnector, StdioConnector,

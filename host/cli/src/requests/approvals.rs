@@ -197,11 +197,12 @@ impl Handler for Approve {
     const RULES: Rules = Rules::acts(Right::Approve, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
+        let now = Timestamp::now().as_millisecond();
         let standing = match self.standing {
             None => None,
             Some(standing) => Some(StandingPermit {
                 uses: standing.uses,
-                until_ms: (Timestamp::now().as_millisecond())
+                until_ms: now
                     .checked_add_unsigned(standing.for_ms)
                     .context("--for: too long")?,
                 max_cost: standing.max_cost,
