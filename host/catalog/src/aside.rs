@@ -28,18 +28,18 @@ pub fn aside<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
 /// The approximate size of a value, as far as it matters to [`aside`]: computing it stops beyond that size.
 #[must_use]
 pub fn length(value: &Value) -> usize {
-    let mut left = MAX_INLINE_BYTES;
-    match fits(value, &mut left) {
-        true => MAX_INLINE_BYTES - left,
-        false => usize::MAX,
-    }
+    measured(|left| fits(value, left))
 }
 
 /// The same for an object's members.
 #[must_use]
 pub fn length_of_members(members: &Map<String, Value>) -> usize {
+    measured(|left| fit(members, left))
+}
+
+fn measured(fits: impl FnOnce(&mut usize) -> bool) -> usize {
     let mut left = MAX_INLINE_BYTES;
-    match fit(members, &mut left) {
+    match fits(&mut left) {
         true => MAX_INLINE_BYTES - left,
         false => usize::MAX,
     }

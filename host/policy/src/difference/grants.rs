@@ -167,16 +167,7 @@ fn takes_over(
     source: &Side<'_>,
     rest: Option<&Side<'_>>,
 ) -> bool {
-    let common: BTreeSet<&str> = one
-        .operations
-        .intersection(&source.operations)
-        .copied()
-        .collect();
-    let apart = budget.are_apart(one.grant, source.grant);
-    let common: BTreeSet<&str> = common
-        .into_iter()
-        .filter(|name| !(apart && acts_on_projects_only(name)))
-        .collect();
+    let common = budget.common(one, source);
     let counts_on = |rest: &Side<'_>| {
         counts(one, rest)
             && common.is_subset(&rest.operations)
@@ -292,13 +283,7 @@ fn released<'a>(
         if !budget.take(1) {
             return released;
         }
-        let apart = budget.are_apart(one.grant, former.grant);
-        let common: BTreeSet<&'a str> = one
-            .operations
-            .intersection(&former.operations)
-            .copied()
-            .filter(|name| !(apart && acts_on_projects_only(name)))
-            .collect();
+        let common = budget.common(one, former);
         if !common.is_empty() {
             touched.push((one, common));
         }
@@ -406,6 +391,16 @@ impl ComparisonBudget {
             (None, Some(_)) => false,
             (Some(one), Some(other)) => self.all(one, other, glob_within),
         }
+    }
+
+    /// The operations that calls covered by both grants can be of.
+    fn common<'a>(&self, one: &Side<'a>, other: &Side<'_>) -> BTreeSet<&'a str> {
+        let apart = self.are_apart(one.grant, other.grant);
+        let common = one.operations.iter().copied();
+        let common = common.filter(|name| other.operations.contains(name));
+        common
+            .filter(|name| !(apart && acts_on_projects_only(name)))
+            .collect()
     }
 
     /// Whether no project is in the scope of both.

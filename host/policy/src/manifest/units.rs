@@ -4,47 +4,39 @@ use std::time::Duration;
 
 /// Bytes, from 1 to 4 GiB.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let (number, unit) = split(text);
-    let unit = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        _ => {
-            return Err(format!(
-                "`{text}` is not a size such as \"64MiB\" (B, KiB, MiB, GiB)"
-            ));
-        }
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|bytes| (1..=4 << 30).contains(bytes))
-        .ok_or_else(|| format!("`{text}` is not between 1B and 4GiB"))
+    let units = [
+        ("B", 1),
+        ("KiB", 1 << 10),
+        ("MiB", 1 << 20),
+        ("GiB", 1 << 30),
+    ];
+    let example = "a size such as \"64MiB\" (B, KiB, MiB, GiB)";
+    quantity(text, &units, example, 4 << 30, "1B and 4GiB")
 }
 
 /// A time, from 1 ms to 24 h.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+    let example = "a time such as \"5s\" (ms, s, m, h)";
+    quantity(text, &units, example, 24 * 3_600_000, "1ms and 24h").map(Duration::from_millis)
+}
+
+/// A whole number of one of the units, from 1 to `max`, which `bounds` writes.
+fn quantity(
+    text: &str,
+    units: &[(&str, u64)],
+    example: &str,
+    max: u64,
+    bounds: &str,
+) -> Result<u64, String> {
     let (number, unit) = split(text);
-    let unit: u64 = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => {
-            return Err(format!(
-                "`{text}` is not a time such as \"5s\" (ms, s, m, h)"
-            ));
-        }
-    };
-    number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .filter(|ms| (1..=24 * 3_600_000).contains(ms))
-        .map(Duration::from_millis)
-        .ok_or_else(|| format!("`{text}` is not between 1ms and 24h"))
+    let unit = units.iter().find(|(name, _)| *name == unit);
+    let (_, factor) = unit.ok_or_else(|| format!("`{text}` is not {example}"))?;
+    let amount = number.parse::<u64>().ok();
+    amount
+        .and_then(|number| number.checked_mul(*factor))
+        .filter(|amount| (1..=max).contains(amount))
+        .ok_or_else(|| format!("`{text}` is not between {bounds}"))
 }
 
 fn split(text: &str) -> (&str, &str) {

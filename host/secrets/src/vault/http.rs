@@ -162,6 +162,11 @@ impl Http {
         }
     }
 
+    /// The parsed body of an answer.
+    pub(super) fn parse<T: DeserializeOwned>(&self, answer: &Answer) -> Result<T, VaultError> {
+        answer.parse().map_err(|why| self.answer(answer, why))
+    }
+
     /// The error for an answer with an unexpected status.
     pub(super) fn unexpected(&self, answer: &Answer) -> VaultError {
         let words = self.words(answer);

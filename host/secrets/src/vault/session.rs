@@ -258,9 +258,7 @@ impl Login {
             }
             _ => return Err(self.http.unexpected(&answer)),
         }
-        let Authenticated { auth } = answer
-            .parse()
-            .map_err(|why| self.http.answer(&answer, why))?;
+        let Authenticated { auth } = self.http.parse(&answer)?;
         if auth.client_token.expose_secret().is_empty() {
             return Err(self.http.answer(&answer, "it has no token".to_owned()));
         }
@@ -278,9 +276,7 @@ impl Login {
             403 => return Ok(None),
             _ => return Err(self.http.unexpected(&answer)),
         }
-        let LookedUp { data } = answer
-            .parse()
-            .map_err(|why| self.http.answer(&answer, why))?;
+        let LookedUp { data } = self.http.parse(&answer)?;
         Ok(Some(Lease::new(data.ttl, data.renewable)))
     }
 
@@ -294,9 +290,7 @@ impl Login {
             400..=499 => return Ok(false),
             _ => return Err(self.http.unexpected(&answer)),
         }
-        let Authenticated { auth } = answer
-            .parse()
-            .map_err(|why| self.http.answer(&answer, why))?;
+        let Authenticated { auth } = self.http.parse(&answer)?;
         if auth.lease_duration == 0 {
             // Less than a second before its final expiry. A limited token does not become
             // unlimited.

@@ -3,7 +3,7 @@
 //! Invariant: nothing is created or repaired. Checks while no host runs hold the lock, so that none starts meanwhile.
 
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -82,69 +82,53 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
 /// The folder, or its parent if it can be created there; or why it is unusable, and the remedy.
 fn usable(folder: &Path) -> Result<PathBuf, (String, String)> {
     let shown = folder.display();
-    match std::fs::metadata(folder) {
+    let user = geteuid();
+    Err(match std::fs::metadata(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            return machine::can_be_made(folder).map_err(|error| {
-                (
-                    format!("there is no {shown}, and it cannot be made: {error}"),
-                    format!("make the folder for this user (mkdir -p -m 700 {shown}), or set `data` to another one"),
-                )
-            });
+            return machine::can_be_made(folder).map_err(|error| (
+                format!("there is no {shown}, and it cannot be made: {error}"),
+                format!("make the folder for this user (mkdir -p -m 700 {shown}), or set `data` to another one"),
+            ));
         }
-        Err(error) => {
-            return Err((
-                format!("cannot look at {shown}: {error}"),
-                format!(
-                    "let this user into the folders above {shown}, or set `data` to another one"
+        Err(error) => (
+            format!("cannot look at {shown}: {error}"),
+            format!("let this user into the folders above {shown}, or set `data` to another one"),
+        ),
+        Ok(found) if !found.is_dir() => (
+            format!("{shown} is no folder"),
+            "move what is there away, or set `data` to another folder".to_owned(),
+        ),
+        Ok(found) if found.uid() != user.as_raw() => (
+            format!(
+                "{shown} belongs to uid {}, and this is uid {user}",
+                found.uid()
+            ),
+            format!(
+                "run this as uid {}, whose folder it is, or set `data` to a folder of this user's",
+                found.uid()
+            ),
+        ),
+        Ok(found) if found.mode() & 0o077 != 0 => (
+            format!("others can open {shown} (mode {:o})", found.mode() & 0o777),
+            format!("chmod 700 {shown}"),
+        ),
+        Ok(_) => {
+            match tempfile::NamedTempFile::new_in(folder).map_err(|error| (error.kind(), error)) {
+                // The disk has a check of its own.
+                Ok(_) | Err((ErrorKind::StorageFull | ErrorKind::QuotaExceeded, _)) => {
+                    return Ok(folder.to_owned());
+                }
+                Err((ErrorKind::ReadOnlyFilesystem, _)) => (
+                    format!("the disk of {shown} is mounted read-only"),
+                    "mount it for writing, or set `data` to a folder on another disk".to_owned(),
                 ),
-            ));
-        }
-        Ok(found) if !found.is_dir() => {
-            return Err((
-                format!("{shown} is no folder"),
-                "move what is there away, or set `data` to another folder".to_owned(),
-            ));
-        }
-        Ok(found) if found.uid() != geteuid().as_raw() => {
-            let (owner, user) = (found.uid(), geteuid());
-            return Err((
-                format!("{shown} belongs to uid {owner}, and this is uid {user}"),
-                format!(
-                    "run this as uid {owner}, whose folder it is, or set `data` to a folder of this user's"
+                Err((_, error)) => (
+                    format!("cannot write in {shown}: {error}"),
+                    format!("chmod u+rwx {shown}, or set `data` to another folder"),
                 ),
-            ));
+            }
         }
-        Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-            return Err((
-                format!(
-                    "others can open {shown} (mode {:o})",
-                    found.permissions().mode() & 0o777
-                ),
-                format!("chmod 700 {shown}"),
-            ));
-        }
-        Ok(_) => {}
-    }
-    match tempfile::NamedTempFile::new_in(folder) {
-        Ok(_) => Ok(folder.to_owned()),
-        // The disk has a check of its own.
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-            ) =>
-        {
-            Ok(folder.to_owned())
-        }
-        Err(error) if error.kind() == ErrorKind::ReadOnlyFilesystem => Err((
-            format!("the disk of {shown} is mounted read-only"),
-            "mount it for writing, or set `data` to a folder on another disk".to_owned(),
-        )),
-        Err(error) => Err((
-            format!("cannot write in {shown}: {error}"),
-            format!("chmod u+rwx {shown}, or set `data` to another folder"),
-        )),
-    }
+    })
 }
 
 /// Whether a host has the folder.
