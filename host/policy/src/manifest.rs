@@ -100,38 +100,16 @@ pub enum ManifestError {
         /// The cause.
         source: std::io::Error,
     },
-    /// It is not TOML.
+    /// It is not TOML, a key is unknown, missing or not enforced, or a value is invalid.
     #[error("{}:{line}: {message}", path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The problem.
-        message: String,
-    },
-    /// A key that this version knows of but does not enforce.
-    #[error("{}:{line}: `{key}` {message}", path.display())]
-    NotEnforced {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The key, with its table.
-        key: String,
-        /// The remedy.
-        message: String,
-    },
-    /// An unknown or missing key, or an invalid value.
-    #[error("{}:{line}: {key}: {message}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The key, with its table.
-        key: String,
-        /// The problem, and what is allowed.
+        /// The key, with its table; `None` if the text is not TOML.
+        key: Option<String>,
+        /// The key, the problem, and what is allowed.
         message: String,
     },
 }
@@ -309,32 +287,24 @@ pub(crate) fn parsed<T>(
     path: &Path,
     read: impl FnOnce(Fields<'_>) -> Result<T, Problem>,
 ) -> Result<T, ManifestError> {
-    let document = DeTable::parse(text).map_err(|error| ManifestError::Parse {
+    let invalid = |at: usize, key: Option<String>, message: String| ManifestError::Invalid {
         path: path.to_owned(),
-        line: line_of(text, error.span().map_or(0, |span| span.start)),
-        message: one_line(error.message().trim(), MAX_MESSAGE),
+        line: text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1,
+        key,
+        message,
+    };
+    let document = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(0, |span| span.start);
+        invalid(at, None, one_line(error.message().trim(), MAX_MESSAGE))
     })?;
     read(Fields::root(&document)).map_err(|problem| {
-        let (path, line) = (path.to_owned(), line_of(text, problem.at));
-        let (key, message) = (
-            one_line(&problem.key, MAX_MESSAGE),
-            one_line(&problem.message, MAX_MESSAGE),
-        );
-        if problem.later {
-            ManifestError::NotEnforced {
-                path,
-                line,
-                key,
-                message,
-            }
-        } else {
-            ManifestError::Invalid {
-                path,
-                line,
-                key,
-                message,
-            }
-        }
+        let key = one_line(&problem.key, MAX_MESSAGE);
+        let message = one_line(&problem.message, MAX_MESSAGE);
+        let message = match problem.later {
+            true => format!("`{key}` {message}"),
+            false => format!("{key}: {message}"),
+        };
+        invalid(problem.at, Some(key), message)
     })
 }
 
@@ -442,8 +412,4 @@ fn digest(item: &Item<'_>) -> Result<String, Problem> {
             "`{text}` is not `sha256:` with 64 lower-case hexadecimal digits"
         )))
     }
-}
-
-fn line_of(text: &str, at: usize) -> usize {
-    text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1
 }

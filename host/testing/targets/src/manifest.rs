@@ -35,13 +35,9 @@ pub(crate) fn run(data: &[u8]) {
 fn refused(text: &str, error: &ManifestError) {
     let (path, at, key) = match error {
         ManifestError::Read { .. } => panic!("nothing was read: {error}"),
-        ManifestError::Parse { path, line, .. } => (path, line, None),
-        ManifestError::NotEnforced {
+        ManifestError::Invalid {
             path, line, key, ..
-        }
-        | ManifestError::Invalid {
-            path, line, key, ..
-        } => (path, line, Some(key)),
+        } => (path, line, key.as_ref()),
     };
     assert_eq!(path, Path::new(FILE));
     assert!(
