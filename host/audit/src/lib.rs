@@ -38,7 +38,10 @@ pub use audit::{Audit, Opening, Options};
 pub use error::AuditError;
 pub use export::{Format, export};
 pub use files::{Disk, File, Files, Mode};
-pub use query::{DIGESTS, Filter, Query, Record, Trace, oldest, query, since, tail, trace};
+pub use query::{
+    Filter, ProjectName, Query, Record, Summary, Trace, oldest, query, read_members, since, tail,
+    trace,
+};
 pub use record::{Entry, Kind, MAX_BODY, canonical, canonical_object};
 pub use report::{Fault, Problem, Report};
 pub use verify::verify;

@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::error::AuditError;
 use crate::files::{Files, Mode};
 use crate::head::{self, Head, HeadFile, NEW_HEAD, Point, Signer};
+use crate::own::RotatedBody;
 use crate::record::Parsed;
 use crate::segment::{self, Ending, Lines};
 
@@ -40,27 +41,14 @@ impl OpenCalls {
     }
 
     /// The body of the record that carries them over into the next segment.
-    pub fn body(&self) -> Map<String, Value> {
-        let open = self
-            .0
-            .iter()
-            .map(|(call, sequence)| (call.clone(), Value::from(*sequence)));
-        Map::from_iter([("open".to_owned(), Value::Object(open.collect()))])
+    pub fn body(&self) -> RotatedBody {
+        let open = self.0.clone();
+        RotatedBody { open }
     }
 
     fn carried(&mut self, line: &[u8]) {
-        let Ok(record) = serde_json::from_slice::<Map<String, Value>>(line) else {
-            return;
-        };
-        for (call, sequence) in record
-            .get("open")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
-            if let Some(sequence) = sequence.as_u64() {
-                self.0.insert(call.clone(), sequence);
-            }
+        if let Ok(RotatedBody { open }) = serde_json::from_slice(line) {
+            self.0.extend(open);
         }
     }
 }

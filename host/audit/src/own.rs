@@ -1,7 +1,9 @@
 //! Entries that the audit itself creates.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 
 use crate::record::{Draft, Entry, Kind};
 
@@ -30,32 +32,52 @@ impl Gap {
 
     /// The record that reports them, if there are any.
     pub fn draft(&self) -> Option<Draft> {
-        let since = self.since?;
-        let body = [
-            ("notes", Value::from(self.notes)),
-            ("refused", Value::from(self.refused)),
-            ("reason", Value::from(self.why.as_str())),
-            ("since", Value::from(since.to_string())),
-        ];
-        own(Kind::Gap, body)
+        let body = GapBody {
+            notes: self.notes,
+            refused: self.refused,
+            reason: &self.why,
+            since: self.since?.to_string(),
+        };
+        own(Kind::Gap, &body)
     }
 }
 
-/// An entry created by the audit; its names must not be among the audit's own.
-pub(crate) fn own<const N: usize>(kind: Kind, body: [(&str, Value); N]) -> Option<Draft> {
-    let body = body
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
-    own_body(kind, body)
+/// Entries that were not recorded.
+#[derive(Serialize)]
+struct GapBody<'a> {
+    notes: u64,
+    refused: u64,
+    reason: &'a str,
+    since: String,
 }
 
-/// The same with arbitrary members.
-pub(crate) fn own_body(kind: Kind, body: Map<String, Value>) -> Option<Draft> {
-    let entry = Entry {
-        kind,
-        essential: true,
-        body,
-    };
+/// What an opening signed that the last run had left past its head.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RecoveredBody {
+    pub head: u64,
+    pub recovered: u64,
+    pub cut_bytes: u64,
+    pub torn_head: bool,
+}
+
+/// The intents without an outcome at the start of a segment, by call.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct RotatedBody {
+    pub open: HashMap<String, u64>,
+}
+
+/// The sequence numbers that retention removed.
+#[derive(Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct RetentionBody {
+    pub removed_from: u64,
+    pub removed_to: u64,
+}
+
+/// An entry created by the audit; the names of its members must not be among the audit's own.
+pub(crate) fn own(kind: Kind, body: &impl Serialize) -> Option<Draft> {
+    let entry = Entry::new(kind, true, body);
     Draft::new(&entry, Timestamp::now()).ok()
 }

@@ -6,10 +6,13 @@
 //! for a complete one.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::value::MapDeserializer;
 use serde_json::{Map, Value};
 
 use crate::error::AuditError;
@@ -70,78 +73,127 @@ pub struct Filter {
     pub newest_first: bool,
 }
 
-/// The fields with digests of what decided a call.
-pub const DIGESTS: [&str; 8] = [
-    "digest",
-    "manifest",
-    "manifest-pending",
-    "guardrails",
-    "configuration",
-    "configuration-pending",
-    "digest-before",
-    "digest-after",
-];
-
 impl Filter {
     fn fits(&self, record: &Record) -> bool {
-        let is = |wanted: &Option<String>, name: &str| {
-            wanted
-                .as_ref()
-                .is_none_or(|wanted| record.text(name) == Some(wanted))
+        let time = record.time();
+        self.kind.is_none_or(|kind| record.kind() == Some(kind))
+            && self
+                .from
+                .is_none_or(|from| time.is_some_and(|time| time >= from))
+            && self.to.is_none_or(|to| time.is_some_and(|time| time < to))
+            && self.fits_members(&record.summary())
+    }
+
+    fn fits_members(&self, found: &Summary<'_>) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| {
+            wanted.is_none() || wanted.as_deref() == found
+        };
+        let holds = |wanted: &Option<String>, found: &[&str]| {
+            let wanted = wanted.as_deref();
+            wanted.is_none_or(|wanted| found.contains(&wanted))
         };
         let project = self.project.as_ref().is_none_or(|wanted| {
-            let project = record.fields.get("project");
-            let id = project
-                .and_then(|project| project.get("id"))
-                .and_then(Value::as_u64);
-            let name = project
-                .and_then(|project| project.get("name"))
-                .and_then(Value::as_str);
+            let ProjectName { id, name } = found.project.unwrap_or_default();
             id.is_some_and(|id| id.to_string() == *wanted)
                 || name == Some(wanted)
                 || (name.is_none() && id.is_some_and(|id| self.project_ids.contains(&id)))
         });
-        let among = |wanted: &Option<String>, names: &[&str]| {
-            let wanted = wanted.as_deref();
-            wanted.is_none_or(|wanted| names.iter().any(|name| record.text(name) == Some(wanted)))
-        };
-        let holds = |wanted: &Option<String>, name: &str| {
-            wanted.as_deref().is_none_or(|wanted| {
-                let list = record.fields.get(name).and_then(Value::as_array);
-                list.is_some_and(|list| list.iter().any(|one| one == wanted))
-            })
-        };
         let person = self.person.as_ref().is_none_or(|wanted| {
-            let uid = record.fields.get("person").and_then(Value::as_u64);
-            uid.is_some_and(|uid| uid.to_string() == *wanted)
-                || record.text("person-name") == Some(wanted)
+            found.person.is_some_and(|uid| uid.to_string() == *wanted)
+                || found.person_name == Some(wanted)
         });
-        among(&self.call, &["call", "asked-by-call"])
-            && among(&self.digest, &DIGESTS)
-            && holds(&self.grant, "grants")
-            && holds(&self.guardrail, "policies")
+        let digest = self.digest.as_deref();
+        (is(&self.call, found.call) || is(&self.call, found.asked_by_call))
+            && digest.is_none_or(|wanted| found.digests().any(|digest| digest == wanted))
+            && holds(&self.grant, &found.grants)
+            && holds(&self.guardrail, &found.policies)
             && person
-            && is(&self.approval, "approval")
-            && is(&self.permit, "permit")
-            && is(&self.invocation, "invocation")
-            && is(&self.access, "access")
-            && is(&self.outcome, "outcome")
-            && is(&self.what, "what")
-            && is(&self.plugin, "plugin")
-            && is(&self.operation, "operation")
-            && is(&self.decision, "decision")
-            && is(&self.account, "account")
+            && is(&self.approval, found.approval)
+            && is(&self.permit, found.permit)
+            && is(&self.invocation, found.invocation)
+            && is(&self.access, found.access)
+            && is(&self.outcome, found.outcome)
+            && is(&self.what, found.what)
+            && is(&self.plugin, found.plugin)
+            && is(&self.operation, found.operation)
+            && is(&self.decision, found.decision)
+            && is(&self.account, found.account)
             && project
-            && self
-                .kind
-                .is_none_or(|kind| record.text("kind") == Some(kind.word()))
-            && self
-                .from
-                .is_none_or(|from| record.time().is_some_and(|time| time >= from))
-            && self
-                .to
-                .is_none_or(|to| record.time().is_some_and(|time| time < to))
     }
+}
+
+/// The members by which records are found and shown, whatever their kind and whichever version wrote them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "named like the members of a record")]
+pub struct Summary<'a> {
+    pub call: Option<&'a str>,
+    pub asked_by_call: Option<&'a str>,
+    pub account: Option<&'a str>,
+    pub plugin: Option<&'a str>,
+    pub invocation: Option<&'a str>,
+    /// The user id of a person.
+    pub person: Option<u64>,
+    pub person_name: Option<&'a str>,
+    pub operation: Option<&'a str>,
+    pub access: Option<&'a str>,
+    /// What a person did, or what changed.
+    pub what: Option<&'a str>,
+    pub project: Option<ProjectName<'a>>,
+    pub decision: Option<&'a str>,
+    pub grants: Vec<&'a str>,
+    /// The guardrails that forbade it.
+    pub policies: Vec<&'a str>,
+    pub approval: Option<&'a str>,
+    pub permit: Option<&'a str>,
+    pub outcome: Option<&'a str>,
+    pub reason: Option<&'a str>,
+    digest: Option<&'a str>,
+    manifest: Option<&'a str>,
+    manifest_pending: Option<&'a str>,
+    guardrails: Option<&'a str>,
+    configuration: Option<&'a str>,
+    configuration_pending: Option<&'a str>,
+    digest_before: Option<&'a str>,
+    digest_after: Option<&'a str>,
+}
+
+/// A project, by its id, its name or both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "named like the members of a record")]
+pub struct ProjectName<'a> {
+    pub id: Option<u64>,
+    pub name: Option<&'a str>,
+}
+
+impl<'a> Summary<'a> {
+    /// The digests of what decided it, and of what was added or removed.
+    pub fn digests(&self) -> impl Iterator<Item = &'a str> {
+        let digests = [
+            self.digest,
+            self.manifest,
+            self.manifest_pending,
+            self.guardrails,
+            self.configuration,
+            self.configuration_pending,
+            self.digest_before,
+            self.digest_after,
+        ];
+        digests.into_iter().flatten()
+    }
+}
+
+/// Reads members as a type that has a default for each. A member of another form is left out: an entry that does not fit
+/// has digest and length in place of long members, and another version may write other forms.
+pub fn read_members<'a, T: Deserialize<'a> + Default>(members: &'a Map<String, Value>) -> T {
+    let read = T::deserialize(members).or_else(|_| {
+        let all = members.iter().map(|(name, value)| (name.as_str(), value));
+        let alone = |one: (&'a str, &'a Value)| MapDeserializer::new(iter::once(one));
+        let fits = |one: &(&'a str, &'a Value)| T::deserialize(alone(*one)).is_ok();
+        T::deserialize(MapDeserializer::new(all.filter(fits)))
+    });
+    read.unwrap_or_default()
 }
 
 /// A record as read.
@@ -149,30 +201,65 @@ impl Filter {
 pub struct Record {
     /// The line without its newline.
     pub line: String,
-    /// All its fields.
+    /// All its members.
     pub fields: Map<String, Value>,
 }
 
 impl Record {
-    /// A text field.
-    #[must_use]
-    pub fn text(&self, name: &str) -> Option<&str> {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// When it is no JSON object.
+    pub fn parse(line: String) -> Result<Self, serde_json::Error> {
+        let fields = serde_json::from_str(&line)?;
+        Ok(Self { line, fields })
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name).and_then(Value::as_str)
+    }
+
+    /// Its kind; `None` if this version does not know it.
+    #[must_use]
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::parse(self.kind_word()?)
+    }
+
+    /// The word for its kind, known or not.
+    #[must_use]
+    pub fn kind_word(&self) -> Option<&str> {
+        self.text("kind")
+    }
+
+    /// The call that it is about.
+    #[must_use]
+    pub fn call(&self) -> Option<&str> {
+        self.text("call")
     }
 
     /// The sequence number.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.fields
-            .get("seq")
-            .and_then(Value::as_u64)
-            .unwrap_or_default()
+        let sequence = self.fields.get("seq");
+        sequence.and_then(Value::as_u64).unwrap_or_default()
     }
 
     /// When it was submitted.
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
-        self.text("time")?.parse().ok()
+        self.time_text()?.parse().ok()
+    }
+
+    /// When it was submitted, as recorded.
+    #[must_use]
+    pub fn time_text(&self) -> Option<&str> {
+        self.text("time")
+    }
+
+    /// The members by which it is found.
+    #[must_use]
+    pub fn summary(&self) -> Summary<'_> {
+        read_members(&self.fields)
     }
 }
 
@@ -297,8 +384,7 @@ fn parse(segment: u64, lines: &Lines) -> Result<Record, AuditError> {
     };
     let line =
         String::from_utf8(lines.text().to_vec()).map_err(|error| broken(error.to_string()))?;
-    let fields = serde_json::from_str(&line).map_err(|error| broken(error.to_string()))?;
-    Ok(Record { line, fields })
+    Record::parse(line).map_err(|error| broken(error.to_string()))
 }
 
 impl Iterator for Query {
@@ -409,7 +495,7 @@ pub fn since(
                 continue;
             }
             match parse(first, &lines) {
-                Ok(record) if record.text("kind") == Some(kind.word()) => records.push(record),
+                Ok(record) if record.kind() == Some(kind) => records.push(record),
                 Ok(_) => {}
                 Err(error) => tracing::warn!(%error, "a record of the audit is left out"),
             }
@@ -421,10 +507,10 @@ pub fn since(
 /// The records of a call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
-    /// The fields of its intent.
-    pub intent: Option<Map<String, Value>>,
-    /// The fields of its outcome.
-    pub outcome: Option<Map<String, Value>>,
+    /// The sequence number of its intent.
+    pub intent: Option<u64>,
+    /// The sequence number of its outcome.
+    pub outcome: Option<u64>,
 }
 
 /// The records of some calls, none of which began before `since`, for comparison with another store. A call without
@@ -447,13 +533,13 @@ pub fn trace(
         for record in one {
             let record = record?;
             older |= record.time().is_some_and(|time| time < since);
-            let Some(call) = record.text("call").filter(|call| calls.contains(*call)) else {
+            let Some(call) = record.call().filter(|call| calls.contains(*call)) else {
                 continue;
             };
             let trace = traces.entry(call.to_owned()).or_default();
-            match record.text("kind") {
-                Some("intent") => trace.intent = Some(record.fields),
-                Some("outcome") => trace.outcome = Some(record.fields),
+            match record.kind() {
+                Some(Kind::Intent) => trace.intent = Some(record.sequence()),
+                Some(Kind::Outcome) => trace.outcome = Some(record.sequence()),
                 _ => {}
             }
         }

@@ -85,6 +85,12 @@ impl Kind {
         Self::Retention,
     ];
 
+    /// The kind of this name.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
+    }
+
     /// Its name in the record.
     #[must_use]
     pub fn word(self) -> &'static str {
@@ -122,6 +128,19 @@ pub struct Entry {
 const MAX_SHORT_MEMBER: usize = 4096;
 
 impl Entry {
+    /// An entry with a typed body, which serializes to an object. Any other body would leave it without members.
+    pub fn new(kind: Kind, essential: bool, body: &impl Serialize) -> Self {
+        let body = match serde_json::to_value(body) {
+            Ok(Value::Object(body)) => body,
+            _ => Map::new(),
+        };
+        Self {
+            kind,
+            essential,
+            body,
+        }
+    }
+
     /// The same, with long or nested members replaced by digest and length.
     pub(crate) fn shortened(&self) -> Self {
         let shorten = |value: &Value| {

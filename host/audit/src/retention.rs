@@ -7,11 +7,10 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde_json::Value;
 
 use crate::error::AuditError;
 use crate::head::{Head, Point};
-use crate::own::own;
+use crate::own::{RetentionBody, own};
 use crate::record::{Kind, Parsed};
 use crate::segment::{self, Lines};
 use crate::writer::{Fault, RETENTION_INTERVAL, Writer};
@@ -72,13 +71,11 @@ impl Writer {
         }
         self.head = head;
         self.publish();
-        self.removed = own(
-            Kind::Retention,
-            [
-                ("removed-from", Value::from(from)),
-                ("removed-to", Value::from(to)),
-            ],
-        );
+        let removed = RetentionBody {
+            removed_from: from,
+            removed_to: to,
+        };
+        self.removed = own(Kind::Retention, &removed);
         for first in going {
             let path = segment::path(&self.folder, first);
             self.files

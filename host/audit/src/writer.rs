@@ -12,14 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use crate::anchor::Anchoring;
 use crate::error::{AuditError, is_full};
 use crate::files::{File, Files, Mode, write_all};
 use crate::head::{Head, HeadFile, Signer};
 use crate::opening::{Chain, Found, OpenCalls};
-use crate::own::{Gap, own, own_body};
+use crate::own::{Gap, RecoveredBody, own};
 use crate::queue::{Batch, Pending, answer, flushed};
 use crate::record::{Draft, Kind, Parsed};
 use crate::reserve::Reserve;
@@ -152,15 +150,13 @@ impl Writer {
     /// The record belongs to the group that it reports, so that a crash before the head signs them
     /// leaves a single group again.
     fn mark_recovered(&mut self, found: &Found, signed: u64) -> Result<(), AuditError> {
-        let draft = own(
-            Kind::Recovered,
-            [
-                ("head", Value::from(signed)),
-                ("recovered", Value::from(found.recovered)),
-                ("cut-bytes", Value::from(found.cut)),
-                ("torn-head", Value::from(found.torn_head.is_some())),
-            ],
-        );
+        let body = RecoveredBody {
+            head: signed,
+            recovered: found.recovered,
+            cut_bytes: found.cut,
+            torn_head: found.torn_head.is_some(),
+        };
+        let draft = own(Kind::Recovered, &body);
         let drafts: Vec<&Draft> = draft.iter().collect();
         let first = self.write(&drafts, signed + 1);
         let result = match first {
@@ -306,7 +302,7 @@ impl Writer {
             self.rotate()?;
         }
         let carried = if self.current.size == 0 && self.head.last.sequence > 0 {
-            own_body(Kind::Rotated, self.open.body())
+            own(Kind::Rotated, &self.open.body())
         } else {
             None
         };

@@ -128,8 +128,8 @@ fn main() {
             .collect();
         for (sequence, what) in &told {
             let record = &records[usize::try_from(*sequence).unwrap() - 1];
-            let call = record.text("call").unwrap_or_default();
-            let there = format!("{} {call}", record.text("kind").unwrap());
+            let call = record.call().unwrap_or_default();
+            let there = format!("{} {call}", record.kind_word().unwrap());
             // The call's end may be missing in what a killed process said.
             assert!(
                 there.starts_with(what),

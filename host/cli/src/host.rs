@@ -9,12 +9,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::{Gate, Sealer};
+use qchost_gate::{AdminDetail, Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, People, Person};
 use qchost_runtime::{Options as RuntimeOptions, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::accounts::{self, Connections};
@@ -260,9 +260,8 @@ impl Host {
         if let Some(person) = self.current().people.by_uid(uid) {
             return Ok(person.clone());
         }
-        let detail = json!({ "reason": "not a person of this host" });
         self.gate
-            .note_admin(&without_role(uid), "denied", detail)
+            .note_admin(&without_role(uid), "denied", unknown_person())
             .await?;
         bail!(self.stranger(uid))
     }
@@ -339,6 +338,12 @@ pub fn without_role(uid: u32) -> Person {
         name: format!("uid-{uid}"),
         roles: std::collections::BTreeSet::new(),
     }
+}
+
+/// What is recorded of the attempt of a user without a role.
+pub fn unknown_person() -> AdminDetail {
+    let reason = "not a person of this host".to_owned();
+    AdminDetail::Failed { reason }
 }
 
 /// Why a uid has no role. `waits` is the pending approval if the configuration names the user.

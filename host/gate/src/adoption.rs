@@ -11,8 +11,9 @@ use qchost_policy::Manifest;
 use serde_json::json;
 
 use crate::approval_requests::ApprovalRequests;
+use crate::body::{Change, Subject};
 use crate::call::CallRequest;
-use crate::changes::{Change, Changes, Subject};
+use crate::changes::Changes;
 use crate::clock::now;
 use crate::components::Components;
 use crate::fingerprint::Fingerprints;

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_audit::{Audit, Entry, Kind};
+use qchost_audit::Audit;
 use qchost_ledger::{Approval, Ledger, NewApproval, RequestError};
-use serde_json::{Map, Value, json};
+use serde::Deserialize as _;
 
+use crate::body::{ApprovalBody, ApprovalDetail, Project};
 use crate::call::CallRequest;
 use crate::change_signal::ChangeSignal;
 use crate::clock::now;
@@ -61,42 +62,26 @@ impl ApprovalRequests {
 
     /// Records that an approval was requested, and by which call.
     fn note_request(&self, approval: &Approval, request: Option<&CallRequest>) {
-        let mut body = about(approval);
-        body.insert("what".to_owned(), "request".into());
-        let project = approval
-            .view
-            .get("project")
-            .filter(|project| !project.is_null());
-        if let Some(project) = project {
-            body.insert("project".to_owned(), project.clone());
-        }
-        if let Some(request) = request {
-            body.insert("asked-by-call".to_owned(), request.call.as_str().into());
-            body.insert(
-                "invocation".to_owned(),
-                (*request.principal.invocation).into(),
-            );
-            if let Some(person) = request.principal.person {
-                body.insert("person".to_owned(), person.into());
-            }
-        }
-        self.audit.note(Entry {
-            kind: Kind::Approval,
-            essential: false,
-            body,
-        });
+        let project = approval.view.get("project");
+        let body = ApprovalBody {
+            what: ApprovalBody::REQUEST.to_owned(),
+            project: project.and_then(|project| Project::deserialize(project).ok()),
+            asked_by_call: request.map(|request| request.call.clone()),
+            invocation: request.map(|request| request.principal.invocation.to_string()),
+            person: request.and_then(|request| request.principal.person),
+            ..about(approval)
+        };
+        self.audit.note(body.entry());
     }
 
     /// Records that an approval of a change was asked for, and what it changes.
     pub(crate) fn note_change_request(&self, approval: &Approval, changes: Vec<String>) {
-        let mut body = about(approval);
-        body.insert("what".to_owned(), "request".into());
-        body.insert("detail".to_owned(), json!({ "changes": changes }));
-        self.audit.note(Entry {
-            kind: Kind::Approval,
-            essential: false,
-            body,
-        });
+        let body = ApprovalBody {
+            what: ApprovalBody::REQUEST.to_owned(),
+            detail: Some(ApprovalDetail::Changes { changes }),
+            ..about(approval)
+        };
+        self.audit.note(body.entry());
     }
 
     /// Records that the host closed approvals, and wakes the calls that wait for them.
@@ -106,33 +91,32 @@ impl ApprovalRequests {
         }
         for id in closed {
             tracing::info!(target: "gate", approval = id, why, "closed");
-            let body = json!({ "what": "close", "approval": id, "detail": { "approval": id, "reason": why } });
-            if let Value::Object(body) = body {
-                self.audit.note(Entry {
-                    kind: Kind::Approval,
-                    essential: false,
-                    body,
-                });
-            }
+            let body = ApprovalBody {
+                what: "close".to_owned(),
+                approval: id.clone(),
+                detail: Some(ApprovalDetail::Refuse {
+                    approval: Some(id),
+                    reason: why.to_owned(),
+                }),
+                ..ApprovalBody::default()
+            };
+            self.audit.note(body.entry());
         }
         self.decided.notify();
     }
 }
 
-/// The fields that link the records of one approval.
-pub(crate) fn about(approval: &Approval) -> Map<String, Value> {
+/// The members that link the records of one approval.
+pub(crate) fn about(approval: &Approval) -> ApprovalBody {
     let binding = &approval.binding;
-    let fields = [
-        ("approval", &approval.id),
-        ("account", &binding.account),
-        ("plugin", &binding.plugin),
-        ("operation", &binding.operation),
-        ("digest", &binding.digest),
-    ];
-    let fields = fields.into_iter();
-    fields
-        .map(|(name, value)| (name.to_owned(), value.as_str().into()))
-        .collect()
+    ApprovalBody {
+        approval: approval.id.clone(),
+        account: Some(binding.account.clone()),
+        plugin: Some(binding.plugin.clone()),
+        operation: Some(binding.operation.clone()),
+        digest: Some(binding.digest.clone()),
+        ..ApprovalBody::default()
+    }
 }
 
 /// A duration in milliseconds.

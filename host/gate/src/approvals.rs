@@ -4,20 +4,20 @@
 
 use std::sync::Arc;
 
-use qchost_audit::{Audit, AuditError, Kind};
+use qchost_audit::{Audit, AuditError};
 use qchost_ledger::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Ledger, LedgerError,
     StandingPermit, Status,
 };
 use qchost_policy::{Person, Role};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use crate::adoption::Adoptions;
 use crate::approval_requests::{ApprovalRequests, about, milliseconds};
+use crate::body::{ApprovalBody, ApprovalDetail};
 use crate::clock::now;
 use crate::policy_store::PolicyStore;
-use crate::record;
 
 /// Why an approval was not decided.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,9 @@ impl Approvals {
     ) -> Result<Approval, DecideError> {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
         let revoking = async move {
-            let detail = json!({ "approval": id });
+            let detail = ApprovalDetail::Revoke {
+                approval: id.clone(),
+            };
             approvals
                 .record_decision(&by, "revoke", &id, detail)
                 .await?;
@@ -140,15 +142,16 @@ impl Approvals {
         standing: Option<StandingPermit>,
     ) -> Result<Approval, DecideError> {
         self.check_source(id).await?;
-        let detail = json!({ "approval": id, "standing": standing });
+        let detail = ApprovalDetail::Approve {
+            approval: id.to_owned(),
+            standing,
+        };
         self.record_decision(by, "approve", id, detail).await?;
         let asked = self.get(id).await.map_err(ApprovalError::Ledger)?;
         let changes = asked.is_some_and(|asked| asked.kind == ApprovalKind::Change);
         if changes && !by.roles.contains(&Role::Admin) {
             let error = DecideError::NotAdmin(by.name.clone());
-            let detail =
-                json!({ "approval": id, "attempt": "approve", "reason": error.to_string() });
-            self.record_decision(by, "not decided", id, detail).await?;
+            self.record_failure(by, "approve", id, &error).await?;
             return Err(error);
         }
         let expires = now().saturating_add(milliseconds(self.policies.settings().permit_ttl));
@@ -160,10 +163,15 @@ impl Approvals {
         if approval.status == Status::Approved {
             let permit = ledger.permit_of(id).await.map_err(ApprovalError::Ledger)?;
             if let Some(permit) = permit {
-                let detail = json!({ "uses-left": permit.uses_left, "cost-left": permit.cost_left, "expires": permit.expires });
-                let mut body = about(&approval);
-                body.insert("permit".to_owned(), permit.id.into());
-                body.insert("detail".to_owned(), detail);
+                let body = ApprovalBody {
+                    permit: Some(permit.id),
+                    detail: Some(ApprovalDetail::Permit {
+                        cost_left: permit.cost_left,
+                        expires: permit.expires,
+                        uses_left: permit.uses_left,
+                    }),
+                    ..about(&approval)
+                };
                 self.record(by, "permit", body).await?;
             }
             self.follow_approval(&approval, by)
@@ -201,10 +209,24 @@ impl Approvals {
         decided: Result<Approval, ApprovalError>,
     ) -> Result<Approval, DecideError> {
         if let Err(error) = &decided {
-            let detail = json!({ "approval": id, "attempt": attempt, "reason": error.to_string() });
-            self.record_decision(by, "not decided", id, detail).await?;
+            self.record_failure(by, attempt, id, error).await?;
         }
         Ok(decided?)
+    }
+
+    async fn record_failure(
+        &self,
+        by: &Person,
+        attempt: &str,
+        id: &str,
+        error: &(impl ToString + Sync),
+    ) -> Result<(), DecideError> {
+        let detail = ApprovalDetail::Failed {
+            approval: Some(id.to_owned()),
+            attempt: attempt.to_owned(),
+            reason: error.to_string(),
+        };
+        self.record_decision(by, "not decided", id, detail).await
     }
 
     /// Records a person's decision about an approval and what the approval is for.
@@ -213,25 +235,30 @@ impl Approvals {
         by: &Person,
         what: &str,
         id: &str,
-        detail: Value,
+        detail: ApprovalDetail,
     ) -> Result<(), DecideError> {
         let approval = self.ledger.approval(id, now()).await;
         let approval = approval.map_err(ApprovalError::Ledger)?;
         // An id that is not an approval of this host is recorded as it was given.
-        let named = || Map::from_iter([("approval".to_owned(), id.into())]);
-        let mut body = approval.as_ref().map_or_else(named, about);
-        body.insert("detail".to_owned(), detail);
+        let named = || ApprovalBody {
+            approval: id.to_owned(),
+            ..ApprovalBody::default()
+        };
+        let body = ApprovalBody {
+            detail: Some(detail),
+            ..approval.as_ref().map_or_else(named, about)
+        };
         Ok(self.record(by, what, body).await?)
     }
 
-    async fn record(
-        &self,
-        by: &Person,
-        what: &str,
-        mut body: Map<String, Value>,
-    ) -> Result<(), AuditError> {
-        body.insert("what".to_owned(), what.into());
-        record::admin(&self.audit, Kind::Approval, by, body.into()).await
+    async fn record(&self, by: &Person, what: &str, body: ApprovalBody) -> Result<(), AuditError> {
+        let body = ApprovalBody {
+            what: what.to_owned(),
+            person: Some(by.uid),
+            person_name: Some(by.name.clone()),
+            ..body
+        };
+        self.audit.record(body.entry()).await.map(drop)
     }
 
     /// Applies what an approval implies: adopts a component, approves a source.
@@ -294,7 +321,10 @@ impl Approvals {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
         let reason = reason.to_owned();
         let refusing = async move {
-            let detail = json!({ "approval": id, "reason": reason });
+            let detail = ApprovalDetail::Refuse {
+                approval: Some(id.clone()),
+                reason: reason.clone(),
+            };
             approvals
                 .record_decision(&by, "refuse", &id, detail)
                 .await?;

@@ -370,9 +370,11 @@ mod tests {
             by: "ann".to_owned(),
             at: 0,
         };
-        stores
-            .halts
-            .halt(halt, &HaltScope::default(), serde_json::Map::new());
+        stores.halts.halt(
+            halt,
+            &HaltScope::default(),
+            crate::body::HaltBody::default(),
+        );
     }
 
     #[tokio::test]

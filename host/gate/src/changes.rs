@@ -14,39 +14,16 @@ use parking_lot::{Mutex, MutexGuard};
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::Ledger;
 use qchost_policy::Manifest;
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
+use crate::body::{Change, Subject};
 use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
 use crate::kept::{Form, RedactedText, bounded, difference, differences, grants_as, narrowed};
 use crate::policy::{EffectivePolicy, EffectiveSettings};
 use crate::settings::{Settings, Waits};
 use crate::texts::Texts;
-
-/// What a change concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Subject {
-    /// The manifest of a plugin.
-    Manifest,
-    /// The guardrails.
-    Guardrails,
-    /// The configuration, without people and profiles.
-    Configuration,
-    /// The people and their roles.
-    People,
-    /// Brokerage and data-provider profiles.
-    Profiles,
-    /// The component that serves a plugin.
-    Component,
-    /// The component that is adopted to trade for a plugin.
-    Adoption,
-    /// Whether a plugin is quarantined.
-    Quarantine,
-}
 
 impl Subject {
     fn word(self) -> &'static str {
@@ -61,55 +38,6 @@ impl Subject {
             Self::Quarantine => "quarantine",
         }
     }
-}
-
-/// A change of what is in force, as it is recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Change {
-    /// What it is of.
-    #[serde(rename = "what")]
-    pub subject: Subject,
-    /// The plugin, if it concerns one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<String>,
-    /// The account of the plugin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub account: Option<String>,
-    /// The file or folder.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub file: Option<String>,
-    /// The user ids of the owners of the files.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub owners: BTreeSet<u32>,
-    /// The user ids of the people who asked for the reload that found it; empty if the host found it by itself.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub asked_by: BTreeSet<u32>,
-    /// Who approved it, if it needed approval.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub by: Option<String>,
-    /// The approval that brought it into force, or that it waits for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub approval: Option<String>,
-    /// The digest of the text that was in force before; `None` if there was none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest_before: Option<String>,
-    /// The digest of the text that is in force now; `None` if it was removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub digest_after: Option<String>,
-    /// What was added, widened, changed and removed, one line each.
-    #[serde(default)]
-    pub difference: Vec<String>,
-    /// Whether it was found at a start, so that it happened while no host ran.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub at_start: bool,
-    /// Whether it concerns a changed manifest or configuration that so far only restricts, because its component does
-    /// not serve yet or it awaits approval.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pending: bool,
-    /// Additional remarks, such as that the new manifest only restricts until its component serves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub note: Option<String>,
 }
 
 impl Change {
@@ -155,17 +83,8 @@ impl Change {
 
     /// Its audit entry.
     pub(crate) fn entry(&self) -> Entry {
-        let body = match serde_json::to_value(self) {
-            Ok(Value::Object(body)) => body,
-            // Not reached: a struct of texts serializes to an object.
-            _ => Map::new(),
-        };
-        Entry {
-            kind: Kind::Change,
-            // A full disk must not keep the removal of rights from being recorded.
-            essential: true,
-            body,
-        }
+        // A full disk must not keep the removal of rights from being recorded.
+        Entry::new(Kind::Change, true, self)
     }
 }
 

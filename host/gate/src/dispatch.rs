@@ -105,7 +105,8 @@ impl Dispatch {
             sends: Some(sends.into_inner()),
             ..AuditContext::of(&self.admission.decision, None)
         };
-        let entry = record::read(&self.request, &context, &outcome, &with.fingerprints);
+        let record = record::read(&self.request, &context, &outcome, &with.fingerprints);
+        let entry = record.entry();
         with.audit_quotas.count(self.request.plugin(), &entry);
         with.audit.note(entry);
         let result = match outcome {
@@ -146,9 +147,9 @@ impl Dispatch {
             return None;
         }
         let intent = record::intent(&self.request, &context, &with.fingerprints);
-        let intended = intent.body.clone();
-        with.audit_quotas.count(self.request.plugin(), &intent);
-        if let Err(error) = with.audit.record(intent).await {
+        let entry = intent.entry();
+        with.audit_quotas.count(self.request.plugin(), &entry);
+        if let Err(error) = with.audit.record(entry).await {
             self.withdraw(reservation).await;
             let refusal = unrecorded(&error);
             with.refusals.note(&self.request, &context, &refusal);
@@ -176,8 +177,8 @@ impl Dispatch {
         let Some(outcome) = sent else {
             departure.ended(SUPERSEDED);
             self.withdraw(reservation).await;
-            let entry = record::outcome(&self.request, &context, &Err(superseded()));
-            self.record_outcome(entry).await;
+            let record = record::outcome(&self.request, &context, &Err(superseded()));
+            self.record_outcome(record.entry()).await;
             return Some(reply);
         };
         drop(self.admission.guards.account_admission.take());
@@ -197,16 +198,14 @@ impl Dispatch {
                 .await;
         }
         if lost {
-            with.unsettled.keep(intended);
+            with.unsettled.keep(intent.body);
         }
-        let mut entry = record::outcome(&self.request, &context, &outcome);
+        let mut record = record::outcome(&self.request, &context, &outcome);
         let stopped = self.check_deployment(&outcome).await;
         let result = match (outcome, stopped) {
             (_, Some(stopped)) => {
                 let refusal = Refusal::Failed(Failure::UnexpectedResponse(stopped));
-                entry
-                    .body
-                    .insert("reason".to_owned(), refusal.to_string().into());
+                record.body.reason = Some(refusal.to_string());
                 Err(refusal)
             }
             (Ok(body), None) => {
@@ -221,6 +220,7 @@ impl Dispatch {
             }
             (Err(failure), None) => Err(failure.into()),
         };
+        let entry = record.entry();
         with.audit_quotas.count(self.request.plugin(), &entry);
         self.reply(reply, result);
         if done {
@@ -467,6 +467,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::body::HaltBody;
     use crate::call::CallIds;
     use crate::halts::HaltScope;
     use crate::policy::EffectiveSettings;
@@ -585,7 +586,7 @@ mod tests {
             by: "ann".to_owned(),
             at: 0,
         };
-        halts.halt(halt, &scope, serde_json::Map::new());
+        halts.halt(halt, &scope, HaltBody::default());
     }
 
     fn halt_plugin(plugin: &str) -> HaltScope {

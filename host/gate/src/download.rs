@@ -79,8 +79,8 @@ impl Download {
                 return result;
             }
         };
-        let entry = record::read(request, &context, &outcome, &with.fingerprints);
-        with.audit.note(entry);
+        let record = record::read(request, &context, &outcome, &with.fingerprints);
+        with.audit.note(record.entry());
         result
     }
 

@@ -35,8 +35,9 @@ use crate::aside::LongReads;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
 use crate::backup::{BackupError, Backups};
+use crate::body::{AdminBody, AdminDetail, Change, Subject};
 use crate::call::{CallIds, CallRequest, Callee, HTTP, Principal, SentMarker};
-use crate::changes::{Change, Changes, RequesterGuard, Subject};
+use crate::changes::{Changes, RequesterGuard};
 use crate::clock::now;
 use crate::components::Components;
 use crate::dispatch::{Dispatch, Dispatcher, Reply};
@@ -173,7 +174,7 @@ impl Stages {
         let policies = Arc::new(PolicyStore::new(settings, Arc::clone(&changes)));
 
         let unsettled = Arc::new(UnsettledWrites::new(
-            opening.unsettled,
+            &opening.unsettled,
             Arc::clone(&fingerprints),
         ));
         let audit_quotas = Arc::new(AuditQuotas::new(audit_share));
@@ -605,8 +606,8 @@ impl PluginCalls for Gate {
                 self.0.refusals.note(&request, &context, &refusal);
                 return Err(refusal);
             }
-            let entry = record::read(&request, &context, &Ok(Value::Null), &self.0.fingerprints);
-            self.0.audit.note(entry);
+            let record = record::read(&request, &context, &Ok(Value::Null), &self.0.fingerprints);
+            self.0.audit.note(record.entry());
             Ok(())
         })
     }
@@ -1060,10 +1061,16 @@ impl Gate {
         &self,
         by: &Person,
         what: &str,
-        detail: Value,
+        detail: AdminDetail,
     ) -> Result<(), AuditError> {
-        let body = serde_json::json!({ "what": what, "detail": detail });
-        record::admin(&self.0.audit, Kind::Admin, by, body).await
+        let body = AdminBody {
+            what: what.to_owned(),
+            detail: Some(detail),
+            person: Some(by.uid),
+            person_name: Some(by.name.clone()),
+        };
+        let entry = Entry::new(Kind::Admin, false, &body);
+        self.0.audit.record(entry).await.map(drop)
     }
 
     /// The audit.

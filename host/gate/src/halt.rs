@@ -9,15 +9,14 @@ use std::time::Duration;
 use qchost_ledger::Halt;
 use qchost_policy::Person;
 use serde::Serialize;
-use serde_json::json;
 use tokio_util::task::TaskTracker;
 
+use crate::body::HaltBody;
 use crate::clock::now;
 use crate::halt_store::{HaltError, HaltStore};
 use crate::halts::{ActiveHalt, Departed, HaltScope, HaltStorage, Halts};
 use crate::liquidation::{Liquidator, Stopped};
 use crate::policy_store::PolicyStore;
-use crate::record::admin_body;
 
 /// How long a halt waits to learn how departed calls end.
 const DEPARTED_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,8 +81,17 @@ impl HaltControl {
             by: by.name.clone(),
             at: now(),
         };
-        let body = json!({ "what": "halt", "account": scope.account, "plugin": scope.plugin, "reason": reason, "liquidate": liquidate });
-        let (generation, departed) = self.halts().halt(halt, &scope, admin_body(by, body));
+        let body = HaltBody {
+            what: HaltBody::HALT.to_owned(),
+            account: scope.account.clone(),
+            plugin: scope.plugin.clone(),
+            reason: Some(reason.to_owned()),
+            liquidate: Some(liquidate),
+            file: None,
+            person: Some(by.uid),
+            person_name: Some(by.name.clone()),
+        };
+        let (generation, departed) = self.halts().halt(halt, &scope, body);
         self.store.tend(generation);
         let (own, by) = (Arc::clone(self), by.clone());
         let halting = self.tasks.spawn(async move {

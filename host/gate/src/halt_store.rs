@@ -12,22 +12,21 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use qchost_audit::{Audit, AuditError, Disk, Entry, Files, Kind, Record};
+use qchost_audit::{Audit, AuditError, Disk, Files, Kind, Record, read_members};
 use qchost_catalog::Backoff;
 use qchost_ledger::{Halt, HaltReserve, Ledger, LedgerError};
 use qchost_policy::Person;
-use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::body::HaltBody;
 use crate::clock::now;
 use crate::error::GateError;
 use crate::halt_file::HaltFile;
 use crate::halts::{self, ActiveHalt, HaltScope, Halts};
 use crate::liquidation::OpenLiquidation;
 use crate::reads::HOST;
-use crate::record::admin_body;
 
 /// Polling interval of the file `halt`. Any process may create it, and nothing announces that: calls that wait learn of it
 /// by this poll only.
@@ -216,17 +215,17 @@ pub fn stored_halts(folder: &Path, database: &Path, audit: &Path) -> StoredHalts
 fn standing(records: &[Record]) -> Vec<Halt> {
     let mut standing = BTreeMap::new();
     for record in records {
-        let text = |name: &str| record.text(name).map(str::to_owned);
-        let scope = (text("account"), text("plugin"));
-        match record.text("what") {
-            Some("resume") => drop(standing.remove(&scope)),
-            Some("halt") => {
+        let body: HaltBody = read_members(&record.fields);
+        let scope = (body.account, body.plugin);
+        match body.what.as_str() {
+            HaltBody::RESUME => drop(standing.remove(&scope)),
+            HaltBody::HALT => {
                 let (account, plugin) = scope.clone();
                 let halt = Halt {
                     account,
                     plugin,
-                    reason: text("reason").unwrap_or_default(),
-                    by: text("person-name").unwrap_or_else(|| HOST.to_owned()),
+                    reason: body.reason.unwrap_or_default(),
+                    by: body.person_name.unwrap_or_else(|| HOST.to_owned()),
                     at: record.time().map_or_else(now, |at| at.as_millisecond()),
                 };
                 standing.insert(scope, halt);
@@ -392,12 +391,7 @@ impl HaltStore {
         let Some(body) = halts.entry(generation).and_then(|entry| entry.record) else {
             return;
         };
-        let entry = Entry {
-            kind: Kind::Halt,
-            essential: true,
-            body,
-        };
-        let recorded = self.audit.record(entry).await;
+        let recorded = self.audit.record(body.entry()).await;
         if let Ok(sequence) = &recorded {
             halts.recorded(*sequence);
         }
@@ -517,13 +511,15 @@ impl HaltStore {
         {
             return Err(HaltError::Reserve(error));
         }
-        let body = json!({ "what": "resume", "account": scope.account, "plugin": scope.plugin });
-        let record = Entry {
-            kind: Kind::Halt,
-            essential: true,
-            body: admin_body(by, body),
+        let body = HaltBody {
+            what: HaltBody::RESUME.to_owned(),
+            account: scope.account.clone(),
+            plugin: scope.plugin.clone(),
+            person: Some(by.uid),
+            person_name: Some(by.name.clone()),
+            ..HaltBody::default()
         };
-        let sequence = self.audit.record(record).await;
+        let sequence = self.audit.record(body.entry()).await;
         self.halts
             .recorded(sequence.map_err(HaltError::Unrecorded)?);
         Ok(())

@@ -10,8 +10,8 @@ use parking_lot::{Mutex, MutexGuard};
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
+use crate::body::HaltBody;
 use crate::call::CallRequest;
 use crate::change_signal::ChangeSignal;
 use crate::clock::now;
@@ -76,7 +76,7 @@ pub(crate) struct Entry {
     pub in_reserve: bool,
     pub in_audit: bool,
     /// Its audit record, until it is written.
-    pub record: Option<Map<String, Value>>,
+    pub record: Option<HaltBody>,
     /// Whether a task is storing it.
     pub tended: bool,
     /// Whether it is being ended; it stays in force until that is complete.
@@ -166,7 +166,7 @@ pub(crate) struct Departure<'a> {
 
 impl State {
     /// Puts a halt in force, replacing one of the same scope.
-    fn put(&mut self, halt: Halt, record: Option<Map<String, Value>>) -> &mut Entry {
+    fn put(&mut self, halt: Halt, record: Option<HaltBody>) -> &mut Entry {
         let scope = HaltScope {
             account: halt.account.clone(),
             plugin: halt.plugin.clone(),
@@ -215,16 +215,16 @@ impl State {
             None => "file DATA/halt".to_owned(),
         };
         let reason = "the file is in the data folder".to_owned();
-        let record = Map::from_iter([
-            ("what".to_owned(), "halt".into()),
-            ("account".to_owned(), Value::Null),
-            ("plugin".to_owned(), Value::Null),
-            ("reason".to_owned(), reason.as_str().into()),
-            ("liquidate".to_owned(), false.into()),
-            ("file".to_owned(), file.path().display().to_string().into()),
-            ("person".to_owned(), present.uid.into()),
-            ("person-name".to_owned(), by.as_str().into()),
-        ]);
+        let record = HaltBody {
+            what: HaltBody::HALT.to_owned(),
+            account: None,
+            plugin: None,
+            reason: Some(reason.clone()),
+            liquidate: Some(false),
+            file: Some(file.path().display().to_string()),
+            person: present.uid,
+            person_name: Some(by.clone()),
+        };
         let halt = Halt {
             account: None,
             plugin: None,
@@ -311,7 +311,7 @@ impl Halts {
         &self,
         halt: Halt,
         scope: &HaltScope,
-        record: Map<String, Value>,
+        record: HaltBody,
     ) -> (u64, Vec<Departed>) {
         let (generation, departed) = {
             let mut state = self.state();

@@ -128,6 +128,7 @@ mod aside;
 mod audit_quota;
 mod authorize;
 mod backup;
+mod body;
 mod call;
 mod change_signal;
 mod changes;
@@ -182,8 +183,12 @@ mod why;
 
 pub use approvals::DecideError;
 pub use backup::BackupError;
+pub use body::{
+    AdminBody, AdminDetail, ApprovalBody, ApprovalDetail, Body, CallBody, Change, HaltBody,
+    Project, Repeated, Sample, StopsDeployment, Subject,
+};
 pub use call::{Principal, SentMarker};
-pub use changes::{Change, RequesterGuard, Subject};
+pub use changes::RequesterGuard;
 pub use error::GateError;
 pub use fingerprint::Sealer;
 pub use gate::{Gate, Options};

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
+use crate::body::{CallBody, Project};
 use crate::call::CallIds;
 use crate::clock::now;
 use crate::halts::HaltScope;
@@ -578,20 +579,23 @@ impl Liquidator {
     ) -> Outcome {
         let call = format!("{HOST}-{project}-{}", self.ids.next());
         let record = |kind: Kind, outcome: Option<&str>| {
-            let body = json!({
-                "call": call, "account": account, "plugin": HOST, "person": uid, "operation": operation.name,
-                "access": Access::Reduce.word(), "project": { "id": project }, "arguments": { "projectId": project },
-                "decision": "allowed", "outcome": outcome,
-            });
-            let body = match body {
-                Value::Object(body) => body,
-                _ => Map::new(),
+            let body = CallBody {
+                call: call.clone(),
+                account: account.to_owned(),
+                plugin: HOST.to_owned(),
+                person: Some(uid),
+                operation: operation.name.to_owned(),
+                access: Some(Access::Reduce.word().to_owned()),
+                arguments: Some(json!({ "projectId": project })),
+                project: Some(Some(Project {
+                    id: project,
+                    name: None,
+                })),
+                decision: Some("allowed".to_owned()),
+                outcome: Some(outcome.map(str::to_owned)),
+                ..CallBody::default()
             };
-            let entry = Entry {
-                kind,
-                essential: true,
-                body,
-            };
+            let entry = Entry::new(kind, true, &body);
             async {
                 // A disk that hangs must not keep money at risk.
                 let recorded = tokio::time::timeout(self.step(), self.audit.record(entry)).await;

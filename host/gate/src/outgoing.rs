@@ -21,6 +21,7 @@ use tokio::sync::RwLock;
 use tokio_util::task::TaskTracker;
 
 use crate::authorize::{Authorizer, decide_all};
+use crate::body::CallBody;
 use crate::call::CallRequest;
 use crate::decision::{Matched, Refused};
 use crate::fingerprint::Fingerprints;
@@ -71,7 +72,7 @@ struct Record {
     facts: Facts,
     /// The grants that allowed it.
     matched: Matched,
-    body: Map<String, Value>,
+    body: CallBody,
     reservation: Option<i64>,
 }
 
@@ -158,35 +159,29 @@ impl Record {
     }
 
     fn end(mut self, status: Option<Result<u16, String>>, sent: u64, received: u64) {
-        let mut put = |name: &str, value: Value| self.body.insert(name.to_owned(), value);
-        match status {
+        let body = &mut self.body;
+        let outcome = match status {
             Some(Ok(status)) => {
-                put("outcome", "answered".into());
-                put("status", status.into());
+                body.status = Some(status);
+                "answered"
             }
             Some(Err(message)) => {
-                put("outcome", "failed".into());
-                put("reason", message.into());
+                body.reason = Some(message);
+                "failed"
             }
-            None => {
-                put("outcome", "abandoned".into());
-            }
-        }
-        put("bytes-sent", sent.into());
-        put("bytes-received", received.into());
-        let latency =
-            u64::try_from(self.request.started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-        put("latency-us", latency.into());
+            None => "abandoned",
+        };
+        body.outcome = Some(Some(outcome.to_owned()));
+        body.bytes_sent = Some(sent);
+        body.bytes_received = Some(received);
+        body.latency_us = Some(record::latency(&self.request));
         let (with, reservation) = (Arc::clone(&self.with), self.reservation);
         let (call, writes) = (
             self.request.call.clone(),
             self.request.access != Access::Read,
         );
-        let entry = Entry {
-            kind: if writes { Kind::Outcome } else { Kind::Http },
-            essential: false,
-            body: self.body,
-        };
+        let kind = if writes { Kind::Outcome } else { Kind::Http };
+        let entry = Entry::new(kind, false, &self.body);
         if !writes && reservation.is_none() {
             with.audit.note(entry);
             return;
@@ -281,9 +276,8 @@ impl OutgoingRequests {
             ..AuditContext::default()
         };
         let intent = record::intent(request, &context, &self.fingerprints);
-        let body = intent.body.clone();
         let writes = request.access != Access::Read;
-        if writes && let Err(error) = self.audit.record(intent).await {
+        if writes && let Err(error) = self.audit.record(intent.entry()).await {
             self.reserver
                 .settle(&request.call, reservation, Settle::Release)
                 .await;
@@ -295,7 +289,7 @@ impl OutgoingRequests {
             request: Arc::clone(request),
             facts,
             matched,
-            body,
+            body: intent.body,
             reservation,
         });
         Ok(passage)

@@ -16,11 +16,12 @@ use qchost_ledger::{Ledger, Settle};
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
+use crate::body::{CallBody, Project};
 use crate::error::GateError;
 use crate::reads::HostReader;
-use crate::unsettled::UnsettledWrites;
+use crate::unsettled::{Intent, UnsettledWrites};
 
 /// Tolerance in seconds for an effect that seems older than its intent, because clocks differ.
 const MAX_CLOCK_SKEW: i64 = 5;
@@ -62,11 +63,33 @@ pub struct Reconciled {
     /// The operation.
     pub operation: String,
     /// The project, by id and name, if there is one.
-    pub project: Option<Value>,
+    pub project: Option<Project>,
     /// What was learned.
     pub finding: Finding,
     /// The evidence, or what to look at.
     pub message: String,
+}
+
+impl Reconciled {
+    /// The body of the record that ends the call.
+    fn outcome(&self, by: &Person) -> CallBody {
+        let outcome = match self.finding {
+            Finding::Done => "reconciled: done",
+            Finding::NotDone => "reconciled: not done",
+            Finding::Accepted | Finding::Open => "reconciled: accepted",
+        };
+        CallBody {
+            call: self.call.clone(),
+            account: self.account.clone(),
+            plugin: self.plugin.clone(),
+            operation: self.operation.clone(),
+            project: Some(self.project.clone()),
+            person: Some(by.uid),
+            reason: Some(self.message.clone()),
+            outcome: Some(Some(outcome.to_owned())),
+            ..CallBody::default()
+        }
+    }
 }
 
 /// Settles writes.
@@ -126,26 +149,16 @@ impl Reconciler {
         accepted: &[String],
     ) -> Result<Vec<Reconciled>, ReconcileError> {
         let intents = self.unsettled.list();
-        let known = |call: &&String| {
-            intents
-                .iter()
-                .any(|intent| Intent(intent).text("call") == **call)
-        };
+        let known = |call: &&String| intents.iter().any(|intent| intent.body.call == **call);
         if let Some(unknown) = accepted.iter().find(|call| !known(call)) {
             return Err(ReconcileError::NotOpen(unknown.clone()));
         }
         let mut all = Vec::with_capacity(intents.len());
         for intent in intents {
-            let text = |name: &str| {
-                let text = intent.get(name).and_then(Value::as_str);
-                text.unwrap_or_default().to_owned()
-            };
-            let call = text("call");
+            let is_accepted = accepted.contains(&intent.body.call);
             let (finding, message) = match self.probe(&intent).await {
-                Ok((Finding::Open, message)) if accepted.contains(&call) => {
-                    (Finding::Accepted, message)
-                }
-                Err(failure) if accepted.contains(&call) => (
+                Ok((Finding::Open, message)) if is_accepted => (Finding::Accepted, message),
+                Err(failure) if is_accepted => (
                     Finding::Accepted,
                     format!("QuantConnect does not say: {failure}"),
                 ),
@@ -155,45 +168,36 @@ impl Reconciler {
                     format!("QuantConnect does not say: {failure}"),
                 ),
             };
-            if finding != Finding::Open {
-                let body = json!({
-                    "call": call, "account": text("account"), "plugin": text("plugin"), "operation": text("operation"),
-                    "project": intent.get("project"), "person": by.uid, "reason": message,
-                    "outcome": match finding {
-                        Finding::Done => "reconciled: done",
-                        Finding::NotDone => "reconciled: not done",
-                        Finding::Accepted | Finding::Open => "reconciled: accepted",
-                    },
-                });
-                let body = match body {
-                    Value::Object(body) => body,
-                    _ => Map::new(),
-                };
-                let entry = Entry {
-                    kind: Kind::Outcome,
-                    essential: false,
-                    body,
-                };
-                self.audit.record(entry).await?;
-                self.unsettled.remove(&call);
-            }
-            all.push(Reconciled {
-                account: text("account"),
-                plugin: text("plugin"),
-                operation: text("operation"),
-                project: intent.get("project").cloned(),
+            let project = intent.body.project().cloned();
+            let CallBody {
                 call,
+                account,
+                plugin,
+                operation,
+                ..
+            } = intent.body;
+            let settled = Reconciled {
+                call,
+                account,
+                plugin,
+                operation,
+                project,
                 finding,
                 message,
-            });
+            };
+            if finding != Finding::Open {
+                let entry = Entry::new(Kind::Outcome, false, &settled.outcome(by));
+                self.audit.record(entry).await?;
+                self.unsettled.remove(&settled.call);
+            }
+            all.push(settled);
         }
         Ok(all)
     }
 
     /// Looks for the effect of a write at QuantConnect.
-    async fn probe(&self, intent: &Map<String, Value>) -> Result<(Finding, String), Failure> {
-        let intent = Intent(intent);
-        let name = intent.text("operation");
+    async fn probe(&self, intent: &Intent) -> Result<(Finding, String), Failure> {
+        let name = &intent.body.operation;
         let effect = by_name(name).and_then(|operation| operation.effect);
         let Some((effect, read)) = effect.and_then(|effect| Some((effect, showing(effect)?)))
         else {
@@ -211,7 +215,7 @@ impl Reconciler {
             Effect::Deploys => Map::new(),
             _ => intent.arguments_for(read),
         };
-        let answer = self.read_for(&intent, read, arguments).await;
+        let answer = self.read_for(intent, read, arguments).await;
         Ok(match effect {
             Effect::Creates { items, name, .. } => intent.made_since(&answer?, items, "name", name),
             Effect::Removes { .. } => gone(answer)?,
@@ -222,25 +226,20 @@ impl Reconciler {
 
     async fn read_for(
         &self,
-        intent: &Intent<'_>,
+        intent: &Intent,
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> Result<Value, Failure> {
-        let account = intent.text("account");
+        let account = &intent.body.account;
         let reads = self.reads.for_host(account, self.reads.call_timeout);
         reads.read(operation, arguments).await
     }
 }
 
-struct Intent<'a>(&'a Map<String, Value>);
-
-impl Intent<'_> {
-    fn text(&self, name: &str) -> &str {
-        self.0.get(name).and_then(Value::as_str).unwrap_or_default()
-    }
-
+impl Intent {
+    /// An argument of the call, as QuantConnect names it.
     fn argument(&self, name: &str) -> Value {
-        let arguments = self.0.get("arguments");
+        let arguments = self.body.arguments.as_ref();
         let value = arguments.and_then(|arguments| arguments.get(name));
         value.cloned().unwrap_or_default()
     }
@@ -255,7 +254,7 @@ impl Intent<'_> {
 
     /// When the intent was recorded, in seconds since 1970.
     fn time(&self) -> Option<i64> {
-        let time: Timestamp = self.text("time").parse().ok()?;
+        let time: Timestamp = self.time.parse().ok()?;
         Some(time.as_second() - MAX_CLOCK_SKEW)
     }
 
@@ -370,6 +369,8 @@ fn instant(value: &Value) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -381,8 +382,13 @@ mod tests {
 
     #[test]
     fn what_was_there_before_is_not_taken_for_what_was_made() {
-        let record = json!({ "time": "2024-01-31T00:00:00Z", "arguments": { "name": "Lab/a" } });
-        let intent = Intent(record.as_object().unwrap());
+        let intent = Intent {
+            time: "2024-01-31T00:00:00Z".to_owned(),
+            body: CallBody {
+                arguments: Some(json!({ "name": "Lab/a" })),
+                ..CallBody::default()
+            },
+        };
         let made = |created: Value| {
             let body =
                 json!({ "projects": [{ "name": "Lab/a", "projectId": 7, "created": created }] });

@@ -9,10 +9,10 @@ use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_scope::{Child, Scope};
 use qchost_traffic::AccountQueues;
-use serde_json::{Map, json};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::body::{AdminBody, AdminDetail};
 use crate::changes::Changes;
 use crate::error::GateError;
 use crate::policy_store::{PolicyStore, blocking};
@@ -82,15 +82,14 @@ impl Reconfigurer {
 }
 
 fn not_changed(error: &GateError) -> Entry {
-    Entry {
-        kind: Kind::Admin,
-        // A full disk must not keep the removal of rights from taking effect.
-        essential: true,
-        body: Map::from_iter([
-            ("what".to_owned(), NOT_CHANGED.into()),
-            ("detail".to_owned(), json!({ "reason": error.to_string() })),
-        ]),
-    }
+    let reason = error.to_string();
+    let body = AdminBody {
+        what: NOT_CHANGED.to_owned(),
+        detail: Some(AdminDetail::Failed { reason }),
+        ..AdminBody::default()
+    };
+    // A full disk must not keep the removal of rights from taking effect.
+    Entry::new(Kind::Admin, true, &body)
 }
 
 /// Loads into a scope what the ledger remembers of accounts: the creators of projects, and the projects of compiles.

@@ -1,18 +1,17 @@
-//! Audit records of a call: redacted arguments, fingerprints, and the fields common to all records of a call.
+//! Audit records of a call: redacted arguments, fingerprints, and the members common to all records of a call.
 //!
 //! Invariant: records are made before profiles are filled in, so none holds a setting of a brokerage; and a long argument
 //! (source code, an object) is kept as its digest and length.
 
-use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
-use qchost_audit::{Audit, AuditError, Entry, Kind};
+use qchost_audit::{Entry, Kind};
 use qchost_catalog::{Access, Failure, Outcome, aside, length, length_of_members};
-use qchost_policy::Person;
 use qchost_text::excerpt_bytes;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::body::{CallBody, Project};
 use crate::call::CallRequest;
 use crate::decision::{Decision, Matched};
 use crate::fingerprint::{Fingerprints, text_hash};
@@ -114,20 +113,44 @@ impl<'a> AuditContext<'a> {
     }
 }
 
+/// A record of a call, before it is handed to the audit.
+#[derive(Debug, Clone)]
+pub(crate) struct CallRecord {
+    pub kind: Kind,
+    /// Whether it may use the audit's reserve.
+    pub essential: bool,
+    pub body: CallBody,
+}
+
+impl CallRecord {
+    fn new(kind: Kind, request: &CallRequest, body: CallBody) -> Self {
+        Self {
+            kind,
+            essential: request.access == Access::Reduce,
+            body,
+        }
+    }
+
+    /// Its entry in the audit.
+    pub(crate) fn entry(&self) -> Entry {
+        Entry::new(self.kind, self.essential, &self.body)
+    }
+}
+
 /// The record of a refused call.
 pub(crate) fn refused(
     request: &CallRequest,
     context: &AuditContext<'_>,
     refusal: &Refusal,
     fingerprints: &Fingerprints,
-) -> Entry {
+) -> CallRecord {
     let mut body = common(request, context, refusal.word(), fingerprints);
     shorten(&mut body, MAX_REFUSED_ARGUMENTS);
     if let Refusal::ApprovalRequired { id } | Refusal::ApprovalRefused { id, .. } = refusal {
-        body.insert("approval".to_owned(), id.as_str().into());
+        body.approval = Some(id.clone());
     }
-    body.insert("reason".to_owned(), reason(refusal).into());
-    Entry {
+    body.reason = Some(reason(refusal));
+    CallRecord {
         kind: Kind::Denied,
         // Nothing was made safer, and a plugin can cause refusals at will.
         essential: false,
@@ -140,12 +163,9 @@ pub(crate) fn intent(
     request: &CallRequest,
     context: &AuditContext<'_>,
     fingerprints: &Fingerprints,
-) -> Entry {
-    entry(
-        Kind::Intent,
-        request.access,
-        common(request, context, "allowed", fingerprints),
-    )
+) -> CallRecord {
+    let body = common(request, context, "allowed", fingerprints);
+    CallRecord::new(Kind::Intent, request, body)
 }
 
 /// The record of how a write ended.
@@ -155,15 +175,14 @@ pub(crate) fn outcome(
     request: &CallRequest,
     context: &AuditContext<'_>,
     outcome: &Outcome,
-) -> Entry {
+) -> CallRecord {
     let kind = match outcome {
         Err(Failure::UnknownOutcome(_)) => Kind::Lost,
         _ => Kind::Outcome,
     };
-    let mut body = identity(request);
-    links(&mut body, context);
+    let mut body = identity(request, context);
     ending(&mut body, request, outcome);
-    entry(kind, request.access, body)
+    CallRecord::new(kind, request, body)
 }
 
 /// The complete record of a read, made once its answer is there.
@@ -172,17 +191,17 @@ pub(crate) fn read(
     context: &AuditContext<'_>,
     outcome: &Outcome,
     fingerprints: &Fingerprints,
-) -> Entry {
+) -> CallRecord {
     let mut body = common(request, context, "allowed", fingerprints);
     shorten(&mut body, MAX_ARGUMENTS);
     ending(&mut body, request, outcome);
-    entry(Kind::Read, request.access, body)
+    CallRecord::new(Kind::Read, request, body)
 }
 
 /// Keeps arguments of many short texts as digest and length, so that a refused call cannot be kept out of the audit by
 /// padding it. (The arguments of a write are kept whole, for `reconcile`; a write whose record does not fit is not sent.)
-fn shorten(body: &mut Map<String, Value>, most: usize) {
-    if let Some(arguments) = body.get_mut("arguments") {
+fn shorten(body: &mut CallBody, most: usize) {
+    if let Some(arguments) = &mut body.arguments {
         let text = arguments.to_string();
         if text.len() > most {
             *arguments = json!({ "digest": text_hash(&text), "bytes": text.len() });
@@ -195,28 +214,24 @@ fn reason(error: &impl ToString) -> String {
     excerpt_bytes(&error.to_string(), MAX_REASON)
 }
 
-fn ending(body: &mut Map<String, Value>, request: &CallRequest, outcome: &Outcome) {
-    match outcome {
+fn ending(body: &mut CallBody, request: &CallRequest, outcome: &Outcome) {
+    let word = match outcome {
         Ok(answer) => {
-            body.insert("outcome".to_owned(), "answered".into());
-            let hash = aside(length(answer), || answer_hash(answer));
-            body.insert("response-hash".to_owned(), hash.into());
+            body.response_hash = Some(aside(length(answer), || answer_hash(answer)));
+            "answered"
         }
         Err(failure) => {
-            body.insert("outcome".to_owned(), failure.word().into());
-            body.insert("reason".to_owned(), reason(failure).into());
+            body.reason = Some(reason(failure));
+            failure.word()
         }
-    }
-    let latency = u64::try_from(request.started_at.elapsed().as_micros()).unwrap_or(u64::MAX);
-    body.insert("latency-us".to_owned(), latency.into());
+    };
+    body.outcome = Some(Some(word.to_owned()));
+    body.latency_us = Some(latency(request));
 }
 
-fn entry(kind: Kind, access: Access, body: Map<String, Value>) -> Entry {
-    Entry {
-        kind,
-        essential: access == Access::Reduce,
-        body,
-    }
+/// The time since a call was requested, in microseconds.
+pub(crate) fn latency(request: &CallRequest) -> u64 {
+    u64::try_from(request.started_at.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn common(
@@ -224,110 +239,66 @@ fn common(
     context: &AuditContext<'_>,
     decision: &str,
     fingerprints: &Fingerprints,
-) -> Map<String, Value> {
-    let mut body = identity(request);
-    links(&mut body, context);
+) -> CallBody {
     let policy = &request.policy;
-    let mut text =
-        |name: &str, kept: &RedactedText| body.insert(name.to_owned(), (*kept.digest).into());
-    text("manifest", &policy.authority.text);
-    text("guardrails", &policy.settings.guardrails_text);
-    text("configuration", &policy.settings.configuration_text);
-    if let Some(pending) = &policy.pending {
-        text("manifest-pending", &pending.text);
-    }
-    if let Some(pending) = &policy.settings.configuration_pending {
-        text("configuration-pending", pending);
-    }
+    let digest = |kept: &RedactedText| Some(kept.digest.to_string());
     let (arguments, print) = aside(length_of_members(&request.arguments), || {
         let arguments = redacted_object(&request.arguments);
         (arguments, fingerprints.of_arguments(&request.arguments))
     });
-    body.insert("arguments".to_owned(), arguments);
-    body.insert("arguments-hmac".to_owned(), print.into());
-    body.insert("decision".to_owned(), decision.into());
-    let reads = request.read_charges.reads();
-    if reads > 0 {
-        body.insert("host-reads".to_owned(), reads.into());
-    }
+    let pending = policy.pending.as_deref();
+    let mut body = CallBody {
+        manifest: digest(&policy.authority.text),
+        guardrails: digest(&policy.settings.guardrails_text),
+        configuration: digest(&policy.settings.configuration_text),
+        manifest_pending: pending.and_then(|pending| digest(&pending.text)),
+        configuration_pending: policy
+            .settings
+            .configuration_pending
+            .as_deref()
+            .and_then(digest),
+        arguments: Some(arguments),
+        arguments_hmac: Some(print),
+        decision: Some(decision.to_owned()),
+        host_reads: Some(request.read_charges.reads()).filter(|reads| *reads > 0),
+        policies: context.guardrails.to_vec(),
+        ..identity(request, context)
+    };
     if let Some(matched) = context.matched {
-        let names: Vec<Cow<'_, str>> = obligations(request, matched)
-            .map(|(name, _)| name)
-            .collect();
-        body.insert("grants".to_owned(), json!(names));
+        let names = obligations(request, matched).map(|(name, _)| name.into_owned());
+        body.grants = Some(names.collect());
         // The same name may denote different grants in the two manifests.
-        if let Some(pending) = &request.policy.pending {
-            let named = |authority, places| json!(names_of(authority, request.is_http(), places));
-            let serving = named(&request.policy.authority, &matched.grants);
-            body.insert("grants-serving".to_owned(), serving);
-            let pending = named(pending, &matched.pending);
-            body.insert("grants-pending".to_owned(), pending);
+        if let Some(pending) = pending {
+            let named = |authority, places| Some(names_of(authority, request.is_http(), places));
+            body.grants_serving = named(&policy.authority, &matched.grants);
+            body.grants_pending = named(pending, &matched.pending);
         }
-    }
-    if !context.guardrails.is_empty() {
-        body.insert("policies".to_owned(), json!(context.guardrails));
     }
     body
 }
 
-/// Adds the fields that link the records of a call to each other and to other records.
-fn links(body: &mut Map<String, Value>, context: &AuditContext<'_>) {
-    let mut put = |name: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            body.insert(name.to_owned(), value);
-        }
-    };
-    let project = context.project;
-    put(
-        "project",
-        project.map(|(id, name)| json!({ "id": id, "name": name })),
-    );
-    put("permit", context.permit.map(Value::from));
-    put("approval", context.approval.map(Value::from));
-    put("reservation", context.reservation.map(Value::from));
-    put("sends", context.sends.map(Value::from));
-}
-
-fn identity(request: &CallRequest) -> Map<String, Value> {
-    let mut body = Map::new();
-    let mut put = |name: &str, value: Value| body.insert(name.to_owned(), value);
-    put("call", request.call.as_str().into());
-    put("account", request.account().into());
-    put("plugin", request.plugin().into());
-    put("digest", (*request.principal.digest).into());
-    put("invocation", (*request.principal.invocation).into());
-    if let Some(person) = request.principal.person {
-        put("person", person.into());
+/// Who called what, and the members that link the records of a call to each other and to other records.
+fn identity(request: &CallRequest, context: &AuditContext<'_>) -> CallBody {
+    let project = context.project.map(|(id, name)| Project {
+        id: *id,
+        name: Some(name.clone()),
+    });
+    CallBody {
+        call: request.call.clone(),
+        account: request.account().to_owned(),
+        plugin: request.plugin().to_owned(),
+        digest: Some(request.principal.digest.to_string()),
+        invocation: Some(request.principal.invocation.to_string()),
+        person: request.principal.person,
+        operation: request.name.to_string(),
+        access: Some(request.access.word().to_owned()),
+        project: project.map(Some),
+        permit: context.permit.map(str::to_owned),
+        approval: context.approval.map(str::to_owned),
+        reservation: context.reservation,
+        sends: context.sends,
+        ..CallBody::default()
     }
-    put("operation", request.name.as_ref().into());
-    put("access", request.access.word().into());
-    body
-}
-
-/// Records an action of a person, durably.
-pub(crate) async fn admin(
-    audit: &Audit,
-    kind: Kind,
-    by: &Person,
-    body: Value,
-) -> Result<(), AuditError> {
-    let entry = Entry {
-        kind,
-        essential: false,
-        body: admin_body(by, body),
-    };
-    audit.record(entry).await.map(drop)
-}
-
-/// The audit body of an administrative action.
-pub(crate) fn admin_body(by: &Person, body: Value) -> Map<String, Value> {
-    let mut fields = match body {
-        Value::Object(fields) => fields,
-        other => Map::from_iter([("what".to_owned(), other)]),
-    };
-    fields.insert("person".to_owned(), by.uid.into());
-    fields.insert("person-name".to_owned(), by.name.as_str().into());
-    fields
 }
 
 #[cfg(test)]
@@ -365,13 +336,17 @@ mod tests {
     fn arguments_of_many_short_texts_are_kept_as_digest_and_length() {
         for (texts, whole) in [(70, true), (100, false), (10_000, false)] {
             let arguments = json!({ "a": vec!["x".repeat(200); texts] });
-            let mut body = Map::from_iter([("arguments".to_owned(), arguments.clone())]);
+            let mut body = CallBody {
+                arguments: Some(arguments.clone()),
+                ..CallBody::default()
+            };
             shorten(&mut body, MAX_ARGUMENTS);
-            assert_eq!(body["arguments"] == arguments, whole);
+            let kept = body.arguments.clone().unwrap();
+            assert_eq!(kept == arguments, whole);
             if !whole {
-                assert_eq!(body["arguments"]["bytes"], arguments.to_string().len());
+                assert_eq!(kept["bytes"], arguments.to_string().len());
             }
-            assert!(Value::Object(body).to_string().len() < qchost_audit::MAX_BODY);
+            assert!(json!(body).to_string().len() < qchost_audit::MAX_BODY);
         }
     }
 }

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
-use qchost_audit::{Audit, Entry};
+use qchost_audit::Audit;
 use qchost_traffic::RateLimiter;
-use serde_json::json;
 
+use crate::body::Repeated;
 use crate::call::CallRequest;
 use crate::fingerprint::Fingerprints;
-use crate::record::{self, AuditContext};
+use crate::record::{self, AuditContext, CallRecord};
 use crate::refusal::Refusal;
 
 /// Records of a series that may be made in a burst.
@@ -62,7 +62,7 @@ impl Series {
 #[derive(Debug)]
 enum Noted {
     /// It gets its own record.
-    Whole(Entry),
+    Whole(Box<CallRecord>),
     /// It is the first one counted: the caller has to [take](Refusals::take) the count in time.
     FirstCounted,
     /// It was added to a count.
@@ -76,14 +76,14 @@ struct Counted {
     word: &'static str,
     calls: u64,
     /// The record of the first call counted.
-    sample: Entry,
+    sample: CallRecord,
     first: Timestamp,
     last: Timestamp,
 }
 
 impl Counted {
     /// The record of all of them.
-    fn entry(self) -> Entry {
+    fn record(self) -> CallRecord {
         let Self {
             calls,
             mut sample,
@@ -91,9 +91,11 @@ impl Counted {
             last,
             ..
         } = self;
-        let repeated =
-            json!({ "calls": calls, "first": first.to_string(), "last": last.to_string() });
-        sample.body.insert("repeated".to_owned(), repeated);
+        sample.body.repeated = Some(Repeated {
+            calls,
+            first: first.to_string(),
+            last: last.to_string(),
+        });
         sample
     }
 }
@@ -121,20 +123,20 @@ impl RefusalLog {
         context: &AuditContext<'_>,
         refusal: &Refusal,
     ) {
-        let entry = || record::refused(request, context, refusal, &self.fingerprints);
+        let record = || record::refused(request, context, refusal, &self.fingerprints);
         let series = Series::new(request, refusal);
         match self
             .counts
-            .note(&series, entry, Instant::now(), Timestamp::now())
+            .note(&series, record, Instant::now(), Timestamp::now())
         {
-            Noted::Whole(entry) => {
+            Noted::Whole(record) => {
                 if request.principal.may_be_logged() {
                     tracing::warn!(
                         target: "gate", plugin = %request.principal.plugin, invocation = %request.principal.invocation,
                         operation = %request.name, refused = refusal.word(), approval = refusal.approval(),
                     );
                 }
-                self.audit.note(entry);
+                self.audit.note(record.entry());
             }
             Noted::FirstCounted => {
                 let log = Arc::downgrade(self);
@@ -158,7 +160,7 @@ impl RefusalLog {
         for counted in counts {
             let (plugin, refused, calls) = (&counted.plugin, counted.word, counted.calls);
             tracing::warn!(target: "gate", %plugin, refused, calls, "more calls were refused than are written down one by one");
-            self.audit.note(counted.entry());
+            self.audit.note(counted.record().entry());
         }
     }
 }
@@ -187,12 +189,12 @@ impl Refusals {
         self.0.lock()
     }
 
-    /// Notes a refused call, individually or in a count. `entry` is called only if the record is needed: as a sample,
-    /// or to be written.
+    /// Notes a refused call, individually or in a count. `record` is called only if the record is needed: as a
+    /// sample, or to be written.
     fn note(
         &self,
         series: &Series,
-        entry: impl FnOnce() -> Entry,
+        record: impl FnOnce() -> CallRecord,
         now: Instant,
         time: Timestamp,
     ) -> Noted {
@@ -209,14 +211,14 @@ impl Refusals {
                     plugin: Arc::clone(&series.plugin),
                     word: series.word,
                     calls: 1,
-                    sample: entry(),
+                    sample: record(),
                     first: time,
                     last: time,
                 });
                 return Noted::FirstCounted;
             }
         }
-        Noted::Whole(entry())
+        Noted::Whole(Box::new(record()))
     }
 
     /// Ends a count and returns it.
@@ -236,9 +238,20 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use qchost_audit::Kind;
-    use serde_json::Map;
 
     use super::*;
+    use crate::body::CallBody;
+
+    fn refused(call: String) -> CallRecord {
+        CallRecord {
+            kind: Kind::Denied,
+            essential: false,
+            body: CallBody {
+                call,
+                ..CallBody::default()
+            },
+        }
+    }
 
     #[test]
     fn every_refusal_is_written_down_or_counted_and_few_are_written_down() {
@@ -252,12 +265,8 @@ mod tests {
         for second in 0..600_u32 {
             let now = begun + Duration::from_secs(1) * second;
             for call in 0..50 {
-                let entry = || Entry {
-                    kind: Kind::Denied,
-                    essential: false,
-                    body: Map::from_iter([("call".to_owned(), json!(format!("{second}-{call}")))]),
-                };
-                match refusals.note(&series, entry, now, time) {
+                let record = || refused(format!("{second}-{call}"));
+                match refusals.note(&series, record, now, time) {
                     Noted::Whole(_) => whole += 1,
                     Noted::FirstCounted => begins += 1,
                     Noted::Counted => {}
@@ -270,27 +279,23 @@ mod tests {
         assert_eq!((whole, begins), (100 + 199, 10));
         let counted: u64 = counts.iter().map(|counted| counted.calls).sum();
         assert_eq!(whole + counted, 600 * 50);
-        let entry = counts.remove(0).entry();
-        assert_eq!(entry.body["call"], "2-0", "the first of them is the sample");
-        assert_eq!(entry.body["repeated"]["first"], time.to_string());
+        let body = counts.remove(0).record().body;
+        assert_eq!(body.call, "2-0", "the first of them is the sample");
+        assert_eq!(body.repeated.unwrap().first, time.to_string());
         assert!(refusals.take_all().is_empty());
     }
 
     #[test]
     fn a_quiet_plugin_and_another_kind_of_refusal_are_written_down_one_by_one() {
         let refusals = Refusals::default();
-        let entry = || Entry {
-            kind: Kind::Denied,
-            essential: false,
-            body: Map::new(),
-        };
+        let record = || refused(String::new());
         let now = Instant::now();
         let series = |plugin: &str, word| Series {
             plugin: plugin.into(),
             word,
         };
         let note = |series: &Series, now| {
-            let noted = refusals.note(series, entry, now, Timestamp::UNIX_EPOCH);
+            let noted = refusals.note(series, record, now, Timestamp::UNIX_EPOCH);
             matches!(noted, Noted::Whole(_))
         };
         let loud = series("lab", "denied");

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use qchost_audit::{Audit, AuditError, DIGESTS, Filter, oldest, query};
+use qchost_audit::{Audit, AuditError, Filter, oldest, query};
 
 use crate::changes::Changes;
 
@@ -67,11 +67,8 @@ impl Changes {
 fn named(audit: &Audit) -> Result<HashSet<String>, AuditError> {
     let mut named = HashSet::new();
     for record in query(Arc::clone(audit.files()), audit.folder(), Filter::default())? {
-        let record = record?;
-        for name in DIGESTS {
-            if let Some(digest) = record.text(name)
-                && !named.contains(digest)
-            {
+        for digest in record?.summary().digests() {
+            if !named.contains(digest) {
                 named.insert(digest.to_owned());
             }
         }

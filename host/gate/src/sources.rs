@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_audit::{Audit, Entry};
+use qchost_audit::Audit;
 use qchost_catalog::host_calls::{
     READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
 };
@@ -25,13 +25,14 @@ use qchost_ledger::{Ledger, NewCompile, Remembered};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
+use crate::body::StopsDeployment;
 use crate::call::{CallIds, CallRequest};
 use crate::clock::now;
 use crate::decision::{Decision, is_live};
 use crate::fingerprint::{Fingerprints, text_hash};
 use crate::policy_store::PolicyStore;
 use crate::reads::HostReader;
-use crate::record::{self, AuditContext};
+use crate::record::{self, AuditContext, CallRecord};
 use crate::refusal::{Refusal, unusable};
 use crate::source_locks::{Projects, SourceAccess, SourceLock, SourceLocks};
 
@@ -567,10 +568,12 @@ impl SourceGuards {
         let operation = STOP_LIVE_ALGORITHM;
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
         let stop = request.followed_by(self.ids.next(), operation, arguments);
-        let record = async |mut entry: Entry| {
-            let of = json!({ "call": request.call, "why": why });
-            entry.body.insert("stops-deployment".to_owned(), of);
-            if let Err(error) = self.audit.record(entry).await {
+        let record = async |mut record: CallRecord| {
+            record.body.stops_deployment = Some(StopsDeployment {
+                call: request.call.clone(),
+                why: why.to_owned(),
+            });
+            if let Err(error) = self.audit.record(record.entry()).await {
                 tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
             }
         };

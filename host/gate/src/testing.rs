@@ -171,7 +171,7 @@ impl Stores {
 
     pub(crate) fn unsettled(&self) -> Arc<UnsettledWrites> {
         let fingerprints = Arc::clone(&self.fingerprints);
-        Arc::new(UnsettledWrites::new(Vec::new(), fingerprints))
+        Arc::new(UnsettledWrites::new(&[], fingerprints))
     }
 
     pub(crate) fn reads(&self) -> Arc<HostReader> {
@@ -197,7 +197,7 @@ impl Stores {
         let records = query(Arc::new(Disk), &folder, Filter::default()).unwrap();
         let records = records.map(|record| record.unwrap());
         let changes = |kind: Option<&str>| kind == Some("change");
-        let records = records.filter(|record| !changes(record.text("kind")));
+        let records = records.filter(|record| !changes(record.kind_word()));
         records.map(|record| record.fields).collect()
     }
 }

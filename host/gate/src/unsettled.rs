@@ -6,9 +6,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use parking_lot::{Mutex, MutexGuard};
+use qchost_audit::read_members;
 use qchost_catalog::Access;
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::body::CallBody;
 use crate::call::CallRequest;
 use crate::fingerprint::Fingerprints;
 use crate::refusal::Refusal;
@@ -17,11 +20,13 @@ use crate::refusal::Refusal;
 const MAX_WARNED: usize = 20;
 
 /// The record of a write's intent.
-pub(crate) type Intent = Map<String, Value>;
-
-/// A text of an intent; empty if it has none of this name.
-pub(crate) fn text<'a>(intent: &'a Intent, name: &str) -> &'a str {
-    intent.get(name).and_then(Value::as_str).unwrap_or_default()
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Intent {
+    /// When it was recorded.
+    pub time: String,
+    #[serde(flatten)]
+    pub body: CallBody,
 }
 
 /// The writes with an unknown outcome, of this run and of former ones.
@@ -31,9 +36,10 @@ pub(crate) struct UnsettledWrites {
 }
 
 impl UnsettledWrites {
-    pub(crate) fn new(intents: Vec<Intent>, fingerprints: Arc<Fingerprints>) -> Self {
+    /// `records`: the members of the intents of former runs.
+    pub(crate) fn new(records: &[Map<String, Value>], fingerprints: Arc<Fingerprints>) -> Self {
         Self {
-            intents: Mutex::new(intents),
+            intents: Mutex::new(records.iter().map(read_members).collect()),
             fingerprints,
         }
     }
@@ -47,14 +53,14 @@ impl UnsettledWrites {
     }
 
     /// Remembers a write whose answer was lost.
-    pub(crate) fn keep(&self, mut intent: Intent) {
-        intent.insert("time".to_owned(), Timestamp::now().to_string().into());
-        self.lock().push(intent);
+    pub(crate) fn keep(&self, body: CallBody) {
+        let time = Timestamp::now().to_string();
+        self.lock().push(Intent { time, body });
     }
 
     /// Forgets a write that was settled.
     pub(crate) fn remove(&self, call: &str) {
-        self.lock().retain(|one| text(one, "call") != call);
+        self.lock().retain(|one| one.body.call != call);
     }
 
     /// Refuses to repeat what may have been done: a non-idempotent write with the arguments of one whose outcome is
@@ -70,32 +76,30 @@ impl UnsettledWrites {
         let intents = self.lock();
         let mut same = intents
             .iter()
-            .filter(|one| {
-                text(one, "operation") == request.name && text(one, "account") == request.account()
-            })
+            .map(|one| (&one.time, &one.body))
+            .filter(|(_, body)| body.operation == request.name && body.account == request.account())
             .peekable();
         if same.peek().is_none() {
             return Ok(());
         }
         let print = self.fingerprints.of_arguments(&request.arguments);
-        let Some(intent) = same.find(|one| text(one, "arguments-hmac") == print) else {
+        let is_same = |body: &CallBody| body.arguments_hmac.as_ref() == Some(&print);
+        let Some((time, CallBody { call, .. })) = same.find(|(_, body)| is_same(body)) else {
             return Ok(());
         };
         Err(Refusal::denied(format!(
-            "the same call was sent at {} ({call}), and whether it took effect is unknown; an operator looks with: \
+            "the same call was sent at {time} ({call}), and whether it took effect is unknown; an operator looks with: \
              qchost audit reconcile, and lets it be sent again with: qchost audit reconcile --accept {call}",
-            text(intent, "time"),
-            call = text(intent, "call"),
         )))
     }
 
     /// Warns at start of the writes of former runs without an outcome.
     pub(crate) fn warn(&self) {
         let intents = self.lock();
-        for intent in intents.iter().take(MAX_WARNED) {
+        for Intent { time, body } in intents.iter().take(MAX_WARNED) {
             tracing::warn!(
-                target: "gate", call = text(intent, "call"), plugin = text(intent, "plugin"), account = text(intent, "account"),
-                operation = text(intent, "operation"), sent = text(intent, "time"),
+                target: "gate", call = body.call, plugin = body.plugin, account = body.account, operation = body.operation,
+                sent = time,
                 "the outcome of a write of a former run is unknown, and it is not sent again before it is known; see: qchost audit reconcile",
             );
         }

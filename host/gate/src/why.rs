@@ -7,11 +7,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use qchost_audit::{AuditError, Files, Filter, Kind, Record, query};
+use qchost_audit::{AuditError, Files, Filter, Kind, Record, query, read_members};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::changes::{Change, Subject};
+use crate::body::{ApprovalBody, ApprovalDetail, CallBody, Change, Project, Subject};
 use crate::kept::{grants_in, guardrails_in};
 use crate::texts::Texts;
 
@@ -36,13 +36,13 @@ pub struct Why {
     /// The class of the operation.
     pub access: Option<String>,
     /// The project, by id and name.
-    pub project: Option<Value>,
+    pub project: Option<Project>,
     /// The arguments as they were recorded.
     pub arguments: Option<Value>,
     /// The invocation that made it.
     pub invocation: Option<String>,
     /// The user id of the person who asked for the invocation.
-    pub person: Option<u64>,
+    pub person: Option<u32>,
     /// The manifest it was decided under.
     pub manifest: Option<TextWhy>,
     /// The changed manifest that had to allow it too, because it did not serve yet or awaited approval.
@@ -67,7 +67,7 @@ pub struct Why {
     /// The id of its reservation in the ledger.
     pub reservation: Option<i64>,
     /// How often it was sent.
-    pub sends: Option<u64>,
+    pub sends: Option<u32>,
     /// How it ended; `None` if unknown.
     pub outcome: Option<OutcomeWhy>,
     /// The sequence numbers of its records.
@@ -121,7 +121,7 @@ pub struct StepWhy {
     /// When it happened.
     pub time: Option<String>,
     /// The user id of the person who did it; for a request, of the person who asked for the invocation.
-    pub person: Option<u64>,
+    pub person: Option<u32>,
     /// The person's name.
     pub person_name: Option<String>,
     /// The call that asked for it.
@@ -129,7 +129,7 @@ pub struct StepWhy {
     /// The permit that it gave.
     pub permit: Option<String>,
     /// Further details.
-    pub detail: Option<Value>,
+    pub detail: Option<ApprovalDetail>,
 }
 
 /// How a call ended.
@@ -177,25 +177,29 @@ pub fn why(
     let mut decided = None;
     for record in newest(of_call)? {
         let record = record?;
-        if record.text("call") != Some(call) {
+        if record.call() != Some(call) {
             continue;
         }
         why.records.push(record.sequence());
-        match record.text("kind") {
-            Some("outcome" | "lost") => why.take_outcome(&record),
-            Some("read" | "denied" | "intent" | "http") => {
-                why.take_decision(&record);
-                decided = Some(record);
+        let body = || read_members::<CallBody>(&record.fields);
+        match record.kind() {
+            Some(Kind::Outcome | Kind::Lost) => why.take_outcome(&record, &body()),
+            Some(kind @ (Kind::Read | Kind::Denied | Kind::Intent | Kind::Http)) => {
+                let body = body();
+                if matches!(kind, Kind::Read | Kind::Http) {
+                    why.take_outcome(&record, &body);
+                }
+                why.take_decision(&record, &body);
+                decided = Some((record.sequence(), body));
                 break;
             }
             _ => {}
         }
     }
-    let Some(decided) = decided else {
+    let Some((until, decided)) = decided else {
         return Ok((!why.records.is_empty()).then_some(why));
     };
     why.records.reverse();
-    let until = decided.sequence();
     let mut wanted = Wanted::of(&decided);
     let mut steps = Vec::new();
     for kind in [Kind::Approval, Kind::Change] {
@@ -221,55 +225,46 @@ pub fn why(
     for text in &mut wanted.texts {
         text.read(&kept, texts);
     }
-    why.take_texts(wanted, &decided, texts);
+    why.take_texts(wanted, decided, texts);
     Ok(Some(why))
 }
 
 impl Why {
-    fn take_decision(&mut self, record: &Record) {
-        let text = |name: &str| record.text(name).map(str::to_owned);
-        self.time = text("time");
-        self.decision = text("decision");
-        self.plugin = text("plugin");
-        self.account = text("account");
-        self.operation = text("operation");
-        self.access = text("access");
-        self.project = record.fields.get("project").cloned();
-        self.arguments = record.fields.get("arguments").cloned();
-        self.invocation = text("invocation");
-        self.person = record.fields.get("person").and_then(Value::as_u64);
-        self.permit = text("permit");
-        self.reservation = record.fields.get("reservation").and_then(Value::as_i64);
-        match record.text("kind") {
-            Some("read" | "http") => self.take_outcome(record),
-            Some("denied") => self.reason = text("reason"),
-            _ => {}
+    fn take_decision(&mut self, record: &Record, body: &CallBody) {
+        let said = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        self.time = record.time_text().map(str::to_owned);
+        self.decision.clone_from(&body.decision);
+        self.plugin = said(&body.plugin);
+        self.account = said(&body.account);
+        self.operation = said(&body.operation);
+        self.access.clone_from(&body.access);
+        self.project = body.project().cloned();
+        self.arguments.clone_from(&body.arguments);
+        self.invocation.clone_from(&body.invocation);
+        self.person = body.person;
+        self.permit.clone_from(&body.permit);
+        self.reservation = body.reservation;
+        if record.kind() == Some(Kind::Denied) {
+            self.reason.clone_from(&body.reason);
         }
     }
 
-    fn take_outcome(&mut self, record: &Record) {
+    fn take_outcome(&mut self, record: &Record, body: &CallBody) {
         // The result of `audit reconcile` comes after the loss, and is read first.
         if self.outcome.is_some() {
             return;
         }
-        let text = |name: &str| record.text(name).map(str::to_owned);
-        let number = |name: &str| record.fields.get(name).and_then(Value::as_u64);
-        self.sends = number("sends");
+        self.sends = body.sends;
         self.outcome = Some(OutcomeWhy {
-            outcome: text("outcome").unwrap_or_default(),
-            time: text("time"),
-            reason: text("reason"),
-            latency_us: number("latency-us"),
-            response_hash: text("response-hash"),
+            outcome: body.outcome().unwrap_or_default().to_owned(),
+            time: record.time_text().map(str::to_owned),
+            reason: body.reason.clone(),
+            latency_us: body.latency_us,
+            response_hash: body.response_hash.clone(),
         });
     }
 
-    fn take_texts(&mut self, wanted: Wanted, decided: &Record, texts: bool) {
-        let named = |name: &str| {
-            let list = decided.fields.get(name).and_then(Value::as_array);
-            let names = list.into_iter().flatten().filter_map(Value::as_str);
-            names.map(str::to_owned).collect::<Vec<_>>()
-        };
+    fn take_texts(&mut self, wanted: Wanted, decided: CallBody, texts: bool) {
         let find = |role: Role| wanted.texts.iter().find(|text| text.role == role);
         let text = |role: Role| find(role).and_then(|text| text.text.as_deref());
         let digest = |role: Role| find(role).map(|text| text.digest.clone());
@@ -283,11 +278,13 @@ impl Why {
             names.into_iter().map(part).collect::<Vec<_>>()
         };
         self.grants = if find(Role::Pending).is_some() {
-            let mut grants = parts(Role::Manifest, named("grants-serving"));
-            grants.extend(parts(Role::Pending, named("grants-pending")));
+            let serving = decided.grants_serving.unwrap_or_default();
+            let mut grants = parts(Role::Manifest, serving);
+            let pending = decided.grants_pending.unwrap_or_default();
+            grants.extend(parts(Role::Pending, pending));
             grants
         } else {
-            parts(Role::Manifest, named("grants"))
+            parts(Role::Manifest, decided.grants.unwrap_or_default())
         };
         let rules = text(Role::Guardrails).map(guardrails_in);
         let rules = rules.unwrap_or_default();
@@ -299,7 +296,7 @@ impl Why {
                 name: id,
             }
         };
-        self.forbidden_by = named("policies").into_iter().map(rule).collect();
+        self.forbidden_by = decided.policies.into_iter().map(rule).collect();
         let shown = |role: Role| find(role).map(|text| text.shown(texts));
         self.manifest = shown(Role::Manifest);
         self.manifest_pending = shown(Role::Pending);
@@ -322,14 +319,27 @@ enum Role {
 }
 
 impl Role {
-    const ALL: [(Self, &'static str); 6] = [
-        (Self::Manifest, "manifest"),
-        (Self::Pending, "manifest-pending"),
-        (Self::Guardrails, "guardrails"),
-        (Self::Configuration, "configuration"),
-        (Self::PendingConfiguration, "configuration-pending"),
-        (Self::Component, "digest"),
+    const ALL: [Self; 6] = [
+        Self::Manifest,
+        Self::Pending,
+        Self::Guardrails,
+        Self::Configuration,
+        Self::PendingConfiguration,
+        Self::Component,
     ];
+
+    /// The digest of the text that had this role in a decision.
+    fn digest(self, decided: &CallBody) -> Option<&String> {
+        let digest = match self {
+            Self::Manifest => &decided.manifest,
+            Self::Pending => &decided.manifest_pending,
+            Self::Guardrails => &decided.guardrails,
+            Self::Configuration => &decided.configuration,
+            Self::PendingConfiguration => &decided.configuration_pending,
+            Self::Component => &decided.digest,
+        };
+        digest.as_ref().filter(|digest| !digest.is_empty())
+    }
 
     fn is_of(self, change: &Change) -> bool {
         match (self, change.subject) {
@@ -390,28 +400,27 @@ impl Sought {
 
 /// What is still to be found in the rest of the audit.
 struct Wanted {
-    plugin: Option<String>,
+    plugin: String,
     texts: Vec<Sought>,
     approval: Option<String>,
     asked: bool,
 }
 
 impl Wanted {
-    fn of(decided: &Record) -> Self {
-        let texts = Role::ALL.into_iter().filter_map(|(role, name)| {
-            let digest = decided.text(name).filter(|digest| !digest.is_empty())?;
+    fn of(decided: &CallBody) -> Self {
+        let texts = Role::ALL.into_iter().filter_map(|role| {
             Some(Sought {
                 role,
-                digest: digest.to_owned(),
+                digest: role.digest(decided)?.clone(),
                 change: None,
                 text: None,
                 missing: None,
             })
         });
         Self {
-            plugin: decided.text("plugin").map(str::to_owned),
+            plugin: decided.plugin.clone(),
             texts: texts.collect(),
-            approval: decided.text("approval").map(str::to_owned),
+            approval: decided.approval.clone(),
             asked: false,
         }
     }
@@ -424,33 +433,31 @@ impl Wanted {
     }
 
     fn take_step(&mut self, record: &Record) -> Option<StepWhy> {
-        if record.text("approval") != self.approval.as_deref() {
+        let step: ApprovalBody = read_members(&record.fields);
+        if Some(&step.approval) != self.approval.as_ref() {
             return None;
         }
-        let text = |name: &str| record.text(name).map(str::to_owned);
-        let what = text("what").unwrap_or_default();
-        self.asked |= what == "request";
+        self.asked |= step.what == ApprovalBody::REQUEST;
         Some(StepWhy {
-            what,
-            time: text("time"),
-            person: record.fields.get("person").and_then(Value::as_u64),
-            person_name: text("person-name"),
-            asked_by_call: text("asked-by-call"),
-            permit: text("permit"),
-            detail: record.fields.get("detail").cloned(),
+            what: step.what,
+            time: record.time_text().map(str::to_owned),
+            person: step.person,
+            person_name: step.person_name,
+            asked_by_call: step.asked_by_call,
+            permit: step.permit,
+            detail: step.detail,
         })
     }
 
     fn take_change(&mut self, record: &Record) {
-        let fields: Map<String, Value> = record.fields.clone();
-        let Ok(change) = serde_json::from_value::<Change>(Value::Object(fields)) else {
+        let Ok(change) = Change::deserialize(&record.fields) else {
             return;
         };
         for text in &mut self.texts {
             let same = change.digest_after.as_ref() == Some(&text.digest);
-            let its = !text.role.is_of_a_plugin() || change.plugin == self.plugin;
+            let its = !text.role.is_of_a_plugin() || change.plugin.as_ref() == Some(&self.plugin);
             if same && its && text.change.is_none() && text.role.is_of(&change) {
-                let time = record.text("time").map(str::to_owned);
+                let time = record.time_text().map(str::to_owned);
                 text.change = Some((time, change.clone()));
             }
         }

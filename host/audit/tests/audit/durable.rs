@@ -89,7 +89,7 @@ async fn a_sync_that_takes_long_keeps_its_callers_waiting_and_no_note() {
     assert_eq!(
         all(&drive)
             .iter()
-            .filter(|record| record.text("kind") == Some("read"))
+            .filter(|record| record.kind_word() == Some("read"))
             .count(),
         1000
     );
@@ -336,11 +336,11 @@ async fn what_does_not_fit_into_the_buffer_is_counted() {
     let records = all(&drive);
     let noted = records
         .iter()
-        .filter(|record| record.text("kind") == Some("read"))
+        .filter(|record| record.kind_word() == Some("read"))
         .count();
     let dropped: u64 = records
         .iter()
-        .filter(|record| record.text("kind") == Some("gap"))
+        .filter(|record| record.kind_word() == Some("gap"))
         .map(|record| record.fields["notes"].as_u64().unwrap())
         .sum();
     assert!(

@@ -43,13 +43,13 @@ async fn a_full_disk_refuses_writes_and_goes_on_when_there_is_space() {
     let records = all(&drive);
     let gap = records
         .iter()
-        .find(|record| record.text("kind") == Some("gap"))
+        .find(|record| record.kind_word() == Some("gap"))
         .unwrap();
     assert_eq!(gap.fields["refused"], json!(3));
     assert_eq!(gap.fields["reason"], json!("the disk was full"));
     let noted = records
         .iter()
-        .filter(|record| record.text("kind") == Some("read"))
+        .filter(|record| record.kind_word() == Some("read"))
         .count() as u64;
     assert_eq!(gap.fields["notes"].as_u64().unwrap() + noted, 3);
     assert!(checked(&drive).sound());
@@ -80,7 +80,7 @@ async fn the_reserve_is_for_what_is_essential_and_is_made_again() {
     assert_eq!(
         records
             .iter()
-            .filter(|record| record.text("kind") == Some("halt"))
+            .filter(|record| record.kind_word() == Some("halt"))
             .count(),
         11
     );

@@ -31,7 +31,7 @@ async fn the_chain_goes_on_over_segments_and_starts() {
     assert_eq!(
         records
             .iter()
-            .filter(|record| record.text("kind") == Some("outcome"))
+            .filter(|record| record.kind_word() == Some("outcome"))
             .count(),
         48
     );

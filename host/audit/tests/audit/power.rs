@@ -66,14 +66,14 @@ async fn after(drive: &Drive, head: Option<&str>, told: &Told, what: &str) -> u6
     for (sequence, (call, kind)) in told.range(report.removed + 1..) {
         let record = by_sequence.get(sequence);
         let record = record.unwrap_or_else(|| panic!("{what}: {sequence} was told and is gone"));
-        assert_eq!(record.text("call"), Some(call.as_str()), "{what}");
-        assert_eq!(record.text("kind"), Some(*kind), "{what}");
+        assert_eq!(record.call(), Some(call.as_str()), "{what}");
+        assert_eq!(record.kind_word(), Some(*kind), "{what}");
     }
     let mut open_calls = BTreeMap::new();
     for record in &records {
-        match record.text("kind").unwrap() {
-            "intent" => drop(open_calls.insert(record.text("call").unwrap(), record.sequence())),
-            "outcome" => drop(open_calls.remove(record.text("call").unwrap())),
+        match record.kind_word().unwrap() {
+            "intent" => drop(open_calls.insert(record.call().unwrap(), record.sequence())),
+            "outcome" => drop(open_calls.remove(record.call().unwrap())),
             _ => {}
         }
     }
@@ -87,8 +87,8 @@ async fn after(drive: &Drive, head: Option<&str>, told: &Told, what: &str) -> u6
     assert_eq!(unsettled, expected, "{what}");
     let last = records
         .iter()
-        .rfind(|record| record.text("kind") != Some("retention"));
-    let marked = last.filter(|record| record.text("kind") == Some("recovered"));
+        .rfind(|record| record.kind_word() != Some("retention"));
+    let marked = last.filter(|record| record.kind_word() == Some("recovered"));
     if opening.recovered + opening.cut > 0 {
         let marked = marked.unwrap_or_else(|| panic!("{what}: recovered, and no mark of it"));
         assert_eq!(
@@ -228,7 +228,7 @@ async fn a_torn_line_past_the_head_is_cut_and_said() {
     assert_eq!((opening.recovered, opening.cut), (0, 13));
     audit.close().await;
     let records = all(&drive);
-    assert_eq!(records.last().unwrap().text("kind"), Some("recovered"));
+    assert_eq!(records.last().unwrap().kind_word(), Some("recovered"));
     assert!(checked(&drive).sound());
 }
 

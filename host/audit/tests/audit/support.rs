@@ -108,7 +108,7 @@ pub fn all(drive: &Drive) -> Vec<Record> {
 pub fn kinds(records: &[Record]) -> Vec<&str> {
     records
         .iter()
-        .map(|record| record.text("kind").unwrap())
+        .map(|record| record.kind_word().unwrap())
         .collect()
 }
 

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow};
+use qchost_gate::AdminDetail;
 use qchost_policy::{People, Person};
-use serde_json::json;
 
 use super::shared::Shared;
-use crate::host::{Current, Host, stranger, without_role};
+use crate::host::{Current, Host, stranger, unknown_person, without_role};
 use crate::requests::RequestKind;
 
 /// A person who may make a request.
@@ -87,7 +87,10 @@ impl Denied {
         };
         if let Some(host) = shared.opened() {
             let what = format!("{} (denied)", verb.rules().right.word());
-            let detail = json!({ "about": about, "reason": reason });
+            let detail = AdminDetail::Denied {
+                about: about.map(str::to_owned),
+                reason: reason.clone(),
+            };
             shared.denials.note(&host, &person, &what, detail).await;
         }
         anyhow!("denied: {reason}")
@@ -121,8 +124,10 @@ pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
     let Some(host) = shared.opened() else {
         return anyhow!(stranger(uid, &shared.data, None));
     };
-    let detail = json!({ "reason": "not a person of this host" });
     let person = without_role(uid);
-    shared.denials.note(&host, &person, "denied", detail).await;
+    let denials = &shared.denials;
+    denials
+        .note(&host, &person, "denied", unknown_person())
+        .await;
     anyhow!(host.stranger(uid))
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use qchost_gate::{AdminDetail, Sample};
 use qchost_policy::Person;
-use serde_json::{Value, json};
 
 use crate::host::Host;
 
@@ -39,12 +39,12 @@ struct More {
     count: u64,
     first: Timestamp,
     last: Timestamp,
-    sample: Value,
+    sample: Sample,
 }
 
 impl Denials {
     /// Counts a denial; returns whether to record it individually.
-    fn count(&self, person: &Person, what: &str, detail: &Value) -> bool {
+    fn count(&self, person: &Person, what: &str, detail: &AdminDetail) -> bool {
         let mut windows = self.0.lock();
         let window = windows.entry(person.uid).or_insert_with(|| Window {
             person: person.clone(),
@@ -61,7 +61,10 @@ impl Denials {
             count: 0,
             first: now,
             last: now,
-            sample: json!({ "what": what, "detail": detail }),
+            sample: Sample {
+                what: what.to_owned(),
+                detail: Box::new(detail.clone()),
+            },
         });
         more.count += 1;
         more.last = now;
@@ -80,7 +83,7 @@ impl Denials {
     }
 
     /// Records a denial, or counts it.
-    pub(super) async fn note(&self, host: &Host, person: &Person, what: &str, detail: Value) {
+    pub(super) async fn note(&self, host: &Host, person: &Person, what: &str, detail: AdminDetail) {
         if self.count(person, what, &detail) {
             record(host, person, what, detail).await;
         }
@@ -92,18 +95,18 @@ impl Denials {
             let Some(more) = window.more else {
                 continue;
             };
-            let detail = json!({
-                "count": more.count,
-                "first": more.first.to_string(),
-                "last": more.last.to_string(),
-                "sample": more.sample,
-            });
+            let detail = AdminDetail::Denials {
+                count: more.count,
+                first: more.first.to_string(),
+                last: more.last.to_string(),
+                sample: more.sample,
+            };
             record(host, &window.person, "denied", detail).await;
         }
     }
 }
 
-async fn record(host: &Host, person: &Person, what: &str, detail: Value) {
+async fn record(host: &Host, person: &Person, what: &str, detail: AdminDetail) {
     let recorded = host.gate.note_admin(person, what, detail);
     match tokio::time::timeout(RECORD_TIMEOUT, recorded).await {
         // It is being written.
@@ -126,7 +129,10 @@ mod tests {
             name: format!("uid-{uid}"),
             roles: std::collections::BTreeSet::new(),
         };
-        let detail = json!({ "about": "lab" });
+        let detail = AdminDetail::Denied {
+            about: Some("lab".to_owned()),
+            reason: String::new(),
+        };
         let singly = |uid, times| {
             let counted = (0..times).map(|_| denials.count(&person(uid), "halt (denied)", &detail));
             counted.filter(|singly| *singly).count()

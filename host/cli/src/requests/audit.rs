@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use qchost_audit::Record;
 use qchost_gate::Reconciled;
 use qchost_policy::{Person, Right};
 use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -281,8 +281,8 @@ async fn follow(mut coming: Receiver<Arc<str>>, last: u64, reports: &Reports) ->
 
 /// The sequence number of a record, read from its line.
 fn sequence(line: &str) -> Option<u64> {
-    let record: Value = serde_json::from_str(line).ok()?;
-    record.get("seq")?.as_u64()
+    let record = Record::parse(line.to_owned()).ok()?;
+    Some(record.sequence())
 }
 
 impl Handler for Reconcile {

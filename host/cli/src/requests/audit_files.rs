@@ -10,7 +10,6 @@ use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
 use qchost_catalog::{Access, OPERATIONS};
 use qchost_gate::{Why, decisions, outcomes};
-use serde_json::Value;
 
 use super::audit::{
     AuditHead, AuditQuery, ExportAudit, ExportFormat, Found, Head, OnLine, Query, ReadAudit,
@@ -202,10 +201,11 @@ impl Source {
                 ..Filter::default()
             };
             for record in qchost_audit::query(Arc::new(Disk), &self.folder, named)? {
-                let project = record?.fields.get("project").cloned().unwrap_or_default();
+                let record = record?;
+                let project = record.summary().project;
                 filter
                     .project_ids
-                    .extend(project.get("id").and_then(Value::as_u64));
+                    .extend(project.and_then(|project| project.id));
             }
         }
         Ok(filter)
@@ -301,7 +301,7 @@ fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<O
 fn filter(query: &Query) -> Result<Filter> {
     let kinds = Kind::ALL.map(Kind::word);
     let kind = known("--kind", query.kind.as_ref(), &kinds)?;
-    let kind = Kind::ALL.into_iter().find(|one| Some(one.word()) == kind);
+    let kind = kind.and_then(Kind::parse);
     let accesses = Access::ALL.map(Access::word);
     let access = known("--access", query.access.as_ref(), &accesses)?;
     let decision = known("--decision", query.decision.as_ref(), &decisions())?;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use qchost_audit::Disk;
+use qchost_gate::AdminDetail;
 use qchost_policy::{Person, Right};
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
@@ -107,7 +108,9 @@ impl Handler for Backup {
             folder.display()
         );
         empty_folder(&folder)?;
-        let detail = json!({ "folder": folder });
+        let detail = AdminDetail::Backup {
+            folder: folder.clone(),
+        };
         host.gate.note_admin(person, "backup", detail).await?;
         host.gate.backup(&folder).await?;
         let key = keys::path(&host.data);

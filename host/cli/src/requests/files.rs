@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use qchost_gate::PendingApproval;
+use qchost_gate::{AdminDetail, PendingApproval};
 use qchost_policy::{Person, Right};
 use qchost_upstream::AccountState;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use super::plugins::{ListPlugins, PluginRow, Status};
 use super::rules::{Handler, Rules};
@@ -154,7 +153,8 @@ impl Handler for Reload {
         let Some(follower) = host.follower() else {
             bail!("this process does not follow its files");
         };
-        host.gate.note_admin(person, "reload", json!({})).await?;
+        let detail = AdminDetail::Nothing {};
+        host.gate.note_admin(person, "reload", detail).await?;
         // This person triggered the reload, so cannot be one of two approvers of what it finds.
         let requester = host.gate.reload_asked_by(person.uid);
         let done = follower.reload().await;

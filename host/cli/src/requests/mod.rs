@@ -23,9 +23,10 @@ mod rules;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use qchost_gate::AdminDetail;
 use qchost_policy::Person;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
@@ -168,7 +169,10 @@ impl Request {
                 .denial
                 .map(|denial| denial.reason)
                 .unwrap_or_default();
-            let detail = json!({ "about": about, "reason": reason });
+            let detail = AdminDetail::Denied {
+                about: about.map(str::to_owned),
+                reason: reason.clone(),
+            };
             host.gate
                 .note_admin(person, &format!("{} (denied)", right.word()), detail)
                 .await?;

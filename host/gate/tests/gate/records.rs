@@ -1,10 +1,12 @@
 //! The audit of what passes the gate: complete, in order, and on disk before anything is sent.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use qchost_audit::faults::{Drive, Event};
+use qchost_audit::{Kind, Record};
 use qchost_catalog::Failure;
-use qchost_gate::Refusal;
+use qchost_gate::{AdminDetail, ApprovalDetail, Body, CallBody, HaltBody, Refusal};
 use qchost_testing::cloud::Setup;
 use serde_json::{Value, json};
 
@@ -142,7 +144,7 @@ async fn a_full_disk_refuses_writes_and_lets_reads_and_what_makes_safer_go_on() 
         );
         let records = query.unwrap().map(|record| record.unwrap());
         records
-            .filter(|record| record.text("operation") == Some("live/stop-live-algorithm"))
+            .filter(|record| record.summary().operation == Some("live/stop-live-algorithm"))
             .count()
     };
     world.gate.idle().await;
@@ -291,4 +293,76 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
         .filter(|outcome| outcome.starts_with("reconciled"))
         .collect();
     assert_eq!(outcomes, ["reconciled: not done", "reconciled: accepted"]);
+}
+
+/// Records that the version before wrote: of every kind, with every combination of members.
+const FORMER: &str = include_str!("fixtures/records.jsonl");
+
+fn body_of(line: &str) -> (Record, Body) {
+    let record = Record::parse(line.to_owned()).unwrap();
+    let body = Body::read(&record);
+    (record, body)
+}
+
+#[test]
+fn records_of_the_version_before_are_read_as_types_and_written_again_as_they_were() {
+    let mut kinds = BTreeSet::new();
+    for line in FORMER.lines() {
+        let (record, body) = body_of(line);
+        let kind = record.kind().unwrap();
+        kinds.insert(kind.word());
+        let own = [Kind::Recovered, Kind::Gap, Kind::Rotated, Kind::Retention];
+        assert_eq!(
+            matches!(body, Body::Other(_)),
+            own.contains(&kind),
+            "{line}"
+        );
+        let is_known = match &body {
+            Body::Approval(step) => !matches!(step.detail, Some(ApprovalDetail::Other(_))),
+            Body::Admin(action) => !matches!(action.detail, Some(AdminDetail::Other(_))),
+            _ => true,
+        };
+        assert!(is_known, "{line}");
+        let Value::Object(written) = serde_json::to_value(&body).unwrap() else {
+            panic!("{line}");
+        };
+        let [before, after] = [record.fields, written].map(|mut members| {
+            for name in ["group", "hash", "kind", "prev", "seq", "time"] {
+                members.remove(name);
+            }
+            qchost_audit::canonical_object(&members)
+        });
+        assert_eq!(before, after);
+    }
+    assert_eq!(kinds, BTreeSet::from(Kind::ALL.map(Kind::word)));
+}
+
+#[test]
+fn a_record_of_another_version_is_read_as_far_as_it_is_known() {
+    let line = r#"{"kind":"denied","call":"c-1","operation":{"bytes":5000,"digest":"sha256:00"},
+        "plugin":"lab","grants":7,"reason":"no","member":"of another version"}"#;
+    let (record, body) = body_of(line);
+    assert_eq!(record.summary().plugin, Some("lab"));
+    let read = CallBody {
+        call: "c-1".to_owned(),
+        plugin: "lab".to_owned(),
+        reason: Some("no".to_owned()),
+        ..CallBody::default()
+    };
+    assert_eq!(body, Body::Call(Box::new(read)));
+    let (_, halted) = body_of(r#"{"kind":"halt","what":"halt"}"#);
+    let halt = HaltBody {
+        what: "halt".to_owned(),
+        ..HaltBody::default()
+    };
+    assert_eq!(halted, Body::Halt(halt));
+    for unknown in [
+        r#"{"kind":"of another version","plugin":"lab"}"#,
+        r#"{"kind":"change","what":"of another version","plugin":"lab"}"#,
+        r#"{"plugin":"lab"}"#,
+    ] {
+        let (record, body) = body_of(unknown);
+        assert_eq!(body, Body::Other(record.fields.clone()));
+        assert_eq!(record.summary().plugin, Some("lab"));
+    }
 }

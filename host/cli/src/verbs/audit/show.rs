@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
-use qchost_gate::{Reconciled, TextWhy, Why};
-use serde_json::Value;
+use qchost_audit::{Kind, Record, Summary};
+use qchost_gate::{AdminDetail, ApprovalDetail, Body, Change, Reconciled, TextWhy, Why};
 
 use crate::output::{print, print_json, table};
 use crate::requests::{Found, Verified};
 use crate::terminal;
-use crate::verbs::cells::{text, word};
+use crate::verbs::cells::{maybe, text, word};
 
 /// The columns of a record.
 const COLUMNS: [&str; 8] = [
@@ -68,60 +68,42 @@ impl Shown {
     }
 }
 
-/// A field of a record, in one line; `-` if it is missing.
-fn cell(row: &Value, key: &str) -> String {
-    match row.get(key) {
-        None | Some(Value::Null) => "-".to_owned(),
-        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
-        Some(Value::String(text)) => terminal::line(text),
-        Some(Value::Array(items)) if items.is_empty() => "-".to_owned(),
-        Some(Value::Array(items)) => {
-            let items = items.iter().map(|item| match item {
-                Value::String(text) => terminal::line(text),
-                item => terminal::line(&item.to_string()),
-            });
-            items.collect::<Vec<_>>().join(", ")
-        }
-        Some(value) => terminal::line(&value.to_string()),
-    }
-}
-
+/// A row shows what records of every kind share, so that one of an unknown kind has a row as well.
 fn row(line: &str) -> Vec<String> {
-    let Ok(record) = serde_json::from_str::<Value>(line) else {
+    let Ok(record) = Record::parse(line.to_owned()) else {
         return vec![terminal::line(line)];
     };
-    COLUMNS
-        .iter()
-        .map(|column| match (*column, record.get("project")) {
-            ("project", Some(project @ Value::Object(_))) => match project.get("name") {
-                Some(Value::String(name)) => terminal::line(name),
-                _ => cell(project, "id"),
-            },
-            // A person's action is shown in the column of the operation.
-            ("operation", _) if record.get("operation").is_none() => cell(&record, "what"),
-            ("details", _) => details(&record).join("\n"),
-            (column, _) => cell(&record, column),
-        })
-        .collect()
+    let found = record.summary();
+    let project = found.project.unwrap_or_default();
+    let id = project.id.map(|id| id.to_string());
+    vec![
+        maybe(record.time_text()),
+        maybe(record.kind_word()),
+        maybe(found.plugin),
+        // A person's action is shown in the column of the operation.
+        maybe(found.operation.or(found.what)),
+        maybe(project.name.or(id.as_deref())),
+        maybe(found.decision),
+        maybe(found.outcome),
+        details(&record, &found).join("\n"),
+    ]
 }
 
 /// Further details of a record, one per line: its principal, its subject, and the reason.
-fn details(record: &Value) -> Vec<String> {
-    let text = |key: &str| record.get(key).and_then(Value::as_str);
-    let kind = text("kind").unwrap_or_default();
+fn details(record: &Record, found: &Summary<'_>) -> Vec<String> {
+    let body = Body::read(record);
     let mut lines = Vec::new();
-    if matches!(kind, "approval" | "admin" | "halt") {
-        let ids = ["approval", "permit"].map(text).into_iter().flatten();
+    if matches!(body, Body::Approval(_) | Body::Admin(_) | Body::Halt(_)) {
+        let ids = [found.approval, found.permit].into_iter().flatten();
         let ids = ids.collect::<Vec<_>>().join(", ");
         // If there is an operation, the action has no column.
-        let what = text("what").filter(|_| record.get("operation").is_some());
+        let what = found.what.filter(|_| found.operation.is_some());
         let mut line = match (what, ids.is_empty()) {
             (Some(what), false) => format!("{what}: {ids}"),
             (Some(what), true) => what.to_owned(),
             (None, _) => ids,
         };
-        let person = record.get("person").and_then(Value::as_u64);
-        let by = match (text("person-name"), person) {
+        let by = match (found.person_name, found.person) {
             (Some(name), Some(uid)) => format!("by {name} (uid {uid})"),
             (None, Some(uid)) => format!("for uid {uid}"),
             _ => String::new(),
@@ -131,19 +113,14 @@ fn details(record: &Value) -> Vec<String> {
         }
         lines.push(line + &by);
     }
-    if let ("intent", Some(permit)) = (kind, text("permit")) {
+    if let (Some(Kind::Intent), Some(permit)) = (record.kind(), found.permit) {
         lines.push(format!("use: {permit}"));
     }
-    if kind == "change" {
-        lines.extend(of_change(record));
+    if let Body::Change(change) = &body {
+        lines.extend(of_change(change));
     }
-    let detail = |key: &str| record.get("detail")?.get(key)?.as_str();
-    let reason = text("reason").or_else(|| detail("reason"));
-    // The record of an attempt is written before the result is known.
-    lines.extend(reason.map(|reason| match detail("attempt") {
-        Some(attempt) => format!("{attempt}: {reason}"),
-        None => reason.to_owned(),
-    }));
+    let reason = found.reason.map(str::to_owned);
+    lines.extend(reason.or_else(|| reason_in_detail(&body)));
     lines.retain(|line| !line.is_empty());
     if lines.is_empty() {
         return vec!["-".to_owned()];
@@ -151,43 +128,59 @@ fn details(record: &Value) -> Vec<String> {
     lines.iter().map(|line| terminal::line(line)).collect()
 }
 
+/// Why a person refused something, or why it was not done.
+fn reason_in_detail(body: &Body) -> Option<String> {
+    match body {
+        Body::Approval(step) => match step.detail.as_ref()? {
+            ApprovalDetail::Refuse { reason, .. } => Some(reason.clone()),
+            // The record of an attempt is written before the result is known.
+            ApprovalDetail::Failed {
+                attempt, reason, ..
+            } => Some(format!("{attempt}: {reason}")),
+            _ => None,
+        },
+        Body::Admin(action) => match action.detail.as_ref()? {
+            AdminDetail::Failed { reason } | AdminDetail::Denied { reason, .. } => {
+                Some(reason.clone())
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// A change of what is in force: the file, its owner, who asked for the reload, the digests, and the
 /// difference.
-fn of_change(record: &Value) -> Vec<String> {
-    let text = |key: &str| record.get(key).and_then(Value::as_str);
-    let uids = |key: &str| {
-        let uids = record.get(key).and_then(Value::as_array);
-        let uids: Vec<_> = uids
-            .into_iter()
-            .flatten()
-            .map(|uid| format!("uid {uid}"))
-            .collect();
-        (!uids.is_empty()).then(|| uids.join(", "))
-    };
-    let mut origin = text("file").unwrap_or_default().to_owned();
+fn of_change(change: &Change) -> Vec<String> {
+    let mut origin = change.file.clone().unwrap_or_default();
     for (words, who) in [
-        ("of", uids("owners")),
-        ("asked for by", uids("asked-by")),
-        ("decided by", text("by").map(str::to_owned)),
+        ("of", uids(&change.owners)),
+        ("asked for by", uids(&change.asked_by)),
+        ("decided by", change.by.clone()),
     ] {
         if let Some(who) = who {
             origin += &format!(" {words} {who}");
         }
     }
-    if record.get("at-start") == Some(&Value::Bool(true)) {
+    if change.at_start {
         origin += " (found at the start)";
     }
+    let digest = |digest: &Option<String>| digest.as_deref().unwrap_or("nothing").to_owned();
     let digests = format!(
         "{} → {}",
-        text("digest-before").unwrap_or("nothing"),
-        text("digest-after").unwrap_or("nothing")
+        digest(&change.digest_before),
+        digest(&change.digest_after)
     );
-    let difference = record.get("difference").and_then(Value::as_array);
-    let difference = difference.into_iter().flatten().filter_map(Value::as_str);
     let mut lines = vec![origin.trim_start().to_owned(), digests];
-    lines.extend(difference.map(str::to_owned));
-    lines.extend(text("note").map(str::to_owned));
+    lines.extend(change.difference.iter().cloned());
+    lines.extend(change.note.clone());
     lines
+}
+
+/// User ids in words, if there are any.
+fn uids(uids: &BTreeSet<u32>) -> Option<String> {
+    let uids: Vec<_> = uids.iter().map(|uid| format!("uid {uid}")).collect();
+    (!uids.is_empty()).then(|| uids.join(", "))
 }
 
 fn columns(row: &[String]) -> String {
@@ -237,7 +230,8 @@ pub fn why(why: &Why) -> String {
     put("class", why.access.clone());
     put("plugin", why.plugin.clone());
     put("account", why.account.clone());
-    put("project", why.project.as_ref().map(ToString::to_string));
+    let project = why.project.as_ref().map(serde_json::to_string);
+    put("project", project.and_then(Result::ok));
     put("invocation", why.invocation.clone());
     put("asked by", why.person.map(|uid| format!("uid {uid}")));
     put("reason", why.reason.clone());
@@ -315,19 +309,15 @@ pub fn why(why: &Why) -> String {
 fn text_lines(what: &str, text: &TextWhy) -> Vec<String> {
     let mut lines = vec![format!("{what} {}", terminal::line(&text.digest))];
     if let Some(change) = &text.change {
-        let uids = |uids: &BTreeSet<u32>| {
-            let uids = uids.iter().map(|uid| format!("uid {uid}"));
-            uids.collect::<Vec<_>>().join(", ")
-        };
         let mut line = format!("in force since {}", said(text.since.as_deref()));
         if let Some(file) = &change.file {
             line.push_str(&format!(", from {file}"));
         }
-        if !change.owners.is_empty() {
-            line.push_str(&format!(" (owner: {})", uids(&change.owners)));
+        if let Some(owners) = uids(&change.owners) {
+            line.push_str(&format!(" (owner: {owners})"));
         }
-        if !change.asked_by.is_empty() {
-            line.push_str(&format!(", reloaded by {}", uids(&change.asked_by)));
+        if let Some(people) = uids(&change.asked_by) {
+            line.push_str(&format!(", reloaded by {people}"));
         }
         lines.push(indented(&terminal::line(&line)));
         lines.extend(
@@ -426,6 +416,13 @@ mod tests {
         assert_eq!(
             row(change)[7],
             "/p/lab.toml of uid 0 asked for by uid 7\nnothing → sha256:00\nadded: files/*\nline\\nbreak"
+        );
+        let unknown = row(
+            r#"{"kind":"of another version","plugin":"lab","what":"x","project":{"id":7},"reason":"y"}"#,
+        );
+        assert_eq!(
+            unknown,
+            ["-", "of another version", "lab", "x", "7", "-", "-", "y"]
         );
         let columns = columns(&row(line));
         assert!(columns.contains("denied     lab  "), "{columns}");
