@@ -11,6 +11,7 @@ use qchost_policy::Manifest;
 use serde_json::json;
 
 use crate::approval_requests::ApprovalRequests;
+use crate::approval_scope::ComponentScope;
 use crate::body::{Change, Subject};
 use crate::call::CallRequest;
 use crate::changes::Changes;
@@ -196,7 +197,9 @@ impl Adoptions {
             requester: None,
             interested: interested.into_iter().collect(),
             askers: Vec::new(),
-            scope: json!({ "imports": imports }),
+            scope: json!(ComponentScope {
+                imports: imports.to_vec(),
+            }),
             cost: 0,
             source: None,
             now: now(),

@@ -15,6 +15,7 @@ use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 
+use crate::approval_scope::CallScope;
 use crate::clock::now;
 use crate::difference::{Bounds, MAX_LINE, Shown, difference, excerpt};
 use crate::proposal::Changed;
@@ -97,9 +98,7 @@ impl ApprovalViewer {
                 "unknown": "the files of this source are not kept any more, so what would run cannot be shown",
             }));
         };
-        let project = approval.scope.get("project").and_then(Value::as_u64);
-        let project = project.and_then(|id| u32::try_from(id).ok());
-        let approved = match project {
+        let approved = match CallScope::of(approval).project {
             Some(project) => {
                 let account = &approval.binding.account;
                 ledger.approved_source(account, project).await?

@@ -10,11 +10,11 @@ use qchost_ledger::{
     StandingPermit, Status,
 };
 use qchost_policy::{Person, Role};
-use serde_json::Value;
 use tokio_util::task::TaskTracker;
 
 use crate::adoption::Adoptions;
 use crate::approval_requests::{ApprovalRequests, about, milliseconds};
+use crate::approval_scope::{CallScope, ComponentScope};
 use crate::body::{ApprovalBody, ApprovalDetail};
 use crate::clock::now;
 use crate::policy_store::PolicyStore;
@@ -190,9 +190,8 @@ impl Approvals {
         let Some(approval) = approval else {
             return Ok(());
         };
-        let live = approval.scope.get("live").and_then(Value::as_bool) == Some(true);
         match &approval.source {
-            Some(hash) if live => {
+            Some(hash) if CallScope::of(&approval).live => {
                 let source = ledger.source(hash).await.map_err(ApprovalError::Ledger)?;
                 source.map(drop).ok_or(DecideError::UnknownSource)
             }
@@ -266,7 +265,6 @@ impl Approvals {
         let Approval {
             kind,
             binding,
-            scope,
             source,
             ..
         } = approval;
@@ -274,12 +272,7 @@ impl Approvals {
             // Comes into force at the next reload, if the files still ask for it.
             ApprovalKind::Change => Ok(()),
             ApprovalKind::Component => {
-                let imports = scope.get("imports").and_then(Value::as_array);
-                let imports: Vec<String> = imports
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|import| import.as_str().map(str::to_owned))
-                    .collect();
+                let ComponentScope { imports } = ComponentScope::of(approval);
                 self.adoptions
                     .adopt(
                         &binding.account,
@@ -290,21 +283,15 @@ impl Approvals {
                     )
                     .await
             }
-            ApprovalKind::Call => {
-                let project = scope
-                    .get("project")
-                    .and_then(Value::as_u64)
-                    .and_then(|id| u32::try_from(id).ok());
-                match (source, project) {
-                    (Some(hash), Some(project)) => {
-                        let ledger = &self.ledger;
-                        ledger
-                            .set_approved_source(&binding.account, project, hash)
-                            .await
-                    }
-                    _ => Ok(()),
+            ApprovalKind::Call => match (source, CallScope::of(approval).project) {
+                (Some(hash), Some(project)) => {
+                    let ledger = &self.ledger;
+                    ledger
+                        .set_approved_source(&binding.account, project, hash)
+                        .await
                 }
-            }
+                _ => Ok(()),
+            },
         }
     }
 

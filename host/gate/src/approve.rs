@@ -7,7 +7,6 @@
 //! code, the brokerage settings and the resolved arguments; a call that differs in any of them needs another
 //! approval.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use qchost_scope::Touched;
 use serde_json::{Map, Value, json};
 
 use crate::approval_requests::ApprovalRequests;
+use crate::approval_scope::CallScope;
 use crate::authorize::requires_approval;
 use crate::call::{CallRequest, Principal};
 use crate::clock::now;
@@ -56,7 +56,7 @@ impl Approver {
         let source = self.deployed_source(request, touched).await?;
         let hash = source.as_ref().and_then(|source| source.hash.clone());
         let binding = self.binding(request, touched, hash.as_deref(), two);
-        let scope = standing_scope(touched, &binding, two);
+        let scope = json!(standing_scope(touched, &binding, two));
         let cost = touched.cost.map_or(0, |cost| cost.0);
         let permit = self
             .ledger
@@ -302,34 +302,27 @@ fn contents(arguments: &Map<String, Value>) -> Option<String> {
     (viewed(arguments) != whole).then(|| whole.to_string())
 }
 
-/// What a standing permit is limited to besides the operation: the project and the kind of account. One given
-/// for paper trading is not valid for a live brokerage, and one person's is not valid where two approvals are
-/// required.
-fn standing_scope(touched: &Touched, binding: &Binding, two: bool) -> Value {
-    let mut brokerages = BTreeSet::new();
-    let mut providers = BTreeSet::new();
+/// The scope of a standing permit for a call.
+fn standing_scope(touched: &Touched, binding: &Binding, two: bool) -> CallScope {
+    let mut scope = CallScope {
+        two_people: two,
+        live: is_live(touched),
+        ..CallScope::default()
+    };
     for facts in &touched.facts {
         let context = &facts.context;
         if let Some(brokerage) = &context.brokerage {
-            brokerages.insert((brokerage.profile.as_str(), brokerage.live));
+            let profile = brokerage.profile.clone();
+            scope.brokerages.insert((profile, brokerage.live));
         }
-        providers.extend(context.data_provider.as_deref());
+        scope.data_providers.extend(context.data_provider.clone());
     }
-    let mut scope = json!({
-        "two people": two,
-        "live": is_live(touched),
-        "brokerages": brokerages,
-        "data providers": providers,
-    });
-    let what = match &touched.project {
-        Some((id, name)) => [("project", json!(id)), ("name", json!(name))],
-        None => [
-            ("project", Value::Null),
-            ("arguments", json!(binding.arguments_hmac)),
-        ],
-    };
-    if let Value::Object(fields) = &mut scope {
-        fields.extend(what.map(|(name, value)| (name.to_owned(), value)));
+    match &touched.project {
+        Some((id, name)) => {
+            scope.project = Some(*id);
+            scope.name = Some(name.clone());
+        }
+        None => scope.arguments = Some(binding.arguments_hmac.clone()),
     }
     scope
 }

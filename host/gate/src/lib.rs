@@ -122,6 +122,7 @@ mod adoption;
 mod answer;
 mod approval_contents;
 mod approval_requests;
+mod approval_scope;
 mod approvals;
 mod approve;
 mod aside;
@@ -181,6 +182,7 @@ mod trade;
 mod unsettled;
 mod why;
 
+pub use approval_scope::CallScope;
 pub use approvals::DecideError;
 pub use backup::BackupError;
 pub use body::{

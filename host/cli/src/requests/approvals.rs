@@ -5,6 +5,7 @@
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
+use qchost_gate::CallScope;
 use qchost_ledger::{
     Approval, ApprovalFilter, ApprovalKind, ApprovalVote, PermitState, StandingPermit, Status,
 };
@@ -257,11 +258,10 @@ fn describe(host: &Host, approval: Approval) -> ApprovalRow {
             uids.map(|uid| host.name_of(*uid)).collect()
         }
     };
-    let project = approval.scope.get("name").and_then(Value::as_str);
     ApprovalRow {
         status: approval.status,
         kind: approval.kind,
-        project: project.map(str::to_owned),
+        project: CallScope::of(&approval).name,
         cost: Usd(approval.cost).to_string(),
         needs: approval.needs,
         requester: approval.requester.map(|uid| host.name_of(uid)),
