@@ -92,7 +92,7 @@ pub enum Admitted {
 }
 
 /// A text in force, as the ledger keeps it.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct StoredText<T> {
     /// The text.
     pub text: T,

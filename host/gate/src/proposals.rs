@@ -146,8 +146,12 @@ impl Proposals {
                 subject,
                 name: name.to_owned(),
                 digest: digest.clone(),
-                text: json!({ "text": proposal.text, "remembered": proposal.remembered, "owners": proposal.owners })
-                    .to_string(),
+                text: json!(StoredText {
+                    text: &proposal.text,
+                    remembered: proposal.remembered.clone(),
+                    owners: proposal.owners.clone(),
+                })
+                .to_string(),
                 by: by.clone(),
                 now: now(),
                 approval: approval.as_ref().map(|approval| approval.id.clone()),

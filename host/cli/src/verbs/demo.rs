@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_policy::Manifest;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::{Account, Config};
@@ -63,10 +64,13 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         .await;
     display.done();
     host.close(Duration::from_secs(5)).await;
-    let ranking = swept?;
-    let result = json!({ "ranking": ranking, "seconds": begun.elapsed().as_secs_f64() });
+    let result = Demonstrated {
+        ranking: swept?,
+        seconds: begun.elapsed().as_secs_f64(),
+    };
     output.result(&result, text)?;
-    let failures = ranking
+    let failures = result
+        .ranking
         .get("failures")
         .and_then(Value::as_array)
         .map_or(0, Vec::len);
@@ -76,7 +80,15 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn text(result: &Value) -> String {
+/// The result of the demo.
+#[derive(Serialize)]
+struct Demonstrated {
+    /// What the plugin returned.
+    ranking: Value,
+    seconds: f64,
+}
+
+fn text(result: &Demonstrated) -> String {
     let cell = |row: &Value, path: &str, digits: usize, factor: f64| {
         row.pointer(path)
             .and_then(Value::as_f64)
@@ -89,7 +101,8 @@ fn text(result: &Value) -> String {
         text.unwrap_or("-").to_owned()
     };
     let rows: Vec<Vec<String>> = result
-        .pointer("/ranking/ranking")
+        .ranking
+        .pointer("/ranking")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
@@ -105,10 +118,7 @@ fn text(result: &Value) -> String {
             ]
         })
         .collect();
-    let seconds = result
-        .get("seconds")
-        .and_then(Value::as_f64)
-        .unwrap_or_default();
+    let seconds = result.seconds;
     format!(
         "{}\n\n{} backtests in {seconds:.1} s, on the emulator's model of prices and fills: not LEAN, not real data.",
         table(
