@@ -1,5 +1,6 @@
 //! What a data folder has by name, and the permissions it must have.
 
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,14 +15,18 @@ pub fn halt_file(data: &Path) -> String {
     data.join(HALT_FILE).display().to_string()
 }
 
-/// Creates a folder that only this user can read, or checks that an existing one is.
-pub fn private_folder(folder: &Path) -> Result<()> {
-    use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+/// Creates a folder, and those above it, that only this user can open; an existing one stays as it is.
+pub fn make_private(folder: &Path) -> Result<()> {
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        .with_context(|| format!("cannot make the folder {}", folder.display()))
+}
+
+/// Creates a folder that only this user can read, or checks that an existing one is.
+pub fn private_folder(folder: &Path) -> Result<()> {
+    make_private(folder)?;
     let found = std::fs::metadata(folder)?;
     let (owner, us) = (found.uid(), nix::unistd::geteuid().as_raw());
     ensure!(

@@ -120,8 +120,9 @@ impl Guardrails {
     /// The id and text of each, to be restored by [`from_kept`](Self::from_kept).
     #[must_use]
     pub fn kept(&self) -> Vec<(String, String)> {
-        let kept = self.iter();
-        kept.map(|guardrail| (guardrail.id.clone(), guardrail.text.clone()))
+        let texts = self.texts();
+        texts
+            .map(|(id, text)| (id.to_owned(), text.to_owned()))
             .collect()
     }
 

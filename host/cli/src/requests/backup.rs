@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -22,7 +22,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::rules::{Handler, Rules};
-use crate::data_folder::private_folder;
+use crate::data_folder::{make_private, private_folder};
 use crate::host::Host;
 use crate::keys::{self, Key};
 use crate::reports::Reports;
@@ -240,11 +240,7 @@ pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
 
 /// Creates a folder that only this user can read, or checks that an existing one is empty.
 fn empty_folder(folder: &Path) -> Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    make_private(folder)?;
     let first: Option<io::Result<PathBuf>> = fs::read_dir(folder)?
         .next()
         .map(|entry| entry.map(|entry| entry.path()));

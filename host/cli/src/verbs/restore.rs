@@ -5,9 +5,8 @@
 //! approval in the backup is valid in the data folder: the copied database is changed accordingly here, whatever its mark
 //! says.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -17,7 +16,7 @@ use serde_json::json;
 use crate::args::Expected;
 use crate::config::Config;
 use crate::control;
-use crate::data_folder::private_folder;
+use crate::data_folder::{make_private, private_folder};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::Output;
@@ -55,17 +54,11 @@ pub fn run(
     for name in list.files.keys() {
         let to = draft.path().join(name);
         if let Some(parent) = to.parent() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(parent)?;
+            make_private(parent)?;
         }
         copy_private(&folder.join(name), &to)?;
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(draft.path().join(TEXTS))?;
+    make_private(&draft.path().join(TEXTS))?;
     check_copy(&list, draft.path(), folder)?;
     let key = Key::read(&keys::path(draft.path()))?;
     let fingerprint = key.folder_id()?;

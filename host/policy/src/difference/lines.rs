@@ -229,11 +229,11 @@ impl Lines {
             concurrency,
             output,
         } = now;
-        about.bound("memory", Some(Bytes(former.memory)), Some(Bytes(memory)));
-        about.bound("cpu", Some(Time(former.cpu)), Some(Time(cpu)));
-        about.bound("wall", Some(Time(former.wall)), Some(Time(wall)));
+        about.bound_as("memory", Some(former.memory), Some(memory), size);
+        about.bound_as("cpu", Some(former.cpu), Some(cpu), time);
+        about.bound_as("wall", Some(former.wall), Some(wall), time);
         about.bound("concurrency", Some(former.concurrency), Some(concurrency));
-        about.bound("output", Some(Bytes(former.output)), Some(Bytes(output)));
+        about.bound_as("output", Some(former.output), Some(output), size);
     }
 
     fn http(&mut self, former: &[HttpGrant], now: &[HttpGrant]) {
@@ -322,17 +322,9 @@ impl Lines {
             }
         }
         about.grant_limits(former.limits, *limits);
-        about.bound(
-            "request",
-            Some(Bytes(former.request)),
-            Some(Bytes(*request)),
-        );
-        about.bound(
-            "response",
-            Some(Bytes(former.response)),
-            Some(Bytes(*response)),
-        );
-        about.bound("timeout", Some(Time(former.timeout)), Some(Time(*timeout)));
+        about.bound_as("request", Some(former.request), Some(*request), size);
+        about.bound_as("response", Some(former.response), Some(*response), size);
+        about.bound_as("timeout", Some(former.timeout), Some(*timeout), time);
     }
 }
 
@@ -419,13 +411,23 @@ impl About<'_> {
     }
 
     fn bound<T: Ord + Copy + Display>(&mut self, key: &str, former: Option<T>, now: Option<T>) {
+        self.bound_as(key, former, now, |bound| bound.to_string());
+    }
+
+    fn bound_as<T: Ord + Copy>(
+        &mut self,
+        key: &str,
+        former: Option<T>,
+        now: Option<T>,
+        word: impl Fn(T) -> String,
+    ) {
         if former == now {
             return;
         }
-        let word = |bound: Option<T>| bound.map_or("none".to_owned(), |bound| bound.to_string());
+        let [from, to] = [former, now].map(|bound| bound.map_or("none".to_owned(), &word));
         self.push(
             ChangeKind::wider_if(!at_most(now, former)),
-            format!("{key} from {} to {}", word(former), word(now)),
+            format!("{key} from {from} to {to}"),
         );
     }
 
@@ -512,24 +514,14 @@ fn limits(one: &HttpGrant, other: &HttpGrant) -> bool {
         || one.timeout < other.timeout
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Bytes(u64);
-
-impl Display for Bytes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            bytes if bytes % (1 << 20) == 0 => write!(f, "{} MiB", bytes >> 20),
-            bytes if bytes % (1 << 10) == 0 => write!(f, "{} KiB", bytes >> 10),
-            bytes => write!(f, "{bytes} B"),
-        }
+fn size(bytes: u64) -> String {
+    match bytes {
+        bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+        bytes if bytes % (1 << 10) == 0 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Time(Duration);
-
-impl Display for Time {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.0)
-    }
+fn time(time: Duration) -> String {
+    format!("{time:?}")
 }
