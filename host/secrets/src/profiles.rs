@@ -61,13 +61,11 @@ impl Profiles {
         for (key, setting) in self.profiles.get(name)? {
             let (kind, location) = match setting {
                 Setting::Plain(value) => ("plain", value.to_string().into_bytes()),
-                Setting::Secret(Source::Env { env }) => ("env", env.clone().into_bytes()),
-                Setting::Secret(Source::File { file }) => {
+                Setting::Secret(Source::Env(env)) => ("env", env.clone().into_bytes()),
+                Setting::Secret(Source::File(file)) => {
                     ("file", file.as_os_str().as_encoded_bytes().to_vec())
                 }
-                Setting::Secret(Source::Vault { vault }) => {
-                    ("vault", vault.to_string().into_bytes())
-                }
+                Setting::Secret(Source::Vault(vault)) => ("vault", vault.to_string().into_bytes()),
             };
             // Each part with its length, so that different profiles never have the same bytes.
             for part in [key.as_bytes(), kind.as_bytes(), &location] {

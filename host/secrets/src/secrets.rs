@@ -41,9 +41,9 @@ impl Secrets {
     /// When it is not available: which secret, and what to do.
     pub async fn read(&self, source: &Source) -> Result<SecretString, SecretError> {
         let secret = match source {
-            Source::Env { env } => read_variable(env)?,
-            Source::File { file } => read_file(file.clone()).await?,
-            Source::Vault { vault: path } => match &self.vault {
+            Source::Env(env) => read_variable(env)?,
+            Source::File(file) => read_file(file.clone()).await?,
+            Source::Vault(path) => match &self.vault {
                 Some(vault) => vault.read(path).await?,
                 None => {
                     return Err(SecretError::NoVault(path.to_string()));

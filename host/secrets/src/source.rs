@@ -18,21 +18,12 @@ const FORMS: &str = "{ env = \"NAME\" }, { file = \"path\" } or { vault = \"moun
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Value")]
 pub enum Source {
-    /// In an environment variable of the host.
-    Env {
-        /// The variable.
-        env: String,
-    },
-    /// In a file that only the host can read.
-    File {
-        /// The file; a trailing line break is not part of the secret.
-        file: PathBuf,
-    },
+    /// In this environment variable of the host.
+    Env(String),
+    /// In this file, which only the host can read; a trailing line break is not part of the secret.
+    File(PathBuf),
     /// In a key-value engine (version 2) of HashiCorp Vault.
-    Vault {
-        /// The field and its location.
-        vault: VaultPath,
-    },
+    Vault(VaultPath),
 }
 
 /// A field of a secret in a key-value engine of Vault: `mount/path#field`.
@@ -62,7 +53,7 @@ pub enum Setting {
 impl Source {
     /// Resolves a relative file against this folder.
     pub fn resolve(&mut self, folder: &Path) {
-        if let Self::File { file } = self {
+        if let Self::File(file) = self {
             *file = folder.join(&file);
         }
     }
@@ -71,8 +62,8 @@ impl Source {
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
         match self {
-            Self::File { file } => Some(file),
-            Self::Env { .. } | Self::Vault { .. } => None,
+            Self::File(file) => Some(file),
+            Self::Env(_) | Self::Vault(_) => None,
         }
     }
 }
@@ -98,9 +89,9 @@ impl Setting {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Env { env } => write!(f, "the environment variable {env}"),
-            Self::File { file } => write!(f, "the file {}", file.display()),
-            Self::Vault { vault } => write!(f, "{vault} in Vault"),
+            Self::Env(env) => write!(f, "the environment variable {env}"),
+            Self::File(file) => write!(f, "the file {}", file.display()),
+            Self::Vault(vault) => write!(f, "{vault} in Vault"),
         }
     }
 }
@@ -128,13 +119,9 @@ impl TryFrom<Value> for Source {
             return Err(format!("`{key}` is empty; a secret is in {FORMS}"));
         }
         match key.as_str() {
-            "env" => Ok(Self::Env { env: location }),
-            "file" => Ok(Self::File {
-                file: location.into(),
-            }),
-            "vault" => Ok(Self::Vault {
-                vault: location.parse()?,
-            }),
+            "env" => Ok(Self::Env(location)),
+            "file" => Ok(Self::File(location.into())),
+            "vault" => Ok(Self::Vault(location.parse()?)),
             _ => Err(wrong()),
         }
     }
@@ -276,9 +263,7 @@ mod tests {
         setting.resolve(Path::new("/etc/qchost"));
         assert_eq!(
             setting,
-            Setting::Secret(Source::File {
-                file: "/etc/qchost/pin".into()
-            })
+            Setting::Secret(Source::File("/etc/qchost/pin".into()))
         );
     }
 

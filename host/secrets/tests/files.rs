@@ -32,14 +32,11 @@ async fn a_file_is_read_if_no_other_user_can_read_it() {
     let secrets = Secrets::default();
     for mode in [0o600, 0o400, 0o700] {
         let file = write(folder.path(), "hunter2\n", mode);
-        assert_eq!(
-            read(&secrets, Source::File { file }).await.unwrap(),
-            "hunter2"
-        );
+        assert_eq!(read(&secrets, Source::File(file)).await.unwrap(), "hunter2");
     }
     for mode in [0o644, 0o640, 0o604, 0o620, 0o601, 0o666] {
         let file = write(folder.path(), "hunter2\n", mode);
-        let error = read(&secrets, Source::File { file: file.clone() })
+        let error = read(&secrets, Source::File(file.clone()))
             .await
             .unwrap_err();
         assert!(matches!(error, SecretError::Exposed { mode: said, .. } if said == mode));
@@ -132,7 +129,7 @@ async fn a_changed_file_is_read_without_a_restart_and_both_values_are_redacted()
     let secrets = Secrets::default();
     for value in ["hunter2", "hunter3"] {
         let file = write(folder.path(), value, 0o600);
-        assert_eq!(read(&secrets, Source::File { file }).await.unwrap(), value);
+        assert_eq!(read(&secrets, Source::File(file)).await.unwrap(), value);
     }
     assert_eq!(
         secrets.clone().redactor().clean("hunter2 hunter3 hunter4"),
@@ -146,10 +143,10 @@ async fn a_variable_is_read_if_it_is_set() {
     // Cargo sets it for tests.
     let env = "CARGO_MANIFEST_DIR".to_owned();
     let expected = std::env::var(&env).unwrap();
-    assert_eq!(read(&secrets, Source::Env { env }).await.unwrap(), expected);
+    assert_eq!(read(&secrets, Source::Env(env)).await.unwrap(), expected);
     assert_eq!(secrets.redactor().clean(&expected), "[redacted]");
     let env = "QCHOST_NO_SUCH_VARIABLE".to_owned();
-    let error = read(&secrets, Source::Env { env }).await.unwrap_err();
+    let error = read(&secrets, Source::Env(env)).await.unwrap_err();
     assert!(matches!(error, SecretError::Unset { .. }));
     assert!(
         error.to_string().contains("QCHOST_NO_SUCH_VARIABLE"),

@@ -359,7 +359,7 @@ async fn a_secret_of_the_former_settings_does_not_come_back_under_the_new() {
     let mut setup = Setup::grants(&format!("{DEPLOY}{FILES}"));
     setup.profiles = profiles();
     let paper = setup.profiles.get_mut("paper").unwrap();
-    let password = Setting::Secret(Source::File { file });
+    let password = Setting::Secret(Source::File(file));
     paper.insert("password".to_owned(), password);
     let (world, settings) = open(setup).await;
     deploy(&world).await.unwrap();

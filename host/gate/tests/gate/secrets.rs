@@ -31,7 +31,7 @@ async fn the_host_fills_in_profiles_and_takes_secrets_out_of_what_comes_back() {
             ),
             (
                 "ib-password".to_owned(),
-                Setting::Secret(Source::File { file: file.clone() }),
+                Setting::Secret(Source::File(file.clone())),
             ),
         ]),
     )]);

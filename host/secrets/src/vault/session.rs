@@ -304,9 +304,9 @@ impl Login {
     /// Reads a login credential.
     async fn credential(&self, what: &str, source: &Source) -> Result<SecretString, VaultError> {
         let read = match source {
-            Source::Env { env } => read_variable(env),
-            Source::File { file } => read_file(file.clone()).await,
-            Source::Vault { vault } => Err(SecretError::NoVault(vault.to_string())),
+            Source::Env(env) => read_variable(env),
+            Source::File(file) => read_file(file.clone()).await,
+            Source::Vault(vault) => Err(SecretError::NoVault(vault.to_string())),
         };
         let secret =
             read.map_err(|error| VaultError::Credentials(format!("its {what}: {error}")))?;
