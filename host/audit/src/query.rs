@@ -75,12 +75,11 @@ pub struct Filter {
 
 impl Filter {
     fn fits(&self, record: &Record) -> bool {
-        let time = record.time();
+        let since = |from: Timestamp| record.time().is_some_and(|time| time >= from);
+        let before = |to: Timestamp| record.time().is_some_and(|time| time < to);
         self.kind.is_none_or(|kind| record.kind() == Some(kind))
-            && self
-                .from
-                .is_none_or(|from| time.is_some_and(|time| time >= from))
-            && self.to.is_none_or(|to| time.is_some_and(|time| time < to))
+            && self.from.is_none_or(since)
+            && self.to.is_none_or(before)
             && self.fits_members(&record.summary())
     }
 
