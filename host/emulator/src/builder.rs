@@ -51,6 +51,7 @@ pub enum StartError {
 }
 
 /// The settings of a new emulator.
+#[derive(Debug)]
 #[must_use]
 pub struct Builder {
     address: SocketAddr,
@@ -63,14 +64,15 @@ pub struct Builder {
     log_capacity: usize,
 }
 
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Builder")
-            .field("address", &self.address)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
+/// Settings that are one value each.
+macro_rules! settings {
+    ($($(#[$doc:meta])* $name:ident: $ty:ty => $($field:ident).+;)*) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, $name: $ty) -> Self {
+            self.$($field).+ = $name;
+            self
+        }
+    )*};
 }
 
 impl Builder {
@@ -97,11 +99,26 @@ impl Builder {
         }
     }
 
-    /// The address to listen on; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Use
-    /// the loopback interface only: there is no transport encryption.
-    pub fn address(mut self, address: SocketAddr) -> Self {
-        self.address = address;
-        self
+    settings! {
+        /// The address to listen on; [`DEFAULT_ADDRESS`] unless set. Port 0 lets the system choose. Use
+        /// the loopback interface only: there is no transport encryption.
+        address: SocketAddr => address;
+        /// QuantConnect Credit in the account at the start; 10,000 unless set.
+        credit: f64 => settings.credit;
+        /// The durations of asynchronous work.
+        timing: Timing => settings.timing;
+        /// The number of backtests that run at a time; 4 unless set.
+        backtest_nodes: u32 => backtest_nodes;
+        /// The number of algorithms that run live at a time; 2 unless set.
+        live_nodes: u32 => live_nodes;
+        /// Size limit of the object store, in bytes; 50 MiB unless set.
+        object_store_quota: usize => settings.object_store_quota;
+        /// Time limit for receiving a request's body; 30 s unless set.
+        body_timeout: Duration => body_timeout;
+        /// Faults from the first request on.
+        faults: Vec<Fault> => faults;
+        /// The number of requests that the log keeps; 10,000 unless set.
+        log_capacity: usize => log_capacity;
     }
 
     /// Listens on the loopback interface, at a port that the system chooses.
@@ -129,54 +146,6 @@ impl Builder {
     pub fn organization(mut self, id: impl Into<String>, name: impl Into<String>) -> Self {
         self.settings.organization_id = id.into();
         self.settings.organization_name = name.into();
-        self
-    }
-
-    /// QuantConnect Credit in the account at the start; 10,000 unless set.
-    pub fn credit(mut self, credit: f64) -> Self {
-        self.settings.credit = credit;
-        self
-    }
-
-    /// The durations of asynchronous work.
-    pub fn timing(mut self, timing: Timing) -> Self {
-        self.settings.timing = timing;
-        self
-    }
-
-    /// The number of backtests that run at a time; 4 unless set.
-    pub fn backtest_nodes(mut self, count: u32) -> Self {
-        self.backtest_nodes = count;
-        self
-    }
-
-    /// The number of algorithms that run live at a time; 2 unless set.
-    pub fn live_nodes(mut self, count: u32) -> Self {
-        self.live_nodes = count;
-        self
-    }
-
-    /// Size limit of the object store, in bytes; 50 MiB unless set.
-    pub fn object_store_quota(mut self, bytes: usize) -> Self {
-        self.settings.object_store_quota = bytes;
-        self
-    }
-
-    /// Time limit for receiving a request's body; 30 s unless set.
-    pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.body_timeout = timeout;
-        self
-    }
-
-    /// Faults from the first request on.
-    pub fn faults(mut self, faults: Vec<Fault>) -> Self {
-        self.faults = faults;
-        self
-    }
-
-    /// The number of requests that the log keeps; 10,000 unless set.
-    pub fn log_capacity(mut self, capacity: usize) -> Self {
-        self.log_capacity = capacity;
         self
     }
 

@@ -208,7 +208,7 @@ pub struct DayHolding {
 }
 
 /// Compiles and runs algorithms.
-pub trait Engine: Send + Sync + 'static {
+pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// The name shown in answers, such as "qchost emulator model".
     fn name(&self) -> &'static str;
     /// Checks a project's sources.

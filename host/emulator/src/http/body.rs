@@ -5,8 +5,6 @@
 //! Invariant: any sequence of bytes either becomes an [`Arguments`] or a [`Refusal`]; depth and
 //! size are bounded.
 
-use std::collections::BTreeMap;
-
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Multipart};
 use axum::http::Request;
@@ -77,27 +75,12 @@ async fn multipart(parts: &Parts, body: Bytes, arguments: &mut Arguments) -> Res
     Ok(())
 }
 
-/// One field of a form while its brackets are being resolved.
-#[derive(Debug)]
-enum Node {
-    Text(String),
-    Children(BTreeMap<Key, Node>),
-}
-
-/// A bracket's content. Numbers come first and in numeric order, so that an indexed list keeps
-/// its order past nine entries.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Index(u32),
-    Name(String),
-}
-
 fn form(encoded: &[u8]) -> Result<Map<String, Value>, Refusal> {
-    let mut root = BTreeMap::new();
+    let mut root = Map::new();
     for (name, value) in form_urlencoded::parse(encoded) {
         insert(&mut root, &path_of(&name)?, value.into_owned());
     }
-    Ok(match value_of(Node::Children(root)) {
+    Ok(match with_lists(Value::Object(root)) {
         Value::Object(fields) => fields,
         // Only numbered names: nothing that an endpoint could ask for.
         _ => Map::new(),
@@ -115,47 +98,46 @@ fn path_of(name: &str) -> Result<Vec<String>, Refusal> {
     Ok(path)
 }
 
-fn insert(into: &mut BTreeMap<Key, Node>, path: &[String], value: String) {
+fn insert(into: &mut Map<String, Value>, path: &[String], value: String) {
     let Some((first, rest)) = path.split_first() else {
         return;
     };
-    let key = match first.parse() {
-        Ok(index) => Key::Index(index),
+    let name = match first.parse::<u32>() {
+        Ok(index) => index.to_string(),
         // `name[]=…` appends.
-        Err(_) if first.is_empty() => Key::Index(u32::try_from(into.len()).unwrap_or(u32::MAX)),
-        Err(_) => Key::Name(first.clone()),
+        Err(_) if first.is_empty() => into.len().to_string(),
+        Err(_) => first.clone(),
     };
+    let child = into.entry(name).or_insert(Value::Null);
     if rest.is_empty() {
-        into.insert(key, Node::Text(value));
+        *child = Value::String(value);
         return;
     }
-    let child = into
-        .entry(key)
-        .or_insert_with(|| Node::Children(BTreeMap::new()));
-    if let Node::Text(_) = child {
-        *child = Node::Children(BTreeMap::new());
+    if !child.is_object() {
+        *child = Value::Object(Map::new());
     }
-    if let Node::Children(children) = child {
+    if let Value::Object(children) = child {
         insert(children, rest, value);
     }
 }
 
-fn value_of(node: Node) -> Value {
-    match node {
-        Node::Text(text) => Value::String(text),
-        Node::Children(children) => {
-            if !children.is_empty() && children.keys().all(|key| matches!(key, Key::Index(_))) {
-                return Value::Array(children.into_values().map(value_of).collect());
-            }
-            let fields = children.into_iter().map(|(key, child)| {
-                let name = match key {
-                    Key::Index(index) => index.to_string(),
-                    Key::Name(name) => name,
-                };
-                (name, value_of(child))
-            });
-            Value::Object(fields.collect())
-        }
+/// Sorts by name, and turns what has only numbers for names into lists. Numbers come first and in
+/// numeric order, so that an indexed list keeps its order past nine entries.
+fn with_lists(value: Value) -> Value {
+    let Value::Object(fields) = value else {
+        return value;
+    };
+    let number = |name: &String| name.parse::<u32>().map_err(|_| name.clone());
+    let is_list = !fields.is_empty() && fields.keys().all(|name| number(name).is_ok());
+    let mut children: Vec<_> = fields.into_iter().collect();
+    children.sort_by_cached_key(|(name, _)| number(name));
+    let children = children
+        .into_iter()
+        .map(|(name, child)| (name, with_lists(child)));
+    if is_list {
+        Value::Array(children.map(|(_, child)| child).collect())
+    } else {
+        Value::Object(children.collect())
     }
 }
 

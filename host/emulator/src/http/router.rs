@@ -5,7 +5,6 @@
 //! Every request is in the log before its handler runs. No byte of a body is read before the
 //! request is authenticated.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use axum::http::uri::Authority;
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use jiff::Timestamp;
+use qchost_catalog::is_loopback_host;
 use qchost_text::excerpt;
 use serde_json::Value;
 
@@ -154,15 +154,8 @@ async fn read_body(parts: &Parts, body: Body, limit: Duration) -> Result<Argumen
 /// under the name of its own server, and could read the answers then.
 fn is_for_this_machine(parts: &Parts) -> bool {
     let host = parts.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let Some(authority) = host.and_then(|host| host.parse::<Authority>().ok()) else {
-        return false;
-    };
-    let host = authority.host();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+    let authority = host.and_then(|host| host.parse::<Authority>().ok());
+    authority.is_some_and(|authority| is_loopback_host(&authority.host().to_ascii_lowercase()))
 }
 
 /// Decides from a request's head alone whether it may be carried out.

@@ -17,23 +17,20 @@ pub(super) struct Security {
     pub(super) kind: SecurityKind,
 }
 
-/// The kinds of security that the model has prices for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The kinds of security that the model has prices for, each named as in its `add_…` call and with
+/// LEAN's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]
+#[strum(serialize_all = "snake_case")]
+#[repr(u8)]
 pub(super) enum SecurityKind {
-    /// `add_equity`
-    Equity,
-    /// `add_forex`
-    Forex,
-    /// `add_future`
-    Future,
-    /// `add_cfd`
-    Cfd,
-    /// `add_crypto`
-    Crypto,
-    /// `add_index`
-    Index,
-    /// `add_crypto_future`
-    CryptoFuture,
+    Equity = 1,
+    Forex = 4,
+    Future = 5,
+    Cfd = 6,
+    Crypto = 7,
+    Index = 9,
+    #[strum(serialize = "crypto_future", serialize = "cryptofuture")]
+    CryptoFuture = 11,
 }
 
 /// The kinds of moving average that the model computes.

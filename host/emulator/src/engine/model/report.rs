@@ -27,25 +27,12 @@ impl Security {
         };
         // 35,797 days from 1899-12-30 are 1998-01-02.
         let date = u64::from(self.kind == SecurityKind::Equity) * 35_797;
-        let kind = u64::from(self.type_number());
+        let kind = self.kind as u64;
         format!(
             "{} {}",
             self.ticker,
             base36(date * 100_000_000_000_000 + market * 100 + kind)
         )
-    }
-
-    /// LEAN's number for the type.
-    fn type_number(&self) -> u8 {
-        match self.kind {
-            SecurityKind::Equity => 1,
-            SecurityKind::Forex => 4,
-            SecurityKind::Future => 5,
-            SecurityKind::Cfd => 6,
-            SecurityKind::Crypto => 7,
-            SecurityKind::Index => 9,
-            SecurityKind::CryptoFuture => 11,
-        }
     }
 
     fn json(&self) -> Value {
@@ -227,7 +214,7 @@ impl Writer<'_> {
             "type": 4,
             "status": status,
             "tag": order.reason,
-            "securityType": security.map(Security::type_number),
+            "securityType": security.map(|security| security.kind as u8),
             "direction": u8::from(order.quantity < 0.0),
             "value": money(order.quantity * price),
             "orderSubmissionData": {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use qchost_catalog::names::POSITIONS;
 use serde_json::{Map, Value, json};
 
 use self::request::{STRATEGY, plan_of};
@@ -248,33 +249,10 @@ fn child_json(backtest: &Backtest) -> Value {
 
 /// The statistics of a backtest in the order in which the API documents them.
 fn statistics(report: &Report) -> Vec<f64> {
-    const ORDER: [&str; 21] = [
-        "Alpha",
-        "Annual Standard Deviation",
-        "Annual Variance",
-        "Average Loss",
-        "Average Win",
-        "Beta",
-        "Compounding Annual Return",
-        "Drawdown",
-        "Estimated Strategy Capacity",
-        "Expectancy",
-        "Information Ratio",
-        "Loss Rate",
-        "Net Profit",
-        "Probabilistic Sharpe Ratio",
-        "Profit-Loss Ratio",
-        "Sharpe Ratio",
-        "Total Fees",
-        "Total Orders",
-        "Tracking Error",
-        "Treynor Ratio",
-        "Win Rate",
-    ];
-    ORDER
-        .into_iter()
+    let names = POSITIONS.iter().flat_map(|(_, _, names)| *names);
+    names
         .map(|name| {
-            let text = report.statistics.get(name).and_then(Value::as_str);
+            let text = report.statistics.get(*name).and_then(Value::as_str);
             text.map_or(0.0, plain_number)
         })
         .collect()

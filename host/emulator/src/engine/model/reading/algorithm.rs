@@ -7,9 +7,8 @@
 use std::rc::Rc;
 
 use jiff::civil::Date;
-use ruff_python_ast::ExprCall;
 
-use super::arguments::CallArguments;
+use super::arguments::Call;
 use super::builtins::{date, parameter_text};
 use super::reader::{Evaluated, Mode, Reader};
 use super::value::{Refused, Value};
@@ -48,28 +47,24 @@ impl<'a> Reader<'a> {
     }
 
     /// Calls a method of the algorithm that the project does not define.
-    pub(super) fn call_api(
-        &mut self,
-        path: &str,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
+    pub(super) fn call_api(&mut self, call: &Call<'a>) -> Evaluated<'a> {
         let file = self.file();
         if self.mode == Mode::Run {
-            self.ran.insert((file, call.range_start));
+            self.ran.insert((file, call.node.range_start));
         }
-        let ran = self.ran.contains(&(file, call.range_start));
+        let ran = self.ran.contains(&(file, call.node.range_start));
+        let path = &*call.path;
         match path {
-            "get_parameter" => return self.get_parameter(call, arguments),
-            "set_holdings" => return self.set_holdings(call, arguments),
-            "calculate_order_quantity" => return self.trade_weight(path, call, arguments),
+            "get_parameter" => return self.get_parameter(call),
+            "set_holdings" => return self.set_holdings(call),
+            "calculate_order_quantity" => return self.trade_weight(call),
             "market_order" | "market_on_open_order" | "market_on_close_order" | "order" | "buy" => {
-                return self.trade_shares(call, arguments, 1.0);
+                return self.trade_shares(call, 1.0);
             }
-            "sell" => return self.trade_shares(call, arguments, -1.0),
+            "sell" => return self.trade_shares(call, -1.0),
             // The rule decides when a position is left.
             "liquidate" => return Ok(Value::Unknown),
-            "sma" | "ema" => return self.average(path, call, arguments),
+            "sma" | "ema" => return self.average(call),
             _ => {}
         }
         if self.mode == Mode::Survey {
@@ -78,18 +73,19 @@ impl<'a> Reader<'a> {
             }
             return Ok(Value::Unknown);
         }
-        if let Some(kind) = security_kind(path) {
-            return self.add_security(kind, &arguments.value(0, "ticker"), call, arguments);
+        let kind = path.strip_prefix("add_").and_then(|kind| kind.parse().ok());
+        if let Some(kind) = kind {
+            return self.add_security(kind, &call.arguments.value(0, "ticker"), call);
         }
         match path {
-            "set_start_date" | "set_end_date" => return self.set_date(path, call, arguments),
-            "set_cash" => return self.set_cash(call, arguments),
-            "add_security" => return self.add_by_type(call, arguments),
-            "set_benchmark" => self.set_benchmark(call, arguments),
-            "set_warm_up" | "set_warmup" => return self.set_warm_up(call, arguments),
+            "set_start_date" | "set_end_date" => return self.set_date(call),
+            "set_cash" => return self.set_cash(call),
+            "add_security" => return self.add_by_type(call),
+            "set_benchmark" => self.set_benchmark(call),
+            "set_warm_up" | "set_warmup" => return self.set_warm_up(call),
             "warm_up_indicator" => self.plan.warm_up = WarmUp::Full,
-            "register_indicator" => self.register_indicator(arguments),
-            "log" | "debug" | "error" => self.log_message(&arguments.value(0, "message")),
+            "register_indicator" => self.register_indicator(call),
+            "log" | "debug" | "error" => self.log_message(&call.arguments.value(0, "message")),
             _ => {
                 self.missed_subscription |= path.starts_with("add_") || path.contains("universe");
                 self.note_at(path, call);
@@ -109,12 +105,8 @@ impl<'a> Reader<'a> {
 
     /// `get_parameter(name[, default])`: an override wins. As in LEAN, an override that is not of
     /// its default's type leaves the default.
-    fn get_parameter(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
-        let name = arguments.value(0, "name");
+    fn get_parameter(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let name = call.arguments.value(0, "name");
         let Value::Text(name) = name else {
             if !name.is_unknown() {
                 let message = format!("a parameter's name is a str, not '{}'", name.type_name());
@@ -122,8 +114,9 @@ impl<'a> Reader<'a> {
             }
             return self.unread("get_parameter with an unknown name", call);
         };
-        let default = arguments.value(1, "default_value");
-        let value = match (self.overrides.get(&*name), &default) {
+        let default = call.arguments.value(1, "default_value");
+        let given = self.overrides.get(&*name).cloned();
+        let value = match (&given, &default) {
             (None, _) => default,
             (Some(given), Value::Int(_)) => match given.trim().parse::<i32>() {
                 Ok(int) => Value::Int(i64::from(int)),
@@ -158,20 +151,16 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_start_date` and `set_end_date`, with year, month and day or with a date.
-    fn set_date(
-        &mut self,
-        path: &str,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
+    fn set_date(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let path = &*call.path;
         let parts = [
-            arguments.value(0, "year"),
-            arguments.value(1, "month"),
-            arguments.value(2, "day"),
+            call.arguments.value(0, "year"),
+            call.arguments.value(1, "month"),
+            call.arguments.value(2, "day"),
         ];
         let day = match &parts {
             [Value::Moment(at), ..] => at.date(),
-            [Value::None, ..] => match arguments.keywords.first() {
+            [Value::None, ..] => match call.arguments.keywords.first() {
                 Some((_, Value::Moment(at))) => at.date(),
                 _ => return self.refuse("TypeError", format!("{path} needs a date")),
             },
@@ -201,13 +190,13 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_cash(amount)`, `set_cash("USD", amount)`
-    fn set_cash(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
-        let first = arguments.value(0, "starting_cash");
+    fn set_cash(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let first = call.arguments.value(0, "starting_cash");
         let amount = match &first {
             Value::Text(currency) if currency.eq_ignore_ascii_case("USD") => {
-                arguments.value(1, "starting_cash")
+                call.arguments.value(1, "starting_cash")
             }
-            Value::Text(currency) if arguments.len() > 1 => {
+            Value::Text(currency) if call.arguments.len() > 1 => {
                 self.note_at(&format!("cash in {currency}"), call);
                 return Ok(Value::None);
             }
@@ -233,16 +222,16 @@ impl<'a> Reader<'a> {
     }
 
     /// `add_security(SecurityType.EQUITY, "SPY", …)`
-    fn add_by_type(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
-        let kind = match arguments.value(0, "security_type") {
+    fn add_by_type(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let kind = match call.arguments.value(0, "security_type") {
             Value::Path(path) => {
                 let name = path.rsplit('.').next().unwrap_or_default();
-                security_kind(&format!("add_{}", name.to_lowercase()))
+                name.to_lowercase().parse().ok()
             }
             _ => None,
         };
         match kind {
-            Some(kind) => self.add_security(kind, &arguments.value(1, "ticker"), call, arguments),
+            Some(kind) => self.add_security(kind, &call.arguments.value(1, "ticker"), call),
             None => {
                 self.missed_subscription = true;
                 self.unread("add_security of this type", call)
@@ -254,8 +243,7 @@ impl<'a> Reader<'a> {
         &mut self,
         kind: SecurityKind,
         ticker: &Value<'a>,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
+        call: &Call<'a>,
     ) -> Evaluated<'a> {
         let ticker = match ticker {
             Value::Text(ticker) => ticker.trim().to_uppercase(),
@@ -286,7 +274,7 @@ impl<'a> Reader<'a> {
             let message = format!("the model has prices for at most {MAX_SECURITIES} securities");
             return self.refuse("ArgumentException", message);
         }
-        let stated = arguments.all().find(|value| is_resolution(value));
+        let stated = call.arguments.all().find(|value| is_resolution(value));
         let daily = stated.map_or(self.default_resolution_daily, is_daily);
         if !daily {
             self.note("resolutions other than daily: all prices are daily");
@@ -295,9 +283,9 @@ impl<'a> Reader<'a> {
         Ok(Value::Security(self.plan.securities.len() - 1))
     }
 
-    fn set_benchmark(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) {
-        let first = arguments.value(0, "symbol");
-        let named = match (&first, arguments.get(1, "symbol")) {
+    fn set_benchmark(&mut self, call: &Call<'a>) {
+        let first = call.arguments.value(0, "symbol");
+        let named = match (&first, call.arguments.get(1, "symbol")) {
             (Value::Path(_), Some(second)) => second.clone(),
             _ => first,
         };
@@ -310,11 +298,11 @@ impl<'a> Reader<'a> {
     }
 
     /// `set_warm_up(bars)`, `set_warm_up(timedelta(…))`
-    fn set_warm_up(&mut self, call: &'a ExprCall, arguments: &CallArguments<'a>) -> Evaluated<'a> {
-        let given = arguments.value(0, "period");
+    fn set_warm_up(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let given = call.arguments.value(0, "period");
         let given = match given {
             // `set_warm_up(time_span=…)`, `set_warm_up(bar_count=…)`
-            Value::None => match arguments.keywords.first() {
+            Value::None => match call.arguments.keywords.first() {
                 Some((_, value)) => value.clone(),
                 None => given,
             },
@@ -365,19 +353,6 @@ fn changes_the_plan(path: &str) -> bool {
     path.starts_with("add_")
         || (path.starts_with("set_") && path != "set_holdings")
         || path.ends_with("_order")
-}
-
-fn security_kind(path: &str) -> Option<SecurityKind> {
-    Some(match path {
-        "add_equity" => SecurityKind::Equity,
-        "add_forex" => SecurityKind::Forex,
-        "add_future" => SecurityKind::Future,
-        "add_cfd" => SecurityKind::Cfd,
-        "add_crypto" => SecurityKind::Crypto,
-        "add_index" => SecurityKind::Index,
-        "add_crypto_future" | "add_cryptofuture" => SecurityKind::CryptoFuture,
-        _ => return None,
-    })
 }
 
 /// `Resolution.X`

@@ -1,6 +1,9 @@
 //! The evaluated arguments of a call.
 
-use ruff_python_ast::{self as ast, Expr};
+use std::rc::Rc;
+
+use ruff_python_ast::{self as ast, Expr, ExprCall};
+use ruff_text_size::{Ranged, TextRange};
 
 use super::reader::{Raise, Reader};
 use super::value::Value;
@@ -13,6 +16,20 @@ pub(super) struct CallArguments<'a> {
     pub(super) keywords: Vec<(String, Value<'a>)>,
     /// Whether there are more that the reader does not know (`*unknown`).
     pub(super) incomplete: bool,
+}
+
+/// A call of something that the project does not define: of the algorithm's interface, of LEAN or of Python.
+pub(super) struct Call<'a> {
+    /// What is called, such as `add_equity` or `math.floor`.
+    pub(super) path: Rc<str>,
+    pub(super) node: &'a ExprCall,
+    pub(super) arguments: CallArguments<'a>,
+}
+
+impl Ranged for Call<'_> {
+    fn range(&self) -> TextRange {
+        self.node.range()
+    }
 }
 
 impl<'a> CallArguments<'a> {

@@ -4,9 +4,9 @@
 use std::str::FromStr;
 
 use jiff::civil::{Date, DateTime, Time};
-use ruff_python_ast::{CmpOp, ExprCall};
+use ruff_python_ast::CmpOp;
 
-use super::arguments::CallArguments;
+use super::arguments::{Call, CallArguments};
 use super::reader::{Evaluated, MAX_ELEMENTS, Reader};
 use super::value::{self, Refused, Value};
 use crate::engine::model::numbers::{display_float, whole};
@@ -14,12 +14,8 @@ use crate::engine::model::plan::AverageKind;
 
 impl<'a> Reader<'a> {
     /// Calls something by the name that the source gives it.
-    pub(super) fn call_path(
-        &mut self,
-        path: &str,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
+    pub(super) fn call_path(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let (path, arguments) = (&*call.path, &call.arguments);
         let first = arguments.value(0, "");
         let plain = arguments.len() == 1 && !arguments.incomplete;
         // `datetime.datetime(…)` and `dt.datetime(…)` are the `datetime(…)` of `from datetime
@@ -75,12 +71,10 @@ impl<'a> Reader<'a> {
                 Ok(Value::None)
             }
             "Symbol.create" | "Symbol.Create" => Ok(first),
-            "SimpleMovingAverage" => self.average_object(AverageKind::Simple, call, arguments),
-            "ExponentialMovingAverage" => {
-                self.average_object(AverageKind::Exponential, call, arguments)
-            }
+            "SimpleMovingAverage" => self.average_object(AverageKind::Simple, call),
+            "ExponentialMovingAverage" => self.average_object(AverageKind::Exponential, call),
             "PortfolioTarget" => {
-                self.trade_weight("PortfolioTarget", call, arguments)?;
+                self.trade_weight(call)?;
                 Ok(Value::Unknown)
             }
             _ => Ok(Value::Unknown),

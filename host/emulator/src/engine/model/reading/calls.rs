@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ruff_python_ast::{ExprCall, StmtFunctionDef};
 
-use super::arguments::CallArguments;
+use super::arguments::{Call, CallArguments};
 use super::reader::{Evaluated, Frame, MAX_FRAMES, Mode, Object, Raise, Reader};
 use super::statements::Flow;
 use super::value::{BoundMethod, Value};
@@ -22,14 +22,22 @@ impl<'a> Reader<'a> {
             Value::Method(object, method) => self.call_method(object, method, arguments),
             Value::Class(class) => self.instantiate(class, arguments),
             Value::Builtin(of, name) => self.call_builtin_method(&of, &name, &arguments),
-            Value::Api(path) => self.call_api(&path, call, &arguments),
+            Value::Api(path) => self.call_api(&Call {
+                path,
+                node: call,
+                arguments,
+            }),
             Value::Path(path) if &*path == "super" => {
                 Ok(self.frames.last().and_then(|frame| frame.method).map_or(
                     Value::Unknown,
                     |(class, object)| Value::Super { object, class },
                 ))
             }
-            Value::Path(path) => self.call_path(&path, call, &arguments),
+            Value::Path(path) => self.call_path(&Call {
+                path,
+                node: call,
+                arguments,
+            }),
             value @ (Value::None
             | Value::Bool(_)
             | Value::Int(_)

@@ -10,9 +10,7 @@ use ruff_python_ast::{
 };
 
 use super::arguments::CallArguments;
-use super::reader::{
-    Body, Deferred, Evaluated, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader,
-};
+use super::reader::{Body, Evaluated, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::{self, Refused, Value};
 use crate::text::snake;
 
@@ -92,14 +90,13 @@ impl<'a> Reader<'a> {
         let Some(frame) = self.frames.last() else {
             return Ok(());
         };
-        let deferred = Deferred {
+        let later = Frame {
             locals: frame.locals.clone(),
-            file: frame.file,
             method: frame.method,
-            body,
+            ..Frame::new(frame.file, "<lambda>")
         };
-        self.step(deferred.locals.len())?;
-        self.deferred.push(deferred);
+        self.step(later.locals.len())?;
+        self.deferred.push((later, body));
         Ok(())
     }
 

@@ -41,7 +41,7 @@ use crate::engine::RuntimeError;
 pub(super) fn read<'a>(
     files: &'a [PythonFile<'a>],
     (file, class): (usize, &'a StmtClassDef),
-    overrides: &'a BTreeMap<String, String>,
+    overrides: &BTreeMap<String, String>,
 ) -> Result<Plan, RuntimeError> {
     let mut reader = Reader::new(files, overrides);
     reader

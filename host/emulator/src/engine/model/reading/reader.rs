@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
+use ruff_python_ast::{Expr, Stmt, StmtClassDef};
 use ruff_text_size::{Ranged, TextSize};
 
 use super::value::{Refused, Value};
@@ -27,8 +27,9 @@ pub(super) const MAX_ELEMENTS: usize = 100_000;
 const MAX_LOGS: usize = 1_000;
 
 /// How statements are read: executed, or walked once on every branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Mode {
+    #[default]
     Run,
     Survey,
 }
@@ -47,6 +48,7 @@ pub(super) struct Raise {
 pub(super) type Evaluated<'a> = Result<Value<'a>, Raise>;
 
 /// One function that is being evaluated.
+#[derive(Default)]
 pub(super) struct Frame<'a> {
     pub(super) locals: BTreeMap<Rc<str>, Value<'a>>,
     pub(super) file: usize,
@@ -62,12 +64,9 @@ impl<'a> Frame<'a> {
     /// A function's frame before its first statement, which sets the line.
     pub(super) fn new(file: usize, name: &'a str) -> Self {
         Self {
-            locals: BTreeMap::new(),
             file,
-            line: 0,
             name,
-            method: None,
-            is_module: false,
+            ..Self::default()
         }
     }
 }
@@ -94,23 +93,16 @@ pub(super) struct Module<'a> {
     pub(super) names: BTreeMap<Rc<str>, Value<'a>>,
 }
 
-/// A function that runs later, with the names that it can see.
-pub(super) struct Deferred<'a> {
-    pub(super) locals: BTreeMap<Rc<str>, Value<'a>>,
-    pub(super) file: usize,
-    pub(super) method: Option<(usize, usize)>,
-    pub(super) body: Body<'a>,
-}
-
 /// What a deferred function consists of.
 pub(super) enum Body<'a> {
     Expression(&'a Expr),
     Statements(&'a [Stmt]),
 }
 
+#[derive(Default)]
 pub(super) struct Reader<'a> {
     pub(super) files: &'a [PythonFile<'a>],
-    pub(super) overrides: &'a BTreeMap<String, String>,
+    pub(super) overrides: BTreeMap<String, String>,
     pub(super) mode: Mode,
     pub(super) steps: usize,
     pub(super) depth: usize,
@@ -120,7 +112,8 @@ pub(super) struct Reader<'a> {
     pub(super) objects: Vec<Object<'a>>,
     pub(super) lists: Vec<Vec<Value<'a>>>,
     pub(super) dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
-    pub(super) deferred: Vec<Deferred<'a>>,
+    /// Functions that run later, with the names that they can see.
+    pub(super) deferred: Vec<(Frame<'a>, Body<'a>)>,
     /// How many objects `initialize` left; in the run itself none is settled.
     pub(super) settled_objects: usize,
     /// Calls of the algorithm's interface that were run: the survey need not report them again.
@@ -137,31 +130,12 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(
-        files: &'a [PythonFile<'a>],
-        overrides: &'a BTreeMap<String, String>,
-    ) -> Self {
+    pub(super) fn new(files: &'a [PythonFile<'a>], overrides: &BTreeMap<String, String>) -> Self {
         Self {
             files,
-            overrides,
-            mode: Mode::Run,
-            steps: 0,
-            depth: 0,
-            frames: Vec::new(),
+            overrides: overrides.clone(),
             modules: files.iter().map(|_| Module::default()).collect(),
-            classes: Vec::new(),
-            objects: Vec::new(),
-            lists: Vec::new(),
-            dicts: Vec::new(),
-            deferred: Vec::new(),
-            settled_objects: 0,
-            ran: BTreeSet::new(),
-            noted: BTreeSet::new(),
-            dates_set: None,
-            default_resolution_daily: false,
-            missed_subscription: false,
-            plan: Plan::default(),
-            end_is_set: false,
+            ..Self::default()
         }
     }
 
@@ -270,7 +244,7 @@ impl<'a> Reader<'a> {
     }
 
     /// [`Self::note_at`] for a call, whose result is unknown then.
-    pub(super) fn unread(&mut self, what: &str, call: &'a ExprCall) -> Evaluated<'a> {
+    pub(super) fn unread(&mut self, what: &str, call: &impl Ranged) -> Evaluated<'a> {
         self.note_at(what, call);
         Ok(Value::Unknown)
     }

@@ -9,7 +9,7 @@ use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
 use ruff_python_ast::{Expr, Stmt};
 
 use super::arguments::CallArguments;
-use super::reader::{Body, Frame, Mode, Reader};
+use super::reader::{Body, Mode, Reader};
 
 /// The methods that LEAN calls before anything trades; all others are surveyed.
 pub(super) const SET_UP: [&str; 3] = ["__init__", "initialize", "Initialize"];
@@ -49,13 +49,9 @@ impl<'a> Reader<'a> {
                 self.give_up(name);
             }
         }
-        for deferred in std::mem::take(&mut self.deferred) {
-            self.frames.push(Frame {
-                locals: deferred.locals,
-                method: deferred.method,
-                ..Frame::new(deferred.file, "<lambda>")
-            });
-            let result = match deferred.body {
+        for (frame, body) in std::mem::take(&mut self.deferred) {
+            self.frames.push(frame);
+            let result = match body {
                 Body::Expression(expression) => self.evaluate(expression).map(|_| ()),
                 Body::Statements(body) => self.execute(body).map(|_| ()),
             };

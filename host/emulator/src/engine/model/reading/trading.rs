@@ -3,10 +3,8 @@
 //! Invariant: an average or an entry reaches the plan only with a number that was read; one whose
 //! number is unknown is reported and left out.
 
-use ruff_python_ast::ExprCall;
-
 use super::algorithm::{is_daily, is_resolution};
-use super::arguments::CallArguments;
+use super::arguments::Call;
 use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
 use crate::engine::model::constants::{MAX_PERIOD, MAX_SHARES};
@@ -14,41 +12,32 @@ use crate::engine::model::plan::{Average, AverageKind, Entry, Size};
 
 impl<'a> Reader<'a> {
     /// `self.sma(symbol, period, …)`, `self.ema(symbol, period, …)`
-    pub(super) fn average(
-        &mut self,
-        path: &str,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
+    pub(super) fn average(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let path = &*call.path;
         let kind = if path == "sma" {
             AverageKind::Simple
         } else {
             AverageKind::Exponential
         };
-        let symbol = arguments.value(0, "symbol");
+        let symbol = call.arguments.value(0, "symbol");
         let security = match self.security_of(&symbol) {
             Ok(security) => security,
             Err(ticker) => return self.not_subscribed(&ticker, path, call),
         };
         self.note_if_every_security(security, path, call);
-        let mut all = arguments.all();
+        let mut all = call.arguments.all();
         if all.any(|value| is_resolution(value) && !is_daily(value)) {
             self.note("resolutions other than daily: all prices are daily");
         }
-        let period = arguments.value(1, "period");
+        let period = call.arguments.value(1, "period");
         self.new_average(kind, &period, security, call)
     }
 
     /// `SimpleMovingAverage(period)`, `SimpleMovingAverage(name, period)`
-    pub(super) fn average_object(
-        &mut self,
-        kind: AverageKind,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
-        let first = arguments.value(0, "period");
+    pub(super) fn average_object(&mut self, kind: AverageKind, call: &Call<'a>) -> Evaluated<'a> {
+        let first = call.arguments.value(0, "period");
         let period = match first {
-            Value::Text(_) => arguments.value(1, "period"),
+            Value::Text(_) => call.arguments.value(1, "period"),
             first => first,
         };
         self.new_average(kind, &period, None, call)
@@ -59,7 +48,7 @@ impl<'a> Reader<'a> {
         kind: AverageKind,
         period: &Value<'a>,
         security: Option<usize>,
-        call: &'a ExprCall,
+        call: &Call<'a>,
     ) -> Evaluated<'a> {
         if period.is_unknown() {
             return self.unread("a moving average of unknown period", call);
@@ -101,10 +90,10 @@ impl<'a> Reader<'a> {
     }
 
     /// `self.register_indicator(symbol, indicator, …)` sets the security of an average.
-    pub(super) fn register_indicator(&mut self, arguments: &CallArguments<'a>) {
-        let security = self.security_of(&arguments.value(0, "symbol"));
+    pub(super) fn register_indicator(&mut self, call: &Call<'a>) {
+        let security = self.security_of(&call.arguments.value(0, "symbol"));
         if let (Ok(Some(security)), Value::Average(average)) =
-            (security, arguments.value(1, "indicator"))
+            (security, call.arguments.value(1, "indicator"))
             && let Some(average) = self.plan.averages.get_mut(average)
         {
             average.security = Some(security);
@@ -113,50 +102,37 @@ impl<'a> Reader<'a> {
 
     /// `self.set_holdings(symbol, weight)`; its form with a list of `PortfolioTarget`s was read
     /// when those were made.
-    pub(super) fn set_holdings(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
+    pub(super) fn set_holdings(&mut self, call: &Call<'a>) -> Evaluated<'a> {
         let targets = matches!(
-            arguments.value(0, "symbol"),
+            call.arguments.value(0, "symbol"),
             Value::List(_) | Value::Unknown
         );
-        if targets && arguments.get(1, "percentage").is_none() {
+        if targets && call.arguments.get(1, "percentage").is_none() {
             return Ok(Value::None);
         }
-        self.trade_weight("set_holdings", call, arguments)
+        self.trade_weight(call)
     }
 
     /// A call with a symbol and a share of the portfolio.
-    pub(super) fn trade_weight(
-        &mut self,
-        path: &str,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-    ) -> Evaluated<'a> {
+    pub(super) fn trade_weight(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+        let path = &*call.path;
         let name = match path {
             "set_holdings" => "percentage",
             "PortfolioTarget" => "percent",
             _ => "target",
         };
-        match self.amount(path, call, &arguments.value(1, name))? {
-            Some(weight) => self.enter(path, call, arguments, Size::Weight(weight)),
+        match self.amount(path, call, &call.arguments.value(1, name))? {
+            Some(weight) => self.enter(path, call, Size::Weight(weight)),
             None => Ok(Value::Unknown),
         }
     }
 
     /// A call with a symbol and a number of shares.
-    pub(super) fn trade_shares(
-        &mut self,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-        sign: f64,
-    ) -> Evaluated<'a> {
-        match self.amount("the order", call, &arguments.value(1, "quantity"))? {
+    pub(super) fn trade_shares(&mut self, call: &Call<'a>, sign: f64) -> Evaluated<'a> {
+        match self.amount("the order", call, &call.arguments.value(1, "quantity"))? {
             Some(shares) => {
                 let shares = libm::trunc(shares * sign);
-                self.enter("the order", call, arguments, Size::Shares(shares))
+                self.enter("the order", call, Size::Shares(shares))
             }
             None => Ok(Value::Unknown),
         }
@@ -167,7 +143,7 @@ impl<'a> Reader<'a> {
     fn amount(
         &mut self,
         path: &str,
-        call: &'a ExprCall,
+        call: &Call<'a>,
         value: &Value<'a>,
     ) -> Result<Option<f64>, Raise> {
         match value.number() {
@@ -190,7 +166,7 @@ impl<'a> Reader<'a> {
 
     /// LEAN refuses a ticker that was not subscribed to. If the reader may have missed
     /// subscriptions, and in a survey, it only reports the ticker.
-    fn not_subscribed(&mut self, ticker: &str, path: &str, call: &'a ExprCall) -> Evaluated<'a> {
+    fn not_subscribed(&mut self, ticker: &str, path: &str, call: &Call<'a>) -> Evaluated<'a> {
         if self.mode == Mode::Run && !self.missed_subscription {
             let message = format!("{ticker} is not subscribed to; add it before {path}");
             return self.refuse("ArgumentException", message);
@@ -200,21 +176,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Reports a symbol that could not be read and stands for every security.
-    fn note_if_every_security(&mut self, security: Option<usize>, path: &str, call: &'a ExprCall) {
+    fn note_if_every_security(&mut self, security: Option<usize>, path: &str, call: &Call<'a>) {
         if security.is_none() {
             let what = format!("the symbol of {path}, taken for every security,");
             self.note_at(&what, call);
         }
     }
 
-    fn enter(
-        &mut self,
-        path: &str,
-        call: &'a ExprCall,
-        arguments: &CallArguments<'a>,
-        size: Size,
-    ) -> Evaluated<'a> {
-        let security = match self.security_of(&arguments.value(0, "symbol")) {
+    fn enter(&mut self, path: &str, call: &Call<'a>, size: Size) -> Evaluated<'a> {
+        let security = match self.security_of(&call.arguments.value(0, "symbol")) {
             Ok(security) => security,
             Err(ticker) if self.mode == Mode::Run => {
                 let message = format!("{ticker} is not subscribed to; add it before {path}");
