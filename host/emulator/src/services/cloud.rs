@@ -66,9 +66,7 @@ impl Cloud {
 
     /// The same for a request that may leave the field out.
     pub(crate) fn check_optional_organization(&self, arguments: &Arguments) -> Result<(), Refusal> {
-        match arguments.get("organizationId") {
-            Some(_) => self.check_organization(arguments),
-            None => Ok(()),
-        }
+        let check = |arguments: &Arguments, _: &str| self.check_organization(arguments);
+        arguments.optional("organizationId", check).map(|_| ())
     }
 }

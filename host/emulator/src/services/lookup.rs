@@ -103,21 +103,17 @@ impl State {
         &mut self,
         arguments: &Arguments,
     ) -> Result<&mut Optimization, Refusal> {
-        let id = arguments.text("optimizationId")?;
-        self.optimizations
-            .iter_mut()
-            .find(|optimization| optimization.id == id)
-            .ok_or_else(|| Refusal::not_found("Optimization", id))
+        let id = self.optimization(arguments)?.id.clone();
+        let found = self.optimizations.iter_mut().find(|it| it.id == id);
+        found.ok_or_else(|| Refusal::not_found("Optimization", id))
     }
 
     /// The latest deployment of the project that `projectId` names.
     pub(super) fn deployment(&self, arguments: &Arguments) -> Result<&Deployment, Refusal> {
         let project = self.project(arguments)?.id;
-        self.deployments
-            .iter()
-            .rev()
-            .find(|deployment| deployment.project_id == project)
-            .ok_or_else(|| no_deployment(project))
+        let mut recent = self.deployments.iter().rev();
+        let found = recent.find(|deployment| deployment.project_id == project);
+        found.ok_or_else(|| Refusal::not_found("Live algorithm of project", project))
     }
 
     /// The same, to change it.
@@ -125,15 +121,8 @@ impl State {
         &mut self,
         arguments: &Arguments,
     ) -> Result<&mut Deployment, Refusal> {
-        let project = self.project(arguments)?.id;
-        self.deployments
-            .iter_mut()
-            .rev()
-            .find(|deployment| deployment.project_id == project)
-            .ok_or_else(|| no_deployment(project))
+        let id = self.deployment(arguments)?.id.clone();
+        let found = self.deployments.iter_mut().find(|it| it.id == id);
+        found.ok_or_else(|| Refusal::not_found("Live algorithm", id))
     }
-}
-
-fn no_deployment(project: u32) -> Refusal {
-    Refusal::not_found("Live algorithm of project", project)
 }

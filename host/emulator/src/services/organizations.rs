@@ -17,58 +17,49 @@ use crate::text::digest_id;
 /// The display name of the one user.
 pub(super) const USER_NAME: &str = "Emulator";
 
-/// A release of LEAN that projects can be pinned to. The emulator runs none of them.
-struct LeanVersion {
-    id: i64,
-    created: &'static str,
-    description: &'static str,
-    name: &'static str,
-}
-
-/// The most recent version; a project that is pinned to none follows it.
+/// The most recent version of LEAN; a project that is pinned to none follows it. The emulator runs
+/// none of the versions.
 pub(super) const LATEST_VERSION: i64 = 17_001;
-
-/// All versions, most recent first.
-const LEAN_VERSIONS: [LeanVersion; 2] = [
-    LeanVersion {
-        id: LATEST_VERSION,
-        created: "2026-01-05T00:00:00Z",
-        description: "The emulator's model in place of LEAN master",
-        name: "master",
-    },
-    LeanVersion {
-        id: 17_000,
-        created: "2025-07-01T00:00:00Z",
-        description: "The emulator's model in place of an earlier LEAN",
-        name: "previous",
-    },
-];
+const PREVIOUS_VERSION: i64 = 17_000;
 
 /// The id of a LEAN version, or `None` for the latest, which is written -1.
 pub(super) fn version_of(arguments: &Arguments, field: &str) -> Result<Option<i64>, Refusal> {
     match arguments.integer(field)? {
         -1 => Ok(None),
-        id if LEAN_VERSIONS.iter().any(|version| version.id == id) => Ok(Some(id)),
+        id @ (LATEST_VERSION | PREVIOUS_VERSION) => Ok(Some(id)),
         id => Err(Refusal::not_found("LEAN version", id)),
     }
 }
 
-/// The versions as the API shows them.
-pub(super) fn versions_json() -> Vec<Value> {
-    let version = |version: &LeanVersion| {
-        let hash = digest_id(version.name);
+/// All versions as the API shows them, most recent first.
+pub(super) fn versions_json() -> [Value; 2] {
+    let version = |id: i64, name: &str, created: &str, stands_for: &str| {
+        let hash = digest_id(name);
         json!({
-            "id": version.id,
-            "created": version.created,
-            "description": version.description,
+            "id": id,
+            "created": created,
+            "description": format!("The emulator's model in place of {stands_for}"),
             "leanHash": hash,
             "leanCloudHash": hash,
-            "name": version.name,
-            "ref": format!("refs/heads/{}", version.name),
+            "name": name,
+            "ref": format!("refs/heads/{name}"),
             "public": true,
         })
     };
-    LEAN_VERSIONS.iter().map(version).collect()
+    [
+        version(
+            LATEST_VERSION,
+            "master",
+            "2026-01-05T00:00:00Z",
+            "LEAN master",
+        ),
+        version(
+            PREVIOUS_VERSION,
+            "previous",
+            "2025-07-01T00:00:00Z",
+            "an earlier LEAN",
+        ),
+    ]
 }
 
 pub(crate) fn authenticate(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {

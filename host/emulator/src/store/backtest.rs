@@ -50,22 +50,23 @@ pub(crate) struct Backtest {
 
 impl Backtest {
     pub(crate) fn finished(&self) -> bool {
-        matches!(self.phase, Phase::Finished(_))
+        self.outcome().is_some()
+    }
+
+    fn outcome(&self) -> Option<&Outcome> {
+        match &self.phase {
+            Phase::Finished(outcome) => Some(outcome),
+            _ => None,
+        }
     }
 
     /// The result, if there is one and it is not an error.
     pub(crate) fn report(&self) -> Option<&Report> {
-        match &self.phase {
-            Phase::Finished(outcome) => outcome.as_ref().as_ref().ok(),
-            _ => None,
-        }
+        self.outcome()?.as_ref().ok()
     }
 
     pub(crate) fn error(&self) -> Option<&RuntimeError> {
-        match &self.phase {
-            Phase::Finished(outcome) => outcome.as_ref().as_ref().err(),
-            _ => None,
-        }
+        self.outcome()?.as_ref().err()
     }
 
     /// The node on which it runs.

@@ -33,13 +33,10 @@ impl CompileJob {
 
     pub(crate) fn logs(&self, duration: Duration) -> Vec<String> {
         let line = |kind: &str, diagnostic: &Diagnostic| {
-            let Diagnostic {
-                file,
-                line,
-                column,
-                message,
-            } = diagnostic;
-            format!("{kind}: File: {file} Line:{line} Column:{column} - {message}")
+            format!(
+                "{kind}: File: {} Line:{} Column:{} - {}",
+                diagnostic.file, diagnostic.line, diagnostic.column, diagnostic.message
+            )
         };
         let warnings = self.compilation.warnings.iter();
         let mut logs: Vec<String> = warnings.map(|it| line("Build Warning", it)).collect();

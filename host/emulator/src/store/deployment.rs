@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::limits;
 use crate::engine::{Report, SourceFile};
 
 /// How a deployment ended, by the status in the API.
@@ -93,16 +92,5 @@ impl Deployment {
     /// Whether the algorithm is running, so that it takes commands.
     pub(crate) fn is_running(&self) -> bool {
         self.stopped.is_none() && self.running.is_some()
-    }
-
-    /// Adds a command to the log, after `after` lines of the algorithm's own. Whether there was
-    /// room for it.
-    pub(crate) fn record(&mut self, after: usize, command: &str) -> bool {
-        let room = self.commands.len() < limits::COMMANDS;
-        if room {
-            let line = format!("Command received: {command}");
-            self.commands.push(Command { after, line });
-        }
-        room
     }
 }

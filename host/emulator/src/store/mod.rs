@@ -121,32 +121,24 @@ impl State {
     ///
     /// Whether a node is busy is never stored; it follows from what runs on it.
     pub(crate) fn user_of(&self, node: &str) -> Option<&Project> {
-        let backtest = self
-            .backtests
-            .iter()
-            .find(|backtest| backtest.running_on() == Some(node))
-            .map(|backtest| backtest.project_id);
-        let deployment = || {
-            self.deployments
-                .iter()
-                .find(|deployment| deployment.stopped.is_none() && deployment.node == node)
-                .map(|deployment| deployment.project_id)
-        };
-        self.projects.get(&backtest.or_else(deployment)?)
+        let backtests = self.backtests.iter();
+        let backtests = backtests.filter(|backtest| backtest.running_on() == Some(node));
+        let deployments = self.deployments.iter();
+        let deployments = deployments.filter(|it| it.stopped.is_none() && it.node == node);
+        let mut projects = backtests
+            .map(|backtest| backtest.project_id)
+            .chain(deployments.map(|deployment| deployment.project_id));
+        self.projects.get(&projects.next()?)
     }
 
     /// A backtest node that is idle and that the project may use. A choice that names no
     /// backtest node restricts nothing.
     pub(crate) fn idle_backtest_node(&self, project: &Project) -> Option<Node> {
-        let of_kind = || {
-            self.nodes
-                .iter()
-                .filter(|node| node.kind == NodeKind::Backtest)
-        };
-        let chosen = of_kind().any(|node| project.nodes.contains(&node.id));
-        of_kind()
-            .filter(|node| !chosen || project.nodes.contains(&node.id))
-            .find(|node| self.user_of(&node.id).is_none())
-            .cloned()
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter(|node| node.kind == NodeKind::Backtest);
+        let mine = |node: &Node| project.nodes.contains(&node.id);
+        let chosen = nodes.clone().any(mine);
+        let mut nodes = nodes.filter(|node| !chosen || mine(node));
+        nodes.find(|node| self.user_of(&node.id).is_none()).cloned()
     }
 }

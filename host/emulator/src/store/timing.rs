@@ -5,63 +5,48 @@
 
 use std::time::Duration;
 
-/// The durations of everything that is asynchronous in the cloud. The defaults are short
-/// enough for a person to wait and long enough to be seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timing {
+macro_rules! timings {
+    ($($(#[$doc:meta])* $name:ident: $default:literal ms,)*) => {
+        /// The durations of everything that is asynchronous in the cloud. The defaults are short
+        /// enough for a person to wait and long enough to be seen.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub struct Timing {
+            $($(#[$doc])* pub $name: Duration,)*
+        }
+
+        impl Default for Timing {
+            fn default() -> Self {
+                Self { $($name: Duration::from_millis($default),)* }
+            }
+        }
+
+        impl Timing {
+            /// The same cloud, `factor` times as fast. Zero counts as one.
+            #[must_use]
+            pub fn faster(self, factor: u32) -> Self {
+                Self { $($name: self.$name / factor.max(1),)* }
+            }
+        }
+    };
+}
+
+timings! {
     /// `InQueue` until `BuildSuccess` or `BuildError`.
-    pub compile: Duration,
+    compile: 300 ms,
     /// `In Queue...` at least, before a free node takes a backtest.
-    pub backtest_queue: Duration,
+    backtest_queue: 250 ms,
     /// Running time of a backtest, at least; the engine may need longer.
-    pub backtest: Duration,
+    backtest: 750 ms,
     /// `new` until an optimization starts its first backtest.
-    pub optimization_queue: Duration,
+    optimization_queue: 250 ms,
     /// Running time of each backtest of an optimization, at least.
-    pub optimization_backtest: Duration,
+    optimization_backtest: 400 ms,
     /// `LoggingIn` of a live deployment.
-    pub live_login: Duration,
+    live_login: 500 ms,
     /// `Initializing` of a live deployment, at least.
-    pub live_initialize: Duration,
+    live_initialize: 500 ms,
     /// Wall time for one simulated day of a live deployment.
-    pub live_day: Duration,
+    live_day: 2_000 ms,
     /// Until the download address of an object store job is there.
-    pub object_download: Duration,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            compile: Duration::from_millis(300),
-            backtest_queue: Duration::from_millis(250),
-            backtest: Duration::from_millis(750),
-            optimization_queue: Duration::from_millis(250),
-            optimization_backtest: Duration::from_millis(400),
-            live_login: Duration::from_millis(500),
-            live_initialize: Duration::from_millis(500),
-            live_day: Duration::from_secs(2),
-            object_download: Duration::from_millis(300),
-        }
-    }
-}
-
-impl Timing {
-    /// The same cloud, `factor` times as fast. Zero counts as one.
-    #[must_use]
-    pub fn faster(mut self, factor: u32) -> Self {
-        for duration in [
-            &mut self.compile,
-            &mut self.backtest_queue,
-            &mut self.backtest,
-            &mut self.optimization_queue,
-            &mut self.optimization_backtest,
-            &mut self.live_login,
-            &mut self.live_initialize,
-            &mut self.live_day,
-            &mut self.object_download,
-        ] {
-            *duration /= factor.max(1);
-        }
-        self
-    }
+    object_download: 300 ms,
 }

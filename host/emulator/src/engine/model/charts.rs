@@ -17,60 +17,57 @@ const BAR: u8 = 3;
 /// Draws the charts of a run.
 pub(super) fn charts(run: &Run) -> Vec<Chart> {
     let shown = shown_days(run.days.len());
-    let series = |name: &str, unit: &str, kind: u8, values: &[f64]| Series {
-        name: name.to_owned(),
-        unit: unit.to_owned(),
-        kind,
-        samples: shown
-            .iter()
-            .filter_map(|day| {
-                Some(Sample {
-                    time: calendar::midnight(*run.days.get(*day)?),
-                    value: rounded(*values.get(*day)?, 6),
-                })
-            })
-            .collect(),
-    };
     let of = |value: fn(&DailyClose) -> f64| -> Vec<f64> { run.closes.iter().map(value).collect() };
     let equity = of(|close| close.equity);
-    let drawdown: Vec<f64> = drawdowns(&equity).map(|fall| 100.0 * fall).collect();
-    let chart = |name: &str, series: Vec<Series>| Chart {
-        name: name.to_owned(),
-        series,
-    };
-    vec![
-        chart(
-            "Strategy Equity",
-            vec![
-                series("Equity", "$", LINE, &equity),
-                series("Return", "%", BAR, &gains(&equity, &shown)),
-            ],
-        ),
-        chart(
-            "Drawdown",
-            vec![series("Equity Drawdown", "%", LINE, &drawdown)],
-        ),
-        chart(
+    let gains = gains(&equity, &shown);
+    let drawdown = drawdowns(&equity).map(|fall| 100.0 * fall).collect();
+    let turnover = of(|close| 100.0 * ratio(close.volume, close.equity));
+    let long = of(|close| exposure(close, 1.0));
+    let short = of(|close| exposure(close, -1.0));
+    let all = [
+        ("Strategy Equity", "Equity", "$", LINE, equity),
+        ("Strategy Equity", "Return", "%", BAR, gains),
+        ("Drawdown", "Equity Drawdown", "%", LINE, drawdown),
+        (
             "Benchmark",
-            vec![series("Benchmark", "$", LINE, &of(|close| close.benchmark))],
+            "Benchmark",
+            "$",
+            LINE,
+            of(|close| close.benchmark),
         ),
-        chart(
-            "Exposure",
-            vec![
-                series("Long Ratio", "", LINE, &of(|close| exposure(close, 1.0))),
-                series("Short Ratio", "", LINE, &of(|close| exposure(close, -1.0))),
-            ],
-        ),
-        chart(
+        ("Exposure", "Long Ratio", "", LINE, long),
+        ("Exposure", "Short Ratio", "", LINE, short),
+        (
             "Portfolio Turnover",
-            vec![series(
-                "Portfolio Turnover",
-                "%",
-                LINE,
-                &of(|close| 100.0 * ratio(close.volume, close.equity)),
-            )],
+            "Portfolio Turnover",
+            "%",
+            LINE,
+            turnover,
         ),
-    ]
+    ];
+    let mut charts: Vec<Chart> = Vec::new();
+    for (chart, name, unit, kind, values) in all {
+        let sample = |day: &usize| {
+            Some(Sample {
+                time: calendar::midnight(*run.days.get(*day)?),
+                value: rounded(*values.get(*day)?, 6),
+            })
+        };
+        let series = Series {
+            name: name.to_owned(),
+            unit: unit.to_owned(),
+            kind,
+            samples: shown.iter().filter_map(sample).collect(),
+        };
+        match charts.last_mut() {
+            Some(last) if last.name == chart => last.series.push(series),
+            _ => charts.push(Chart {
+                name: chart.to_owned(),
+                series: vec![series],
+            }),
+        }
+    }
+    charts
 }
 
 /// The indices of evenly spaced days, counted back from the last, at most [`MAX_POINTS`].

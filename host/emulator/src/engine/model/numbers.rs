@@ -157,13 +157,9 @@ pub(super) fn display_float(value: f64) -> String {
     }
 }
 
-/// A whole number from a float, where it fits.
+/// A whole number from a float, where it fits: what is not finite is written in letters.
 pub(super) fn whole(value: f64) -> Option<i64> {
-    if value.is_finite() {
-        format!("{:.0}", libm::trunc(value)).parse().ok()
-    } else {
-        None
-    }
+    format!("{:.0}", libm::trunc(value)).parse().ok()
 }
 
 #[cfg(test)]

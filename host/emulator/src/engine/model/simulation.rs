@@ -80,10 +80,8 @@ pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
     };
     simulation.describe();
     for day in 0..simulation.run.days.len() {
-        simulation.day(
-            day,
-            benchmark.close.get(first + day).copied().unwrap_or(1.0),
-        )?;
+        let benchmark = benchmark.close.get(first + day).copied();
+        simulation.day(day, benchmark.unwrap_or(1.0))?;
     }
     Ok(simulation.finish())
 }
@@ -143,21 +141,13 @@ impl Simulation<'_> {
 
     /// The rules, as the first lines of the log.
     fn describe(&mut self) {
-        let lines: Vec<String> = self
-            .traders
-            .iter()
-            .map(|trader| trader.rule.describe(self.plan))
-            .collect();
-        if lines.is_empty() {
-            self.run.logs.push((
-                0,
-                "no call was read that opens a position in a subscribed security: nothing is traded"
-                    .to_owned(),
-            ));
+        let rules = self.traders.iter().map(|trader| &trader.rule);
+        self.run.logs = rules.map(|rule| (0, rule.describe(self.plan))).collect();
+        if self.run.logs.is_empty() {
+            let line = "no call was read that opens a position in a subscribed security: \
+                        nothing is traded";
+            self.run.logs.push((0, line.to_owned()));
         }
-        self.run
-            .logs
-            .extend(lines.into_iter().map(|line| (0, line)));
     }
 
     fn day(&mut self, day: usize, benchmark: f64) -> Result<(), TooLarge> {

@@ -109,25 +109,18 @@ fn parse_file(file: &SourceFile) -> Result<PythonFile<'_>, Vec<Diagnostic>> {
     }
     let options = ParseOptions::from(Mode::Module).with_target_version(PYTHON);
     let parsed = parse_unchecked(&file.content, options);
-    let mut errors: Vec<(TextSize, String)> = parsed
-        .errors()
-        .iter()
-        .map(|error| (error.location.start(), error.error.to_string()))
-        .chain(
-            parsed
-                .unsupported_syntax_errors()
-                .iter()
-                .map(|error| (error.range.start(), error.to_string())),
-        )
-        .collect();
+    let unsupported = parsed.unsupported_syntax_errors().iter();
+    let unsupported = unsupported.map(|error| (error.range.start(), error.to_string()));
+    let errors = parsed.errors().iter();
+    let errors = errors.map(|error| (error.location.start(), error.error.to_string()));
+    let mut errors: Vec<(TextSize, String)> = errors.chain(unsupported).collect();
     errors.sort_by_key(|(offset, _)| *offset);
     // After the first error of a line the rest of the line only repeats it.
     errors.dedup_by_key(|(offset, _)| lines.line_index(*offset));
     if !errors.is_empty() {
-        return Err(errors
-            .into_iter()
-            .map(|(offset, message)| diagnostic(offset, format!("SyntaxError: {message}")))
-            .collect());
+        let found = errors.into_iter();
+        let found = found.map(|(at, message)| diagnostic(at, format!("SyntaxError: {message}")));
+        return Err(found.collect());
     }
     parsed
         .try_into_module()

@@ -11,7 +11,7 @@ use super::view::LiveView;
 use crate::services::answer::{Answer, Refusal, Reply};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
-use crate::store::deployment::Deployment;
+use crate::store::deployment::{Command, Deployment};
 use crate::store::{State, limits};
 
 /// Longest command, in bytes of JSON.
@@ -45,14 +45,17 @@ pub(crate) fn broadcast(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argum
 }
 
 fn record(cloud: &Cloud, deployment: &mut Deployment, text: &str) -> Result<(), Refusal> {
-    let after = LiveView::of(cloud, deployment).log_length();
-    if deployment.record(after, text) {
-        return Ok(());
+    if deployment.commands.len() >= limits::COMMANDS {
+        return Err(Refusal::because(format!(
+            "The emulator records at most {} commands of a deployment",
+            limits::COMMANDS
+        )));
     }
-    Err(Refusal::because(format!(
-        "The emulator records at most {} commands of a deployment",
-        limits::COMMANDS
-    )))
+    deployment.commands.push(Command {
+        after: LiveView::of(cloud, deployment).log_length(),
+        line: format!("Command received: {text}"),
+    });
+    Ok(())
 }
 
 fn command_text(arguments: &Arguments) -> Result<String, Refusal> {

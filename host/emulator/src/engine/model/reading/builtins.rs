@@ -7,7 +7,7 @@ use jiff::civil::{Date, DateTime, Time};
 use ruff_python_ast::CmpOp;
 
 use super::arguments::{Call, CallArguments};
-use super::reader::{Evaluated, MAX_ELEMENTS, Reader};
+use super::reader::{Evaluated, Reader};
 use super::value::{self, Refused, Value};
 use crate::engine::model::numbers::{display_float, whole};
 use crate::engine::model::plan::AverageKind;
@@ -108,9 +108,7 @@ impl<'a> Reader<'a> {
         let mut elements = Vec::new();
         let mut next = from;
         while (by > 0 && next < to) || (by < 0 && next > to) {
-            if elements.len() >= MAX_ELEMENTS {
-                return Err(self.too_many_elements());
-            }
+            self.check_length(elements.len() + 1)?;
             elements.push(Value::Int(next));
             match next.checked_add(by) {
                 Some(after) => next = after,

@@ -8,18 +8,19 @@ use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
 
 impl<'a> Reader<'a> {
-    /// A list, dictionary or text beyond the bound.
-    pub(super) fn too_many_elements(&self) -> Raise {
-        self.fatal(format!(
+    /// Refuses a list, dictionary or text beyond the bound.
+    pub(super) fn check_length(&self, length: usize) -> Result<(), Raise> {
+        if length <= MAX_ELEMENTS {
+            return Ok(());
+        }
+        Err(self.fatal(format!(
             "the model reads lists and texts of at most {MAX_ELEMENTS} elements"
-        ))
+        )))
     }
 
     /// A new list; its elements count as steps.
     pub(super) fn new_list(&mut self, elements: Vec<Value<'a>>) -> Evaluated<'a> {
-        if elements.len() > MAX_ELEMENTS {
-            return Err(self.too_many_elements());
-        }
+        self.check_length(elements.len())?;
         self.step(elements.len())?;
         self.lists.push(elements);
         Ok(Value::List(self.lists.len() - 1))

@@ -10,7 +10,7 @@ use ruff_python_ast::{
 };
 
 use super::arguments::CallArguments;
-use super::reader::{Body, Evaluated, Frame, MAX_DEPTH, MAX_ELEMENTS, Mode, Raise, Reader};
+use super::reader::{Body, Evaluated, Frame, MAX_DEPTH, Mode, Raise, Reader};
 use super::value::{self, Refused, Value};
 use crate::text::snake;
 
@@ -255,9 +255,7 @@ impl<'a> Reader<'a> {
                 };
                 let elements = self.lists.get(*list).cloned().unwrap_or_default();
                 let times = usize::try_from(times).unwrap_or(0);
-                if elements.len().saturating_mul(times) > MAX_ELEMENTS {
-                    return Err(self.too_many_elements());
-                }
+                self.check_length(elements.len().saturating_mul(times))?;
                 let repeated = std::iter::repeat_n(elements, times).flatten().collect();
                 self.new_list(repeated)
             }
@@ -266,15 +264,12 @@ impl<'a> Reader<'a> {
                 if times.integer().is_some() =>
             {
                 let times = usize::try_from(times.integer().unwrap_or(0)).unwrap_or(0);
-                if text.len().saturating_mul(times) > MAX_ELEMENTS {
-                    return Err(self.too_many_elements());
-                }
+                self.check_length(text.len().saturating_mul(times))?;
                 Ok(Value::text(&text.repeat(times)))
             }
-            (Operator::Add, Value::Text(a), Value::Text(b))
-                if a.len().saturating_add(b.len()) > MAX_ELEMENTS =>
-            {
-                Err(self.too_many_elements())
+            (Operator::Add, Value::Text(a), Value::Text(b)) => {
+                self.check_length(a.len().saturating_add(b.len()))?;
+                self.refused(value::binary(op, left, right))
             }
             _ => self.refused(value::binary(op, left, right)),
         }
@@ -398,9 +393,7 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
-            if text.len() > MAX_ELEMENTS {
-                return Err(self.too_many_elements());
-            }
+            self.check_length(text.len())?;
         }
         Ok(if known {
             Value::text(&text)

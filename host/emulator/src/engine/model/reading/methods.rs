@@ -45,13 +45,8 @@ impl<'a> Reader<'a> {
             }
             _ => return None,
         };
-        if known.contains(&Some(true)) {
-            Some(true)
-        } else if known.contains(&None) {
-            None
-        } else {
-            Some(false)
-        }
+        let found = known.contains(&Some(true));
+        (found || !known.contains(&None)).then_some(found)
     }
 
     /// The value under a key.
@@ -79,7 +74,7 @@ impl<'a> Reader<'a> {
             .find(|(known, _)| value::compare(CmpOp::Eq, known, &key) == Some(true))
         {
             Some((_, old)) => *old = value,
-            None if length >= MAX_ELEMENTS => return Err(self.too_many_elements()),
+            None if length >= MAX_ELEMENTS => return self.check_length(length + 1),
             None => items.push((key, value)),
         }
         // The search for the key compared it with each entry.
@@ -150,9 +145,8 @@ impl<'a> Reader<'a> {
             && let Some(elements) = self.lists.get_mut(list)
         {
             elements.extend(more);
-            if elements.len() > MAX_ELEMENTS {
-                return Err(self.too_many_elements());
-            }
+            let length = elements.len();
+            self.check_length(length)?;
         }
         Ok(Value::None)
     }
@@ -183,9 +177,7 @@ impl<'a> Reader<'a> {
                 match arguments.positional.get(1) {
                     Some(Value::Text(new)) => {
                         let growth = text.matches(&**old).count().saturating_mul(new.len());
-                        if growth > MAX_ELEMENTS {
-                            return Err(self.too_many_elements());
-                        }
+                        self.check_length(growth)?;
                         Value::text(&text.replace(&**old, new))
                     }
                     _ => Value::Unknown,
@@ -202,9 +194,7 @@ impl<'a> Reader<'a> {
                         joined.push_str(text);
                     }
                     joined.push_str(part);
-                    if joined.len() > MAX_ELEMENTS {
-                        return Err(self.too_many_elements());
-                    }
+                    self.check_length(joined.len())?;
                 }
                 Value::text(&joined)
             }

@@ -182,9 +182,8 @@ impl<'a> Reader<'a> {
 
     pub(super) fn fatal(&self, message: String) -> Raise {
         Raise {
-            refused: Refused::new("TooComplex", message),
-            trace: self.trace(),
             fatal: true,
+            ..self.raise(Refused::new("TooComplex", message))
         }
     }
 

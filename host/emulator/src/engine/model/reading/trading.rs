@@ -73,18 +73,13 @@ impl<'a> Reader<'a> {
         };
         // A survey may evaluate the same call twice; the search costs steps.
         self.step(self.plan.averages.len() / 16)?;
+        let mut averages = self.plan.averages.iter();
         if self.mode == Mode::Survey
-            && let Some(known) = self
-                .plan
-                .averages
-                .iter()
-                .position(|known| *known == average)
+            && let Some(known) = averages.position(|known| *known == average)
         {
             return Ok(Value::Average(known));
         }
-        if self.plan.averages.len() >= MAX_ELEMENTS {
-            return Err(self.too_many_elements());
-        }
+        self.check_length(self.plan.averages.len() + 1)?;
         self.plan.averages.push(average);
         Ok(Value::Average(self.plan.averages.len() - 1))
     }
