@@ -26,7 +26,7 @@ pub enum CredentialsError {
 }
 
 /// A user id and its API token.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Credentials {
     user_id: String,
     token: SecretString,
@@ -96,14 +96,6 @@ impl Authorization {
                 text
             }
         })
-    }
-}
-
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user_id", &self.user_id)
-            .finish_non_exhaustive()
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, Operation, aside, length};
+use qchost_catalog::{Failure, FailureKind, Operation, aside, length};
 use qchost_gate::{PluginCalls, Principal, Refusal, SentMarker};
 use qchost_traffic::CpuMeter;
 use serde::de::DeserializeOwned;
@@ -278,31 +278,29 @@ fn failed(failure: Failure) -> Error {
 
 /// The kind and the message of an error, for use outside of Wasm.
 pub(crate) fn words(error: Error) -> (&'static str, String) {
-    match error {
-        Error::Denied(denial) => (
-            "denied",
-            match denial.remedy {
-                Some(remedy) => format!(
-                    "{}; to allow it, add to the manifest:\n{remedy}",
-                    denial.reason
-                ),
-                None => denial.reason,
-            },
-        ),
-        Error::BudgetExhausted(exhaustion) => ("budget-exhausted", exhaustion.message),
-        Error::RateLimited(wait) => ("rate-limited", format!("retry after {wait} s")),
-        Error::ApprovalRequired(id) => ("approval-required", format!("approval {id}")),
-        Error::ApprovalRefused(reason) => ("approval-refused", reason),
-        Error::Halted(reason) => ("halted", reason),
-        Error::InvalidArgument(text) => ("invalid-argument", text),
-        Error::NotFound(text) => ("not-found", text),
-        Error::NotReady(readiness) => ("not-ready", readiness.message),
-        Error::Rejected(errors) => ("rejected", errors.join("; ")),
-        Error::Unavailable(text) => ("unavailable", text),
-        Error::TimedOut(text) => ("timed-out", text),
-        Error::UnknownOutcome(text) => ("unknown-outcome", text),
-        Error::UnexpectedResponse(text) => ("unexpected-response", text),
-    }
+    let (kind, text) = match error {
+        // Only the gate refuses for these four reasons.
+        Error::Denied(denial) => {
+            let remedy = denial.remedy.map_or_else(String::new, |remedy| {
+                format!("; to allow it, add to the manifest:\n{remedy}")
+            });
+            return ("denied", denial.reason + &remedy);
+        }
+        Error::BudgetExhausted(exhaustion) => return ("budget-exhausted", exhaustion.message),
+        Error::ApprovalRequired(id) => return ("approval-required", format!("approval {id}")),
+        Error::ApprovalRefused(reason) => return ("approval-refused", reason),
+        Error::RateLimited(wait) => (FailureKind::RateLimited, format!("retry after {wait} s")),
+        Error::Halted(reason) => (FailureKind::Halted, reason),
+        Error::InvalidArgument(text) => (FailureKind::InvalidArgument, text),
+        Error::NotFound(text) => (FailureKind::NotFound, text),
+        Error::NotReady(readiness) => (FailureKind::NotReady, readiness.message),
+        Error::Rejected(errors) => (FailureKind::Rejected, errors.join("; ")),
+        Error::Unavailable(text) => (FailureKind::Unavailable, text),
+        Error::TimedOut(text) => (FailureKind::TimedOut, text),
+        Error::UnknownOutcome(text) => (FailureKind::UnknownOutcome, text),
+        Error::UnexpectedResponse(text) => (FailureKind::UnexpectedResponse, text),
+    };
+    (kind.into(), text)
 }
 
 impl CallContext {

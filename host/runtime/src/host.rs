@@ -111,13 +111,13 @@ impl Runtime {
     #[must_use]
     pub fn standing(&self, plugin: &str) -> Option<PluginState> {
         let plugin = self.plugin(plugin)?;
-        let (admitted, waiting) = plugin.tenant().invocations.counts();
-        let running = plugin.life().running().min(admitted);
+        let (admitted, waiting) = plugin.tenant.invocations.counts();
+        let running = plugin.life.running().min(admitted);
         Some(PluginState {
             running,
             waiting,
             draining: admitted - running,
-            quarantine: plugin.record().quarantine(Instant::now()),
+            quarantine: plugin.record.quarantine(Instant::now()),
         })
     }
 

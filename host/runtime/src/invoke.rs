@@ -61,13 +61,13 @@ impl Invocation<'_> {
     /// Runs it on the serving version, or on the one that serves when it is admitted.
     pub(crate) async fn run(self, plugin: Arc<Plugin>, input: Value) -> Result<Value, InvokeError> {
         let begun = Instant::now();
-        if let Some(quarantine) = plugin.record().refuses(begun) {
+        if let Some(quarantine) = plugin.record.refuses(begun) {
             return Err(quarantined(&plugin, quarantine));
         }
         let written = self.check(&plugin, &input)?;
         {
-            let admission = plugin.tenant().invocations.try_admit();
-            if let Some(admission) = admission.filter(|_| !plugin.life().is_retired()) {
+            let admission = plugin.tenant.invocations.try_admit();
+            if let Some(admission) = admission.filter(|_| !plugin.life.is_retired()) {
                 return self
                     .run_now(&plugin, written, input, begun, &admission)
                     .await;
@@ -85,7 +85,7 @@ impl Invocation<'_> {
         input: Value,
         begun: Instant,
     ) -> Result<Value, InvokeError> {
-        let tenant = Arc::clone(plugin.tenant());
+        let tenant = Arc::clone(&plugin.tenant);
         let wait_timeout = plugin.manifest().limits.wall;
         // Waiting invocations do not keep code in memory.
         drop(plugin);
@@ -117,14 +117,14 @@ impl Invocation<'_> {
         _admission: &Admission<'_>,
     ) -> Result<Value, InvokeError> {
         let trial = plugin
-            .record()
+            .record
             .admit(Instant::now())
             .map_err(|quarantine| quarantined(plugin, quarantine))?;
-        let _running = plugin.life().run();
+        let _running = plugin.life.run();
         let result = tokio::select! {
             biased;
             result = self.execute(plugin, written, input, begun) => result,
-            () = plugin.life().cut() => Err(self.cut(plugin)),
+            () = plugin.life.cut() => Err(self.cut(plugin)),
         };
         let change = trial.ended(plugin.name(), verdict(&result), Instant::now());
         if let Some(change) = change {
@@ -146,7 +146,7 @@ impl Invocation<'_> {
         begun: Instant,
     ) -> Result<Value, InvokeError> {
         if let Some(schema) = written.unchecked {
-            let semaphores = [&plugin.tenant().checking, &self.shared.checking];
+            let semaphores = [&plugin.tenant.checking, &self.shared.checking];
             let checked = Box::pin(schema.validate_aside(input, semaphores));
             let wall = plugin.manifest().limits.wall;
             let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
@@ -170,7 +170,7 @@ impl Invocation<'_> {
             invocation = &*invocation,
             "invoking"
         );
-        let agent = &plugin.code().agent;
+        let agent = &plugin.code.agent;
         let ended = execution::run(
             &self.shared.machine,
             &agent.pre,
@@ -205,7 +205,7 @@ impl Invocation<'_> {
     /// Checks the input against the action's schema, unless that takes long, and serializes it for
     /// the plugin.
     fn check(&self, plugin: &Plugin, input: &Value) -> Result<Written, InvokeError> {
-        let code = plugin.code();
+        let code = &plugin.code;
         let Some(schema) = code.inputs.get(self.action) else {
             let actions = code.description.actions.iter();
             return Err(InvokeError::UnknownAction {
@@ -246,7 +246,7 @@ impl Invocation<'_> {
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
         Instance::new(Parts {
-            version_context: Arc::clone(plugin.version_context()),
+            version_context: Arc::clone(&plugin.version_context),
             invocation: identifier().into(),
             person: self.person,
             deadline: begun + allowance.wall,

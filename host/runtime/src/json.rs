@@ -253,6 +253,15 @@ impl<'de> DeserializeSeed<'de> for Make<'_> {
     }
 }
 
+/// The visits of what is one value by itself.
+macro_rules! one {
+    ($($visit:ident: $of:ty,)*) => {$(
+        fn $visit<E: serde::de::Error>(self, value: $of) -> Result<Value, E> {
+            self.one(value)
+        }
+    )*};
+}
+
 impl<'de> Visitor<'de> for Make<'_> {
     type Value = Value;
 
@@ -260,32 +269,17 @@ impl<'de> Visitor<'de> for Make<'_> {
         formatter.write_str("any valid JSON value")
     }
 
+    one! {
+        visit_bool: bool,
+        visit_i64: i64,
+        visit_u64: u64,
+        visit_f64: f64,
+        visit_str: &str,
+        visit_string: String,
+    }
+
     fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
         self.one(Value::Null)
-    }
-
-    fn visit_bool<E: serde::de::Error>(self, is: bool) -> Result<Value, E> {
-        self.one(is)
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
-        self.one(number)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
-        self.one(number)
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
-        self.one(number)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-        self.one(text)
-    }
-
-    fn visit_string<E: serde::de::Error>(self, text: String) -> Result<Value, E> {
-        self.one(text)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {

@@ -22,12 +22,12 @@ use crate::version_context::VersionContext;
 /// A loaded plugin. A running invocation keeps the one it began with, whatever is loaded meanwhile;
 /// any other holder keeps its code in memory.
 pub struct Plugin {
-    manifest: Arc<Manifest>,
-    version_context: Arc<VersionContext>,
-    code: Arc<Code>,
-    tenant: Arc<Tenant>,
-    life: Arc<Life>,
-    record: Record,
+    pub(crate) manifest: Arc<Manifest>,
+    pub(crate) version_context: Arc<VersionContext>,
+    pub(crate) code: Arc<Code>,
+    pub(crate) tenant: Arc<Tenant>,
+    pub(crate) life: Arc<Life>,
+    pub(crate) record: Record,
 }
 
 impl std::fmt::Debug for Plugin {
@@ -40,23 +40,6 @@ impl std::fmt::Debug for Plugin {
 }
 
 impl Plugin {
-    pub(crate) fn new(
-        manifest: Arc<Manifest>,
-        version_context: VersionContext,
-        code: Arc<Code>,
-        tenant: Arc<Tenant>,
-        life: Arc<Life>,
-    ) -> Self {
-        Self {
-            manifest,
-            version_context: Arc::new(version_context),
-            code,
-            tenant,
-            life,
-            record: Record::default(),
-        }
-    }
-
     /// Its name, from the manifest.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -104,26 +87,6 @@ impl Plugin {
     #[must_use]
     pub fn exports(&self) -> &[String] {
         &self.code.exports
-    }
-
-    pub(crate) fn version_context(&self) -> &Arc<VersionContext> {
-        &self.version_context
-    }
-
-    pub(crate) fn code(&self) -> &Code {
-        &self.code
-    }
-
-    pub(crate) fn tenant(&self) -> &Arc<Tenant> {
-        &self.tenant
-    }
-
-    pub(crate) fn life(&self) -> &Arc<Life> {
-        &self.life
-    }
-
-    pub(crate) fn record(&self) -> &Record {
-        &self.record
     }
 }
 

@@ -19,6 +19,7 @@ use crate::component::Code;
 use crate::imports::Kind;
 use crate::load_error::LoadError;
 use crate::plugin::{Life, Plugin};
+use crate::quarantine::Record;
 use crate::shared::Shared;
 use crate::tenants::Tenant;
 use crate::version_context::VersionContext;
@@ -120,7 +121,7 @@ fn swap(
         return Ok(Some(Arc::clone(serving)));
     }
     let life = match same_code {
-        Some(former) => Arc::clone(former.life()),
+        Some(former) => Arc::clone(&former.life),
         None => Arc::new(Life::new(&shared.cut)),
     };
     let retires = same_code.is_none();
@@ -137,13 +138,14 @@ fn swap(
         connector: shared.connector.clone(),
         parallel: shared.options.parallel,
     };
-    let plugin = Arc::new(Plugin::new(
+    let plugin = Arc::new(Plugin {
         manifest,
-        version_context,
-        Arc::clone(code),
-        Arc::clone(tenant),
+        version_context: Arc::new(version_context),
+        code: Arc::clone(code),
+        tenant: Arc::clone(tenant),
         life,
-    ));
+        record: Record::default(),
+    });
     // Before the plugin can be found while it is still closed.
     tenant.invocations.open(limit);
     shared
@@ -194,8 +196,8 @@ pub(crate) fn unload(shared: &Shared, plugin: &str) -> bool {
 
 /// Lets invocations on a former version continue for the drain time.
 fn retire(shared: &Shared, former: &Plugin) {
-    let name = Arc::clone(&former.tenant().name);
-    former.life().retire(name, shared.options.drain);
+    let name = Arc::clone(&former.tenant.name);
+    former.life.retire(name, shared.options.drain);
 }
 
 /// Checks that a component keeps its own name.

@@ -3,7 +3,6 @@
 //! Invariants: the token is never shown (not even by `Debug`), and it is not read from a file that
 //! other users on the machine can read.
 
-use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -28,21 +27,12 @@ pub(crate) fn is_user_id(variable: &str) -> bool {
 const MAX_FILE: u64 = 64 * 1024;
 
 /// A user id and its API token.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Credentials {
     /// The number shown on the account page. Not secret.
     pub user_id: String,
     /// The token shown beside it, once.
     pub api_token: SecretString,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("user_id", &self.user_id)
-            .field("api_token", &"[redacted]")
-            .finish()
-    }
 }
 
 /// Why there are no credentials. No message carries a token.

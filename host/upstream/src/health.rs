@@ -1,17 +1,17 @@
 //! The health of an account's connection, for people and for `--json`.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::fault::Trouble;
 use crate::session::ServerInfo;
 
 /// Whether an account can be used, as far as is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum AccountState {
     /// Not used yet.
+    #[strum(serialize = "not asked yet")]
     Idle,
     /// The first session is being opened.
     Connecting,
@@ -24,6 +24,7 @@ pub enum AccountState {
     /// The server is rate limiting.
     RateLimited,
     /// The server refuses the credentials because this machine's clock differs from its own.
+    #[strum(serialize = "refused for the clock")]
     Clock,
 }
 
@@ -43,20 +44,6 @@ impl AccountState {
     #[must_use]
     pub fn is_trouble(self) -> bool {
         !matches!(self, Self::Idle | Self::Connecting | Self::Connected)
-    }
-}
-
-impl fmt::Display for AccountState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Idle => "not asked yet",
-            Self::Connecting => "connecting",
-            Self::Connected => "connected",
-            Self::Unauthorized => "unauthorized",
-            Self::Unreachable => "unreachable",
-            Self::RateLimited => "rate-limited",
-            Self::Clock => "refused for the clock",
-        })
     }
 }
 

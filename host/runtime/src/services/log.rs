@@ -87,22 +87,17 @@ impl Lines {
         let caller = self.calls.principal();
         let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
         let (message, fields) = (text::line(message, MAX_MESSAGE), fields());
+        macro_rules! log {
+            ($level:ident) => {
+                tracing::$level!(target: "plugin", plugin, invocation, fields, "{message}")
+            };
+        }
         match level {
-            Level::Trace => {
-                tracing::trace!(target: "plugin", plugin, invocation, fields, "{message}");
-            }
-            Level::Debug => {
-                tracing::debug!(target: "plugin", plugin, invocation, fields, "{message}");
-            }
-            Level::Info => {
-                tracing::info!(target: "plugin", plugin, invocation, fields, "{message}");
-            }
-            Level::Warn => {
-                tracing::warn!(target: "plugin", plugin, invocation, fields, "{message}");
-            }
-            Level::Error => {
-                tracing::error!(target: "plugin", plugin, invocation, fields, "{message}");
-            }
+            Level::Trace => log!(trace),
+            Level::Debug => log!(debug),
+            Level::Info => log!(info),
+            Level::Warn => log!(warn),
+            Level::Error => log!(error),
         }
     }
 
@@ -146,17 +141,11 @@ impl Host for Arc<Lines> {
             .iter()
             .map(|(name, value)| bytes(name) + bytes(value));
         self.line(level, &message, extra.sum(), || {
-            let fields: Vec<_> = fields
-                .iter()
-                .map(|(name, value)| {
-                    format!(
-                        "{}={}",
-                        text::line(name, MAX_FIELD),
-                        text::line(value, MAX_FIELD)
-                    )
-                })
-                .collect();
-            fields.join(" ")
+            let bounded = |text: &String| text::line(text, MAX_FIELD);
+            let fields = fields.iter();
+            let fields =
+                fields.map(|(name, value)| format!("{}={}", bounded(name), bounded(value)));
+            fields.collect::<Vec<_>>().join(" ")
         });
     }
 }
