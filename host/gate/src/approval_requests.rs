@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use qchost_audit::Audit;
 use qchost_ledger::{Approval, Ledger, NewApproval, RequestError};
-use serde::Deserialize as _;
 
+use crate::approval_scope::CallScope;
 use crate::body::{ApprovalBody, ApprovalDetail, Project};
 use crate::call::CallRequest;
 use crate::change_signal::ChangeSignal;
@@ -62,10 +62,10 @@ impl ApprovalRequests {
 
     /// Records that an approval was requested, and by which call.
     fn note_request(&self, approval: &Approval, request: Option<&CallRequest>) {
-        let project = approval.view.get("project");
+        let CallScope { project, name, .. } = CallScope::of(approval);
         let body = ApprovalBody {
             what: ApprovalBody::REQUEST.to_owned(),
-            project: project.and_then(|project| Project::deserialize(project).ok()),
+            project: project.map(|id| Project { id, name }),
             asked_by_call: request.map(|request| request.call.clone()),
             invocation: request.map(|request| request.principal.invocation.to_string()),
             person: request.and_then(|request| request.principal.person),
