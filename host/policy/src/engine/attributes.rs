@@ -31,6 +31,7 @@ pub(crate) struct Attribute {
 pub(crate) enum AttributeValue<'a> {
     Text(&'a str),
     Number(u32),
+    Flag(bool),
     Amount(Usd),
     Brokerage(&'a Brokerage),
 }
@@ -68,7 +69,7 @@ impl<'a> AttributeValue<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Brokerage(brokerage) => Some(&brokerage.profile),
-            Self::Number(_) | Self::Amount(_) => None,
+            Self::Number(_) | Self::Flag(_) | Self::Amount(_) => None,
         }
     }
 }

@@ -11,7 +11,8 @@
 use serde_json::Value;
 
 use super::actions::Kind;
-use super::attributes::{AttributeValue, index_of, value_at};
+use super::attributes::AttributeValue::{self, Flag, Number, Text};
+use super::attributes::{index_of, value_at};
 use crate::facts::{Facts, Resource};
 
 /// The values that conditions are compared with.
@@ -69,53 +70,37 @@ pub(crate) enum Field {
     Attribute(usize),
 }
 
-enum Found<'a> {
-    Text(&'a str),
-    Number(i64),
-    Flag(bool),
-    /// A value that is only known to be there.
-    Other,
-}
-
 impl View<'_> {
-    fn get(&self, field: Field) -> Option<Found<'_>> {
+    fn get(&self, field: Field) -> Option<AttributeValue<'_>> {
         let context = &self.facts.context;
         match (field, &self.facts.resource) {
-            (Field::PluginName, _) => Some(Found::Text(self.plugin)),
+            (Field::PluginName, _) => Some(Text(self.plugin)),
             (Field::PluginAccount, _) | (Field::AccountName, Resource::Account) => {
-                Some(Found::Text(self.account))
+                Some(Text(self.account))
             }
-            (Field::OrganizationId, Resource::Organization(id)) => Some(Found::Text(id)),
-            (Field::ProjectId, Resource::Project(project)) => {
-                project.id.map(|id| Found::Number(id.into()))
-            }
-            (Field::ProjectName, Resource::Project(project)) => Some(Found::Text(&project.name)),
-            (Field::ProjectCreated, Resource::Project(project)) => {
-                Some(Found::Flag(project.is_created()))
-            }
+            (Field::OrganizationId, Resource::Organization(id)) => Some(Text(id)),
+            (Field::ProjectId, Resource::Project(project)) => project.id.map(Number),
+            (Field::ProjectName, Resource::Project(project)) => Some(Text(&project.name)),
+            (Field::ProjectCreated, Resource::Project(project)) => Some(Flag(project.is_created())),
             (Field::ObjectOrganization, Resource::Object { organization, .. }) => {
-                Some(Found::Text(organization))
+                Some(Text(organization))
             }
-            (Field::ObjectKey, Resource::Object { key, .. }) => Some(Found::Text(key)),
-            (Field::Scheme, Resource::Url { scheme, .. }) => Some(Found::Text(scheme)),
-            (Field::Host, Resource::Url { host, .. }) => Some(Found::Text(host)),
-            (Field::Port, Resource::Url { port, .. }) => Some(Found::Number((*port).into())),
-            (Field::Path, Resource::Url { path, .. }) => Some(Found::Text(path)),
-            (Field::Method, Resource::Url { method, .. }) => Some(Found::Text(method)),
-            (Field::Live, _) => Some(Found::Flag(context.live)),
+            (Field::ObjectKey, Resource::Object { key, .. }) => Some(Text(key)),
+            (Field::Scheme, Resource::Url { scheme, .. }) => Some(Text(scheme)),
+            (Field::Host, Resource::Url { host, .. }) => Some(Text(host)),
+            (Field::Port, Resource::Url { port, .. }) => Some(Number((*port).into())),
+            (Field::Path, Resource::Url { path, .. }) => Some(Text(path)),
+            (Field::Method, Resource::Url { method, .. }) => Some(Text(method)),
+            (Field::Live, _) => Some(Flag(context.live)),
             (Field::BrokerageProfile, _) => context
                 .brokerage
                 .as_ref()
-                .map(|brokerage| Found::Text(&brokerage.profile)),
+                .map(|brokerage| Text(&brokerage.profile)),
             (Field::BrokerageLive, _) => context
                 .brokerage
                 .as_ref()
-                .map(|brokerage| Found::Flag(brokerage.live)),
-            (Field::Attribute(index), _) => Some(match value_at(index, context)? {
-                AttributeValue::Text(text) => Found::Text(text),
-                AttributeValue::Number(number) => Found::Number(number.into()),
-                AttributeValue::Amount(_) | AttributeValue::Brokerage(_) => Found::Other,
-            }),
+                .map(|brokerage| Flag(brokerage.live)),
+            (Field::Attribute(index), _) => value_at(index, context),
             _ => None,
         }
     }
@@ -148,19 +133,19 @@ impl Prefilter {
             Self::Known(value) => Some(*value),
             Self::Has(field) => Some(view.get(*field).is_some()),
             Self::Flag(field) => match view.get(*field)? {
-                Found::Flag(value) => Some(value),
+                Flag(value) => Some(value),
                 _ => None,
             },
             Self::Text(field, wanted) => match view.get(*field)? {
-                Found::Text(text) => Some(text == wanted),
+                Text(text) => Some(text == wanted),
                 _ => None,
             },
             Self::Number(field, wanted) => match view.get(*field)? {
-                Found::Number(number) => Some(number == *wanted),
+                Number(number) => Some(i64::from(number) == *wanted),
                 _ => None,
             },
             Self::Like(field, pattern) => match view.get(*field)? {
-                Found::Text(text) => Some(pattern.matches(text)),
+                Text(text) => Some(pattern.matches(text)),
                 _ => None,
             },
             Self::Not(inner) => inner.holds(view).map(|value| !value),

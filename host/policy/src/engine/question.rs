@@ -175,6 +175,7 @@ fn context(view: &View<'_>) -> Result<Context, String> {
             None => continue,
             Some(AttributeValue::Text(value)) => text(value),
             Some(AttributeValue::Number(value)) => RestrictedExpression::new_long(value.into()),
+            Some(AttributeValue::Flag(value)) => RestrictedExpression::new_bool(value),
             Some(AttributeValue::Amount(value)) => {
                 RestrictedExpression::new_decimal(value.decimal())
             }
