@@ -506,10 +506,10 @@ pub fn since(
 /// The records of a call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Trace {
-    /// The sequence number of its intent.
-    pub intent: Option<u64>,
-    /// The sequence number of its outcome.
-    pub outcome: Option<u64>,
+    /// Its intent.
+    pub intent: Option<Record>,
+    /// Its outcome.
+    pub outcome: Option<Record>,
 }
 
 /// The records of some calls, none of which began before `since`, for comparison with another store. A call without
@@ -537,8 +537,8 @@ pub fn trace(
             };
             let trace = traces.entry(call.to_owned()).or_default();
             match record.kind() {
-                Some(Kind::Intent) => trace.intent = Some(record.sequence()),
-                Some(Kind::Outcome) => trace.outcome = Some(record.sequence()),
+                Some(Kind::Intent) => trace.intent = Some(record),
+                Some(Kind::Outcome) => trace.outcome = Some(record),
                 _ => {}
             }
         }

@@ -207,7 +207,7 @@ async fn a_trace_tells_what_is_recorded_of_a_call() {
     let traces = trace(audit.files(), audit.folder(), &calls, begun).unwrap();
     assert_eq!(traces.len(), 2);
     assert_eq!(
-        traces["settled"].outcome.as_ref().unwrap()["outcome"],
+        traces["settled"].outcome.as_ref().unwrap().fields["outcome"],
         json!("ok")
     );
     assert!(traces["open"].intent.is_some() && traces["open"].outcome.is_none());
