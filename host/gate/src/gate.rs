@@ -1,7 +1,7 @@
 //! The gate: wires the stages that a call passes and the administration beside them.
 //!
-//! Invariant: a call runs in a gate task. Dropping the future of [`Gate::call`] ends a call that has not been
-//! sent yet; for any other it only discards the plugin's answer.
+//! Invariant: dropping the future of [`Gate::call`] ends a call that has not been sent yet; for any other it only discards
+//! the plugin's answer, and the call runs to its end in a task of the gate.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::Either;
 use parking_lot::Mutex;
 use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
 use qchost_catalog::{Access, BoxFuture, Failure, OPERATIONS, Operation, Upstream, by_tool};
@@ -47,6 +49,7 @@ use crate::fingerprint::Fingerprints;
 use crate::halt::{HaltControl, HaltReport, ResumeReport};
 use crate::halt_store::{HaltError, HaltStore};
 use crate::halts::{ActiveHalt, HaltScope};
+use crate::in_place::InPlace;
 use crate::invocation_approvals::InvocationApprovals;
 use crate::kept::one_line;
 use crate::liquidation::{Liquidator, OpenLiquidation, Unfinished};
@@ -480,16 +483,22 @@ impl Gate {
             .await
     }
 
-    /// Decides a call and sends it, in a gate task: the guest's stack is small, and every page touched while deciding
-    /// would stay resident for as long as the call waits. Downloads and batches are decided in the caller's task, since
-    /// few of them run at a time.
+    /// Decides a call and sends it: a read in the caller's task, anything else in a task of the gate, which nothing of the
+    /// caller can hold up between its intent and its outcome. Downloads and batches are decided in the caller's task.
     fn pass(&self, request: CallRequest) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (reply, answer) = oneshot::channel();
         let intended = request.intended.clone();
-        let stages = Arc::clone(&self.0);
-        self.0.tasks.spawn(stages.run(request, reply));
+        let is_read = request.access == Access::Read;
+        let tasks = &self.0.tasks;
+        let running = Arc::clone(&self.0).run(request, reply);
+        let answer = if is_read {
+            Either::Left(InPlace::new(running, answer, tasks))
+        } else {
+            tasks.spawn(running);
+            Either::Right(answer.map(Result::ok))
+        };
         async move {
-            answer.await.unwrap_or_else(|_| {
+            answer.await.unwrap_or_else(|| {
                 Err(Refusal::Failed(if intended.get() {
                     Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())
                 } else {

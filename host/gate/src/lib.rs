@@ -149,6 +149,7 @@ mod halt;
 mod halt_file;
 mod halt_store;
 mod halts;
+mod in_place;
 mod invocation_approvals;
 mod kept;
 mod liquidation;

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::adapter::{LeftOut, Misfit, decode_answer};
+use crate::call_driver::CallDriver;
 use crate::contract::quantconnect::api::types::{Denial, Error, Exhaustion, Readiness};
 use crate::version_context::VersionContext;
 
@@ -40,6 +41,7 @@ struct Parties {
     /// The gate's representation of the caller, created on first use.
     principal: OnceLock<Principal>,
     waits: Mutex<Waits>,
+    driver: CallDriver,
     /// Rows left out of answers since the agent last asked.
     left_out: AtomicU32,
 }
@@ -76,6 +78,7 @@ impl CallContext {
             person,
             principal: OnceLock::new(),
             waits: Mutex::default(),
+            driver: CallDriver::default(),
             left_out: AtomicU32::new(0),
         };
         Self(Arc::new(parties), None)
@@ -127,6 +130,11 @@ impl CallContext {
         principal.map_or(Duration::ZERO, |principal| principal.cpu.spent())
     }
 
+    /// Polls its calls beside the guest.
+    pub(crate) fn driver(&self) -> &CallDriver {
+        &self.0.driver
+    }
+
     /// State shared with the other invocations of its version.
     pub(crate) fn version_context(&self) -> &VersionContext {
         &self.0.version_context
@@ -169,13 +177,15 @@ impl CallContext {
         arguments: Map<String, Value>,
         trim: impl FnOnce(&mut Value),
     ) -> Result<T, Error> {
-        let gate = self.gate()?;
+        let gate = Arc::clone(self.gate()?);
         let _wait = self.wait();
         let intended = self.1.clone().unwrap_or_default();
-        let mut body = gate
-            .call_marked(self.principal(), operation, arguments, intended)
-            .await
-            .map_err(refused)?;
+        let principal = self.principal().clone();
+        let call = async move {
+            gate.call_marked(&principal, operation, arguments, intended)
+                .await
+        };
+        let mut body = self.driver().call(call).await.map_err(refused)?;
         trim(&mut body);
         let left_out = LeftOut::default();
         let answer = aside(length(&body), || decode_answer(operation, body, &left_out));

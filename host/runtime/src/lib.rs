@@ -41,6 +41,7 @@ mod admission;
 #[doc(hidden)]
 pub mod bench;
 mod cache;
+mod call_driver;
 mod calls;
 mod capabilities;
 mod compiler;

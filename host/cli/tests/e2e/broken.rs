@@ -1,8 +1,9 @@
 //! `qchost halt` in broken situations: each time the halt is in force and answered within a second. Unless
-//! `QCHOST_STRICT=1` demands that second, the limit grows by the time that the same binary takes to start and
-//! end on the busy machine.
+//! `QCHOST_STRICT=1` demands that second, the limit grows by the time that the busy machine takes to start and end the
+//! same binary and to store a file.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -147,19 +148,34 @@ fn bound() -> Duration {
     let second = Duration::from_secs(1);
     match std::env::var("QCHOST_STRICT") {
         Ok(_) => second,
-        Err(_) => second + 10 * nothing_takes().max(Duration::from_millis(50)),
+        Err(_) => second + 10 * (nothing_takes() + a_file_takes()).max(Duration::from_millis(100)),
     }
 }
 
 /// How long the binary takes at present to start, print a text and end.
 pub fn nothing_takes() -> Duration {
-    let once = || {
-        let begun = Instant::now();
+    median(|| {
         let ran = Command::new(BINARY).args(["schema", "manifest"]).output();
         assert!(ran.is_ok_and(|ran| ran.status.success()));
+    })
+}
+
+/// How long the disk takes at present to store a file.
+fn a_file_takes() -> Duration {
+    let folder = tempfile::tempdir().unwrap();
+    median(|| {
+        let mut file = File::create(folder.path().join("file")).unwrap();
+        file.write_all(b"halted").unwrap();
+        file.sync_all().unwrap();
+    })
+}
+
+fn median(once: impl Fn()) -> Duration {
+    let mut times = [(); 3].map(|()| {
+        let begun = Instant::now();
+        once();
         begun.elapsed()
-    };
-    let mut times = [once(), once(), once()];
+    });
     times.sort_unstable();
     times[1]
 }
