@@ -144,11 +144,11 @@ mod tests {
         let held = Arc::new(());
         let in_call = Arc::clone(&held);
         {
-            let guest = driver.call(async move {
+            let mut guest = pin!(driver.call(async move {
                 let _in_call = in_call;
                 pending::<()>().await;
-            });
-            let mut driven = pin!(driver.drive(pin!(guest)));
+            }));
+            let mut driven = pin!(driver.drive(guest.as_mut()));
             assert!(futures::poll!(&mut driven).is_pending());
         }
         assert_eq!(Arc::strong_count(&held), 1);
