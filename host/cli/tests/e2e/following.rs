@@ -49,9 +49,9 @@ fn a_service_manager_is_told_of_the_start_each_reload_and_the_end() {
     command.env("NOTIFY_SOCKET", &path);
     let host = Process::start(command, folder.path());
     let more_time = |said: &str| {
-        let patience = said.trim().strip_prefix("EXTEND_TIMEOUT_USEC=");
+        let timeout = said.trim().strip_prefix("EXTEND_TIMEOUT_USEC=");
         assert!(
-            patience.is_some_and(|it| it.parse::<u64>().unwrap() > 0),
+            timeout.is_some_and(|it| it.parse::<u64>().unwrap() > 0),
             "{said}"
         );
     };
