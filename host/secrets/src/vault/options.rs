@@ -110,31 +110,18 @@ impl TryFrom<Auth> for VaultAuth {
     type Error = String;
 
     fn try_from(auth: Auth) -> Result<Self, String> {
-        let outside = |source: &Source| {
-            if matches!(source, Source::Vault { .. }) {
-                return Err(
-                    "what opens Vault cannot be kept in Vault; use { env = … } or { file = … }"
-                        .to_owned(),
-                );
+        let outside = |source: &Source| match source {
+            Source::Vault(_) => {
+                Err("what opens Vault cannot be kept in Vault; use { env = … } or { file = … }")
             }
-            Ok(())
+            Source::Env(_) | Source::File(_) => Ok(()),
         };
-        match auth {
-            Auth {
-                token: Some(token),
-                role_id: None,
-                secret_id: None,
-                mount: None,
-            } => {
+        match (auth.token, auth.role_id, auth.secret_id, auth.mount) {
+            (Some(token), None, None, None) => {
                 outside(&token)?;
                 Ok(Self::Token(token))
             }
-            Auth {
-                token: None,
-                role_id: Some(role_id),
-                secret_id: Some(secret_id),
-                mount,
-            } => {
+            (None, Some(role_id), Some(secret_id), mount) => {
                 outside(&secret_id)?;
                 match &role_id {
                     Setting::Secret(source) => outside(source)?,
