@@ -57,28 +57,33 @@ impl Guardrails {
             let path = path.to_owned();
             move |source| PolicyError::Read { path, source }
         };
-        let entries = match std::fs::read_dir(folder) {
-            Ok(entries) => entries,
+        let files = match Self::files(folder) {
+            Ok(files) => files,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::none()),
             Err(error) => return Err(failed(folder)(error)),
         };
-        let mut files: Vec<PathBuf> = Vec::new();
-        for entry in entries {
-            let path = entry.map_err(failed(folder))?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "cedar")
-            {
-                files.push(path);
-            }
-        }
-        files.sort();
         let mut texts = Vec::with_capacity(files.len());
         for path in files {
             let text = read_text(&path).map_err(failed(&path))?;
             texts.push((path, text));
         }
         Self::read(&texts)
+    }
+
+    /// The files of a folder that are guardrails, in the order of their names.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|is| is == "cedar") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
     }
 
     /// Parses guardrails from texts; the paths are used for messages. One of a new form takes some milliseconds, so do not

@@ -260,9 +260,8 @@ impl Config {
 
     /// The user ids of the owners of the guardrails' files.
     pub fn guardrail_owners(&self) -> BTreeSet<u32> {
-        let entries = self.policies().and_then(|folder| folder.read_dir().ok());
-        let paths = entries.into_iter().flatten().flatten().map(|it| it.path());
-        let files = paths.filter(|path| path.extension().is_some_and(|it| it == "cedar"));
+        let files = self.policies().map(|folder| Guardrails::files(&folder));
+        let files = files.into_iter().flatten().flatten();
         files
             .filter_map(|path| Some(path.metadata().ok()?.uid()))
             .collect()

@@ -548,23 +548,15 @@ impl Shelf {
         let Some(folder) = config.policies() else {
             return Self::default();
         };
-        let entries = folder.read_dir();
-        let is_there = entries.is_ok();
-        let mut files: Vec<_> = entries
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| {
-                let path = entry.ok()?.path();
-                let stamp = FileFingerprint::of(&path).ok();
-                path.extension()
-                    .is_some_and(|extension| extension == "cedar")
-                    .then_some((path, stamp))
-            })
-            .collect();
-        files.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let found = Guardrails::files(&folder);
+        let is_there = found.is_ok();
+        let files = found.unwrap_or_default().into_iter().map(|path| {
+            let stamp = FileFingerprint::of(&path).ok();
+            (path, stamp)
+        });
         Self {
             folder: is_there.then_some(folder),
-            files,
+            files: files.collect(),
         }
     }
 
