@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,12 +23,11 @@ use crate::contract::AgentPre;
 use crate::description::{Description, Inputs};
 use crate::imports::{self, GUEST, Import, Kind};
 use crate::instance::Instance;
-use crate::load_error::{LoadError, MAX_REASON};
+use crate::load_error::{ComponentError, LoadError, MAX_REASON};
 use crate::text;
 
 /// A component's file, read once: the checked bytes are the compiled ones.
 pub(crate) struct Source {
-    pub(crate) path: PathBuf,
     /// Its hash, as manifests write it.
     pub(crate) digest: Arc<str>,
     pub(crate) bytes: Bytes,
@@ -63,48 +62,35 @@ pub(crate) struct Agent {
 
 impl Source {
     /// Reads a file of at most `limit` bytes, and checks its pinned hash. Blocks.
-    pub(crate) fn read(path: &Path, limit: u64, pin: Option<&str>) -> Result<Self, LoadError> {
-        let failed = |source| LoadError::Read {
-            path: path.to_owned(),
-            source,
-        };
+    pub(crate) fn read(path: &Path, limit: u64, pin: Option<&str>) -> Result<Self, ComponentError> {
         // Opening a pipe would block until a writer opens it.
-        let opened = File::options()
+        let file = File::options()
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(path);
-        let file = opened.map_err(failed)?;
-        let about = file.metadata().map_err(failed)?;
+            .open(path)?;
+        let about = file.metadata()?;
         if !about.is_file() {
-            return Err(LoadError::NotAComponent {
-                path: path.to_owned(),
-                why: "it is no regular file".to_owned(),
-            });
+            let why = "it is no regular file".to_owned();
+            return Err(ComponentError::NotAComponent(why));
         }
         let size = about.len();
         if size > limit {
-            return Err(LoadError::TooLarge {
-                path: path.to_owned(),
-                size,
-                limit,
-            });
+            return Err(ComponentError::TooLarge { size, limit });
         }
         // One byte more than its size, to notice that it grows.
         let room = usize::try_from(size.saturating_add(1)).unwrap_or(usize::MAX);
-        let bytes = content::read(&file, room).map_err(failed)?;
+        let bytes = content::read(&file, room)?;
         if bytes.len() == room {
-            return Err(failed(io::Error::other("it grew while it was read")));
+            return Err(io::Error::other("it grew while it was read").into());
         }
         let digest = digest(&bytes);
         if let Some(expected) = pin.filter(|pin| *pin != digest) {
-            return Err(LoadError::Digest {
-                path: path.to_owned(),
+            return Err(ComponentError::Digest {
                 expected: expected.to_owned(),
                 found: digest,
             });
         }
         let source = Self {
-            path: path.to_owned(),
             digest: digest.into(),
             bytes,
         };
@@ -118,13 +104,8 @@ impl Source {
     }
 
     /// Distinguishes a component from files that are commonly mistaken for one.
-    pub(crate) fn recognise(&self) -> Result<(), LoadError> {
-        let refused = |why: &str| {
-            Err(LoadError::NotAComponent {
-                path: self.path.clone(),
-                why: why.to_owned(),
-            })
-        };
+    pub(crate) fn recognise(&self) -> Result<(), ComponentError> {
+        let refused = |why: &str| Err(ComponentError::NotAComponent(why.to_owned()));
         match &*self.bytes {
             [] => refused("the file is empty"),
             [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => Ok(()),
@@ -134,10 +115,10 @@ impl Source {
             [0, b'a', b's', b'm', _, _, _, _, ..] => {
                 refused("it is WebAssembly of a version that this host does not know")
             }
-            bytes if b"\0asm\x0d\0\x01\0".starts_with(bytes) => Err(LoadError::Truncated {
-                path: self.path.clone(),
-                why: format!("it has {} bytes", bytes.len()),
-            }),
+            bytes if b"\0asm\x0d\0\x01\0".starts_with(bytes) => {
+                let why = format!("it has {} bytes", bytes.len());
+                Err(ComponentError::Truncated(why))
+            }
             bytes if bytes.trim_ascii_start().starts_with(b"(") => refused(
                 "it is WebAssembly in text form; turn it into a binary with `wasm-tools parse`",
             ),
@@ -196,23 +177,19 @@ impl Parsed {
 
     /// Checks that the host provides everything a component imports, and that it exports what an agent must
     /// export.
-    pub(crate) fn link(&self, linker: &Linker<Instance>, path: &Path) -> Result<Agent, LoadError> {
+    pub(crate) fn link(&self, linker: &Linker<Instance>) -> Result<Agent, ComponentError> {
         let unknown = self
             .imports
             .iter()
             .find(|import| import.kind == Kind::Unknown);
         if let Some(import) = unknown {
-            return Err(LoadError::UnknownImport {
-                path: path.to_owned(),
+            return Err(ComponentError::UnknownImport {
                 import: text::line(&import.name, MAX_REASON),
                 hint: imports::hint(&import.name),
             });
         }
         if !self.exports.iter().any(|name| name == GUEST) {
-            return Err(LoadError::NotAnAgent {
-                path: path.to_owned(),
-                exports: self.exports.clone(),
-            });
+            return Err(ComponentError::NotAnAgent(self.exports.clone()));
         }
         let linked = linker.instantiate_pre(&self.component).and_then(|pre| {
             // The error names the missing function.
@@ -224,14 +201,10 @@ impl Parsed {
                 .ok_or_else(|| wasmtime::format_err!("it has no `invoke`"))?;
             Ok(Agent { pre, invoke })
         });
-        linked.map_err(|error| incompatible(path, &error))
-    }
-}
-
-fn incompatible(path: &Path, error: &wasmtime::Error) -> LoadError {
-    LoadError::Incompatible {
-        path: path.to_owned(),
-        why: text::line(&error_chain(error.as_ref()), MAX_REASON),
+        linked.map_err(|error| {
+            let why = text::line(&error_chain(error.as_ref()), MAX_REASON);
+            ComponentError::Incompatible(why)
+        })
     }
 }
 

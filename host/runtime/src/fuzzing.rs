@@ -1,6 +1,7 @@
 //! Entry points for the fuzz targets of `host/testing/targets`: the adapter, the loader and the check of
 //! descriptions, each as the host uses it but without a host.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use qchost_catalog::Operation;
@@ -15,7 +16,7 @@ use crate::description::{self, Description};
 use crate::engine::Machine;
 use crate::instance::Instance;
 use crate::limits::Budget;
-use crate::load_error::LoadError;
+use crate::load_error::ComponentError;
 use crate::{Import, linker, loader};
 
 static BOUND: LazyLock<Vec<Bound>> = LazyLock::new(capabilities::all_bound);
@@ -140,23 +141,21 @@ impl Loader {
     ///
     /// # Errors
     /// When it would not be loaded; a missing description is no error.
-    pub fn load(&self, bytes: &[u8]) -> Result<Loaded, LoadError> {
+    pub fn load(&self, bytes: &[u8]) -> Result<Loaded, ComponentError> {
         let source = Source {
-            path: "fuzzed.wasm".into(),
             digest: "sha256:0".into(),
             bytes: bytes::Bytes::copy_from_slice(bytes),
         };
         source.recognise()?;
         let engine = &self.machine.engine;
-        let invalid = |error: wasmtime::Error| {
-            loader::invalid(source.path.clone(), &error.root_cause().to_string())
-        };
+        let invalid = |error: wasmtime::Error| loader::invalid(&error.root_cause().to_string());
         let compiled = engine.precompile_component(bytes).map_err(invalid)?;
         let parsed =
             Parsed::map(engine, &Compiled::vouched_for(compiled.into())).map_err(invalid)?;
-        let agent = parsed.link(&self.linker, &source.path)?;
+        let agent = parsed.link(&self.linker)?;
         let (machine, budget) = (&self.machine, &self.budget);
-        let said = loader::ask(machine, budget, &source.path, &source.digest, &agent);
+        let path = Path::new("fuzzed.wasm");
+        let said = loader::ask(machine, budget, path, &source.digest, &agent);
         let description = self
             .tasks
             .block_on(said)

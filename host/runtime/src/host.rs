@@ -158,7 +158,8 @@ impl Runtime {
     /// # Errors
     /// When the file cannot be read or is no component.
     pub async fn inspect(&self, component: &Path) -> Result<Inspection, LoadError> {
-        self.0.loader.inspect(component).await
+        let inspected = self.0.loader.inspect(component).await;
+        inspected.map_err(|problem| problem.at(component))
     }
 
     /// Shuts down: nothing new begins, running invocations are cancelled after `drain`. Returns how many were

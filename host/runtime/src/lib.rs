@@ -89,7 +89,7 @@ pub use host::{PluginState, Runtime};
 pub use imports::{Import, Kind};
 pub use inspect::Inspection;
 pub use invoke_error::{Failure, InvokeError};
-pub use load_error::LoadError;
+pub use load_error::{ComponentError, LoadError};
 pub use options::{Compiler, Options};
 pub use plugin::Plugin;
 pub use quarantine::Quarantine;

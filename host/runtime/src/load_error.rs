@@ -1,6 +1,7 @@
 //! Why a plugin is not loaded: one line per reason, with the problem, the file and the remedy.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qchost_gate::{AdmitError, GateError};
@@ -15,84 +16,9 @@ pub(crate) const MAX_REASON: usize = 300;
 /// Why a plugin was not loaded. The version that served keeps serving.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read.
-    #[error("{}: cannot read the component: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The file is larger than the host allows.
-    #[error("{}: the component has {size} bytes; the host loads at most {limit}", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size, in bytes.
-        size: u64,
-        /// The limit, in bytes.
-        limit: u64,
-    },
-    /// The file is something else.
-    #[error("{}: not a WebAssembly component: {why}", path.display())]
-    NotAComponent {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        why: String,
-    },
-    /// The file ends too early.
-    #[error("{}: the component is truncated: {why}", path.display())]
-    Truncated {
-        /// The file.
-        path: PathBuf,
-        /// The location.
-        why: String,
-    },
-    /// It is a component, but not a valid one.
-    #[error("{}: the component is not valid: {why}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        why: String,
-    },
-    /// It is a component of another world.
-    #[error("{}: the component is no agent: it does not export `{GUEST}`{}", path.display(), exported(.exports))]
-    NotAnAgent {
-        /// The file.
-        path: PathBuf,
-        /// What it exports instead.
-        exports: Vec<String>,
-    },
-    /// It imports an interface that is not provided.
-    #[error("{}: the component imports `{import}`, which this host does not have{}", path.display(), .hint)]
-    UnknownImport {
-        /// The file.
-        path: PathBuf,
-        /// The import.
-        import: String,
-        /// A hint about the import, or empty.
-        hint: &'static str,
-    },
-    /// The types of its imports or exports differ from the contract's.
-    #[error("{}: the component does not fit this host's contract: {why}", path.display())]
-    Incompatible {
-        /// The file.
-        path: PathBuf,
-        /// The mismatch.
-        why: String,
-    },
-    /// It is not the component that the manifest pins.
-    #[error("{}: the component is {found}, but its manifest pins {expected}", path.display())]
-    Digest {
-        /// The file.
-        path: PathBuf,
-        /// The hash in the manifest.
-        expected: String,
-        /// The hash of the file.
-        found: String,
-    },
+    /// Its component cannot be used.
+    #[error("{}: {}", .0.display(), .1)]
+    Component(PathBuf, ComponentError),
     /// It imports what its manifest does not grant.
     #[error(transparent)]
     Denied(#[from] ImportsDenied),
@@ -125,38 +51,6 @@ pub enum LoadError {
         /// The approval it waits for.
         approval: String,
     },
-    /// Its description is invalid, or it could not describe itself.
-    #[error("{}: the component's description: {why}", path.display())]
-    Description {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// Compiling took too long; the component may be malicious.
-    #[error("{}: it took more than {} s of processor time to compile (`engine.compile-cpu`)", path.display(), limit.as_secs_f64())]
-    CompileTime {
-        /// The file.
-        path: PathBuf,
-        /// The limit.
-        limit: Duration,
-    },
-    /// Compiling took too much memory; the component may be malicious.
-    #[error("{}: it took more than {limit} bytes of memory to compile (`engine.compile-memory`)", path.display())]
-    CompileMemory {
-        /// The file.
-        path: PathBuf,
-        /// The limit, in bytes.
-        limit: u64,
-    },
-    /// The compiler failed, possibly on this component only.
-    #[error("{}: the compiler failed: {why}", path.display())]
-    Compiler {
-        /// The file.
-        path: PathBuf,
-        /// The failure.
-        why: String,
-    },
     /// Its name for itself differs from that of what serves.
     #[error(
         "`{plugin}`: the component calls itself `{new}`, and what serves calls itself `{former}`; if it is meant to take its place, take the manifest away and put it back"
@@ -178,6 +72,72 @@ pub enum LoadError {
     /// The host shuts down.
     #[error("the host shuts down")]
     ShuttingDown,
+}
+
+/// Why the component in a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ComponentError {
+    /// The file cannot be read.
+    #[error("cannot read the component: {0}")]
+    Read(#[from] io::Error),
+    /// The file is larger than the host allows.
+    #[error("the component has {size} bytes; the host loads at most {limit}")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// The file is something else.
+    #[error("not a WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// The file ends too early.
+    #[error("the component is truncated: {0}")]
+    Truncated(String),
+    /// It is a component, but not a valid one.
+    #[error("the component is not valid: {0}")]
+    Invalid(String),
+    /// It is a component of another world, which exports these instead.
+    #[error("the component is no agent: it does not export `{GUEST}`{}", exported(.0))]
+    NotAnAgent(Vec<String>),
+    /// It imports an interface that is not provided.
+    #[error("the component imports `{import}`, which this host does not have{hint}")]
+    UnknownImport {
+        /// The import.
+        import: String,
+        /// A hint about the import, or empty.
+        hint: &'static str,
+    },
+    /// The types of its imports or exports differ from the contract's.
+    #[error("the component does not fit this host's contract: {0}")]
+    Incompatible(String),
+    /// It is not the component that the manifest pins.
+    #[error("the component is {found}, but its manifest pins {expected}")]
+    Digest {
+        /// The hash in the manifest.
+        expected: String,
+        /// The hash of the file.
+        found: String,
+    },
+    /// Its description is invalid, or it could not describe itself.
+    #[error("the component's description: {0}")]
+    Description(String),
+    /// Compiling took longer than this limit; the component may be malicious.
+    #[error("it took more than {} s of processor time to compile (`engine.compile-cpu`)", .0.as_secs_f64())]
+    CompileTime(Duration),
+    /// Compiling took more than these bytes of memory; the component may be malicious.
+    #[error("it took more than {0} bytes of memory to compile (`engine.compile-memory`)")]
+    CompileMemory(u64),
+    /// The compiler failed, possibly on this component only.
+    #[error("the compiler failed: {0}")]
+    Compiler(String),
+}
+
+impl ComponentError {
+    /// The error of a load from this file.
+    pub(crate) fn at(self, path: &Path) -> LoadError {
+        LoadError::Component(path.to_owned(), self)
+    }
 }
 
 fn exported(exports: &[String]) -> String {

@@ -28,7 +28,7 @@ use crate::execution::{self, Allowance, Stopped};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
 use crate::limits::Budget;
-use crate::load_error::{LoadError, MAX_REASON};
+use crate::load_error::{ComponentError, MAX_REASON};
 use crate::options::Options;
 use crate::outgoing::connect::Connector;
 use crate::services::progress::Reporter;
@@ -92,7 +92,7 @@ impl Loader {
         self: &Arc<Self>,
         path: &Path,
         pin: Option<&str>,
-    ) -> Result<Arc<Code>, LoadError> {
+    ) -> Result<Arc<Code>, ComponentError> {
         let Opened {
             digest,
             size,
@@ -102,7 +102,7 @@ impl Loader {
             Found::Known(code) => return Ok(code),
             Found::New(opened) => opened,
         };
-        let (parsed, agent) = self.link(path, parsed).await?;
+        let (parsed, agent) = self.link(parsed).await?;
         let agent = agent?;
         let (description, inputs) = self.describe(path, &digest, &agent).await?;
         let code = Arc::new(Code {
@@ -122,7 +122,10 @@ impl Loader {
     }
 
     /// Inspects a component without a manifest.
-    pub(crate) async fn inspect(self: &Arc<Self>, path: &Path) -> Result<Inspection, LoadError> {
+    pub(crate) async fn inspect(
+        self: &Arc<Self>,
+        path: &Path,
+    ) -> Result<Inspection, ComponentError> {
         // A loaded component is read again too.
         let Opened {
             digest,
@@ -133,11 +136,12 @@ impl Loader {
             Found::Known(never) => match never {},
             Found::New(opened) => opened,
         };
-        let (parsed, agent) = self.link(path, parsed).await?;
+        let (parsed, agent) = self.link(parsed).await?;
         let described = match agent {
             Err(error) => Err(error),
             Ok(agent) => self.describe(path, &digest, &agent).await,
         };
+        let described = described.map_err(|problem| problem.at(path));
         Ok(Inspection::new(digest.to_string(), size, parsed, described))
     }
 
@@ -147,7 +151,7 @@ impl Loader {
         path: &Path,
         pin: Option<&str>,
         known: impl Fn(&str) -> Option<K>,
-    ) -> Result<Found<'_, K>, LoadError> {
+    ) -> Result<Found<'_, K>, ComponentError> {
         if let Ok(found) = self.look(path, pin, &known).await? {
             return Ok(found);
         }
@@ -175,13 +179,13 @@ impl Loader {
         path: &Path,
         pin: Option<&str>,
         known: &impl Fn(&str) -> Option<K>,
-    ) -> Result<Result<Found<'_, K>, Uncompiled<'_>>, LoadError> {
+    ) -> Result<Result<Found<'_, K>, Uncompiled<'_>>, ComponentError> {
         let permit = self.loading.acquire().await.ok();
         let source = self.read(path, pin).await?;
         if let Some(known) = known(&source.digest) {
             return Ok(Ok(Found::Known(known)));
         }
-        Ok(match self.cached(path, &source.digest).await? {
+        Ok(match self.cached(&source.digest).await? {
             Some(parsed) => Ok(Found::New(Opened {
                 digest: Arc::clone(&source.digest),
                 size: source.size(),
@@ -211,27 +215,20 @@ impl Loader {
         codes.get(digest).and_then(Weak::upgrade)
     }
 
-    async fn read(&self, path: &Path, pin: Option<&str>) -> Result<Source, LoadError> {
-        let (file, limit) = (path.to_owned(), self.options.component);
+    async fn read(&self, path: &Path, pin: Option<&str>) -> Result<Source, ComponentError> {
+        let (path, limit) = (path.to_owned(), self.options.component);
         let pin = pin.map(str::to_owned);
-        blocking(path, move || Source::read(&file, limit, pin.as_deref())).await?
+        blocking(move || Source::read(&path, limit, pin.as_deref())).await?
     }
 
     /// Compiles a component, and caches the result.
-    async fn compile(self: &Arc<Self>, source: Source) -> Result<Parsed, LoadError> {
-        let Source {
-            path,
-            digest,
-            bytes,
-        } = source;
-        let compiled = self
-            .compilers
-            .compile(&bytes)
-            .await
-            .map_err(|error| self.uncompiled(&path, error))?;
+    async fn compile(self: &Arc<Self>, source: Source) -> Result<Parsed, ComponentError> {
+        let Source { digest, bytes } = source;
+        let compiled = self.compilers.compile(&bytes).await;
+        let compiled = compiled.map_err(|error| self.uncompiled(error))?;
         drop(bytes);
         let loader = Arc::clone(self);
-        let mapping = blocking(&path, move || -> wasmtime::Result<Parsed> {
+        let mapping = blocking(move || -> wasmtime::Result<Parsed> {
             let engine = &loader.machine.engine;
             let parsed = Parsed::map(engine, &compiled)?;
             let entry = Entry::code(engine, &digest);
@@ -241,20 +238,15 @@ impl Loader {
                 .prune(|other| *other == *digest || loader.known(other).is_some());
             Ok(parsed)
         });
-        mapping.await?.map_err(|error| LoadError::Compiler {
-            why: text::line(&format!("{error:#}"), MAX_REASON),
-            path,
+        mapping.await?.map_err(|error| {
+            ComponentError::Compiler(text::line(&format!("{error:#}"), MAX_REASON))
         })
     }
 
     /// The code of a component, if it is in the cache.
-    async fn cached(
-        self: &Arc<Self>,
-        path: &Path,
-        digest: &Arc<str>,
-    ) -> Result<Option<Parsed>, LoadError> {
+    async fn cached(self: &Arc<Self>, digest: &Arc<str>) -> Result<Option<Parsed>, ComponentError> {
         let (loader, digest) = (Arc::clone(self), Arc::clone(digest));
-        blocking(path, move || {
+        blocking(move || {
             let engine = &loader.machine.engine;
             let entry = Entry::code(engine, &digest);
             let compiled = Compiled::vouched_for(loader.cache.read(&entry)?);
@@ -272,30 +264,22 @@ impl Loader {
     /// Links the code with what the host provides; each of its imports is compared with that.
     async fn link(
         self: &Arc<Self>,
-        path: &Path,
         parsed: Parsed,
-    ) -> Result<(Parsed, Result<Agent, LoadError>), LoadError> {
-        let (loader, file) = (Arc::clone(self), path.to_owned());
-        blocking(path, move || {
-            let agent = parsed.link(&loader.linker, &file);
+    ) -> Result<(Parsed, Result<Agent, ComponentError>), ComponentError> {
+        let loader = Arc::clone(self);
+        blocking(move || {
+            let agent = parsed.link(&loader.linker);
             (parsed, agent)
         })
         .await
     }
 
-    fn uncompiled(&self, path: &Path, error: CompileError) -> LoadError {
-        let path = path.to_owned();
+    fn uncompiled(&self, error: CompileError) -> ComponentError {
         match error {
-            CompileError::Invalid(why) => invalid(path, &why),
-            CompileError::Time => LoadError::CompileTime {
-                path,
-                limit: self.options.compile_cpu,
-            },
-            CompileError::Memory => LoadError::CompileMemory {
-                path,
-                limit: self.options.compile_memory,
-            },
-            CompileError::Failed(why) => LoadError::Compiler { path, why },
+            CompileError::Invalid(why) => invalid(&why),
+            CompileError::Time => ComponentError::CompileTime(self.options.compile_cpu),
+            CompileError::Memory => ComponentError::CompileMemory(self.options.compile_memory),
+            CompileError::Failed(why) => ComponentError::Compiler(why),
         }
     }
 
@@ -306,13 +290,10 @@ impl Loader {
         path: &Path,
         digest: &Arc<str>,
         agent: &Agent,
-    ) -> Result<(Description, Inputs), LoadError> {
-        let wrong = |why: String| LoadError::Description {
-            path: path.to_owned(),
-            why,
-        };
+    ) -> Result<(Description, Inputs), ComponentError> {
+        let wrong = ComponentError::Description;
         let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
-        let cached = blocking(path, move || {
+        let cached = blocking(move || {
             let said = serde_json::from_slice(&loader.cache.read(&entry)?).ok()?;
             Some(description::check(said))
         });
@@ -323,7 +304,7 @@ impl Loader {
             .await
             .map_err(wrong)?;
         let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
-        let checking = blocking(path, move || {
+        let checking = blocking(move || {
             let written = serde_json::to_vec(&said);
             let checked = description::check(said)?;
             if let Ok(written) = written {
@@ -336,12 +317,12 @@ impl Loader {
 }
 
 /// The error for a component that the engine rejects.
-pub(crate) fn invalid(path: PathBuf, why: &str) -> LoadError {
+pub(crate) fn invalid(why: &str) -> ComponentError {
     let why = text::line(why, MAX_REASON);
     if why.contains("unexpected end") {
-        LoadError::Truncated { path, why }
+        ComponentError::Truncated(why)
     } else {
-        LoadError::Invalid { path, why }
+        ComponentError::Invalid(why)
     }
 }
 
@@ -436,13 +417,8 @@ impl Drop for Compiles<'_> {
 
 /// Runs work for a file on a thread that may block.
 async fn blocking<T: Send + 'static>(
-    path: &Path,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, LoadError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| LoadError::Compiler {
-            path: path.to_owned(),
-            why: error.to_string(),
-        })
+) -> Result<T, ComponentError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.map_err(|error| ComponentError::Compiler(error.to_string()))
 }

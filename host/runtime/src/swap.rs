@@ -39,7 +39,8 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
     let code = shared
         .loader
         .code(&manifest.component, manifest.digest.as_deref())
-        .await?;
+        .await
+        .map_err(|problem| problem.at(&manifest.component))?;
     code.check_granted(&manifest)?;
     if let Some(former) = &former {
         same_name(former, &code)?;

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use qchost_runtime::{LoadError, Options, Plugin, Runtime, StartError};
+use qchost_runtime::{ComponentError, LoadError, Options, Plugin, Runtime, StartError};
 use qchost_testing::runtime::{manifest, options};
 use qchost_testing::{Guest, Host, can_change_user, uncalled};
 use rustix::process::geteuid;
@@ -141,7 +141,7 @@ async fn mended(host: &Host, what: &str, spoil: impl FnOnce(&Path)) {
     let helpless = restart(host, without_compiler);
     let error = load(host, &helpless, "lab").await.unwrap_err();
     assert!(
-        matches!(error, LoadError::Compiler { .. }),
+        matches!(error, LoadError::Component(_, ComponentError::Compiler(_))),
         "{what}: it has to be compiled: {error}"
     );
     let again = restart(host, |_| {});

@@ -13,7 +13,7 @@ use std::io::{Read as _, Write as _};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qchost_runtime::{Compiler, LoadError};
+use qchost_runtime::{Compiler, ComponentError, LoadError};
 use qchost_testing::runtime::manifest;
 use qchost_testing::{Guest, Host, uncalled};
 use serde_json::json;
@@ -97,7 +97,7 @@ async fn one_that_takes_too_long_to_compile_is_refused_and_the_host_goes_on() {
         }
     };
     assert!(answers > 10, "meanwhile it served {answers} times");
-    let LoadError::CompileTime { limit, .. } = &error else {
+    let LoadError::Component(_, ComponentError::CompileTime(limit)) = &error else {
         panic!("{error}");
     };
     assert_eq!(*limit, Duration::from_secs(1));
@@ -122,7 +122,7 @@ async fn one_that_takes_too_much_memory_to_compile_is_refused() {
     let host = Host::with(&uncalled(), |options| options.compile_memory = 400 << 20).await;
     let error = refused(&host, &long_function()).await;
     assert!(
-        matches!(error, LoadError::CompileMemory { limit, .. } if limit == 400 << 20),
+        matches!(error, LoadError::Component(_, ComponentError::CompileMemory(limit)) if limit == 400 << 20),
         "{error}"
     );
     assert!(
@@ -136,7 +136,13 @@ async fn one_that_takes_too_much_memory_to_compile_is_refused() {
 async fn a_compiler_without_memory_to_begin_with_is_told_apart_from_one_that_fails() {
     let host = Host::with(&uncalled(), |options| options.compile_memory = 16 << 20).await;
     let error = refused(&host, &Guest::echo().build()).await;
-    assert!(matches!(error, LoadError::CompileMemory { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::CompileMemory(_))
+        ),
+        "{error}"
+    );
 }
 
 /// A host whose compiler is a shell running this script.
@@ -171,7 +177,10 @@ async fn however_a_compiler_ends_the_host_says_how() {
     for (script, words) in cases {
         let host = with_shell(script).await;
         let error = refused(&host, &Guest::echo().build()).await;
-        assert!(matches!(error, LoadError::Compiler { .. }), "{error}");
+        assert!(
+            matches!(error, LoadError::Component(_, ComponentError::Compiler(_))),
+            "{error}"
+        );
         assert!(error.to_string().contains(words), "{script}: {error}");
         assert_eq!(error.to_string().lines().count(), 1, "{script}: {error}");
     }
@@ -190,11 +199,20 @@ async fn however_a_compiler_ends_the_host_says_how() {
 async fn what_no_compiler_made_is_never_code() {
     let host = with_shell(r#"echo '{"compiled":{"size":4}}'; printf 'code'"#).await;
     let error = refused(&host, &Guest::echo().build()).await;
-    assert!(matches!(error, LoadError::Compiler { .. }), "{error}");
+    assert!(
+        matches!(error, LoadError::Component(_, ComponentError::Compiler(_))),
+        "{error}"
+    );
     // More than its memory could have held is not read.
     let host = with_shell(r#"echo '{"compiled":{"size":9999999999999}}'; cat /dev/zero"#).await;
     let error = refused(&host, &Guest::echo().build()).await;
-    assert!(matches!(error, LoadError::CompileMemory { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::CompileMemory(_))
+        ),
+        "{error}"
+    );
 }
 
 #[tokio::test]

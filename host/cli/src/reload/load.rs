@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use qchost_gate::{Gate, PendingApproval};
 use qchost_policy::Manifest;
-use qchost_runtime::{LoadError, Plugin, Runtime};
+use qchost_runtime::{ComponentError, LoadError, Plugin, Runtime};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -124,10 +124,10 @@ pub enum Passes {
 impl Passes {
     pub fn of(error: &LoadError) -> Self {
         match error {
-            LoadError::Compiler { .. } => Self::Late,
+            LoadError::Component(_, ComponentError::Compiler(_)) => Self::Late,
             LoadError::AwaitsOperator { .. }
             | LoadError::NotAdmitted(_)
-            | LoadError::Read { .. }
+            | LoadError::Component(_, ComponentError::Read(_))
             | LoadError::Unloaded { .. } => Self::Soon,
             _ => Self::Never,
         }

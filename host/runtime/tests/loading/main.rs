@@ -11,7 +11,7 @@
 mod granted;
 
 use granted::compiler;
-use qchost_runtime::{Failure, InvokeError, Kind, LoadError, Runtime};
+use qchost_runtime::{ComponentError, Failure, InvokeError, Kind, LoadError, Runtime};
 use qchost_testing::runtime::{manifest, options};
 use qchost_testing::{Guest, Host, uncalled};
 use serde_json::json;
@@ -98,7 +98,10 @@ async fn a_component_that_is_too_large_is_not_read() {
         .await
         .unwrap_err();
     assert!(
-        matches!(error, LoadError::TooLarge { limit: 1000, .. }),
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::TooLarge { limit: 1000, .. })
+        ),
         "{error}"
     );
 }
@@ -115,7 +118,7 @@ async fn an_import_that_the_host_does_not_have_is_named() {
         .load("stranger", &stranger.build(), "")
         .await
         .unwrap_err();
-    let LoadError::UnknownImport { import, .. } = &error else {
+    let LoadError::Component(_, ComponentError::UnknownImport { import, .. }) = &error else {
         panic!("{error}");
     };
     assert_eq!(import, "acme:tools/teleport@1.0.0");
@@ -126,7 +129,13 @@ async fn an_import_that_the_host_does_not_have_is_named() {
         r#"(import "wasi:http/incoming-handler@0.2.0" "handle" (func))"#,
     );
     let error = host.load("server", &server.build(), "").await.unwrap_err();
-    assert!(matches!(error, LoadError::UnknownImport { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::UnknownImport { .. })
+        ),
+        "{error}"
+    );
     assert!(error.to_string().contains("outgoing-handler"), "{error}");
 }
 
@@ -140,7 +149,13 @@ async fn an_import_of_another_type_does_not_fit() {
         r#"(import "wasi:clocks/wall-clock@0.2.0" "now" (func (param i32)))"#,
     );
     let error = host.load("wrong", &guest.build(), "").await.unwrap_err();
-    assert!(matches!(error, LoadError::Incompatible { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::Incompatible(_))
+        ),
+        "{error}"
+    );
     assert!(error.to_string().contains("wall-clock"), "{error}");
 }
 
@@ -249,7 +264,13 @@ async fn a_pinned_component_is_the_only_one_that_loads() {
     host.load("pinned", &component, &pin).await.unwrap();
     let other = Guest::new("(call $digit (i32.const 1))").build();
     let error = host.load("pinned", &other, &pin).await.unwrap_err();
-    assert!(matches!(error, LoadError::Digest { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::Digest { .. })
+        ),
+        "{error}"
+    );
     // The loaded version keeps serving.
     let output = host
         .runtime
