@@ -20,24 +20,28 @@ pub(super) const USER_NAME: &str = "Emulator";
 /// The most recent version of LEAN; a project that is pinned to none follows it. The emulator runs
 /// none of the versions.
 pub(super) const LATEST_VERSION: i64 = 17_001;
-const PREVIOUS_VERSION: i64 = 17_000;
+const PREVIOUS: i64 = 17_000;
 
 /// The id of a LEAN version, or `None` for the latest, which is written -1.
 pub(super) fn version_of(arguments: &Arguments, field: &str) -> Result<Option<i64>, Refusal> {
     match arguments.integer(field)? {
         -1 => Ok(None),
-        id @ (LATEST_VERSION | PREVIOUS_VERSION) => Ok(Some(id)),
+        id @ (LATEST_VERSION | PREVIOUS) => Ok(Some(id)),
         id => Err(Refusal::not_found("LEAN version", id)),
     }
 }
 
 /// All versions as the API shows them, most recent first.
 pub(super) fn versions_json() -> [Value; 2] {
-    let version = |id: i64, name: &str, created: &str, stands_for: &str| {
+    let versions = [
+        (LATEST_VERSION, "master", "2026-01-05", "LEAN master"),
+        (PREVIOUS, "previous", "2025-07-01", "an earlier LEAN"),
+    ];
+    versions.map(|(id, name, day, stands_for)| {
         let hash = digest_id(name);
         json!({
             "id": id,
-            "created": created,
+            "created": format!("{day}T00:00:00Z"),
             "description": format!("The emulator's model in place of {stands_for}"),
             "leanHash": hash,
             "leanCloudHash": hash,
@@ -45,21 +49,7 @@ pub(super) fn versions_json() -> [Value; 2] {
             "ref": format!("refs/heads/{name}"),
             "public": true,
         })
-    };
-    [
-        version(
-            LATEST_VERSION,
-            "master",
-            "2026-01-05T00:00:00Z",
-            "LEAN master",
-        ),
-        version(
-            PREVIOUS_VERSION,
-            "previous",
-            "2025-07-01T00:00:00Z",
-            "an earlier LEAN",
-        ),
-    ]
+    })
 }
 
 pub(crate) fn authenticate(_: &Arc<Cloud>, _: &mut State, _: &Arguments) -> Answer {

@@ -21,6 +21,7 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
     let equity = of(|close| close.equity);
     let gains = gains(&equity, &shown);
     let drawdown = drawdowns(&equity).map(|fall| 100.0 * fall).collect();
+    let benchmark = of(|close| close.benchmark);
     let turnover = of(|close| 100.0 * ratio(close.volume, close.equity));
     let long = of(|close| exposure(close, 1.0));
     let short = of(|close| exposure(close, -1.0));
@@ -28,13 +29,7 @@ pub(super) fn charts(run: &Run) -> Vec<Chart> {
         ("Strategy Equity", "Equity", "$", LINE, equity),
         ("Strategy Equity", "Return", "%", BAR, gains),
         ("Drawdown", "Equity Drawdown", "%", LINE, drawdown),
-        (
-            "Benchmark",
-            "Benchmark",
-            "$",
-            LINE,
-            of(|close| close.benchmark),
-        ),
+        ("Benchmark", "Benchmark", "$", LINE, benchmark),
         ("Exposure", "Long Ratio", "", LINE, long),
         ("Exposure", "Short Ratio", "", LINE, short),
         (
