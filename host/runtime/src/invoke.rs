@@ -24,7 +24,7 @@ use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
 use crate::instance::{Instance, Parts};
-use crate::invoke_error::{InvokeError, MAX_MESSAGE};
+use crate::invoke_error::{ActionError, InvokeError, MAX_MESSAGE};
 use crate::json;
 use crate::plugin::Plugin;
 use crate::quarantine::{Quarantine, QuarantineChange, RunResult};
@@ -124,8 +124,9 @@ impl Invocation<'_> {
         let result = tokio::select! {
             biased;
             result = self.execute(plugin, written, input, begun) => result,
-            () = plugin.life.cut() => Err(self.cut(plugin)),
+            () = plugin.life.cut() => Err(self.cut()),
         };
+        let result = result.map_err(|problem| self.failed(plugin, problem));
         let change = trial.ended(plugin.name(), verdict(&result), Instant::now());
         if let Some(change) = change {
             let reason = match change {
@@ -144,14 +145,19 @@ impl Invocation<'_> {
         written: Written,
         input: Value,
         begun: Instant,
-    ) -> Result<Value, InvokeError> {
+    ) -> Result<Value, ActionError> {
         if let Some(schema) = written.unchecked {
             let semaphores = [&plugin.tenant.checking, &self.shared.checking];
             let checked = Box::pin(schema.validate_aside(input, semaphores));
             let wall = plugin.manifest().limits.wall;
             let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
-            let checked = checked.map_err(|_| self.late(plugin))?;
-            checked.map_err(|misfit| self.invalid(plugin, misfit))?;
+            // Its time was over before it ran, which is not the plugin's fault.
+            let late = Stopped::Wall {
+                limit: wall,
+                hung: false,
+            };
+            let checked = checked.map_err(|_| ActionError::Stopped(late))?;
+            checked.map_err(invalid)?;
         }
         let input = written.text;
         let limits = plugin.manifest().limits;
@@ -185,19 +191,11 @@ impl Invocation<'_> {
         .await;
         ending.in_order = ended.is_ok();
         match ended {
-            Ok(Ok(output)) => self.output(plugin, &output),
-            Ok(Err(failure)) => Err(InvokeError::Failure {
-                plugin: plugin.name().to_owned(),
-                action: self.action.to_owned(),
-                failure: failure.into(),
-            }),
+            Ok(Ok(output)) => parsed(plugin, &output),
+            Ok(Err(failure)) => Err(ActionError::Failure(failure.into())),
             Err(stopped) => {
                 tracing::warn!(plugin = plugin.name(), action = self.action, invocation = &*invocation, %stopped, "stopped");
-                Err(InvokeError::Stopped {
-                    plugin: plugin.name().to_owned(),
-                    action: self.action.to_owned(),
-                    stopped,
-                })
+                Err(ActionError::Stopped(stopped))
             }
         }
     }
@@ -216,18 +214,18 @@ impl Invocation<'_> {
         };
         if json::is_deeper(input, json::MAX_DEPTH) {
             let message = format!("it is nested more than {} deep", json::MAX_DEPTH);
-            return Err(self.invalid(plugin, (String::new(), message)));
+            return Err(self.failed(plugin, invalid((String::new(), message))));
         }
         let text = input.to_string();
         let limit = self.shared.options.input;
         if u64::try_from(text.len()).unwrap_or(u64::MAX) > limit {
             let message = format!("it has {} bytes; at most {limit} are allowed", text.len());
-            return Err(self.invalid(plugin, (String::new(), message)));
+            return Err(self.failed(plugin, invalid((String::new(), message))));
         }
-        let invalid = |misfit| self.invalid(plugin, misfit);
-        let unchecked = match schema.work(input).map_err(invalid)? {
+        let unfit = |misfit| self.failed(plugin, invalid(misfit));
+        let unchecked = match schema.work(input).map_err(unfit)? {
             Work::Little => {
-                schema.validate(input).map_err(invalid)?;
+                schema.validate(input).map_err(unfit)?;
                 None
             }
             Work::Much => Some(Arc::clone(schema)),
@@ -235,13 +233,8 @@ impl Invocation<'_> {
         Ok(Written { text, unchecked })
     }
 
-    fn invalid(&self, plugin: &Plugin, (path, message): Misfit) -> InvokeError {
-        InvokeError::InvalidInput {
-            plugin: plugin.name().to_owned(),
-            action: self.action.to_owned(),
-            path,
-            message,
-        }
+    fn failed(&self, plugin: &Plugin, problem: ActionError) -> InvokeError {
+        InvokeError::Action(format!("{}.{}", plugin.name(), self.action), problem)
     }
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
@@ -255,48 +248,30 @@ impl Invocation<'_> {
         })
     }
 
-    fn output(&self, plugin: &Plugin, output: &str) -> Result<Value, InvokeError> {
-        let size = u64::try_from(output.len()).unwrap_or(u64::MAX);
-        let limit = plugin.manifest().limits.output;
-        if size > limit {
-            return Err(InvokeError::OutputTooLarge {
-                plugin: plugin.name().to_owned(),
-                action: self.action.to_owned(),
-                size,
-                limit,
-            });
-        }
-        let most = usize::try_from(limit / json::VALUE_BYTES).unwrap_or(usize::MAX);
-        aside(output.len(), || json::parse(output, most)).map_err(|error| {
-            InvokeError::InvalidOutput {
-                plugin: plugin.name().to_owned(),
-                action: self.action.to_owned(),
-                why: text::line(&error.to_string(), MAX_MESSAGE),
-            }
-        })
-    }
-
-    /// Its time was over before it ran, which is not the plugin's fault.
-    fn late(&self, plugin: &Plugin) -> InvokeError {
-        InvokeError::Stopped {
-            plugin: plugin.name().to_owned(),
-            action: self.action.to_owned(),
-            stopped: Stopped::Wall {
-                limit: plugin.manifest().limits.wall,
-                hung: false,
-            },
-        }
-    }
-
     /// Why it was cancelled: with its version, or with the host.
-    fn cut(&self, plugin: &Plugin) -> InvokeError {
-        let (plugin, action) = (plugin.name().to_owned(), self.action.to_owned());
+    fn cut(&self) -> ActionError {
         if self.shared.cut.is_cancelled() {
-            InvokeError::CutOff { plugin, action }
+            ActionError::CutOff
         } else {
-            InvokeError::Replaced { plugin, action }
+            ActionError::Replaced
         }
     }
+}
+
+/// The output of a plugin as a value.
+fn parsed(plugin: &Plugin, output: &str) -> Result<Value, ActionError> {
+    let size = u64::try_from(output.len()).unwrap_or(u64::MAX);
+    let limit = plugin.manifest().limits.output;
+    if size > limit {
+        return Err(ActionError::OutputTooLarge { size, limit });
+    }
+    let most = usize::try_from(limit / json::VALUE_BYTES).unwrap_or(usize::MAX);
+    let parsed = aside(output.len(), || json::parse(output, most));
+    parsed.map_err(|error| ActionError::InvalidOutput(text::line(&error.to_string(), MAX_MESSAGE)))
+}
+
+fn invalid((path, message): Misfit) -> ActionError {
+    ActionError::InvalidInput { path, message }
 }
 
 fn rejected(tenant: &Tenant, why: Rejection) -> InvokeError {
@@ -318,23 +293,24 @@ fn quarantined(plugin: &Plugin, quarantine: Quarantine) -> InvokeError {
 
 /// What a result says about the health of the plugin.
 fn verdict(result: &Result<Value, InvokeError>) -> RunResult {
-    let error = match result {
-        // A failure that the plugin itself reports is a regular answer.
-        Ok(_) | Err(InvokeError::Failure { .. }) => return RunResult::Succeeded,
-        Err(error) => error,
+    let Err(error) = result else {
+        return RunResult::Succeeded;
     };
-    match error {
-        InvokeError::InvalidOutput { .. }
-        | InvokeError::OutputTooLarge { .. }
-        | InvokeError::Stopped {
-            stopped:
-                Stopped::Trap(_)
-                | Stopped::OutOfMemory { .. }
-                | Stopped::Cpu { .. }
-                | Stopped::Wall { hung: true, .. }
-                | Stopped::TooLarge { .. },
-            ..
-        } => RunResult::Failed(error.to_string()),
+    let InvokeError::Action(_, problem) = error else {
+        return RunResult::Neither;
+    };
+    match problem {
+        // A failure that the plugin itself reports is a regular answer.
+        ActionError::Failure(_) => RunResult::Succeeded,
+        ActionError::InvalidOutput(_)
+        | ActionError::OutputTooLarge { .. }
+        | ActionError::Stopped(
+            Stopped::Trap(_)
+            | Stopped::OutOfMemory { .. }
+            | Stopped::Cpu { .. }
+            | Stopped::Wall { hung: true, .. }
+            | Stopped::TooLarge { .. },
+        ) => RunResult::Failed(error.to_string()),
         _ => RunResult::Neither,
     }
 }

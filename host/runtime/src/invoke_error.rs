@@ -33,18 +33,6 @@ pub enum InvokeError {
         /// The available actions.
         actions: Vec<String>,
     },
-    /// The input does not fit the action's schema. The plugin was not run.
-    #[error("`{plugin}.{action}`: the input does not fit{}: {message}", at(.path))]
-    InvalidInput {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// The location in the input, as a JSON pointer; empty for the whole.
-        path: String,
-        /// The problem.
-        message: String,
-    },
     /// Too many invocations are queued already.
     #[error("`{plugin}` has {waiting} invocations waiting; try again later")]
     Busy {
@@ -69,73 +57,52 @@ pub enum InvokeError {
         /// The plugin.
         plugin: String,
     },
-    /// It ran on a version that was replaced or removed, and exceeded the drain time.
-    #[error(
-        "`{plugin}.{action}`: it was cut off, since its version was replaced or removed; calls that it had sent go on, so read the state before you try again"
-    )]
-    Replaced {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-    },
     /// The host shuts down.
     #[error("the host shuts down")]
     ShuttingDown,
+    /// The action was found, by its name after that of its plugin, and has no output.
+    #[error("`{0}`: {1}")]
+    Action(String, ActionError),
+}
+
+/// Why an action has no output.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ActionError {
+    /// The input does not fit the action's schema. The plugin was not run.
+    #[error("the input does not fit{}: {message}", at(.path))]
+    InvalidInput {
+        /// The location in the input, as a JSON pointer; empty for the whole.
+        path: String,
+        /// The problem.
+        message: String,
+    },
+    /// It ran on a version that was replaced or removed, and exceeded the drain time.
+    #[error(
+        "it was cut off, since its version was replaced or removed; calls that it had sent go on, so read the state before you try again"
+    )]
+    Replaced,
     /// The host shut down before it ended.
     #[error(
-        "`{plugin}.{action}`: it was cut off, since the host shuts down; calls that it had sent go on, so read the state before you try again"
+        "it was cut off, since the host shuts down; calls that it had sent go on, so read the state before you try again"
     )]
-    CutOff {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-    },
+    CutOff,
     /// It was stopped.
-    #[error("`{plugin}.{action}`: {stopped}")]
-    Stopped {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// The cause.
-        stopped: Stopped,
-    },
+    #[error("{0}")]
+    Stopped(Stopped),
     /// Its output is larger than its manifest allows.
-    #[error(
-        "`{plugin}.{action}`: the output has {size} bytes, more than the {limit} of `limits.output`"
-    )]
+    #[error("the output has {size} bytes, more than the {limit} of `limits.output`")]
     OutputTooLarge {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
         /// Its size, in bytes.
         size: u64,
         /// The limit, in bytes.
         limit: u64,
     },
     /// Its output is not JSON, or has more values than fit `limits.output`.
-    #[error("`{plugin}.{action}`: the output is not usable JSON: {why}")]
-    InvalidOutput {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// The cause.
-        why: String,
-    },
+    #[error("the output is not usable JSON: {0}")]
+    InvalidOutput(String),
     /// The plugin itself reports a failure.
-    #[error("`{plugin}.{action}`: {failure}")]
-    Failure {
-        /// The plugin.
-        plugin: String,
-        /// The action.
-        action: String,
-        /// The failure.
-        failure: Failure,
-    },
+    #[error("{0}")]
+    Failure(Failure),
 }
 
 /// A failure as the plugin reports it.

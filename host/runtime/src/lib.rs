@@ -88,7 +88,7 @@ pub use execution::Stopped;
 pub use host::{PluginState, Runtime};
 pub use imports::{Import, Kind};
 pub use inspect::Inspection;
-pub use invoke_error::{Failure, InvokeError};
+pub use invoke_error::{ActionError, Failure, InvokeError};
 pub use load_error::{ComponentError, LoadError};
 pub use options::{Compiler, Options};
 pub use plugin::Plugin;

@@ -8,7 +8,7 @@
     missing_docs
 )]
 
-use qchost_runtime::{InvokeError, Stopped};
+use qchost_runtime::{ActionError, InvokeError, Stopped};
 use qchost_testing::{Guest, Host, uncalled};
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ async fn act(host: &Host, guest: &Guest, lines: &str) -> Result<Value, InvokeErr
 
 fn stopped(outcome: Result<Value, InvokeError>) -> Stopped {
     match outcome {
-        Err(InvokeError::Stopped { stopped, .. }) => stopped,
+        Err(InvokeError::Action(_, ActionError::Stopped(stopped))) => stopped,
         other => panic!("{other:?}"),
     }
 }

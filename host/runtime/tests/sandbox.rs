@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use qchost_runtime::{InvokeError, Stopped};
+use qchost_runtime::{ActionError, InvokeError, Stopped};
 use qchost_testing::{Guest, Host, Scripted, uncalled};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -40,7 +40,7 @@ async fn attack(host: &Host, guest: &Guest, lines: &str) -> Result<Value, Invoke
 
 fn stopped(outcome: Result<Value, InvokeError>) -> Stopped {
     match outcome {
-        Err(InvokeError::Stopped { stopped, .. }) => stopped,
+        Err(InvokeError::Action(_, ActionError::Stopped(stopped))) => stopped,
         other => panic!("{other:?}"),
     }
 }
@@ -300,7 +300,10 @@ async fn an_input_that_is_nested_a_thousand_deep_is_refused() {
     });
     let refused = invoked.await.unwrap();
     assert!(
-        matches!(refused, Err(InvokeError::InvalidInput { .. })),
+        matches!(
+            refused,
+            Err(InvokeError::Action(_, ActionError::InvalidInput { .. }))
+        ),
         "{refused:?}"
     );
 }

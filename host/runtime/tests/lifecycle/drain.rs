@@ -22,7 +22,10 @@ async fn who_runs_on_a_former_version_for_too_long_is_cut_off() {
     let new = run(&host, "lab", json!({}));
     let cut = former.await.unwrap();
     assert!(begun.elapsed() >= SHORT);
-    assert!(matches!(cut, Err(InvokeError::Replaced { .. })), "{cut:?}");
+    assert!(
+        matches!(cut, Err(InvokeError::Action(_, ActionError::Replaced))),
+        "{cut:?}"
+    );
     upstream.parked(2).await;
     assert_eq!(counts(&host, "lab"), (1, 0, 0), "the new one is let be");
     // The call that was sent continues in the gate.
@@ -74,7 +77,10 @@ async fn a_plugin_that_is_removed_is_cut_off_in_time() {
     upstream.parked(1).await;
     host.runtime.unload("lab");
     let cut = running.await.unwrap();
-    assert!(matches!(cut, Err(InvokeError::Replaced { .. })), "{cut:?}");
+    assert!(
+        matches!(cut, Err(InvokeError::Action(_, ActionError::Replaced))),
+        "{cut:?}"
+    );
 }
 
 #[tokio::test]

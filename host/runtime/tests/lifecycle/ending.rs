@@ -37,7 +37,10 @@ async fn a_host_that_ends_cuts_off_what_takes_too_long() {
     upstream.parked(1).await;
     assert_eq!(host.runtime.shutdown(Duration::from_millis(50)).await, 1);
     let cut = running.await.unwrap();
-    assert!(matches!(cut, Err(InvokeError::CutOff { .. })), "{cut:?}");
+    assert!(
+        matches!(cut, Err(InvokeError::Action(_, ActionError::CutOff))),
+        "{cut:?}"
+    );
     // The call itself continues in the gate.
     upstream.release(1);
     host.gate.idle().await;
@@ -59,7 +62,10 @@ async fn a_host_that_ends_does_not_wait_forever_for_an_invocation_that_is_not_po
     assert_eq!(ended, Ok(1));
     // It ends as soon as it is polled.
     let cut = left_alone.await;
-    assert!(matches!(cut, Err(InvokeError::CutOff { .. })), "{cut:?}");
+    assert!(
+        matches!(cut, Err(InvokeError::Action(_, ActionError::CutOff))),
+        "{cut:?}"
+    );
     upstream.release(1);
     host.gate.idle().await;
 }

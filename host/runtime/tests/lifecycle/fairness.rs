@@ -94,7 +94,10 @@ async fn two_plugins_that_loop_on_every_processor_do_not_stop_a_third() {
     for run in loops {
         let stopped = run.await.unwrap();
         assert!(
-            matches!(stopped, Err(InvokeError::Stopped { .. })),
+            matches!(
+                stopped,
+                Err(InvokeError::Action(_, ActionError::Stopped(_)))
+            ),
             "{stopped:?}"
         );
     }

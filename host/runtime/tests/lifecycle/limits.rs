@@ -85,10 +85,10 @@ async fn an_invocation_gives_everything_back_however_it_ends() {
         assert!(
             matches!(
                 trapped,
-                Err(InvokeError::Stopped {
-                    stopped: Stopped::Trap(_),
-                    ..
-                })
+                Err(InvokeError::Action(
+                    _,
+                    ActionError::Stopped(Stopped::Trap(_))
+                ))
             ),
             "{trapped:?}"
         );
@@ -117,10 +117,9 @@ async fn a_plugin_leaves_memory_to_its_neighbours() {
     for run in runs {
         match run.await.unwrap() {
             Ok(_) => ran += 1,
-            Err(InvokeError::Stopped {
-                stopped: Stopped::HostOutOfMemory,
-                ..
-            }) => refused += 1,
+            Err(InvokeError::Action(_, ActionError::Stopped(Stopped::HostOutOfMemory))) => {
+                refused += 1
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -154,10 +153,10 @@ async fn a_plugin_hands_over_no_more_at_a_time_than_it_may_have() {
     assert!(
         matches!(
             refused,
-            Err(InvokeError::Stopped {
-                stopped: Stopped::TooLarge { limit: 0x40_0000 },
-                ..
-            })
+            Err(InvokeError::Action(
+                _,
+                ActionError::Stopped(Stopped::TooLarge { limit: 0x40_0000 })
+            ))
         ),
         "{refused:?}"
     );
@@ -179,10 +178,10 @@ async fn waiting_for_a_turn_is_part_of_the_time_in_all() {
         assert!(
             matches!(
                 stopped,
-                Err(InvokeError::Stopped {
-                    stopped: Stopped::Wall { .. },
-                    ..
-                } | InvokeError::Busy { .. })
+                Err(
+                    InvokeError::Action(_, ActionError::Stopped(Stopped::Wall { .. }))
+                        | InvokeError::Busy { .. }
+                )
             ),
             "{stopped:?}"
         );

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_policy::Manifest;
-use qchost_runtime::{InvokeError, Options, PluginState};
+use qchost_runtime::{ActionError, InvokeError, Options, PluginState};
 use qchost_testing::{Gated, Guest, Host, Scripted};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;

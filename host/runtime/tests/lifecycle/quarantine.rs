@@ -34,7 +34,7 @@ async fn provoke(host: &Host, plugin: &str) {
         assert_eq!(standing(host, plugin).quarantine, None);
         let failed = invoke(host, plugin, json!(1)).await;
         assert!(
-            matches!(failed, Err(InvokeError::Stopped { .. })),
+            matches!(failed, Err(InvokeError::Action(_, ActionError::Stopped(_)))),
             "{failed:?}"
         );
     }
@@ -73,7 +73,10 @@ async fn it_is_refused_for_a_second_then_tried_and_heals_by_a_success() {
             other => break other,
         }
     };
-    assert!(matches!(probe, InvokeError::Stopped { .. }), "{probe:?}");
+    assert!(
+        matches!(probe, InvokeError::Action(_, ActionError::Stopped(_))),
+        "{probe:?}"
+    );
     assert!(begun.elapsed() >= *retry_after);
     let quarantine = standing(&host, "moody").quarantine.unwrap();
     assert_eq!(quarantine.failures, 6);
@@ -197,14 +200,11 @@ async fn a_plugin_that_hangs_by_itself_is_quarantined() {
         host.load(name, &guest.build(), &lines).await.unwrap();
         let runs: Vec<_> = (0..5).map(|_| run(&host, name, json!({}))).collect();
         for run in runs {
-            let stopped = InvokeError::Stopped {
-                plugin: name.to_owned(),
-                action: "act".to_owned(),
-                stopped: Stopped::Wall {
-                    limit: wall,
-                    hung: true,
-                },
+            let wall = Stopped::Wall {
+                limit: wall,
+                hung: true,
             };
+            let stopped = InvokeError::Action(format!("{name}.act"), ActionError::Stopped(wall));
             assert_eq!(run.await.unwrap(), Err(stopped));
         }
         let refused = invoke(&host, name, json!({})).await;

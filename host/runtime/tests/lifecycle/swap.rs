@@ -93,7 +93,10 @@ async fn who_waits_gets_what_serves_when_its_turn_comes() {
     assert_eq!(fits.await.unwrap(), Ok(json!(2)));
     let refused = does_not.await.unwrap();
     assert!(
-        matches!(refused, Err(InvokeError::InvalidInput { .. })),
+        matches!(
+            refused,
+            Err(InvokeError::Action(_, ActionError::InvalidInput { .. }))
+        ),
         "{refused:?}"
     );
 }

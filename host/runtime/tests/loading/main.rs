@@ -11,7 +11,7 @@
 mod granted;
 
 use granted::compiler;
-use qchost_runtime::{ComponentError, Failure, InvokeError, Kind, LoadError, Runtime};
+use qchost_runtime::{ActionError, ComponentError, Failure, InvokeError, Kind, LoadError, Runtime};
 use qchost_testing::runtime::{manifest, options};
 use qchost_testing::{Guest, Host, uncalled};
 use serde_json::json;
@@ -331,7 +331,13 @@ async fn a_caller_is_told_what_is_wrong_with_the_call() {
         "{error}"
     );
     let error = invoke("lab", "count", json!(null)).await.unwrap_err();
-    assert!(matches!(error, InvokeError::InvalidInput { .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            InvokeError::Action(_, ActionError::InvalidInput { .. })
+        ),
+        "{error}"
+    );
     let error = invoke("lab", "cuont", json!({}))
         .await
         .unwrap_err()
@@ -358,7 +364,10 @@ async fn what_a_plugin_returns_is_checked() {
         .invoke("garbled", "act", json!({}), None, None)
         .await;
     assert!(
-        matches!(error, Err(InvokeError::InvalidOutput { .. })),
+        matches!(
+            error,
+            Err(InvokeError::Action(_, ActionError::InvalidOutput(_)))
+        ),
         "{error:?}"
     );
 
@@ -368,7 +377,7 @@ async fn what_a_plugin_returns_is_checked() {
         .runtime
         .invoke("failing", "act", json!({}), None, None)
         .await;
-    let Err(InvokeError::Failure { failure, .. }) = error else {
+    let Err(InvokeError::Action(_, ActionError::Failure(failure))) = error else {
         panic!("{error:?}");
     };
     assert_eq!(failure, Failure::Failed("no json".to_owned()));
@@ -383,7 +392,13 @@ async fn what_a_plugin_returns_is_checked() {
     let long = json!("x".repeat(2000));
     let error = host.runtime.invoke("echo", "act", long, None, None).await;
     assert!(
-        matches!(error, Err(InvokeError::OutputTooLarge { limit: 1024, .. })),
+        matches!(
+            error,
+            Err(InvokeError::Action(
+                _,
+                ActionError::OutputTooLarge { limit: 1024, .. }
+            ))
+        ),
         "{error:?}"
     );
 }
