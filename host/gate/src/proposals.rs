@@ -315,7 +315,7 @@ impl Proposals {
             None => (Vec::new(), so_far),
         };
         let text = serde_json::to_value(&sealed).map_err(|error| LedgerError::Content {
-            place: "in_force.text",
+            table: "in_force.text",
             why: error.to_string(),
         })?;
         let proposal = Proposal {

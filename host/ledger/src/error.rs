@@ -57,11 +57,11 @@ pub enum LedgerError {
     },
     /// A value in the database is not one that this version writes.
     #[error(
-        "the database holds something unreadable in {place}: {why}; restore the newest backup with `qchost restore`"
+        "the database holds something unreadable in {table}: {why}; restore the newest backup with `qchost restore`"
     )]
     Content {
         /// Table and column.
-        place: &'static str,
+        table: &'static str,
         /// What is wrong with it.
         why: String,
     },
@@ -116,9 +116,9 @@ pub enum LedgerError {
 
 impl LedgerError {
     /// The error of a text in this table and column that is no JSON of the expected type.
-    pub(crate) fn content(place: &'static str) -> impl Fn(serde_json::Error) -> Self + Copy {
+    pub(crate) fn content(table: &'static str) -> impl Fn(serde_json::Error) -> Self + Copy {
         move |error| Self::Content {
-            place,
+            table,
             why: error.to_string(),
         }
     }

@@ -113,8 +113,8 @@ impl HaltReserve {
     /// # Errors
     /// When there is a reserve whose content cannot be determined.
     pub fn read(folder: &Path) -> Result<Vec<Halt>, ReserveError> {
-        let held = Self::find(&folder.join(NAME))?;
-        Ok(held.map_or_else(Vec::new, |(_, _, halts)| halts))
+        let found = Self::find(&folder.join(NAME))?;
+        Ok(found.map_or_else(Vec::new, |(_, _, halts)| halts))
     }
 
     fn open(path: PathBuf) -> Result<(Self, Vec<Halt>), ReserveError> {

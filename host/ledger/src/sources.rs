@@ -231,8 +231,8 @@ fn make_room(connection: &Connection, new: &NewCompile, bytes: i64) -> Result<bo
             row.get::<_, bool>(2)?,
         ))
     })?;
-    let held: Vec<_> = rows.collect::<Result<_, _>>()?;
-    let others = held.iter().filter(|(source, ..)| *source != new.source);
+    let stored: Vec<_> = rows.collect::<Result<_, _>>()?;
+    let others = stored.iter().filter(|(source, ..)| *source != new.source);
     let fixed = others.clone().filter(|(.., awaited)| *awaited);
     let mut total = fixed.fold(bytes, |sum, (_, bytes, _)| sum.saturating_add(*bytes));
     if total > MAX_BYTES {

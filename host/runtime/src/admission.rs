@@ -200,10 +200,11 @@ impl State {
     }
 }
 
-/// Whether an admission is left for a plugin with `running` running invocations, besides those kept for idle plugins.
+/// Whether an admission is left for a plugin with `running` running invocations, besides those reserved for idle
+/// plugins.
 fn room(free: usize, idle: usize, limit: usize, running: usize) -> bool {
-    let kept = if running == 0 { 0 } else { idle.min(limit / 2) };
-    free > kept
+    let reserved = if running == 0 { 0 } else { idle.min(limit / 2) };
+    free > reserved
 }
 
 /// The invocations of one plugin.
@@ -213,8 +214,8 @@ pub(crate) struct PluginLimiter {
     id: u64,
 }
 
-/// The result of asking for an admission.
-pub(crate) enum Asked<'a> {
+/// What became of a request for an admission.
+pub(crate) enum AdmissionStatus<'a> {
     Admitted(Admission<'a>),
     Queued(Queued<'a>),
 }
@@ -238,14 +239,14 @@ impl PluginLimiter {
 
     /// An admission, if one is free and the queue is empty.
     pub(crate) fn try_admit(&self) -> Option<Admission<'_>> {
-        match self.ask(0) {
-            Ok(Asked::Admitted(admission)) => Some(admission),
-            Ok(Asked::Queued(_)) | Err(_) => None,
+        match self.request(0) {
+            Ok(AdmissionStatus::Admitted(admission)) => Some(admission),
+            Ok(AdmissionStatus::Queued(_)) | Err(_) => None,
         }
     }
 
     /// An admission if one is free, otherwise a position in the queue, which holds at most `max_queue`.
-    pub(crate) fn ask(&self, max_queue: usize) -> Result<Asked<'_>, Rejection> {
+    pub(crate) fn request(&self, max_queue: usize) -> Result<AdmissionStatus<'_>, Rejection> {
         let mut state = self.host.0.state.lock();
         if state.ended {
             return Err(Rejection::Ended);
@@ -259,7 +260,7 @@ impl PluginLimiter {
         }
         let waiting = state.queue.waiting(&self.id);
         if waiting == 0 && state.try_admit(self.id) {
-            return Ok(Asked::Admitted(Admission(self)));
+            return Ok(AdmissionStatus::Admitted(Admission(self)));
         }
         if waiting >= max_queue {
             return Err(Rejection::Busy(waiting));
@@ -267,7 +268,7 @@ impl PluginLimiter {
         let (answer, answered) = oneshot::channel();
         let plugin = self.id;
         let arrival = state.queue.push(&plugin, Waiter { plugin, answer });
-        Ok(Asked::Queued(Queued {
+        Ok(AdmissionStatus::Queued(Queued {
             plugin: self,
             arrival,
             answered,

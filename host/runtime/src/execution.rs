@@ -178,7 +178,7 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
     } else {
         root
     };
-    let place = error
+    let function = error
         .downcast_ref::<WasmBacktrace>()
         .and_then(|trace| trace.frames().first())
         .and_then(|frame| frame.func_name())
@@ -189,5 +189,5 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         words if words.is_empty() => words,
         words => format!("; it said: {words}"),
     };
-    Stopped::Trap(text::line(&format!("{what}{place}{words}"), MAX_MESSAGE))
+    Stopped::Trap(text::line(&format!("{what}{function}{words}"), MAX_MESSAGE))
 }

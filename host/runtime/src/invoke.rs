@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
 
-use crate::admission::{Admission, Asked, Rejection};
+use crate::admission::{Admission, AdmissionStatus, Rejection};
 use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
@@ -89,10 +89,10 @@ impl Invocation<'_> {
         let wait_timeout = plugin.manifest().limits.wall;
         // Waiting invocations do not keep code in memory.
         drop(plugin);
-        let asked = tenant.invocations.ask(self.shared.options.queue);
-        let admission = match asked.map_err(|why| rejected(&tenant, why))? {
-            Asked::Admitted(admission) => admission,
-            Asked::Queued(mut queued) => {
+        let requested = tenant.invocations.request(self.shared.options.queue);
+        let admission = match requested.map_err(|why| rejected(&tenant, why))? {
+            AdmissionStatus::Admitted(admission) => admission,
+            AdmissionStatus::Queued(mut queued) => {
                 let admitted = tokio::time::timeout(wait_timeout, queued.admitted()).await;
                 let busy = |_| Err(Rejection::Busy(tenant.invocations.counts().1));
                 admitted
@@ -127,7 +127,7 @@ impl Invocation<'_> {
             () = plugin.life.cut() => Err(self.cut()),
         };
         let result = result.map_err(|problem| self.failed(plugin, problem));
-        let change = trial.ended(plugin.name(), verdict(&result), Instant::now());
+        let change = trial.ended(plugin.name(), run_result(&result), Instant::now());
         if let Some(change) = change {
             let reason = match change {
                 QuarantineChange::Quarantined(reason) => Some(reason),
@@ -292,7 +292,7 @@ fn quarantined(plugin: &Plugin, quarantine: Quarantine) -> InvokeError {
 }
 
 /// What a result says about the health of the plugin.
-fn verdict(result: &Result<Value, InvokeError>) -> RunResult {
+fn run_result(result: &Result<Value, InvokeError>) -> RunResult {
     let Err(error) = result else {
         return RunResult::Succeeded;
     };

@@ -43,14 +43,18 @@ pub(crate) fn is_deeper(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// Parses a text with at most `most` values and without duplicate names in an object, for which readers disagree about which
-/// one counts.
+/// Parses a text with at most `limit` values and without duplicate names in an object, for which readers disagree
+/// about which one counts.
 ///
 /// # Errors
 /// When it is not JSON, has more values, or has a duplicate name.
-pub(crate) fn parse(text: &str, most: usize) -> serde_json::Result<Value> {
+pub(crate) fn parse(text: &str, limit: usize) -> serde_json::Result<Value> {
     let mut parser = serde_json::Deserializer::from_str(text);
-    let value = Make { seen: &mut 0, most }.deserialize(&mut parser)?;
+    let value = ValueBuilder {
+        count: &mut 0,
+        limit,
+    }
+    .deserialize(&mut parser)?;
     parser.end()?;
     Ok(value)
 }
@@ -206,34 +210,34 @@ fn decimal(number: &str) -> (String, i64) {
     exponent = exponent.saturating_sub(i64::try_from(fraction.len()).unwrap_or(i64::MAX));
     let digits = format!("{whole}{fraction}");
     let digits = digits.trim_start_matches('0');
-    let kept = digits.trim_end_matches('0');
-    let zeros = i64::try_from(digits.len() - kept.len()).unwrap_or(i64::MAX);
-    if kept.is_empty() {
+    let significant = digits.trim_end_matches('0');
+    let zeros = i64::try_from(digits.len() - significant.len()).unwrap_or(i64::MAX);
+    if significant.is_empty() {
         return (String::new(), 0);
     }
-    (kept.to_owned(), exponent.saturating_add(zeros))
+    (significant.to_owned(), exponent.saturating_add(zeros))
 }
 
 /// Builds a value and counts; each name in an object counts as one.
-struct Make<'a> {
-    seen: &'a mut usize,
-    most: usize,
+struct ValueBuilder<'a> {
+    count: &'a mut usize,
+    limit: usize,
 }
 
-impl Make<'_> {
-    fn again(&mut self) -> Make<'_> {
-        Make {
-            seen: self.seen,
-            most: self.most,
+impl ValueBuilder<'_> {
+    fn again(&mut self) -> ValueBuilder<'_> {
+        ValueBuilder {
+            count: self.count,
+            limit: self.limit,
         }
     }
 
     fn count<E: serde::de::Error>(&mut self) -> Result<(), E> {
-        *self.seen += 1;
-        if *self.seen > self.most {
+        *self.count += 1;
+        if *self.count > self.limit {
             return Err(E::custom(format_args!(
                 "it has more than {} values",
-                self.most
+                self.limit
             )));
         }
         Ok(())
@@ -245,7 +249,7 @@ impl Make<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Make<'_> {
+impl<'de> DeserializeSeed<'de> for ValueBuilder<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -262,7 +266,7 @@ macro_rules! one {
     )*};
 }
 
-impl<'de> Visitor<'de> for Make<'_> {
+impl<'de> Visitor<'de> for ValueBuilder<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -168,10 +168,10 @@ impl Trial<'_> {
     pub(crate) fn ended(
         self,
         plugin: &str,
-        verdict: RunResult,
+        result: RunResult,
         now: Instant,
     ) -> Option<QuarantineChange> {
-        match verdict {
+        match result {
             RunResult::Neither => {}
             RunResult::Succeeded => {
                 if self.record.succeeded() {

@@ -135,10 +135,10 @@ impl Schema {
     ) -> Result<(), Misfit> {
         // They are never closed.
         let [first, second] = semaphores.map(Arc::clone);
-        let held = (first.acquire_owned().await, second.acquire_owned().await);
+        let permits = (first.acquire_owned().await, second.acquire_owned().await);
         let checking = tokio::task::spawn_blocking(move || {
             let fits = self.validate(&value);
-            drop(held);
+            drop(permits);
             fits
         });
         checking.await.unwrap_or_else(|error| {

@@ -293,8 +293,8 @@ impl AccountQueue {
                     return None;
                 }
             };
-            if let Err(held) = self.try_admit(&mut state, priority) {
-                return Some(held);
+            if let Err(blocked) = self.try_admit(&mut state, priority) {
+                return Some(blocked);
             }
             if let Some(admitted) = state.queue(priority).pop(|_, _| true) {
                 admitted.notify_one();
@@ -325,9 +325,9 @@ struct Server {
 
 impl Server {
     async fn run(mut self) {
-        while let Some(held) = self.queue.serve() {
+        while let Some(blocked) = self.queue.serve() {
             let changed = self.queue.changed.notified();
-            match held {
+            match blocked {
                 Blocked::Full => changed.await,
                 // If it is woken earlier, it checks again.
                 Blocked::For(wait) => timeout(wait, changed).await.unwrap_or_default(),

@@ -82,19 +82,19 @@ pub(crate) fn set(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
 
 pub(crate) fn properties(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let asked = arguments.text("key")?;
-    let key = key_of(asked)?;
+    let requested = arguments.text("key")?;
+    let key = key_of(requested)?;
     let object = state
         .objects
         .objects
         .get(key)
-        .ok_or_else(|| Refusal::not_found("Object", asked))?;
+        .ok_or_else(|| Refusal::not_found("Object", requested))?;
     let preview: Option<String> = std::str::from_utf8(&object.bytes)
         .ok()
         .map(|text| text.chars().take(PREVIEW_LENGTH).collect());
     Reply::success(json!({
         "metadata": {
-            "key": asked,
+            "key": requested,
             "created": instant_text(object.created),
             "modified": instant_text(object.modified),
             "size": object.bytes.len(),
@@ -132,12 +132,12 @@ pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
     }
     let mut objects = BTreeMap::new();
     for item in keys {
-        let asked = item
+        let requested = item
             .as_str()
             .ok_or_else(|| Refusal::invalid("keys", "a list of keys"))?;
-        let found: Vec<_> = state.objects.below(key_of(asked)?).collect();
+        let found: Vec<_> = state.objects.below(key_of(requested)?).collect();
         if found.is_empty() {
-            return Err(Refusal::not_found("Object", asked));
+            return Err(Refusal::not_found("Object", requested));
         }
         objects.extend(
             found
@@ -202,11 +202,11 @@ fn archive(objects: &[(String, Bytes)]) -> zip::result::ZipResult<Vec<u8>> {
 /// The files and folders directly below `path`.
 pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let asked = arguments.optional("path", Arguments::text)?.unwrap_or("/");
-    let path = asked.trim_matches('/');
+    let requested = arguments.optional("path", Arguments::text)?.unwrap_or("/");
+    let path = requested.trim_matches('/');
     let prefix = if path.is_empty() { "" } else { key_of(path)? };
     // Keys in the answer begin as the path did.
-    let shown = asked.trim_end_matches('/');
+    let shown = requested.trim_end_matches('/');
     let mut entries: BTreeMap<&str, Value> = BTreeMap::new();
     for (key, object) in state.objects.below(prefix) {
         let rest = key
@@ -220,7 +220,7 @@ pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments)
             None => (rest, false),
         };
         let entry_key = if rest.is_empty() {
-            asked.to_owned()
+            requested.to_owned()
         } else {
             format!("{shown}/{name}")
         };
@@ -243,7 +243,7 @@ pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments)
     }
     let used = state.objects.used();
     Reply::success(json!({
-        "path": asked,
+        "path": requested,
         "objects": entries.into_values().collect::<Vec<_>>(),
         "page": 1,
         "totalPages": 1,
@@ -255,15 +255,15 @@ pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments)
 /// Deletes an object, or a folder with everything in it.
 pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let asked = arguments.text("key")?;
-    let key = key_of(asked)?;
+    let requested = arguments.text("key")?;
+    let key = key_of(requested)?;
     let found: Vec<String> = state
         .objects
         .below(key)
         .map(|(key, _)| key.clone())
         .collect();
     if found.is_empty() {
-        return Err(Refusal::not_found("Object", asked));
+        return Err(Refusal::not_found("Object", requested));
     }
     for key in found {
         state.objects.objects.remove(&key);

@@ -216,9 +216,9 @@ fn by_field<'a>(
             .chain((0..).zip(before))
             .find(|(_, field)| is_named(field));
         if let Some((at, _)) = found
-            && let Some(place) = values.get_mut(at)
+            && let Some(of_field) = values.get_mut(at)
         {
-            *place = Some(value);
+            *of_field = Some(value);
             next = at + 1;
         }
     }

@@ -11,7 +11,7 @@ fn admit(plugin: &PluginLimiter) -> Option<Admission<'_>> {
         return Some(admission);
     }
     // The other way to ask is refused too.
-    match plugin.ask(0) {
+    match plugin.request(0) {
         Ok(_) => panic!("there was none a moment ago"),
         Err(why) => {
             assert_eq!(why, Rejection::Busy(0));
@@ -21,9 +21,9 @@ fn admit(plugin: &PluginLimiter) -> Option<Admission<'_>> {
 }
 
 fn wait(plugin: &PluginLimiter) -> Queued<'_> {
-    match plugin.ask(100) {
-        Ok(Asked::Queued(waiting)) => waiting,
-        Ok(Asked::Admitted(_)) => panic!("there was a free one"),
+    match plugin.request(100) {
+        Ok(AdmissionStatus::Queued(waiting)) => waiting,
+        Ok(AdmissionStatus::Admitted(_)) => panic!("there was a free one"),
         Err(why) => panic!("{why:?}"),
     }
 }
@@ -80,7 +80,7 @@ fn a_plugin_that_is_not_loaded_has_none_kept_for_it() {
     other.close();
     parked.extend(come(&mut waiting));
     assert_eq!(parked.len(), 4);
-    assert_eq!(other.ask(10).err(), Some(Rejection::Closed));
+    assert_eq!(other.request(10).err(), Some(Rejection::Closed));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn the_queue_is_bounded_and_a_place_in_it_is_given_up_by_going_away() {
     let running = admit(&plugin).unwrap();
     let one = wait(&plugin);
     let mut two = wait(&plugin);
-    assert_eq!(plugin.ask(2).err(), Some(Rejection::Busy(2)));
+    assert_eq!(plugin.request(2).err(), Some(Rejection::Busy(2)));
     assert_eq!(plugin.counts(), (1, 2));
     drop(one);
     assert_eq!(plugin.counts(), (1, 1));
@@ -198,7 +198,7 @@ fn who_waits_is_told_when_the_plugin_or_the_host_goes() {
         second.admitted().now_or_never().unwrap().err(),
         Some(Rejection::Ended)
     );
-    assert_eq!(two.ask(9).err(), Some(Rejection::Ended));
+    assert_eq!(two.request(9).err(), Some(Rejection::Ended));
     drop((running, also));
     assert_eq!((one.counts(), two.counts()), ((0, 0), (0, 0)));
 }
@@ -237,9 +237,9 @@ proptest! {
         let mut waiting: [Vec<Queued<'_>>; 3] = Default::default();
         for (at, event) in events {
             match event {
-                Event::Ask => match plugins[at].ask(4) {
-                    Ok(Asked::Admitted(admission)) => running[at].push(admission),
-                    Ok(Asked::Queued(queued)) => waiting[at].push(queued),
+                Event::Ask => match plugins[at].request(4) {
+                    Ok(AdmissionStatus::Admitted(admission)) => running[at].push(admission),
+                    Ok(AdmissionStatus::Queued(queued)) => waiting[at].push(queued),
                     Err(_) => {}
                 },
                 Event::End(which) if !running[at].is_empty() => {

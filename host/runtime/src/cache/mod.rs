@@ -201,13 +201,13 @@ impl Cache {
             }
         }
         entries.sort();
-        let mut kept: u64 = entries.iter().map(|(_, size, _)| size).sum();
+        let mut total: u64 = entries.iter().map(|(_, size, _)| size).sum();
         for (_, size, path) in entries {
-            if kept <= self.bytes {
+            if total <= self.bytes {
                 break;
             }
             fs::remove_file(path)?;
-            kept = kept.saturating_sub(size);
+            total = total.saturating_sub(size);
         }
         Ok(())
     }

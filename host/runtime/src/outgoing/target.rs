@@ -45,7 +45,7 @@ impl Target {
             _ => return Err(Error::HttpRequestUriInvalid),
         };
         let authority = uri.authority().ok_or(Error::HttpRequestUriInvalid)?;
-        let (host, port) = place(authority)?;
+        let (host, port) = host_and_port(authority)?;
         let path = match uri.path() {
             "" => "/",
             path => path,
@@ -84,7 +84,7 @@ impl Target {
 }
 
 /// Splits an authority that has only a host and a port.
-fn place(authority: &Authority) -> Result<(Host<String>, Option<u16>), Error> {
+fn host_and_port(authority: &Authority) -> Result<(Host<String>, Option<u16>), Error> {
     let text = authority.as_str();
     let invalid = || Error::HttpRequestUriInvalid;
     let (host, port) = match text.rsplit_once(':') {

@@ -37,9 +37,9 @@ impl Line {
         let mut sum = 0.0;
         let mut average = 0.0;
         for (day, close) in closes.iter().enumerate() {
-            let seen = day + 1;
+            let count = day + 1;
             match self.kind {
-                AverageKind::Exponential if seen > period => {
+                AverageKind::Exponential if count > period => {
                     average = close * weight + average * (1.0 - weight);
                 }
                 _ => {
@@ -50,7 +50,7 @@ impl Line {
                     average = sum / length;
                 }
             }
-            values.push((seen >= period).then_some(average));
+            values.push((count >= period).then_some(average));
         }
         values
     }
