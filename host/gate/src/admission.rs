@@ -26,7 +26,7 @@ use crate::throttle::{CallGuards, Throttle};
 use crate::trade::TradeRules;
 
 /// A call that was admitted.
-pub(crate) struct Admission {
+pub(crate) struct AdmittedCall {
     pub decision: Decision,
     pub guards: CallGuards,
     /// The locks it holds on project sources.
@@ -49,7 +49,7 @@ pub(crate) struct Admitter {
 
 impl Admitter {
     /// Decides a call and waits until it may be sent; a refusal is recorded.
-    pub(crate) async fn admit(&self, request: &mut CallRequest) -> Result<Admission, Refusal> {
+    pub(crate) async fn admit(&self, request: &mut CallRequest) -> Result<AdmittedCall, Refusal> {
         let decision = self.decide(request).await?;
         self.enter(request, decision, None).await
     }
@@ -58,9 +58,9 @@ impl Admitter {
     pub(crate) async fn readmit(
         &self,
         request: &mut CallRequest,
-        admission: Admission,
-    ) -> Result<Admission, Refusal> {
-        let Admission {
+        admission: AdmittedCall,
+    ) -> Result<AdmittedCall, Refusal> {
+        let AdmittedCall {
             decision,
             guards,
             source,
@@ -74,7 +74,7 @@ impl Admitter {
         request: &mut CallRequest,
         mut decision: Decision,
         mut entered: Option<(CallGuards, SourceGuard)>,
-    ) -> Result<Admission, Refusal> {
+    ) -> Result<AdmittedCall, Refusal> {
         let mut is_retry = entered.is_some();
         loop {
             if entered.is_none() {
@@ -88,7 +88,7 @@ impl Admitter {
             if self.authorizer.is_current(request)
                 && let Some((guards, source)) = entered
             {
-                return Ok(Admission {
+                return Ok(AdmittedCall {
                     decision,
                     guards,
                     source,

@@ -18,7 +18,7 @@ use serde_json::Value;
 use tokio::sync::{RwLock, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Admission;
+use crate::admission::AdmittedCall;
 use crate::answer::without_secrets;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::{Authorizer, decide_all};
@@ -63,7 +63,7 @@ pub(crate) struct Dispatcher {
 pub(crate) struct Dispatch {
     pub with: Arc<Dispatcher>,
     pub request: CallRequest,
-    pub admission: Admission,
+    pub admission: AdmittedCall,
 }
 
 impl Dispatch {
@@ -80,7 +80,7 @@ impl Dispatch {
     /// Sends a read and records it. A read changes nothing, so a single record after its end is enough, and it need not be
     /// on disk yet. Returns the reply channel if the read was not sent.
     async fn send_read(&mut self, reply: Reply) -> Option<Reply> {
-        let Admission {
+        let AdmittedCall {
             decision, is_retry, ..
         } = &self.admission;
         if !is_retry
@@ -528,7 +528,7 @@ mod tests {
         Dispatch {
             with: Arc::clone(with),
             request,
-            admission: Admission {
+            admission: AdmittedCall {
                 decision: allowed(Scope::new().service()),
                 guards: CallGuards {
                     concurrency: Vec::new(),

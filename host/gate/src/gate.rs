@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use crate::admission::{Admission, Admitter};
+use crate::admission::{AdmittedCall, Admitter};
 use crate::adoption::Adoptions;
 use crate::approval_contents::ApprovalViewer;
 use crate::approval_requests::ApprovalRequests;
@@ -423,8 +423,8 @@ impl Stages {
 async fn while_awaited(
     reply: &mut Reply,
     cpu: CpuMeter,
-    admission: impl Future<Output = Result<Admission, Refusal>>,
-) -> Option<Result<Admission, Refusal>> {
+    admission: impl Future<Output = Result<AdmittedCall, Refusal>>,
+) -> Option<Result<AdmittedCall, Refusal>> {
     let admission = pin!(admission);
     tokio::select! {
         biased;
@@ -580,7 +580,7 @@ impl PluginCalls for Gate {
             ]);
             let callee = Callee::service(DOWNLOAD, Access::Read);
             let mut request = self.request(principal, callee, arguments)?;
-            let Admission {
+            let AdmittedCall {
                 decision,
                 mut guards,
                 ..

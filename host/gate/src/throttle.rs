@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use qchost_traffic::{
-    AccountQueues, Admission, ConcurrencyGuard, ConcurrencyLimiter, GrantRates, Moment, RateError,
+    AccountAdmission, AccountQueues, ConcurrencyGuard, ConcurrencyLimiter, GrantRates, Moment,
+    RateError,
 };
 
 use crate::call::CallRequest;
@@ -20,7 +21,7 @@ pub(crate) struct CallGuards {
     pub concurrency: Vec<ConcurrencyGuard>,
     /// Its admission by the account's rate limit. Released as soon as the answer is there, since the reads that check the
     /// answer need admissions of their own.
-    pub account_admission: Option<Admission>,
+    pub account_admission: Option<AccountAdmission>,
 }
 
 /// The limits of grants and accounts.

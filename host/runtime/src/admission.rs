@@ -216,7 +216,7 @@ pub(crate) struct PluginLimiter {
 
 /// What became of a request for an admission.
 pub(crate) enum AdmissionStatus<'a> {
-    Admitted(Admission<'a>),
+    Admitted(InvocationAdmission<'a>),
     Queued(Queued<'a>),
 }
 
@@ -238,7 +238,7 @@ impl PluginLimiter {
     }
 
     /// An admission, if one is free and the queue is empty.
-    pub(crate) fn try_admit(&self) -> Option<Admission<'_>> {
+    pub(crate) fn try_admit(&self) -> Option<InvocationAdmission<'_>> {
         match self.request(0) {
             Ok(AdmissionStatus::Admitted(admission)) => Some(admission),
             Ok(AdmissionStatus::Queued(_)) | Err(_) => None,
@@ -260,7 +260,7 @@ impl PluginLimiter {
         }
         let waiting = state.queue.waiting(&self.id);
         if waiting == 0 && state.try_admit(self.id) {
-            return Ok(AdmissionStatus::Admitted(Admission(self)));
+            return Ok(AdmissionStatus::Admitted(InvocationAdmission(self)));
         }
         if waiting >= max_queue {
             return Err(Rejection::Busy(waiting));
@@ -295,9 +295,9 @@ impl Drop for PluginLimiter {
 
 /// The right to run; returned when dropped.
 #[derive(Debug)]
-pub(crate) struct Admission<'a>(&'a PluginLimiter);
+pub(crate) struct InvocationAdmission<'a>(&'a PluginLimiter);
 
-impl Drop for Admission<'_> {
+impl Drop for InvocationAdmission<'_> {
     fn drop(&mut self) {
         let host = &self.0.host;
         host.release(&mut host.0.state.lock(), self.0.id);
@@ -314,9 +314,9 @@ pub(crate) struct Queued<'a> {
 
 impl<'a> Queued<'a> {
     /// Waits for the admission. Cancel safe: the position is kept until `self` is dropped.
-    pub(crate) async fn admitted(&mut self) -> Result<Admission<'a>, Rejection> {
+    pub(crate) async fn admitted(&mut self) -> Result<InvocationAdmission<'a>, Rejection> {
         match (&mut self.answered).await {
-            Ok(Ok(())) => Ok(Admission(self.plugin)),
+            Ok(Ok(())) => Ok(InvocationAdmission(self.plugin)),
             Ok(Err(why)) => Err(why),
             // A waiter is always answered before it is dropped.
             Err(_) => Err(Rejection::Ended),

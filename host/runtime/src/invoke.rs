@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
 
-use crate::admission::{Admission, AdmissionStatus, Rejection};
+use crate::admission::{InvocationAdmission, AdmissionStatus, Rejection};
 use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};
@@ -114,7 +114,7 @@ impl Invocation<'_> {
         written: Written,
         input: Value,
         begun: Instant,
-        _admission: &Admission<'_>,
+        _admission: &InvocationAdmission<'_>,
     ) -> Result<Value, InvokeError> {
         let trial = plugin
             .record

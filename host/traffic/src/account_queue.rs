@@ -8,7 +8,7 @@
 //! not wait for other calls to end: an account full of slow calls must not delay a liquidation. They are counted
 //! nevertheless.
 //!
-//! Invariants: an admitted call counts as in flight until its [`Admission`] is dropped. A call that is cancelled while it
+//! Invariants: an admitted call counts as in flight until its [`AccountAdmission`] is dropped. A call that is cancelled while
 //! waits leaves nothing behind; one that is cancelled after it was admitted and before it starts gives way to the next one
 //! of its own plugin first.
 
@@ -79,7 +79,7 @@ impl AccountQueues {
         account: &str,
         plugin: &str,
         priority: Priority,
-    ) -> Result<Admission, QueueFull> {
+    ) -> Result<AccountAdmission, QueueFull> {
         let queue = {
             let queues = self.0.read();
             queues.get(account).cloned()
@@ -87,7 +87,7 @@ impl AccountQueues {
         match queue {
             Some(queue) => queue.admit(plugin, priority).await,
             // No limits are known of the account.
-            None => Ok(Admission(None)),
+            None => Ok(AccountAdmission(None)),
         }
     }
 }
@@ -121,9 +121,9 @@ pub struct QueueFull {
 /// A call in flight; dropping it ends the call.
 #[derive(Debug)]
 #[must_use = "the call counts as ended as soon as this is dropped"]
-pub struct Admission(Option<Arc<AccountQueue>>);
+pub struct AccountAdmission(Option<Arc<AccountQueue>>);
 
-impl Drop for Admission {
+impl Drop for AccountAdmission {
     fn drop(&mut self) {
         if let Some(queue) = &self.0 {
             let mut state = queue.state.lock();
@@ -204,7 +204,7 @@ impl AccountQueue {
         self: &Arc<Self>,
         plugin: &str,
         priority: Priority,
-    ) -> Result<Admission, QueueFull> {
+    ) -> Result<AccountAdmission, QueueFull> {
         let admitted = Arc::<Notify>::default();
         let arrival = {
             let mut state = self.state.lock();
@@ -212,7 +212,7 @@ impl AccountQueue {
                 && (priority == Priority::Safety || state.normal.is_empty());
             if first && self.try_admit(&mut state, priority).is_ok() {
                 state.queue(priority).pass(plugin);
-                return Ok(Admission(Some(self.clone())));
+                return Ok(AccountAdmission(Some(self.clone())));
             }
             self.push(&mut state, plugin, priority, admitted.clone())?
         };
@@ -225,7 +225,7 @@ impl AccountQueue {
         };
         admitted.notified().await;
         waiting.started = true;
-        Ok(Admission(Some(self.clone())))
+        Ok(AccountAdmission(Some(self.clone())))
     }
 
     /// Adds a call to its queue and makes sure that the queue is served.

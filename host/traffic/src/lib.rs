@@ -19,7 +19,7 @@ mod rate_limiter;
 
 use std::sync::Arc;
 
-pub use account_queue::{AccountLimits, AccountQueues, Admission, Priority, QueueFull};
+pub use account_queue::{AccountAdmission, AccountLimits, AccountQueues, Priority, QueueFull};
 pub use concurrency_limiter::{ConcurrencyGuard, ConcurrencyLimiter};
 pub use cpu::{CpuExceeded, CpuLimit, CpuMeter, processor_time};
 pub use fair_queue::{FairQueue, Fairness};

@@ -17,14 +17,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use qchost_traffic::{AccountLimits, AccountQueues, Admission, Priority, QueueFull};
+use qchost_traffic::{AccountAdmission, AccountLimits, AccountQueues, Priority, QueueFull};
 use tokio::runtime::Builder;
 use tokio::task::yield_now;
 use tokio::time::{Instant, advance, sleep, timeout};
 
 const ACCOUNT: &str = "research";
 
-type Waiting = Pin<Box<dyn Future<Output = Result<Admission, QueueFull>> + Send>>;
+type Waiting = Pin<Box<dyn Future<Output = Result<AccountAdmission, QueueFull>> + Send>>;
 
 fn queues(per_minute: Option<u32>, in_flight: Option<u32>) -> Arc<AccountQueues> {
     let limit = |number: u32| NonZeroU32::new(number).unwrap();
@@ -59,7 +59,7 @@ async fn settle() {
 }
 
 /// The admission of a call that can go now.
-async fn gone(waiting_call: &mut Waiting) -> Option<Admission> {
+async fn gone(waiting_call: &mut Waiting) -> Option<AccountAdmission> {
     settle().await;
     let polled = poll_fn(|context| Poll::Ready(waiting_call.as_mut().poll(context))).await;
     match polled {
@@ -69,7 +69,10 @@ async fn gone(waiting_call: &mut Waiting) -> Option<Admission> {
 }
 
 /// Which of the waiting calls go, in order, when one ends after the other.
-async fn order(mut waiting: Vec<(&'static str, Waiting)>, first: Admission) -> Vec<&'static str> {
+async fn order(
+    mut waiting: Vec<(&'static str, Waiting)>,
+    first: AccountAdmission,
+) -> Vec<&'static str> {
     let mut went = Vec::new();
     drop(first);
     while !waiting.is_empty() {
@@ -398,7 +401,7 @@ proptest! {
         runtime.block_on(async {
             let queues = queues(per_minute, Some(in_flight));
             let mut waiting: Vec<(bool, Waiting)> = Vec::new();
-            let mut admissions: Vec<(bool, Admission)> = Vec::new();
+            let mut admissions: Vec<(bool, AccountAdmission)> = Vec::new();
             for step in steps {
                 match step {
                     Step::Come(plugin, safety) => {

@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use qchost_traffic::{AccountLimits, AccountQueues, Admission, Priority, QueueFull};
+use qchost_traffic::{AccountAdmission, AccountLimits, AccountQueues, Priority, QueueFull};
 use tokio::runtime::Builder;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, sleep};
 
 const ACCOUNT: &str = "research";
 
-type Waiting = JoinHandle<Result<Admission, QueueFull>>;
+type Waiting = JoinHandle<Result<AccountAdmission, QueueFull>>;
 
 fn limits(per_minute: u32, in_flight: u32) -> BTreeMap<String, AccountLimits> {
     let limits = AccountLimits {
@@ -50,7 +50,7 @@ async fn settle() {
     }
 }
 
-async fn admission(waiting_call: Waiting) -> Admission {
+async fn admission(waiting_call: Waiting) -> AccountAdmission {
     assert!(waiting_call.is_finished(), "it waits");
     waiting_call.await.unwrap().unwrap()
 }

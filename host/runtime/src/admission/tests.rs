@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// An admission, if one is free.
-fn admit(plugin: &PluginLimiter) -> Option<Admission<'_>> {
+fn admit(plugin: &PluginLimiter) -> Option<InvocationAdmission<'_>> {
     if let Some(admission) = plugin.try_admit() {
         return Some(admission);
     }
@@ -28,12 +28,12 @@ fn wait(plugin: &PluginLimiter) -> Queued<'_> {
     }
 }
 
-fn come<'a>(waiting: &mut Queued<'a>) -> Option<Admission<'a>> {
+fn come<'a>(waiting: &mut Queued<'a>) -> Option<InvocationAdmission<'a>> {
     waiting.admitted().now_or_never().map(Result::unwrap)
 }
 
 /// As many admissions as a plugin can have.
-fn fill(plugin: &PluginLimiter) -> Vec<Admission<'_>> {
+fn fill(plugin: &PluginLimiter) -> Vec<InvocationAdmission<'_>> {
     std::iter::from_fn(|| admit(plugin)).collect()
 }
 
@@ -233,7 +233,7 @@ proptest! {
     ) {
         let host = InvocationLimiter::new(limit);
         let plugins: [PluginLimiter; 3] = plugins(&host, 2);
-        let mut running: [Vec<Admission<'_>>; 3] = Default::default();
+        let mut running: [Vec<InvocationAdmission<'_>>; 3] = Default::default();
         let mut waiting: [Vec<Queued<'_>>; 3] = Default::default();
         for (at, event) in events {
             match event {
