@@ -453,7 +453,7 @@ const SUPERSEDED: &str = "superseded";
 /// The failure of a call whose policy changed before it was sent.
 fn superseded() -> Failure {
     Failure::Unavailable(
-        "what the plugin may do changed before it was sent, so it is decided about again; nothing was sent"
+        "what the plugin may do changed before the call was sent, so it is decided again; nothing was sent"
             .to_owned(),
     )
 }

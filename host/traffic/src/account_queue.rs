@@ -8,9 +8,9 @@
 //! not wait for other calls to end: an account full of slow calls must not delay a liquidation. They are counted
 //! nevertheless.
 //!
-//! Invariants: an admitted call counts as in flight until its [`AccountAdmission`] is dropped. A call that is cancelled while
-//! waits leaves nothing behind; one that is cancelled after it was admitted and before it starts gives way to the next one
-//! of its own plugin first.
+//! Invariants: an admitted call counts as in flight until its [`AccountAdmission`] is dropped. A call that is cancelled
+//! while it waits leaves nothing behind; one that is cancelled after it was admitted and before it starts gives way to the
+//! next one of its own plugin first.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;

@@ -27,7 +27,7 @@ fn shown(report: &GrantsReport) -> String {
         shown += &format!("halted: {}\n", text(halted));
     }
     if report.restricted {
-        shown += "restricted: its manifest was changed and does not serve yet; a call needs the leave of that one too, and the smaller limits count\n";
+        shown += "restricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply\n";
     }
     for grant in &report.grants {
         shown += &block(grant);
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_narrows_the_grants_is_said_before_them() {
         let report = json!({ "plugin": "lab", "account": "research", "halted": "a drill", "restricted": true, "grants": [] });
-        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; a call needs the leave of that one too, and the smaller limits count";
+        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply";
         assert_eq!(text(&report), expected);
     }
 }
