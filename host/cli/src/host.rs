@@ -208,13 +208,15 @@ impl Host {
 
     /// Makes a plugin's manifest its authority without loading its code.
     pub fn install(&self, config: &Config, plugin: &str) -> Result<()> {
-        self.gate.install(manifests::find(config, plugin)?)?;
+        self.gate
+            .policies
+            .install(manifests::find(config, plugin)?)?;
         Ok(())
     }
 
     /// The problem of a plugin that exists and is not loaded. For one that does not exist, this succeeds.
     pub fn check_plugin(&self, plugin: &str) -> Result<()> {
-        if self.gate.manifest(plugin).is_some() {
+        if self.gate.policies.manifest(plugin).is_some() {
             return Ok(());
         }
         for row in self.table.rows() {
@@ -229,7 +231,7 @@ impl Host {
     /// Checks that an account exists: a halt of a misspelt name would halt nothing.
     pub fn check_account(&self, account: &str) -> Result<()> {
         ensure!(
-            self.gate.has_account(account),
+            self.gate.policies.has_account(account),
             "there is no account `{account}`; configured are: {}",
             listed(&self.current().config.account)
         );
@@ -238,7 +240,7 @@ impl Host {
 
     /// Checks that a plugin exists, loaded or not.
     pub fn check_plugin_name(&self, plugin: &str) -> Result<()> {
-        if self.gate.manifest(plugin).is_some() {
+        if self.gate.policies.manifest(plugin).is_some() {
             return Ok(());
         }
         let mut known = Vec::new();

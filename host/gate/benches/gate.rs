@@ -179,7 +179,7 @@ async fn changes() {
         let manifest = Setup::grants(&grants).manifest;
         let manifest = parse(&manifest.replace("\"lab\"\n", &format!("\"p{plugin}\"\n")));
         let begun = Instant::now();
-        world.gate.install(manifest).unwrap();
+        world.gate.policies.install(manifest).unwrap();
         installs.push(begun.elapsed());
     }
     let changed = Settings {
@@ -190,7 +190,7 @@ async fn changes() {
         let world = Arc::clone(&world);
         tokio::spawn(async move {
             let begun = Instant::now();
-            world.gate.reconfigure(changed).await.unwrap();
+            world.gate.reconfigurer.reconfigure(changed).await.unwrap();
             begun.elapsed()
         })
     };

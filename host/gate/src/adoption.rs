@@ -28,14 +28,14 @@ use crate::refusal::{Refusal, not_asked, unusable};
 const ADOPTION: &str = "component";
 
 /// Admits components, and adopts those that may trade.
-pub(crate) struct Adoptions {
-    pub ledger: Ledger,
-    pub policies: Arc<PolicyStore>,
-    pub changes: Arc<Changes>,
-    pub fingerprints: Arc<Fingerprints>,
-    pub components: Components,
-    pub requests: Arc<ApprovalRequests>,
-    pub proposals: Arc<Proposals>,
+pub struct Adoptions {
+    pub(crate) ledger: Ledger,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) fingerprints: Arc<Fingerprints>,
+    pub(crate) components: Components,
+    pub(crate) requests: Arc<ApprovalRequests>,
+    pub(crate) proposals: Arc<Proposals>,
 }
 
 impl Adoptions {
@@ -51,7 +51,7 @@ impl Adoptions {
     ///
     /// # Errors
     /// When it has to wait, or the ledger cannot be used.
-    pub(crate) async fn admit(
+    pub async fn admit(
         &self,
         manifest: &Manifest,
         digest: &Arc<str>,

@@ -40,7 +40,7 @@ const MAX_NAME: usize = 200;
 const CHANGED: &str = "what is in force (-), what the files say (+)";
 
 /// Shows approvals.
-pub(crate) struct ApprovalViewer {
+pub struct ApprovalViewer {
     ledger: Ledger,
     reads: Arc<HostReader>,
     /// Limits how many approvals have their contents produced at a time.
@@ -61,7 +61,7 @@ impl ApprovalViewer {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn show(
+    pub async fn show(
         &self,
         id: &str,
         page: u32,

@@ -47,13 +47,13 @@ pub enum DecideError {
 }
 
 /// Decides about approvals.
-pub(crate) struct Approvals {
-    pub ledger: Ledger,
-    pub audit: Audit,
-    pub policies: Arc<PolicyStore>,
-    pub requests: Arc<ApprovalRequests>,
-    pub adoptions: Arc<Adoptions>,
-    pub tasks: TaskTracker,
+pub struct Approvals {
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) requests: Arc<ApprovalRequests>,
+    pub(crate) adoptions: Arc<Adoptions>,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Approvals {
@@ -61,7 +61,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn list(&self, filter: ApprovalFilter) -> Result<ApprovalPage, LedgerError> {
+    pub async fn list(&self, filter: ApprovalFilter) -> Result<ApprovalPage, LedgerError> {
         self.ledger.approvals(filter, now()).await
     }
 
@@ -69,7 +69,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn waiting_components(&self) -> Result<Vec<(String, String)>, LedgerError> {
+    pub async fn waiting_components(&self) -> Result<Vec<(String, String)>, LedgerError> {
         self.ledger.waiting_components(now()).await
     }
 
@@ -77,7 +77,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn get(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
+    pub async fn get(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
         self.ledger.approval(id, now()).await
     }
 
@@ -86,11 +86,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When there is nothing to revoke.
-    pub(crate) async fn revoke(
-        self: &Arc<Self>,
-        id: &str,
-        by: &Person,
-    ) -> Result<Approval, DecideError> {
+    pub async fn revoke(self: &Arc<Self>, id: &str, by: &Person) -> Result<Approval, DecideError> {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
         let revoking = async move {
             let detail = ApprovalDetail::Revoke {
@@ -124,7 +120,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When it is not pending, or this person may not decide it.
-    pub(crate) async fn approve(
+    pub async fn approve(
         self: &Arc<Self>,
         id: &str,
         by: &Person,
@@ -299,7 +295,7 @@ impl Approvals {
     ///
     /// # Errors
     /// When it is not pending.
-    pub(crate) async fn refuse(
+    pub async fn refuse(
         self: &Arc<Self>,
         id: &str,
         by: &Person,

@@ -32,12 +32,12 @@ pub enum BackupError {
 }
 
 /// Makes backups.
-pub(crate) struct Backups {
-    pub ledger: Ledger,
-    pub audit: Audit,
-    pub texts: Texts,
+pub struct Backups {
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) texts: Texts,
     /// Held by each write from its reservation to its intent.
-    pub writing: Arc<RwLock<()>>,
+    pub(crate) writing: Arc<RwLock<()>>,
 }
 
 impl Backups {
@@ -46,7 +46,7 @@ impl Backups {
     ///
     /// # Errors
     /// When something cannot be read or written; the incomplete copy stays.
-    pub(crate) async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
+    pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
         let head = {
             let _still = self.writing.write().await;
             self.ledger.backup_to(&folder.join("state.db")).await?;

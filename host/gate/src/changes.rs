@@ -20,7 +20,9 @@ use tokio_util::task::TaskTracker;
 use crate::body::{Change, Subject};
 use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
-use crate::kept::{Form, RedactedText, bounded, difference, differences, grants_as, narrowed};
+use crate::kept::{
+    Form, RedactedText, bounded, difference, differences, grants_as, narrowed, one_line,
+};
 use crate::policy::{EffectivePolicy, EffectiveSettings};
 use crate::settings::{Settings, Waits};
 use crate::texts::Texts;
@@ -115,11 +117,11 @@ pub(crate) struct Decided {
 }
 
 /// Records changes, and remembers what was recorded last.
-pub(crate) struct Changes {
+pub struct Changes {
     audit: Audit,
     ledger: Ledger,
-    pub texts: Texts,
-    pub fingerprints: Arc<Fingerprints>,
+    pub(crate) texts: Texts,
+    pub(crate) fingerprints: Arc<Fingerprints>,
     tasks: TaskTracker,
     state: Mutex<State>,
     /// Held while digests are stored, so that an older one never overwrites a newer one.
@@ -171,7 +173,7 @@ impl From<Change> for Noted {
 }
 
 impl Changes {
-    pub fn new(
+    pub(crate) fn new(
         audit: Audit,
         ledger: Ledger,
         fingerprints: Arc<Fingerprints>,
@@ -212,7 +214,7 @@ impl Changes {
 
     /// Computes the difference to the text of the plugin's manifest that was recorded last, ahead of time: it takes long
     /// for long manifests, and bringing one into force must not. Blocks.
-    pub fn prepare(&self, plugin: &str, text: &RedactedText) {
+    pub(crate) fn prepare(&self, plugin: &str, text: &RedactedText) {
         let last = self.state().last.get(&manifest_of(plugin)).cloned();
         if text.file.as_os_str().is_empty() || last.as_deref() == Some(&*text.digest) {
             return;
@@ -231,7 +233,7 @@ impl Changes {
 
     /// The text in force of a manifest that awaits approval: the one recorded last, or the file's without the parts that
     /// wait. If neither is available, everything that is known of it.
-    pub fn text_in_force(&self, base: &Manifest, of: &Manifest) -> RedactedText {
+    pub(crate) fn text_in_force(&self, base: &Manifest, of: &Manifest) -> RedactedText {
         let file = RedactedText::manifest(of, &self.fingerprints);
         let last = self.last(&manifest_of(&base.plugin));
         let last = last.and_then(|digest| self.texts.read(&digest).ok()?);
@@ -245,7 +247,7 @@ impl Changes {
     }
 
     /// Keeps the texts of settings. Blocks.
-    pub fn keep_settings(&self, settings: Settings) -> EffectiveSettings {
+    pub(crate) fn keep_settings(&self, settings: Settings) -> EffectiveSettings {
         let guardrails_text = Arc::new(RedactedText::guardrails(&settings));
         let file = Arc::new(RedactedText::configuration(&settings, &self.fingerprints));
         for text in [&guardrails_text, &file] {
@@ -279,12 +281,12 @@ impl Changes {
         self.state().last.get(key).cloned()
     }
 
-    pub fn audit(&self) -> &Audit {
+    pub(crate) fn audit(&self) -> &Audit {
         &self.audit
     }
 
     /// The digests of what is in force.
-    pub fn digests(&self) -> Vec<String> {
+    pub(crate) fn digests(&self) -> Vec<String> {
         let state = self.state();
         let digests = state.last.values().chain(state.pending.values());
         digests.cloned().collect()
@@ -292,7 +294,7 @@ impl Changes {
 
     /// Keeps a text. It comes into force even if it cannot be kept: a full disk must not block a change that narrows
     /// rights.
-    pub fn keep(&self, kept: &RedactedText) {
+    pub(crate) fn keep(&self, kept: &RedactedText) {
         if let Err(error) = self.texts.keep(kept) {
             tracing::error!(
                 target: "gate", file = %kept.file.display(), digest = %kept.digest, %error,
@@ -303,7 +305,12 @@ impl Changes {
     }
 
     /// Notes the approval of what comes into force next for a subject; `None` if it needed none.
-    pub fn decided(&self, subject: qchost_ledger::Subject, name: &str, decided: Option<Decided>) {
+    pub(crate) fn decided(
+        &self,
+        subject: qchost_ledger::Subject,
+        name: &str,
+        decided: Option<Decided>,
+    ) {
         let key = match subject {
             qchost_ledger::Subject::Manifest => manifest_of(name),
             qchost_ledger::Subject::Guardrails => GUARDRAILS.to_owned(),
@@ -317,12 +324,13 @@ impl Changes {
     }
 
     /// User ids of the people who are asking for a reload now.
-    pub fn askers(&self) -> Vec<u32> {
+    pub(crate) fn askers(&self) -> Vec<u32> {
         self.state().asking.clone()
     }
 
-    /// Names a person as requester of the changes that are found until the guard is dropped.
-    pub fn asked(self: &Arc<Self>, uid: u32) -> RequesterGuard {
+    /// Names a person as requester of the changes that are recorded while the guard lives.
+    #[must_use]
+    pub fn reload_asked_by(self: &Arc<Self>, uid: u32) -> RequesterGuard {
         self.state().asking.push(uid);
         RequesterGuard {
             changes: Arc::clone(self),
@@ -381,7 +389,11 @@ impl Changes {
     }
 
     /// What a new policy of a plugin changes.
-    pub fn of_policy(&self, former: Option<&EffectivePolicy>, new: &EffectivePolicy) -> Noted {
+    pub(crate) fn of_policy(
+        &self,
+        former: Option<&EffectivePolicy>,
+        new: &EffectivePolicy,
+    ) -> Noted {
         let mut noted = Noted::default();
         let (manifest, text) = (new.authority.manifest(), &new.authority.text);
         // Built-in texts change with the host only.
@@ -418,7 +430,7 @@ impl Changes {
     }
 
     /// The change when a plugin loses its policy.
-    pub fn of_removal(&self, former: &EffectivePolicy) -> Noted {
+    pub(crate) fn of_removal(&self, former: &EffectivePolicy) -> Noted {
         let (manifest, text) = (former.authority.manifest(), &former.authority.text);
         if text.file.as_os_str().is_empty() {
             return Noted::default();
@@ -444,7 +456,11 @@ impl Changes {
     }
 
     /// What new rules change.
-    pub fn of_rules(&self, former: Option<&EffectiveSettings>, new: &EffectiveSettings) -> Noted {
+    pub(crate) fn of_rules(
+        &self,
+        former: Option<&EffectiveSettings>,
+        new: &EffectiveSettings,
+    ) -> Noted {
         let mut noted = Noted::default();
         let guardrails = &new.guardrails_text;
         let before = former.map(|former| &*former.guardrails_text);
@@ -486,7 +502,7 @@ impl Changes {
     }
 
     /// The change when a component starts to serve a plugin.
-    pub fn of_component(&self, change: Change, plugin: &str, digest: &str) -> Noted {
+    fn of_component(&self, change: Change, plugin: &str, digest: &str) -> Noted {
         let key = component_of(plugin);
         let (before, at_start) = {
             let state = self.state();
@@ -506,8 +522,50 @@ impl Changes {
         noted
     }
 
+    /// Records that a component serves a plugin from now on. `owner`: the user id of the owner of its file.
+    pub fn note_component(self: &Arc<Self>, manifest: &Manifest, digest: &str, owner: Option<u32>) {
+        let change = Change {
+            account: Some(manifest.account.clone()),
+            file: Some(manifest.component.display().to_string()),
+            owners: owner.into_iter().collect(),
+            ..Change::of(Subject::Component)
+        };
+        self.note(self.of_component(change, &manifest.plugin, digest));
+        self.store_soon();
+    }
+
+    /// Records that a plugin is quarantined because it keeps failing, with the reason; or, without a reason, that the
+    /// quarantine ended.
+    pub fn note_quarantine(&self, plugin: &str, digest: &str, reason: Option<String>) {
+        let reason = reason.map(|reason| one_line(&reason));
+        let digest = Some(digest.to_owned());
+        let (before, after) = match reason {
+            Some(_) => (None, digest),
+            None => (digest, None),
+        };
+        let change = Change {
+            plugin: Some(plugin.to_owned()),
+            digest_before: before,
+            digest_after: after,
+            note: Some(reason.unwrap_or_else(|| "released: an invocation went well".to_owned())),
+            ..Change::of(Subject::Quarantine)
+        };
+        self.audit.note(Entry {
+            // The plugin can cause it at will.
+            essential: false,
+            ..change.entry()
+        });
+    }
+
+    /// Called once everything that the files ask for is loaded: what was in force when the last run ended, and is not
+    /// now, is recorded as removed.
+    pub fn loaded(self: &Arc<Self>) {
+        self.note(self.of_former_runs());
+        self.store_soon();
+    }
+
     /// What was in force in a former run and is not in this one, once everything has been loaded.
-    pub fn of_former_runs(&self) -> Noted {
+    fn of_former_runs(&self) -> Noted {
         let mut noted = Noted::default();
         let gone: Vec<(String, String)> = {
             let mut state = self.state();
@@ -534,7 +592,7 @@ impl Changes {
     }
 
     /// Takes out the changes that must be recorded before they are made, with their requesters.
-    pub fn attributed(&self, noted: &mut Noted) -> Vec<Change> {
+    pub(crate) fn attributed(&self, noted: &mut Noted) -> Vec<Change> {
         let mut changes = std::mem::take(&mut noted.changes);
         let state = self.state();
         for change in &mut changes {
@@ -553,7 +611,7 @@ impl Changes {
     }
 
     /// Notes changes in the audit. Never waits, so it can be called where the change is made.
-    pub fn note(&self, noted: Noted) {
+    pub(crate) fn note(&self, noted: Noted) {
         let mut noted = noted;
         let changes = self.attributed(&mut noted);
         {
@@ -585,7 +643,7 @@ impl Changes {
     }
 
     /// Stores noted digests in the ledger once the note is on disk.
-    pub fn store_soon(self: &Arc<Self>) {
+    pub(crate) fn store_soon(self: &Arc<Self>) {
         if self.state().unstored.is_empty() {
             return;
         }

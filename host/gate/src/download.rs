@@ -15,10 +15,12 @@ use qchost_audit::Audit;
 use qchost_catalog::host_calls::{
     READ_OBJECT_STORE_FILE_DOWNLOAD_URL, READ_OBJECT_STORE_FILE_JOB_ID,
 };
-use qchost_catalog::{Backoff, BoxFuture, Clearance, Failure, Operation, Upstream};
+use qchost_catalog::{Backoff, BoxFuture, Clearance, Failure, Operation};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
+use tokio_util::task::TaskTracker;
 
+use crate::admission::AdmittedCall;
 use crate::authorize::Authorizer;
 use crate::call::CallRequest;
 use crate::decision::Decision;
@@ -35,34 +37,66 @@ const POLL_BACKOFF: Backoff = Backoff::exact(Duration::from_millis(100), Duratio
 
 /// Downloads objects.
 pub(crate) struct Downloader {
-    pub upstream: Arc<dyn Upstream>,
-    /// Time limit of one download.
-    pub call_timeout: Duration,
     pub audit: Audit,
     pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub reserver: Reserver,
     pub reads: Arc<HostReader>,
     pub refusals: Arc<RefusalLog>,
+    pub tasks: TaskTracker,
 }
 
 /// One download that was admitted.
-pub(crate) struct Download {
-    pub with: Arc<Downloader>,
-    pub request: CallRequest,
-    pub decision: Decision,
-    pub _guards: CallGuards,
+struct Download {
+    downloader: Arc<Downloader>,
+    request: CallRequest,
+    decision: Decision,
+    _guards: CallGuards,
     /// Maximum size of the object in bytes.
-    pub limit: u64,
+    limit: u64,
+}
+
+impl Downloader {
+    /// Makes a download that was admitted, of at most `limit` bytes. It runs to completion even if its caller goes away.
+    pub(crate) async fn download(
+        self: &Arc<Self>,
+        request: CallRequest,
+        admitted: AdmittedCall,
+        limit: u64,
+    ) -> Result<Vec<u8>, Refusal> {
+        let AdmittedCall {
+            decision,
+            mut guards,
+            ..
+        } = admitted;
+        // Each of its steps waits for the rate limit by itself.
+        guards.account_admission = None;
+        let download = Download {
+            downloader: Arc::clone(self),
+            request,
+            decision,
+            _guards: guards,
+            limit,
+        };
+        let result = self.tasks.spawn(download.run()).await;
+        result.unwrap_or_else(|_| {
+            let failed = "the host failed while it fetched the object";
+            Err(Refusal::Failed(Failure::Unavailable(failed.to_owned())))
+        })
+    }
 }
 
 impl Download {
     /// Runs the download to completion and records it.
-    pub(crate) async fn run(self) -> Result<Vec<u8>, Refusal> {
-        let (with, request) = (&self.with, &self.request);
+    async fn run(self) -> Result<Vec<u8>, Refusal> {
+        let (downloader, request) = (&self.downloader, &self.request);
         let context = AuditContext::of(&self.decision, None);
-        if let Err(refusal) = with.reserver.charge_read(request, &self.decision).await {
-            with.refusals.note(request, &context, &refusal);
+        if let Err(refusal) = downloader
+            .reserver
+            .charge_read(request, &self.decision)
+            .await
+        {
+            downloader.refusals.note(request, &context, &refusal);
             return Err(refusal);
         }
         let redactor = request.settings().secrets.redactor();
@@ -75,12 +109,12 @@ impl Download {
             Ok(bytes) => Ok(bytes.len().into()),
             Err(Refusal::Failed(failure)) => Err(failure.clone()),
             Err(refusal) => {
-                with.refusals.note(request, &context, refusal);
+                downloader.refusals.note(request, &context, refusal);
                 return result;
             }
         };
-        let record = record::read(request, &context, &outcome, &with.fingerprints);
-        with.audit.note(record.entry());
+        let record = record::read(request, &context, &outcome, &downloader.fingerprints);
+        downloader.audit.note(record.entry());
         result
     }
 
@@ -90,7 +124,7 @@ impl Download {
             text.unwrap_or_default().to_owned()
         };
         let (organization, key) = (text("organizationId"), text("key"));
-        let deadline = self.request.started_at + self.with.call_timeout;
+        let deadline = self.request.started_at + self.downloader.reads.call_timeout;
         let job = json!({ "organizationId": organization, "keys": [key] });
         let mut answer = self.call(READ_OBJECT_STORE_FILE_JOB_ID, job).await?;
         let mut polls = 0;
@@ -124,7 +158,8 @@ impl Download {
         let most = self.limit.saturating_add(64 << 10);
         self.check()?;
         let account = self.request.account();
-        let archive = self.with.upstream.download(account, &url, most, deadline);
+        let upstream = &self.downloader.reads.upstream;
+        let archive = upstream.download(account, &url, most, deadline);
         let archive = self.while_allowed(archive).await??;
         let limit = self.limit;
         let unpacked = tokio::task::spawn_blocking(move || unpack(archive, &key, limit)).await;
@@ -138,12 +173,14 @@ impl Download {
 
     /// Whether the download may continue; each of its steps is sent separately.
     fn check(&self) -> Result<(), Refusal> {
-        self.with.authorizer.recheck(&self.request, &self.decision)
+        self.downloader
+            .authorizer
+            .recheck(&self.request, &self.decision)
     }
 
     /// Waits for something as long as the download may continue.
     async fn while_allowed<T>(&self, work: impl Future<Output = T>) -> Result<T, Refusal> {
-        let authorizer = &self.with.authorizer;
+        let authorizer = &self.downloader.authorizer;
         tokio::select! {
             done = work => Ok(done),
             refusal = authorizer.revoked(&self.request, &self.decision) => Err(refusal),
@@ -163,7 +200,7 @@ impl Download {
             download: self,
             refused: OnceLock::new(),
         };
-        let mut reads = self.with.reads.for_call(&self.request);
+        let mut reads = self.downloader.reads.for_call(&self.request);
         reads.clearance = &clearance;
         let outcome = reads.read(operation, arguments).await;
         match clearance.refused.into_inner() {

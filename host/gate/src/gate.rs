@@ -3,8 +3,7 @@
 //! Invariant: dropping the future of [`Gate::call`] ends a call that has not been sent yet; for any other it only discards
 //! the plugin's answer, and the call runs to its end in a task of the gate.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,12 +13,9 @@ use futures::FutureExt as _;
 use futures::future::Either;
 use parking_lot::Mutex;
 use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
-use qchost_catalog::{Access, BoxFuture, Failure, OPERATIONS, Operation, Upstream, by_tool};
-use qchost_ledger::{
-    Approval, ApprovalFilter, ApprovalPage, InForce, Ledger, LedgerError, StandingPermit,
-    StateStore,
-};
-use qchost_policy::{DOWNLOAD, Manifest, Person, PolicyError, WORKFLOW, is_tool_name};
+use qchost_catalog::{Access, BoxFuture, Failure, Operation, Upstream, by_tool};
+use qchost_ledger::{Ledger, StateStore};
+use qchost_policy::{DOWNLOAD, Person, WORKFLOW};
 use qchost_scope::Scope;
 use qchost_traffic::{AccountQueues, CpuMeter, GrantRates, Moment};
 use serde_json::{Map, Value};
@@ -31,41 +27,39 @@ use crate::admission::{AdmittedCall, Admitter};
 use crate::adoption::Adoptions;
 use crate::approval_contents::ApprovalViewer;
 use crate::approval_requests::ApprovalRequests;
-use crate::approvals::{Approvals, DecideError};
+use crate::approvals::Approvals;
 use crate::approve::Approver;
 use crate::aside::LongReads;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
-use crate::backup::{BackupError, Backups};
-use crate::body::{AdminBody, AdminDetail, Change, Subject};
+use crate::backup::Backups;
+use crate::body::{AdminBody, AdminDetail};
 use crate::call::{CallIds, CallRequest, Callee, HTTP, Principal, SentMarker};
-use crate::changes::{Changes, RequesterGuard};
+use crate::changes::Changes;
 use crate::clock::now;
 use crate::components::Components;
 use crate::dispatch::{Dispatch, Dispatcher, Reply};
-use crate::download::{Download, Downloader};
+use crate::download::Downloader;
 use crate::error::GateError;
 use crate::fingerprint::Fingerprints;
-use crate::halt::{HaltControl, HaltReport, ResumeReport};
-use crate::halt_store::{HaltError, HaltStore};
-use crate::halts::{ActiveHalt, HaltScope};
+use crate::halt::HaltControl;
+use crate::halt_store::HaltStore;
+use crate::halts::HaltScope;
 use crate::in_place::InPlace;
 use crate::invocation_approvals::InvocationApprovals;
-use crate::kept::one_line;
-use crate::liquidation::{Liquidator, OpenLiquidation, Unfinished};
+use crate::liquidation::{Liquidator, Unfinished};
 use crate::outgoing::{Outgoing, OutgoingRequests, RequestPermission};
 use crate::plugin_calls::PluginCalls;
-use crate::policy_store::{CompiledPolicy, PolicyStore, blocking};
-use crate::proposal::{AdmitError, Admitted, PendingApproval, Proposal};
+use crate::policy_store::{PolicyStore, blocking};
 use crate::proposals::Proposals;
+use crate::raw_tools::{self, RawTools};
 use crate::read_limits::ReadLimits;
 use crate::reads::HostReader;
-use crate::reconcile::{ReconcileError, Reconciled, Reconciler};
+use crate::reconcile::Reconciler;
 use crate::reconfigure::{Reconfigurer, recall};
-use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unusable};
-use crate::refusal_log::{RefusalLog, shown};
-use crate::report::{Explanation, GrantsReport, Reporter};
+use crate::refusal_log::RefusalLog;
+use crate::report::{Explanation, Reporter};
 use crate::reserve::Reserver;
 use crate::resolve::Resolver;
 use crate::retention;
@@ -75,6 +69,7 @@ use crate::sources::SourceGuards;
 use crate::throttle::Throttle;
 use crate::trade::TradeRules;
 use crate::unsettled::UnsettledWrites;
+use crate::workflows::Workflows;
 
 /// What the gate needs besides the upstream connection.
 #[derive(Debug)]
@@ -100,43 +95,63 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Gate(Arc<Stages>);
 
-/// All that a gate consists of.
-struct Stages {
-    upstream: Arc<dyn Upstream>,
+/// All that a gate consists of. The stages of a call are private; what configuration and people use is not.
+pub struct Stages {
+    /// What is in force.
+    pub policies: Arc<PolicyStore>,
+    /// The record of what came into force.
+    pub changes: Arc<Changes>,
+    /// What the operator's files propose.
+    pub proposals: Arc<Proposals>,
+    /// The components that may serve, and those that may trade.
+    pub adoptions: Arc<Adoptions>,
+    /// Applies new settings.
+    pub reconfigurer: Arc<Reconfigurer>,
+    /// People's decisions about approvals.
+    pub approvals: Arc<Approvals>,
+    /// What approvers are shown.
+    pub viewer: ApprovalViewer,
+    /// Halting and resuming.
+    pub halts: Arc<HaltControl>,
+    /// What runs live, and closing it.
+    pub liquidator: Arc<Liquidator>,
+    /// Writes with unknown outcome.
+    pub reconciler: Reconciler,
+    /// What the grants of plugins allow.
+    pub reporter: Reporter,
+    /// Copies of all that the gate keeps.
+    pub backups: Backups,
+    /// The record of what was done.
+    pub audit: Audit,
+
     ledger: Ledger,
-    audit: Audit,
-    fingerprints: Arc<Fingerprints>,
-    policies: Arc<PolicyStore>,
-    changes: Arc<Changes>,
     ids: Arc<CallIds>,
     /// Calls under way, and the host's own work.
     tasks: TaskTracker,
-
     authorizer: Arc<Authorizer>,
     admitter: Admitter,
     approver: Arc<Approver>,
-    reserver: Reserver,
+    invocations: Arc<InvocationApprovals>,
     dispatcher: Arc<Dispatcher>,
+    raw_tools: RawTools,
     downloader: Arc<Downloader>,
+    workflows: Workflows,
     outgoing: Arc<OutgoingRequests>,
     refusals: Arc<RefusalLog>,
+}
 
-    proposals: Arc<Proposals>,
-    adoptions: Arc<Adoptions>,
-    approvals: Arc<Approvals>,
-    viewer: ApprovalViewer,
-    invocations: Arc<InvocationApprovals>,
-    halts: Arc<HaltControl>,
-    reconfigurer: Arc<Reconfigurer>,
-    reconciler: Reconciler,
-    reporter: Reporter,
-    backups: Backups,
+impl Deref for Gate {
+    type Target = Stages;
+
+    fn deref(&self) -> &Stages {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gate")
-            .field("in_flight", &self.0.tasks.len())
+            .field("in_flight", &self.tasks.len())
             .finish_non_exhaustive()
     }
 }
@@ -298,15 +313,20 @@ impl Stages {
                 tasks: tasks.clone(),
             }),
             downloader: Arc::new(Downloader {
-                upstream: Arc::clone(&upstream),
-                call_timeout,
                 audit: audit.clone(),
                 fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 reserver: reserver.clone(),
                 reads: Arc::clone(&reads),
                 refusals: Arc::clone(&refusals),
+                tasks: tasks.clone(),
             }),
+            workflows: Workflows {
+                audit: audit.clone(),
+                fingerprints: Arc::clone(&fingerprints),
+                reserver: reserver.clone(),
+                refusals: Arc::clone(&refusals),
+            },
             outgoing: Arc::new(OutgoingRequests {
                 audit: audit.clone(),
                 fingerprints: Arc::clone(&fingerprints),
@@ -328,7 +348,7 @@ impl Stages {
             viewer: ApprovalViewer::new(ledger.clone(), Arc::clone(&reads)),
             halts: Arc::new(HaltControl {
                 store: halt_store,
-                liquidator,
+                liquidator: Arc::clone(&liquidator),
                 policies: Arc::clone(&policies),
                 tasks: tasks.clone(),
             }),
@@ -360,21 +380,23 @@ impl Stages {
                 texts: changes.texts.clone(),
                 writing,
             },
-            upstream,
+            raw_tools: RawTools {
+                upstream,
+                refusals: Arc::clone(&refusals),
+            },
             ledger,
             audit,
-            fingerprints,
             policies,
             changes,
             ids,
             tasks,
             authorizer,
             approver,
-            reserver,
             refusals,
             proposals,
             adoptions,
             invocations,
+            liquidator,
         })
     }
 
@@ -442,7 +464,7 @@ impl Gate {
     /// When ledger or audit cannot be used.
     pub async fn open(upstream: Box<dyn Upstream>, options: Options) -> Result<Self, GateError> {
         let stages = Stages::open(Arc::from(upstream), options).await?;
-        stages.halts.liquidator.resume();
+        stages.liquidator.resume();
         stages.reconciler.settle_former_runs().await?;
         stages.invocations.close_former().await;
         retention::start(&stages.changes);
@@ -457,8 +479,8 @@ impl Gate {
         callee: Callee,
         arguments: Map<String, Value>,
     ) -> Result<CallRequest, Refusal> {
-        let policy = self.0.authorizer.policy_of(principal)?;
-        let call = self.0.ids.next();
+        let policy = self.authorizer.policy_of(principal)?;
+        let call = self.ids.next();
         Ok(CallRequest::new(
             call,
             principal.clone(),
@@ -489,12 +511,11 @@ impl Gate {
         let (reply, answer) = oneshot::channel();
         let intended = request.intended.clone();
         let is_read = request.access == Access::Read;
-        let tasks = &self.0.tasks;
         let running = Arc::clone(&self.0).run(request, reply);
         let answer = if is_read {
-            Either::Left(InPlace::new(running, answer, tasks))
+            Either::Left(InPlace::new(running, answer, &self.tasks))
         } else {
-            tasks.spawn(running);
+            self.tasks.spawn(running);
             Either::Right(answer.map(Result::ok))
         };
         async move {
@@ -534,34 +555,8 @@ impl PluginCalls for Gate {
             if let Some(operation) = by_tool(tool) {
                 return self.call(principal, operation, arguments).await;
             }
-            let refuse = |request: &CallRequest, failure: Failure| {
-                let refusal = Refusal::Failed(failure);
-                let context = AuditContext::default();
-                self.0.refusals.note(request, &context, &refusal);
-                refusal
-            };
-            if !is_tool_name(tool) {
-                // The record and the error contain a shortened name.
-                let shown = shown(tool);
-                let failure = Failure::InvalidArgument(format!(
-                    "`{shown}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them"
-                ));
-                let request = self.request(principal, Callee::unknown_tool(shown), arguments)?;
-                return Err(refuse(&request, failure));
-            }
-            let callee = Callee::unknown_tool(tool.to_owned());
-            let request = self.request(principal, callee, arguments)?;
-            // A denial would suggest lines that grant it, and granting would not help.
-            if self.0.upstream.has_tool(request.account(), tool) == Some(false) {
-                let near = qchost_policy::nearest(tool, OPERATIONS.iter().map(|known| known.tool));
-                let near =
-                    near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                let failure = Failure::NotFound(format!(
-                    "no server of the account `{}` has a tool of this name{near}",
-                    request.account()
-                ));
-                return Err(refuse(&request, failure));
-            }
+            let request = self.request(principal, raw_tools::callee(tool), arguments)?;
+            self.raw_tools.check(&request, tool)?;
             self.pass(request).await
         })
     }
@@ -580,25 +575,8 @@ impl PluginCalls for Gate {
             ]);
             let callee = Callee::service(DOWNLOAD, Access::Read);
             let mut request = self.request(principal, callee, arguments)?;
-            let AdmittedCall {
-                decision,
-                mut guards,
-                ..
-            } = self.0.admitter.admit(&mut request).await?;
-            // Each of its steps waits for the rate limit by itself.
-            guards.account_admission = None;
-            let download = Download {
-                with: Arc::clone(&self.0.downloader),
-                request,
-                decision,
-                _guards: guards,
-                limit,
-            };
-            let result = self.0.tasks.spawn(download.run()).await;
-            result.unwrap_or_else(|_| {
-                let failed = "the host failed while it fetched the object";
-                Err(Refusal::Failed(Failure::Unavailable(failed.to_owned())))
-            })
+            let admitted = self.admitter.admit(&mut request).await?;
+            self.downloader.download(request, admitted, limit).await
         })
     }
 
@@ -609,15 +587,8 @@ impl PluginCalls for Gate {
         Box::pin(async move {
             let callee = Callee::service(WORKFLOW, Access::Read);
             let mut request = self.request(principal, callee, Map::new())?;
-            let decision = self.0.admitter.admit(&mut request).await?.decision;
-            let context = AuditContext::of(&decision, None);
-            if let Err(refusal) = self.0.reserver.charge_read(&request, &decision).await {
-                self.0.refusals.note(&request, &context, &refusal);
-                return Err(refusal);
-            }
-            let record = record::read(&request, &context, &Ok(Value::Null), &self.0.fingerprints);
-            self.0.audit.note(record.entry());
-            Ok(())
+            let decision = self.admitter.admit(&mut request).await?.decision;
+            self.workflows.charge(&request, &decision).await
         })
     }
 
@@ -630,7 +601,7 @@ impl PluginCalls for Gate {
             let deciding = async {
                 let callee = Callee::service(HTTP, outgoing.access());
                 let request = self.request(principal, callee, outgoing.arguments())?;
-                self.0.outgoing.decide(Arc::new(request), outgoing).await
+                self.outgoing.decide(Arc::new(request), outgoing).await
             };
             principal.cpu.charge(pin!(deciding)).await
         })
@@ -641,378 +612,20 @@ impl PluginCalls for Gate {
         principal: &'a Principal,
         id: &'a str,
     ) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(self.0.approver.wait(principal, id))
+        Box::pin(self.approver.wait(principal, id))
     }
 
     fn invocation_ended(&self, principal: &Principal, in_order: bool) {
-        self.0.invocations.ended(principal, in_order);
+        self.invocations.ended(principal, in_order);
     }
 
     fn state(&self) -> &StateStore {
-        self.0.ledger.state()
-    }
-}
-
-/// What is in force.
-impl Gate {
-    /// Makes a manifest the only authority of its plugin, from the next call on. A manifest that is in force already, or
-    /// that the plugin was restricted to, is not compiled again; any other is compiled on this thread, so callers that
-    /// also serve calls [prepare](Self::prepare) it first.
-    ///
-    /// # Errors
-    /// When it cannot be compiled together with the guardrails; the former manifest stays in force then.
-    pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
-        self.0.policies.install(manifest)
-    }
-
-    /// Compiles a manifest on a thread that may block, unless it is compiled already. It changes nothing;
-    /// [`enforce`](Self::enforce) does.
-    ///
-    /// # Errors
-    /// When it cannot be compiled together with the guardrails.
-    pub async fn prepare(&self, manifest: Manifest) -> Result<CompiledPolicy, GateError> {
-        self.0.policies.prepare(manifest).await
-    }
-
-    /// Compiles a manifest of which a part awaits approval, with the base that applies until then.
-    ///
-    /// # Errors
-    /// When one of them cannot be compiled together with the guardrails.
-    pub async fn prepare_pending(
-        &self,
-        base: &Manifest,
-        manifest: &Manifest,
-        held: &PendingApproval,
-    ) -> Result<CompiledPolicy, GateError> {
-        self.0.policies.prepare_pending(base, manifest, held).await
-    }
-
-    /// Does without blocking what [`install`](Self::install) does. Returns `false` if the settings changed since `new`
-    /// was prepared: nothing has changed then, and it has to be prepared again.
-    #[must_use]
-    pub fn enforce(&self, new: &CompiledPolicy) -> bool {
-        self.0.policies.enforce(new)
-    }
-
-    /// Restricts a plugin to what this manifest allows as well, until the next [`install`](Self::install). It is used for
-    /// a changed manifest whose component does not serve yet: removals apply at once, additions do not. The obligations
-    /// of both manifests apply. Installing a manifest lifts the restriction. Without an installed manifest this does
-    /// nothing. Compiles on a thread that may block; once the future is dropped, nothing changes.
-    ///
-    /// # Errors
-    /// When it cannot be compiled together with the guardrails; nothing has changed then.
-    pub async fn restrict(&self, manifest: Manifest) -> Result<(), GateError> {
-        self.0.policies.restrict(manifest).await
-    }
-
-    /// Removes a plugin's authority, from the next call on. The same manifest counts as a new one when it reappears.
-    pub fn remove(&self, plugin: &str) {
-        self.0.proposals.remove(plugin);
-    }
-
-    /// Removes the manifests in force for which no file exists any more.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn remove_missing(&self, stands: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
-        self.0.proposals.remove_missing(stands).await
-    }
-
-    /// Whether there is an account of this name, in force or dormant.
-    #[must_use]
-    pub fn has_account(&self, account: &str) -> bool {
-        self.0.policies.settings().has_account(account)
-    }
-
-    /// The manifest of a plugin whose component serves.
-    #[must_use]
-    pub fn manifest(&self, plugin: &str) -> Option<Arc<Manifest>> {
-        let policy = self.0.policies.of(plugin)?;
-        Some(Arc::clone(policy.authority.manifest()))
-    }
-
-    /// Whether a component may serve with this manifest. `replaces` is the digest of the serving component. Its imports are
-    /// remembered for as long as a clone of its `digest` exists.
-    ///
-    /// The first component of a plugin that may trade is adopted as the operator installed it. From then on, a component
-    /// with another digest, or with new imports, or any component after a backup was restored, does not get the trade grants
-    /// automatically: in production it waits, and the old one keeps serving; if none serves, it serves, and its trades
-    /// request the approval. In development it is adopted with a warning.
-    ///
-    /// A manifest that gains rights that await approval is admitted with what was in force before.
-    ///
-    /// # Errors
-    /// When it has to wait, or the ledger cannot be used.
-    pub async fn admit(
-        &self,
-        manifest: &Manifest,
-        digest: &Arc<str>,
-        imports: &[String],
-        replaces: Option<&str>,
-    ) -> Result<Admitted, AdmitError> {
-        self.0
-            .adoptions
-            .admit(manifest, digest, imports, replaces)
-            .await
-    }
-
-    /// Whether the data folder is new, so that everything found is adopted. [`end_adopting`](Self::end_adopting) ends this.
-    #[must_use]
-    pub fn is_adopting(&self) -> bool {
-        self.0.proposals.is_adopting()
-    }
-
-    /// From now on, also after restarts, nothing is adopted because the data folder is new.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn end_adopting(&self) -> Result<(), LedgerError> {
-        self.0.proposals.end_adopting().await
-    }
-
-    /// What is in force of a subject, if it is known.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn in_force(
-        &self,
-        subject: qchost_ledger::Subject,
-        name: &str,
-    ) -> Result<Option<InForce>, LedgerError> {
-        self.0.proposals.in_force(subject, name).await
-    }
-
-    /// Brings a proposal into force, or returns what it waits for.
-    ///
-    /// An approval covers the change from what is in force to what the files say. If anything else comes into force, or the
-    /// files are reverted, it is void.
-    ///
-    /// # Errors
-    /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
-    pub async fn propose(&self, proposal: Proposal) -> Result<Option<PendingApproval>, AdmitError> {
-        self.0.proposals.propose(proposal).await
-    }
-
-    /// The operations that the manifest in force allows a plugin and that are nevertheless denied or limited more, because a
-    /// changed manifest that is not in force yet says so. `digest` is that of the serving code.
-    #[must_use]
-    pub fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
-        self.0.proposals.denied(plugin, digest)
-    }
-
-    /// The part of a plugin's manifest that awaits approval, if any.
-    #[must_use]
-    pub fn pending_approval(&self, plugin: &str) -> Option<PendingApproval> {
-        self.0.proposals.pending_approval(plugin)
-    }
-
-    /// Applies new settings. They hold from the next decision on, also for calls that wait or are about
-    /// to be retried: those are decided again.
-    ///
-    /// # Errors
-    /// When a manifest cannot be enforced under the new guardrails, or ledger or audit cannot be used.
-    /// Nothing has changed then.
-    pub async fn reconfigure(&self, settings: Settings) -> Result<(), GateError> {
-        self.0.reconfigurer.reconfigure(settings).await
-    }
-
-    /// Called once everything that the files ask for is loaded: what was in force when the last run ended, and is not
-    /// now, is recorded as removed.
-    pub fn loaded(&self) {
-        let changes = &self.0.changes;
-        changes.note(changes.of_former_runs());
-        changes.store_soon();
-    }
-
-    /// Names a person as requester of the changes that are recorded while the guard lives.
-    #[must_use]
-    pub fn reload_asked_by(&self, uid: u32) -> RequesterGuard {
-        self.0.changes.asked(uid)
-    }
-
-    /// Records that a component serves a plugin from now on.
-    pub fn note_component(&self, manifest: &Manifest, digest: &str, owner: Option<u32>) {
-        let change = Change {
-            account: Some(manifest.account.clone()),
-            file: Some(manifest.component.display().to_string()),
-            owners: owner.into_iter().collect(),
-            ..Change::of(Subject::Component)
-        };
-        let changes = &self.0.changes;
-        changes.note(changes.of_component(change, &manifest.plugin, digest));
-        changes.store_soon();
-    }
-
-    /// Records that a plugin is quarantined because it keeps failing, with the reason; or, without a reason, that the
-    /// quarantine ended.
-    pub fn note_quarantine(&self, plugin: &str, digest: &str, reason: Option<String>) {
-        let reason = reason.map(|reason| one_line(&reason));
-        let (before, after) = match reason {
-            Some(_) => (None, Some(digest.to_owned())),
-            None => (Some(digest.to_owned()), None),
-        };
-        let change = Change {
-            plugin: Some(plugin.to_owned()),
-            digest_before: before,
-            digest_after: after,
-            note: Some(reason.unwrap_or_else(|| "released: an invocation went well".to_owned())),
-            ..Change::of(Subject::Quarantine)
-        };
-        let entry = Entry {
-            // The plugin can cause it at will.
-            essential: false,
-            ..change.entry()
-        };
-        self.0.audit.note(entry);
+        self.ledger.state()
     }
 }
 
 /// Administration.
 impl Gate {
-    /// A page of the approvals that are pending, or of all approvals.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn approvals(&self, filter: ApprovalFilter) -> Result<ApprovalPage, LedgerError> {
-        self.0.approvals.list(filter).await
-    }
-
-    /// The components that await approval, as pairs of plugin and approval id.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn waiting_components(&self) -> Result<Vec<(String, String)>, LedgerError> {
-        self.0.approvals.waiting_components().await
-    }
-
-    /// One approval.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn approval(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
-        self.0.approvals.get(id).await
-    }
-
-    /// An approval, with the contents of its call. A changed file can be seen completely, one page at a time; pages
-    /// count from 1.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn show_approval(
-        &self,
-        id: &str,
-        page: u32,
-    ) -> Result<Option<(Approval, Value)>, LedgerError> {
-        self.0.viewer.show(id, page).await
-    }
-
-    /// Approves a request: for the one call, or, with `standing`, for calls like it.
-    ///
-    /// # Errors
-    /// When it is not pending, or this person may not decide it.
-    pub async fn approve(
-        &self,
-        id: &str,
-        by: &Person,
-        standing: Option<StandingPermit>,
-    ) -> Result<Approval, DecideError> {
-        self.0.approvals.approve(id, by, standing).await
-    }
-
-    /// Refuses a request.
-    ///
-    /// # Errors
-    /// When it is not pending.
-    pub async fn refuse(
-        &self,
-        id: &str,
-        by: &Person,
-        reason: &str,
-    ) -> Result<Approval, DecideError> {
-        self.0.approvals.refuse(id, by, reason).await
-    }
-
-    /// Revokes the permit that an approval gave, or the approval of a change that is not in force yet. `id` is
-    /// that of the approval or of the permit.
-    ///
-    /// # Errors
-    /// When there is nothing to revoke.
-    pub async fn revoke(&self, id: &str, by: &Person) -> Result<Approval, DecideError> {
-        self.0.approvals.revoke(id, by).await
-    }
-
-    /// Stops every write, destroy and trade of a scope at once; reads and risk-reducing calls go on. With `liquidate`,
-    /// liquidates the live deployments of the scope's accounts. The halt is in force when this function returns, before
-    /// the future is polled. The future resolves when the calls that had departed have ended, or after 30 seconds;
-    /// dropping it undoes nothing.
-    ///
-    /// # Errors
-    /// On an internal error. All other problems are in the report.
-    pub fn halt(
-        &self,
-        by: &Person,
-        scope: HaltScope,
-        reason: &str,
-        liquidate: bool,
-    ) -> impl Future<Output = Result<HaltReport, HaltError>> + Send + use<> {
-        self.0.halts.halt(by, scope, reason, liquidate)
-    }
-
-    /// Ends halts: those of exactly this scope.
-    ///
-    /// # Errors
-    /// When the end of the halt cannot be recorded or stored, or the file `halt` cannot be removed: it stays in force
-    /// then.
-    pub async fn resume(&self, by: &Person, scope: HaltScope) -> Result<ResumeReport, HaltError> {
-        self.0.halts.resume(by, scope).await
-    }
-
-    /// The halts in force.
-    #[must_use]
-    pub fn halts(&self) -> Vec<ActiveHalt> {
-        self.0.halts.store.halts.list()
-    }
-
-    /// The halts in force, each with where it is kept, verified by reading them back.
-    pub async fn active_halts(&self) -> Vec<ActiveHalt> {
-        self.0.halts.store.active_halts().await
-    }
-
-    /// The unfinished liquidations.
-    #[must_use]
-    pub fn liquidations(&self) -> Vec<OpenLiquidation> {
-        self.0.halts.liquidator.list()
-    }
-
-    /// How many deployments run live on an account.
-    ///
-    /// # Errors
-    /// When the account cannot be asked.
-    pub async fn running_on(&self, account: &str) -> Result<usize, Failure> {
-        self.0.halts.liquidator.running_on(account).await
-    }
-
-    /// Reads QuantConnect to learn how the writes with unknown outcome ended, and records what is learned. Those in
-    /// `accepted` may be sent again whatever became of them; a person takes responsibility for that.
-    ///
-    /// # Errors
-    /// When it cannot be recorded, or a call in `accepted` has no unknown outcome.
-    pub async fn reconcile(
-        &self,
-        by: &Person,
-        accepted: &[String],
-    ) -> Result<Vec<Reconciled>, ReconcileError> {
-        self.0.reconciler.reconcile(by, accepted).await
-    }
-
-    /// The grants of a plugin, with today's use; `None` if it has no manifest.
-    ///
-    /// # Errors
-    /// When the ledger cannot be used.
-    pub async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
-        self.0.reporter.grants(plugin).await
-    }
-
     /// What would be decided about a plugin's call. Nothing is sent: a project's name is known only if the host has
     /// read it recently, or if it is given here.
     ///
@@ -1025,11 +638,11 @@ impl Gate {
         arguments: Map<String, Value>,
         project_name: Option<String>,
     ) -> Result<Explanation, Refusal> {
-        let digest = match self.manifest(plugin) {
+        let digest = match self.policies.manifest(plugin) {
             Some(manifest) => match &manifest.digest {
                 Some(pin) => Some(pin.clone()),
                 None => {
-                    let adopted = self.0.ledger.adopted(&manifest.account, plugin).await;
+                    let adopted = self.ledger.adopted(&manifest.account, plugin).await;
                     adopted.map_err(unusable)?.map(|adopted| adopted.digest)
                 }
             },
@@ -1050,16 +663,7 @@ impl Gate {
             )))
         })?;
         let request = self.request(&principal, callee, arguments)?;
-        self.0.reporter.explain(request, project_name).await
-    }
-
-    /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into an existing empty folder
-    /// while calls go on.
-    ///
-    /// # Errors
-    /// When something cannot be read or written; the incomplete copy stays.
-    pub async fn backup(&self, folder: &Path) -> Result<(), BackupError> {
-        self.0.backups.backup(folder).await
+        self.reporter.explain(request, project_name).await
     }
 
     /// Records an administrative action of a person, durably.
@@ -1079,22 +683,16 @@ impl Gate {
             person_name: Some(by.name.clone()),
         };
         let entry = Entry::new(Kind::Admin, false, &body);
-        self.0.audit.record(entry).await.map(drop)
-    }
-
-    /// The audit.
-    #[must_use]
-    pub fn audit(&self) -> &Audit {
-        &self.0.audit
+        self.audit.record(entry).await.map(drop)
     }
 
     /// Waits until every call is refused or has an outcome that is recorded on disk.
     pub async fn idle(&self) {
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
-        self.0.tasks.reopen();
-        self.0.refusals.write_counts();
-        if let Err(error) = self.0.audit.flush().await {
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.tasks.reopen();
+        self.refusals.write_counts();
+        if let Err(error) = self.audit.flush().await {
             tracing::error!(target: "gate", %error, "the audit is not on disk");
         }
     }
@@ -1103,9 +701,9 @@ impl Gate {
     /// calls it last.
     pub async fn close(&self) {
         self.idle().await;
-        if let Err(error) = self.0.ledger.close().await {
+        if let Err(error) = self.ledger.close().await {
             tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");
         }
-        self.0.audit.close().await;
+        self.audit.close().await;
     }
 }

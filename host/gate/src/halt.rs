@@ -48,11 +48,12 @@ pub struct ResumeReport {
 }
 
 /// Sets and ends halts.
-pub(crate) struct HaltControl {
+pub struct HaltControl {
+    /// Where halts are kept.
     pub store: Arc<HaltStore>,
-    pub liquidator: Arc<Liquidator>,
-    pub policies: Arc<PolicyStore>,
-    pub tasks: TaskTracker,
+    pub(crate) liquidator: Arc<Liquidator>,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl HaltControl {
@@ -67,7 +68,7 @@ impl HaltControl {
     ///
     /// # Errors
     /// On an internal error. All other problems are in the report.
-    pub(crate) fn halt(
+    pub fn halt(
         self: &Arc<Self>,
         by: &Person,
         scope: HaltScope,
@@ -161,7 +162,7 @@ impl HaltControl {
     /// # Errors
     /// When the end of the halt cannot be recorded or stored, or the file `halt` cannot be removed: it stays in force
     /// then.
-    pub(crate) async fn resume(
+    pub async fn resume(
         self: &Arc<Self>,
         by: &Person,
         scope: HaltScope,

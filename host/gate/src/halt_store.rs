@@ -68,8 +68,8 @@ pub enum HaltError {
 }
 
 /// The halts in force, and where they are stored.
-pub(crate) struct HaltStore {
-    pub halts: Arc<Halts>,
+pub struct HaltStore {
+    pub(crate) halts: Arc<Halts>,
     ledger: Ledger,
     audit: Audit,
     tasks: TaskTracker,
@@ -437,8 +437,14 @@ impl HaltStore {
         drop(tokio::time::timeout(KEEP_TIMEOUT, halts.until(done)).await);
     }
 
+    /// The halts in force.
+    #[must_use]
+    pub fn list(&self) -> Vec<ActiveHalt> {
+        self.halts.list()
+    }
+
     /// The halts in force, each with where it is kept, verified by reading them back.
-    pub(crate) async fn active_halts(&self) -> Vec<ActiveHalt> {
+    pub async fn active_halts(&self) -> Vec<ActiveHalt> {
         let halts = &self.halts;
         halts.look_at_file();
         let said = halts.in_database();

@@ -94,7 +94,7 @@
 //!     allow = ["backtests/list-backtests"]
 //!     projects = ["Lab/*"]
 //! "#;
-//! gate.install(Manifest::parse(manifest, Path::new("lab.toml"))?)?;
+//! gate.policies.install(Manifest::parse(manifest, Path::new("lab.toml"))?)?;
 //! let plugin = Principal {
 //!     plugin: "lab".into(),
 //!     digest: "sha256:0".into(),
@@ -160,6 +160,7 @@ mod policy;
 mod policy_store;
 mod proposal;
 mod proposals;
+mod raw_tools;
 mod read_charges;
 mod read_limits;
 mod reads;
@@ -182,33 +183,39 @@ mod throttle;
 mod trade;
 mod unsettled;
 mod why;
+mod workflows;
 
+pub use adoption::Adoptions;
+pub use approval_contents::ApprovalViewer;
 pub use approval_scope::CallScope;
-pub use approvals::DecideError;
-pub use backup::BackupError;
+pub use approvals::{Approvals, DecideError};
+pub use backup::{BackupError, Backups};
 pub use body::{
     AdminBody, AdminDetail, ApprovalBody, ApprovalDetail, Body, CallBody, Change, HaltBody,
     Project, Repeated, Sample, StopsDeployment, Subject,
 };
 pub use call::{Principal, SentMarker};
-pub use changes::RequesterGuard;
+pub use changes::{Changes, RequesterGuard};
 pub use error::GateError;
 pub use fingerprint::Sealer;
-pub use gate::{Gate, Options};
-pub use halt::{HaltReport, ResumeReport};
+pub use gate::{Gate, Options, Stages};
+pub use halt::{HaltControl, HaltReport, ResumeReport};
 pub use halt_file::{HALT_FILE, make_halt_file};
-pub use halt_store::{HaltError, StoredHalts, stored_halts};
+pub use halt_store::{HaltError, HaltStore, StoredHalts, stored_halts};
 pub use halts::{ActiveHalt, Departed, HaltScope, HaltStorage};
-pub use liquidation::{OpenLiquidation, Position, Stopped};
+pub use liquidation::{Liquidator, OpenLiquidation, Position, Stopped};
 pub use outgoing::{Outgoing, RequestPermission};
 pub use plugin_calls::PluginCalls;
-pub use policy_store::CompiledPolicy;
+pub use policy_store::{CompiledPolicy, PolicyStore};
 pub use proposal::{AdmitError, Admitted, PendingApproval, Proposal, StoredText, Waiting};
+pub use proposals::Proposals;
 pub use qchost_traffic::{CpuMeter, LogLimiter, processor_time};
-pub use reconcile::{Finding, ReconcileError, Reconciled};
+pub use reconcile::{Finding, ReconcileError, Reconciled, Reconciler};
+pub use reconfigure::Reconfigurer;
 pub use refusal::{Refusal, decisions, outcomes};
 pub use report::{
     Amount, Condition, Explanation, GrantObligation, GrantReport, GrantsReport, Obligation,
+    Reporter,
 };
 pub use settings::{Settings, Sources, Waits};
 pub use texts::Texts;

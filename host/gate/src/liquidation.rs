@@ -112,17 +112,17 @@ pub struct OpenLiquidation {
 type Key = (String, u32);
 
 /// Liquidates what runs live.
-pub(crate) struct Liquidator {
-    pub upstream: Arc<dyn Upstream>,
-    pub ledger: Ledger,
-    pub audit: Audit,
-    pub scope: Arc<Scope>,
-    pub policies: Arc<PolicyStore>,
-    pub ids: Arc<CallIds>,
+pub struct Liquidator {
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) ids: Arc<CallIds>,
     /// Time limit of a plugin's call.
-    pub call_timeout: Duration,
-    pub tasks: TaskTracker,
-    pub unfinished: Unfinished,
+    pub(crate) call_timeout: Duration,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) unfinished: Unfinished,
 }
 
 /// The liquidations that are not finished.
@@ -202,7 +202,8 @@ impl Liquidator {
     }
 
     /// The unfinished liquidations.
-    pub(crate) fn list(&self) -> Vec<OpenLiquidation> {
+    #[must_use]
+    pub fn list(&self) -> Vec<OpenLiquidation> {
         self.unfinished.open().values().cloned().collect()
     }
 
@@ -503,7 +504,7 @@ impl Liquidator {
     ///
     /// # Errors
     /// When the account cannot be asked.
-    pub(crate) async fn running_on(&self, account: &str) -> Result<usize, Failure> {
+    pub async fn running_on(&self, account: &str) -> Result<usize, Failure> {
         self.running(account).await.map(|running| running.len())
     }
 

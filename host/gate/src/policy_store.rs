@@ -20,7 +20,7 @@ use crate::policy::{EffectivePolicy, EffectiveSettings, Granted};
 use crate::proposal::PendingApproval;
 
 /// The policies in force.
-pub(crate) struct PolicyStore {
+pub struct PolicyStore {
     /// Records every change of the policies.
     changes: Arc<Changes>,
     state: RwLock<State>,
@@ -58,7 +58,7 @@ pub(crate) struct Prepared {
 
 impl PolicyStore {
     /// Nothing is granted yet. The change of the settings is recorded.
-    pub fn new(rules: EffectiveSettings, changes: Arc<Changes>) -> Self {
+    pub(crate) fn new(rules: EffectiveSettings, changes: Arc<Changes>) -> Self {
         changes.note(changes.of_rules(None, &rules));
         changes.store_soon();
         Self {
@@ -80,36 +80,52 @@ impl PolicyStore {
     }
 
     /// The settings.
-    pub fn settings(&self) -> Arc<EffectiveSettings> {
+    pub(crate) fn settings(&self) -> Arc<EffectiveSettings> {
         Arc::clone(&self.state().settings)
     }
 
     /// The policy of a plugin.
-    pub fn of(&self, plugin: &str) -> Option<Arc<EffectivePolicy>> {
+    pub(crate) fn of(&self, plugin: &str) -> Option<Arc<EffectivePolicy>> {
         self.state().plugins.get(plugin).cloned()
     }
 
+    /// The manifest of a plugin whose component serves.
+    #[must_use]
+    pub fn manifest(&self, plugin: &str) -> Option<Arc<Manifest>> {
+        let policy = self.of(plugin)?;
+        Some(Arc::clone(policy.authority.manifest()))
+    }
+
+    /// Whether there is an account of this name, in force or dormant.
+    #[must_use]
+    pub fn has_account(&self, account: &str) -> bool {
+        self.settings().has_account(account)
+    }
+
     /// Whether this is still the policy of a plugin.
-    pub fn hold(&self, plugin: &str, policy: &Arc<EffectivePolicy>) -> bool {
+    pub(crate) fn hold(&self, plugin: &str, policy: &Arc<EffectivePolicy>) -> bool {
         let state = self.state();
         let current = state.plugins.get(plugin);
         current.is_some_and(|current| Arc::ptr_eq(current, policy))
     }
 
     /// Whether `predicate` holds for any plugin's manifest.
-    pub fn any(&self, predicate: impl Fn(&Manifest) -> bool) -> bool {
+    pub(crate) fn any(&self, predicate: impl Fn(&Manifest) -> bool) -> bool {
         let state = self.state();
         let mut policy = state.plugins.values();
         policy.any(|policy| predicate(policy.authority.manifest()))
     }
 
     /// Waits until the evaluation finds something: now, or after a change of any policy.
-    pub async fn until<T>(&self, found: impl Fn() -> Option<T>) -> T {
+    pub(crate) async fn until<T>(&self, found: impl Fn() -> Option<T>) -> T {
         self.changed.until(found).await
     }
 
     /// The compiled policy if this manifest is already in force; otherwise the settings to compile it under.
-    pub fn known(&self, manifest: &Manifest) -> Result<CompiledPolicy, Arc<EffectiveSettings>> {
+    pub(crate) fn known(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<CompiledPolicy, Arc<EffectiveSettings>> {
         let state = self.state();
         let settings = Arc::clone(&state.settings);
         let policy = state.plugins.get(&manifest.plugin);
@@ -129,7 +145,7 @@ impl PolicyStore {
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails; the former manifest stays in force then.
-    pub(crate) fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
+    pub fn install(&self, manifest: Manifest) -> Result<(), PolicyError> {
         loop {
             let known = self.known(&manifest);
             let changes = &self.changes;
@@ -146,7 +162,7 @@ impl PolicyStore {
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails.
-    pub(crate) async fn prepare(&self, manifest: Manifest) -> Result<CompiledPolicy, GateError> {
+    pub async fn prepare(&self, manifest: Manifest) -> Result<CompiledPolicy, GateError> {
         match self.known(&manifest) {
             Ok(known) => Ok(known),
             Err(under) => {
@@ -160,7 +176,7 @@ impl PolicyStore {
     ///
     /// # Errors
     /// When one of them cannot be compiled together with the guardrails.
-    pub(crate) async fn prepare_pending(
+    pub async fn prepare_pending(
         &self,
         base: &Manifest,
         manifest: &Manifest,
@@ -197,7 +213,7 @@ impl PolicyStore {
     ///
     /// # Errors
     /// When it cannot be compiled together with the guardrails; nothing has changed then.
-    pub(crate) async fn restrict(&self, manifest: Manifest) -> Result<(), GateError> {
+    pub async fn restrict(&self, manifest: Manifest) -> Result<(), GateError> {
         while self.of(&manifest.plugin).is_some() {
             let new = self.prepare(manifest.clone()).await?;
             if self.put_restriction(&new) {
@@ -207,9 +223,10 @@ impl PolicyStore {
         Ok(())
     }
 
-    /// Makes a manifest the only authority of its plugin. Returns `false`, changing nothing, if the settings changed
-    /// since it was compiled.
-    pub(crate) fn enforce(&self, new: &CompiledPolicy) -> bool {
+    /// Does without blocking what [`install`](Self::install) does. Returns `false` if the settings changed since `new`
+    /// was prepared: nothing has changed then, and it has to be prepared again.
+    #[must_use]
+    pub fn enforce(&self, new: &CompiledPolicy) -> bool {
         self.change(new, |_, authority| {
             let (pending, held) = new.held.clone().unzip();
             Some((authority, pending, held))
@@ -289,7 +306,7 @@ impl PolicyStore {
     }
 
     /// Removes all authority of a plugin.
-    pub fn remove(&self, plugin: &str) {
+    pub(crate) fn remove(&self, plugin: &str) {
         while let Some(former) = self.of(plugin) {
             let noted = self.changes.of_removal(&former);
             let mut state = self.state_mut();
@@ -304,7 +321,7 @@ impl PolicyStore {
     }
 
     /// Compiles what is in force under new settings.
-    pub fn prepare_settings(
+    pub(crate) fn prepare_settings(
         &self,
         settings: Arc<EffectiveSettings>,
     ) -> Result<Prepared, PolicyError> {
@@ -351,7 +368,7 @@ impl PolicyStore {
     }
 
     /// The changes that new settings make, for their record.
-    pub fn differences(&self, new: &EffectiveSettings) -> Noted {
+    pub(crate) fn differences(&self, new: &EffectiveSettings) -> Noted {
         self.changes.of_rules(Some(&self.settings()), new)
     }
 
@@ -361,7 +378,7 @@ impl PolicyStore {
     /// # Errors
     /// When a manifest that was installed since they were prepared cannot be compiled under them; nothing has
     /// changed then.
-    pub fn commit(&self, mut prepared: Prepared, noted: Noted) -> Result<(), PolicyError> {
+    pub(crate) fn commit(&self, mut prepared: Prepared, noted: Noted) -> Result<(), PolicyError> {
         loop {
             let mut state = self.state_mut();
             let mut all = state.plugins.iter();

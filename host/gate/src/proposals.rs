@@ -47,23 +47,24 @@ const OTHER_CHANGE: &str = "the files ask for another change by now";
 const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
 
 /// Brings proposals into force, or has them wait.
-pub(crate) struct Proposals {
-    pub ledger: Ledger,
-    pub policies: Arc<PolicyStore>,
-    pub changes: Arc<Changes>,
-    pub fingerprints: Arc<Fingerprints>,
-    pub rates: Arc<GrantRates>,
-    pub requests: Arc<ApprovalRequests>,
+pub struct Proposals {
+    pub(crate) ledger: Ledger,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) fingerprints: Arc<Fingerprints>,
+    pub(crate) rates: Arc<GrantRates>,
+    pub(crate) requests: Arc<ApprovalRequests>,
     /// The plugins whose manifests were removed in this run; the ledger may not have stored it yet.
-    pub gone: Mutex<BTreeSet<String>>,
+    pub(crate) gone: Mutex<BTreeSet<String>>,
     /// Whether the data folder is new, so that the files found are adopted.
-    pub adopting: AtomicBool,
-    pub tasks: TaskTracker,
+    pub(crate) adopting: AtomicBool,
+    pub(crate) tasks: TaskTracker,
 }
 
 impl Proposals {
     /// Whether the data folder is new, so that everything found is adopted. [`end_adopting`](Self::end_adopting) ends this.
-    pub(crate) fn is_adopting(&self) -> bool {
+    #[must_use]
+    pub fn is_adopting(&self) -> bool {
         self.adopting.load(Ordering::Acquire)
     }
 
@@ -71,7 +72,7 @@ impl Proposals {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn end_adopting(&self) -> Result<(), LedgerError> {
+    pub async fn end_adopting(&self) -> Result<(), LedgerError> {
         if self.is_adopting() {
             self.ledger.set_adopted().await?;
             self.adopting.store(false, Ordering::Release);
@@ -83,7 +84,7 @@ impl Proposals {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn in_force(
+    pub async fn in_force(
         &self,
         subject: Subject,
         name: &str,
@@ -103,10 +104,7 @@ impl Proposals {
     ///
     /// # Errors
     /// When approval cannot be requested, or the ledger cannot be used. Nothing came into force then.
-    pub(crate) async fn propose(
-        &self,
-        proposal: Proposal,
-    ) -> Result<Option<PendingApproval>, AdmitError> {
+    pub async fn propose(&self, proposal: Proposal) -> Result<Option<PendingApproval>, AdmitError> {
         let (subject, name) = (proposal.subject, proposal.name.as_str());
         let digest = self.digest(&proposal);
         loop {
@@ -255,7 +253,7 @@ impl Proposals {
     }
 
     /// Removes a plugin's authority, from the next call on. The same manifest counts as a new one when it reappears.
-    pub(crate) fn remove(&self, plugin: &str) {
+    pub fn remove(&self, plugin: &str) {
         self.policies.remove(plugin);
         self.gone().insert(plugin.to_owned());
         let (ledger, plugin) = (self.ledger.clone(), plugin.to_owned());
@@ -270,10 +268,7 @@ impl Proposals {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn remove_missing(
-        &self,
-        stands: impl Fn(&str) -> bool,
-    ) -> Result<(), LedgerError> {
+    pub async fn remove_missing(&self, stands: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
         for plugin in self.ledger.manifests_in_force().await? {
             if !stands(&plugin) {
                 self.gone().insert(plugin.clone());
@@ -361,7 +356,8 @@ impl Proposals {
 
     /// The operations that the manifest in force allows a plugin and that are nevertheless denied or limited more, because a
     /// changed manifest that is not in force yet says so. `digest` is that of the serving code.
-    pub(crate) fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
+    #[must_use]
+    pub fn denied(&self, plugin: &str, digest: &str) -> BTreeSet<String> {
         let Some(policy) = self.policies.of(plugin) else {
             return BTreeSet::new();
         };
@@ -384,7 +380,8 @@ impl Proposals {
     }
 
     /// The part of a plugin's manifest that awaits approval, if any.
-    pub(crate) fn pending_approval(&self, plugin: &str) -> Option<PendingApproval> {
+    #[must_use]
+    pub fn pending_approval(&self, plugin: &str) -> Option<PendingApproval> {
         let policy = self.policies.of(plugin)?;
         policy.held.as_deref().cloned()
     }

@@ -93,11 +93,11 @@ impl Reconciled {
 }
 
 /// Settles writes.
-pub(crate) struct Reconciler {
-    pub ledger: Ledger,
-    pub audit: Audit,
-    pub reads: Arc<HostReader>,
-    pub unsettled: Arc<UnsettledWrites>,
+pub struct Reconciler {
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) reads: Arc<HostReader>,
+    pub(crate) unsettled: Arc<UnsettledWrites>,
 }
 
 impl Reconciler {
@@ -143,7 +143,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// When it cannot be recorded, or a call in `accepted` has no unknown outcome.
-    pub(crate) async fn reconcile(
+    pub async fn reconcile(
         &self,
         by: &Person,
         accepted: &[String],

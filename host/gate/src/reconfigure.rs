@@ -22,16 +22,16 @@ use crate::settings::Settings;
 const NOT_CHANGED: &str = "settings not changed";
 
 /// Applies settings.
-pub(crate) struct Reconfigurer {
-    pub ledger: Ledger,
-    pub audit: Audit,
-    pub policies: Arc<PolicyStore>,
-    pub changes: Arc<Changes>,
-    pub scope: Arc<Scope>,
-    pub queues: Arc<AccountQueues>,
-    pub tasks: TaskTracker,
+pub struct Reconfigurer {
+    pub(crate) ledger: Ledger,
+    pub(crate) audit: Audit,
+    pub(crate) policies: Arc<PolicyStore>,
+    pub(crate) changes: Arc<Changes>,
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) queues: Arc<AccountQueues>,
+    pub(crate) tasks: TaskTracker,
     /// Held while the settings are changed.
-    pub changing: Mutex<()>,
+    pub(crate) changing: Mutex<()>,
 }
 
 impl Reconfigurer {
@@ -41,7 +41,7 @@ impl Reconfigurer {
     /// # Errors
     /// When a manifest cannot be enforced under the new guardrails, or ledger or audit cannot be used.
     /// Nothing has changed then.
-    pub(crate) async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), GateError> {
+    pub async fn reconfigure(self: &Arc<Self>, settings: Settings) -> Result<(), GateError> {
         let own = Arc::clone(self);
         // Runs detached: cancelling the caller does not abort the change half-way.
         let changing = self.tasks.spawn(async move { own.apply(settings).await });

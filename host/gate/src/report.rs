@@ -123,11 +123,11 @@ pub struct Explanation {
 }
 
 /// Reports on authority.
-pub(crate) struct Reporter {
-    pub ledger: Ledger,
-    pub authorizer: Arc<Authorizer>,
-    pub trade: Arc<TradeRules>,
-    pub scope: Arc<Scope>,
+pub struct Reporter {
+    pub(crate) ledger: Ledger,
+    pub(crate) authorizer: Arc<Authorizer>,
+    pub(crate) trade: Arc<TradeRules>,
+    pub(crate) scope: Arc<Scope>,
 }
 
 impl Reporter {
@@ -135,7 +135,7 @@ impl Reporter {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub(crate) async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
+    pub async fn grants(&self, plugin: &str) -> Result<Option<GrantsReport>, LedgerError> {
         let Some(policy) = self.authorizer.policies.of(plugin) else {
             return Ok(None);
         };

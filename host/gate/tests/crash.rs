@@ -110,9 +110,10 @@ async fn host(folder: &Path) {
         after: None,
         limit: 1000,
     };
-    for approval in gate.approvals(waiting).await.unwrap().approvals {
+    for approval in gate.approvals.list(waiting).await.unwrap().approvals {
         drop(
-            gate.refuse(&approval.id, &person(7, "ann"), "too late")
+            gate.approvals
+                .refuse(&approval.id, &person(7, "ann"), "too late")
                 .await,
         );
     }
@@ -159,7 +160,10 @@ async fn command(gate: Gate, name: String) {
             Err(Refusal::ApprovalRequired { id }) => id,
             other => panic!("{other:?}"),
         };
-        gate.approve(&id, &person(7, "ann"), None).await.unwrap();
+        gate.approvals
+            .approve(&id, &person(7, "ann"), None)
+            .await
+            .unwrap();
         let answers = tokio::join!(send(), send(), send());
         let answers = [answers.0, answers.1, answers.2];
         // A refusal by the cloud releases the permit, so that another of the three may use it.
@@ -283,7 +287,7 @@ async fn check(folder: &Path, seen: &mut Seen) {
     let twice: Vec<_> = commands.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "permits used twice: {twice:?}");
 
-    let report = gate.grants("lab").await.unwrap().unwrap();
+    let report = gate.reporter.grants("lab").await.unwrap().unwrap();
     let used = json!(report.grants[0].obligations)["per-day"]["used"]
         .as_u64()
         .unwrap();
@@ -333,7 +337,11 @@ async fn check(folder: &Path, seen: &mut Seen) {
         .filter(|call| !settled.contains(*call))
         .cloned()
         .collect();
-    let listed = gate.reconcile(&person(7, "ann"), &[]).await.unwrap();
+    let listed = gate
+        .reconciler
+        .reconcile(&person(7, "ann"), &[])
+        .await
+        .unwrap();
     let listed: BTreeSet<String> = listed.into_iter().map(|one| one.call).collect();
     assert_eq!(open, listed, "what has no outcome is listed");
     seen.files = files;

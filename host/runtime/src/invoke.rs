@@ -134,7 +134,8 @@ impl Invocation<'_> {
                 QuarantineChange::Released => None,
             };
             let gate = &self.shared.gate;
-            gate.note_quarantine(plugin.name(), plugin.digest(), reason);
+            gate.changes
+                .note_quarantine(plugin.name(), plugin.digest(), reason);
         }
         result
     }

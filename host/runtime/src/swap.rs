@@ -34,7 +34,7 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
     }
     let former = shared.plugin(&manifest.plugin);
     if former.is_some() {
-        shared.gate.restrict(manifest.clone()).await?;
+        shared.gate.policies.restrict(manifest.clone()).await?;
     }
     let code = shared
         .loader
@@ -50,9 +50,13 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
     loop {
         // Before anything changes, so that an unload does not wait for policies to be compiled.
         let authority = match &admitted {
-            Admitted::Whole => shared.gate.prepare(manifest.clone()).await?,
+            Admitted::Whole => shared.gate.policies.prepare(manifest.clone()).await?,
             Admitted::Held { base, held } => {
-                shared.gate.prepare_pending(base, &manifest, held).await?
+                shared
+                    .gate
+                    .policies
+                    .prepare_pending(base, &manifest, held)
+                    .await?
             }
         };
         let swapped = swap(shared, &manifest, &code, &tenant, unloads, &authority)?;
@@ -78,6 +82,7 @@ async fn admit(
         .collect();
     let admitted = shared
         .gate
+        .adoptions
         .admit(manifest, &code.digest, &imports, replaced)
         .await;
     admitted.map_err(|error| match error {
@@ -109,7 +114,7 @@ fn swap(
             plugin: manifest.plugin.clone(),
         });
     }
-    if !shared.gate.enforce(authority) {
+    if !shared.gate.policies.enforce(authority) {
         return Ok(None);
     }
     let former = shared.plugin(&tenant.name);
@@ -156,7 +161,8 @@ fn swap(
     let owner = std::fs::metadata(&plugin.manifest().component).ok();
     let owner = owner.map(|found| found.uid());
     let gate = &shared.gate;
-    gate.note_component(plugin.manifest(), plugin.digest(), owner);
+    gate.changes
+        .note_component(plugin.manifest(), plugin.digest(), owner);
     drop(changing);
     tracing::info!(
         plugin = plugin.name(),
@@ -183,7 +189,7 @@ fn swap(
 /// See [`Runtime::unload`](crate::Runtime::unload).
 pub(crate) fn unload(shared: &Shared, plugin: &str) -> bool {
     let changing = shared.changing.lock();
-    shared.gate.remove(plugin);
+    shared.gate.proposals.remove(plugin);
     if let Some(tenant) = shared.tenants.find(plugin) {
         tenant.unload();
     }

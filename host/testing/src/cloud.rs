@@ -336,7 +336,7 @@ impl Setup {
         )
         .await
         .unwrap();
-        gate.install(parse(&self.manifest)).unwrap();
+        gate.policies.install(parse(&self.manifest)).unwrap();
         gate
     }
 

@@ -41,7 +41,7 @@ impl Host {
 
     /// What the audit has by now, in order.
     pub async fn records(&self) -> Vec<Value> {
-        self.gate.audit().flush().await.unwrap();
+        self.gate.audit.flush().await.unwrap();
         let files = std::fs::read_dir(self.home.path().join("audit")).unwrap();
         let mut segments: Vec<_> = files.map(|file| file.unwrap().path()).collect();
         segments.retain(|file| file.extension().is_some_and(|it| it == "jsonl"));

@@ -435,6 +435,7 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
     let gated = Gated::new(instantly.clone()).await;
     gated
         .gate
+        .policies
         .install(manifest("often", Path::new("/")))
         .unwrap();
     let principal = Principal {

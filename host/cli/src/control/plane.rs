@@ -79,7 +79,7 @@ impl Plane {
         } in self.shared.take_early()
         {
             // In force at once; stored while the host continues to start.
-            let halting = host.gate.halt(&person, scope, &reason, false);
+            let halting = host.gate.halts.halt(&person, scope, &reason, false);
             tokio::spawn(async move {
                 match halting.await {
                     Ok(report) => {

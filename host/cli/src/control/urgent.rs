@@ -135,7 +135,7 @@ async fn halt(
         Err(_) if liquidate => halting.await,
         // It continues in the background.
         Err(_) => Ok(Halted {
-            halts: Some(shown(host, &host.gate.halts())),
+            halts: Some(shown(host, &host.gate.halts.store.list())),
             unfinished: Some(
                 "the halt is in force; it is still being stored, or calls that had been sent before are still under way: qchost halt \
                  --list"

@@ -244,7 +244,7 @@ impl Configuration {
                 let looks = gone.into_iter().map(|name| {
                     let gate = &gate;
                     async move {
-                        let running = gate.running_on(&name).await;
+                        let running = gate.liquidator.running_on(&name).await;
                         (name, running.is_ok_and(|running| running == 0))
                     }
                 });
@@ -421,12 +421,12 @@ async fn admit(
     config: Config,
     cleared: &[String],
 ) -> Result<(Config, Option<PendingApproval>)> {
-    let adopted = !host.gate.is_adopting();
-    let row = host.gate.in_force(Subject::Configuration, "").await?;
+    let adopted = !host.gate.proposals.is_adopting();
+    let row = host.gate.proposals.in_force(Subject::Configuration, "").await?;
     let whole = config.clone();
     let effective = in_force::hold(config, row.as_ref(), adopted, cleared, &host.sealer)?;
     let gains = !effective.proposal.gains.is_empty();
-    let waiting = host.gate.propose(effective.proposal).await?;
+    let waiting = host.gate.proposals.propose(effective.proposal).await?;
     if gains && waiting.is_none() {
         // It has been approved.
         return Ok((whole, None));
@@ -455,8 +455,8 @@ async fn take_guardrails(
             folder.display()
         );
     }
-    let production = current.config.mode == Mode::Production && !host.gate.is_adopting();
-    let row = host.gate.in_force(Subject::Guardrails, "").await?;
+    let production = current.config.mode == Mode::Production && !host.gate.proposals.is_adopting();
+    let row = host.gate.proposals.in_force(Subject::Guardrails, "").await?;
     let files = shelf.files.iter().map(|(path, _)| path.clone());
     let files = files.chain(shelf.folder.clone()).collect();
     // The owner of a removed file is known from the former look only.
@@ -464,7 +464,7 @@ async fn take_guardrails(
     let owners = owners.collect();
     let effective =
         in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
-    let waiting = host.gate.propose(effective.proposal).await?;
+    let waiting = host.gate.proposals.propose(effective.proposal).await?;
     let guardrails = match waiting {
         Some(_) => effective.guardrails,
         None => found,
@@ -635,7 +635,7 @@ async fn bring_into_effect(
     accounts: Option<(Prepared, &[String])>,
 ) -> Result<()> {
     let settings = gate::settings(&next.config, next.guardrails.clone())?;
-    host.gate.reconfigure(settings).await?;
+    host.gate.reconfigurer.reconfigure(settings).await?;
     if let Some((prepared, removed)) = accounts {
         host.connections.update(prepared, removed);
     }

@@ -74,7 +74,7 @@ pub async fn load(
     {
         // It is never closed.
         let _compiling = COMPILING.acquire().await;
-        if let Err(error) = gate.restrict(manifest.clone()).await {
+        if let Err(error) = gate.policies.restrict(manifest.clone()).await {
             return Outcome::Failed(error.into());
         }
     }
@@ -85,7 +85,7 @@ pub async fn load(
     let before = stamp(&component).await;
     let error = match runtime.load(manifest).await {
         Ok(plugin) => {
-            let pending = gate.pending_approval(plugin.name());
+            let pending = gate.proposals.pending_approval(plugin.name());
             return Outcome::Loaded(plugin, pending);
         }
         Err(LoadError::ShuttingDown) => return Outcome::Ending,

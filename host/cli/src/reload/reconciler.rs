@@ -120,15 +120,15 @@ impl Reconciler {
         // If the folder cannot be read, it is unknown which manifests were removed.
         let known = self.host.table.files().folder.problem.is_none();
         let stands = |plugin: &str| !known || rows.iter().any(|row| row.claims(plugin));
-        if let Err(error) = self.host.gate.remove_missing(stands).await {
+        if let Err(error) = self.host.gate.proposals.remove_missing(stands).await {
             tracing::error!(target: "host", %error, "that manifests were taken away cannot be written down");
         }
-        self.host.gate.loaded();
+        self.host.gate.changes.loaded();
     }
 
     /// What is found from now on is no longer part of a new data folder.
     async fn end_adopting(&self) {
-        if let Err(error) = self.host.gate.end_adopting().await {
+        if let Err(error) = self.host.gate.proposals.end_adopting().await {
             tracing::error!(target: "host", %error, "what this data folder adopted cannot be written down");
         }
     }
@@ -386,7 +386,7 @@ impl Reconciler {
                 && (former.is_some() || tracked.obstacle.is_some())
             {
                 let (gate, manifest) = (self.host.gate.clone(), manifest.clone());
-                let restricted = self.meanwhile(gate.restrict(manifest)).await;
+                let restricted = self.meanwhile(gate.policies.restrict(manifest)).await;
                 if let Err(error) = restricted
                     && let Some(tracked) = self.manifests.get_mut(&path)
                 {

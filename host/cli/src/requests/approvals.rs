@@ -163,11 +163,11 @@ impl Handler for ListApprovals {
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<ApprovalsPage> {
         let Self { all, after, limit } = self;
         if let Some(after) = &after {
-            let found = host.gate.approval(after).await?;
+            let found = host.gate.approvals.get(after).await?;
             found.with_context(|| format!("--after {after}: there is no such approval"))?;
         }
         let filter = ApprovalFilter { all, after, limit };
-        let page = host.gate.approvals(filter).await?;
+        let page = host.gate.approvals.list(filter).await?;
         let described = page.approvals.into_iter();
         Ok(ApprovalsPage {
             approvals: described.map(|approval| describe(host, approval)).collect(),
@@ -182,7 +182,7 @@ impl Handler for ShowApproval {
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<ApprovalRow> {
         let Self { id, page } = self;
-        let shown = host.gate.show_approval(&id, page).await?;
+        let shown = host.gate.viewer.show(&id, page).await?;
         let (approval, contents) = shown.with_context(|| {
             format!("there is no approval `{id}`; list them: qchost approvals list --all")
         })?;
@@ -209,7 +209,7 @@ impl Handler for Approve {
                 max_cost: standing.max_cost,
             }),
         };
-        let approval = host.gate.approve(&self.id, person, standing).await?;
+        let approval = host.gate.approvals.approve(&self.id, person, standing).await?;
         // It may be a component that awaited it.
         if let Some(follower) = host.follower() {
             follower.look();
@@ -224,7 +224,7 @@ impl Handler for Revoke {
     const RULES: Rules = Rules::acts(Right::Refuse, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
-        let approval = host.gate.revoke(&self.id, person).await?;
+        let approval = host.gate.approvals.revoke(&self.id, person).await?;
         Ok(describe(host, approval))
     }
 }
@@ -234,7 +234,7 @@ impl Handler for Refuse {
     const RULES: Rules = Rules::acts(Right::Refuse, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
-        let approval = host.gate.refuse(&self.id, person, &self.reason).await?;
+        let approval = host.gate.approvals.refuse(&self.id, person, &self.reason).await?;
         Ok(describe(host, approval))
     }
 }

@@ -220,7 +220,7 @@ impl<R: ReadAudit> Handler for R {
     };
 
     async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<R::Found> {
-        let audit = host.gate.audit();
+        let audit = &host.gate.audit;
         let coming = self.follows().then(|| audit.follow());
         // A call of a moment ago may not be written yet.
         audit.flush().await?;
@@ -290,6 +290,6 @@ impl Handler for Reconcile {
     const RULES: Rules = Rules::acts(Right::Reconcile, "qchost audit query --limit 20");
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<Vec<Reconciled>> {
-        Ok(host.gate.reconcile(person, &self.accept).await?)
+        Ok(host.gate.reconciler.reconcile(person, &self.accept).await?)
     }
 }

@@ -112,7 +112,7 @@ impl Handler for Backup {
             folder: folder.clone(),
         };
         host.gate.note_admin(person, "backup", detail).await?;
-        host.gate.backup(&folder).await?;
+        host.gate.backups.backup(&folder).await?;
         let key = keys::path(&host.data);
         let finished = tokio::task::spawn_blocking(move || finish(&key, folder));
         finished.await.context("the copy was cut off")?

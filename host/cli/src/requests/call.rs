@@ -81,7 +81,8 @@ impl Handler for Call {
         // Until no other settings come into force meanwhile.
         while !host
             .gate
-            .enforce(&host.gate.prepare(operator.clone()).await?)
+            .policies
+            .enforce(&host.gate.policies.prepare(operator.clone()).await?)
         {}
         Ok(host.gate.call_raw(&principal, &tool, arguments).await?)
     }

@@ -156,7 +156,7 @@ impl Handler for Reload {
         let detail = AdminDetail::Nothing {};
         host.gate.note_admin(person, "reload", detail).await?;
         // This person triggered the reload, so cannot be one of two approvers of what it finds.
-        let requester = host.gate.reload_asked_by(person.uid);
+        let requester = host.gate.changes.reload_asked_by(person.uid);
         let done = follower.reload().await;
         ensure!(
             done,

@@ -35,7 +35,7 @@ impl Handler for Grants {
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<GrantsReport> {
         let plugin = self.plugin;
         host.check_plugin(&plugin)?;
-        let report = host.gate.grants(&plugin).await?;
+        let report = host.gate.reporter.grants(&plugin).await?;
         ensure!(
             report.is_some() || !host.awaits(&plugin),
             "the plugin `{plugin}` is still being loaded; ask again when it is: qchost plugin list"

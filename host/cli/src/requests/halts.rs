@@ -148,6 +148,7 @@ impl Halt {
         let what = scope_words(&self.scope());
         let halting = host
             .gate
+            .halts
             .halt(person, self.scope(), &self.reason, self.liquidate);
         reports.halted(&format!(
             "halted: {what}; waiting for calls that had been sent already"
@@ -187,7 +188,7 @@ impl Handler for Resume {
 
     /// Names are not checked, since a halt may outlast its account or plugin in the configuration.
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<Resumed> {
-        let report = host.gate.resume(person, self.scope()).await?;
+        let report = host.gate.halts.resume(person, self.scope()).await?;
         Ok(Resumed {
             ended: report.ended,
             open: report.open,
@@ -205,14 +206,14 @@ impl Handler for ListHalts {
     };
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<HaltRow>> {
-        let halts = host.gate.active_halts().await;
+        let halts = host.gate.halts.store.active_halts().await;
         Ok(shown(host, &halts))
     }
 }
 
 /// These halts, with what of each is still being liquidated by the host.
 pub fn shown(host: &Host, halts: &[ActiveHalt]) -> Vec<HaltRow> {
-    listed(halts, &host.gate.liquidations())
+    listed(halts, &host.gate.liquidator.list())
 }
 
 /// These halts, each with its liquidations.

@@ -118,7 +118,7 @@ impl Handler for ListPlugins {
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<PluginRow>> {
         // A changed component may run; its trades await approval.
-        let approvals = host.gate.waiting_components().await?;
+        let approvals = host.gate.approvals.waiting_components().await?;
         let rows = host.table.rows();
         Ok(rows
             .iter()
@@ -153,9 +153,9 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
         status => status,
     };
     PluginRow {
-        denied: plugin.map(|plugin| host.gate.denied(plugin.name(), plugin.digest())),
+        denied: plugin.map(|plugin| host.gate.proposals.denied(plugin.name(), plugin.digest())),
         waits_for: plugin
-            .and_then(|plugin| host.gate.pending_approval(plugin.name()))
+            .and_then(|plugin| host.gate.proposals.pending_approval(plugin.name()))
             .map(|pending| pending.gains),
         plugin: match plugin {
             Some(plugin) => Some(plugin.name().to_owned()),

@@ -60,7 +60,7 @@ async fn a_yes_is_for_one_call_and_for_no_other() {
     // Asking again makes no second request.
     assert_eq!(required(deploy(&world, deployment(1, "paper")).await), id);
     assert_eq!(deployed(&world), 0);
-    let shown = world.gate.approval(&id).await.unwrap().unwrap();
+    let shown = world.gate.approvals.get(&id).await.unwrap().unwrap();
     assert_eq!(shown.view["project"]["name"], "Lab/one");
     assert_eq!(
         shown.view["brokerage"],
@@ -70,6 +70,7 @@ async fn a_yes_is_for_one_call_and_for_no_other() {
 
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
@@ -104,6 +105,7 @@ async fn a_project_that_was_renamed_in_between_is_another_one() {
     let id = required(deploy(&world, deployment(1, "paper")).await);
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
@@ -124,6 +126,7 @@ async fn a_no_is_told_and_a_permit_expires() {
     let id = required(deploy(&world, deployment(1, "paper")).await);
     world
         .gate
+        .approvals
         .refuse(&id, &person(7, "ann"), "not today")
         .await
         .unwrap();
@@ -139,6 +142,7 @@ async fn a_no_is_told_and_a_permit_expires() {
     let id = required(deploy(&world, deployment(2, "paper")).await);
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
@@ -158,6 +162,7 @@ async fn a_standing_permit_is_for_its_uses_and_its_project() {
     };
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), Some(standing))
         .await
         .unwrap();
@@ -177,6 +182,7 @@ async fn a_permit_does_not_outlive_grant_or_halt() {
         let id = required(deploy(&world, deployment(1, "paper")).await);
         world
             .gate
+            .approvals
             .approve(&id, &person(7, "ann"), None)
             .await
             .unwrap();
@@ -184,6 +190,7 @@ async fn a_permit_does_not_outlive_grant_or_halt() {
     approve().await;
     world
         .gate
+        .halts
         .halt(&person(7, "ann"), Default::default(), "stop", false)
         .await
         .unwrap();
@@ -193,16 +200,25 @@ async fn a_permit_does_not_outlive_grant_or_halt() {
     ));
     world
         .gate
+        .halts
         .resume(&person(7, "ann"), Default::default())
         .await
         .unwrap();
-    world.gate.install(parse(&setup(COMPILE).manifest)).unwrap();
+    world
+        .gate
+        .policies
+        .install(parse(&setup(COMPILE).manifest))
+        .unwrap();
     assert!(matches!(
         deploy(&world, deployment(1, "paper")).await,
         Err(Refusal::Denied(_))
     ));
     assert_eq!(deployed(&world), 0);
-    world.gate.install(parse(&setup(DEPLOY).manifest)).unwrap();
+    world
+        .gate
+        .policies
+        .install(parse(&setup(DEPLOY).manifest))
+        .unwrap();
     deploy(&world, deployment(1, "paper")).await.unwrap();
 }
 
@@ -218,6 +234,7 @@ async fn a_plugin_can_wait_for_the_person() {
     assert!(world.gate.wait_approval(&other, &id).await.is_err());
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
@@ -229,6 +246,7 @@ async fn a_plugin_can_wait_for_the_person() {
     let id = required(deploy(&world, deployment(2, "paper")).await);
     world
         .gate
+        .approvals
         .refuse(&id, &person(7, "ann"), "no")
         .await
         .unwrap();
@@ -255,9 +273,9 @@ async fn a_decision_whose_client_leaves_ends_the_wait_for_it() {
         tokio::task::yield_now().await;
         // Polled once, and dropped.
         if refuse {
-            assert!(world.gate.refuse(&id, &ann, "no").now_or_never().is_none());
+            assert!(world.gate.approvals.refuse(&id, &ann, "no").now_or_never().is_none());
         } else {
-            assert!(world.gate.approve(&id, &ann, None).now_or_never().is_none());
+            assert!(world.gate.approvals.approve(&id, &ann, None).now_or_never().is_none());
         }
         let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
         assert_eq!(waited.unwrap().unwrap().is_err(), refuse);
@@ -329,7 +347,8 @@ async fn real_money_can_take_two_people_and_neither_of_them_who_asked() {
     let arguments = compiled(&world).await;
     let id = required(deploy(&world, arguments.clone()).await);
     let approve = async |gate: &Gate, uid: u32| {
-        gate.approve(&id, &person(uid, &format!("p{uid}")), None)
+        gate.approvals
+            .approve(&id, &person(uid, &format!("p{uid}")), None)
             .await
     };
     let own = approve(&world.gate, 7).await;
@@ -354,7 +373,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     let mut production = live(false);
     production.production = true;
     let world = production.open().await;
-    let manifest = world.gate.manifest("lab").unwrap();
+    let manifest = world.gate.policies.manifest("lab").unwrap();
     let [first, second] = ["sha256:0", "sha256:1"].map(Arc::<str>::from);
     let imports = |names: &[&str]| {
         names
@@ -364,6 +383,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     };
     world
         .gate
+        .adoptions
         .admit(&manifest, &first, &imports(&["live"]), None)
         .await
         .unwrap();
@@ -371,6 +391,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     // The old version keeps serving; the new one waits.
     let waiting = world
         .gate
+        .adoptions
         .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
         .await;
     let Err(qchost_gate::AdmitError::Waiting(waiting)) = waiting else {
@@ -391,11 +412,13 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
 
     world
         .gate
+        .approvals
         .approve(&waiting.approval, &person(7, "ann"), None)
         .await
         .unwrap();
     world
         .gate
+        .adoptions
         .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
         .await
         .unwrap();
@@ -411,6 +434,7 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     // Nor does one whose imports grew.
     let grown = world
         .gate
+        .adoptions
         .admit(
             &manifest,
             &second,
@@ -441,6 +465,7 @@ async fn a_standing_permit_for_paper_is_none_for_real_money() {
     };
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), Some(standing))
         .await
         .unwrap();
@@ -463,6 +488,7 @@ async fn who_gave_one_of_two_yeses_cannot_use_them() {
         let name = format!("p{uid}");
         world
             .gate
+            .approvals
             .approve(&id, &person(uid, &name), None)
             .await
             .unwrap();
@@ -486,6 +512,7 @@ async fn a_read_and_a_service_use_their_permit_up_as_well() {
     let id = required(read().await);
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
@@ -498,6 +525,7 @@ async fn a_read_and_a_service_use_their_permit_up_as_well() {
     };
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();
@@ -508,6 +536,7 @@ async fn a_read_and_a_service_use_their_permit_up_as_well() {
     // Both counted, so a third is more than the day allows, approved or not.
     world
         .gate
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();

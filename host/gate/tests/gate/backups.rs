@@ -37,7 +37,10 @@ async fn write(gate: Gate, task: u32, ended: Arc<AtomicBool>) {
         let Err(Refusal::ApprovalRequired { id }) = send().await else {
             panic!("sent without a permit")
         };
-        gate.approve(&id, &person(7, "ann"), None).await.unwrap();
+        gate.approvals
+            .approve(&id, &person(7, "ann"), None)
+            .await
+            .unwrap();
         send().await.unwrap();
     }
 }
@@ -58,7 +61,7 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
             .filter(|tool| tool.starts_with("create_"))
             .count();
         let copy = tempfile::tempdir().unwrap();
-        world.gate.backup(copy.path()).await.unwrap();
+        world.gate.backups.backup(copy.path()).await.unwrap();
         copies.push((before, copy));
     }
     ended.store(true, Ordering::Relaxed);
@@ -81,7 +84,7 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
                 .filter(|intent| intent["operation"] == operation)
                 .count()
         };
-        let report = gate.grants("lab").await.unwrap().unwrap();
+        let report = gate.reporter.grants("lab").await.unwrap().unwrap();
         let used = &json!(report.grants[0].obligations);
         assert_eq!(&used["per-day"]["used"], &json!(of("files/create-file")));
         // No permit can be used in the copy, which does not know what was sent after it was made.
@@ -90,8 +93,8 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
             after: None,
             limit: 1000,
         };
-        for approval in gate.approvals(all).await.unwrap().approvals {
-            let approval = gate.approval(&approval.id).await.unwrap().unwrap();
+        for approval in gate.approvals.list(all).await.unwrap().approvals {
+            let approval = gate.approvals.get(&approval.id).await.unwrap().unwrap();
             let order = &approval.view["arguments"]["command"]["order"];
             let order = self::order(order.as_str().unwrap());
             let principal = principal("lab");
@@ -122,10 +125,11 @@ async fn a_component_that_was_adopted_waits_for_a_new_yes_after_a_restore() {
     let opened = async |folder: &std::path::Path, cloud: &Arc<Cloud>| {
         let gate = setup.open_in(folder, cloud).await;
         let admitted = gate
+            .adoptions
             .admit(&parse(&setup.manifest), &digest, &[], None)
             .await;
         admitted.unwrap();
-        gate.end_adopting().await.unwrap();
+        gate.proposals.end_adopting().await.unwrap();
         gate
     };
     let send = async |gate: &Gate| {
@@ -134,7 +138,7 @@ async fn a_component_that_was_adopted_waits_for_a_new_yes_after_a_restore() {
     };
     let gate = opened(folder.path(), &Cloud::new()).await;
     send(&gate).await.unwrap();
-    gate.backup(copy.path()).await.unwrap();
+    gate.backups.backup(copy.path()).await.unwrap();
     let cloud = Cloud::new();
     let restored = opened(copy.path(), &cloud).await;
     let Err(Refusal::ApprovalRequired { id }) = send(&restored).await else {

@@ -41,11 +41,12 @@ async fn a_day_has_as_many_calls_as_the_grant_says_also_after_a_restart() {
     let gate = setup.open_in(folder.path(), &cloud).await;
     create(&gate).await.unwrap();
     // Neither an edit nor another order of the grants refills it.
-    gate.install(parse(&format!(
-        "{}limits = {{ per-day = 3, concurrent = 9 }}\n",
-        setup.manifest.split("limits").next().unwrap()
-    )))
-    .unwrap();
+    gate.policies
+        .install(parse(&format!(
+            "{}limits = {{ per-day = 3, concurrent = 9 }}\n",
+            setup.manifest.split("limits").next().unwrap()
+        )))
+        .unwrap();
     let refused = create(&gate).await.unwrap_err();
     let Refusal::Exhausted {
         grant,

@@ -320,6 +320,7 @@ async fn authority_is_read_at_every_call() {
     let sent = world.cloud.sent().len();
     world
         .gate
+        .policies
         .install(parse(&grant("\"files/*\"").manifest))
         .unwrap();
     let Err(Refusal::Denied(denial)) = read().await else {
@@ -333,11 +334,12 @@ async fn authority_is_read_at_every_call() {
     assert_eq!(world.cloud.sent().len(), sent);
     world
         .gate
+        .policies
         .install(parse(&grant("\"compile/*\"").manifest))
         .unwrap();
     read().await.unwrap();
     assert_eq!(world.cloud.sent().len(), sent + 1);
-    world.gate.remove("lab");
+    world.gate.proposals.remove("lab");
     assert!(matches!(read().await, Err(Refusal::Denied(_))));
     assert_eq!(world.cloud.sent().len(), sent + 1);
 }

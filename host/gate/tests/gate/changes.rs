@@ -55,7 +55,7 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
     read_file(&world).await.unwrap();
     let changed = manifest(&format!("{TESTS}{COMPILES}"));
-    world.gate.restrict(changed.clone()).await.unwrap();
+    world.gate.policies.restrict(changed.clone()).await.unwrap();
     let reason = denial(read_file(&world).await);
     assert!(
         reason.starts_with("what the changed manifest of `lab` does not grant is denied already: "),
@@ -65,11 +65,11 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     let reason = denial(compile(&world).await);
     assert!(!reason.contains("changed manifest"), "{reason}");
     // The serving manifest is still the one that is shown and counted, with the narrowing.
-    assert_eq!(world.gate.manifest("lab").unwrap().grants.len(), 2);
-    let shown = async || world.gate.grants("lab").await.unwrap().unwrap();
+    assert_eq!(world.gate.policies.manifest("lab").unwrap().grants.len(), 2);
+    let shown = async || world.gate.reporter.grants("lab").await.unwrap().unwrap();
     assert!(shown().await.restricted);
 
-    world.gate.install(changed).unwrap();
+    world.gate.policies.install(changed).unwrap();
     assert!(!shown().await.restricted);
     compile(&world).await.unwrap();
     read_backtest(&world).await.unwrap();
@@ -83,14 +83,15 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
 #[tokio::test]
 async fn a_manifest_that_is_as_it_was_again_restricts_nothing() {
     let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
-    world.gate.restrict(manifest(TESTS)).await.unwrap();
+    world.gate.policies.restrict(manifest(TESTS)).await.unwrap();
     denial(read_file(&world).await);
     // Of two changes the later one counts.
-    world.gate.restrict(manifest(FILES)).await.unwrap();
+    world.gate.policies.restrict(manifest(FILES)).await.unwrap();
     read_file(&world).await.unwrap();
     denial(read_backtest(&world).await);
     world
         .gate
+        .policies
         .restrict(manifest(&format!("{FILES}{TESTS}")))
         .await
         .unwrap();
@@ -101,14 +102,14 @@ async fn a_manifest_that_is_as_it_was_again_restricts_nothing() {
 #[tokio::test]
 async fn nothing_is_given_by_a_restriction_and_a_removal_takes_it_away() {
     let world = Setup::grants(FILES).open().await;
-    world.gate.remove("lab");
-    world.gate.restrict(manifest(FILES)).await.unwrap();
+    world.gate.proposals.remove("lab");
+    world.gate.policies.restrict(manifest(FILES)).await.unwrap();
     let reason = denial(read_file(&world).await);
     assert!(reason.contains("no manifest"), "{reason}");
-    world.gate.install(manifest(FILES)).unwrap();
-    world.gate.restrict(manifest(TESTS)).await.unwrap();
-    world.gate.remove("lab");
-    world.gate.install(manifest(FILES)).unwrap();
+    world.gate.policies.install(manifest(FILES)).unwrap();
+    world.gate.policies.restrict(manifest(TESTS)).await.unwrap();
+    world.gate.proposals.remove("lab");
+    world.gate.policies.install(manifest(FILES)).unwrap();
     read_file(&world).await.unwrap();
 }
 
@@ -118,7 +119,7 @@ async fn a_manifest_for_another_account_allows_nothing_on_this_one() {
     let moved = Setup::grants(FILES)
         .manifest
         .replace("account = \"a\"", "account = \"b\"");
-    world.gate.restrict(parse(&moved)).await.unwrap();
+    world.gate.policies.restrict(parse(&moved)).await.unwrap();
     let reason = denial(read_file(&world).await);
     assert!(reason.contains("another account than `a`"), "{reason}");
     assert!(world.cloud.sent().is_empty());
@@ -129,7 +130,7 @@ async fn a_changed_manifest_can_ask_for_a_person_already() {
     let world = Setup::grants(COMPILES).open().await;
     compile(&world).await.unwrap();
     let strict = manifest(&format!("{COMPILES}approval = \"operator\"\n"));
-    world.gate.restrict(strict).await.unwrap();
+    world.gate.policies.restrict(strict).await.unwrap();
     let asked = compile(&world).await;
     assert!(
         matches!(asked, Err(Refusal::ApprovalRequired { .. })),
@@ -171,13 +172,13 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
         call(&world.gate, by, "live/read-live-algorithm", project).await
     };
 
-    world.gate.install(pinned(&old)).unwrap();
+    world.gate.policies.install(pinned(&old)).unwrap();
     deploy(&old_code).await.unwrap();
     unknown(&old_code).await.unwrap();
     denial(deploy(&new_code).await);
     // Changed, and not serving yet: trade is denied to the old code already, and to the new code
     // still.
-    world.gate.restrict(pinned(&new)).await.unwrap();
+    world.gate.policies.restrict(pinned(&new)).await.unwrap();
     let reason = denial(deploy(&old_code).await);
     assert!(
         reason.contains("changed manifest") && reason.contains(&new),
@@ -186,7 +187,7 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     denial(deploy(&new_code).await);
     look(&old_code).await.unwrap();
     // It serves; an invocation of the old code goes on.
-    world.gate.install(pinned(&new)).unwrap();
+    world.gate.policies.install(pinned(&new)).unwrap();
     deploy(&new_code).await.unwrap();
     unknown(&new_code).await.unwrap();
     let reason = denial(deploy(&old_code).await);
@@ -194,7 +195,7 @@ async fn a_pinned_manifest_lends_trade_to_no_other_code() {
     denial(unknown(&old_code).await);
     look(&old_code).await.unwrap();
     // A manifest without a pin leaves it to adoption.
-    world.gate.install(manifest(PAPER)).unwrap();
+    world.gate.policies.install(manifest(PAPER)).unwrap();
     deploy(&old_code).await.unwrap();
 }
 
@@ -269,9 +270,9 @@ async fn a_call_that_waits_for_its_turn_is_denied_when_its_grant_goes() {
     for restricted in [false, true] {
         let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
         if restricted {
-            world.gate.restrict(manifest(TESTS)).await.unwrap();
+            world.gate.policies.restrict(manifest(TESTS)).await.unwrap();
         } else {
-            world.gate.install(manifest(TESTS)).unwrap();
+            world.gate.policies.install(manifest(TESTS)).unwrap();
         }
         // At once: the first call still has no answer.
         let answer = tokio::time::timeout(Duration::from_secs(10), second).await;
@@ -294,6 +295,7 @@ async fn a_call_that_waits_goes_on_when_something_else_changes() {
     let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
     world
         .gate
+        .policies
         .install(manifest(&format!("{COMPILES}{FILES}")))
         .unwrap();
     for _ in 0..20 {
@@ -316,25 +318,26 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     // Another grant changes: it goes.
     world
         .gate
+        .policies
         .install(manifest(&format!("{with_header}{FILES}")))
         .unwrap();
     passage.clear().unwrap();
     // Its own grant changes: it was prepared by one that no longer exists.
-    world.gate.install(manifest(HOOKS)).unwrap();
+    world.gate.policies.install(manifest(HOOKS)).unwrap();
     let changed = passage.clear().unwrap_err().to_string();
     assert!(changed.contains("make it again"), "{changed}");
     assert!(ask().await.unwrap().headers.is_empty());
     // The header of the serving grant is not sent once the changed manifest has it no more.
-    world.gate.install(manifest(&with_header)).unwrap();
-    world.gate.restrict(manifest(HOOKS)).await.unwrap();
+    world.gate.policies.install(manifest(&with_header)).unwrap();
+    world.gate.policies.restrict(manifest(HOOKS)).await.unwrap();
     let narrow = ask().await.unwrap();
     assert!(narrow.headers.is_empty());
     narrow.clear().unwrap();
     // Its grant is removed.
-    world.gate.restrict(manifest(FILES)).await.unwrap();
+    world.gate.policies.restrict(manifest(FILES)).await.unwrap();
     assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
     assert!(matches!(ask().await, Err(Refusal::Denied(_))));
-    world.gate.remove("lab");
+    world.gate.proposals.remove("lab");
     assert!(matches!(narrow.clear(), Err(Refusal::Denied(_))));
 }
 
@@ -347,7 +350,7 @@ async fn a_download_ends_at_the_step_before_which_its_grant_went() {
         world.cloud.hook(move |tool, _| match tool {
             "read_object_store_file_job_id" => {
                 if revoked {
-                    gate.remove("lab");
+                    gate.proposals.remove("lab");
                 }
                 Some(Ok(json!({ "success": true, "jobId": "j" })))
             }
@@ -392,14 +395,14 @@ async fn a_step_of_a_download_that_waits_for_its_turn_is_denied_when_the_grant_g
         let world = setup.open().await;
         let download = download(&world);
         let counted = async || {
-            let report = world.gate.grants("lab").await.unwrap().unwrap();
+            let report = world.gate.reporter.grants("lab").await.unwrap().unwrap();
             json!(report.grants[0].obligations)["per-day"]["used"] != 0
         };
         until(counted).await;
         if removed {
-            world.gate.remove("lab");
+            world.gate.proposals.remove("lab");
         } else {
-            world.gate.restrict(manifest(TESTS)).await.unwrap();
+            world.gate.policies.restrict(manifest(TESTS)).await.unwrap();
         }
         ends(download).await;
         assert!(world.cloud.sent().is_empty());
@@ -429,13 +432,14 @@ async fn a_transfer_of_bytes_ends_when_the_grant_goes() {
     // Another grant changes: it goes on.
     world
         .gate
+        .policies
         .install(manifest(&format!("{KEYS}{FILES}")))
         .unwrap();
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
     assert!(!download.is_finished());
-    world.gate.install(manifest(FILES)).unwrap();
+    world.gate.policies.install(manifest(FILES)).unwrap();
     ends(download).await;
 }
 
@@ -454,17 +458,17 @@ async fn a_call_is_answered_while_policies_are_compiled() {
     let large = manifest(&grants);
     tokio::select! {
         biased;
-        _ = world.gate.prepare(large.clone()) => panic!("it was compiled before anything else"),
+        _ = world.gate.policies.prepare(large.clone()) => panic!("it was compiled before anything else"),
         file = read_file(&world) => drop(file.unwrap()),
     }
     tokio::select! {
         biased;
-        _ = world.gate.restrict(large.clone()) => panic!("it was compiled before anything else"),
+        _ = world.gate.policies.restrict(large.clone()) => panic!("it was compiled before anything else"),
         file = read_file(&world) => drop(file.unwrap()),
     }
     // The future was dropped: it changes nothing, even once it is compiled.
-    let compiled = world.gate.prepare(large.clone()).await.unwrap();
+    let compiled = world.gate.policies.prepare(large.clone()).await.unwrap();
     read_file(&world).await.unwrap();
-    assert!(world.gate.enforce(&compiled));
+    assert!(world.gate.policies.enforce(&compiled));
     denial(read_file(&world).await);
 }

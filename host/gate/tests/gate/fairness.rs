@@ -21,7 +21,7 @@ async fn a_busy_plugin_does_not_starve_another() {
     setup.limits.per_minute = NonZeroU32::new(PER_MINUTE);
     let slow = parse(&setup.manifest.replace("\"lab\"\n", "\"slow\"\n"));
     let world = setup.open().await;
-    world.gate.install(slow).unwrap();
+    world.gate.policies.install(slow).unwrap();
     let end = Instant::now() + Duration::from_secs(SECONDS.into());
     let ask = |plugin: &'static str, every: Duration, answered: Arc<AtomicU32>| {
         let gate = world.gate.clone();

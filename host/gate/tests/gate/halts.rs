@@ -20,6 +20,7 @@ async fn what_changes_something_stops_and_what_reads_or_makes_safer_goes_on() {
     let sent = world.cloud.sent().len();
     world
         .gate
+        .halts
         .halt(&person(7, "ann"), HaltScope::default(), "a drill", false)
         .await
         .unwrap();
@@ -55,6 +56,7 @@ async fn what_changes_something_stops_and_what_reads_or_makes_safer_goes_on() {
         .unwrap();
     world
         .gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
@@ -74,7 +76,8 @@ async fn a_halt_is_for_its_scope_and_survives_a_restart() {
         account: Some("a".to_owned()),
         plugin: Some("lab".to_owned()),
     };
-    gate.halt(&person(7, "ann"), other, "x", false)
+    gate.halts
+        .halt(&person(7, "ann"), other, "x", false)
         .await
         .unwrap();
     let create = async |gate: &qchost_gate::Gate| {
@@ -82,15 +85,16 @@ async fn a_halt_is_for_its_scope_and_survives_a_restart() {
         call(gate, &principal("lab"), "files/create-file", file).await
     };
     create(&gate).await.unwrap();
-    gate.halt(&person(7, "ann"), this.clone(), "y", false)
+    gate.halts
+        .halt(&person(7, "ann"), this.clone(), "y", false)
         .await
         .unwrap();
     gate.idle().await;
     drop(gate);
     let gate = setup.open_in(folder.path(), &cloud).await;
     assert!(halted(create(&gate).await));
-    assert_eq!(gate.halts().len(), 2);
-    let resumed = gate.resume(&person(7, "ann"), this).await.unwrap();
+    assert_eq!(gate.halts.store.list().len(), 2);
+    let resumed = gate.halts.resume(&person(7, "ann"), this).await.unwrap();
     assert_eq!((resumed.ended, resumed.halts.len()), (1, 1));
     create(&gate).await.unwrap();
 }
@@ -120,7 +124,8 @@ async fn a_halt_names_what_had_left_and_how_it_ended() {
     let halt = {
         let gate = world.gate.clone();
         tokio::spawn(async move {
-            gate.halt(&person(7, "ann"), HaltScope::default(), "x", false)
+            gate.halts
+                .halt(&person(7, "ann"), HaltScope::default(), "x", false)
                 .await
         })
     };
@@ -161,6 +166,7 @@ async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
     post.clear().unwrap();
     world
         .gate
+        .halts
         .halt(&person(7, "ann"), HaltScope::default(), "x", false)
         .await
         .unwrap();
@@ -186,17 +192,17 @@ async fn halts_that_come_together_all_hold() {
         plugin: Some(plugin.to_owned()),
     };
     let (one, two, ended) = tokio::join!(
-        world.gate.halt(&ann, of("lab"), "x", false),
-        world.gate.halt(&ann, of("other"), "y", false),
-        world.gate.resume(&ann, HaltScope::default()),
+        world.gate.halts.halt(&ann, of("lab"), "x", false),
+        world.gate.halts.halt(&ann, of("other"), "y", false),
+        world.gate.halts.resume(&ann, HaltScope::default()),
     );
     one.unwrap();
     two.unwrap();
     ended.unwrap();
-    assert_eq!(world.gate.halts().len(), 2);
+    assert_eq!(world.gate.halts.store.list().len(), 2);
     // The account of a plugin that is not loaded is unknown, and the halt does not cover all
     // accounts.
-    let unknown = world.gate.halt(&ann, of("other"), "y", true).await;
+    let unknown = world.gate.halts.halt(&ann, of("other"), "y", true).await;
     let problems = unknown.unwrap().problems;
     assert!(problems[0].contains("name the account"), "{problems:?}");
     assert!(
@@ -217,7 +223,7 @@ async fn no_guardrail_keeps_an_operator_from_making_an_account_safer() {
     let world = setup.open().await;
     let operator = qchost_policy::Manifest::operator("a");
     let hand = principal(&operator.plugin);
-    world.gate.install(operator).unwrap();
+    world.gate.policies.install(operator).unwrap();
     let project = json!({ "projectId": 1 });
     for (principal, name, allowed) in [
         (&hand, "live/liquidate-live-algorithm", true),
@@ -265,7 +271,7 @@ async fn a_call_that_waited_is_decided_about_by_the_authority_of_then() {
         .unwrap();
     let second = create("b.py");
     tokio::task::yield_now().await;
-    world.gate.remove("lab");
+    world.gate.proposals.remove("lab");
     world.cloud.may_answer.add_permits(1_000_000);
     first.await.unwrap().unwrap();
     assert!(matches!(second.await.unwrap(), Err(Refusal::Denied(_))));

@@ -287,9 +287,9 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
         let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
         let gate = Gate::open(Box::new(handle), options).await.unwrap();
         for (plugin, blocks) in &model.files {
-            gate.install(parse_as(*plugin, blocks)).unwrap();
+            gate.policies.install(parse_as(*plugin, blocks)).unwrap();
         }
-        gate.loaded();
+        gate.changes.loaded();
         gate
     };
     let mut gate = open(&model).await;
@@ -303,17 +303,17 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 model.files.insert(plugin, blocks.clone());
                 let manifest = parse_as(plugin, &blocks);
                 if serves {
-                    gate.install(manifest).unwrap();
+                    gate.policies.install(manifest).unwrap();
                     model.serves(plugin, blocks);
                 } else {
-                    gate.restrict(manifest).await.unwrap();
+                    gate.policies.restrict(manifest).await.unwrap();
                     if let Some(terms) = model.in_force.get_mut(&plugin) {
                         terms.pending = (terms.serving != blocks).then_some(blocks);
                     }
                 }
             }
             Step::Remove(plugin) => {
-                gate.remove(PLUGINS[plugin]);
+                gate.proposals.remove(PLUGINS[plugin]);
                 model.files.remove(&plugin);
                 model.in_force.remove(&plugin);
                 if model.last.remove(&plugin).is_some() {
@@ -322,11 +322,17 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Rules(rules) => {
                 model.rules = rules;
-                gate.reconfigure(settings(&setup, &model)).await.unwrap();
+                gate.reconfigurer
+                    .reconfigure(settings(&setup, &model))
+                    .await
+                    .unwrap();
             }
             Step::Configure(number) => {
                 model.configuration = number;
-                gate.reconfigure(settings(&setup, &model)).await.unwrap();
+                gate.reconfigurer
+                    .reconfigure(settings(&setup, &model))
+                    .await
+                    .unwrap();
             }
             Step::Approve(plugin) => {
                 let waits = model
@@ -334,7 +340,8 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     .iter_mut()
                     .find(|((of, _), (_, given))| *of == plugin && !*given);
                 if let Some((_, (id, given))) = waits {
-                    gate.approve(id, &person(APPROVER, "ann"), None)
+                    gate.approvals
+                        .approve(id, &person(APPROVER, "ann"), None)
                         .await
                         .unwrap();
                     *given = true;
@@ -670,7 +677,7 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
         let options = setup.options(folder.path()).await;
         let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
         let gate = Gate::open(Box::new(handle), options).await.unwrap();
-        gate.end_adopting().await.unwrap();
+        gate.proposals.end_adopting().await.unwrap();
         gate
     };
     let mut gate = open().await;
@@ -681,9 +688,12 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
         match step {
             Held::Edit(blocks) => holds.file = Some(blocks),
             Held::Approve => {
-                if let Some(held) = gate.pending_approval(PLUGINS[0]) {
+                if let Some(held) = gate.proposals.pending_approval(PLUGINS[0]) {
                     let ann = person(APPROVER, "ann");
-                    gate.approve(&held.approval, &ann, None).await.unwrap();
+                    gate.approvals
+                        .approve(&held.approval, &ann, None)
+                        .await
+                        .unwrap();
                     approved = true;
                 }
             }
@@ -778,17 +788,21 @@ async fn a_change_names_the_owner_of_the_file_and_who_asked_for_the_reload() {
     let world = setup.open().await;
     let mut wider = parse(&text.replace("Lab/*", "*"));
     wider.origin.owner = Some(64_001);
-    let asked = world.gate.reload_asked_by(64_002);
-    world.gate.install(wider).unwrap();
+    let asked = world.gate.changes.reload_asked_by(64_002);
+    world.gate.policies.install(wider).unwrap();
     drop(asked);
-    world.gate.remove("lab");
+    world.gate.proposals.remove("lab");
     let digest = format!("sha256:{}", "1".repeat(64));
     let component = parse(&text);
-    world.gate.note_component(&component, &digest, Some(64_003));
     world
         .gate
+        .changes
+        .note_component(&component, &digest, Some(64_003));
+    world
+        .gate
+        .changes
         .note_quarantine("lab", &digest, Some("5 failures\u{1b}[31m".to_owned()));
-    world.gate.note_quarantine("lab", &digest, None);
+    world.gate.changes.note_quarantine("lab", &digest, None);
     let records = world.records().await;
     let changes = |what: &str| {
         let changes = records
@@ -828,7 +842,7 @@ async fn records_of_a_call_its_approval_and_its_permit_name_each_other() {
         panic!("{refused:?}")
     };
     let ann = person(APPROVER, "ann");
-    world.gate.approve(&id, &ann, None).await.unwrap();
+    world.gate.approvals.approve(&id, &ann, None).await.unwrap();
     world.call(ORDER, order).await.unwrap();
     let records = world.records().await;
     let of = |kind: &str, what: Option<&str>| {

@@ -21,7 +21,8 @@ fn of(account: Option<&str>, plugin: Option<&str>) -> HaltScope {
 }
 
 async fn halt(gate: &Gate, scope: HaltScope) -> HaltReport {
-    gate.halt(&person(7, "ann"), scope, "a drill", false)
+    gate.halts
+        .halt(&person(7, "ann"), scope, "a drill", false)
         .await
         .unwrap()
 }
@@ -109,13 +110,16 @@ async fn a_halt_that_the_database_does_not_take_is_kept_in_the_reserve_and_store
     std::fs::remove_dir_all(folder.join("audit")).unwrap();
     forget_audit_head(folder);
     let gate = setup.open_in(folder, &cloud).await;
-    assert_eq!(kept(&gate.active_halts().await), [HaltStorage::Reserve]);
+    assert_eq!(
+        kept(&gate.halts.store.active_halts().await),
+        [HaltStorage::Reserve]
+    );
     assert!(is_halted(&write(&gate).await));
     assert_eq!(cloud.sent(), Vec::<String>::new());
 
     accept(folder);
     until("the halt is in the database", async || {
-        kept(&gate.active_halts().await) == [HaltStorage::Database]
+        kept(&gate.halts.store.active_halts().await) == [HaltStorage::Database]
     })
     .await;
     assert_eq!(stored(folder), 1);
@@ -146,6 +150,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
     );
     refuse(folder);
     let error = gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap_err()
@@ -155,7 +160,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
         "{error}"
     );
     assert!(is_halted(&write(&gate).await));
-    assert_eq!(gate.active_halts().await.len(), 1);
+    assert_eq!(gate.halts.store.active_halts().await.len(), 1);
     // There is no record that it ended.
     let gate = restarted(&setup, gate, folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
@@ -168,6 +173,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
 
     accept(folder);
     let report = gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
@@ -197,13 +203,14 @@ async fn a_halt_that_was_never_stored_ends_only_where_its_end_can_be_stored() {
     );
     // Nothing has to be deleted from the database.
     let report = gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     write(&gate).await.unwrap();
     let gate = restarted(&setup, gate, folder, &cloud).await;
-    assert_eq!(gate.active_halts().await.len(), 0);
+    assert_eq!(gate.halts.store.active_halts().await.len(), 0);
     write(&gate).await.unwrap();
 }
 
@@ -225,7 +232,7 @@ async fn a_database_that_another_process_holds_does_not_delay_a_halt() {
     assert!(took < Duration::from_secs(4), "{took:?}");
     other.execute_batch("ROLLBACK").unwrap();
     until("the halt is in the database", async || {
-        kept(&gate.active_halts().await) == [HaltStorage::Database]
+        kept(&gate.halts.store.active_halts().await) == [HaltStorage::Database]
     })
     .await;
 }
@@ -242,10 +249,11 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     for scope in [of(None, None), of(Some("a"), None), of(None, Some("lab"))] {
         halt(&gate, scope).await;
     }
-    gate.resume(&person(7, "ann"), of(Some("a"), None))
+    gate.halts
+        .resume(&person(7, "ann"), of(Some("a"), None))
         .await
         .unwrap();
-    let before = gate.active_halts().await;
+    let before = gate.halts.store.active_halts().await;
     gate.close().await;
     drop(gate);
     let lose = || {
@@ -258,7 +266,7 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     lose();
     let gate = setup.open_in(folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
-    let after = gate.active_halts().await;
+    let after = gate.halts.store.active_halts().await;
     let said = |halts: &[ActiveHalt]| {
         let mut said: Vec<_> = halts
             .iter()
@@ -278,13 +286,13 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     assert_eq!(cloud.sent(), Vec::<String>::new());
     // What ended since is not restored from the former audit.
     for scope in [of(None, None), of(None, Some("lab"))] {
-        gate.resume(&person(7, "ann"), scope).await.unwrap();
+        gate.halts.resume(&person(7, "ann"), scope).await.unwrap();
     }
     gate.close().await;
     drop(gate);
     lose();
     let gate = setup.open_in(folder, &cloud).await;
-    assert_eq!(gate.active_halts().await.len(), 0);
+    assert_eq!(gate.halts.store.active_halts().await.len(), 0);
     write(&gate).await.unwrap();
 }
 
@@ -298,7 +306,8 @@ async fn a_halt_that_nothing_takes_holds_and_says_so() {
     // A folder blocks the reserve file, and the audit's drive is full.
     std::fs::create_dir(folder.join("halts.reserve")).unwrap();
     let gate = setup.open_in(folder, &cloud).await;
-    gate.resume(&person(7, "ann"), HaltScope::default())
+    gate.halts
+        .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
     refuse(folder);
@@ -323,7 +332,7 @@ async fn a_damaged_reserve_halts_everything() {
     std::fs::write(folder.path().join("halts.reserve"), "no reserve").unwrap();
     let gate = setup.open_in(folder.path(), &cloud).await;
     assert!(is_halted(&write(&gate).await));
-    let halts = gate.active_halts().await;
+    let halts = gate.halts.store.active_halts().await;
     assert!(halts[0].halt.reason.contains("is damaged"), "{halts:?}");
     assert_eq!(cloud.sent(), Vec::<String>::new());
 }
@@ -336,6 +345,7 @@ async fn a_resume_ends_one_halt_and_names_those_that_stand() {
     }
     let report = world
         .gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
@@ -349,6 +359,7 @@ async fn a_resume_ends_one_halt_and_names_those_that_stand() {
     assert!(is_halted(&write(&world.gate).await));
     let report = world
         .gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
@@ -377,7 +388,7 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
     std::fs::remove_file(&file).unwrap();
     assert!(is_halted(&write(&gate).await));
     until("it is in the database", async || stored(folder) == 1).await;
-    let halts = gate.active_halts().await;
+    let halts = gate.halts.store.active_halts().await;
     let owner = rustix::process::geteuid().as_raw();
     assert_eq!(halts[0].halt.by, format!("file DATA/halt (uid {owner})"));
     assert!(!halts[0].file);
@@ -414,7 +425,7 @@ async fn the_file_is_seen_when_nothing_is_sent() {
     let gate = setup.open_in(folder.path(), &cloud).await;
     std::fs::create_dir(folder.path().join("halt")).unwrap();
     until("it is in the database", async || stored(folder.path()) == 1).await;
-    assert!(gate.halts()[0].file);
+    assert!(gate.halts.store.list()[0].file);
 }
 
 #[tokio::test]
@@ -457,7 +468,7 @@ async fn a_start_looks_at_the_file_before_anything_is_sent() {
     );
     std::os::unix::fs::symlink("/nowhere", folder.path().join("halt")).unwrap();
     let gate = setup.open_in(folder.path(), &cloud).await;
-    assert_eq!(gate.halts().len(), 1);
+    assert_eq!(gate.halts.store.list().len(), 1);
     std::fs::remove_file(folder.path().join("halt")).unwrap();
     assert!(is_halted(&write(&gate).await));
     assert_eq!(cloud.sent(), Vec::<String>::new());
@@ -474,7 +485,11 @@ async fn a_resume_removes_the_file_first_and_fails_if_it_cannot() {
     let gate = setup.open_in(folder, &cloud).await;
     std::fs::create_dir_all(folder.join("halt/evidence")).unwrap();
     let ann = person(7, "ann");
-    let error = gate.resume(&ann, HaltScope::default()).await.unwrap_err();
+    let error = gate
+        .halts
+        .resume(&ann, HaltScope::default())
+        .await
+        .unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("the halt stays") && error.contains("cannot be removed"),
@@ -482,14 +497,14 @@ async fn a_resume_removes_the_file_first_and_fails_if_it_cannot() {
     );
     assert!(is_halted(&write(&gate).await));
     std::fs::remove_dir(folder.join("halt/evidence")).unwrap();
-    let report = gate.resume(&ann, HaltScope::default()).await.unwrap();
+    let report = gate.halts.resume(&ann, HaltScope::default()).await.unwrap();
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     assert!(!folder.join("halt").exists());
     write(&gate).await.unwrap();
     // A file that reappears halts again; ending a narrower halt does not affect it.
     std::fs::write(folder.join("halt"), "").unwrap();
     halt(&gate, of(Some("a"), None)).await;
-    let report = gate.resume(&ann, of(Some("a"), None)).await.unwrap();
+    let report = gate.halts.resume(&ann, of(Some("a"), None)).await.unwrap();
     assert_eq!((report.ended, report.halts.len()), (1, 1));
     assert!(folder.join("halt").exists());
     assert!(is_halted(&write(&gate).await));

@@ -21,6 +21,7 @@ fn hasty() -> Setup {
 
 async fn liquidate(gate: &Gate) -> Vec<Stopped> {
     let report = gate
+        .halts
         .halt(&person(7, "ann"), HaltScope::default(), "x", true)
         .await
         .unwrap();
@@ -65,7 +66,7 @@ async fn what_runs_is_liquidated_and_read_back() {
         (Some(1), "liquidated", false)
     );
     assert_eq!(stopped[0].positions, Some(Vec::new()));
-    assert_eq!(world.gate.liquidations().len(), 0);
+    assert_eq!(world.gate.liquidator.list().len(), 0);
     let recorded = world.records().await;
     let reduced = recorded
         .iter()
@@ -102,19 +103,20 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
     assert_eq!(again[0].result, "stopped, positions open");
     let resumed = world
         .gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
     assert_eq!(resumed.open.len(), 1);
-    assert_eq!(world.gate.liquidations().len(), 0);
+    assert_eq!(world.gate.liquidator.list().len(), 0);
     let again = liquidate(&world.gate).await;
     assert_eq!(again[0].result, "stopped, positions open");
     assert!(again[0].open);
-    assert_eq!(world.gate.liquidations().len(), 1);
+    assert_eq!(world.gate.liquidator.list().len(), 1);
     // The positions are closed elsewhere, and the host notices.
     let key = ("a".to_owned(), 1);
     world.cloud.live.lock().get_mut(&key).unwrap().holdings = json!({});
-    until("it is seen", || world.gate.liquidations().is_empty()).await;
+    until("it is seen", || world.gate.liquidator.list().is_empty()).await;
 }
 
 #[tokio::test]
@@ -127,10 +129,10 @@ async fn a_success_without_effect_is_seen_and_tried_again_in_the_background() {
     let stopped = liquidate(&world.gate).await;
     assert_eq!(stopped[0].result, "running, positions open");
     assert!(stopped[0].open);
-    let open = world.gate.liquidations();
+    let open = world.gate.liquidator.list();
     assert_eq!((open[0].by.as_str(), open[0].uid), ("ann", 7));
     *world.cloud.hook.lock() = None;
-    until("it is closed", || world.gate.liquidations().is_empty()).await;
+    until("it is closed", || world.gate.liquidator.list().is_empty()).await;
     let live = world.cloud.live.lock();
     assert_eq!(live[&("a".to_owned(), 1)].status, "Liquidated");
 }
@@ -168,7 +170,7 @@ async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it(
         (one.project, one.name.as_str(), one.open),
         (None, "one", true)
     );
-    let open = world.gate.liquidations();
+    let open = world.gate.liquidator.list();
     assert_eq!(open.len(), 1, "{open:?}");
     let shown = &open[0].state;
     assert_eq!(shown.project, None);
@@ -183,10 +185,10 @@ async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it(
     })
     .await;
     let since = open[0].since;
-    assert_eq!(world.gate.liquidations()[0].since, since);
+    assert_eq!(world.gate.liquidator.list()[0].since, since);
     // The list names it: it is liquidated, and nothing is open.
     *world.cloud.hook.lock() = None;
-    until("it is closed", || world.gate.liquidations().is_empty()).await;
+    until("it is closed", || world.gate.liquidator.list().is_empty()).await;
     assert!(count(&world.cloud, "liquidate_live_algorithm") > 0);
 }
 
@@ -239,23 +241,24 @@ async fn what_is_open_is_gone_on_with_after_a_restart_and_not_after_a_resume() {
     gate.close().await;
     drop(gate);
     let gate = setup.open_in(folder.path(), &cloud).await;
-    assert_eq!(gate.liquidations().len(), 1);
+    assert_eq!(gate.liquidator.list().len(), 1);
     let before = count(&cloud, "liquidate_live_algorithm");
     until("it is tried again", || {
         count(&cloud, "liquidate_live_algorithm") > before
     })
     .await;
     let report = gate
+        .halts
         .resume(&person(7, "ann"), HaltScope::default())
         .await
         .unwrap();
     assert_eq!(report.open.len(), 1, "{report:?}");
-    assert_eq!(gate.liquidations().len(), 0);
+    assert_eq!(gate.liquidator.list().len(), 0);
     gate.idle().await;
     gate.close().await;
     drop(gate);
     let gate = setup.open_in(folder.path(), &cloud).await;
-    assert_eq!(gate.liquidations().len(), 0);
+    assert_eq!(gate.liquidator.list().len(), 0);
     let recorded = records(folder.path());
     let resumed = recorded
         .iter()

@@ -17,11 +17,11 @@ fn exhausted(answer: Result<Value, Refusal>) -> String {
 async fn of_two_budgets_for_one_grant_the_smaller_counts_until_the_changed_manifest_serves() {
     let a_day = |most: u32| manifest(&format!("{TESTS}limits = {{ per-day = {most} }}\n"));
     let world = Setup::grants(TESTS).open().await;
-    world.gate.install(a_day(3)).unwrap();
-    world.gate.restrict(a_day(1)).await.unwrap();
+    world.gate.policies.install(a_day(3)).unwrap();
+    world.gate.policies.restrict(a_day(1)).await.unwrap();
     read_backtest(&world).await.unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "tests");
-    let shown = world.gate.grants("lab").await.unwrap().unwrap();
+    let shown = world.gate.reporter.grants("lab").await.unwrap().unwrap();
     assert_eq!(
         json!(shown.grants[0].obligations["per-day"]),
         json!({ "limit": 1, "used": 1 })
@@ -30,11 +30,11 @@ async fn of_two_budgets_for_one_grant_the_smaller_counts_until_the_changed_manif
     let written = world.call("backtests/create-backtest", written).await;
     assert_eq!(exhausted(written), "tests");
     // A larger one is not given yet, and nothing is counted twice.
-    world.gate.restrict(a_day(4)).await.unwrap();
+    world.gate.policies.restrict(a_day(4)).await.unwrap();
     read_backtest(&world).await.unwrap();
     read_backtest(&world).await.unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "tests");
-    world.gate.install(a_day(4)).unwrap();
+    world.gate.policies.install(a_day(4)).unwrap();
     read_backtest(&world).await.unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "tests");
 }
@@ -44,14 +44,19 @@ async fn a_grant_that_only_the_changed_manifest_has_bounds_what_it_agrees_to() {
     let other = TESTS.replace("\"tests\"", "\"fewer\"");
     let changed = format!("{other}limits = {{ per-day = 1 }}\n{FILES}");
     let world = Setup::grants(&format!("{TESTS}{FILES}")).open().await;
-    world.gate.restrict(manifest(&changed)).await.unwrap();
+    world
+        .gate
+        .policies
+        .restrict(manifest(&changed))
+        .await
+        .unwrap();
     read_backtest(&world).await.unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "fewer");
     // It is about nothing else, and what was used of it is used when it serves.
     read_file(&world).await.unwrap();
-    world.gate.install(manifest(&changed)).unwrap();
+    world.gate.policies.install(manifest(&changed)).unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "fewer");
-    world.gate.install(manifest(TESTS)).unwrap();
+    world.gate.policies.install(manifest(TESTS)).unwrap();
     read_backtest(&world).await.unwrap();
 }
 
@@ -60,7 +65,7 @@ async fn a_changed_manifest_has_its_rates_and_those_of_requests_elsewhere_alread
     let world = Setup::grants(&format!("{TESTS}{HOOKS}")).open().await;
     let slow = "limits = { per-minute = 1 }\n";
     let changed = manifest(&format!("{TESTS}{slow}{HOOKS}limits = {{ per-day = 1 }}\n"));
-    world.gate.restrict(changed).await.unwrap();
+    world.gate.policies.restrict(changed).await.unwrap();
     read_backtest(&world).await.unwrap();
     let limited = read_backtest(&world).await;
     assert!(
@@ -79,7 +84,7 @@ async fn a_changed_manifest_has_its_rates_and_those_of_requests_elsewhere_alread
 async fn a_smaller_number_of_calls_at_a_time_counts_those_that_began_without_one() {
     let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
     let one = format!("{FILES}limits = {{ concurrent = 1 }}\n{TESTS}");
-    world.gate.restrict(manifest(&one)).await.unwrap();
+    world.gate.policies.restrict(manifest(&one)).await.unwrap();
     assert_eq!(exhausted(read_file(&world).await), "files");
     world.cloud.may_answer.add_permits(1_000_000);
     first.await.unwrap().unwrap();
@@ -98,8 +103,13 @@ async fn a_call_that_waits_keeps_what_it_paid_when_only_the_order_of_its_grants_
     let other = FILES.replace("\"files\"", "\"more\"");
     let (world, first, second) = queued(&format!("{paid}{TESTS}")).await;
     let changed = format!("{other}{TESTS}{paid}");
-    world.gate.restrict(manifest(&changed)).await.unwrap();
-    world.gate.install(manifest(&changed)).unwrap();
+    world
+        .gate
+        .policies
+        .restrict(manifest(&changed))
+        .await
+        .unwrap();
+    world.gate.policies.install(manifest(&changed)).unwrap();
     world.cloud.may_answer.add_permits(1_000_000);
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();

@@ -50,12 +50,18 @@ async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_digest()
         guardrails: forbids("when { resource.name like \"Lab/*\" }"),
         ..settings.clone()
     };
-    world.gate.reconfigure(strict.clone()).await.unwrap();
+    world
+        .gate
+        .reconfigurer
+        .reconfigure(strict.clone())
+        .await
+        .unwrap();
     let answer = create(&world, "b.py").await;
     assert!(denied(&answer), "{answer:?}");
     // A plugin that comes, and one that is restricted, come under it as well.
     world
         .gate
+        .policies
         .install(parse(
             &Setup::grants(FILES).manifest.replace("\"lab\"", "\"new\""),
         ))
@@ -64,7 +70,7 @@ async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_digest()
     let new = call(&world.gate, &principal("new"), "files/create-file", file).await;
     assert!(denied(&new), "{new:?}");
 
-    world.gate.reconfigure(settings).await.unwrap();
+    world.gate.reconfigurer.reconfigure(settings).await.unwrap();
     create(&world, "d.py").await.unwrap();
     let records = world.records().await;
     let changes: Vec<&Value> = records
@@ -118,7 +124,7 @@ async fn a_call_that_waits_is_denied_by_a_guardrail_that_came_since() {
             guardrails,
             ..settings
         };
-        world.gate.reconfigure(settings).await.unwrap();
+        world.gate.reconfigurer.reconfigure(settings).await.unwrap();
         if strict {
             let answer = tokio::time::timeout(bound, second).await.unwrap().unwrap();
             assert!(denied(&answer), "{answer:?}");
@@ -174,7 +180,7 @@ async fn who_waits_for_an_account_goes_by_its_new_limits() {
         accounts: BTreeMap::from([("a".to_owned(), two)]),
         ..settings
     };
-    world.gate.reconfigure(wider).await.unwrap();
+    world.gate.reconfigurer.reconfigure(wider).await.unwrap();
     sent(3).await.unwrap();
     world.cloud.may_answer.add_permits(1_000_000);
     for read in reads {
@@ -195,7 +201,12 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         profiles: Profiles::new(changed, settings.secrets.clone()),
         ..settings.clone()
     };
-    world.gate.reconfigure(live.clone()).await.unwrap();
+    world
+        .gate
+        .reconfigurer
+        .reconfigure(live.clone())
+        .await
+        .unwrap();
     let refused = deploy(&world).await.unwrap_err().to_string();
     assert!(refused.contains("does not trade live"), "{refused}");
     // The flag is another setting; the compile of unknown source another rule.
@@ -203,7 +214,12 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         live_trading: true,
         ..live.clone()
     };
-    world.gate.reconfigure(trading.clone()).await.unwrap();
+    world
+        .gate
+        .reconfigurer
+        .reconfigure(trading.clone())
+        .await
+        .unwrap();
     let refused = deploy(&world).await.unwrap_err().to_string();
     assert!(refused.contains("not made through this host"), "{refused}");
     let compile = world
@@ -222,13 +238,13 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         two_person: true,
         ..trading
     };
-    world.gate.reconfigure(two).await.unwrap();
+    world.gate.reconfigurer.reconfigure(two).await.unwrap();
     let asked = deploy_known().await;
     assert!(
         matches!(asked, Err(Refusal::ApprovalRequired { .. })),
         "{asked:?}"
     );
-    world.gate.reconfigure(settings).await.unwrap();
+    world.gate.reconfigurer.reconfigure(settings).await.unwrap();
     deploy(&world).await.unwrap();
 }
 
@@ -253,7 +269,7 @@ async fn a_price_that_rises_is_paid_by_the_next_optimisation() {
         node_prices: BTreeMap::from([("O2-8".to_owned(), Usd(20_000))]),
         ..settings
     };
-    world.gate.reconfigure(dear).await.unwrap();
+    world.gate.reconfigurer.reconfigure(dear).await.unwrap();
     let answer = optimize().await;
     assert!(denied(&answer), "{answer:?}");
 }
@@ -269,15 +285,15 @@ async fn permits_last_as_long_as_the_settings_say_when_they_are_given() {
         let Err(Refusal::ApprovalRequired { id }) = asked else {
             panic!("{asked:?}")
         };
-        world.gate.approve(&id, &ann, None).await.unwrap();
+        world.gate.approvals.approve(&id, &ann, None).await.unwrap();
     };
     let short = Settings {
         permit_ttl: Duration::ZERO,
         ..settings.clone()
     };
-    world.gate.reconfigure(short).await.unwrap();
+    world.gate.reconfigurer.reconfigure(short).await.unwrap();
     approved().await;
-    world.gate.reconfigure(settings).await.unwrap();
+    world.gate.reconfigurer.reconfigure(settings).await.unwrap();
     approved().await;
     deploy(&world).await.unwrap();
 }
@@ -296,10 +312,14 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
             for round in 0..40 {
                 let limits = format!("limits = {{ per-day = {} }}\n", 1000 + round);
                 let manifest = Setup::grants(&format!("{FILES}{limits}")).manifest;
-                gate.install(parse(&manifest)).unwrap();
+                gate.policies.install(parse(&manifest)).unwrap();
                 let other = manifest.replace("\"lab\"", &format!("\"p{}\"", round % 7));
-                while !gate.enforce(&gate.prepare(parse(&other)).await.unwrap()) {}
-                gate.restrict(parse(&other.replace("files/*", "compile/*")))
+                while !gate
+                    .policies
+                    .enforce(&gate.policies.prepare(parse(&other)).await.unwrap())
+                {}
+                gate.policies
+                    .restrict(parse(&other.replace("files/*", "compile/*")))
                     .await
                     .unwrap();
             }
@@ -307,8 +327,18 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
     };
     let (open, closed) = (settings, strict);
     while !installing.is_finished() {
-        world.gate.reconfigure(open.clone()).await.unwrap();
-        world.gate.reconfigure(closed.clone()).await.unwrap();
+        world
+            .gate
+            .reconfigurer
+            .reconfigure(open.clone())
+            .await
+            .unwrap();
+        world
+            .gate
+            .reconfigurer
+            .reconfigure(closed.clone())
+            .await
+            .unwrap();
     }
     installing.await.unwrap();
     for plugin in ["lab", "p0", "p1", "p2", "p3", "p4", "p5", "p6"] {
@@ -317,7 +347,7 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
         assert!(denied(&answer), "{plugin}: {answer:?}");
     }
     assert!(world.cloud.sent().is_empty());
-    world.gate.reconfigure(open).await.unwrap();
+    world.gate.reconfigurer.reconfigure(open).await.unwrap();
     world
         .call("files/read-file", json!({ "projectId": 1 }))
         .await
@@ -328,19 +358,19 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
 async fn what_was_compiled_under_other_guardrails_does_not_come_into_force() {
     let (world, settings) = open(Setup::grants(OPTIMIZE)).await;
     let new = parse(&Setup::grants(FILES).manifest);
-    let compiled = world.gate.prepare(new.clone()).await.unwrap();
+    let compiled = world.gate.policies.prepare(new.clone()).await.unwrap();
     let strict = Settings {
         guardrails: forbids(""),
         ..settings
     };
-    world.gate.reconfigure(strict).await.unwrap();
-    assert!(!world.gate.enforce(&compiled));
+    world.gate.reconfigurer.reconfigure(strict).await.unwrap();
+    assert!(!world.gate.policies.enforce(&compiled));
     assert_eq!(
-        world.gate.manifest("lab").unwrap().grants[0].name,
+        world.gate.policies.manifest("lab").unwrap().grants[0].name,
         "optimize"
     );
-    let compiled = world.gate.prepare(new).await.unwrap();
-    assert!(world.gate.enforce(&compiled));
+    let compiled = world.gate.policies.prepare(new).await.unwrap();
+    assert!(world.gate.policies.enforce(&compiled));
     let read = world
         .call("files/read-file", json!({ "projectId": 1 }))
         .await;
@@ -372,7 +402,7 @@ async fn a_secret_of_the_former_settings_does_not_come_back_under_the_new() {
         secrets,
         ..settings
     };
-    world.gate.reconfigure(new).await.unwrap();
+    world.gate.reconfigurer.reconfigure(new).await.unwrap();
     world.cloud.hook(|tool, _| {
         (tool == "read_file").then(|| {
             let file = json!({ "name": "main.py", "content": "pass-of-the-test", "projectId": 1 });

@@ -176,6 +176,7 @@ async fn a_lost_answer_is_found_again_by_reading() {
     });
     let found = world
         .gate
+        .reconciler
         .reconcile(&qchost_testing::cloud::person(7, "ann"), &[])
         .await
         .unwrap();
@@ -187,6 +188,7 @@ async fn a_lost_answer_is_found_again_by_reading() {
     assert!(
         world
             .gate
+            .reconciler
             .reconcile(&qchost_testing::cloud::person(7, "ann"), &[])
             .await
             .unwrap()
@@ -272,6 +274,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
 
     let ann = qchost_testing::cloud::person(7, "ann");
     let unknown = gate
+        .reconciler
         .reconcile(&ann, &["no-such".to_owned()])
         .await
         .unwrap_err();
@@ -280,7 +283,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     cloud.hook(|tool, _| {
         (tool == "list_backtests").then(|| Ok(json!({ "success": true, "backtests": [] })))
     });
-    gate.reconcile(&ann, &calls[1..]).await.unwrap();
+    gate.reconciler.reconcile(&ann, &calls[1..]).await.unwrap();
     cloud.hook(|_, _| None);
     for (name, arguments) in &lost {
         call(&gate, name, arguments.clone()).await.unwrap();

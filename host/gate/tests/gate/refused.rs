@@ -143,6 +143,7 @@ async fn refused_calls_are_counted_together_and_none_is_lost() {
     let other = qchost_testing::cloud::principal("other");
     world
         .gate
+        .policies
         .install(qchost_testing::cloud::parse(
             "plugin = \"other\"\ncomponent = \"o.wasm\"\naccount = \"a\"\n",
         ))

@@ -98,7 +98,7 @@ impl Retrying {
         let gate = Gate::open(upstream, setup.options(folder.path()).await)
             .await
             .unwrap();
-        gate.install(parse(&setup.manifest)).unwrap();
+        gate.policies.install(parse(&setup.manifest)).unwrap();
         Self {
             gate,
             connection,
@@ -143,7 +143,7 @@ impl Retrying {
 
     fn install(&self, grants: &str) {
         let manifest = Setup::grants(grants).manifest;
-        self.gate.install(parse(&manifest)).unwrap();
+        self.gate.policies.install(parse(&manifest)).unwrap();
     }
 
     fn sent(&self) -> u32 {
@@ -272,7 +272,7 @@ async fn a_write_that_may_have_been_done_is_not_called_denied() {
     let world = Retrying::open(FILES, true).await;
     let (name, arguments) = write();
     let answer = world
-        .change_under(name, arguments, async || world.gate.remove("lab"))
+        .change_under(name, arguments, async || world.gate.proposals.remove("lab"))
         .await;
     assert!(
         matches!(answer, Err(Refusal::Failed(Failure::UnknownOutcome(_)))),
@@ -292,7 +292,7 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
         panic!("{asked:?}")
     };
     let ann = person(7, "ann");
-    world.gate.approve(&id, &ann, None).await.unwrap();
+    world.gate.approvals.approve(&id, &ann, None).await.unwrap();
     let other = format!("{TESTS}{DEPLOY}");
     let answer = world
         .change_under(deploy.0, deploy.1.clone(), async || world.install(&other))
@@ -314,7 +314,7 @@ async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
         panic!("{asked:?}")
     };
     let ann = person(7, "ann");
-    world.gate.approve(&id, &ann, None).await.unwrap();
+    world.gate.approvals.approve(&id, &ann, None).await.unwrap();
     let mut settings = world.setup.settings();
     let mut changed = profiles();
     let cash = qchost_secrets::Setting::Plain(json!(1_000_000));
@@ -325,7 +325,7 @@ async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
     settings.profiles = qchost_secrets::Profiles::new(changed, settings.secrets.clone());
     let answer = world
         .change_under(deploy.0, deploy.1, async || {
-            world.gate.reconfigure(settings).await.unwrap();
+            world.gate.reconfigurer.reconfigure(settings).await.unwrap();
         })
         .await;
     assert!(

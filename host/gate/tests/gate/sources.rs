@@ -215,7 +215,7 @@ fn denied(refused: &Result<Value, Refusal>) -> String {
 async fn files_that_are_swapped_between_the_reads_give_no_wrong_source() {
     let cloud = open(setup(GRANTS)).await;
     let second = parse(&setup(GRANTS).manifest.replace("\"lab\"", "\"second\""));
-    cloud.world.gate.install(second).unwrap();
+    cloud.world.gate.policies.install(second).unwrap();
     cloud.projects().libraries.insert(1, vec![2]);
     let mut seen = std::collections::BTreeSet::new();
     for swapped in [1, 2] {
@@ -407,7 +407,8 @@ async fn real_money_is_not_approved_for_what_cannot_be_shown() {
         cloud
             .world
             .gate
-            .show_approval(&id, 1)
+            .viewer
+            .show(&id, 1)
             .await
             .unwrap()
             .unwrap()
@@ -433,7 +434,12 @@ async fn real_money_is_not_approved_for_what_cannot_be_shown() {
         unknown.as_str().unwrap().contains("cannot be shown"),
         "{unknown}"
     );
-    let refused = cloud.world.gate.approve(&id, &person(7, "ann"), None).await;
+    let refused = cloud
+        .world
+        .gate
+        .approvals
+        .approve(&id, &person(7, "ann"), None)
+        .await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("is not known"), "{refused}");
     denied(&cloud.deploy(&compile, "ib").await);
@@ -450,12 +456,18 @@ async fn what_runs_after_the_yes_is_what_was_shown() {
         other => panic!("{other:?}"),
     };
     let shown = async |id: &str| {
-        let shown = cloud.world.gate.show_approval(id, 1).await.unwrap();
+        let shown = cloud.world.gate.viewer.show(id, 1).await.unwrap();
         shown.unwrap().1["source"].clone()
     };
     let yes = async |id: &str| {
         let ann = person(7, "ann");
-        cloud.world.gate.approve(id, &ann, None).await.unwrap()
+        cloud
+            .world
+            .gate
+            .approvals
+            .approve(id, &ann, None)
+            .await
+            .unwrap()
     };
     let first = cloud.compile().await;
     let id = ask(&first).await;
@@ -573,13 +585,7 @@ async fn contents_are_shown_and_not_their_digest() {
         else {
             panic!("not asked for")
         };
-        let (approval, shown) = cloud
-            .world
-            .gate
-            .show_approval(&id, 1)
-            .await
-            .unwrap()
-            .unwrap();
+        let (approval, shown) = cloud.world.gate.viewer.show(&id, 1).await.unwrap().unwrap();
         assert!(approval.view.to_string().len() < 32 << 10);
         shown["arguments"].clone()
     };
@@ -641,9 +647,12 @@ async fn a_standing_yes_that_was_revoked_lets_nothing_through() {
         max_cost: None,
     };
     let (gate, ann) = (&cloud.world.gate, person(7, "ann"));
-    gate.approve(&id, &ann, Some(standing)).await.unwrap();
+    gate.approvals
+        .approve(&id, &ann, Some(standing))
+        .await
+        .unwrap();
     cloud.deploy(&compile, "paper").await.unwrap();
-    let revoked = gate.revoke(&id, &ann).await.unwrap();
+    let revoked = gate.approvals.revoke(&id, &ann).await.unwrap();
     assert_eq!(revoked.permit.unwrap().uses_left, 4);
     let Err(Refusal::ApprovalRequired { id: next }) = cloud.deploy(&compile, "paper").await else {
         panic!("let through")
@@ -677,7 +686,13 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     };
     let status = async |id: &str| {
         gate.idle().await;
-        gate.approval(id).await.unwrap().unwrap().status.to_string()
+        gate.approvals
+            .get(id)
+            .await
+            .unwrap()
+            .unwrap()
+            .status
+            .to_string()
     };
     // Two invocations request the same: it is closed only when both are gone.
     let orphan = ask("one").await;
@@ -686,7 +701,10 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     assert_eq!(status(&orphan).await, "pending");
     gate.invocation_ended(&by("two"), false);
     assert_eq!(status(&orphan).await, "closed");
-    let late = gate.approve(&orphan, &person(7, "ann"), None).await;
+    let late = gate
+        .approvals
+        .approve(&orphan, &person(7, "ann"), None)
+        .await;
     assert!(late.unwrap_err().to_string().contains("closed"));
     // A client that was told comes back, whatever becomes of other invocations.
     let told = ask("three").await;
@@ -696,7 +714,10 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     gate.invocation_ended(&by("four"), false);
     assert_eq!(status(&told).await, "pending");
     assert_eq!(cloud.sent("create_live_algorithm"), 0);
-    gate.approve(&told, &person(7, "ann"), None).await.unwrap();
+    gate.approvals
+        .approve(&told, &person(7, "ann"), None)
+        .await
+        .unwrap();
     cloud.deploy(&compile, "paper").await.unwrap();
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
 }
@@ -715,7 +736,7 @@ async fn large_requests_do_not_keep_people_from_the_list() {
             .await
         {
             Err(Refusal::ApprovalRequired { id }) => {
-                let (approval, shown) = world.gate.show_approval(&id, 1).await.unwrap().unwrap();
+                let (approval, shown) = world.gate.viewer.show(&id, 1).await.unwrap().unwrap();
                 assert!(approval.view.to_string().len() < 32 << 10);
                 assert!(shown.to_string().len() < 256 << 10);
             }
@@ -732,7 +753,7 @@ async fn large_requests_do_not_keep_people_from_the_list() {
         after: None,
         limit: 1000,
     };
-    let page = world.gate.approvals(all).await.unwrap();
+    let page = world.gate.approvals.list(all).await.unwrap();
     assert_eq!(page.approvals.len(), 30 - refused);
     assert!(serde_json::to_string(&page.approvals).unwrap().len() < 64 << 10);
     let sent = world.cloud.sent();

@@ -29,14 +29,22 @@ fn manifest(grants: &str) -> Manifest {
 
 /// Loads a manifest as the runtime does.
 pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<PendingApproval> {
-    gate.restrict(manifest.clone()).await.unwrap();
+    gate.policies.restrict(manifest.clone()).await.unwrap();
     let digest: Arc<str> = "sha256:0".into();
-    let admitted = gate.admit(manifest, &digest, &[], None).await.unwrap();
+    let admitted = gate
+        .adoptions
+        .admit(manifest, &digest, &[], None)
+        .await
+        .unwrap();
     let new = match &admitted {
-        Admitted::Whole => gate.prepare(manifest.clone()).await.unwrap(),
-        Admitted::Held { base, held } => gate.prepare_pending(base, manifest, held).await.unwrap(),
+        Admitted::Whole => gate.policies.prepare(manifest.clone()).await.unwrap(),
+        Admitted::Held { base, held } => gate
+            .policies
+            .prepare_pending(base, manifest, held)
+            .await
+            .unwrap(),
     };
-    assert!(gate.enforce(&new));
+    assert!(gate.policies.enforce(&new));
     match admitted {
         Admitted::Whole => None,
         Admitted::Held { held, .. } => Some(held),
@@ -59,7 +67,7 @@ async fn production(two: bool) -> (Setup, World) {
     .open()
     .await;
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
-    world.gate.end_adopting().await.unwrap();
+    world.gate.proposals.end_adopting().await.unwrap();
     (setup, world)
 }
 
@@ -86,16 +94,19 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
  {
     let (_, world) = production(true).await;
     let wide = manifest(&format!("{READ}{DELETE}"));
-    let asked = world.gate.reload_asked_by(7);
+    let asked = world.gate.changes.reload_asked_by(7);
     let held = load(&world.gate, &wide).await.unwrap();
     drop(asked);
     assert_eq!(held.gains, ["backtests/delete-backtest"]);
-    assert_eq!(world.gate.pending_approval("lab"), Some(held.clone()));
+    assert_eq!(
+        world.gate.proposals.pending_approval("lab"),
+        Some(held.clone())
+    );
     let refused = delete(&world.gate).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     assert_eq!(deleted(&world), 0);
 
-    let yes = async |by: &Person| world.gate.approve(&held.approval, by, None).await;
+    let yes = async |by: &Person| world.gate.approvals.approve(&held.approval, by, None).await;
     let own = yes(&person(7, "editor")).await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
@@ -181,7 +192,12 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     let agree = async |to: &Manifest| {
         let held = load(&world.gate, to).await.unwrap();
         let by = person(8, "ann");
-        world.gate.approve(&held.approval, &by, None).await.unwrap();
+        world
+            .gate
+            .approvals
+            .approve(&held.approval, &by, None)
+            .await
+            .unwrap();
         assert_eq!(load(&world.gate, to).await, None);
     };
     agree(&with_a_secret).await;
@@ -218,6 +234,7 @@ async fn the_owner_of_the_file_and_of_the_link_to_it_is_none_of_the_two() {
     let held = load(&world.gate, &wide).await.unwrap();
     let own = world
         .gate
+        .approvals
         .approve(&held.approval, &person(me, "owner"), None)
         .await;
     assert!(
@@ -234,7 +251,11 @@ async fn the_owner_of_a_file_that_is_gone_by_now_is_none_of_the_two() {
     wide.origin.owner = Some(64_001);
     let held = load(&world.gate, &wide).await.unwrap();
     let owner = person(64_001, "owner");
-    let own = world.gate.approve(&held.approval, &owner, None).await;
+    let own = world
+        .gate
+        .approvals
+        .approve(&held.approval, &owner, None)
+        .await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
         "{own:?}"
@@ -250,16 +271,19 @@ async fn a_component_that_may_trade_is_adopted_by_two_who_do_not_own_its_files()
     let mut trading = manifest(&format!("{READ}{ORDERS}"));
     let held = load(gate, &trading).await.unwrap();
     for by in [person(8, "ann"), person(9, "bob")] {
-        gate.approve(&held.approval, &by, None).await.unwrap();
+        gate.approvals
+            .approve(&held.approval, &by, None)
+            .await
+            .unwrap();
     }
     assert_eq!(load(gate, &trading).await, None);
     trading.origin.owner = Some(64_001);
     let (new, serving): (Arc<str>, _) = ("sha256:1".into(), Some("sha256:0"));
-    let admitted = gate.admit(&trading, &new, &[], serving).await;
+    let admitted = gate.adoptions.admit(&trading, &new, &[], serving).await;
     let Err(AdmitError::Waiting(waiting)) = admitted else {
         panic!("{admitted:?}")
     };
-    let yes = async |by: Person| gate.approve(&waiting.approval, &by, None).await;
+    let yes = async |by: Person| gate.approvals.approve(&waiting.approval, &by, None).await;
     let own = yes(person(64_001, "owner")).await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
@@ -270,7 +294,10 @@ async fn a_component_that_may_trade_is_adopted_by_two_who_do_not_own_its_files()
         yes(person(9, "bob")).await.unwrap().status,
         Status::Approved
     );
-    gate.admit(&trading, &new, &[], serving).await.unwrap();
+    gate.adoptions
+        .admit(&trading, &new, &[], serving)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -287,6 +314,7 @@ async fn no_component_is_adopted_while_its_manifest_waits_for_the_right_to_trade
     let ann = person(8, "ann");
     world
         .gate
+        .approvals
         .approve(&held.approval, &ann, None)
         .await
         .unwrap();
@@ -295,7 +323,7 @@ async fn no_component_is_adopted_while_its_manifest_waits_for_the_right_to_trade
 }
 
 async fn approval(gate: &Gate, id: &str) -> Approval {
-    gate.approval(id).await.unwrap().unwrap()
+    gate.approvals.get(id).await.unwrap().unwrap()
 }
 
 /// A person who only triggers another look at what is already pending did not cause it: otherwise two admins could never
@@ -306,25 +334,34 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     let (ann, bob) = (person(8, "ann"), person(9, "bob"));
     let wide = manifest(&format!("{READ}{DELETE}"));
     let held = load(&world.gate, &wide).await.unwrap();
-    let asked = world.gate.reload_asked_by(8);
+    let asked = world.gate.changes.reload_asked_by(8);
     assert_eq!(load(&world.gate, &wide).await, Some(held.clone()));
     drop(asked);
     let shown = approval(&world.gate, &held.approval).await;
     assert_eq!(shown.view["reload asked for by"], json!([]));
     assert!(!shown.interested.contains(&8), "{shown:?}");
     for by in [&ann, &bob] {
-        world.gate.approve(&held.approval, by, None).await.unwrap();
+        world
+            .gate
+            .approvals
+            .approve(&held.approval, by, None)
+            .await
+            .unwrap();
     }
-    let asked = world.gate.reload_asked_by(8);
+    let asked = world.gate.changes.reload_asked_by(8);
     assert_eq!(load(&world.gate, &wide).await, None);
     drop(asked);
     delete(&world.gate).await.unwrap();
     // The control: a person who triggered the reload that found it is not an approver.
-    let asked = world.gate.reload_asked_by(8);
+    let asked = world.gate.changes.reload_asked_by(8);
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     let held = load(&world.gate, &wide).await.unwrap();
     drop(asked);
-    let own = world.gate.approve(&held.approval, &ann, None).await;
+    let own = world
+        .gate
+        .approvals
+        .approve(&held.approval, &ann, None)
+        .await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
         "{own:?}"
@@ -338,7 +375,7 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
     let ann = person(8, "ann");
     let wide = manifest(&format!("{READ}{DELETE}"));
     let held = load(&world.gate, &wide).await.unwrap();
-    let early = world.gate.revoke(&held.approval, &ann).await;
+    let early = world.gate.approvals.revoke(&held.approval, &ann).await;
     assert!(
         matches!(
             early,
@@ -348,10 +385,16 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
     );
     world
         .gate
+        .approvals
         .approve(&held.approval, &ann, None)
         .await
         .unwrap();
-    let revoked = world.gate.revoke(&held.approval, &ann).await.unwrap();
+    let revoked = world
+        .gate
+        .approvals
+        .revoke(&held.approval, &ann)
+        .await
+        .unwrap();
     assert_eq!(revoked.status, Status::Revoked);
     let next = load(&world.gate, &wide).await.unwrap();
     assert_ne!(next.approval, held.approval);
@@ -360,12 +403,20 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
     // A change in force cannot be revoked: only the file can be changed.
     world
         .gate
+        .approvals
         .approve(&next.approval, &ann, None)
         .await
         .unwrap();
     assert_eq!(load(&world.gate, &wide).await, None);
     delete(&world.gate).await.unwrap();
-    assert!(world.gate.revoke(&next.approval, &ann).await.is_err());
+    assert!(
+        world
+            .gate
+            .approvals
+            .revoke(&next.approval, &ann)
+            .await
+            .is_err()
+    );
     let records = world.records().await;
     let revokes = records.iter().filter(|one| one["what"] == "revoke");
     assert_eq!(revokes.count(), 3);
@@ -380,6 +431,7 @@ async fn only_the_latest_change_of_a_manifest_can_come_into_force() {
     let first = load(&world.gate, &wide).await.unwrap();
     world
         .gate
+        .approvals
         .approve(&first.approval, &ann, None)
         .await
         .unwrap();
@@ -406,7 +458,11 @@ async fn propose(gate: &Gate, ids: &[&str]) -> Option<PendingApproval> {
         (PathBuf::from(format!("{id}.cedar")), text)
     });
     let found = Guardrails::read(&texts.collect::<Vec<_>>()).unwrap();
-    let row = gate.in_force(Subject::Guardrails, "").await.unwrap();
+    let row = gate
+        .proposals
+        .in_force(Subject::Guardrails, "")
+        .await
+        .unwrap();
     let former = row.map_or_else(Guardrails::none, |row| {
         let kept: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text).unwrap();
         Guardrails::from_kept(&kept.text).unwrap()
@@ -430,7 +486,7 @@ async fn propose(gate: &Gate, ids: &[&str]) -> Option<PendingApproval> {
         owners: BTreeSet::new(),
         heirs: Vec::new(),
     };
-    gate.propose(proposal).await.unwrap()
+    gate.proposals.propose(proposal).await.unwrap()
 }
 
 #[tokio::test]
@@ -442,7 +498,7 @@ async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
             assert_eq!(propose(gate, &["one"]).await, None);
             let first = propose(gate, &[]).await.unwrap().approval;
             if approved {
-                gate.approve(&first, &ann, None).await.unwrap();
+                gate.approvals.approve(&first, &ann, None).await.unwrap();
             }
             if put_back {
                 assert_eq!(propose(gate, &["one"]).await, None);
@@ -460,7 +516,7 @@ async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
                 asked.view["changes"],
                 json!(["widened: one is gone", "widened: two is gone"])
             );
-            let late = gate.approve(&first, &ann, None).await;
+            let late = gate.approvals.approve(&first, &ann, None).await;
             assert!(
                 matches!(
                     late,
@@ -556,7 +612,10 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         assert!(asked.unwrap()["detail"].to_string().contains("delete"));
 
         for by in [person(8, "ann"), person(9, "bob")] {
-            gate.approve(&held.approval, &by, None).await.unwrap();
+            gate.approvals
+                .approve(&held.approval, &by, None)
+                .await
+                .unwrap();
         }
         assert_eq!(load(gate, &wide).await, None);
         delete().await.unwrap();
@@ -623,7 +682,7 @@ async fn propose_people(gate: &Gate, people: &[&str], gains: &[&str]) -> Option<
         owners: [64_001].into(),
         heirs: Vec::new(),
     };
-    gate.propose(proposal).await.unwrap()
+    gate.proposals.propose(proposal).await.unwrap()
 }
 
 #[tokio::test]
@@ -638,7 +697,8 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         } = world;
         let (narrow, wide) = (&["ann", "bob"][..], &["ann", "bob", "eve"][..]);
         assert_eq!(propose_people(&gate, narrow, &[]).await, None);
-        gate.reconfigure(configured(&setup, narrow, None))
+        gate.reconfigurer
+            .reconfigure(configured(&setup, narrow, None))
             .await
             .unwrap();
         let held = propose_people(&gate, wide, &["eve"]).await.unwrap();
@@ -646,7 +706,8 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
             approval: Some(held.approval.clone()),
             refused: false,
         };
-        gate.reconfigure(configured(&setup, wide, Some(waits)))
+        gate.reconfigurer
+            .reconfigure(configured(&setup, wide, Some(waits)))
             .await
             .unwrap();
         let check = async |gate: &Gate| {
@@ -680,7 +741,10 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         let mut gate = open(configured(&setup, wide, Some(Waits::default()))).await;
         check(&gate).await;
         for by in [person(8, "ann"), person(9, "bob")] {
-            gate.approve(&held.approval, &by, None).await.unwrap();
+            gate.approvals
+                .approve(&held.approval, &by, None)
+                .await
+                .unwrap();
         }
         assert_eq!(propose_people(&gate, wide, &["eve"]).await, None);
         if ends_before_it_is_taken_over {
@@ -690,10 +754,12 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         } else {
             // Another change that is applied meanwhile was not approved by them.
             let waits = Some(Waits::default());
-            gate.reconfigure(configured(&setup, wide, waits))
+            gate.reconfigurer
+                .reconfigure(configured(&setup, wide, waits))
                 .await
                 .unwrap();
-            gate.reconfigure(configured(&setup, wide, None))
+            gate.reconfigurer
+                .reconfigure(configured(&setup, wide, None))
                 .await
                 .unwrap();
         }
@@ -729,7 +795,7 @@ async fn pages(gate: &Gate, id: &str) -> Vec<String> {
     let mut pages = Vec::new();
     loop {
         let page = u32::try_from(pages.len()).unwrap() + 1;
-        let (_, shown) = gate.show_approval(id, page).await.unwrap().unwrap();
+        let (_, shown) = gate.viewer.show(id, page).await.unwrap().unwrap();
         let text = shown["change"]["difference"].as_str().unwrap();
         assert!(text.len() <= 64 << 10);
         pages.push(text.to_owned());
@@ -849,6 +915,7 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
     assert!(
         world
             .gate
+            .proposals
             .denied("lab", "sha256:0")
             .contains("backtests/create-backtest")
     );

@@ -138,7 +138,7 @@ mod tests {
                     format!("waiting for approval {yes} (qchost approvals show {yes})")
                 )
             );
-            gated.gate.approve(&yes, &person, None).await
+            gated.gate.approvals.approve(&yes, &person, None).await
         });
         decided.unwrap();
         waited.unwrap();
@@ -146,7 +146,7 @@ mod tests {
         let no = asked(&ledger, "lab", "two").await;
         let (waited, decided) = tokio::join!(lab.wait(no.clone()), async {
             tokio::task::yield_now().await;
-            gated.gate.refuse(&no, &person, "too large").await
+            gated.gate.approvals.refuse(&no, &person, "too large").await
         });
         decided.unwrap();
         let Err(Error::ApprovalRefused(reason)) = waited else {

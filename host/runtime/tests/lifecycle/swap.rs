@@ -229,7 +229,10 @@ async fn loads_of_one_name_do_not_mix() {
         assert!(answer.as_u64().unwrap().is_multiple_of(11), "{answer}");
     }
     let serving = host.runtime.plugin("lab").unwrap();
-    assert_eq!(host.gate.manifest("lab").unwrap(), *serving.manifest());
+    assert_eq!(
+        host.gate.policies.manifest("lab").unwrap(),
+        *serving.manifest()
+    );
 }
 
 /// A runtime with a single worker thread.
@@ -299,7 +302,7 @@ async fn what_was_unloaded_does_not_come_back_by_a_load_that_began_before() {
         );
         assert_eq!(unloaded, serves);
         assert!(host.runtime.plugin("lab").is_none());
-        assert!(host.gate.manifest("lab").is_none());
+        assert!(host.gate.policies.manifest("lab").is_none());
     }
     host.load("lab", &code, "").await.unwrap();
 }

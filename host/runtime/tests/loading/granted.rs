@@ -62,7 +62,11 @@ async fn in_production_what_trades_is_replaced_by_an_operator() {
         name: "ada".to_owned(),
         roles: [Role::Approver].into(),
     };
-    host.gate.approve(approval, &person, None).await.unwrap();
+    host.gate
+        .approvals
+        .approve(approval, &person, None)
+        .await
+        .unwrap();
     host.load("lab", &second, trades).await.unwrap();
     serves(2).await;
 
@@ -124,7 +128,7 @@ async fn what_no_grant_mentions_does_not_load_and_what_none_allows_is_not_sent()
     assert_eq!(upstream.sent()[0].arguments["projectId"], json!(7));
 
     // Authority is read at every call: the manifest goes, and with it every right.
-    host.gate.remove("lab");
+    host.gate.proposals.remove("lab");
     let output = host
         .runtime
         .invoke("lab", "act", json!({}), None, None)

@@ -291,7 +291,7 @@ async fn a_load_that_fails_leaves_what_was_there() {
         (compiler("").build(), "[config]\nversion = 3"),
     ] {
         host.load("lab", &bytes, lines).await.unwrap_err();
-        let manifest = host.gate.manifest("lab").unwrap();
+        let manifest = host.gate.policies.manifest("lab").unwrap();
         assert_eq!(manifest.config["version"], json!(1), "its authority too");
         let output = host
             .runtime
@@ -301,7 +301,7 @@ async fn a_load_that_fails_leaves_what_was_there() {
     }
     assert!(host.runtime.unload("lab"));
     assert!(!host.runtime.unload("lab"));
-    assert!(host.gate.manifest("lab").is_none());
+    assert!(host.gate.policies.manifest("lab").is_none());
     let gone = host
         .runtime
         .invoke("lab", "act", json!({}), None, None)

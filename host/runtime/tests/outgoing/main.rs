@@ -357,7 +357,7 @@ async fn what_is_granted_is_read_at_every_request() {
     assert_eq!(client.get(&here, "/qc/").await["status"], 200);
     let narrower = grant(&server, "").replace("/qc/", "/other/");
     let manifest = manifest(client.host.home.path(), "http-client", &narrower);
-    client.host.gate.install(manifest).unwrap();
+    client.host.gate.policies.install(manifest).unwrap();
     let report = client.get(&here, "/qc/").await;
     assert!(error(&report).contains("HttpRequestDenied"), "{report}");
     assert_eq!(server.accepted(), 1);

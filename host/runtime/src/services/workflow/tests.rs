@@ -28,7 +28,7 @@ async fn gate(upstream: &Scripted, allow: &str) -> Gated {
         "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n[[grant]]\nname = \"lab\"\nallow = [{allow}]\nprojects = [\"*\"]\n"
     );
     let manifest = Manifest::parse(&manifest, Path::new("lab.toml")).unwrap();
-    gated.gate.install(manifest).unwrap();
+    gated.gate.policies.install(manifest).unwrap();
     gated
 }
 

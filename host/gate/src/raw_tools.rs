@@ -1,0 +1,54 @@
+//! Calls of tools by name that the catalog does not know.
+//!
+//! Invariant: a name that is no tool's, or that no server of the account has, is refused before it is decided: a denial
+//! would suggest lines of a manifest that grant it, and granting would not help.
+
+use std::sync::Arc;
+
+use qchost_catalog::{Failure, OPERATIONS, Upstream};
+use qchost_policy::{is_tool_name, nearest};
+
+use crate::call::{CallRequest, Callee};
+use crate::record::AuditContext;
+use crate::refusal::Refusal;
+use crate::refusal_log::{RefusalLog, shown};
+
+/// Checks the names of tools.
+pub(crate) struct RawTools {
+    pub upstream: Arc<dyn Upstream>,
+    pub refusals: Arc<RefusalLog>,
+}
+
+impl RawTools {
+    /// Checks that a name can be a tool's, and that a server may have it. A refusal is recorded.
+    pub(crate) fn check(&self, request: &CallRequest, tool: &str) -> Result<(), Refusal> {
+        let failure = if !is_tool_name(tool) {
+            Failure::InvalidArgument(format!(
+                "`{}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them",
+                request.tool
+            ))
+        } else if self.upstream.has_tool(request.account(), tool) == Some(false) {
+            let near = nearest(tool, OPERATIONS.iter().map(|known| known.tool));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            Failure::NotFound(format!(
+                "no server of the account `{}` has a tool of this name{near}",
+                request.account()
+            ))
+        } else {
+            return Ok(());
+        };
+        let refusal = Refusal::Failed(failure);
+        self.refusals
+            .note(request, &AuditContext::default(), &refusal);
+        Err(refusal)
+    }
+}
+
+/// What is called by this name. The record and the error contain only the beginning of what is no tool's name.
+pub(crate) fn callee(tool: &str) -> Callee {
+    Callee::unknown_tool(if is_tool_name(tool) {
+        tool.to_owned()
+    } else {
+        shown(tool)
+    })
+}
