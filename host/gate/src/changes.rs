@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_ledger::Ledger;
 use qchost_policy::Manifest;
@@ -208,14 +208,10 @@ impl Changes {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     /// Computes the difference to the text of the plugin's manifest that was recorded last, ahead of time: it takes long
     /// for long manifests, and bringing one into force must not. Blocks.
     pub(crate) fn prepare(&self, plugin: &str, text: &RedactedText) {
-        let last = self.state().last.get(&manifest_of(plugin)).cloned();
+        let last = self.state.lock().last.get(&manifest_of(plugin)).cloned();
         if text.file.as_os_str().is_empty() || last.as_deref() == Some(&*text.digest) {
             return;
         }
@@ -278,7 +274,7 @@ impl Changes {
     }
 
     fn last(&self, key: &str) -> Option<String> {
-        self.state().last.get(key).cloned()
+        self.state.lock().last.get(key).cloned()
     }
 
     pub(crate) fn audit(&self) -> &Audit {
@@ -287,7 +283,7 @@ impl Changes {
 
     /// The digests of what is in force.
     pub(crate) fn digests(&self) -> Vec<String> {
-        let state = self.state();
+        let state = self.state.lock();
         let digests = state.last.values().chain(state.pending.values());
         digests.cloned().collect()
     }
@@ -316,7 +312,7 @@ impl Changes {
             qchost_ledger::Subject::Guardrails => GUARDRAILS.to_owned(),
             qchost_ledger::Subject::Configuration => CONFIGURATION.to_owned(),
         };
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match decided {
             Some(decided) => drop(state.decided.insert(key, decided)),
             None => drop(state.decided.remove(&key)),
@@ -325,13 +321,13 @@ impl Changes {
 
     /// User ids of the people who are asking for a reload now.
     pub(crate) fn askers(&self) -> Vec<u32> {
-        self.state().asking.clone()
+        self.state.lock().asking.clone()
     }
 
     /// Names a person as requester of the changes that are recorded while the guard lives.
     #[must_use]
     pub fn reload_asked_by(self: &Arc<Self>, uid: u32) -> RequesterGuard {
-        self.state().asking.push(uid);
+        self.state.lock().asking.push(uid);
         RequesterGuard {
             changes: Arc::clone(self),
             uid,
@@ -348,7 +344,7 @@ impl Changes {
         text: &RedactedText,
     ) -> Option<Change> {
         let (before, at_start, decided) = {
-            let state = self.state();
+            let state = self.state.lock();
             let before = state.last.get(key).cloned();
             let decided = state.decided.get(key).cloned();
             (before, state.former.contains(key), decided)
@@ -505,7 +501,7 @@ impl Changes {
     fn of_component(&self, change: Change, plugin: &str, digest: &str) -> Noted {
         let key = component_of(plugin);
         let (before, at_start) = {
-            let state = self.state();
+            let state = self.state.lock();
             (state.last.get(&key).cloned(), state.former.contains(&key))
         };
         let mut noted = Noted::default();
@@ -568,7 +564,7 @@ impl Changes {
     fn of_former_runs(&self) -> Noted {
         let mut noted = Noted::default();
         let gone: Vec<(String, String)> = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let former = std::mem::take(&mut state.former);
             let last = &state.last;
             let gone = former.into_iter();
@@ -594,7 +590,7 @@ impl Changes {
     /// Takes out the changes that must be recorded before they are made, with their requesters.
     pub(crate) fn attributed(&self, noted: &mut Noted) -> Vec<Change> {
         let mut changes = std::mem::take(&mut noted.changes);
-        let state = self.state();
+        let state = self.state.lock();
         for change in &mut changes {
             change.asked_by.extend(&state.asking);
             let decided = change.key().and_then(|key| state.decided.get(&key));
@@ -615,7 +611,7 @@ impl Changes {
         let mut noted = noted;
         let changes = self.attributed(&mut noted);
         {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             for (key, digest) in noted.pending {
                 match digest {
                     Some(digest) => drop(state.pending.insert(key, digest)),
@@ -644,7 +640,7 @@ impl Changes {
 
     /// Stores noted digests in the ledger once the note is on disk.
     pub(crate) fn store_soon(self: &Arc<Self>) {
-        if self.state().unstored.is_empty() {
+        if self.state.lock().unstored.is_empty() {
             return;
         }
         // Without a runtime nothing is stored; the next start records the change again.
@@ -657,7 +653,7 @@ impl Changes {
 
     async fn store(&self) {
         let _storing = self.storing.lock().await;
-        let unstored = std::mem::take(&mut self.state().unstored);
+        let unstored = std::mem::take(&mut self.state.lock().unstored);
         if unstored.is_empty() {
             return;
         }
@@ -670,7 +666,7 @@ impl Changes {
         };
         if let Err(error) = stored {
             tracing::warn!(target: "gate", error, "what is in force now is not remembered; a later change or the next start records it again");
-            let mut state = self.state();
+            let mut state = self.state.lock();
             for (key, digest) in unstored {
                 state.unstored.entry(key).or_insert(digest);
             }
@@ -687,7 +683,7 @@ pub struct RequesterGuard {
 
 impl Drop for RequesterGuard {
     fn drop(&mut self) {
-        let mut state = self.changes.state();
+        let mut state = self.changes.state.lock();
         if let Some(at) = state.asking.iter().position(|uid| *uid == self.uid) {
             state.asking.remove(at);
         }

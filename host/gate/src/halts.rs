@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
 use serde::{Deserialize, Serialize};
@@ -247,18 +247,14 @@ impl Halts {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
-    }
-
     /// Puts a halt in force that was restored at start; `mark` notes where it is kept.
     pub(crate) fn restore(&self, halt: Halt, mark: impl FnOnce(&mut Entry)) {
-        mark(self.state().put(halt, None));
+        mark(self.state.lock().put(halt, None));
     }
 
     /// Why a write of this plugin may not be sent now; `None` if it may.
     pub(crate) fn reason(&self, account: &str, plugin: &str) -> Option<String> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let found = state.reason(self.file.as_ref(), account, plugin);
         drop(state);
         found.map(|(reason, by_file)| {
@@ -271,12 +267,12 @@ impl Halts {
 
     /// Accounts for the file in listings.
     pub(crate) fn count_file(&self) {
-        self.state().see(self.file.as_ref());
+        self.state.lock().see(self.file.as_ref());
     }
 
     /// Halts everything if the file is there.
     pub(crate) fn look_at_file(&self) {
-        if self.state().see(self.file.as_ref()) {
+        if self.state.lock().see(self.file.as_ref()) {
             tracing::warn!(target: "gate", "the file `halt` is in the data folder: everything is halted until `qchost resume`");
             self.announce();
         }
@@ -290,7 +286,7 @@ impl Halts {
     /// The halts in force, each with where it is kept.
     pub(crate) fn list(&self) -> Vec<ActiveHalt> {
         let file = self.file.as_ref().is_some_and(|file| file.look().is_some());
-        let state = self.state();
+        let state = self.state.lock();
         let standing = |entry: &Entry| {
             let file = file && same_scope(&entry.halt, &HaltScope::default());
             ActiveHalt {
@@ -314,7 +310,7 @@ impl Halts {
         record: HaltBody,
     ) -> (u64, Vec<Departed>) {
         let (generation, departed) = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             let entry = state.put(halt, Some(record));
             entry.tended = true;
             let generation = entry.generation;
@@ -336,14 +332,14 @@ impl Halts {
 
     /// Generations of the halts that the database should have.
     pub(crate) fn in_database(&self) -> Vec<u64> {
-        let state = self.state();
+        let state = self.state.lock();
         let stored = state.halts.iter().filter(|one| one.in_database);
         stored.map(|one| one.generation).collect()
     }
 
     /// Compares the halts that the database should have with those read from it.
     pub(crate) fn read_back(&self, said: &[u64], stored: &[Halt]) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for entry in &mut state.halts {
             let missing = said.contains(&entry.generation) && !stored.contains(&entry.halt);
             if missing && !entry.lifting {
@@ -356,7 +352,7 @@ impl Halts {
 
     /// The halt of a generation, if it is in force and not being ended.
     pub(crate) fn entry(&self, generation: u64) -> Option<Entry> {
-        let state = self.state();
+        let state = self.state.lock();
         let mut entries = state.halts.iter();
         let entry = entries.find(|one| one.generation == generation && !one.lifting);
         entry.cloned()
@@ -364,7 +360,7 @@ impl Halts {
 
     /// Updates the entry of a halt in force.
     pub(crate) fn note(&self, generation: u64, note: impl FnOnce(&mut Entry)) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let mut entries = state.halts.iter_mut();
         if let Some(entry) = entries.find(|one| one.generation == generation) {
             note(entry);
@@ -375,13 +371,13 @@ impl Halts {
 
     /// Notes the sequence number of a record about halts.
     pub(crate) fn recorded(&self, sequence: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.last_record = state.last_record.max(sequence);
     }
 
     /// Sequence number of the last record about halts, if the database reflects it and all before it.
     pub(crate) fn settled(&self) -> Option<u64> {
-        let state = self.state();
+        let state = self.state.lock();
         state
             .halts
             .iter()
@@ -392,7 +388,7 @@ impl Halts {
 
     /// The halts to keep in the reserve: those that the database does not have, with their generations.
     pub(crate) fn for_reserve(&self) -> Vec<(u64, Halt)> {
-        let state = self.state();
+        let state = self.state.lock();
         let kept = state.halts.iter();
         kept.filter(|one| !one.in_database && !one.lifting)
             .map(|one| (one.generation, one.halt.clone()))
@@ -401,7 +397,7 @@ impl Halts {
 
     /// Notes that the reserve holds exactly these.
     pub(crate) fn reserved(&self, held: &[(u64, Halt)]) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for entry in &mut state.halts {
             entry.in_reserve = held.iter().any(|(one, _)| *one == entry.generation);
         }
@@ -411,7 +407,7 @@ impl Halts {
 
     /// The halts that are not stored everywhere and that no task is storing; marks them as being stored.
     pub(crate) fn untended(&self) -> Vec<u64> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let untended = state.halts.iter_mut();
         untended
             .filter(|one| !one.tended && !one.lifting && !one.is_settled())
@@ -424,13 +420,13 @@ impl Halts {
 
     /// Whether there is a halt of exactly this scope.
     pub(crate) fn is_set(&self, scope: &HaltScope) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         state.halts.iter().any(|one| same_scope(&one.halt, scope))
     }
 
     /// Begins to end the halt of exactly this scope. It stays in force meanwhile.
     pub(crate) fn begin_lifting(&self, scope: &HaltScope) -> Option<Entry> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let mut entries = state.halts.iter_mut();
         let entry = entries.find(|one| same_scope(&one.halt, scope))?;
         entry.lifting = true;
@@ -439,7 +435,8 @@ impl Halts {
 
     /// Ends a halt. A newer halt of the same scope stays in force.
     pub(crate) fn lift(&self, generation: u64) {
-        self.state()
+        self.state
+            .lock()
             .halts
             .retain(|one| one.generation != generation);
         self.changed.notify();
@@ -458,12 +455,12 @@ impl Halts {
 
     /// Whether this write is still under way.
     pub(crate) fn is_under_way(&self, call: &str) -> bool {
-        self.state().departed.contains_key(call)
+        self.state.lock().departed.contains_key(call)
     }
 
     /// How a call ended that a halt waited for. Each halt that listed the call takes it once.
     pub(crate) fn ending(&self, call: &str) -> String {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         let Some((waiting, ending)) = state.endings.get_mut(call) else {
             return OUTCOME_PENDING.to_owned();
         };
@@ -495,7 +492,7 @@ impl Departure<'_> {
     /// Marks the call as departed, unless it is halted. Called right before each send.
     pub(crate) fn clear(&self) -> Result<(), Failure> {
         let (account, plugin) = (self.request.account(), self.request.plugin());
-        let mut state = self.halts.state();
+        let mut state = self.halts.state.lock();
         if let Some((reason, by_file)) = state.reason(self.halts.file.as_ref(), account, plugin) {
             drop(state);
             if by_file {
@@ -518,7 +515,7 @@ impl Departure<'_> {
 
     /// Records how the call ended, for halts that wait for it.
     pub(crate) fn ended(&self, how: &str) {
-        let mut state = self.halts.state();
+        let mut state = self.halts.state.lock();
         if let Some(departed) = state.departed.get_mut(&self.request.call) {
             how.clone_into(&mut departed.ended);
         }
@@ -530,7 +527,7 @@ impl Departure<'_> {
 
 impl Drop for Departure<'_> {
     fn drop(&mut self) {
-        let was = self.halts.state().departed.remove(&self.request.call);
+        let was = self.halts.state.lock().departed.remove(&self.request.call);
         if was.is_some() {
             self.halts.changed.notify();
         }

@@ -9,7 +9,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_ledger::Ledger;
 use tokio_util::task::TaskTracker;
 
@@ -41,20 +41,16 @@ impl InvocationApprovals {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, BTreeSet<String>>> {
-        self.by_invocation.lock()
-    }
-
     /// Notes that an invocation has requested an approval.
     pub(crate) fn note(&self, invocation: &Arc<str>, approval: &str) {
-        let mut asking = self.lock();
+        let mut asking = self.by_invocation.lock();
         let approvals = asking.entry(Arc::clone(invocation)).or_default();
         approvals.insert(approval.to_owned());
     }
 
     /// Removes an invocation. Returns all its approvals, and those of them that no other invocation has requested.
     fn take(&self, invocation: &str) -> (Vec<String>, Vec<String>) {
-        let mut asking = self.lock();
+        let mut asking = self.by_invocation.lock();
         let Some(own) = asking.remove(invocation) else {
             return Default::default();
         };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_catalog::host_calls::{
     LIQUIDATE_LIVE_ALGORITHM, LIST_LIVE_ALGORITHMS, READ_LIVE_ALGORITHM, READ_LIVE_PORTFOLIO,
@@ -160,18 +160,6 @@ impl Unfinished {
             working: Mutex::default(),
         })
     }
-
-    fn open(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
-        self.open.lock()
-    }
-
-    fn left(&self) -> MutexGuard<'_, BTreeMap<Key, OpenLiquidation>> {
-        self.left.lock()
-    }
-
-    fn working(&self) -> MutexGuard<'_, bool> {
-        self.working.lock()
-    }
 }
 
 /// The state of a deployment at one instant. `None` means unknown.
@@ -204,7 +192,7 @@ impl Liquidator {
     /// The unfinished liquidations.
     #[must_use]
     pub fn list(&self) -> Vec<OpenLiquidation> {
-        self.unfinished.open().values().cloned().collect()
+        self.unfinished.open.lock().values().cloned().collect()
     }
 
     /// Liquidates what runs live on some accounts, and what is already open there. Returns the result of each.
@@ -286,7 +274,7 @@ impl Liquidator {
             .map(|deployment| entry(deployment, Some(NAMELESS.to_owned())).state)
             .collect();
         let left: Vec<OpenLiquidation> = {
-            let mut left = self.unfinished.left();
+            let mut left = self.unfinished.left.lock();
             left.extract_if(.., |(of, _), _| *of == account)
                 .map(|(_, entry)| entry)
                 .collect()
@@ -299,7 +287,7 @@ impl Liquidator {
             let mut entry = entry(deployment, None);
             entry.state.result = former.state.result;
             let key = (account.clone(), entry.state.project.unwrap_or(0));
-            if !self.unfinished.open().contains_key(&key) {
+            if !self.unfinished.open.lock().contains_key(&key) {
                 self.keep_open(entry).await;
             }
         }
@@ -635,14 +623,14 @@ impl Liquidator {
 
     fn is_open(&self, account: &str, project: u32) -> bool {
         let key = (account.to_owned(), project);
-        self.unfinished.open().contains_key(&key)
+        self.unfinished.open.lock().contains_key(&key)
     }
 
     async fn keep_open(&self, entry: OpenLiquidation) {
         let (account, project) = (&entry.state.account, entry.state.project.unwrap_or(0));
         let stored = serde_json::to_value(&entry).unwrap_or_default();
         let former = {
-            let mut open = self.unfinished.open();
+            let mut open = self.unfinished.open.lock();
             let key = (account.clone(), project);
             let since = open.get(&key).map_or(entry.since, |former| former.since);
             let entry = OpenLiquidation {
@@ -663,7 +651,7 @@ impl Liquidator {
     /// Removes the entry of a closed liquidation.
     async fn settle_open(&self, account: &str, project: u32) {
         let key = (account.to_owned(), project);
-        if self.unfinished.open().remove(&key).is_some() {
+        if self.unfinished.open.lock().remove(&key).is_some() {
             let forgetting = self.ledger.forget_liquidation(account, project);
             forgiving(self.step(), forgetting).await;
         }
@@ -680,8 +668,8 @@ impl Liquidator {
                 continue;
             };
             let key = (one.state.account.clone(), project);
-            if let Some(entry) = self.unfinished.open().remove(&key) {
-                self.unfinished.left().insert(key, entry);
+            if let Some(entry) = self.unfinished.open.lock().remove(&key) {
+                self.unfinished.left.lock().insert(key, entry);
             }
         }
         ended.into_iter().map(|one| one.state).collect()
@@ -689,14 +677,14 @@ impl Liquidator {
 
     /// Continues with what a former run left open.
     pub(crate) fn resume(self: &Arc<Self>) {
-        if !self.unfinished.open().is_empty() {
+        if !self.unfinished.open.lock().is_empty() {
             self.close_in_background();
         }
     }
 
     /// Continues with open liquidations in the background until none is left.
     fn close_in_background(self: &Arc<Self>) {
-        if std::mem::replace(&mut *self.unfinished.working(), true) {
+        if std::mem::replace(&mut *self.unfinished.working.lock(), true) {
             return;
         }
         let weak = Arc::downgrade(self);
@@ -713,8 +701,8 @@ impl Liquidator {
                         .spawn(async move { round.close_again().await })
                         .await,
                 );
-                let open = own.unfinished.open();
-                let mut working = own.unfinished.working();
+                let open = own.unfinished.open.lock();
+                let mut working = own.unfinished.working.lock();
                 if open.is_empty() {
                     *working = false;
                     return;

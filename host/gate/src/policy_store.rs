@@ -9,7 +9,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::RwLock;
 use qchost_policy::{Authority, Manifest, PolicyError};
 
 use crate::change_signal::ChangeSignal;
@@ -71,22 +71,14 @@ impl PolicyStore {
         }
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read()
-    }
-
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write()
-    }
-
     /// The settings.
     pub(crate) fn settings(&self) -> Arc<EffectiveSettings> {
-        Arc::clone(&self.state().settings)
+        Arc::clone(&self.state.read().settings)
     }
 
     /// The policy of a plugin.
     pub(crate) fn of(&self, plugin: &str) -> Option<Arc<EffectivePolicy>> {
-        self.state().plugins.get(plugin).cloned()
+        self.state.read().plugins.get(plugin).cloned()
     }
 
     /// The manifest of a plugin whose component serves.
@@ -104,14 +96,14 @@ impl PolicyStore {
 
     /// Whether this is still the policy of a plugin.
     pub(crate) fn hold(&self, plugin: &str, policy: &Arc<EffectivePolicy>) -> bool {
-        let state = self.state();
+        let state = self.state.read();
         let current = state.plugins.get(plugin);
         current.is_some_and(|current| Arc::ptr_eq(current, policy))
     }
 
     /// Whether `predicate` holds for any plugin's manifest.
     pub(crate) fn any(&self, predicate: impl Fn(&Manifest) -> bool) -> bool {
-        let state = self.state();
+        let state = self.state.read();
         let mut policy = state.plugins.values();
         policy.any(|policy| predicate(policy.authority.manifest()))
     }
@@ -126,7 +118,7 @@ impl PolicyStore {
         &self,
         manifest: &Manifest,
     ) -> Result<CompiledPolicy, Arc<EffectiveSettings>> {
-        let state = self.state();
+        let state = self.state.read();
         let settings = Arc::clone(&state.settings);
         let policy = state.plugins.get(&manifest.plugin);
         match policy.and_then(|policy| policy.of(manifest)) {
@@ -285,7 +277,7 @@ impl PolicyStore {
             let noted = changed
                 .as_ref()
                 .map(|policy| self.changes.of_policy(former.as_deref(), policy));
-            let mut state = self.state_mut();
+            let mut state = self.state.write();
             if !Arc::ptr_eq(&state.settings, &new.settings) {
                 return false;
             }
@@ -309,7 +301,7 @@ impl PolicyStore {
     pub(crate) fn remove(&self, plugin: &str) {
         while let Some(former) = self.of(plugin) {
             let noted = self.changes.of_removal(&former);
-            let mut state = self.state_mut();
+            let mut state = self.state.write();
             if is_still(state.plugins.get(plugin), Some(&former)) {
                 state.plugins.remove(plugin);
                 self.changes.note(noted);
@@ -336,7 +328,7 @@ impl PolicyStore {
     /// Compiles what changed in the meantime.
     fn catch_up(&self, prepared: &mut Prepared) -> Result<(), PolicyError> {
         let (former, stale) = {
-            let state = self.state();
+            let state = self.state.read();
             let stale: Vec<(String, Arc<EffectivePolicy>)> = state
                 .plugins
                 .iter()
@@ -380,7 +372,7 @@ impl PolicyStore {
     /// changed then.
     pub(crate) fn commit(&self, mut prepared: Prepared, noted: Noted) -> Result<(), PolicyError> {
         loop {
-            let mut state = self.state_mut();
+            let mut state = self.state.write();
             let mut all = state.plugins.iter();
             if all.all(|(plugin, policy)| prepared.is_for(plugin, policy)) {
                 for (plugin, policy) in &mut state.plugins {

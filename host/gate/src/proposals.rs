@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_catalog::{Access, by_name};
 use qchost_ledger::{
     Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, Ledger, LedgerError,
@@ -92,7 +92,7 @@ impl Proposals {
         let mut row = self.ledger.in_force(subject, name).await?;
         // The ledger may not have it yet.
         if let Some(row) = row.as_mut().filter(|_| subject == Subject::Manifest) {
-            row.taken_away |= self.gone().contains(name);
+            row.taken_away |= self.gone.lock().contains(name);
         }
         Ok(row)
     }
@@ -158,7 +158,7 @@ impl Proposals {
             };
             if let Brought::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
                 if subject == Subject::Manifest {
-                    self.gone().remove(name);
+                    self.gone.lock().remove(name);
                 }
                 self.requests.note_closed(closed, OTHER_IN_FORCE);
                 let approval = approval.map(|approval| approval.id);
@@ -255,7 +255,7 @@ impl Proposals {
     /// Removes a plugin's authority, from the next call on. The same manifest counts as a new one when it reappears.
     pub fn remove(&self, plugin: &str) {
         self.policies.remove(plugin);
-        self.gone().insert(plugin.to_owned());
+        self.gone.lock().insert(plugin.to_owned());
         let (ledger, plugin) = (self.ledger.clone(), plugin.to_owned());
         self.tasks.spawn(async move {
             if let Err(error) = ledger.take_manifest_away(&plugin).await {
@@ -271,16 +271,11 @@ impl Proposals {
     pub async fn remove_missing(&self, stands: impl Fn(&str) -> bool) -> Result<(), LedgerError> {
         for plugin in self.ledger.manifests_in_force().await? {
             if !stands(&plugin) {
-                self.gone().insert(plugin.clone());
+                self.gone.lock().insert(plugin.clone());
                 self.ledger.take_manifest_away(&plugin).await?;
             }
         }
         Ok(())
-    }
-
-    /// The plugins whose manifests were removed in this run.
-    fn gone(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.gone.lock()
     }
 
     /// How much of a manifest may become the authority of its plugin. What needs no approval is in force from then on, also

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_audit::Audit;
 use qchost_traffic::RateLimiter;
 
@@ -185,10 +185,6 @@ impl Default for State {
 }
 
 impl Refusals {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Series, State>> {
-        self.0.lock()
-    }
-
     /// Notes a refused call, individually or in a count. `record` is called only if the record is needed: as a
     /// sample, or to be written.
     fn note(
@@ -199,7 +195,7 @@ impl Refusals {
         time: Timestamp,
     ) -> Noted {
         {
-            let mut all = self.lock();
+            let mut all = self.0.lock();
             let state = all.entry(series.clone()).or_default();
             if !state.records.try_take(1, now) {
                 if let Some(counted) = &mut state.counted {
@@ -223,12 +219,12 @@ impl Refusals {
 
     /// Ends a count and returns it.
     fn take(&self, series: &Series) -> Option<Counted> {
-        self.lock().get_mut(series)?.counted.take()
+        self.0.lock().get_mut(series)?.counted.take()
     }
 
     /// Ends all counts and returns them.
     fn take_all(&self) -> Vec<Counted> {
-        let mut all = self.lock();
+        let mut all = self.0.lock();
         all.values_mut()
             .filter_map(|state| state.counted.take())
             .collect()

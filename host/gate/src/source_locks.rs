@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Maximum calls of one plugin that hold a project's source or wait for it.
@@ -77,7 +77,12 @@ pub(crate) struct SourceLock {
 
 impl Drop for SourceLock {
     fn drop(&mut self) {
-        self.locks.queue().requests.retain(|one| one.id != self.id);
+        self.locks
+            .0
+            .queue
+            .lock()
+            .requests
+            .retain(|one| one.id != self.id);
         self.locks.0.changes.send_replace(());
     }
 }
@@ -107,7 +112,7 @@ impl SourceLocks {
         access: SourceAccess,
         projects: Projects,
     ) -> Result<SourceLock, Crowded> {
-        let mut queue = self.queue();
+        let mut queue = self.0.queue.lock();
         let own = queue.requests.iter().filter(|one| one.plugin == *plugin);
         if own.count() >= MAX_PER_PLUGIN {
             return Err(Crowded);
@@ -128,14 +133,10 @@ impl SourceLocks {
 
     /// Whether no earlier request conflicts with it.
     fn is_first(&self, id: u64) -> bool {
-        let queue = self.queue();
+        let queue = self.0.queue.lock();
         let mut earlier = queue.requests.iter().take_while(|one| one.id != id);
         let own = queue.requests.iter().find(|one| one.id == id);
         own.is_some_and(|own| !earlier.any(|one| one.conflicts(own)))
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.0.queue.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use qchost_audit::read_members;
 use qchost_catalog::Access;
 use serde::Deserialize;
@@ -44,23 +44,19 @@ impl UnsettledWrites {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Intent>> {
-        self.intents.lock()
-    }
-
     pub(crate) fn list(&self) -> Vec<Intent> {
-        self.lock().clone()
+        self.intents.lock().clone()
     }
 
     /// Remembers a write whose answer was lost.
     pub(crate) fn keep(&self, body: CallBody) {
         let time = Timestamp::now().to_string();
-        self.lock().push(Intent { time, body });
+        self.intents.lock().push(Intent { time, body });
     }
 
     /// Forgets a write that was settled.
     pub(crate) fn remove(&self, call: &str) {
-        self.lock().retain(|one| one.body.call != call);
+        self.intents.lock().retain(|one| one.body.call != call);
     }
 
     /// Refuses to repeat what may have been done: a non-idempotent write with the arguments of one whose outcome is
@@ -73,7 +69,7 @@ impl UnsettledWrites {
         if !repeats || !matches!(request.access, Access::Write | Access::Trade) {
             return Ok(());
         }
-        let intents = self.lock();
+        let intents = self.intents.lock();
         let mut same = intents
             .iter()
             .map(|one| (&one.time, &one.body))
@@ -95,7 +91,7 @@ impl UnsettledWrites {
 
     /// Warns at start of the writes of former runs without an outcome.
     pub(crate) fn warn(&self) {
-        let intents = self.lock();
+        let intents = self.intents.lock();
         for Intent { time, body } in intents.iter().take(MAX_WARNED) {
             tracing::warn!(
                 target: "gate", call = body.call, plugin = body.plugin, account = body.account, operation = body.operation,
