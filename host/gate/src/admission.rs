@@ -13,7 +13,7 @@ use qchost_policy::GrantLimits;
 use crate::approve::Approver;
 use crate::authorize::{Authorizer, decide_all};
 use crate::call::CallRequest;
-use crate::decision::{Decision, Matched, Refused};
+use crate::decision::{CallDecision, Matched, Refused};
 use crate::obligations::obligations_under;
 use crate::policy::EffectivePolicy;
 use crate::read_limits::ReadLimits;
@@ -27,7 +27,7 @@ use crate::trade::TradeRules;
 
 /// A call that was admitted.
 pub(crate) struct AdmittedCall {
-    pub decision: Decision,
+    pub decision: CallDecision,
     pub guards: CallGuards,
     /// The locks it holds on project sources.
     pub source: SourceGuard,
@@ -72,7 +72,7 @@ impl Admitter {
     async fn enter(
         &self,
         request: &mut CallRequest,
-        mut decision: Decision,
+        mut decision: CallDecision,
         mut entered: Option<(CallGuards, SourceGuard)>,
     ) -> Result<AdmittedCall, Refusal> {
         let mut is_retry = entered.is_some();
@@ -115,7 +115,7 @@ impl Admitter {
     async fn acquire(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
     ) -> Result<Option<(CallGuards, SourceGuard)>, Refusal> {
         let authorizer = &self.authorizer;
         // First, so that a call waiting for a source counts against its plugin's concurrency limits.
@@ -133,7 +133,7 @@ impl Admitter {
         Ok(guards.map(|guards| (guards, source)))
     }
 
-    async fn decide(&self, request: &CallRequest) -> Result<Decision, Refusal> {
+    async fn decide(&self, request: &CallRequest) -> Result<CallDecision, Refusal> {
         let refused = match self.judge(request).await {
             Ok(decision) => return Ok(decision),
             Err(refused) => refused,
@@ -156,7 +156,7 @@ impl Admitter {
         Err(public.unwrap_or(internal))
     }
 
-    async fn judge(&self, request: &CallRequest) -> Result<Decision, Refused> {
+    async fn judge(&self, request: &CallRequest) -> Result<CallDecision, Refused> {
         self.authorizer.check(request)?;
         let touched = self.resolver.resolve(request).await?;
         let about = |refused: Refused| refused.about(&touched);
@@ -166,7 +166,7 @@ impl Admitter {
         allowed.map_err(Refused::from).map_err(about)?;
         let permit = self.approver.check(request, &touched, &matched).await;
         let permit = permit.map_err(Refused::from).map_err(about)?;
-        Ok(Decision {
+        Ok(CallDecision {
             touched,
             matched,
             permit,

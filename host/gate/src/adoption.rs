@@ -18,10 +18,10 @@ use crate::changes::Changes;
 use crate::clock::now;
 use crate::components::Components;
 use crate::fingerprint::Fingerprints;
-use crate::kept::bounded;
 use crate::policy_store::PolicyStore;
 use crate::proposal::{AdmitError, Admitted, Waiting};
 use crate::proposals::{Proposals, owners};
+use crate::redacted_text::bounded;
 use crate::refusal::{Refusal, not_asked, unusable};
 
 /// The operation of an approval of a component.
@@ -62,7 +62,7 @@ impl Adoptions {
         let admitted = self.proposals.admit(manifest).await?;
         let in_force = match &admitted {
             Admitted::Whole => manifest,
-            Admitted::Held { base, .. } => base,
+            Admitted::Partly { base, .. } => base,
         };
         // A component that may not trade yet is adopted once it may: until then its digest is a part of what awaits
         // approval.

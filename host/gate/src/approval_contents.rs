@@ -44,7 +44,7 @@ pub struct ApprovalViewer {
     ledger: Ledger,
     reads: Arc<HostReader>,
     /// Limits how many approvals have their contents produced at a time.
-    places: Semaphore,
+    concurrency: Semaphore,
 }
 
 impl ApprovalViewer {
@@ -52,7 +52,7 @@ impl ApprovalViewer {
         Self {
             ledger,
             reads,
-            places: Semaphore::new(MAX_CONCURRENT),
+            concurrency: Semaphore::new(MAX_CONCURRENT),
         }
     }
 
@@ -67,7 +67,7 @@ impl ApprovalViewer {
         page: u32,
     ) -> Result<Option<(Approval, Value)>, LedgerError> {
         // Never closed.
-        let _place = self.places.acquire().await.ok();
+        let _guard = self.concurrency.acquire().await.ok();
         let ledger = &self.ledger;
         let Some(approval) = ledger.approval(id, now()).await? else {
             return Ok(None);

@@ -143,8 +143,8 @@ impl Approvals {
             standing,
         };
         self.record_decision(by, "approve", id, detail).await?;
-        let asked = self.get(id).await.map_err(ApprovalError::Ledger)?;
-        let changes = asked.is_some_and(|asked| asked.kind == ApprovalKind::Change);
+        let approval = self.get(id).await.map_err(ApprovalError::Ledger)?;
+        let changes = approval.is_some_and(|approval| approval.kind == ApprovalKind::Change);
         if changes && !by.roles.contains(&Role::Admin) {
             let error = DecideError::NotAdmin(by.name.clone());
             self.record_failure(by, "approve", id, &error).await?;

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::audit_quota::AuditQuotas;
 use crate::call::{CallRequest, Principal};
-use crate::decision::{Decision, Matched, Refused};
+use crate::decision::{CallDecision, Matched, Refused};
 use crate::halts::Halts;
 use crate::policy::EffectivePolicy;
 use crate::policy_store::PolicyStore;
@@ -73,7 +73,7 @@ impl Authorizer {
     pub(crate) fn recheck(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
     ) -> Result<(), Refusal> {
         if self.is_current(request) {
             return Ok(());
@@ -92,7 +92,7 @@ impl Authorizer {
     }
 
     /// Waits until a policy in force no longer allows a call that waits.
-    pub(crate) async fn revoked(&self, request: &CallRequest, decision: &Decision) -> Refusal {
+    pub(crate) async fn revoked(&self, request: &CallRequest, decision: &CallDecision) -> Refusal {
         let refused = || self.recheck(request, decision).err();
         self.policies.until(refused).await
     }
@@ -116,7 +116,7 @@ impl Authorizer {
     pub(crate) async fn while_allowed<T>(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
         work: impl Future<Output = Result<T, Refusal>>,
     ) -> Result<Option<T>, Refusal> {
         tokio::select! {
@@ -328,14 +328,14 @@ pub(crate) fn out_of_sight(authority: &Authority, request: &CallRequest) -> Refu
 
 /// Whether approval is needed: the strictest of all matching grants decides.
 pub(crate) fn requires_approval(policy: &EffectivePolicy, matched: &Matched) -> bool {
-    let asks = |authority: &Authority, places: &[usize]| {
+    let requires = |authority: &Authority, indexes: &[usize]| {
         let grants = &authority.manifest().grants;
-        let mut matching = places.iter().filter_map(|at| grants.get(*at));
+        let mut matching = indexes.iter().filter_map(|index| grants.get(*index));
         matching.any(|grant| grant.approval == Approval::Operator)
     };
     let pending = policy.pending.as_ref();
-    asks(&policy.authority, &matched.grants)
-        || pending.is_some_and(|pending| asks(pending, &matched.pending))
+    requires(&policy.authority, &matched.grants)
+        || pending.is_some_and(|pending| requires(pending, &matched.pending))
 }
 
 /// What a call claims to be about; not used for decisions.

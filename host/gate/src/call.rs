@@ -144,7 +144,7 @@ pub(crate) struct CallRequest {
     pub arguments: Map<String, Value>,
     pub started_at: Instant,
     /// Tells the caller whether the call may have been sent.
-    pub intended: SentMarker,
+    pub sent_marker: SentMarker,
     /// What it was charged for the host's own reads that decide it.
     pub read_charges: ReadCharges,
 }
@@ -173,7 +173,7 @@ impl CallRequest {
             access,
             arguments,
             started_at: Instant::now(),
-            intended: SentMarker::default(),
+            sent_marker: SentMarker::default(),
             read_charges: ReadCharges::default(),
         }
     }

@@ -20,10 +20,10 @@ use tokio_util::task::TaskTracker;
 use crate::body::{Change, Subject};
 use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
-use crate::kept::{
+use crate::policy::{EffectivePolicy, EffectiveSettings};
+use crate::redacted_text::{
     Form, RedactedText, bounded, difference, differences, grants_as, narrowed, one_line,
 };
-use crate::policy::{EffectivePolicy, EffectiveSettings};
 use crate::settings::{Settings, Waits};
 use crate::texts::Texts;
 
@@ -141,7 +141,7 @@ struct State {
     /// What is still to be stored in the ledger.
     unstored: BTreeMap<String, Option<String>>,
     /// User ids of the people who wait for a reload.
-    asking: Vec<u32>,
+    requesters: Vec<u32>,
 }
 
 /// Changes to be recorded, with the digests that are in force from then on.
@@ -236,7 +236,7 @@ impl Changes {
         let texts = last.into_iter().chain(narrowed(&file.text, base));
         let text = texts.into_iter().find(|text| grants_as(text, base));
         let text = text.unwrap_or_else(|| {
-            let sealed = base.sealed(|place, value| sealed(&self.fingerprints, place, value));
+            let sealed = base.sealed(|location, value| sealed(&self.fingerprints, location, value));
             serde_json::to_string_pretty(&sealed).unwrap_or_default()
         });
         file.with_text(text)
@@ -290,10 +290,10 @@ impl Changes {
 
     /// Keeps a text. It comes into force even if it cannot be kept: a full disk must not block a change that narrows
     /// rights.
-    pub(crate) fn keep(&self, kept: &RedactedText) {
-        if let Err(error) = self.texts.keep(kept) {
+    pub(crate) fn keep(&self, text: &RedactedText) {
+        if let Err(error) = self.texts.keep(text) {
             tracing::error!(
-                target: "gate", file = %kept.file.display(), digest = %kept.digest, %error,
+                target: "gate", file = %text.file.display(), digest = %text.digest, %error,
                 "a text that is in force cannot be kept for the record in {}; see whether the disk is full",
                 self.texts.folder().display()
             );
@@ -320,14 +320,14 @@ impl Changes {
     }
 
     /// User ids of the people who are asking for a reload now.
-    pub(crate) fn askers(&self) -> Vec<u32> {
-        self.state.lock().asking.clone()
+    pub(crate) fn requesters(&self) -> Vec<u32> {
+        self.state.lock().requesters.clone()
     }
 
     /// Names a person as requester of the changes that are recorded while the guard lives.
     #[must_use]
     pub fn reload_asked_by(self: &Arc<Self>, uid: u32) -> RequesterGuard {
-        self.state.lock().asking.push(uid);
+        self.state.lock().requesters.push(uid);
         RequesterGuard {
             changes: Arc::clone(self),
             uid,
@@ -412,7 +412,7 @@ impl Changes {
         }
         noted.digests.insert(key, Some(text.digest.to_string()));
         let pending = |policy: &EffectivePolicy| {
-            let waits = policy.held.as_deref().map(Waits::from);
+            let waits = policy.pending_approval.as_deref().map(Waits::from);
             let pending = policy.pending.as_ref();
             pending.map(|pending| (Arc::clone(&pending.text), waits))
         };
@@ -592,7 +592,7 @@ impl Changes {
         let mut changes = std::mem::take(&mut noted.changes);
         let state = self.state.lock();
         for change in &mut changes {
-            change.asked_by.extend(&state.asking);
+            change.asked_by.extend(&state.requesters);
             let decided = change.key().and_then(|key| state.decided.get(&key));
             // Pending changes are not approved yet, and removals need no approval.
             if let Some(decided) = decided
@@ -684,8 +684,8 @@ pub struct RequesterGuard {
 impl Drop for RequesterGuard {
     fn drop(&mut self) {
         let mut state = self.changes.state.lock();
-        if let Some(at) = state.asking.iter().position(|uid| *uid == self.uid) {
-            state.asking.remove(at);
+        if let Some(at) = state.requesters.iter().position(|uid| *uid == self.uid) {
+            state.requesters.remove(at);
         }
     }
 }

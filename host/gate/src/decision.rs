@@ -8,7 +8,7 @@ use qchost_scope::Touched;
 use crate::refusal::Refusal;
 
 /// The outcome of a decision that allows a call.
-pub(crate) struct Decision {
+pub(crate) struct CallDecision {
     pub touched: Touched,
     /// All grants that matched; the obligations of each apply.
     pub matched: Matched,

@@ -140,7 +140,7 @@ impl Dispatch {
             }
         };
         let context = AuditContext::of(decision, reservation);
-        self.request.intended.set(true);
+        self.request.sent_marker.set(true);
         // The caller stopped waiting, and no intent is recorded yet.
         if reply.is_closed() {
             self.withdraw(reservation).await;
@@ -234,7 +234,7 @@ impl Dispatch {
 
     /// Gives back what was reserved for a write that is not sent.
     async fn withdraw(&self, reservation: Option<i64>) {
-        self.request.intended.set(false);
+        self.request.sent_marker.set(false);
         let reserver = &self.with.reserver;
         reserver
             .settle(&self.request.call, reservation, Settle::Release)

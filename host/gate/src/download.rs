@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::admission::AdmittedCall;
 use crate::authorize::Authorizer;
 use crate::call::CallRequest;
-use crate::decision::Decision;
+use crate::decision::CallDecision;
 use crate::fingerprint::Fingerprints;
 use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
@@ -50,7 +50,7 @@ pub(crate) struct Downloader {
 struct Download {
     downloader: Arc<Downloader>,
     request: CallRequest,
-    decision: Decision,
+    decision: CallDecision,
     _guards: CallGuards,
     /// Maximum size of the object in bytes.
     limit: u64,

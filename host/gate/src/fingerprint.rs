@@ -51,15 +51,15 @@ impl Sealer {
         Self(Fingerprints::new(key))
     }
 
-    /// The keyed digest of a value; `place` is the value's location.
+    /// The keyed digest of a value; `location` is the value's location.
     #[must_use]
-    pub fn seal(&self, place: &str, value: &Value) -> String {
-        sealed(&self.0, place, value)
+    pub fn seal(&self, location: &str, value: &Value) -> String {
+        sealed(&self.0, location, value)
     }
 }
 
-/// The keyed digest of a value that may be a secret; `place` is its location.
-pub(crate) fn sealed(fingerprints: &Fingerprints, place: &str, value: &Value) -> String {
-    let print = fingerprints.of("in force", &json!([place, value]));
+/// The keyed digest of a value that may be a secret; `location` is its location.
+pub(crate) fn sealed(fingerprints: &Fingerprints, location: &str, value: &Value) -> String {
+    let print = fingerprints.of("in force", &json!([location, value]));
     format!("hmac-sha256:{print}")
 }

@@ -29,7 +29,6 @@ use crate::approval_contents::ApprovalViewer;
 use crate::approval_requests::ApprovalRequests;
 use crate::approvals::Approvals;
 use crate::approve::Approver;
-use crate::aside::LongReads;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
 use crate::backup::Backups;
@@ -48,6 +47,7 @@ use crate::halts::HaltScope;
 use crate::in_place::InPlace;
 use crate::invocation_approvals::InvocationApprovals;
 use crate::liquidation::{Liquidator, Unfinished};
+use crate::long_reads::LongReads;
 use crate::outgoing::{Outgoing, OutgoingRequests, RequestPermission};
 use crate::plugin_calls::PluginCalls;
 use crate::policy_store::{PolicyStore, blocking};
@@ -500,8 +500,8 @@ impl Gate {
         operation: &'static Operation,
         arguments: Map<String, Value>,
     ) -> Result<Value, Refusal> {
-        let intended = SentMarker::default();
-        self.call_marked(principal, operation, arguments, intended)
+        let sent_marker = SentMarker::default();
+        self.call_marked(principal, operation, arguments, sent_marker)
             .await
     }
 
@@ -509,7 +509,7 @@ impl Gate {
     /// caller can hold up between its intent and its outcome. Downloads and batches are decided in the caller's task.
     fn pass(&self, request: CallRequest) -> impl Future<Output = Result<Value, Refusal>> + use<> {
         let (reply, answer) = oneshot::channel();
-        let intended = request.intended.clone();
+        let sent_marker = request.sent_marker.clone();
         let is_read = request.access == Access::Read;
         let running = Arc::clone(&self.0).run(request, reply);
         let answer = if is_read {
@@ -520,7 +520,7 @@ impl Gate {
         };
         async move {
             answer.await.unwrap_or_else(|| {
-                Err(Refusal::Failed(if intended.get() {
+                Err(Refusal::Failed(if sent_marker.get() {
                     Failure::UnknownOutcome("the host failed while it waited for the answer; read the state before you try again".to_owned())
                 } else {
                     Failure::Unavailable("the host failed while it decided about the call; nothing was changed".to_owned())
@@ -536,11 +536,11 @@ impl PluginCalls for Gate {
         principal: &'a Principal,
         operation: &'static Operation,
         arguments: Map<String, Value>,
-        intended: SentMarker,
+        sent_marker: SentMarker,
     ) -> BoxFuture<'a, Result<Value, Refusal>> {
         Box::pin(async move {
             let mut request = self.request(principal, operation.into(), arguments)?;
-            request.intended = intended;
+            request.sent_marker = sent_marker;
             self.pass(request).await
         })
     }

@@ -118,9 +118,9 @@ async fn restore(ledger: &Ledger, audit: &Audit, folder: &Path) -> Result<Restor
         opened.map_err(|_| GateError::Failed)?
     };
     let reserve = match opened {
-        Ok(Some((reserve, held))) => {
+        Ok(Some((reserve, reserved))) => {
             let stored = ledger.halts().await?;
-            for halt in held.into_iter().filter(|halt| !stored.contains(halt)) {
+            for halt in reserved.into_iter().filter(|halt| !stored.contains(halt)) {
                 halts.restore(halt, |entry| entry.in_reserve = true);
             }
             Some(reserve)
@@ -190,8 +190,11 @@ pub fn stored_halts(folder: &Path, database: &Path, audit: &Path) -> StoredHalts
         halts.restore(halt.clone(), |entry| entry.in_database = true);
     }
     match HaltReserve::read(folder) {
-        Ok(held) => {
-            for halt in held.into_iter().filter(|halt| !stored.halts.contains(halt)) {
+        Ok(reserved) => {
+            for halt in reserved
+                .into_iter()
+                .filter(|halt| !stored.halts.contains(halt))
+            {
                 halts.restore(halt, |entry| entry.in_reserve = true);
             }
         }
@@ -239,21 +242,21 @@ fn standing(records: &[Record]) -> Vec<Halt> {
 impl ReserveWriter {
     fn run(mut self, halts: &Halts) {
         while let Ok(reply) = self.requests.recv() {
-            let held = halts.for_reserve();
-            let written = self.write(&held);
+            let reserved = halts.for_reserve();
+            let written = self.write(&reserved);
             if written.is_ok() {
-                halts.reserved(&held);
+                halts.reserved(&reserved);
             }
             // The requester may have stopped waiting.
             drop(reply.send(written));
         }
     }
 
-    fn write(&mut self, held: &[(u64, Halt)]) -> Result<(), String> {
+    fn write(&mut self, reserved: &[(u64, Halt)]) -> Result<(), String> {
         let Some(reserve) = &mut self.reserve else {
             return Err("there is no reserve for halts".to_owned());
         };
-        let halts: Vec<Halt> = held.iter().map(|(_, halt)| halt.clone()).collect();
+        let halts: Vec<Halt> = reserved.iter().map(|(_, halt)| halt.clone()).collect();
         reserve.write(&halts).map_err(|error| error.to_string())
     }
 }

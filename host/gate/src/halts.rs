@@ -186,17 +186,17 @@ impl State {
             reserve_error: None,
             audit_error: None,
         };
-        let place = self
+        let index = self
             .halts
             .iter()
             .position(|one| same_scope(&one.halt, &scope));
-        match place.and_then(|place| self.halts.get_mut(place)) {
+        match index.and_then(|index| self.halts.get_mut(index)) {
             Some(former) => *former = entry,
             None => self.halts.push(entry),
         }
-        let place = place.unwrap_or(self.halts.len() - 1);
+        let index = index.unwrap_or(self.halts.len() - 1);
         #[expect(clippy::indexing_slicing, reason = "it was put there just now")]
-        &mut self.halts[place]
+        &mut self.halts[index]
     }
 
     /// Halts everything if the file is there, unless everything is halted already. Returns whether it did.
@@ -389,17 +389,18 @@ impl Halts {
     /// The halts to keep in the reserve: those that the database does not have, with their generations.
     pub(crate) fn for_reserve(&self) -> Vec<(u64, Halt)> {
         let state = self.state.lock();
-        let kept = state.halts.iter();
-        kept.filter(|one| !one.in_database && !one.lifting)
+        let halts = state.halts.iter();
+        halts
+            .filter(|one| !one.in_database && !one.lifting)
             .map(|one| (one.generation, one.halt.clone()))
             .collect()
     }
 
     /// Notes that the reserve holds exactly these.
-    pub(crate) fn reserved(&self, held: &[(u64, Halt)]) {
+    pub(crate) fn reserved(&self, reserved: &[(u64, Halt)]) {
         let mut state = self.state.lock();
         for entry in &mut state.halts {
-            entry.in_reserve = held.iter().any(|(one, _)| *one == entry.generation);
+            entry.in_reserve = reserved.iter().any(|(one, _)| *one == entry.generation);
         }
         drop(state);
         self.changed.notify();

@@ -43,20 +43,20 @@ impl InvocationApprovals {
 
     /// Notes that an invocation has requested an approval.
     pub(crate) fn note(&self, invocation: &Arc<str>, approval: &str) {
-        let mut asking = self.by_invocation.lock();
-        let approvals = asking.entry(Arc::clone(invocation)).or_default();
+        let mut by_invocation = self.by_invocation.lock();
+        let approvals = by_invocation.entry(Arc::clone(invocation)).or_default();
         approvals.insert(approval.to_owned());
     }
 
     /// Removes an invocation. Returns all its approvals, and those of them that no other invocation has requested.
     fn take(&self, invocation: &str) -> (Vec<String>, Vec<String>) {
-        let mut asking = self.by_invocation.lock();
-        let Some(own) = asking.remove(invocation) else {
+        let mut by_invocation = self.by_invocation.lock();
+        let Some(own) = by_invocation.remove(invocation) else {
             return Default::default();
         };
         let alone = own
             .iter()
-            .filter(|one| !asking.values().any(|other| other.contains(*one)));
+            .filter(|one| !by_invocation.values().any(|other| other.contains(*one)));
         let alone = alone.cloned().collect();
         (own.into_iter().collect(), alone)
     }

@@ -18,7 +18,7 @@
 //! `admission` runs the stages up to the fifth, and repeats them for a call whose policy changed on the way.
 //!
 //! Administration is separate from the stages: `halt`, `liquidation`, `approvals`, `adoption`, `proposals`, `reconfigure`,
-//! `reconcile`, `report` and `backup`. The texts behind decisions are recorded as well: `kept` redacts values that may be
+//! `reconcile`, `report` and `backup`. The texts behind decisions are recorded as well: `redacted_text` redacts values that may be
 //! secrets, `texts` stores a text by its digest, `changes` records each change of what is in force before a call can be
 //! decided by it, `retention` drops texts that no record names any more, and `why` joins all of this for one call.
 //!
@@ -125,7 +125,6 @@ mod approval_requests;
 mod approval_scope;
 mod approvals;
 mod approve;
-mod aside;
 mod audit_quota;
 mod authorize;
 mod backup;
@@ -151,8 +150,8 @@ mod halt_store;
 mod halts;
 mod in_place;
 mod invocation_approvals;
-mod kept;
 mod liquidation;
+mod long_reads;
 mod obligations;
 mod outgoing;
 mod plugin_calls;
@@ -167,6 +166,7 @@ mod reads;
 mod reconcile;
 mod reconfigure;
 mod record;
+mod redacted_text;
 mod refusal;
 mod refusal_log;
 mod report;

@@ -166,13 +166,13 @@ impl Unfinished {
 #[derive(Debug, Default)]
 struct State {
     runs: Option<bool>,
-    held: Option<Vec<Position>>,
+    positions: Option<Vec<Position>>,
     failure: Option<String>,
 }
 
 impl State {
     fn is_closed(&self) -> bool {
-        self.runs == Some(false) && self.held.as_ref().is_some_and(Vec::is_empty)
+        self.runs == Some(false) && self.positions.as_ref().is_some_and(Vec::is_empty)
     }
 }
 
@@ -409,20 +409,20 @@ impl Liquidator {
             }
         }
         let closed = state.is_closed();
-        let is_held = match &state.held {
-            Some(held) if held.is_empty() => "",
+        let suffix = match &state.positions {
+            Some(positions) if positions.is_empty() => "",
             Some(_) => ", positions open",
             None => ", positions not known",
         };
         entry.state = Stopped {
             result: match state.runs {
                 Some(false) if closed && liquidated => "liquidated".to_owned(),
-                Some(false) => format!("stopped{is_held}"),
-                Some(true) => format!("running{is_held}"),
-                None => format!("not known{is_held}"),
+                Some(false) => format!("stopped{suffix}"),
+                Some(true) => format!("running{suffix}"),
+                None => format!("not known{suffix}"),
             },
             open: !closed,
-            positions: state.held,
+            positions: state.positions,
             message: refusal.or(state.failure),
             ..entry.state
         };
@@ -444,7 +444,7 @@ impl Liquidator {
 
     /// Polls until it no longer runs, for at most one step.
     async fn await_stopped(&self, account: &str, project: u32) -> State {
-        let stopped = |state: &State| state.runs == Some(false) && state.held.is_some();
+        let stopped = |state: &State| state.runs == Some(false) && state.positions.is_some();
         self.look_until(account, project, stopped).await
     }
 
@@ -482,7 +482,7 @@ impl Liquidator {
             Err(failure) => state.failure = Some(self.clean(&failure)),
         }
         match portfolio {
-            Ok(body) => state.held = positions(&body),
+            Ok(body) => state.positions = positions(&body),
             Err(failure) => state.failure = Some(self.clean(&failure)),
         }
         state
@@ -769,13 +769,14 @@ fn positions(body: &Value) -> Option<Vec<Position>> {
             .parse::<f64>()
             .is_ok_and(|quantity| quantity == 0.0)
     };
-    let held = holdings.iter().map(|(symbol, holding)| Position {
+    let positions = holdings.iter().map(|(symbol, holding)| Position {
         symbol: short(symbol),
         quantity: amount(holding, "q").unwrap_or_else(|| "not known".to_owned()),
         value: amount(holding, "v"),
     });
     Some(
-        held.filter(|one| !is_zero(&one.quantity))
+        positions
+            .filter(|one| !is_zero(&one.quantity))
             .take(MAX_POSITIONS)
             .collect(),
     )

@@ -28,16 +28,16 @@ pub(crate) fn obligations_under<'a>(
     http: bool,
     matched: &'a Matched,
 ) -> impl Iterator<Item = (Cow<'a, str>, GrantLimits)> + 'a {
-    let at = |authority: &'a Authority, places: &'a [usize]| {
-        let places = places.iter();
-        places.filter_map(move |place| limits_at(authority, http, *place))
+    let at = |authority: &'a Authority, indexes: &'a [usize]| {
+        let indexes = indexes.iter();
+        indexes.filter_map(move |index| limits_at(authority, http, *index))
     };
     let mut owed: Vec<_> = at(&policy.authority, &matched.grants).collect();
     if let Some(pending) = &policy.pending {
         let serving: BTreeSet<_> = owed.iter().map(|(grant, _)| *grant).collect();
         owed.extend(at(pending, &matched.pending).filter(|(grant, _)| !serving.contains(grant)));
         for authority in policy.authorities() {
-            let all = (0..).map_while(|place| limits_at(authority, http, place));
+            let all = (0..).map_while(|index| limits_at(authority, http, index));
             let all: HashMap<_, _> = all.collect();
             for (grant, limits) in &mut owed {
                 *limits = all
@@ -57,10 +57,10 @@ pub(crate) fn obligations_under<'a>(
 }
 
 /// The names in records of the grants of one manifest, by index.
-pub(crate) fn names(authority: &Authority, http: bool, places: &[usize]) -> Vec<String> {
-    let found = places
+pub(crate) fn names(authority: &Authority, http: bool, indexes: &[usize]) -> Vec<String> {
+    let found = indexes
         .iter()
-        .filter_map(|place| limits_at(authority, http, *place));
+        .filter_map(|index| limits_at(authority, http, *index));
     found
         .map(|(name, _)| {
             if http {
@@ -73,13 +73,13 @@ pub(crate) fn names(authority: &Authority, http: bool, places: &[usize]) -> Vec<
 }
 
 /// The name and the limits of a grant to other hosts, or of one to QuantConnect, by its index in a manifest.
-fn limits_at(authority: &Authority, http: bool, place: usize) -> Option<(&str, GrantLimits)> {
+fn limits_at(authority: &Authority, http: bool, index: usize) -> Option<(&str, GrantLimits)> {
     let manifest = authority.manifest();
     if http {
-        let grant = manifest.http.get(place)?;
+        let grant = manifest.http.get(index)?;
         Some((&grant.name, grant.limits))
     } else {
-        let grant = manifest.grants.get(place)?;
+        let grant = manifest.grants.get(index)?;
         Some((&grant.name, grant.limits))
     }
 }

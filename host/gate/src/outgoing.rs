@@ -3,7 +3,7 @@
 //! The caller dials and sends; this module decides whether it may, within which bounds, and which secrets
 //! go into its headers.
 //!
-//! Invariant: a request that may change something is recorded on disk before its passage is returned.
+//! Invariant: a request that may change something is recorded on disk before its permission is returned.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Outgoing {
     pub path: String,
 }
 
-/// Permission for one request, with its bounds. A passage that is dropped unfinished is recorded as
+/// Permission for one request, with its bounds. A permission that is dropped unfinished is recorded as
 /// abandoned.
 #[derive(Debug)]
 pub struct RequestPermission {
@@ -201,10 +201,10 @@ impl Record {
 /// The grants of one manifest for other hosts, by index.
 fn http_grants<'a>(
     authority: &'a Authority,
-    places: &'a [usize],
+    indexes: &'a [usize],
 ) -> impl Iterator<Item = &'a HttpGrant> + Clone {
     let grants = &authority.manifest().http;
-    places.iter().filter_map(|at| grants.get(*at))
+    indexes.iter().filter_map(|index| grants.get(*index))
 }
 
 /// All grants that a request uses.
@@ -266,8 +266,8 @@ impl OutgoingRequests {
         });
         let matched = decide_all(&request.policy, request, std::slice::from_ref(&facts))?;
         let concurrency = self.throttle.charge(request, &matched).await?;
-        let mut passage = bounds(&request.policy, &matched).await?;
-        passage._concurrency = concurrency;
+        let mut permission = bounds(&request.policy, &matched).await?;
+        permission._concurrency = concurrency;
         let writing = self.writing.read().await;
         let reservation = self.reserver.begin(request, &matched, 0, None).await?;
         let context = AuditContext {
@@ -284,7 +284,7 @@ impl OutgoingRequests {
             return Err(unrecorded(&error).into());
         }
         drop(writing);
-        passage.record = Some(Record {
+        permission.record = Some(Record {
             with: Arc::clone(self),
             request: Arc::clone(request),
             facts,
@@ -292,7 +292,7 @@ impl OutgoingRequests {
             body: intent.body,
             reservation,
         });
-        Ok(passage)
+        Ok(permission)
     }
 }
 
@@ -303,7 +303,7 @@ async fn bounds(policy: &EffectivePolicy, matched: &Matched) -> Result<RequestPe
         .pending
         .as_ref()
         .map(|pending| http_grants(pending, &matched.pending).collect());
-    let mut passage = RequestPermission {
+    let mut permission = RequestPermission {
         headers: Vec::new(),
         addresses: Vec::new(),
         request: u64::MAX,
@@ -319,14 +319,14 @@ async fn bounds(policy: &EffectivePolicy, matched: &Matched) -> Result<RequestPe
     let serving = http_grants(&policy.authority, &matched.grants);
     let bounding = changed.iter().flatten().copied();
     for grant in serving.clone().chain(bounding) {
-        passage.request = passage.request.min(grant.request);
-        passage.response = passage.response.min(grant.response);
-        passage.timeout = passage.timeout.min(grant.timeout);
+        permission.request = permission.request.min(grant.request);
+        permission.response = permission.response.min(grant.response);
+        permission.timeout = permission.timeout.min(grant.timeout);
     }
     for grant in serving {
         let addresses = grant.addresses.iter().copied();
         let addresses = addresses.filter(|one| agreed(&|grant| grant.addresses.contains(one)));
-        passage.addresses.extend(addresses);
+        permission.addresses.extend(addresses);
         for (name, value) in &grant.headers {
             if !agreed(&|grant| grant.headers.get(name) == Some(value)) {
                 continue;
@@ -337,10 +337,10 @@ async fn bounds(policy: &EffectivePolicy, matched: &Matched) -> Result<RequestPe
                     grant.name
                 )))
             })?;
-            passage.headers.push((name.clone(), secret));
+            permission.headers.push((name.clone(), secret));
         }
     }
-    Ok(passage)
+    Ok(permission)
 }
 
 async fn header(settings: &Settings, value: &Value) -> Result<SecretString, String> {

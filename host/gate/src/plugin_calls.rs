@@ -23,7 +23,7 @@ pub trait PluginCalls: Debug + Send + Sync {
         principal: &'a Principal,
         operation: &'static Operation,
         arguments: Map<String, Value>,
-        intended: SentMarker,
+        sent_marker: SentMarker,
     ) -> BoxFuture<'a, Result<Value, Refusal>>;
 
     /// Calls a tool by its name. A tool that the catalog knows is treated as that operation.

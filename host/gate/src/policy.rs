@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use qchost_policy::{Authority, Manifest};
 
-use crate::kept::RedactedText;
 use crate::proposal::PendingApproval;
+use crate::redacted_text::RedactedText;
 use crate::settings::Settings;
 
 /// The settings, with the texts they come from.
@@ -57,7 +57,7 @@ pub(crate) struct EffectivePolicy {
     /// allow a call too.
     pub pending: Option<Arc<Granted>>,
     /// The approval that the changed manifest waits for, if it does.
-    pub held: Option<Arc<PendingApproval>>,
+    pub pending_approval: Option<Arc<PendingApproval>>,
 }
 
 impl EffectivePolicy {

@@ -15,9 +15,9 @@ use qchost_policy::{Authority, Manifest, PolicyError};
 use crate::change_signal::ChangeSignal;
 use crate::changes::{Changes, Noted};
 use crate::error::GateError;
-use crate::kept::RedactedText;
 use crate::policy::{EffectivePolicy, EffectiveSettings, Granted};
 use crate::proposal::PendingApproval;
+use crate::redacted_text::RedactedText;
 
 /// The policies in force.
 pub struct PolicyStore {
@@ -47,7 +47,7 @@ pub struct CompiledPolicy {
     settings: Arc<EffectiveSettings>,
     authority: Arc<Granted>,
     /// The pending authority, and the approval it waits for.
-    held: Option<(Arc<Granted>, Arc<PendingApproval>)>,
+    pending: Option<(Arc<Granted>, Arc<PendingApproval>)>,
 }
 
 /// New settings, with the policies that every plugin gets under them and those it had when they were compiled.
@@ -125,7 +125,7 @@ impl PolicyStore {
             Some(authority) => Ok(CompiledPolicy {
                 settings,
                 authority: Arc::clone(authority),
-                held: None,
+                pending: None,
             }),
             None => Err(settings),
         }
@@ -172,12 +172,12 @@ impl PolicyStore {
         &self,
         base: &Manifest,
         manifest: &Manifest,
-        held: &PendingApproval,
+        approval: &PendingApproval,
     ) -> Result<CompiledPolicy, GateError> {
         loop {
             let base = self.prepare_base(base, manifest).await?;
             let whole = self.prepare(manifest.clone()).await?;
-            if let Some(new) = base.with_pending(&whole, held) {
+            if let Some(new) = base.with_pending(&whole, approval) {
                 return Ok(new);
             }
         }
@@ -220,8 +220,8 @@ impl PolicyStore {
     #[must_use]
     pub fn enforce(&self, new: &CompiledPolicy) -> bool {
         self.change(new, |_, authority| {
-            let (pending, held) = new.held.clone().unzip();
-            Some((authority, pending, held))
+            let (pending, approval) = new.pending.clone().unzip();
+            Some((authority, pending, approval))
         })
     }
 
@@ -235,8 +235,8 @@ impl PolicyStore {
                 (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
                 _ => false,
             };
-            let held = former?.held.clone().filter(|_| waits);
-            Some((serving, pending, held))
+            let approval = former?.pending_approval.clone().filter(|_| waits);
+            Some((serving, pending, approval))
         })
     }
 
@@ -255,16 +255,18 @@ impl PolicyStore {
                 .and_then(|former| former.of(new.authority.manifest()));
             let compiled = Arc::clone(compiled.unwrap_or(&new.authority));
             let policy =
-                to(former.as_deref(), compiled).map(|(authority, pending, held)| EffectivePolicy {
-                    settings: Arc::clone(&new.settings),
-                    authority,
-                    pending,
-                    held,
+                to(former.as_deref(), compiled).map(|(authority, pending, pending_approval)| {
+                    EffectivePolicy {
+                        settings: Arc::clone(&new.settings),
+                        authority,
+                        pending,
+                        pending_approval,
+                    }
                 });
             let same = |policy: &EffectivePolicy| {
                 former.as_ref().is_some_and(|former| {
                     Arc::ptr_eq(&former.authority, &policy.authority)
-                        && former.held == policy.held
+                        && former.pending_approval == policy.pending_approval
                         && match (&former.pending, &policy.pending) {
                             (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
                             (None, None) => true,
@@ -352,7 +354,7 @@ impl PolicyStore {
                 settings: Arc::clone(&prepared.settings),
                 authority: compiled(&former.authority)?,
                 pending: former.pending.as_ref().map(compiled).transpose()?,
-                held: former.held.clone(),
+                pending_approval: former.pending_approval.clone(),
             };
             prepared.plugins.insert(plugin, (former, Arc::new(policy)));
         }
@@ -428,19 +430,19 @@ impl CompiledPolicy {
         Ok(Self {
             settings,
             authority: Arc::new(Granted { authority, text }),
-            held: None,
+            pending: None,
         })
     }
 
     /// Uses this as the base of a manifest that awaits approval; `None` if the two were compiled under different
     /// settings.
-    pub(crate) fn with_pending(self, manifest: &Self, held: &PendingApproval) -> Option<Self> {
+    pub(crate) fn with_pending(self, manifest: &Self, approval: &PendingApproval) -> Option<Self> {
         if !Arc::ptr_eq(&self.settings, &manifest.settings) {
             return None;
         }
-        let held = (Arc::clone(&manifest.authority), Arc::new(held.clone()));
+        let pending = (Arc::clone(&manifest.authority), Arc::new(approval.clone()));
         Some(Self {
-            held: Some(held),
+            pending: Some(pending),
             ..self
         })
     }

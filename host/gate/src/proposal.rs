@@ -47,10 +47,10 @@ pub struct PendingApproval {
 }
 
 impl From<&PendingApproval> for Waits {
-    fn from(held: &PendingApproval) -> Self {
+    fn from(pending: &PendingApproval) -> Self {
         Self {
-            approval: Some(held.approval.clone()),
-            refused: held.refused,
+            approval: Some(pending.approval.clone()),
+            refused: pending.refused,
         }
     }
 }
@@ -83,11 +83,11 @@ pub enum Admitted {
     /// All of it.
     Whole,
     /// What both this base and the manifest allow, until the rest is approved.
-    Held {
+    Partly {
         /// The manifest in force: the one adopted last, or the parts of the new one that need no adoption.
         base: Box<Manifest>,
         /// The change that awaits approval.
-        held: PendingApproval,
+        pending: PendingApproval,
     },
 }
 

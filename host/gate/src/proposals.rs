@@ -31,9 +31,9 @@ use crate::approval_requests::ApprovalRequests;
 use crate::changes::{Changes, Decided};
 use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
-use crate::kept::{bounded, one_line};
 use crate::policy_store::PolicyStore;
 use crate::proposal::{AdmitError, Admitted, Changed, PendingApproval, Proposal, StoredText};
+use crate::redacted_text::{bounded, one_line};
 
 /// Maximum lines of a difference in an approver's view.
 const MAX_SHOWN: usize = 100;
@@ -204,7 +204,7 @@ impl Proposals {
     ) -> Result<Approval, AdmitError> {
         let mut owners = owners(proposal.files.clone()).await;
         owners.extend(&proposal.owners);
-        let askers: BTreeSet<u32> = self.changes.askers().into_iter().collect();
+        let requesters: BTreeSet<u32> = self.changes.requesters().into_iter().collect();
         let (subject, name) = (proposal.subject, proposal.name.as_str());
         // The difference that approvers see is relative to this.
         let base = former.map(|former| json!([former.digest, former.confirmed]));
@@ -218,13 +218,13 @@ impl Proposals {
                 profile_revision: String::new(),
                 arguments_hmac: self.fingerprints.of("base of a change", &json!(base)),
             },
-            view: view(proposal, &owners, &askers),
+            view: view(proposal, &owners, &requesters),
             contents: serde_json::to_string(&contents(proposal, former)).ok(),
             untold: false,
             needs: self.requests.approvers(),
             requester: None,
             interested: owners.iter().copied().collect(),
-            askers: askers.iter().copied().collect(),
+            askers: requesters.iter().copied().collect(),
             scope: json!({ "files": proposal.files }),
             cost: 0,
             source: None,
@@ -281,16 +281,16 @@ impl Proposals {
     /// How much of a manifest may become the authority of its plugin. What needs no approval is in force from then on, also
     /// after a restart.
     pub(crate) async fn admit(&self, manifest: &Manifest) -> Result<Admitted, AdmitError> {
-        let seal = |place: &str, value: &Value| sealed(&self.fingerprints, place, value);
+        let seal = |location: &str, value: &Value| sealed(&self.fingerprints, location, value);
         let sealed = manifest.sealed(seal);
         let row = self.in_force(Subject::Manifest, &manifest.plugin).await?;
         let gone = row.as_ref().is_some_and(|row| row.taken_away);
         let adopted = row.filter(|row| row.confirmed);
         // A text that this version cannot read is no evidence of what was allowed.
-        let kept =
+        let stored =
             adopted.and_then(|row| serde_json::from_str::<StoredText<Manifest>>(&row.text).ok());
-        let (former, so_far) = match kept {
-            Some(kept) => (Some(kept.text), kept.remembered),
+        let (former, so_far) = match stored {
+            Some(stored) => (Some(stored.text), stored.remembered),
             None => (None, Remembered::default()),
         };
         // A removed manifest grants nothing, but its counters continue.
@@ -321,7 +321,7 @@ impl Proposals {
             heirs: successors.into_iter().map(heir).collect(),
         };
         let heirs = proposal.heirs.clone();
-        let Some(held) = self.propose(proposal).await? else {
+        let Some(pending) = self.propose(proposal).await? else {
             self.hand_over_rates(manifest, &heirs).await?;
             return Ok(Admitted::Whole);
         };
@@ -329,9 +329,9 @@ impl Proposals {
             Some(former) => former.unsealed(manifest, seal),
             None => manifest.without_guarded(),
         };
-        Ok(Admitted::Held {
+        Ok(Admitted::Partly {
             base: Box::new(base),
-            held,
+            pending,
         })
     }
 
@@ -360,9 +360,9 @@ impl Proposals {
             return BTreeSet::new();
         };
         let (base, pending) = (policy.authority.manifest(), pending.manifest());
-        let places = 0..base.grants.len();
-        let mut denied: BTreeSet<_> = places
-            .flat_map(|place| base.not_allowed_by(place, pending))
+        let indexes = 0..base.grants.len();
+        let mut denied: BTreeSet<_> = indexes
+            .flat_map(|index| base.not_allowed_by(index, pending))
             .collect();
         // A pin only affects trade.
         if pending.digest.as_deref().is_some_and(|pin| pin != digest) {
@@ -378,7 +378,7 @@ impl Proposals {
     #[must_use]
     pub fn pending_approval(&self, plugin: &str) -> Option<PendingApproval> {
         let policy = self.policies.of(plugin)?;
-        policy.held.as_deref().cloned()
+        policy.pending_approval.as_deref().cloned()
     }
 }
 
@@ -398,7 +398,7 @@ fn names(approval: &Approval) -> String {
 }
 
 /// What an approver is shown of a change before its texts: gains first.
-fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> Value {
+fn view(proposal: &Proposal, owners: &BTreeSet<u32>, requesters: &BTreeSet<u32>) -> Value {
     let lines = |lines: Vec<String>| {
         let lines = lines.into_iter().take(MAX_SHOWN);
         lines.map(|line| one_line(&line)).collect::<Vec<_>>()
@@ -410,7 +410,7 @@ fn view(proposal: &Proposal, owners: &BTreeSet<u32>, askers: &BTreeSet<u32>) -> 
         "what": format!("bring {article}changed {word} into force"),
         "files": proposal.files,
         "file owners": owners,
-        "reload asked for by": askers,
+        "reload asked for by": requesters,
         "gains": lines(proposal.gains.clone()),
         "gains not shown": left_out(proposal.gains.len()),
         "changes": lines(ordered(proposal)),
@@ -441,7 +441,7 @@ fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
     let former = former.map(|former| serde_json::from_str::<StoredText<Value>>(&former.text));
     let former = match former {
         None => String::new(),
-        Some(Ok(kept)) => text_of(proposal.subject, &kept.text),
+        Some(Ok(stored)) => text_of(proposal.subject, &stored.text),
         Some(Err(error)) => format!("this text cannot be read: {error}\n"),
     };
     let all = |lines: Vec<String>| match lines.len() > MAX_SHOWN {
@@ -457,16 +457,16 @@ fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
 }
 
 /// The kept text of a subject in readable form, one list entry per line.
-fn text_of(subject: Subject, kept: &Value) -> String {
+fn text_of(subject: Subject, stored: &Value) -> String {
     if subject == Subject::Guardrails
-        && let Ok(rules) = Vec::<(String, String)>::deserialize(kept)
+        && let Ok(rules) = Vec::<(String, String)>::deserialize(stored)
     {
         let rules = rules.iter();
         return rules
             .map(|(id, rule)| format!("// guardrail {}\n{}\n", one_line(id), rule.trim_end()))
             .collect();
     }
-    let text = serde_json::to_string_pretty(kept).unwrap_or_default();
+    let text = serde_json::to_string_pretty(stored).unwrap_or_default();
     format!("{text}\n")
 }
 

@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 
 use crate::body::{CallBody, Project};
 use crate::call::CallRequest;
-use crate::decision::{Decision, Matched};
+use crate::decision::{CallDecision, Matched};
 use crate::fingerprint::{Fingerprints, text_hash};
-use crate::kept::RedactedText;
 use crate::obligations::{names as names_of, obligations};
+use crate::redacted_text::RedactedText;
 use crate::refusal::Refusal;
 
 /// Texts of more bytes than this are kept as digest and length.
@@ -99,7 +99,7 @@ pub(crate) struct AuditContext<'a> {
 
 impl<'a> AuditContext<'a> {
     /// What is known of a call that was allowed.
-    pub(crate) fn of(decision: &'a Decision, reservation: Option<i64>) -> Self {
+    pub(crate) fn of(decision: &'a CallDecision, reservation: Option<i64>) -> Self {
         let permit = decision.permit.as_ref();
         Self {
             project: decision.touched.project.as_ref(),

@@ -6,7 +6,7 @@ use qchost_ledger::{Begin, Charge, Ledger, PermitUse, Settle};
 
 use crate::call::CallRequest;
 use crate::clock::now;
-use crate::decision::{Decision, Matched};
+use crate::decision::{CallDecision, Matched};
 use crate::obligations::obligations;
 use crate::refusal::{Refusal, exhausted};
 
@@ -21,7 +21,7 @@ impl Reserver {
     pub(crate) async fn charge_read(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
     ) -> Result<(), Refusal> {
         if decision.permit.is_none() {
             return self.count_read(request, decision).await;
@@ -33,7 +33,11 @@ impl Reserver {
     }
 
     /// Counts a read for grants with a daily count.
-    async fn count_read(&self, request: &CallRequest, decision: &Decision) -> Result<(), Refusal> {
+    async fn count_read(
+        &self,
+        request: &CallRequest,
+        decision: &CallDecision,
+    ) -> Result<(), Refusal> {
         let named: Vec<_> = obligations(request, &decision.matched)
             .filter_map(|(grant, limits)| Some((grant, limits.per_day?)))
             .collect();
@@ -51,7 +55,7 @@ impl Reserver {
     pub(crate) async fn reserve(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
     ) -> Result<Option<i64>, Refusal> {
         let cost = decision.touched.cost.map_or(0, |cost| cost.0);
         let permit = decision.permit.as_ref().map(|permit| PermitUse {

@@ -10,10 +10,10 @@ use qchost_policy::{DOWNLOAD, Project, Resource, WORKFLOW};
 use qchost_scope::{Configured, Resolved, Scope, ScopeError, Touched};
 use serde_json::Value;
 
-use crate::aside::LongReads;
 use crate::authorize::{check_granted, named, out_of_sight};
 use crate::call::CallRequest;
 use crate::decision::Refused;
+use crate::long_reads::LongReads;
 use crate::reads::HostReader;
 use crate::refusal::{Refusal, unresolved};
 

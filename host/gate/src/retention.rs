@@ -20,16 +20,16 @@ pub(crate) fn start(changes: &Arc<Changes>) {
 }
 
 async fn run(changes: Weak<Changes>) {
-    let mut seen = None;
+    let mut previous = None;
     let mut due = tokio::time::interval(RETENTION_INTERVAL);
     loop {
         due.tick().await;
         let Some(changes) = changes.upgrade() else {
             return;
         };
-        let looking = tokio::task::spawn_blocking(move || changes.drop_unnamed(seen));
+        let looking = tokio::task::spawn_blocking(move || changes.drop_unnamed(previous));
         match looking.await {
-            Ok(Ok(first)) => seen = first,
+            Ok(Ok(first)) => previous = first,
             Ok(Err(error)) => {
                 tracing::warn!(target: "gate", %error, "kept texts that no record names any more were not dropped");
             }
@@ -39,13 +39,13 @@ async fn run(changes: Weak<Changes>) {
 }
 
 impl Changes {
-    /// Drops the texts that no record names, if records were removed since the oldest one was `seen`. Returns the oldest
-    /// one now. Blocks.
-    pub(crate) fn drop_unnamed(&self, seen: Option<u64>) -> Result<Option<u64>, AuditError> {
+    /// Drops the texts that no record names, if records were removed since the oldest one was `previous`. Returns the
+    /// oldest one now. Blocks.
+    pub(crate) fn drop_unnamed(&self, previous: Option<u64>) -> Result<Option<u64>, AuditError> {
         let audit = self.audit();
         let first = oldest(&**audit.files(), audit.folder())?;
         // Nothing was ever removed from an audit that still begins with its first record.
-        if first == seen || first.is_none_or(|first| first <= 1) {
+        if first == previous || first.is_none_or(|first| first <= 1) {
             return Ok(first);
         }
         let mut named = named(audit)?;
@@ -90,7 +90,7 @@ mod tests {
 
     use super::*;
     use crate::fingerprint::{Fingerprints, text_hash};
-    use crate::kept::{Form, RedactedText};
+    use crate::redacted_text::{Form, RedactedText};
 
     fn entry(digest: &str) -> Entry {
         Entry {

@@ -203,9 +203,9 @@ mod tests {
         assert!(waits(&locks, Change, of(&[1])));
         assert!(!waits(&locks, Pin, of(&[1])));
         drop(pinned);
-        let mut held = Vec::new();
+        let mut guards = Vec::new();
         for _ in 0..MAX_PER_PLUGIN {
-            held.push(locks.lock(&plugin, Change, of(&[1])).await.unwrap());
+            guards.push(locks.lock(&plugin, Change, of(&[1])).await.unwrap());
         }
         assert!(locks.lock(&plugin, Change, of(&[1])).await.is_err());
         assert!(!waits(&locks, Change, of(&[1])), "another plugin has room");

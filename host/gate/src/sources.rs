@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 use crate::body::StopsDeployment;
 use crate::call::{CallIds, CallRequest};
 use crate::clock::now;
-use crate::decision::{Decision, is_live};
+use crate::decision::{CallDecision, is_live};
 use crate::fingerprint::{Fingerprints, text_hash};
 use crate::policy_store::PolicyStore;
 use crate::reads::HostReader;
@@ -177,7 +177,7 @@ impl SourceGuards {
     pub(crate) async fn guard(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
     ) -> Result<SourceGuard, Refusal> {
         match self.use_of(request, decision).await? {
             Use::Nothing => Ok(SourceGuard::default()),
@@ -189,16 +189,16 @@ impl SourceGuards {
                 })
             }
             Use::Compiles(project) => Ok(match self.pin(request, project).await {
-                Ok(held) => held,
+                Ok(guard) => guard,
                 Err(failure) => {
                     tracing::warn!(target: "gate", project, %failure, "the source cannot be read: its compile will be of unknown code");
                     SourceGuard::default()
                 }
             }),
             Use::Deploys(project, hash) => {
-                let held = self.pin(request, project).await.map_err(Refusal::Failed)?;
-                match &held.before {
-                    Some(source) if source.hash() == hash => Ok(held),
+                let guard = self.pin(request, project).await.map_err(Refusal::Failed)?;
+                match &guard.before {
+                    Some(source) if source.hash() == hash => Ok(guard),
                     _ => Err(Refusal::denied(
                         "the project's files, libraries or settings are not those that were compiled any \
                                  more, so nothing was deployed; compile the project again and deploy that",
@@ -217,7 +217,7 @@ impl SourceGuards {
         })
     }
 
-    async fn use_of(&self, request: &CallRequest, decision: &Decision) -> Result<Use, Refusal> {
+    async fn use_of(&self, request: &CallRequest, decision: &CallDecision) -> Result<Use, Refusal> {
         let Some(operation) = request.operation else {
             // It is unknown what an unknown tool changes.
             return Ok(match request.access {
@@ -307,7 +307,7 @@ impl SourceGuards {
             None => None,
         };
         let (ledger, account, plugin) = (&self.ledger, request.account(), request.plugin());
-        let kept = match source {
+        let remembered = match source {
             Some(source) => {
                 let new = NewCompile {
                     account: account.to_owned(),
@@ -327,7 +327,7 @@ impl SourceGuards {
                 .await
                 .map(|()| Remembered::Known),
         };
-        match kept {
+        match remembered {
             Ok(Remembered::Known) => {}
             Ok(Remembered::OverQuota) => {
                 tracing::warn!(target: "gate", plugin, project, compile, "the compile is of unknown code: the plugin's approvals that wait fill its quota of sources; decide about them with `qchost approvals`");

@@ -20,7 +20,7 @@ use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
 use crate::call::{CallRequest, Principal};
 use crate::changes::Changes;
-use crate::decision::{Decision, Matched};
+use crate::decision::{CallDecision, Matched};
 use crate::fingerprint::Fingerprints;
 use crate::halts::Halts;
 use crate::policy_store::PolicyStore;
@@ -203,8 +203,8 @@ impl Stores {
 }
 
 /// A decision that the first grant allows a call which touches nothing.
-pub(crate) fn allowed(touched: qchost_scope::Touched) -> Decision {
-    Decision {
+pub(crate) fn allowed(touched: qchost_scope::Touched) -> CallDecision {
+    CallDecision {
         touched,
         matched: Matched {
             grants: vec![0],

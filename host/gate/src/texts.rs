@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use crate::fingerprint::text_hash;
-use crate::kept::RedactedText;
+use crate::redacted_text::RedactedText;
 
 /// The folder's name in a data folder.
 const FOLDER: &str = "texts";
@@ -50,13 +50,13 @@ impl Texts {
     }
 
     /// Stores a text durably. Blocks.
-    pub(crate) fn keep(&self, kept: &RedactedText) -> io::Result<()> {
+    pub(crate) fn keep(&self, text: &RedactedText) -> io::Result<()> {
         static DRAFTS: AtomicU64 = AtomicU64::new(0);
-        let Some(path) = self.path(&kept.digest) else {
+        let Some(path) = self.path(&text.digest) else {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let _changing = self.changing.lock();
-        if let Ok(Some(_)) = self.read(&kept.digest) {
+        if let Ok(Some(_)) = self.read(&text.digest) {
             // Reused: its grace period starts again.
             return File::open(&path)?.set_modified(SystemTime::now());
         }
@@ -75,7 +75,7 @@ impl Texts {
                 .truncate(true)
                 .mode(0o600)
                 .open(&draft)?;
-            file.write_all(kept.text.as_bytes())?;
+            file.write_all(text.text.as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&draft, &path)?;
             File::open(&self.folder)?.sync_all()
@@ -170,7 +170,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::kept::Form;
+    use crate::redacted_text::Form;
 
     fn kept(text: &str) -> RedactedText {
         RedactedText::plain(Form::Manifest, text)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::body::{ApprovalBody, ApprovalDetail, CallBody, Change, Project, Subject};
-use crate::kept::{grants_in, guardrails_in};
+use crate::redacted_text::{grants_in, guardrails_in};
 use crate::texts::Texts;
 
 /// Everything known about a call.

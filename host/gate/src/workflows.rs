@@ -8,7 +8,7 @@ use qchost_audit::Audit;
 use serde_json::Value;
 
 use crate::call::CallRequest;
-use crate::decision::Decision;
+use crate::decision::CallDecision;
 use crate::fingerprint::Fingerprints;
 use crate::record::{self, AuditContext};
 use crate::refusal::Refusal;
@@ -28,7 +28,7 @@ impl Workflows {
     pub(crate) async fn charge(
         &self,
         request: &CallRequest,
-        decision: &Decision,
+        decision: &CallDecision,
     ) -> Result<(), Refusal> {
         let context = AuditContext::of(decision, None);
         if let Err(refusal) = self.reserver.charge_read(request, decision).await {

@@ -51,11 +51,11 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
         // Before anything changes, so that an unload does not wait for policies to be compiled.
         let authority = match &admitted {
             Admitted::Whole => shared.gate.policies.prepare(manifest.clone()).await?,
-            Admitted::Held { base, held } => {
+            Admitted::Partly { base, pending } => {
                 shared
                     .gate
                     .policies
-                    .prepare_pending(base, &manifest, held)
+                    .prepare_pending(base, &manifest, pending)
                     .await?
             }
         };

@@ -131,10 +131,10 @@ async fn a_changed_manifest_can_ask_for_a_person_already() {
     compile(&world).await.unwrap();
     let strict = manifest(&format!("{COMPILES}approval = \"operator\"\n"));
     world.gate.policies.restrict(strict).await.unwrap();
-    let asked = compile(&world).await;
+    let answer = compile(&world).await;
     assert!(
-        matches!(asked, Err(Refusal::ApprovalRequired { .. })),
-        "{asked:?}"
+        matches!(answer, Err(Refusal::ApprovalRequired { .. })),
+        "{answer:?}"
     );
 }
 
@@ -313,18 +313,18 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     let with_header = format!("{HOOKS}headers = {{ x-team = \"lab\" }}\n");
     let world = Setup::grants(&with_header).open().await;
     let ask = || ask_hooks(&world);
-    let passage = ask().await.unwrap();
-    assert_eq!(passage.headers.len(), 1);
+    let permission = ask().await.unwrap();
+    assert_eq!(permission.headers.len(), 1);
     // Another grant changes: it goes.
     world
         .gate
         .policies
         .install(manifest(&format!("{with_header}{FILES}")))
         .unwrap();
-    passage.clear().unwrap();
+    permission.clear().unwrap();
     // Its own grant changes: it was prepared by one that no longer exists.
     world.gate.policies.install(manifest(HOOKS)).unwrap();
-    let changed = passage.clear().unwrap_err().to_string();
+    let changed = permission.clear().unwrap_err().to_string();
     assert!(changed.contains("make it again"), "{changed}");
     assert!(ask().await.unwrap().headers.is_empty());
     // The header of the serving grant is not sent once the changed manifest has it no more.

@@ -688,10 +688,10 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
         match step {
             Held::Edit(blocks) => holds.file = Some(blocks),
             Held::Approve => {
-                if let Some(held) = gate.proposals.pending_approval(PLUGINS[0]) {
+                if let Some(waiting) = gate.proposals.pending_approval(PLUGINS[0]) {
                     let ann = person(APPROVER, "ann");
                     gate.approvals
-                        .approve(&held.approval, &ann, None)
+                        .approve(&waiting.approval, &ann, None)
                         .await
                         .unwrap();
                     approved = true;
@@ -719,13 +719,13 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
             }
         }
         if let Some(file) = &holds.file {
-            let held = crate::widened::load(&gate, &parse_as(0, file)).await;
+            let waiting = crate::widened::load(&gate, &parse_as(0, file)).await;
             holds.load(approved);
             let waits = holds
                 .texts
                 .as_ref()
                 .is_some_and(|(_, pending)| pending.is_some());
-            prop_assert_eq!(held.is_some(), waits);
+            prop_assert_eq!(waiting.is_some(), waits);
         }
     }
     gate.close().await;

@@ -239,10 +239,10 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         ..trading
     };
     world.gate.reconfigurer.reconfigure(two).await.unwrap();
-    let asked = deploy_known().await;
+    let answer = deploy_known().await;
     assert!(
-        matches!(asked, Err(Refusal::ApprovalRequired { .. })),
-        "{asked:?}"
+        matches!(answer, Err(Refusal::ApprovalRequired { .. })),
+        "{answer:?}"
     );
     world.gate.reconfigurer.reconfigure(settings).await.unwrap();
     deploy(&world).await.unwrap();
@@ -281,9 +281,9 @@ async fn permits_last_as_long_as_the_settings_say_when_they_are_given() {
     let (world, settings) = open(setup).await;
     let ann = person(7, "ann");
     let approved = async || {
-        let asked = deploy(&world).await;
-        let Err(Refusal::ApprovalRequired { id }) = asked else {
-            panic!("{asked:?}")
+        let answer = deploy(&world).await;
+        let Err(Refusal::ApprovalRequired { id }) = answer else {
+            panic!("{answer:?}")
         };
         world.gate.approvals.approve(&id, &ann, None).await.unwrap();
     };

@@ -287,9 +287,9 @@ async fn a_write_that_may_have_been_done_is_not_called_denied() {
 async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
-    let asked = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
-    let Err(Refusal::ApprovalRequired { id }) = asked else {
-        panic!("{asked:?}")
+    let answer = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
+    let Err(Refusal::ApprovalRequired { id }) = answer else {
+        panic!("{answer:?}")
     };
     let ann = person(7, "ann");
     world.gate.approvals.approve(&id, &ann, None).await.unwrap();
@@ -309,9 +309,9 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
 async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
-    let asked = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
-    let Err(Refusal::ApprovalRequired { id }) = asked else {
-        panic!("{asked:?}")
+    let answer = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
+    let Err(Refusal::ApprovalRequired { id }) = answer else {
+        panic!("{answer:?}")
     };
     let ann = person(7, "ann");
     world.gate.approvals.approve(&id, &ann, None).await.unwrap();

@@ -678,8 +678,8 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     };
     let ask = async |invocation: &str| {
         let by = by(invocation);
-        let asked = call(&gate, &by, "live/create-live-algorithm", arguments.clone()).await;
-        match asked {
+        let answer = call(&gate, &by, "live/create-live-algorithm", arguments.clone()).await;
+        match answer {
             Err(Refusal::ApprovalRequired { id }) => id,
             other => panic!("{other:?}"),
         }

@@ -38,16 +38,21 @@ pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<PendingApproval> {
         .unwrap();
     let new = match &admitted {
         Admitted::Whole => gate.policies.prepare(manifest.clone()).await.unwrap(),
-        Admitted::Held { base, held } => gate
+        Admitted::Partly {
+            base,
+            pending: waiting,
+        } => gate
             .policies
-            .prepare_pending(base, manifest, held)
+            .prepare_pending(base, manifest, waiting)
             .await
             .unwrap(),
     };
     assert!(gate.policies.enforce(&new));
     match admitted {
         Admitted::Whole => None,
-        Admitted::Held { held, .. } => Some(held),
+        Admitted::Partly {
+            pending: waiting, ..
+        } => Some(waiting),
     }
 }
 
@@ -95,18 +100,24 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     let (_, world) = production(true).await;
     let wide = manifest(&format!("{READ}{DELETE}"));
     let asked = world.gate.changes.reload_asked_by(7);
-    let held = load(&world.gate, &wide).await.unwrap();
+    let waiting = load(&world.gate, &wide).await.unwrap();
     drop(asked);
-    assert_eq!(held.gains, ["backtests/delete-backtest"]);
+    assert_eq!(waiting.gains, ["backtests/delete-backtest"]);
     assert_eq!(
         world.gate.proposals.pending_approval("lab"),
-        Some(held.clone())
+        Some(waiting.clone())
     );
     let refused = delete(&world.gate).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
     assert_eq!(deleted(&world), 0);
 
-    let yes = async |by: &Person| world.gate.approvals.approve(&held.approval, by, None).await;
+    let yes = async |by: &Person| {
+        world
+            .gate
+            .approvals
+            .approve(&waiting.approval, by, None)
+            .await
+    };
     let own = yes(&person(7, "editor")).await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
@@ -141,7 +152,7 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     assert!(delete(&world.gate).await.is_err());
     let again = load(&world.gate, &wide).await.unwrap();
-    assert_ne!(again.approval, held.approval);
+    assert_ne!(again.approval, waiting.approval);
     assert_eq!(deleted(&world), 1);
 }
 
@@ -176,10 +187,11 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
         ..with_a_secret.clone()
     };
     for asks in [&fresh, &with_a_secret] {
-        let held = load(&world.gate, asks).await.unwrap();
+        let waiting = load(&world.gate, asks).await.unwrap();
         assert!(
-            held.gains[0].contains("/first") && held.gains[0].contains("https://hooks.example/"),
-            "{held:?}"
+            waiting.gains[0].contains("/first")
+                && waiting.gains[0].contains("https://hooks.example/"),
+            "{waiting:?}"
         );
     }
     let passage = world.gate.outgoing(&principal("fresh"), to_hooks()).await;
@@ -190,12 +202,12 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     assert_eq!(sent().await.unwrap(), ["own"]);
 
     let agree = async |to: &Manifest| {
-        let held = load(&world.gate, to).await.unwrap();
+        let waiting = load(&world.gate, to).await.unwrap();
         let by = person(8, "ann");
         world
             .gate
             .approvals
-            .approve(&held.approval, &by, None)
+            .approve(&waiting.approval, &by, None)
             .await
             .unwrap();
         assert_eq!(load(&world.gate, to).await, None);
@@ -209,8 +221,8 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     let mut more = other;
     more.http[0].methods.push("DELETE".to_owned());
     for wider in [hooks(&secret("second")), elsewhere, more] {
-        let held = load(&world.gate, &wider).await.unwrap();
-        assert_eq!(held.gains.len(), 1, "{held:?}");
+        let waiting = load(&world.gate, &wider).await.unwrap();
+        assert_eq!(waiting.gains.len(), 1, "{waiting:?}");
     }
     assert_eq!(load(&world.gate, &with_a_secret).await, None);
     assert_eq!(sent().await.unwrap(), ["first"]);
@@ -231,11 +243,11 @@ async fn the_owner_of_the_file_and_of_the_link_to_it_is_none_of_the_two() {
     std::fs::write(&file, "").unwrap();
     std::os::unix::fs::symlink(&file, &link).unwrap();
     wide.path = PathBuf::from(&link);
-    let held = load(&world.gate, &wide).await.unwrap();
+    let waiting = load(&world.gate, &wide).await.unwrap();
     let own = world
         .gate
         .approvals
-        .approve(&held.approval, &person(me, "owner"), None)
+        .approve(&waiting.approval, &person(me, "owner"), None)
         .await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
@@ -249,12 +261,12 @@ async fn the_owner_of_a_file_that_is_gone_by_now_is_none_of_the_two() {
     let mut wide = manifest(&format!("{READ}{DELETE}"));
     wide.path = world.folder.path().join("gone.toml");
     wide.origin.owner = Some(64_001);
-    let held = load(&world.gate, &wide).await.unwrap();
+    let waiting = load(&world.gate, &wide).await.unwrap();
     let owner = person(64_001, "owner");
     let own = world
         .gate
         .approvals
-        .approve(&held.approval, &owner, None)
+        .approve(&waiting.approval, &owner, None)
         .await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
@@ -269,10 +281,10 @@ async fn a_component_that_may_trade_is_adopted_by_two_who_do_not_own_its_files()
     let (_, world) = production(true).await;
     let gate = &world.gate;
     let mut trading = manifest(&format!("{READ}{ORDERS}"));
-    let held = load(gate, &trading).await.unwrap();
+    let waiting = load(gate, &trading).await.unwrap();
     for by in [person(8, "ann"), person(9, "bob")] {
         gate.approvals
-            .approve(&held.approval, &by, None)
+            .approve(&waiting.approval, &by, None)
             .await
             .unwrap();
     }
@@ -309,13 +321,13 @@ async fn no_component_is_adopted_while_its_manifest_waits_for_the_right_to_trade
         adopted.count()
     };
     let trading = manifest(&format!("{READ}{ORDERS}"));
-    let held = load(&world.gate, &trading).await.unwrap();
+    let waiting = load(&world.gate, &trading).await.unwrap();
     assert_eq!(adoptions().await, 0);
     let ann = person(8, "ann");
     world
         .gate
         .approvals
-        .approve(&held.approval, &ann, None)
+        .approve(&waiting.approval, &ann, None)
         .await
         .unwrap();
     assert_eq!(load(&world.gate, &trading).await, None);
@@ -333,18 +345,18 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     let (_, world) = production(true).await;
     let (ann, bob) = (person(8, "ann"), person(9, "bob"));
     let wide = manifest(&format!("{READ}{DELETE}"));
-    let held = load(&world.gate, &wide).await.unwrap();
+    let waiting = load(&world.gate, &wide).await.unwrap();
     let asked = world.gate.changes.reload_asked_by(8);
-    assert_eq!(load(&world.gate, &wide).await, Some(held.clone()));
+    assert_eq!(load(&world.gate, &wide).await, Some(waiting.clone()));
     drop(asked);
-    let shown = approval(&world.gate, &held.approval).await;
+    let shown = approval(&world.gate, &waiting.approval).await;
     assert_eq!(shown.view["reload asked for by"], json!([]));
     assert!(!shown.interested.contains(&8), "{shown:?}");
     for by in [&ann, &bob] {
         world
             .gate
             .approvals
-            .approve(&held.approval, by, None)
+            .approve(&waiting.approval, by, None)
             .await
             .unwrap();
     }
@@ -355,12 +367,12 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     // The control: a person who triggered the reload that found it is not an approver.
     let asked = world.gate.changes.reload_asked_by(8);
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
-    let held = load(&world.gate, &wide).await.unwrap();
+    let waiting = load(&world.gate, &wide).await.unwrap();
     drop(asked);
     let own = world
         .gate
         .approvals
-        .approve(&held.approval, &ann, None)
+        .approve(&waiting.approval, &ann, None)
         .await;
     assert!(
         matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
@@ -374,8 +386,8 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
     let (_, world) = production(false).await;
     let ann = person(8, "ann");
     let wide = manifest(&format!("{READ}{DELETE}"));
-    let held = load(&world.gate, &wide).await.unwrap();
-    let early = world.gate.approvals.revoke(&held.approval, &ann).await;
+    let waiting = load(&world.gate, &wide).await.unwrap();
+    let early = world.gate.approvals.revoke(&waiting.approval, &ann).await;
     assert!(
         matches!(
             early,
@@ -386,18 +398,18 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
     world
         .gate
         .approvals
-        .approve(&held.approval, &ann, None)
+        .approve(&waiting.approval, &ann, None)
         .await
         .unwrap();
     let revoked = world
         .gate
         .approvals
-        .revoke(&held.approval, &ann)
+        .revoke(&waiting.approval, &ann)
         .await
         .unwrap();
     assert_eq!(revoked.status, Status::Revoked);
     let next = load(&world.gate, &wide).await.unwrap();
-    assert_ne!(next.approval, held.approval);
+    assert_ne!(next.approval, waiting.approval);
     assert!(delete(&world.gate).await.is_err());
     assert_eq!(deleted(&world), 0);
     // A change in force cannot be revoked: only the file can be changed.
@@ -508,9 +520,9 @@ async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
             assert_eq!(propose(gate, &["one", "two"]).await, None);
             let closed = approval(gate, &first).await;
             assert_eq!(closed.status, Status::Closed);
-            let held = propose(gate, &[]).await.unwrap();
-            assert_ne!(held.approval, first);
-            let asked = approval(gate, &held.approval).await;
+            let waiting = propose(gate, &[]).await.unwrap();
+            assert_ne!(waiting.approval, first);
+            let asked = approval(gate, &waiting.approval).await;
             assert_eq!(asked.status, Status::Pending);
             assert_eq!(
                 asked.view["changes"],
@@ -571,7 +583,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         };
         let wide_text = text(&format!("{READ}{DELETE}"));
         let wide = parse(&wide_text);
-        let held = load(gate, &wide).await.unwrap();
+        let waiting = load(gate, &wide).await.unwrap();
         let arguments = json!({ "projectId": 1, "backtestId": "b1" });
         let delete = async || {
             let name = "backtests/delete-backtest";
@@ -584,7 +596,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         let (base, pending) = (why.manifest.unwrap(), why.manifest_pending.unwrap());
         assert_eq!(pending.digest, digest(&wide_text));
         let waits = pending.change.unwrap();
-        assert_eq!(waits.approval.as_ref(), Some(&held.approval));
+        assert_eq!(waits.approval.as_ref(), Some(&waiting.approval));
         assert_eq!(waits.by, None);
         assert!(waits.note.unwrap().contains("waits for a person"));
         let shown = base.text.unwrap();
@@ -608,12 +620,12 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         );
         let asked = records
             .iter()
-            .find(|one| one["what"] == "request" && one["approval"] == held.approval.as_str());
+            .find(|one| one["what"] == "request" && one["approval"] == waiting.approval.as_str());
         assert!(asked.unwrap()["detail"].to_string().contains("delete"));
 
         for by in [person(8, "ann"), person(9, "bob")] {
             gate.approvals
-                .approve(&held.approval, &by, None)
+                .approve(&waiting.approval, &by, None)
                 .await
                 .unwrap();
         }
@@ -624,7 +636,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         assert_eq!(now.len(), so_far.len() + 1);
         let change = now.last().unwrap();
         assert_eq!(change["by"], "ann, bob");
-        assert_eq!(change["approval"], held.approval.as_str());
+        assert_eq!(change["approval"], waiting.approval.as_str());
         assert_eq!(change["digest-before"], base.digest.as_str());
         assert_eq!(change["digest-after"], digest(&wide_text).as_str());
         assert!(
@@ -701,9 +713,9 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
             .reconfigure(configured(&setup, narrow, None))
             .await
             .unwrap();
-        let held = propose_people(&gate, wide, &["eve"]).await.unwrap();
+        let waiting = propose_people(&gate, wide, &["eve"]).await.unwrap();
         let waits = Waits {
-            approval: Some(held.approval.clone()),
+            approval: Some(waiting.approval.clone()),
             refused: false,
         };
         gate.reconfigurer
@@ -720,7 +732,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
             let pending = why.configuration_pending.unwrap();
             assert_eq!(pending.text.unwrap(), configuration_of(wide));
             let change = pending.change.unwrap();
-            assert_eq!(change.approval.as_ref(), Some(&held.approval));
+            assert_eq!(change.approval.as_ref(), Some(&waiting.approval));
             let lines = change.difference.concat();
             assert!(lines.contains("people.eve"), "{lines}");
             let people = changes(&records, "people", false);
@@ -742,7 +754,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         check(&gate).await;
         for by in [person(8, "ann"), person(9, "bob")] {
             gate.approvals
-                .approve(&held.approval, &by, None)
+                .approve(&waiting.approval, &by, None)
                 .await
                 .unwrap();
         }
@@ -769,7 +781,7 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         let last = people.last().unwrap();
         assert!(last["difference"].to_string().contains("people.eve"));
         assert_eq!(last["by"], "ann, bob");
-        assert_eq!(last["approval"], held.approval.as_str());
+        assert_eq!(last["approval"], waiting.approval.as_str());
         assert_eq!(
             last["digest-before"],
             digest(&configuration_of(narrow)).as_str()
@@ -824,13 +836,13 @@ async fn all_of_a_change_can_be_seen_however_many_harmless_lines_it_has() {
     let hidden = DELETE.replace("\"Lab/*\"", &projects.join(", "));
     let header = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\nheaders = { x-key = \"hunter2\" }\n";
     let wide = manifest(&format!("{READ}{grants}{hidden}{header}"));
-    let held = load(&world.gate, &wide).await.unwrap();
-    let asked = approval(&world.gate, &held.approval).await;
+    let waiting = load(&world.gate, &wide).await.unwrap();
+    let asked = approval(&world.gate, &waiting.approval).await;
     let shown = asked.view["changes"].as_array().unwrap();
     let left_out = asked.view["changes not shown"].as_u64().unwrap();
     assert_eq!((shown.len(), left_out), (100, 152));
     assert_eq!(asked.view["gains not shown"], Value::Null);
-    let pages = pages(&world.gate, &held.approval).await;
+    let pages = pages(&world.gate, &waiting.approval).await;
     assert!(pages.len() > 1);
     let all = pages.concat();
     for words in ["`delete`", "Prod/49", "Lab/249-11", "hooks.example"] {
@@ -847,11 +859,11 @@ async fn what_is_gained_is_counted_where_it_is_not_shown_and_what_widens_comes_f
     let ids: Vec<String> = (0..150).map(|at| format!("rule-{at}")).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
     assert_eq!(propose(&world.gate, &ids).await, None);
-    let held = propose(&world.gate, &["another"]).await.unwrap();
-    let asked = approval(&world.gate, &held.approval).await;
+    let waiting = propose(&world.gate, &["another"]).await.unwrap();
+    let asked = approval(&world.gate, &waiting.approval).await;
     assert_eq!(asked.view["gains"].as_array().unwrap().len(), 100);
     assert_eq!(asked.view["gains not shown"], 50);
-    let all = pages(&world.gate, &held.approval).await.concat();
+    let all = pages(&world.gate, &waiting.approval).await.concat();
     for id in ids {
         let rule = format!("-// guardrail {id}\n");
         assert!(all.contains(&rule) && all.contains(&format!("widened: {id} is gone")));
@@ -863,8 +875,8 @@ async fn what_is_gained_is_counted_where_it_is_not_shown_and_what_widens_comes_f
         "{DELETE}{}",
         READ.replace("Lab/*", "Lab/one").replace("= 9", "= 10")
     );
-    let held = load(&world.gate, &manifest(&mixed)).await.unwrap();
-    let asked = approval(&world.gate, &held.approval).await;
+    let waiting = load(&world.gate, &manifest(&mixed)).await.unwrap();
+    let asked = approval(&world.gate, &waiting.approval).await;
     let kinds: Vec<_> = asked.view["changes"]
         .as_array()
         .unwrap()
@@ -888,7 +900,7 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
         "{DELETE}{}",
         READ.replace("backtests/*", "backtests/read-*")
     );
-    let held = load(&world.gate, &manifest(&mixed)).await.unwrap();
+    let waiting = load(&world.gate, &manifest(&mixed)).await.unwrap();
     let create = async |gate: &Gate| {
         let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
         call(
@@ -931,7 +943,7 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
     let options = setup.options(folder.path()).await;
     let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
     let gate = Gate::open(Box::new(handle), options).await.unwrap();
-    assert_eq!(load(&gate, &manifest(&mixed)).await, Some(held));
+    assert_eq!(load(&gate, &manifest(&mixed)).await, Some(waiting));
     assert!(create(&gate).await.is_err());
     assert!(delete(&gate).await.is_err());
     read(&gate).await.unwrap();

@@ -144,21 +144,21 @@ impl Requests {
         if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
             return Err(Error::HttpRequestMethodInvalid);
         }
-        let mut passage = self.decide(request.method(), &target).await?;
+        let mut permission = self.decide(request.method(), &target).await?;
         let exchange = Exchange {
             calls: &self.calls,
-            listed: std::mem::take(&mut passage.addresses),
-            granted: Granted::new(std::mem::take(&mut passage.headers)),
+            listed: std::mem::take(&mut permission.addresses),
+            granted: Granted::new(std::mem::take(&mut permission.headers)),
             deadline: Instant::now()
-                .checked_add(passage.timeout)
+                .checked_add(permission.timeout)
                 .map_or(self.deadline, |until| until.min(self.deadline)),
-            sent: Count::new(passage.request),
-            received: Count::new(passage.response),
+            sent: Count::new(permission.request),
+            received: Count::new(permission.response),
             target,
             options,
         };
         let record = Record::new(
-            passage,
+            permission,
             exchange.sent.clone(),
             exchange.received.clone(),
             (permit, wait),

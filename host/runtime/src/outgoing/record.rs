@@ -12,7 +12,7 @@ use crate::calls::Wait;
 
 /// A request under way.
 pub(super) struct Record {
-    passage: Option<RequestPermission>,
+    permission: Option<RequestPermission>,
     status: Result<u16, String>,
     sent: Count,
     received: Count,
@@ -22,13 +22,13 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new(
-        passage: RequestPermission,
+        permission: RequestPermission,
         sent: Count,
         received: Count,
         permit: (OwnedSemaphorePermit, Wait),
     ) -> Self {
         Self {
-            passage: Some(passage),
+            permission: Some(permission),
             status: Err("the plugin was gone before there was an answer".to_owned()),
             sent,
             received,
@@ -38,7 +38,7 @@ impl Record {
 
     /// Whether it may still be sent.
     pub(super) fn clear(&self) -> Result<(), Refusal> {
-        self.passage
+        self.permission
             .as_ref()
             .map_or(Ok(()), RequestPermission::clear)
     }
@@ -56,9 +56,9 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        if let Some(passage) = self.passage.take() {
+        if let Some(permission) = self.permission.take() {
             let status = std::mem::replace(&mut self.status, Err(String::new()));
-            passage.finish(status, self.sent.passed(), self.received.passed());
+            permission.finish(status, self.sent.passed(), self.received.passed());
         }
     }
 }

@@ -44,10 +44,10 @@ impl LongReads {
             return Ok(read());
         }
         // The semaphore is never closed.
-        let place = self.of(&principal.plugin).acquire_owned().await;
+        let guard = self.of(&principal.plugin).acquire_owned().await;
         let cpu = principal.cpu.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let _place = place;
+            let _guard = guard;
             cpu.charge_work(read)
         });
         reading.await.map_err(|_| {
