@@ -185,3 +185,101 @@ fn owed<'a>(
     let limits = limits.filter(|(_, limits)| *limits != GrantLimits::default());
     (&policy.authority.manifest().account, limits.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::pin::pin;
+
+    use futures::FutureExt as _;
+    use qchost_traffic::AccountLimits;
+    use serde_json::json;
+
+    use super::*;
+    use crate::long_reads::LongReads;
+    use crate::testing::Stores;
+
+    const GRANT: &str = "[[grant]]\nname = \"lab\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { concurrent = 4 }\n";
+    const OTHER: &str =
+        "[[grant]]\nname = \"other\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
+
+    fn admitter(stores: &Stores) -> Admitter {
+        let reads = stores.reads();
+        Admitter {
+            authorizer: stores.authorizer(),
+            trade: stores.trade(),
+            approver: stores.approver(),
+            throttle: stores.throttle(),
+            sources: stores.sources(),
+            limits: Arc::clone(&reads.limits),
+            refusals: stores.refusals(),
+            resolver: Resolver {
+                scope: Arc::default(),
+                reads,
+                long_reads: LongReads::default(),
+            },
+        }
+    }
+
+    fn listing(stores: &Stores, project: u32) -> CallRequest {
+        stores.request("backtests/list-backtests", json!({ "projectId": project }))
+    }
+
+    #[tokio::test]
+    async fn a_call_that_a_grant_allows_is_admitted_and_any_other_is_refused_and_recorded() {
+        let stores = Stores::new(GRANT).await;
+        let admitter = admitter(&stores);
+        let admitted = admitter.admit(&mut listing(&stores, 1)).await;
+        let admitted = admitted.unwrap_or_else(|refusal| panic!("{refusal}"));
+        assert_eq!(admitted.decision.matched.grants, [0]);
+        assert!(!admitted.is_retry);
+        assert!(stores.records().await.is_empty());
+        let refusal = admitter.admit(&mut listing(&stores, 2)).await.err();
+        assert!(matches!(refusal, Some(Refusal::Denied(_))), "{refusal:?}");
+        assert_eq!(stores.kinds().await, ["denied"]);
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_policy_changes_while_it_waits_is_decided_again() {
+        for (grants, allows) in [(format!("{GRANT}{OTHER}"), true), (OTHER.to_owned(), false)] {
+            let one_at_a_time = AccountLimits {
+                in_flight: NonZeroU32::new(1),
+                ..AccountLimits::default()
+            };
+            let set = |settings: &mut crate::settings::Settings| {
+                settings.accounts.insert("a".to_owned(), one_at_a_time);
+            };
+            let stores = Stores::with(GRANT, set).await;
+            let admitter = admitter(&stores);
+            let first = admitter.admit(&mut listing(&stores, 1)).await;
+            assert!(first.is_ok());
+            let mut request = listing(&stores, 1);
+            let second = {
+                let mut waiting = pin!(admitter.admit(&mut request));
+                assert!(waiting.as_mut().now_or_never().is_none());
+                stores.install(&grants);
+                drop(first);
+                waiting.await
+            };
+            assert_eq!(second.is_ok(), allows);
+            assert!(admitter.authorizer.is_current(&request));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_call_holds_is_kept_as_long_as_its_obligations_stay_the_same() {
+        let stores = Stores::new(GRANT).await;
+        let admitter = admitter(&stores);
+        let mut request = listing(&stores, 1);
+        let mut admitted = admitter.admit(&mut request).await.ok().unwrap();
+        let same = format!("{GRANT}{OTHER}");
+        let smaller = GRANT.replace("concurrent = 4", "concurrent = 3");
+        for (grants, is_kept) in [(same, true), (smaller, false)] {
+            stores.install(&grants);
+            let again = admitter.readmit(&mut request, admitted).await;
+            admitted = again.ok().unwrap();
+            assert_eq!(admitted.is_retry, is_kept, "{grants}");
+            assert!(admitter.authorizer.is_current(&request));
+        }
+    }
+}

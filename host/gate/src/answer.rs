@@ -1,4 +1,6 @@
 //! Checks and redaction that apply to the answer of any operation.
+//!
+//! Invariant: of an answer that holds a secret, nothing leaves but the fields that the contract names.
 
 use qchost_catalog::Operation;
 use qchost_catalog::shape::Type;

@@ -1,4 +1,6 @@
 //! Requests for approval: stored in the ledger, recorded, and announced to the calls that wait for them.
+//!
+//! Invariant: a request that is open is stored and recorded once, however often it is made.
 
 use std::sync::Arc;
 use std::time::Duration;

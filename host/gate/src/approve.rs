@@ -351,29 +351,15 @@ mod tests {
         "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\napproval = \"operator\"\n";
     const FREE: &str = "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n";
 
-    fn approver(stores: &Stores) -> Approver {
-        let (ledger, policies) = (stores.ledger.clone(), Arc::clone(&stores.policies));
-        let requests = ApprovalRequests::new(ledger.clone(), stores.audit.clone(), policies);
-        let requests = Arc::new(requests);
-        let tasks = stores.tasks.clone();
-        let invocations = InvocationApprovals::new(ledger.clone(), Arc::clone(&requests), tasks);
-        Approver {
-            ledger,
-            fingerprints: Arc::clone(&stores.fingerprints),
-            requests,
-            invocations: Arc::new(invocations),
-        }
-    }
-
     async fn check(stores: &Stores) -> Result<Option<Permit>, Refusal> {
-        let approver = approver(stores);
         let file = json!({ "projectId": 1, "name": "a.py" });
         let request = stores.request("files/create-file", file);
         let matched = Matched {
             grants: vec![0],
             pending: Vec::new(),
         };
-        approver
+        stores
+            .approver()
             .check(&request, &Scope::new().service(), &matched)
             .await
     }
@@ -382,7 +368,9 @@ mod tests {
         let request = stores.request("files/create-file", json!({ "projectId": 1 }));
         let new = NewApproval {
             kind: ApprovalKind::Call,
-            binding: approver(stores).binding(&request, &Scope::new().service(), None, false),
+            binding: stores
+                .approver()
+                .binding(&request, &Scope::new().service(), None, false),
             view: json!({}),
             contents: None,
             untold: false,
@@ -403,7 +391,7 @@ mod tests {
     async fn a_wait_is_woken_by_the_announcement_of_a_decision() {
         let stores = Stores::new(ASKS).await;
         let id = requested(&stores, i64::MAX).await;
-        let approver = approver(&stores);
+        let approver = stores.approver();
         let principal = stores
             .request("files/read-file", json!({ "projectId": 1 }))
             .principal;
@@ -433,7 +421,7 @@ mod tests {
             .request("files/read-file", json!({ "projectId": 1 }))
             .principal;
         let limit = EXPIRY_CHECK_INTERVAL / 2;
-        let approver = approver(&stores);
+        let approver = stores.approver();
         let waited = tokio::time::timeout(limit, approver.wait(&principal, &id)).await;
         let refusal = waited.unwrap().unwrap_err();
         let late = "no decision was made in time";

@@ -418,8 +418,9 @@ pub struct Sample {
 }
 
 /// What a change concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Subject {
     /// The manifest of a plugin.
     Manifest,

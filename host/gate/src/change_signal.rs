@@ -6,7 +6,7 @@
 use tokio::sync::watch;
 
 /// Announces the changes of one state.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct ChangeSignal(watch::Sender<()>);
 
 impl ChangeSignal {

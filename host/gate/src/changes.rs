@@ -27,21 +27,6 @@ use crate::redacted_text::{
 use crate::settings::{Settings, Waits};
 use crate::texts::Texts;
 
-impl Subject {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Manifest => "manifest",
-            Self::Guardrails => "guardrails",
-            Self::Configuration => "configuration",
-            Self::People => "people",
-            Self::Profiles => "profiles",
-            Self::Component => "component",
-            Self::Adoption => "adoption",
-            Self::Quarantine => "quarantine",
-        }
-    }
-}
-
 impl Change {
     pub(crate) fn of(subject: Subject) -> Self {
         Self {
@@ -712,8 +697,7 @@ fn of_pending(
             digest_before: Some(was.digest.to_string()),
             pending: true,
             note: Some(format!(
-                "what was changed of the {} restricts no longer",
-                subject.word()
+                "what was changed of the {subject} restricts no longer"
             )),
             ..Change::from_text(subject, in_force)
         });

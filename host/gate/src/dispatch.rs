@@ -468,14 +468,10 @@ mod tests {
 
     use super::*;
     use crate::body::HaltBody;
-    use crate::call::CallIds;
     use crate::halts::HaltScope;
     use crate::policy::EffectiveSettings;
     use crate::policy_store::PolicyStore;
-    use crate::source_locks::SourceLocks;
-    use crate::sources::SourceGuard;
-    use crate::testing::{Cloud, Stores, allowed, manifest, settings};
-    use crate::throttle::CallGuards;
+    use crate::testing::{Cloud, Stores, admitted_call, manifest, settings};
 
     const GRANT: &str =
         "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\nlimits = { per-day = 1 }\n";
@@ -485,17 +481,6 @@ mod tests {
     }
 
     fn dispatcher_to(stores: &Stores, upstream: Arc<dyn Upstream>) -> Arc<Dispatcher> {
-        let reads = stores.reads();
-        let sources = SourceGuards {
-            locks: SourceLocks::default(),
-            reads: Arc::clone(&reads),
-            upstream: Arc::clone(&upstream),
-            policies: Arc::clone(&stores.policies),
-            ledger: stores.ledger.clone(),
-            audit: stores.audit.clone(),
-            fingerprints: Arc::clone(&stores.fingerprints),
-            ids: Arc::new(CallIds::new(1)),
-        };
         Arc::new(Dispatcher {
             upstream,
             call_timeout: Duration::from_secs(10),
@@ -503,13 +488,11 @@ mod tests {
             audit: stores.audit.clone(),
             fingerprints: Arc::clone(&stores.fingerprints),
             authorizer: stores.authorizer(),
-            reserver: Reserver {
-                ledger: stores.ledger.clone(),
-            },
+            reserver: stores.reserver(),
             halts: Arc::clone(&stores.halts),
             scope: Arc::default(),
-            reads,
-            sources: Arc::new(sources),
+            reads: stores.reads(),
+            sources: stores.sources(),
             refusals: stores.refusals(),
             audit_quotas: Arc::new(AuditQuotas::new(u64::MAX)),
             unsettled: stores.unsettled(),
@@ -528,15 +511,7 @@ mod tests {
         Dispatch {
             with: Arc::clone(with),
             request,
-            admission: AdmittedCall {
-                decision: allowed(Scope::new().service()),
-                guards: CallGuards {
-                    concurrency: Vec::new(),
-                    account_admission: None,
-                },
-                source: SourceGuard::default(),
-                is_retry: false,
-            },
+            admission: admitted_call(Scope::new().service()),
         }
     }
 
@@ -596,12 +571,6 @@ mod tests {
         }
     }
 
-    async fn kinds(stores: &Stores) -> Vec<String> {
-        let records = stores.records().await;
-        let kinds = records.iter().filter_map(|record| record["kind"].as_str());
-        kinds.map(str::to_owned).collect()
-    }
-
     #[tokio::test]
     async fn a_write_is_recorded_sent_and_its_outcome_recorded() {
         let stores = Stores::new(GRANT).await;
@@ -610,14 +579,14 @@ mod tests {
         assert!(write(&stores, &with).send_once(reply).await.is_none());
         answer.await.unwrap().unwrap();
         assert_eq!(stores.cloud.sent(), ["create_file"]);
-        assert_eq!(kinds(&stores).await, ["intent", "outcome"]);
+        assert_eq!(stores.kinds().await, ["intent", "outcome"]);
         // Its budget is used up.
         let (reply, answer) = oneshot::channel();
         assert!(write(&stores, &with).send_once(reply).await.is_none());
         let refusal = answer.await.unwrap().unwrap_err();
         assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
         assert_eq!(stores.cloud.sent(), ["create_file"]);
-        assert_eq!(kinds(&stores).await, ["intent", "outcome", "denied"]);
+        assert_eq!(stores.kinds().await, ["intent", "outcome", "denied"]);
     }
 
     #[tokio::test]
@@ -708,6 +677,6 @@ mod tests {
         drop(answer);
         assert!(write(&stores, &with).send_once(reply).await.is_none());
         assert!(stores.cloud.sent().is_empty());
-        assert!(kinds(&stores).await.is_empty());
+        assert!(stores.kinds().await.is_empty());
     }
 }

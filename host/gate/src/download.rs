@@ -234,12 +234,12 @@ impl Clearance for StepClearance<'_> {
     fn withdrawn(&self) -> BoxFuture<'_, Failure> {
         Box::pin(async {
             let Download {
-                with,
+                downloader,
                 request,
                 decision,
                 ..
             } = self.download;
-            self.refuse(with.authorizer.revoked(request, decision).await)
+            self.refuse(downloader.authorizer.revoked(request, decision).await)
         })
     }
 }
@@ -286,6 +286,10 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use qchost_policy::DOWNLOAD;
+    use qchost_scope::Scope;
+
+    use crate::testing::{Stores, admitted_call};
 
     fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
         let mut archive = zip::ZipWriter::new(Cursor::new(Vec::new()));
@@ -318,5 +322,49 @@ mod tests {
             let error = unpack(bytes, "k", 1000).unwrap_err().to_string();
             assert!(error.contains(what), "{error}");
         }
+    }
+
+    const GRANT: &str = "[[grant]]\nname = \"one\"\nallow = [\"object-store/download\"]\norganizations = [\"*\"]\nkeys = [\"*\"]\n";
+    const OTHER: &str = "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n";
+
+    fn request(stores: &Stores) -> CallRequest {
+        stores.request(DOWNLOAD, json!({ "organizationId": "o", "key": "k" }))
+    }
+
+    async fn download(stores: &Stores, request: CallRequest) -> Result<Vec<u8>, Refusal> {
+        let downloader = Arc::new(Downloader {
+            audit: stores.audit.clone(),
+            fingerprints: Arc::clone(&stores.fingerprints),
+            authorizer: stores.authorizer(),
+            reserver: stores.reserver(),
+            reads: stores.reads(),
+            refusals: stores.refusals(),
+            tasks: stores.tasks.clone(),
+        });
+        let touched = Scope::new().download("o", "k").unwrap();
+        downloader
+            .download(request, admitted_call(touched), 1000)
+            .await
+    }
+
+    #[tokio::test]
+    async fn an_object_is_fetched_and_recorded_once() {
+        let stores = Stores::new(GRANT).await;
+        *stores.cloud.archive.lock() = archive(&[("k", b"bytes")]);
+        let bytes = download(&stores, request(&stores)).await.unwrap();
+        assert_eq!(bytes, b"bytes");
+        assert_eq!(stores.cloud.sent(), ["read_object_store_file_job_id"]);
+        assert_eq!(stores.kinds().await, ["read"]);
+    }
+
+    #[tokio::test]
+    async fn a_download_that_is_no_longer_allowed_sends_nothing() {
+        let stores = Stores::new(GRANT).await;
+        let request = request(&stores);
+        stores.install(OTHER);
+        let refusal = download(&stores, request).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
+        assert!(stores.cloud.sent().is_empty());
+        assert_eq!(stores.kinds().await, ["denied"]);
     }
 }

@@ -1,4 +1,6 @@
 //! Why the gate cannot be opened or reconfigured.
+//!
+//! Invariant: after any of these, what was in force still is.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,6 @@
 //! Digests that stand for texts and values: keyed where a short value could be found by brute force.
+//!
+//! Invariant: equal values have equal digests, whatever the order of their fields, in every run with the same key.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value, json};

@@ -213,7 +213,6 @@ impl Stages {
         let sources = Arc::new(SourceGuards {
             locks: SourceLocks::default(),
             reads: Arc::clone(&reads),
-            upstream: Arc::clone(&upstream),
             policies: Arc::clone(&policies),
             ledger: ledger.clone(),
             audit: audit.clone(),

@@ -183,6 +183,16 @@ struct Deployment {
     name: String,
 }
 
+impl Deployment {
+    /// One whose project is not known.
+    fn unnamed(name: impl Into<String>) -> Self {
+        Self {
+            project: None,
+            name: name.into(),
+        }
+    }
+}
+
 impl Liquidator {
     /// Time limit of one step: a call, or the wait for its effect.
     fn step(&self) -> Duration {
@@ -236,10 +246,7 @@ impl Liquidator {
         let running = match listed {
             Ok(running) => running,
             Err(failure) => {
-                let unknown = Deployment {
-                    project: None,
-                    name: "its deployments cannot be listed".to_owned(),
-                };
+                let unknown = Deployment::unnamed("its deployments cannot be listed");
                 let mut why = self.clean(&failure);
                 if let Some(cause) = self.policies.settings().not_in_force(&account) {
                     why = format!("{cause}; {why}");
@@ -261,10 +268,7 @@ impl Liquidator {
         match nameless.len() {
             0 => self.settle_open(&account, 0).await,
             many => {
-                let unknown = Deployment {
-                    project: None,
-                    name: format!("{many} deployments without a project"),
-                };
+                let unknown = Deployment::unnamed(format!("{many} deployments without a project"));
                 self.keep_open(entry(unknown, Some(NAMELESS.to_owned())))
                     .await;
             }
@@ -315,10 +319,7 @@ impl Liquidator {
                 Err(_) if listing < MAX_LISTINGS => continue,
                 Err(failure) => {
                     // It is unknown whether anything else runs.
-                    let unknown = Deployment {
-                        project: None,
-                        name: "its deployments cannot be listed again".to_owned(),
-                    };
+                    let unknown = Deployment::unnamed("its deployments cannot be listed again");
                     let mut entry = entry(unknown, Some(self.clean(&failure)));
                     "not known".clone_into(&mut entry.state.result);
                     closed.push(entry.state.clone());
@@ -383,7 +384,7 @@ impl Liquidator {
             match sent {
                 Ok(_) => {
                     liquidated = true;
-                    state = self.await_closed(&account, project).await;
+                    state = self.look_until(&account, project, State::is_closed).await;
                 }
                 Err(failure) => {
                     // A call whose answer was lost may have taken effect.
@@ -401,7 +402,11 @@ impl Liquidator {
                 .reduce(entry.uid, &account, project, STOP_LIVE_ALGORITHM)
                 .await;
             match stopped {
-                Ok(_) => state = self.await_stopped(&account, project).await,
+                Ok(_) => {
+                    let stopped =
+                        |state: &State| state.runs == Some(false) && state.positions.is_some();
+                    state = self.look_until(&account, project, stopped).await;
+                }
                 Err(failure) => {
                     refusal = Some(self.clean(&failure));
                     state = self.look(&account, project).await;
@@ -437,18 +442,7 @@ impl Liquidator {
         stopped
     }
 
-    /// Polls until a deployment is closed, for at most one step.
-    async fn await_closed(&self, account: &str, project: u32) -> State {
-        self.look_until(account, project, State::is_closed).await
-    }
-
-    /// Polls until it no longer runs, for at most one step.
-    async fn await_stopped(&self, account: &str, project: u32) -> State {
-        let stopped = |state: &State| state.runs == Some(false) && state.positions.is_some();
-        self.look_until(account, project, stopped).await
-    }
-
-    /// QuantConnect announces nothing, so this polls.
+    /// Polls until a deployment's state is what is wanted, for at most one step: QuantConnect announces nothing.
     async fn look_until(
         &self,
         account: &str,

@@ -353,3 +353,65 @@ async fn header(settings: &Settings, value: &Value) -> Result<SecretString, Stri
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::{Callee, HTTP};
+    use crate::testing::Stores;
+
+    const HOOKS: &str =
+        "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\nmethods = [\"POST\"]\n";
+
+    async fn decide(stores: &Stores, host: &str) -> Result<RequestPermission, Refusal> {
+        let requests = Arc::new(OutgoingRequests {
+            audit: stores.audit.clone(),
+            fingerprints: Arc::clone(&stores.fingerprints),
+            authorizer: stores.authorizer(),
+            throttle: stores.throttle(),
+            reserver: stores.reserver(),
+            refusals: stores.refusals(),
+            writing: Arc::default(),
+            tasks: stores.tasks.clone(),
+        });
+        let outgoing = Outgoing {
+            method: "POST".to_owned(),
+            scheme: "https".to_owned(),
+            host: host.to_owned(),
+            port: 443,
+            path: "/".to_owned(),
+        };
+        let callee = Callee::service(HTTP, outgoing.access());
+        let request = stores.request_to(callee, Value::Object(outgoing.arguments()));
+        requests.decide(Arc::new(request), outgoing).await
+    }
+
+    #[tokio::test]
+    async fn a_request_that_may_change_something_is_recorded_before_it_is_permitted() {
+        let stores = Stores::new(HOOKS).await;
+        let permission = decide(&stores, "hooks.example").await.unwrap();
+        assert_eq!(stores.kinds().await, ["intent"]);
+        permission.clear().unwrap();
+        permission.finish(Ok(200), 1, 2);
+        stores.tasks.close();
+        stores.tasks.wait().await;
+        assert_eq!(stores.kinds().await, ["intent", "outcome"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_to_another_host_is_denied_and_recorded() {
+        let stores = Stores::new(HOOKS).await;
+        let refusal = decide(&stores, "other.example").await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
+        assert_eq!(stores.kinds().await, ["denied"]);
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_grant_is_gone_may_not_be_sent() {
+        let stores = Stores::new(HOOKS).await;
+        let permission = decide(&stores, "hooks.example").await.unwrap();
+        stores.install("[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n");
+        let refusal = permission.clear().unwrap_err();
+        assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
+    }
+}

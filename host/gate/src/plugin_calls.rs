@@ -1,4 +1,6 @@
 //! What the gate offers to running plugins: all that the bindings and services of the runtime see of it.
+//!
+//! Invariant: a plugin cannot approve anything, end a halt or change what is in force with it.
 
 use std::fmt::Debug;
 

@@ -97,8 +97,7 @@ impl PolicyStore {
     /// Whether this is still the policy of a plugin.
     pub(crate) fn hold(&self, plugin: &str, policy: &Arc<EffectivePolicy>) -> bool {
         let state = self.state.read();
-        let current = state.plugins.get(plugin);
-        current.is_some_and(|current| Arc::ptr_eq(current, policy))
+        is_same(state.plugins.get(plugin), Some(policy))
     }
 
     /// Whether `predicate` holds for any plugin's manifest.
@@ -141,8 +140,8 @@ impl PolicyStore {
         loop {
             let known = self.known(&manifest);
             let changes = &self.changes;
-            let new =
-                known.or_else(|under| CompiledPolicy::compile(manifest.clone(), under, changes))?;
+            let new = known
+                .or_else(|under| CompiledPolicy::compile(manifest.clone(), None, under, changes))?;
             if self.enforce(&new) {
                 return Ok(());
             }
@@ -155,11 +154,22 @@ impl PolicyStore {
     /// # Errors
     /// When it cannot be compiled together with the guardrails.
     pub async fn prepare(&self, manifest: Manifest) -> Result<CompiledPolicy, GateError> {
+        self.compiled(manifest, None).await
+    }
+
+    /// A manifest compiled as [`CompiledPolicy::compile`] does, unless it is in force already.
+    async fn compiled(
+        &self,
+        manifest: Manifest,
+        base_of: Option<&Manifest>,
+    ) -> Result<CompiledPolicy, GateError> {
         match self.known(&manifest) {
             Ok(known) => Ok(known),
             Err(under) => {
-                let changes = Arc::clone(&self.changes);
-                blocking(move || CompiledPolicy::compile(manifest, under, &changes)).await
+                let (base_of, changes) = (base_of.cloned(), Arc::clone(&self.changes));
+                let compile =
+                    move || CompiledPolicy::compile(manifest, base_of.as_ref(), under, &changes);
+                blocking(compile).await
             }
         }
     }
@@ -175,25 +185,10 @@ impl PolicyStore {
         approval: &PendingApproval,
     ) -> Result<CompiledPolicy, GateError> {
         loop {
-            let base = self.prepare_base(base, manifest).await?;
+            let base = self.compiled(base.clone(), Some(manifest)).await?;
             let whole = self.prepare(manifest.clone()).await?;
             if let Some(new) = base.with_pending(&whole, approval) {
                 return Ok(new);
-            }
-        }
-    }
-
-    async fn prepare_base(
-        &self,
-        base: &Manifest,
-        of: &Manifest,
-    ) -> Result<CompiledPolicy, GateError> {
-        match self.known(base) {
-            Ok(known) => Ok(known),
-            Err(under) => {
-                let (base, of) = (base.clone(), of.clone());
-                let changes = Arc::clone(&self.changes);
-                blocking(move || CompiledPolicy::compile_base(base, &of, under, &changes)).await
             }
         }
     }
@@ -231,10 +226,7 @@ impl PolicyStore {
         self.change(new, |former, authority| {
             let serving = Arc::clone(&former?.authority);
             let pending = (!Arc::ptr_eq(&serving, &authority)).then_some(authority);
-            let waits = match (&former?.pending, &pending) {
-                (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
-                _ => false,
-            };
+            let waits = pending.is_some() && is_same(former?.pending.as_ref(), pending.as_ref());
             let approval = former?.pending_approval.clone().filter(|_| waits);
             Some((serving, pending, approval))
         })
@@ -267,11 +259,7 @@ impl PolicyStore {
                 former.as_ref().is_some_and(|former| {
                     Arc::ptr_eq(&former.authority, &policy.authority)
                         && former.pending_approval == policy.pending_approval
-                        && match (&former.pending, &policy.pending) {
-                            (Some(former), Some(pending)) => Arc::ptr_eq(former, pending),
-                            (None, None) => true,
-                            _ => false,
-                        }
+                        && is_same(former.pending.as_ref(), policy.pending.as_ref())
                 })
             };
             let changed = policy.filter(|policy| !same(policy));
@@ -283,7 +271,7 @@ impl PolicyStore {
             if !Arc::ptr_eq(&state.settings, &new.settings) {
                 return false;
             }
-            if !is_still(state.plugins.get(plugin), former.as_ref()) {
+            if !is_same(state.plugins.get(plugin), former.as_ref()) {
                 continue;
             }
             let Some(policy) = changed else {
@@ -304,7 +292,7 @@ impl PolicyStore {
         while let Some(former) = self.of(plugin) {
             let noted = self.changes.of_removal(&former);
             let mut state = self.state.write();
-            if is_still(state.plugins.get(plugin), Some(&former)) {
+            if is_same(state.plugins.get(plugin), Some(&former)) {
                 state.plugins.remove(plugin);
                 self.changes.note(noted);
                 break;
@@ -396,34 +384,18 @@ impl PolicyStore {
 }
 
 impl CompiledPolicy {
-    /// Compiles a manifest and keeps its text. Slow.
-    pub(crate) fn compile(
+    /// Compiles a manifest and keeps its text. Slow. With `base_of`, it is what is in force of that manifest, which awaits
+    /// approval.
+    fn compile(
         manifest: Manifest,
+        base_of: Option<&Manifest>,
         settings: Arc<EffectiveSettings>,
         changes: &Changes,
     ) -> Result<Self, PolicyError> {
-        let text = RedactedText::manifest(&manifest, &changes.fingerprints);
-        Self::of_text(manifest, text, settings, changes)
-    }
-
-    /// Compiles what is in force of a manifest that awaits approval, and keeps its text.
-    pub(crate) fn compile_base(
-        base: Manifest,
-        of: &Manifest,
-        settings: Arc<EffectiveSettings>,
-        changes: &Changes,
-    ) -> Result<Self, PolicyError> {
-        let text = changes.text_in_force(&base, of);
-        Self::of_text(base, text, settings, changes)
-    }
-
-    fn of_text(
-        manifest: Manifest,
-        text: RedactedText,
-        settings: Arc<EffectiveSettings>,
-        changes: &Changes,
-    ) -> Result<Self, PolicyError> {
-        let text = Arc::new(text);
+        let text = Arc::new(match base_of {
+            Some(whole) => changes.text_in_force(&manifest, whole),
+            None => RedactedText::manifest(&manifest, &changes.fingerprints),
+        });
         let authority = Authority::new(Arc::new(manifest), &settings.guardrails)?;
         changes.keep(&text);
         changes.prepare(&authority.manifest().plugin, &text);
@@ -436,7 +408,7 @@ impl CompiledPolicy {
 
     /// Uses this as the base of a manifest that awaits approval; `None` if the two were compiled under different
     /// settings.
-    pub(crate) fn with_pending(self, manifest: &Self, approval: &PendingApproval) -> Option<Self> {
+    fn with_pending(self, manifest: &Self, approval: &PendingApproval) -> Option<Self> {
         if !Arc::ptr_eq(&self.settings, &manifest.settings) {
             return None;
         }
@@ -448,10 +420,10 @@ impl CompiledPolicy {
     }
 }
 
-/// Whether the policy of a plugin is unchanged.
-fn is_still(current: Option<&Arc<EffectivePolicy>>, former: Option<&Arc<EffectivePolicy>>) -> bool {
-    match (current, former) {
-        (Some(current), Some(former)) => Arc::ptr_eq(current, former),
+/// Whether both are the same object, or neither is one.
+fn is_same<T>(one: Option<&Arc<T>>, other: Option<&Arc<T>>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
         (None, None) => true,
         _ => false,
     }

@@ -1,4 +1,6 @@
 //! What the operator's files propose, and what becomes of it: in force, or waiting for a person.
+//!
+//! Invariant: a proposal holds no value that may be a secret, only keyed digests of such values.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -52,3 +52,34 @@ pub(crate) fn callee(tool: &str) -> Callee {
         shown(tool)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Cloud, Stores};
+
+    #[tokio::test]
+    async fn a_name_that_no_server_knows_or_that_is_no_tool_s_is_refused_and_recorded() {
+        let stores = Stores::new("[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n").await;
+        let tools = RawTools {
+            upstream: Arc::<Cloud>::clone(&stores.cloud),
+            refusals: stores.refusals(),
+        };
+        let check = |tool: &str| {
+            let request = stores.request_to(callee(tool), json!({}));
+            tools.check(&request, tool)
+        };
+        check("new_tool").unwrap();
+        assert!(stores.records().await.is_empty());
+        let unknown = check("create_backtests").unwrap_err().to_string();
+        assert!(
+            unknown.contains("did you mean `create_backtest`"),
+            "{unknown}"
+        );
+        let invalid = check("a\nb").unwrap_err().to_string();
+        assert!(invalid.contains("`a\\nb` is no tool's name"), "{invalid}");
+        assert_eq!(stores.kinds().await, ["denied", "denied"]);
+    }
+}

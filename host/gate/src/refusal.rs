@@ -1,4 +1,6 @@
 //! Why a call was not answered: the gate's own reasons, or the connection's.
+//!
+//! Invariant: a kind of refusal has one name, in the contract's error and in the audit ([`Refusal::word`]).
 
 use std::iter;
 use std::time::Duration;

@@ -120,9 +120,7 @@ mod tests {
     async fn what_was_not_done_gives_its_budget_back_and_what_was_keeps_it() {
         let grant = "[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\nlimits = { per-day = 1 }\n";
         let stores = Stores::new(grant).await;
-        let reserver = Reserver {
-            ledger: stores.ledger.clone(),
-        };
+        let reserver = stores.reserver();
         let file = json!({ "projectId": 1, "name": "a.py" });
         let request = stores.request("files/create-file", file);
         let matched = Matched {

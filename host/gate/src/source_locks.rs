@@ -11,7 +11,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+
+use crate::change_signal::ChangeSignal;
 
 /// Maximum calls of one plugin that hold a project's source or wait for it.
 const MAX_PER_PLUGIN: usize = 256;
@@ -26,7 +27,7 @@ pub(crate) struct SourceLocks(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     queue: Mutex<Queue>,
-    changes: watch::Sender<()>,
+    changes: ChangeSignal,
 }
 
 #[derive(Debug, Default)]
@@ -83,7 +84,7 @@ impl Drop for SourceLock {
             .lock()
             .requests
             .retain(|one| one.id != self.id);
-        self.locks.0.changes.send_replace(());
+        self.locks.0.changes.notify();
     }
 }
 
@@ -95,14 +96,9 @@ impl SourceLocks {
         access: SourceAccess,
         projects: Projects,
     ) -> Result<SourceLock, Crowded> {
-        let mut changes = self.0.changes.subscribe();
         let lock = self.join(plugin, access, projects)?;
-        while !self.is_first(lock.id) {
-            // The sender lives as long as `self`.
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        let is_first = || self.is_first(lock.id).then_some(());
+        self.0.changes.until(is_first).await;
         Ok(lock)
     }
 

@@ -19,7 +19,7 @@ use qchost_catalog::host_calls::{
     READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
 };
 use qchost_catalog::{
-    Access, Call, Effect, Failure, OPERATIONS, Outcome, Target, Upstream, always,
+    Access, Call, Effect, Failure, OPERATIONS, Operation, Outcome, Target, always,
 };
 use qchost_ledger::{Ledger, NewCompile, Remembered};
 use qchost_scope::Reader as _;
@@ -160,7 +160,6 @@ impl Source {
 pub(crate) struct SourceGuards {
     pub locks: SourceLocks,
     pub reads: Arc<HostReader>,
-    pub upstream: Arc<dyn Upstream>,
     pub policies: Arc<PolicyStore>,
     pub ledger: Ledger,
     pub audit: Audit,
@@ -370,7 +369,6 @@ impl SourceGuards {
         request: &CallRequest,
         project: u32,
     ) -> Result<BTreeMap<u32, Value>, Failure> {
-        let operation = READ_PROJECT;
         let mut found = BTreeMap::new();
         let mut wanted = vec![project];
         while let Some(next) = wanted.pop() {
@@ -382,13 +380,8 @@ impl SourceGuards {
                     "the project has more than {MAX_PROJECTS} libraries"
                 )));
             }
-            let arguments = Map::from_iter([("projectId".to_owned(), next.into())]);
-            let answer = self
-                .reads
-                .for_call(request)
-                .read(operation, arguments)
-                .await?;
-            let listed = operation.select(answer);
+            let answer = self.read_of(request, READ_PROJECT, next).await?;
+            let listed = READ_PROJECT.select(answer);
             let is_it =
                 |one: &&Value| one.get("projectId").and_then(Value::as_u64) == Some(next.into());
             let listed = listed.as_ref().and_then(Value::as_array);
@@ -413,22 +406,19 @@ impl SourceGuards {
         let mut files = vec![(SETTINGS.to_owned(), settings)];
         let mut stamps = Vec::new();
         let mut left = MAX_SOURCE;
-        self.read_files(request, project, None, &mut files, &mut stamps, &mut left)
-            .await?;
-        let own = files.len().saturating_sub(1);
-        for library in linked.keys().filter(|library| **library != project) {
-            let name = linked.get(library).and_then(|one| one.get("name"));
-            let name = name.and_then(Value::as_str).unwrap_or_default();
-            let under = format!("{LIBRARY}{library}:{name}/");
-            self.read_files(
-                request,
-                *library,
-                Some(&under),
-                &mut files,
-                &mut stamps,
-                &mut left,
-            )
-            .await?;
+        let mut own = 0;
+        let libraries = linked.iter().filter(|(library, _)| **library != project);
+        let libraries = libraries.map(|(library, one)| {
+            let name = one.get("name").and_then(Value::as_str).unwrap_or_default();
+            (*library, Some(format!("{LIBRARY}{library}:{name}/")))
+        });
+        for (part, under) in std::iter::once((project, None)).chain(libraries) {
+            let read = self.read_files(request, part, under.as_deref(), &mut left);
+            for (name, content, stamp) in read.await? {
+                files.push((name, content));
+                stamps.push(stamp);
+                own += usize::from(part == project);
+            }
         }
         Ok(Source {
             projects: linked.keys().copied().collect(),
@@ -438,23 +428,16 @@ impl SourceGuards {
         })
     }
 
+    /// The files of one project in order, each as name, content and stamp. `left`: how many more bytes the source may have.
     async fn read_files(
         &self,
         request: &CallRequest,
         project: u32,
         under: Option<&str>,
-        files: &mut Files,
-        stamps: &mut Vec<Value>,
         left: &mut usize,
-    ) -> Result<(), Failure> {
-        let operation = READ_FILE;
-        let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-        let answer = self
-            .reads
-            .for_call(request)
-            .read(operation, arguments)
-            .await?;
-        let listed = operation.select(answer);
+    ) -> Result<Vec<(String, String, Value)>, Failure> {
+        let answer = self.read_of(request, READ_FILE, project).await?;
+        let listed = READ_FILE.select(answer);
         let listed = listed
             .as_ref()
             .and_then(Value::as_array)
@@ -487,11 +470,19 @@ impl SourceGuards {
             found.push((name, content.to_owned(), stamp));
         }
         found.sort_by(|one, other| (&one.0, &one.1).cmp(&(&other.0, &other.1)));
-        for (name, content, stamp) in found {
-            files.push((name, content));
-            stamps.push(stamp);
-        }
-        Ok(())
+        Ok(found)
+    }
+
+    /// Makes one of the host's reads about a project.
+    async fn read_of(
+        &self,
+        request: &CallRequest,
+        operation: &'static Operation,
+        project: u32,
+    ) -> Outcome {
+        let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+        let reads = self.reads.for_call(request);
+        reads.read(operation, arguments).await
     }
 
     /// Reads a new deployment back. Returns why it does not run what was compiled; `None` if it does.
@@ -507,9 +498,7 @@ impl SourceGuards {
         let deployed = match files(live) {
             Some(files) => Some(files),
             None => {
-                let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-                let reads = self.reads.for_call(request);
-                let read = reads.read(READ_LIVE_ALGORITHM, arguments).await;
+                let read = self.read_of(request, READ_LIVE_ALGORITHM, project).await;
                 // Reads are retried before they fail. Real money must not run on code that cannot be checked.
                 let read = match read {
                     Ok(read) => read,
@@ -587,7 +576,7 @@ impl SourceGuards {
             clearance: always(),
             sends: None,
         };
-        let outcome = self.upstream.call(call).await;
+        let outcome = self.reads.upstream.call(call).await;
         record(record::outcome(&stop, &context, &outcome)).await;
         outcome
     }
@@ -662,7 +651,14 @@ fn hash(files: &Files) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
+    use futures::FutureExt as _;
+    use qchost_ledger::Permit;
+    use qchost_scope::Scope;
+
     use super::*;
+    use crate::testing::{Stores, allowed};
 
     fn source(files: &[(&str, &str)]) -> Source {
         let files = files
@@ -747,5 +743,62 @@ mod tests {
         ] {
             assert!(libraries(&unknown).is_err(), "{unknown}");
         }
+    }
+
+    const GRANTS: &str = "[[grant]]\nname = \"one\"\nallow = [\"compile/*\", \"files/*\", \"live/create-live-algorithm\"]\n\
+                          projects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
+
+    fn about_project(permit: Option<Permit>) -> CallDecision {
+        let mut touched = Scope::new().service();
+        touched.project = Some((1, "Lab/one".to_owned()));
+        CallDecision {
+            permit,
+            ..allowed(touched)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_compiled_is_read_before_and_not_changed_until_the_call_ends() {
+        let stores = Stores::new(GRANTS).await;
+        let (sources, decision) = (stores.sources(), about_project(None));
+        let compile = stores.request("compile/create-compile", json!({ "projectId": 1 }));
+        let compiling = sources.guard(&compile, &decision).await.unwrap();
+        assert!(compiling.before.is_some());
+        assert_eq!(stores.cloud.sent(), ["read_project", "read_file"]);
+        let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
+        let change = stores.request("files/create-file", file);
+        let mut changing = pin!(sources.guard(&change, &decision));
+        assert!(changing.as_mut().now_or_never().is_none());
+        drop(compiling);
+        assert!(changing.await.unwrap().before.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_what_was_compiled_is_not_deployed() {
+        let stores = Stores::new(GRANTS).await;
+        let sources = stores.sources();
+        let compile = stores.request("compile/create-compile", json!({ "projectId": 1 }));
+        let compiling = sources.guard(&compile, &about_project(None)).await.unwrap();
+        let (before, evidence) = (compiling.before.as_ref(), Evidence::default());
+        sources
+            .remember_compile(&compile, 1, "c-1", before, evidence)
+            .await;
+        drop(compiling);
+        let deployment = json!({ "projectId": 1, "compileId": "c-1" });
+        let deploy = stores.request("live/create-live-algorithm", deployment);
+        let decision = about_project(Some(Permit {
+            id: "pm-1".to_owned(),
+            approval: "ap-1".to_owned(),
+            standing: false,
+            uses_left: 1,
+            cost_left: None,
+            expires: i64::MAX,
+        }));
+        let deploying = sources.guard(&deploy, &decision).await.unwrap();
+        assert!(deploying.before.is_some());
+        drop(deploying);
+        "another".clone_into(&mut stores.cloud.file.lock());
+        let refusal = sources.guard(&deploy, &decision).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
     }
 }

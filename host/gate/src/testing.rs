@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use qchost_audit::{Audit, Disk, Filter, Options, query};
-use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
+use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest};
 use qchost_secrets::{Profiles, Secrets};
@@ -16,28 +17,46 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::AdmittedCall;
+use crate::adoption::Adoptions;
+use crate::approval_requests::ApprovalRequests;
+use crate::approve::Approver;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
-use crate::call::{CallRequest, Principal};
+use crate::call::{CallIds, CallRequest, Callee, Principal};
 use crate::changes::Changes;
+use crate::components::Components;
 use crate::decision::{CallDecision, Matched};
 use crate::fingerprint::Fingerprints;
 use crate::halts::Halts;
+use crate::invocation_approvals::InvocationApprovals;
 use crate::policy_store::PolicyStore;
+use crate::proposals::Proposals;
 use crate::read_limits::ReadLimits;
 use crate::reads::HostReader;
 use crate::refusal_log::RefusalLog;
+use crate::reserve::Reserver;
 use crate::settings::{Settings, Sources};
+use crate::source_locks::SourceLocks;
+use crate::sources::{SourceGuard, SourceGuards};
+use crate::throttle::{CallGuards, Throttle};
+use crate::trade::TradeRules;
 use crate::unsettled::UnsettledWrites;
 
-/// A connection that names project `1` "Lab/one", answers all other calls with success, and keeps the names of its
+/// A connection that names project `1` "Lab/one" and answers all other calls with success. It keeps the names of its
 /// tools that were called.
 #[derive(Default)]
-pub(crate) struct Cloud(Mutex<Vec<String>>);
+pub(crate) struct Cloud {
+    sent: Mutex<Vec<String>>,
+    /// The content of the project's only file.
+    pub file: Mutex<String>,
+    /// The archive of every object; none is ready without it.
+    pub archive: Mutex<Vec<u8>>,
+}
 
 impl Cloud {
     pub(crate) fn sent(&self) -> Vec<String> {
-        self.0.lock().clone()
+        self.sent.lock().clone()
     }
 }
 
@@ -46,13 +65,21 @@ impl Upstream for Cloud {
         Box::pin(async move {
             call.clearance.clear()?;
             let tool = call.target.tool().to_owned();
-            self.0.lock().push(tool.clone());
+            self.sent.lock().push(tool.clone());
             let project = call.arguments.get("projectId").and_then(Value::as_u64);
             match (tool.as_str(), project) {
-                ("read_project", Some(1)) => Ok(
-                    json!({ "success": true, "projects": [{ "projectId": 1, "name": "Lab/one" }] }),
-                ),
+                ("read_project", Some(1)) => {
+                    let project = json!({ "projectId": 1, "name": "Lab/one", "libraries": [] });
+                    Ok(json!({ "success": true, "projects": [project] }))
+                }
                 ("read_project", _) => Err(Failure::NotFound("no such project".to_owned())),
+                ("read_file", _) => {
+                    let file = json!({ "name": "main.py", "content": *self.file.lock() });
+                    Ok(json!({ "success": true, "files": [file] }))
+                }
+                ("read_object_store_file_job_id", _) => {
+                    Ok(json!({ "success": true, "url": "https://objects.example/1" }))
+                }
                 _ => Ok(json!({ "success": true })),
             }
         })
@@ -65,7 +92,11 @@ impl Upstream for Cloud {
         _limit: u64,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
-        Box::pin(async { Err(Failure::NotFound("nothing here".to_owned())) })
+        Box::pin(async { Ok(self.archive.lock().clone()) })
+    }
+
+    fn has_tool(&self, _account: &str, tool: &str) -> Option<bool> {
+        Some(tool == "new_tool")
     }
 }
 
@@ -76,6 +107,7 @@ pub(crate) struct Stores {
     pub audit: Audit,
     pub fingerprints: Arc<Fingerprints>,
     pub policies: Arc<PolicyStore>,
+    pub changes: Arc<Changes>,
     pub halts: Arc<Halts>,
     pub rates: Arc<GrantRates>,
     pub queues: Arc<AccountQueues>,
@@ -86,6 +118,13 @@ pub(crate) struct Stores {
 impl Stores {
     /// `grants`: those of the plugin, as TOML.
     pub(crate) async fn new(grants: &str) -> Self {
+        Self::with(grants, |_| {}).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn with(grants: &str, set: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = settings();
+        set(&mut settings);
         let folder = tempfile::tempdir().unwrap();
         let options = Options {
             folder: folder.path().join("audit"),
@@ -108,7 +147,8 @@ impl Stores {
             BTreeMap::new(),
             BTreeMap::new(),
         ));
-        let settings = changes.keep_settings(settings());
+        let queues = Arc::new(AccountQueues::new(settings.accounts.clone()));
+        let settings = changes.keep_settings(settings);
         let policies = Arc::new(PolicyStore::new(settings, Arc::clone(&changes)));
         policies.install(manifest(grants)).unwrap();
         let rates = GrantRates::open(ledger.clone(), Moment::now())
@@ -120,19 +160,21 @@ impl Stores {
             audit,
             fingerprints,
             policies,
+            changes,
             halts: Arc::new(Halts::new(None)),
             rates: Arc::new(rates),
-            queues: Arc::new(AccountQueues::new([(
-                "a".to_owned(),
-                AccountLimits::default(),
-            )])),
+            queues,
             tasks,
             folder,
         }
     }
 
-    /// A call of the plugin under its policy.
-    pub(crate) fn request(&self, operation: &str, arguments: Value) -> CallRequest {
+    /// A call of the plugin under its policy, to an operation, a service or a tool.
+    pub(crate) fn request(&self, name: &str, arguments: Value) -> CallRequest {
+        self.request_to(Callee::named(name).unwrap(), arguments)
+    }
+
+    pub(crate) fn request_to(&self, callee: Callee, arguments: Value) -> CallRequest {
         let Value::Object(arguments) = arguments else {
             panic!("not an object")
         };
@@ -145,14 +187,7 @@ impl Stores {
             log_limiter: Arc::default(),
         };
         let policy = self.policies.of("lab").unwrap();
-        let operation = by_name(operation).unwrap();
-        CallRequest::new(
-            "1-0".to_owned(),
-            principal,
-            policy,
-            operation.into(),
-            arguments,
-        )
+        CallRequest::new("1-0".to_owned(), principal, policy, callee, arguments)
     }
 
     /// Replaces the plugin's grants.
@@ -185,6 +220,78 @@ impl Stores {
         })
     }
 
+    pub(crate) fn sources(&self) -> Arc<SourceGuards> {
+        Arc::new(SourceGuards {
+            locks: SourceLocks::default(),
+            reads: self.reads(),
+            policies: Arc::clone(&self.policies),
+            ledger: self.ledger.clone(),
+            audit: self.audit.clone(),
+            fingerprints: Arc::clone(&self.fingerprints),
+            ids: Arc::new(CallIds::new(1)),
+        })
+    }
+
+    pub(crate) fn reserver(&self) -> Reserver {
+        Reserver {
+            ledger: self.ledger.clone(),
+        }
+    }
+
+    pub(crate) fn throttle(&self) -> Arc<Throttle> {
+        let (rates, queues) = (Arc::clone(&self.rates), Arc::clone(&self.queues));
+        Arc::new(Throttle::new(rates, queues))
+    }
+
+    pub(crate) fn requests(&self) -> Arc<ApprovalRequests> {
+        let (ledger, audit) = (self.ledger.clone(), self.audit.clone());
+        Arc::new(ApprovalRequests::new(
+            ledger,
+            audit,
+            Arc::clone(&self.policies),
+        ))
+    }
+
+    pub(crate) fn approver(&self) -> Arc<Approver> {
+        let (requests, tasks) = (self.requests(), self.tasks.clone());
+        let ledger = self.ledger.clone();
+        let invocations = InvocationApprovals::new(ledger.clone(), Arc::clone(&requests), tasks);
+        Arc::new(Approver {
+            ledger,
+            fingerprints: Arc::clone(&self.fingerprints),
+            requests,
+            invocations: Arc::new(invocations),
+        })
+    }
+
+    pub(crate) fn trade(&self) -> Arc<TradeRules> {
+        let requests = self.requests();
+        let proposals = Arc::new(Proposals {
+            ledger: self.ledger.clone(),
+            policies: Arc::clone(&self.policies),
+            changes: Arc::clone(&self.changes),
+            fingerprints: Arc::clone(&self.fingerprints),
+            rates: Arc::clone(&self.rates),
+            requests: Arc::clone(&requests),
+            gone: Mutex::default(),
+            adopting: AtomicBool::new(false),
+            tasks: self.tasks.clone(),
+        });
+        let adoptions = Adoptions {
+            ledger: self.ledger.clone(),
+            policies: Arc::clone(&self.policies),
+            changes: Arc::clone(&self.changes),
+            fingerprints: Arc::clone(&self.fingerprints),
+            components: Components::default(),
+            requests,
+            proposals,
+        };
+        Arc::new(TradeRules {
+            ledger: self.ledger.clone(),
+            adoptions: Arc::new(adoptions),
+        })
+    }
+
     pub(crate) fn refusals(&self) -> Arc<RefusalLog> {
         let fingerprints = Arc::clone(&self.fingerprints);
         Arc::new(RefusalLog::new(self.audit.clone(), fingerprints))
@@ -200,6 +307,13 @@ impl Stores {
         let records = records.filter(|record| !changes(record.kind_word()));
         records.map(|record| record.fields).collect()
     }
+
+    /// The kinds of these records.
+    pub(crate) async fn kinds(&self) -> Vec<String> {
+        let records = self.records().await;
+        let kinds = records.iter().filter_map(|record| record["kind"].as_str());
+        kinds.map(str::to_owned).collect()
+    }
 }
 
 /// A decision that the first grant allows a call which touches nothing.
@@ -211,6 +325,19 @@ pub(crate) fn allowed(touched: qchost_scope::Touched) -> CallDecision {
             pending: Vec::new(),
         },
         permit: None,
+    }
+}
+
+/// A call that was admitted by this decision, and that holds nothing.
+pub(crate) fn admitted_call(touched: qchost_scope::Touched) -> AdmittedCall {
+    AdmittedCall {
+        decision: allowed(touched),
+        guards: CallGuards {
+            concurrency: Vec::new(),
+            account_admission: None,
+        },
+        source: SourceGuard::default(),
+        is_retry: false,
     }
 }
 

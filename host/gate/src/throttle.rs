@@ -127,7 +127,7 @@ mod tests {
         let grant =
             "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\nlimits = { concurrent = 1 }\n";
         let stores = Stores::new(grant).await;
-        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.queues));
+        let throttle = stores.throttle();
         let request = stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
         let concurrency = throttle.charge(&request, &first()).await.unwrap();
         let guards = throttle.enter(&request, concurrency).await.unwrap();
@@ -142,7 +142,7 @@ mod tests {
         let grant =
             "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\nlimits = { per-minute = 1 }\n";
         let stores = Stores::new(grant).await;
-        let throttle = Throttle::new(Arc::clone(&stores.rates), Arc::clone(&stores.queues));
+        let throttle = stores.throttle();
         let call = || stores.request("backtests/list-backtests", json!({ "projectId": 1 }));
         throttle.charge(&call(), &first()).await.unwrap();
         let refusal = throttle.charge(&call(), &first()).await.unwrap_err();

@@ -69,3 +69,76 @@ impl TradeRules {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qchost_ledger::{Adoption, NewCompile};
+    use qchost_scope::Scope;
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::now;
+    use crate::testing::Stores;
+
+    const GRANT: &str = "[[grant]]\nname = \"one\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\n\
+                         brokerages = [\"paper\"]\n";
+
+    fn deploy(stores: &Stores) -> CallRequest {
+        let deployment = json!({ "projectId": 1, "compileId": "c-1" });
+        stores.request("live/create-live-algorithm", deployment)
+    }
+
+    #[tokio::test]
+    async fn real_money_takes_the_host_s_configuration_and_a_known_source() {
+        let stores = Stores::new(GRANT).await;
+        let (rules, request) = (stores.trade(), deploy(&stores));
+        rules.check_live(&request, false).await.unwrap();
+        let refusal = rules.check_live(&request, true).await.unwrap_err();
+        let reason = refusal.to_string();
+        assert!(reason.contains("live-trading"), "{reason}");
+
+        let stores = Stores::with(GRANT, |settings| settings.live_trading = true).await;
+        let (rules, request) = (stores.trade(), deploy(&stores));
+        let refusal = rules.check_live(&request, true).await.unwrap_err();
+        let reason = refusal.to_string();
+        assert!(reason.contains("source of this compile"), "{reason}");
+        let compile = NewCompile {
+            account: "a".to_owned(),
+            plugin: "lab".to_owned(),
+            compile: "c-1".to_owned(),
+            project: 1,
+            source: "sha256:1".to_owned(),
+            files: Vec::new(),
+            signature: None,
+            contents: "sha256:2".to_owned(),
+            now: now(),
+        };
+        stores.ledger.put_compile(compile).await.unwrap();
+        rules.check_live(&request, true).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_component_that_was_not_adopted_has_to_be_approved_before_it_trades() {
+        let stores = Stores::new(GRANT).await;
+        let (rules, request) = (stores.trade(), deploy(&stores));
+        let check = async |digest: &str| {
+            let adoption = Adoption {
+                digest: digest.to_owned(),
+                imports: Vec::new(),
+                by: "ann".to_owned(),
+                at: now(),
+                confirmed: true,
+            };
+            let adopted = stores.ledger.adopt("a", "lab", adoption).await;
+            adopted.unwrap();
+            rules.check(&request, &Scope::new().service()).await
+        };
+        check("sha256:0").await.unwrap();
+        let refusal = check("sha256:1").await.unwrap_err();
+        assert!(
+            matches!(refusal, Refusal::ApprovalRequired { .. }),
+            "{refusal:?}"
+        );
+        assert!(stores.cloud.sent().is_empty());
+    }
+}

@@ -40,3 +40,34 @@ impl Workflows {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use qchost_policy::WORKFLOW;
+    use qchost_scope::Scope;
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Stores, allowed};
+
+    #[tokio::test]
+    async fn a_batch_is_charged_and_recorded_like_a_read() {
+        let grant = format!(
+            "[[grant]]\nname = \"one\"\nallow = [\"{WORKFLOW}\"]\nlimits = {{ per-day = 1 }}\n"
+        );
+        let stores = Stores::new(&grant).await;
+        let workflows = Workflows {
+            audit: stores.audit.clone(),
+            fingerprints: Arc::clone(&stores.fingerprints),
+            reserver: stores.reserver(),
+            refusals: stores.refusals(),
+        };
+        let request = stores.request(WORKFLOW, json!({}));
+        let decision = allowed(Scope::new().service());
+        workflows.charge(&request, &decision).await.unwrap();
+        assert_eq!(stores.kinds().await, ["read"]);
+        let refusal = workflows.charge(&request, &decision).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+        assert_eq!(stores.kinds().await, ["read", "denied"]);
+    }
+}

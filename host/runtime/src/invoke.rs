@@ -19,7 +19,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use wasmtime::component::TypedFunc;
 
-use crate::admission::{InvocationAdmission, AdmissionStatus, Rejection};
+use crate::admission::{AdmissionStatus, InvocationAdmission, Rejection};
 use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, Stopped};

@@ -422,7 +422,11 @@ async fn admit(
     cleared: &[String],
 ) -> Result<(Config, Option<PendingApproval>)> {
     let adopted = !host.gate.proposals.is_adopting();
-    let row = host.gate.proposals.in_force(Subject::Configuration, "").await?;
+    let row = host
+        .gate
+        .proposals
+        .in_force(Subject::Configuration, "")
+        .await?;
     let whole = config.clone();
     let effective = in_force::hold(config, row.as_ref(), adopted, cleared, &host.sealer)?;
     let gains = !effective.proposal.gains.is_empty();
@@ -456,7 +460,11 @@ async fn take_guardrails(
         );
     }
     let production = current.config.mode == Mode::Production && !host.gate.proposals.is_adopting();
-    let row = host.gate.proposals.in_force(Subject::Guardrails, "").await?;
+    let row = host
+        .gate
+        .proposals
+        .in_force(Subject::Guardrails, "")
+        .await?;
     let files = shelf.files.iter().map(|(path, _)| path.clone());
     let files = files.chain(shelf.folder.clone()).collect();
     // The owner of a removed file is known from the former look only.

@@ -209,7 +209,11 @@ impl Handler for Approve {
                 max_cost: standing.max_cost,
             }),
         };
-        let approval = host.gate.approvals.approve(&self.id, person, standing).await?;
+        let approval = host
+            .gate
+            .approvals
+            .approve(&self.id, person, standing)
+            .await?;
         // It may be a component that awaited it.
         if let Some(follower) = host.follower() {
             follower.look();
@@ -234,7 +238,11 @@ impl Handler for Refuse {
     const RULES: Rules = Rules::acts(Right::Refuse, READ_BACK);
 
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<ApprovalRow> {
-        let approval = host.gate.approvals.refuse(&self.id, person, &self.reason).await?;
+        let approval = host
+            .gate
+            .approvals
+            .refuse(&self.id, person, &self.reason)
+            .await?;
         Ok(describe(host, approval))
     }
 }

@@ -273,9 +273,23 @@ async fn a_decision_whose_client_leaves_ends_the_wait_for_it() {
         tokio::task::yield_now().await;
         // Polled once, and dropped.
         if refuse {
-            assert!(world.gate.approvals.refuse(&id, &ann, "no").now_or_never().is_none());
+            assert!(
+                world
+                    .gate
+                    .approvals
+                    .refuse(&id, &ann, "no")
+                    .now_or_never()
+                    .is_none()
+            );
         } else {
-            assert!(world.gate.approvals.approve(&id, &ann, None).now_or_never().is_none());
+            assert!(
+                world
+                    .gate
+                    .approvals
+                    .approve(&id, &ann, None)
+                    .now_or_never()
+                    .is_none()
+            );
         }
         let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
         assert_eq!(waited.unwrap().unwrap().is_err(), refuse);
