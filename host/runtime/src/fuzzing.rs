@@ -148,7 +148,8 @@ impl Loader {
         };
         source.recognise()?;
         let engine = &self.machine.engine;
-        let invalid = |error: wasmtime::Error| loader::invalid(&error.root_cause().to_string());
+        let invalid =
+            |error: wasmtime::Error| ComponentError::invalid(&error.root_cause().to_string());
         let compiled = engine.precompile_component(bytes).map_err(invalid)?;
         let parsed =
             Parsed::map(engine, &Compiled::vouched_for(compiled.into())).map_err(invalid)?;

@@ -134,6 +134,16 @@ pub enum ComponentError {
 }
 
 impl ComponentError {
+    /// The error for a component that the engine rejects.
+    pub(crate) fn invalid(why: &str) -> Self {
+        let why = text::line(why, MAX_REASON);
+        if why.contains("unexpected end") {
+            Self::Truncated(why)
+        } else {
+            Self::Invalid(why)
+        }
+    }
+
     /// The error of a load from this file.
     pub(crate) fn at(self, path: &Path) -> LoadError {
         LoadError::Component(path.to_owned(), self)

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, Entry};
-use crate::compiler::{CompileError, Compiled, Compilers};
+use crate::compiler::{Compiled, Compilers};
 use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
@@ -224,8 +224,7 @@ impl Loader {
     /// Compiles a component, and caches the result.
     async fn compile(self: &Arc<Self>, source: Source) -> Result<Parsed, ComponentError> {
         let Source { digest, bytes } = source;
-        let compiled = self.compilers.compile(&bytes).await;
-        let compiled = compiled.map_err(|error| self.uncompiled(error))?;
+        let compiled = self.compilers.compile(&bytes).await?;
         drop(bytes);
         let loader = Arc::clone(self);
         let mapping = blocking(move || -> wasmtime::Result<Parsed> {
@@ -274,15 +273,6 @@ impl Loader {
         .await
     }
 
-    fn uncompiled(&self, error: CompileError) -> ComponentError {
-        match error {
-            CompileError::Invalid(why) => invalid(&why),
-            CompileError::Time => ComponentError::CompileTime(self.options.compile_cpu),
-            CompileError::Memory => ComponentError::CompileMemory(self.options.compile_memory),
-            CompileError::Failed(why) => ComponentError::Compiler(why),
-        }
-    }
-
     /// A component's description: the one from when this host first saw it, or a new one, made with every capability
     /// denied.
     async fn describe(
@@ -313,16 +303,6 @@ impl Loader {
             Ok(checked)
         });
         checking.await?.map_err(wrong)
-    }
-}
-
-/// The error for a component that the engine rejects.
-pub(crate) fn invalid(why: &str) -> ComponentError {
-    let why = text::line(why, MAX_REASON);
-    if why.contains("unexpected end") {
-        ComponentError::Truncated(why)
-    } else {
-        ComponentError::Invalid(why)
     }
 }
 

@@ -64,7 +64,7 @@ impl Session {
                 let error = ListError::Endless(redactor.line(&told));
                 return Err(ConnectError::Permanent(error.to_string()));
             }
-            Err(ListError::Asked(error)) => {
+            Err(ListError::Request(error)) => {
                 let told = redactor.line(&fault::words(&error));
                 return Err(ConnectError::Transient(match connection.cause().await {
                     Some(cause) => cause,

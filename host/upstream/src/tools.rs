@@ -5,7 +5,6 @@
 //! server that violates one of these has no usable list, and is not asked again at once.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
 
 use rmcp::model::{ListToolsResult, PaginatedRequestParams};
 use rmcp::service::{Peer, RoleClient, ServiceError};
@@ -29,7 +28,7 @@ const MAX_CURSOR: usize = 4 * 1024;
 pub(crate) enum ListError {
     /// The server did not answer with a list.
     #[error(transparent)]
-    Asked(#[from] ServiceError),
+    Request(#[from] ServiceError),
     /// The list does not end, or is larger than any list of tools.
     #[error("the server's list of tools does not end: {0}")]
     Endless(String),
@@ -99,21 +98,7 @@ impl Listed {
 
 /// The size of a page as JSON.
 fn size(page: &ListToolsResult) -> usize {
-    struct Count(usize);
-    impl Write for Count {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0 = self.0.saturating_add(bytes.len());
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut count = Count(0);
-    match serde_json::to_writer(&mut count, page) {
-        Ok(()) => count.0,
-        Err(_) => usize::MAX,
-    }
+    serde_json::to_vec(page).map_or(usize::MAX, |bytes| bytes.len())
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use tokio::process::{Child, Command};
 
 pub use child::compile_child;
 
+use crate::load_error::{ComponentError, MAX_REASON};
 use crate::options::{Compiler, Options};
 use crate::text;
 use wire::{Answer, MAX_LINE, Request};
@@ -42,8 +43,6 @@ const TIMEOUT_FACTOR: u32 = 10;
 const MIN_TIMEOUT: Duration = Duration::from_secs(120);
 /// Maximum bytes read of a compiler's error output.
 const MAX_STDERR: u64 = 4096;
-/// Maximum bytes of it that an error repeats.
-const MAX_REASON: usize = 300;
 /// Bytes of memory that the compiler needs per byte of compiled code: at the end, both its parts and the
 /// whole are in memory.
 const MEMORY_FACTOR: u64 = 4;
@@ -61,19 +60,6 @@ impl Compiled {
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
-}
-
-/// Why a component was not compiled.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CompileError {
-    #[error("it is not valid: {0}")]
-    Invalid(String),
-    #[error("it took more processor time than it may")]
-    Time,
-    #[error("it took more memory than it may")]
-    Memory,
-    #[error("{0}")]
-    Failed(String),
 }
 
 /// Starts compilers.
@@ -102,21 +88,52 @@ impl Compilers {
     }
 
     /// Compiles a component. Dropping the future kills the compiler.
-    pub(crate) async fn compile(&self, component: &[u8]) -> Result<Compiled, CompileError> {
+    pub(crate) async fn compile(&self, component: &[u8]) -> Result<Compiled, ComponentError> {
         let mut child = self.spawn().map_err(|error| {
-            CompileError::Failed(format!(
-                "{} cannot be started: {error}",
-                self.start.program.display()
-            ))
+            let program = self.start.program.display();
+            ComponentError::Compiler(format!("{program} cannot be started: {error}"))
         })?;
         match tokio::time::timeout(self.longest, self.exchange(&mut child, component)).await {
-            Ok(Ok(ended)) => ended.outcome(),
-            Ok(Err(error)) => Err(CompileError::Failed(error.to_string())),
-            Err(_) => Err(CompileError::Failed(format!(
+            Ok(Ok(exit)) => self.outcome(exit),
+            Ok(Err(error)) => Err(ComponentError::Compiler(error.to_string())),
+            Err(_) => Err(ComponentError::Compiler(format!(
                 "it was not done after {} s",
                 self.longest.as_secs_f64()
             ))),
         }
+    }
+
+    fn outcome(&self, exit: CompilerExit) -> Result<Compiled, ComponentError> {
+        let too_much_memory = Err(ComponentError::CompileMemory(self.memory));
+        match exit.answer {
+            CompilerReply::Answer(Answer::Compiled { .. }, bytes) if exit.status.success() => {
+                return Ok(Compiled(bytes.into()));
+            }
+            CompilerReply::Answer(Answer::Invalid { why }, _) => {
+                return Err(ComponentError::invalid(&why));
+            }
+            CompilerReply::Answer(Answer::OutOfMemory, _) | CompilerReply::TooMuch => {
+                return too_much_memory;
+            }
+            CompilerReply::Answer(Answer::Compiled { .. }, _) | CompilerReply::Nothing => {}
+        }
+        let killed_by = |signal: Signal| exit.status.signal() == Some(signal.as_raw());
+        if killed_by(Signal::XCPU) {
+            return Err(ComponentError::CompileTime(self.cpu));
+        }
+        if out_of_memory(&exit.complaint) {
+            return too_much_memory;
+        }
+        let mut why = if killed_by(Signal::KILL) {
+            "it was killed; the machine may have too little memory".to_owned()
+        } else {
+            format!("it ended with {}", exit.status)
+        };
+        if !exit.complaint.is_empty() {
+            why.push_str(": ");
+            why.push_str(&text::line(&exit.complaint, MAX_REASON));
+        }
+        Err(ComponentError::Compiler(why))
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -217,40 +234,6 @@ struct CompilerExit {
     complaint: String,
 }
 
-impl CompilerExit {
-    fn outcome(self) -> Result<Compiled, CompileError> {
-        match self.answer {
-            CompilerReply::Answer(Answer::Compiled { .. }, bytes) if self.status.success() => {
-                return Ok(Compiled(bytes.into()));
-            }
-            CompilerReply::Answer(Answer::Invalid { why }, _) => {
-                return Err(CompileError::Invalid(why));
-            }
-            CompilerReply::Answer(Answer::OutOfMemory, _) | CompilerReply::TooMuch => {
-                return Err(CompileError::Memory);
-            }
-            CompilerReply::Answer(Answer::Compiled { .. }, _) | CompilerReply::Nothing => {}
-        }
-        let killed_by = |signal: Signal| self.status.signal() == Some(signal.as_raw());
-        if killed_by(Signal::XCPU) {
-            return Err(CompileError::Time);
-        }
-        if out_of_memory(&self.complaint) {
-            return Err(CompileError::Memory);
-        }
-        let mut why = if killed_by(Signal::KILL) {
-            "it was killed; the machine may have too little memory".to_owned()
-        } else {
-            format!("it ended with {}", self.status)
-        };
-        if !self.complaint.is_empty() {
-            why.push_str(": ");
-            why.push_str(&text::line(&self.complaint, MAX_REASON));
-        }
-        Err(CompileError::Failed(why))
-    }
-}
-
 /// Messages of Rust's allocator, its threads and the kernel when memory is exhausted.
 fn out_of_memory(complaint: &str) -> bool {
     [
@@ -282,6 +265,9 @@ mod tests {
         // More than fits into a pipe without a reader.
         let component = vec![0; 1 << 20];
         let error = compilers.compile(&component).await.map(drop).unwrap_err();
-        assert_eq!(error.to_string(), "it was not done after 0.2 s");
+        let ComponentError::Compiler(why) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(why, "it was not done after 0.2 s");
     }
 }

@@ -67,7 +67,7 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
         return Err("the host is gone".to_owned());
     }
     // The host ends the group by SIGTERM first. That reaches the server too, if it is still in the group.
-    let mut asked = signal(SignalKind::terminate()).map_err(words)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(words)?;
     let mut gone = watch(watched).map_err(words)?;
     let mut child = Command::new(program)
         .args(arguments)
@@ -84,7 +84,7 @@ async fn run(host: i32, command: &[OsString]) -> Result<u8, String> {
         }
         // The host notices this process's exit, and kills the rest of the group.
         ended = child.wait() => return Ok(ended.map_or(CANNOT_RUN, code)),
-        _ = asked.recv() => {
+        _ = terminate.recv() => {
             let is_apart = number(&child).is_some_and(|pid| getpgid(Some(pid)) != Ok(getpgrp()));
             end(&mut child, is_apart).await;
             "the host ended the server"
