@@ -92,7 +92,7 @@ impl Upstream for Cloud {
         _limit: u64,
         _deadline: Instant,
     ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
-        Box::pin(async { Ok(self.archive.lock().clone()) })
+        Box::pin(async move { Ok(self.archive.lock().clone()) })
     }
 
     fn has_tool(&self, _account: &str, tool: &str) -> Option<bool> {
