@@ -61,7 +61,7 @@ pub(crate) struct Dispatcher {
 
 /// A call that was admitted, on its way.
 pub(crate) struct Dispatch {
-    pub with: Arc<Dispatcher>,
+    pub dispatcher: Arc<Dispatcher>,
     pub request: CallRequest,
     pub admission: AdmittedCall,
 }
@@ -85,13 +85,15 @@ impl Dispatch {
         } = &self.admission;
         if !is_retry
             && let Err(refusal) = self
-                .with
+                .dispatcher
                 .reserver
                 .charge_read(&self.request, decision)
                 .await
         {
             let context = AuditContext::of(decision, None);
-            self.with.refusals.note(&self.request, &context, &refusal);
+            self.dispatcher
+                .refusals
+                .note(&self.request, &context, &refusal);
             drop(reply.send(Err(refusal)));
             return None;
         }
@@ -100,23 +102,25 @@ impl Dispatch {
             return Some(reply);
         };
         drop(self.admission.guards.account_admission.take());
-        let with = &self.with;
+        let dispatcher = &self.dispatcher;
         let context = AuditContext {
             sends: Some(sends.into_inner()),
             ..AuditContext::of(&self.admission.decision, None)
         };
-        let record = record::read(&self.request, &context, &outcome, &with.fingerprints);
+        let record = record::read(&self.request, &context, &outcome, &dispatcher.fingerprints);
         let entry = record.entry();
-        with.audit_quotas.count(self.request.plugin(), &entry);
-        with.audit.note(entry);
+        dispatcher.audit_quotas.count(self.request.plugin(), &entry);
+        dispatcher.audit.note(entry);
         let result = match outcome {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
             Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
                 let touched = &self.admission.decision.touched;
-                Err(match with.scope.refused(self.request.account(), touched) {
-                    Some(error) => unresolved(error),
-                    None => failure.into(),
-                })
+                Err(
+                    match dispatcher.scope.refused(self.request.account(), touched) {
+                        Some(error) => unresolved(error),
+                        None => failure.into(),
+                    },
+                )
             }
             Err(failure) => Err(failure.into()),
         };
@@ -127,14 +131,16 @@ impl Dispatch {
     /// Sends any other call, after its budget is reserved and its intent recorded. Returns the reply channel if it was not
     /// sent.
     async fn send_write(&mut self, reply: Reply) -> Option<Reply> {
-        let with = Arc::clone(&self.with);
+        let dispatcher = Arc::clone(&self.dispatcher);
         let decision = &self.admission.decision;
-        let writing = with.writing.read().await;
-        let reservation = match with.reserver.reserve(&self.request, decision).await {
+        let writing = dispatcher.writing.read().await;
+        let reservation = match dispatcher.reserver.reserve(&self.request, decision).await {
             Ok(reservation) => reservation,
             Err(refusal) => {
                 let context = AuditContext::of(decision, None);
-                self.with.refusals.note(&self.request, &context, &refusal);
+                self.dispatcher
+                    .refusals
+                    .note(&self.request, &context, &refusal);
                 drop(reply.send(Err(refusal)));
                 return None;
             }
@@ -146,27 +152,27 @@ impl Dispatch {
             self.withdraw(reservation).await;
             return None;
         }
-        let intent = record::intent(&self.request, &context, &with.fingerprints);
+        let intent = record::intent(&self.request, &context, &dispatcher.fingerprints);
         let entry = intent.entry();
-        with.audit_quotas.count(self.request.plugin(), &entry);
-        if let Err(error) = with.audit.record(entry).await {
+        dispatcher.audit_quotas.count(self.request.plugin(), &entry);
+        if let Err(error) = dispatcher.audit.record(entry).await {
             self.withdraw(reservation).await;
             let refusal = unrecorded(&error);
-            with.refusals.note(&self.request, &context, &refusal);
+            dispatcher.refusals.note(&self.request, &context, &refusal);
             drop(reply.send(Err(refusal)));
             return None;
         }
         drop(writing);
         // Lets the ledger detect if an older copy of the audit is put in place. Risk-reducing calls wait for no disk but
         // the audit's reserve.
-        let ledger = with.ledger.clone();
+        let ledger = dispatcher.ledger.clone();
         let call = self.request.call.clone();
-        with.tasks.spawn(async move {
+        dispatcher.tasks.spawn(async move {
             if let Err(error) = ledger.store_head().await {
                 tracing::warn!(target: "gate", call, %error, "the head of the audit is not in the ledger");
             }
         });
-        let departure = with.halts.departure(&self.request);
+        let departure = dispatcher.halts.departure(&self.request);
         let sends = AtomicU32::new(0);
         let halted_with = self.request.halted().then_some(&departure);
         let sent = self.send(halted_with, &sends).await;
@@ -193,12 +199,13 @@ impl Dispatch {
             } else {
                 Settle::Release
             };
-            with.reserver
+            dispatcher
+                .reserver
                 .settle(&self.request.call, reservation, how)
                 .await;
         }
         if lost {
-            with.unsettled.keep(intent.body);
+            dispatcher.unsettled.keep(intent.body);
         }
         let mut record = record::outcome(&self.request, &context, &outcome);
         let stopped = self.check_deployment(&outcome).await;
@@ -221,10 +228,11 @@ impl Dispatch {
             (Err(failure), None) => Err(failure.into()),
         };
         let entry = record.entry();
-        with.audit_quotas.count(self.request.plugin(), &entry);
+        dispatcher.audit_quotas.count(self.request.plugin(), &entry);
         self.reply(reply, result);
         if done {
-            with.reserver
+            dispatcher
+                .reserver
                 .settle(&self.request.call, reservation, Settle::Commit)
                 .await;
         }
@@ -235,14 +243,14 @@ impl Dispatch {
     /// Gives back what was reserved for a write that is not sent.
     async fn withdraw(&self, reservation: Option<i64>) {
         self.request.sent_marker.set(false);
-        let reserver = &self.with.reserver;
+        let reserver = &self.dispatcher.reserver;
         reserver
             .settle(&self.request.call, reservation, Settle::Release)
             .await;
     }
 
     async fn record_outcome(&self, entry: Entry) {
-        if let Err(error) = self.with.audit.record(entry).await {
+        if let Err(error) = self.dispatcher.audit.record(entry).await {
             tracing::error!(target: "gate", call = self.request.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
         }
     }
@@ -254,7 +262,8 @@ impl Dispatch {
     ///
     /// `departure` is that of a call that halts stop. `sends` counts how often it was sent.
     async fn send(&self, departure: Option<&Departure<'_>>, sends: &AtomicU32) -> Option<Outcome> {
-        let (with, request, settings) = (&self.with, &self.request, self.request.settings());
+        let (dispatcher, request, settings) =
+            (&self.dispatcher, &self.request, self.request.settings());
         let mut arguments = request.arguments.clone();
         if let Some(operation) = request.operation {
             operation.complete(&mut arguments);
@@ -264,7 +273,7 @@ impl Dispatch {
             }
         }
         let clearance = SendClearance {
-            authorizer: &with.authorizer,
+            authorizer: &dispatcher.authorizer,
             request,
             departure,
             is_superseded: AtomicBool::new(false),
@@ -273,12 +282,12 @@ impl Dispatch {
             account: request.account(),
             target: request.target(),
             arguments,
-            deadline: request.started_at + with.call_timeout,
+            deadline: request.started_at + dispatcher.call_timeout,
             clearance: &clearance,
             sends: Some(sends),
         };
         let redactor = settings.secrets.redactor();
-        match with.upstream.call(call).await {
+        match dispatcher.upstream.call(call).await {
             Ok(mut body) => {
                 aside(length(&body), || redactor.clean_value(&mut body));
                 Some(Ok(body))
@@ -303,11 +312,11 @@ impl Dispatch {
             )
             .is_ok()
         };
-        let reads = self.with.reads.for_call(&self.request);
+        let reads = self.dispatcher.reads.for_call(&self.request);
         let (account, plugin) = (self.request.account(), self.request.plugin());
         let touched = &self.admission.decision.touched;
         let (body, learned) = self
-            .with
+            .dispatcher
             .scope
             .answer(&reads, account, plugin, operation, touched, body, &allowed)
             .await
@@ -325,7 +334,7 @@ impl Dispatch {
         if self.request.access != Access::Trade {
             return None;
         }
-        let (sources, request) = (&self.with.sources, &self.request);
+        let (sources, request) = (&self.dispatcher.sources, &self.request);
         let why = sources
             .check_deployed(request, *project, before, answer)
             .await?;
@@ -336,15 +345,15 @@ impl Dispatch {
     async fn keep(&self, learned: Learned, evidence: Evidence) {
         let (account, plugin) = (self.request.account(), self.request.plugin());
         if let Some(project) = learned.created {
-            let with = &self.with;
-            with.scope.remember_created(account, plugin, project);
-            let ledger = &with.ledger;
+            let dispatcher = &self.dispatcher;
+            dispatcher.scope.remember_created(account, plugin, project);
+            let ledger = &dispatcher.ledger;
             if let Err(error) = ledger.record_created(account, plugin, project).await {
                 tracing::warn!(target: "gate", plugin, project, %error, "who created a project is not remembered");
             }
         }
         if let Some((project, compile)) = learned.compile {
-            self.with
+            self.dispatcher
                 .sources
                 .remember_compile(
                     &self.request,
@@ -502,14 +511,14 @@ mod tests {
     }
 
     /// A write that was admitted.
-    fn write(stores: &Stores, with: &Arc<Dispatcher>) -> Dispatch {
+    fn write(stores: &Stores, dispatcher: &Arc<Dispatcher>) -> Dispatch {
         let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
         admitted(with, stores.request("files/create-file", file))
     }
 
-    fn admitted(with: &Arc<Dispatcher>, request: CallRequest) -> Dispatch {
+    fn admitted(dispatcher: &Arc<Dispatcher>, request: CallRequest) -> Dispatch {
         Dispatch {
-            with: Arc::clone(with),
+            dispatcher: Arc::clone(dispatcher),
             request,
             admission: admitted_call(Scope::new().service()),
         }
@@ -574,15 +583,15 @@ mod tests {
     #[tokio::test]
     async fn a_write_is_recorded_sent_and_its_outcome_recorded() {
         let stores = Stores::new(GRANT).await;
-        let with = dispatcher(&stores);
+        let dispatcher = dispatcher(&stores);
         let (reply, answer) = oneshot::channel();
-        assert!(write(&stores, &with).send_once(reply).await.is_none());
+        assert!(write(&stores, &dispatcher).send_once(reply).await.is_none());
         answer.await.unwrap().unwrap();
         assert_eq!(stores.cloud.sent(), ["create_file"]);
         assert_eq!(stores.kinds().await, ["intent", "outcome"]);
         // Its budget is used up.
         let (reply, answer) = oneshot::channel();
-        assert!(write(&stores, &with).send_once(reply).await.is_none());
+        assert!(write(&stores, &dispatcher).send_once(reply).await.is_none());
         let refusal = answer.await.unwrap().unwrap_err();
         assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
         assert_eq!(stores.cloud.sent(), ["create_file"]);
@@ -592,8 +601,8 @@ mod tests {
     #[tokio::test]
     async fn a_write_whose_policy_changed_is_not_sent_and_gives_its_budget_back() {
         let stores = Stores::new(GRANT).await;
-        let with = dispatcher(&stores);
-        let mut former = write(&stores, &with);
+        let dispatcher = dispatcher(&stores);
+        let mut former = write(&stores, &dispatcher);
         stores.install(&GRANT.replace("one", "two"));
         let (reply, _answer) = oneshot::channel();
         assert!(former.send_once(reply).await.is_some());
@@ -639,9 +648,9 @@ mod tests {
                     withdraw,
                     during_wait,
                 };
-                let with = dispatcher_to(&stores, Arc::new(connection));
+                let dispatcher = dispatcher_to(&stores, Arc::new(connection));
                 let (reply, answer) = oneshot::channel();
-                let unsent = write(&stores, &with).send_once(reply).await;
+                let unsent = write(&stores, &dispatcher).send_once(reply).await;
                 assert_eq!(unsent.is_none(), halted);
                 drop(unsent);
                 match answer.await {
@@ -663,19 +672,19 @@ mod tests {
             during_wait: true,
         };
         halt(&stores.halts, HaltScope::default());
-        let with = dispatcher_to(&stores, Arc::new(connection));
+        let dispatcher = dispatcher_to(&stores, Arc::new(connection));
         let read = stores.request("files/read-file", json!({ "projectId": 1 }));
         let (reply, _answer) = oneshot::channel();
-        assert!(admitted(&with, read).send_once(reply).await.is_some());
+        assert!(admitted(&dispatcher, read).send_once(reply).await.is_some());
     }
 
     #[tokio::test]
     async fn a_write_whose_caller_went_away_is_neither_recorded_nor_sent() {
         let stores = Stores::new(GRANT).await;
-        let with = dispatcher(&stores);
+        let dispatcher = dispatcher(&stores);
         let (reply, answer) = oneshot::channel();
         drop(answer);
-        assert!(write(&stores, &with).send_once(reply).await.is_none());
+        assert!(write(&stores, &dispatcher).send_once(reply).await.is_none());
         assert!(stores.cloud.sent().is_empty());
         assert!(stores.kinds().await.is_empty());
     }

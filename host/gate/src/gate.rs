@@ -408,7 +408,7 @@ impl Stages {
             None => {}
             Some(Ok(admission)) => {
                 let dispatch = Box::new(Dispatch {
-                    with: Arc::clone(&self.dispatcher),
+                    dispatcher: Arc::clone(&self.dispatcher),
                     request,
                     admission,
                 });

@@ -67,7 +67,7 @@ pub struct RequestPermission {
 }
 
 struct Record {
-    with: Arc<OutgoingRequests>,
+    requests: Arc<OutgoingRequests>,
     request: Arc<CallRequest>,
     facts: Facts,
     /// The grants that allowed it.
@@ -139,7 +139,7 @@ impl Outgoing {
 
 impl Record {
     fn clear(&self) -> Result<(), Refusal> {
-        let (authorizer, request) = (&self.with.authorizer, &self.request);
+        let (authorizer, request) = (&self.requests.authorizer, &self.request);
         authorizer.check_halt(request)?;
         if authorizer.is_current(request) {
             return Ok(());
@@ -175,7 +175,7 @@ impl Record {
         body.bytes_sent = Some(sent);
         body.bytes_received = Some(received);
         body.latency_us = Some(record::latency(&self.request));
-        let (with, reservation) = (Arc::clone(&self.with), self.reservation);
+        let (requests, reservation) = (Arc::clone(&self.requests), self.reservation);
         let (call, writes) = (
             self.request.call.clone(),
             self.request.access != Access::Read,
@@ -183,15 +183,16 @@ impl Record {
         let kind = if writes { Kind::Outcome } else { Kind::Http };
         let entry = Entry::new(kind, false, &self.body);
         if !writes && reservation.is_none() {
-            with.audit.note(entry);
+            requests.audit.note(entry);
             return;
         }
-        self.with.tasks.spawn(async move {
+        self.requests.tasks.spawn(async move {
             // A request that was let out counts, however it ended.
-            with.reserver
+            requests
+                .reserver
                 .settle(&call, reservation, Settle::Commit)
                 .await;
-            if let Err(error) = with.audit.record(entry).await {
+            if let Err(error) = requests.audit.record(entry).await {
                 tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
             }
         });
@@ -285,7 +286,7 @@ impl OutgoingRequests {
         }
         drop(writing);
         permission.record = Some(Record {
-            with: Arc::clone(self),
+            requests: Arc::clone(self),
             request: Arc::clone(request),
             facts,
             matched,
