@@ -513,7 +513,7 @@ mod tests {
     /// A write that was admitted.
     fn write(stores: &Stores, dispatcher: &Arc<Dispatcher>) -> Dispatch {
         let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-        admitted(with, stores.request("files/create-file", file))
+        admitted(dispatcher, stores.request("files/create-file", file))
     }
 
     fn admitted(dispatcher: &Arc<Dispatcher>, request: CallRequest) -> Dispatch {
