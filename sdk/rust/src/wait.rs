@@ -36,13 +36,13 @@ fn retry<T>(
             Err(error @ (Error::NotReady(_) | Error::RateLimited(_))) => error,
             done => return done,
         };
-        let asked = match error {
+        let requested = match error {
             Error::RateLimited(seconds) => {
                 Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
             }
             _ => Duration::ZERO,
         };
-        let next = pause.max(asked);
+        let next = pause.max(requested);
         if left() <= next {
             return Err(error);
         }

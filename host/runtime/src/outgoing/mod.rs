@@ -167,7 +167,7 @@ impl Requests {
     }
 
     async fn decide(&self, method: &Method, target: &Target) -> Result<RequestPermission, Error> {
-        let asked = qchost_gate::Outgoing {
+        let outgoing = qchost_gate::Outgoing {
             method: method.to_string(),
             scheme: target.scheme().to_owned(),
             host: target.host.to_string(),
@@ -178,7 +178,7 @@ impl Requests {
         let (gate, caller) = (gate.clone(), self.calls.principal().clone());
         // In a task of its own: a decision in progress is recorded even if the plugin ends
         // meanwhile.
-        let deciding = tokio::spawn(async move { gate.outgoing(&caller, asked).await });
+        let deciding = tokio::spawn(async move { gate.outgoing(&caller, outgoing).await });
         let Ok(decided) = deciding.await else {
             let words = "the host failed while it decided; nothing was sent";
             return Err(Error::InternalError(Some(words.to_owned())));
