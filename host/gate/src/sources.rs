@@ -412,7 +412,8 @@ impl SourceGuards {
             let name = one.get("name").and_then(Value::as_str).unwrap_or_default();
             (*library, Some(format!("{LIBRARY}{library}:{name}/")))
         });
-        for (part, under) in std::iter::once((project, None)).chain(libraries) {
+        let parts: Vec<_> = std::iter::once((project, None)).chain(libraries).collect();
+        for (part, under) in parts {
             let read = self.read_files(request, part, under.as_deref(), &mut left);
             for (name, content, stamp) in read.await? {
                 files.push((name, content));
