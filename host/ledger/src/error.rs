@@ -9,28 +9,18 @@ use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 /// Why the ledger could not be opened, read or written. The requested operation was not done.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum LedgerError {
-    /// The file cannot be opened, created or written.
+    /// The file cannot be opened, created or written, for a reason of the system or SQLite.
     #[error(
-        "cannot open the database {} for writing: {why}; the file and its folder must exist and be writable by this user, on a local disk",
-        path.display()
+        "cannot open the database {} for writing: {}; the file and its folder must exist and be writable by this user, on a local disk",
+        .0.display(), .1
     )]
-    Open {
-        /// The file.
-        path: PathBuf,
-        /// The cause, from the system or SQLite.
-        why: String,
-    },
-    /// The file is not one of ours.
+    Open(PathBuf, String),
+    /// The file is not one of ours, but what is said here.
     #[error(
-        "{} is not a database of qchost: {why}; restore a backup with `qchost restore`, or name another data folder",
-        path.display()
+        "{} is not a database of qchost: {}; restore a backup with `qchost restore`, or name another data folder",
+        .0.display(), .1
     )]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What it is instead.
-        why: String,
-    },
+    Foreign(PathBuf, String),
     /// The file is of a newer version of the host.
     #[error(
         "the database {} has layout {found}, this version knows layouts up to {known}; use the version of qchost that wrote it, or a newer one",
@@ -44,17 +34,12 @@ pub enum LedgerError {
         /// The newest layout known here.
         known: i64,
     },
-    /// The file is damaged.
+    /// The file is damaged, as SQLite's check found.
     #[error(
-        "the database {} is damaged: {why}; restore the newest backup with `qchost restore`, and check the disk",
-        path.display()
+        "the database {} is damaged: {}; restore the newest backup with `qchost restore`, and check the disk",
+        .0.display(), .1
     )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite's check found.
-        why: String,
-    },
+    Damaged(PathBuf, String),
     /// A value in the database is not one that this version writes.
     #[error(
         "the database holds something unreadable in {table}: {why}; restore the newest backup with `qchost restore`"
@@ -76,14 +61,11 @@ pub enum LedgerError {
          folder), end it, and try again"
     )]
     Locked,
-    /// The transaction of this request was rolled back because of another request in it.
+    /// The transaction of this request was rolled back because of this error of another request in it.
     #[error(
         "the database gave up a transaction and changed nothing ({0}); try again, and check the disk if it stays so"
     )]
-    RolledBack(
-        /// The error of the other request.
-        String,
-    ),
+    RolledBack(String),
     /// Another SQLite error.
     #[error("the database cannot be used: {0}")]
     Failed(

@@ -62,10 +62,7 @@ pub(crate) fn open_restored(path: &Path) -> Result<Connection, LedgerError> {
 }
 
 fn open_as(path: &Path, restored: bool) -> Result<Connection, LedgerError> {
-    let cannot_open = |why: String| LedgerError::Open {
-        path: path.to_owned(),
-        why,
-    };
+    let cannot_open = |why: String| LedgerError::Open(path.to_owned(), why);
     // SQLite would silently open a file without write permission for reading, and create a new one readable by
     // everyone.
     OpenOptions::new()
@@ -84,14 +81,12 @@ fn open_as(path: &Path, restored: bool) -> Result<Connection, LedgerError> {
         Connection::open_with_flags(path, flags).map_err(|error| cannot_open(error.to_string()))?;
     prepare(&connection, path, restored).map_err(|error| match error {
         LedgerError::Failed(error) => match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase) => LedgerError::Foreign {
-                path: path.to_owned(),
-                why: error.to_string(),
-            },
-            Some(ErrorCode::DatabaseCorrupt) => LedgerError::Damaged {
-                path: path.to_owned(),
-                why: error.to_string(),
-            },
+            Some(ErrorCode::NotADatabase) => {
+                LedgerError::Foreign(path.to_owned(), error.to_string())
+            }
+            Some(ErrorCode::DatabaseCorrupt) => {
+                LedgerError::Damaged(path.to_owned(), error.to_string())
+            }
             _ => cannot_open(error.to_string()),
         },
         error => error,
@@ -147,10 +142,8 @@ fn prepare(connection: &Connection, path: &Path, restored: bool) -> Result<(), L
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(LedgerError::Open {
-            path: path.to_owned(),
-            why: format!("its file system allows no write-ahead log, only `{mode}`"),
-        });
+        let why = format!("its file system allows no write-ahead log, only `{mode}`");
+        return Err(LedgerError::Open(path.to_owned(), why));
     }
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "journal_size_limit", LOG_LIMIT)?;
@@ -220,10 +213,8 @@ fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError
         _ => mark == MARK,
     };
     if !ours {
-        return Err(LedgerError::Foreign {
-            path: path.to_owned(),
-            why: "it is a database of another program".to_owned(),
-        });
+        let why = "it is a database of another program".to_owned();
+        return Err(LedgerError::Foreign(path.to_owned(), why));
     }
     if layout > NEWEST {
         return Err(LedgerError::Newer {
@@ -263,10 +254,7 @@ pub(crate) fn check_integrity(
     if found == "ok" {
         Ok(())
     } else {
-        Err(LedgerError::Damaged {
-            path: path.to_owned(),
-            why: found,
-        })
+        Err(LedgerError::Damaged(path.to_owned(), found))
     }
 }
 

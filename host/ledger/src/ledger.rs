@@ -91,11 +91,9 @@ impl Ledger {
         if known == folder {
             return Ok(());
         }
-        Err(LedgerError::Foreign {
-            path: self.path().unwrap_or(Path::new(":memory:")).to_owned(),
-            why: "it belongs to a data folder with another host.key; bring both back from the same backup"
-                .to_owned(),
-        })
+        let path = self.path().unwrap_or(Path::new(":memory:")).to_owned();
+        let why = "it belongs to a data folder with another host.key; bring both back from the same backup";
+        Err(LedgerError::Foreign(path, why.to_owned()))
     }
 
     /// The audit's head stored in a file that no host uses; `None` if there is no such file. Changes nothing in it.

@@ -31,28 +31,17 @@ const HEADER: usize = 8 + 8 + 4 + 32;
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ReserveError {
     /// The file cannot be created, read or written.
-    #[error("cannot use the reserve for halts, {}: {source}", path.display())]
-    Files {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: Arc<io::Error>,
-    },
+    #[error("cannot use the reserve for halts, {}: {}", .0.display(), .1)]
+    Files(PathBuf, #[source] Arc<io::Error>),
     /// Neither copy is valid.
     #[error(
         "the reserve for halts, {}, is damaged, so halts that it held are not known; check the disk, and remove the file once you know what is to be halted",
-        path.display()
+        .0.display()
     )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-    },
+    Damaged(PathBuf),
     /// More halts than the reserve can hold.
     #[error("{0} halts do not fit into the reserve for halts")]
-    Full(
-        /// The number of halts.
-        usize,
-    ),
+    Full(usize),
 }
 
 /// The reserve of a ledger.
@@ -132,15 +121,12 @@ impl HaltReserve {
     /// The file, the sequence number of its newest copy and its halts; `None` if there is no complete file yet.
     fn find(path: &Path) -> Result<Option<(File, u64, Vec<Halt>)>, ReserveError> {
         let path = path.to_owned();
-        let failed = |source| ReserveError::Files {
-            path: path.clone(),
-            source: Arc::new(source),
-        };
+        let failed = |source| ReserveError::Files(path.clone(), Arc::new(source));
         match std::fs::symlink_metadata(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
             // Not one of ours, and opening it might block forever.
-            Ok(found) if !found.is_file() => return Err(ReserveError::Damaged { path }),
+            Ok(found) if !found.is_file() => return Err(ReserveError::Damaged(path)),
             Ok(_) => {}
         }
         let file = OpenOptions::new()
@@ -153,7 +139,7 @@ impl HaltReserve {
         if read < BYTES {
             // The process ended while it created the file.
             if bytes.iter().any(|byte| *byte != 0) {
-                return Err(ReserveError::Damaged { path });
+                return Err(ReserveError::Damaged(path));
             }
             return Ok(None);
         }
@@ -168,7 +154,7 @@ impl HaltReserve {
         };
         match newest {
             Some((sequence, halts)) => Ok(Some((file, sequence, halts))),
-            None => Err(ReserveError::Damaged { path }),
+            None => Err(ReserveError::Damaged(path)),
         }
     }
 
@@ -201,10 +187,8 @@ impl HaltReserve {
                     .and_then(|()| file.sync_data())
             },
         );
-        written.map_err(|source| ReserveError::Files {
-            path: self.path.clone(),
-            source: Arc::new(source),
-        })?;
+        let failed = |source| ReserveError::Files(self.path.clone(), Arc::new(source));
+        written.map_err(failed)?;
         self.sequence = sequence;
         Ok(())
     }
@@ -235,10 +219,7 @@ impl HaltReserve {
             Err(source) => {
                 // Best effort: an empty file would not be a reserve.
                 std::fs::remove_file(&self.path).ok();
-                Err(ReserveError::Files {
-                    path: self.path.clone(),
-                    source: Arc::new(source),
-                })
+                Err(ReserveError::Files(self.path.clone(), Arc::new(source)))
             }
         }
     }

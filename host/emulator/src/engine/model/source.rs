@@ -92,11 +92,11 @@ fn is_python(name: &str) -> bool {
 fn parse_file(file: &SourceFile) -> Result<PythonFile<'_>, Vec<Diagnostic>> {
     let lines = LineIndex::from_source_text(&file.content);
     let diagnostic = |offset: TextSize, message: String| {
-        let place = lines.line_column(offset, &file.content);
+        let position = lines.line_column(offset, &file.content);
         Diagnostic {
             file: file.name.clone(),
-            line: u32::try_from(place.line.get()).unwrap_or(u32::MAX),
-            column: u32::try_from(place.column.get()).unwrap_or(u32::MAX),
+            line: u32::try_from(position.line.get()).unwrap_or(u32::MAX),
+            column: u32::try_from(position.column.get()).unwrap_or(u32::MAX),
             message,
         }
     };

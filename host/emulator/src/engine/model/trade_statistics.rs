@@ -83,8 +83,8 @@ pub(super) fn trade_statistics(trades: &[TimedTrade<'_>]) -> Value {
         results.filter(|result| keep(*result)).collect()
     };
     let durations = |keep: fn(f64) -> bool| -> Vec<f64> {
-        let kept = trades.iter().filter(|timed| keep(timed.trade.profit_loss));
-        kept.map(TimedTrade::duration).collect()
+        let chosen = trades.iter().filter(|timed| keep(timed.trade.profit_loss));
+        chosen.map(TimedTrade::duration).collect()
     };
     let all = results(|_| true);
     let (wins, losses) = (results(|r| r > 0.0), results(|r| r <= 0.0));

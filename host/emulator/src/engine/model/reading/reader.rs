@@ -211,7 +211,7 @@ impl<'a> Reader<'a> {
         use std::fmt::Write as _;
         let Refused { kind, message } = &raise.refused;
         let mut stacktrace = "Traceback (most recent call last):\n".to_owned();
-        let mut place = String::new();
+        let mut location = String::new();
         for (file, line, function) in &raise.trace {
             let Some(source) = self.files.get(*file) else {
                 continue;
@@ -219,11 +219,11 @@ impl<'a> Reader<'a> {
             let name = source.name;
             let _ = writeln!(stacktrace, "  File \"{name}\", line {line}, in {function}");
             let _ = writeln!(stacktrace, "    {}", source.line_text(*line));
-            place = format!(" ({name}, line {line})");
+            location = format!(" ({name}, line {line})");
         }
         let _ = write!(stacktrace, "{kind}: {message}");
         RuntimeError {
-            message: format!("Error while initializing the algorithm: {kind}: {message}{place}"),
+            message: format!("Error while initializing the algorithm: {kind}: {message}{location}"),
             stacktrace,
             in_initialize: true,
         }
@@ -238,8 +238,8 @@ impl<'a> Reader<'a> {
 
     /// [`Self::note`] with the place of a node.
     pub(super) fn note_at(&mut self, what: &str, node: &impl Ranged) {
-        let place = self.place(node.start());
-        self.note(&format!("{what} at {place}"));
+        let location = self.location(node.start());
+        self.note(&format!("{what} at {location}"));
     }
 
     /// [`Self::note_at`] for a call, whose result is unknown then.
@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `main.py:12`
-    pub(super) fn place(&self, offset: TextSize) -> String {
+    pub(super) fn location(&self, offset: TextSize) -> String {
         self.files
             .get(self.file())
             .map(|file| format!("{}:{}", file.name, file.line(offset)))
