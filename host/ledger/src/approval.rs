@@ -287,26 +287,17 @@ from_sqlite!(RequestError);
 /// Why a decision could not be made.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ApprovalError {
-    /// There is no such approval.
+    /// There is no approval with this id.
     #[error("there is no approval {0}; `qchost approvals list` shows those that wait")]
-    Unknown(
-        /// The id.
-        String,
-    ),
-    /// It was decided already, or the deadline has passed.
+    Unknown(String),
+    /// It was decided already, or the deadline has passed: its status.
     #[error("this approval waits for no decision any more: it is {0}")]
-    NotPending(
-        /// Its status.
-        Status,
-    ),
-    /// There is no permit, and no approval of a change, that could be revoked.
+    NotPending(Status),
+    /// There is no permit, and no approval of a change, that could be revoked: the approval's status.
     #[error(
         "this approval gives nothing that could still be used, so there is nothing to revoke: it is {0}"
     )]
-    NothingToRevoke(
-        /// Its status.
-        Status,
-    ),
+    NothingToRevoke(Status),
     /// The person who requested it may not be one of two approvers.
     #[error(
         "this approval needs two persons other than the one who asked for it, and that was you"

@@ -68,18 +68,12 @@ pub enum LedgerError {
     RolledBack(String),
     /// Another SQLite error.
     #[error("the database cannot be used: {0}")]
-    Failed(
-        /// SQLite's error.
-        Arc<rusqlite::Error>,
-    ),
-    /// The system cannot start a thread.
+    Failed(Arc<rusqlite::Error>),
+    /// The system cannot start a thread, for this cause.
     #[error(
         "the operating system gives no thread for the database: {0}; check the limits of the service"
     )]
-    Thread(
-        /// The cause.
-        String,
-    ),
+    Thread(String),
     /// The thread that owns the database is gone.
     #[error("the database is closed; restart qchost")]
     Closed,

@@ -39,12 +39,9 @@ fn behind(prefix: &str) -> String {
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// Another writer changed the key first.
+    /// Another writer changed the key first; its version now is this, or none if it does not exist.
     #[error("the key was changed by another writer{}", .0.map(|v| format!("; it is at version {v} now")).unwrap_or_default())]
-    Conflict(
-        /// Its current version; `None` if it does not exist.
-        Option<u32>,
-    ),
+    Conflict(Option<u32>),
     /// It would exceed the quota.
     #[error("{0}")]
     QuotaExceeded(String),

@@ -11,14 +11,8 @@ use super::{CacheError, KEY_LENGTH, OTHERS_MODE};
 
 /// Reads the host's key, or creates it.
 pub(super) fn read(path: &Path) -> Result<[u8; KEY_LENGTH], CacheError> {
-    let failed = |source| CacheError::Io {
-        path: path.to_owned(),
-        source,
-    };
-    let bad = |why: String| CacheError::Key {
-        path: path.to_owned(),
-        why,
-    };
+    let failed = |source| CacheError::Io(path.to_owned(), source);
+    let bad = |why: String| CacheError::Key(path.to_owned(), why);
     if !path.try_exists().map_err(failed)? {
         make(path).map_err(failed)?;
     }

@@ -48,29 +48,14 @@ const OTHERS_MODE: u32 = 0o077;
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The folder or the key cannot be used.
-    #[error("{}: the cache of compiled components cannot be used: {source}", path.display())]
-    Io {
-        /// The folder or file.
-        path: PathBuf,
-        /// The cause.
-        source: io::Error,
-    },
-    /// The folder belongs to another user.
-    #[error("{}: the folder of compiled components belongs to the user with the uid {owner}, who could have this host run anything; set `cache` to a folder of this user's", path.display())]
-    Owner {
-        /// The folder.
-        path: PathBuf,
-        /// The owner's uid.
-        owner: u32,
-    },
+    #[error("{}: the cache of compiled components cannot be used: {}", .0.display(), .1)]
+    Io(PathBuf, #[source] io::Error),
+    /// The folder belongs to another user, with this uid.
+    #[error("{}: the folder of compiled components belongs to the user with the uid {}, who could have this host run anything; set `cache` to a folder of this user's", .0.display(), .1)]
+    Owner(PathBuf, u32),
     /// The key file is invalid or not private.
-    #[error("{}: {why}; delete it, and the host makes another", path.display())]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: String,
-    },
+    #[error("{}: {}; delete it, and the host makes another", .0.display(), .1)]
+    Key(PathBuf, String),
 }
 
 /// The cache.
@@ -86,17 +71,14 @@ impl Cache {
     pub(crate) fn open(folder: &Path, key: &Path) -> Result<Self, CacheError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
-            move |source| CacheError::Io { path, source }
+            move |source| CacheError::Io(path, source)
         };
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700);
         builder.create(folder).map_err(failed(folder))?;
         let found = fs::metadata(folder).map_err(failed(folder))?;
         if found.uid() != geteuid().as_raw() {
-            return Err(CacheError::Owner {
-                path: folder.to_owned(),
-                owner: found.uid(),
-            });
+            return Err(CacheError::Owner(folder.to_owned(), found.uid()));
         }
         if found.mode() & OTHERS_MODE != 0 {
             let closed = Permissions::from_mode(0o700);
