@@ -178,22 +178,18 @@ pub(crate) fn unresolved(error: ScopeError) -> Refusal {
 
 /// The refusal of a plugin that has too many open requests.
 pub(crate) fn not_asked(error: RequestError) -> Refusal {
-    match error {
-        RequestError::Ledger(error) => unusable(error),
-        RequestError::TooManyPending { plugin, limit } => Refusal::Exhausted {
-            message: format!(
-                "`{plugin}` has {limit} approvals that wait for a person, and may not ask for more"
-            ),
-            grant: String::new(),
-            budget: "approvals",
-            resets_in: None,
-        },
-        error @ RequestError::TooLarge { .. } => Refusal::Exhausted {
-            message: error.to_string(),
-            grant: String::new(),
-            budget: "approvals",
-            resets_in: None,
-        },
+    let message = match error {
+        RequestError::Ledger(error) => return unusable(error),
+        RequestError::TooManyPending { plugin, limit } => format!(
+            "`{plugin}` has {limit} approvals that wait for a person, and may not ask for more"
+        ),
+        error @ RequestError::TooLarge { .. } => error.to_string(),
+    };
+    Refusal::Exhausted {
+        message,
+        grant: String::new(),
+        budget: "approvals",
+        resets_in: None,
     }
 }
 
