@@ -15,24 +15,14 @@ pub const CLOUD: &str = "https://www.quantconnect.com/api/v2";
 /// Why a base URL is rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BaseUrlError {
-    /// Not a URL at all.
-    #[error("{text:?} is not a URL: {reason}")]
-    Malformed {
-        /// The given text.
-        text: String,
-        /// The parser's message.
-        reason: String,
-    },
-    /// Plain `http` to another machine, or another scheme.
+    /// The text is no URL, for this reason of the parser.
+    #[error("{0:?} is not a URL: {1}")]
+    Malformed(String, String),
+    /// Plain `http` to another machine, or another scheme: the scheme and the host.
     #[error(
-        "{scheme}://{host} is refused: the API token's hash may only travel over https, or over http to a loopback address (127.0.0.1, [::1], localhost)"
+        "{0}://{1} is refused: the API token's hash may only travel over https, or over http to a loopback address (127.0.0.1, [::1], localhost)"
     )]
-    Exposed {
-        /// The scheme that was given.
-        scheme: String,
-        /// The host that was given.
-        host: String,
-    },
+    Exposed(String, String),
     /// A user name, a password, a query or a fragment in the URL.
     #[error("the base URL must be a scheme, a host and a path only, without {0}")]
     Extra(&'static str),
@@ -49,14 +39,12 @@ impl BaseUrl {
     /// Checks the rule of this module.
     pub(crate) fn parse(text: &str) -> Result<Self, BaseUrlError> {
         // A password in the text must not appear in the error, so check before quoting.
-        let url = Url::parse(text).map_err(|reason| BaseUrlError::Malformed {
-            text: if text.contains('@') {
-                "the base URL".to_owned()
-            } else {
-                excerpt(text, 200)
-            },
-            reason: reason.to_string(),
-        })?;
+        let shown = match text.contains('@') {
+            true => "the base URL".to_owned(),
+            false => excerpt(text, 200),
+        };
+        let url = Url::parse(text)
+            .map_err(|reason| BaseUrlError::Malformed(shown, reason.to_string()))?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BaseUrlError::Extra("a user name or password"));
         }
@@ -69,10 +57,7 @@ impl BaseUrl {
             "https" if !host.is_empty() => {}
             "http" if loopback => {}
             scheme => {
-                return Err(BaseUrlError::Exposed {
-                    scheme: scheme.to_owned(),
-                    host: host.to_owned(),
-                });
+                return Err(BaseUrlError::Exposed(scheme.to_owned(), host.to_owned()));
             }
         }
         Ok(Self { url, loopback })

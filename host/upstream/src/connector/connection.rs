@@ -45,22 +45,12 @@ pub enum ConfigError {
         /// The variable that holds the secret.
         variable: String,
     },
-    /// The address is not an HTTP URL.
-    #[error("`{url}` is not an http or https address: {problem}")]
-    Url {
-        /// The address, without parts that may be secret.
-        url: String,
-        /// The problem.
-        problem: String,
-    },
-    /// A header cannot be sent. Its value is not shown.
-    #[error("the HTTP header `{name}` {problem}")]
-    Header {
-        /// The header's name.
-        name: String,
-        /// The problem.
-        problem: &'static str,
-    },
+    /// The address, shown without parts that may be secret, is not an HTTP URL.
+    #[error("`{0}` is not an http or https address: {1}")]
+    Url(String, String),
+    /// The header of this name cannot be sent. Its value is not shown.
+    #[error("the HTTP header `{0}` {1}")]
+    Header(String, &'static str),
     /// The HTTP client cannot start, for instance because the system's certificates cannot be read.
     #[error("cannot start the HTTP client: {0}")]
     Client(String),

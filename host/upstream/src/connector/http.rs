@@ -53,10 +53,7 @@ impl HttpConnector {
         url: &str,
         headers: impl IntoIterator<Item = (String, SecretString)>,
     ) -> Result<Self, ConfigError> {
-        let malformed = |problem: String| ConfigError::Url {
-            url: excerpt(url, MAX_EXCERPT),
-            problem,
-        };
+        let malformed = |problem: String| ConfigError::Url(excerpt(url, MAX_EXCERPT), problem);
         let url = Url::parse(url).map_err(|error| malformed(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(malformed(format!("its scheme is `{}`", url.scheme())));
@@ -76,10 +73,7 @@ impl HttpConnector {
         let mut secrets: Vec<SecretString> =
             url.query().map(SecretString::from).into_iter().collect();
         for (name, value) in headers {
-            let bad = |problem| ConfigError::Header {
-                name: name.clone(),
-                problem,
-            };
+            let bad = |problem| ConfigError::Header(name.clone(), problem);
             let key = HeaderName::try_from(name.as_str()).map_err(|_| bad("has no valid name"))?;
             let mut header = HeaderValue::try_from(value.expose_secret())
                 .map_err(|_| bad("has a value that no header can carry"))?;
