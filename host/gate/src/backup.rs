@@ -21,14 +21,9 @@ pub enum BackupError {
     /// The audit cannot be written or copied.
     #[error(transparent)]
     Audit(#[from] AuditError),
-    /// A file cannot be written.
-    #[error("cannot write the backup {}: {source}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    /// A file or folder cannot be written.
+    #[error("cannot write the backup {}: {}", .0.display(), .1)]
+    Write(PathBuf, #[source] std::io::Error),
 }
 
 /// Makes backups.
@@ -57,12 +52,9 @@ impl Backups {
         let (texts, to) = (self.texts.clone(), folder.join("texts"));
         let copying = tokio::task::spawn_blocking(move || {
             let copied = texts.copy_to(&to);
-            copied.map_err(|source| BackupError::Write { path: to, source })
+            copied.map_err(|source| BackupError::Write(to, source))
         });
-        let failed = |error: tokio::task::JoinError| BackupError::Write {
-            path: folder.to_owned(),
-            source: std::io::Error::other(error),
-        };
+        let failed = |error| BackupError::Write(folder.to_owned(), std::io::Error::other(error));
         copying.await.map_err(failed)?
     }
 }

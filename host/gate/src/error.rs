@@ -20,13 +20,8 @@ pub enum GateError {
     #[error(transparent)]
     Policy(#[from] PolicyError),
     /// The data folder is not accessible.
-    #[error("cannot look for the file `halt` in the data folder {}: {source}", path.display())]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    #[error("cannot look for the file `halt` in the data folder {}: {}", .0.display(), .1)]
+    Folder(PathBuf, #[source] std::io::Error),
     /// An internal error.
     #[error("the host failed while it compiled the policies; nothing has changed")]
     Failed,

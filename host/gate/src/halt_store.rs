@@ -48,14 +48,10 @@ pub enum HaltError {
     Failed,
     /// The file `halt` cannot be removed.
     #[error(
-        "the halt stays: the file {} cannot be removed: {source}; remove it, then: qchost resume", path.display()
+        "the halt stays: the file {} cannot be removed: {}; remove it, then: qchost resume",
+        .0.display(), .1
     )]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
+    File(PathBuf, #[source] std::io::Error),
     /// The end of a halt cannot be stored.
     #[error("the halt stays, since its end cannot be stored: {0}")]
     Stays(LedgerError),
@@ -92,10 +88,8 @@ type Restored = (Halts, Option<HaltReserve>);
 
 /// The halts of former runs: those of the database, of the reserve, and those that only the audit has.
 async fn restore(ledger: &Ledger, audit: &Audit, folder: &Path) -> Result<Restored, GateError> {
-    let file = HaltFile::new(folder).map_err(|source| GateError::Folder {
-        path: folder.to_owned(),
-        source,
-    })?;
+    let file = HaltFile::new(folder);
+    let file = file.map_err(|source| GateError::Folder(folder.to_owned(), source))?;
     let halts = Halts::new(Some(file));
     let after = ledger.halts_recorded().await?.unwrap_or_default();
     let recorded = {
@@ -473,10 +467,8 @@ impl HaltStore {
         {
             // So that a halt by the file is recorded as a halt too.
             halts.look_at_file();
-            file.remove().map_err(|source| HaltError::File {
-                path: file.path().to_owned(),
-                source,
-            })?;
+            let removed = file.remove();
+            removed.map_err(|source| HaltError::File(file.path().to_owned(), source))?;
         }
         let Some(entry) = halts.begin_lifting(scope) else {
             return Ok(false);
