@@ -150,6 +150,7 @@ async fn a_component_that_was_adopted_waits_for_a_new_yes_after_a_restore() {
     };
     assert_eq!(orders(), 0);
     restored
+        .approvals
         .approve(&id, &person(7, "ann"), None)
         .await
         .unwrap();

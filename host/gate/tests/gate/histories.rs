@@ -565,7 +565,7 @@ fn compare(why: &Why, expected: &Expected) -> Result<(), TestCaseError> {
         prop_assert!(approval.steps[0].asked_by_call.is_some());
         let yes = approval.steps.iter().find(|step| step.what == "approve");
         if expected.decision == "allowed" {
-            prop_assert_eq!(yes.and_then(|step| step.person), Some(u64::from(APPROVER)));
+            prop_assert_eq!(yes.and_then(|step| step.person), Some(APPROVER));
             let permits = approval
                 .steps
                 .iter()
