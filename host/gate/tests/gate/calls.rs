@@ -474,22 +474,32 @@ async fn a_call_is_not_sent_once_its_caller_left_during_the_decision() {
     assert!(records.iter().all(|record| record["kind"] != "intent"));
 }
 
-/// A call begins in a task of its own; its caller may be gone by then.
+/// A write begins in a task of its own; its caller may be gone by then.
 #[tokio::test]
-async fn a_call_is_not_sent_if_its_caller_left_before_it_begins() {
+async fn a_write_is_not_sent_if_its_caller_left_before_it_begins() {
     let world = grant("\"projects/*\"").open().await;
-    for (name, arguments) in [
-        ("projects/list-projects", json!({})),
-        (
-            "projects/create-project",
-            json!({ "name": "x", "language": "Py" }),
-        ),
-    ] {
-        let answer = world.call(name, arguments).now_or_never();
-        assert!(answer.is_none(), "{name}: {answer:?}");
-    }
+    let arguments = json!({ "name": "x", "language": "Py" });
+    let answer = world
+        .call("projects/create-project", arguments)
+        .now_or_never();
+    assert!(answer.is_none(), "{answer:?}");
     world.gate.idle().await;
     assert!(world.cloud.calls().is_empty(), "{:?}", world.cloud.calls());
+}
+
+/// A read begins in its caller's task. Once it is sent, it ends without its caller.
+#[tokio::test]
+async fn a_read_that_was_sent_is_recorded_even_if_its_caller_left() {
+    let world = grant("\"projects/*\"").open().await;
+    let answer = world
+        .call("projects/list-projects", json!({}))
+        .now_or_never();
+    assert!(answer.is_none(), "{answer:?}");
+    world.gate.idle().await;
+    assert_eq!(world.cloud.sent(), ["list_projects"]);
+    let records = world.records().await;
+    let reads = records.iter().filter(|record| record["kind"] == "read");
+    assert_eq!(reads.count(), 1);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use rmcp::service::{RoleClient, RxJsonRpcMessage, TxJsonRpcMessage};
 use rmcp::transport::Transport;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::timeout_at;
+use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::MAX_MESSAGE;
@@ -42,6 +42,9 @@ const MAX_UNTAKEN: usize = 64;
 
 /// How long a server may read none of the replies it requested.
 const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the transport may take to close.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What one connection received. Clones share the counts.
 #[derive(Debug, Clone, Default)]
@@ -286,8 +289,11 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Bounded<T> {
         }
     }
 
+    /// The library waits for its worker, and the worker may be waiting to pass on a message that is not taken any more.
+    /// It ends when the transport is dropped after this.
     async fn close(&mut self) -> Result<(), Self::Error> {
-        self.transport.close().await
+        let closed = timeout(CLOSE_TIMEOUT, self.transport.close()).await;
+        closed.unwrap_or(Ok(()))
     }
 }
 
