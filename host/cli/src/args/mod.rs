@@ -281,3 +281,14 @@ pub enum Plugin {
     #[command(after_help = "Example:\n  qchost plugin grants strategy-lab")]
     Grants(Grants),
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    /// The parser asserts it only in a debug build, and only for the verb that is run.
+    #[test]
+    fn every_verb_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

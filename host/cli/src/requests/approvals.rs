@@ -21,6 +21,7 @@ const READ_BACK: &str = "qchost approvals list --all";
 
 /// Lists the pending approvals, or all of them, one page at a time.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct ListApprovals {
     /// Include approvals that are decided, used or expired.
@@ -36,6 +37,7 @@ pub struct ListApprovals {
 
 /// Shows one approval with the contents of its call.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct ShowApproval {
     /// The approval.
@@ -68,6 +70,7 @@ pub struct StandingRequest {
 
 /// Revokes a permit, or the approval of a change.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Revoke {
     /// The approval, or its permit.
@@ -76,6 +79,7 @@ pub struct Revoke {
 
 /// Refuses a request.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Refuse {
     /// The approval.

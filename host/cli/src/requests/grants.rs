@@ -14,6 +14,7 @@ use crate::reports::Reports;
 
 /// Asks for the grants of a plugin as the host enforces them.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     /// The plugin.

@@ -14,6 +14,7 @@ const READ_BACK: &str = "qchost halt --list";
 
 /// Halts writes and trades.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Halt {
     /// This account.
@@ -32,6 +33,7 @@ pub struct Halt {
 
 /// Ends a halt.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
+#[group(skip)]
 #[serde(deny_unknown_fields)]
 pub struct Resume {
     /// This account.

@@ -148,7 +148,7 @@ fn bound() -> Duration {
     let second = Duration::from_secs(1);
     match std::env::var("QCHOST_STRICT") {
         Ok(_) => second,
-        Err(_) => second + 10 * (nothing_takes() + a_file_takes()).max(Duration::from_millis(100)),
+        Err(_) => second + 20 * (nothing_takes() + a_file_takes()).max(Duration::from_millis(100)),
     }
 }
 
