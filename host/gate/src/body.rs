@@ -6,7 +6,6 @@
 //! and a record of an unknown kind keeps its members as they are.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 use qchost_audit::{Entry, Kind, Record, read_members};
 use qchost_ledger::StandingPermit;
@@ -390,8 +389,8 @@ pub enum AdminDetail {
     },
     /// Of a backup.
     Backup {
-        /// The folder that it is written to.
-        folder: PathBuf,
+        /// The folder that it is written to, as text.
+        folder: String,
     },
     /// Of denials that are recorded by their number.
     Denials {

@@ -98,19 +98,18 @@ impl Dispatch {
             return None;
         }
         let sends = AtomicU32::new(0);
-        let Some(outcome) = self.send(None, &sends).await else {
+        let sent = self.send(None, &sends).await;
+        let sends = sends.into_inner();
+        let Some(outcome) = sent else {
+            // Its answer was lost, and its policy changed before it was sent again.
+            if sends > 0 {
+                self.record_read(sends, &Err(superseded(sends)));
+            }
             return Some(reply);
         };
         drop(self.admission.guards.account_admission.take());
+        self.record_read(sends, &outcome);
         let dispatcher = &self.dispatcher;
-        let context = AuditContext {
-            sends: Some(sends.into_inner()),
-            ..AuditContext::of(&self.admission.decision, None)
-        };
-        let record = record::read(&self.request, &context, &outcome, &dispatcher.fingerprints);
-        let entry = record.entry();
-        dispatcher.audit_quotas.count(self.request.plugin(), &entry);
-        dispatcher.audit.note(entry);
         let result = match outcome {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
             Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
@@ -176,14 +175,15 @@ impl Dispatch {
         let sends = AtomicU32::new(0);
         let halted_with = self.request.halted().then_some(&departure);
         let sent = self.send(halted_with, &sends).await;
+        let sends = sends.into_inner();
         let context = AuditContext {
-            sends: Some(sends.into_inner()),
+            sends: Some(sends),
             ..context
         };
         let Some(outcome) = sent else {
             departure.ended(SUPERSEDED);
             self.withdraw(reservation).await;
-            let record = record::outcome(&self.request, &context, &Err(superseded()));
+            let record = record::outcome(&self.request, &context, &Err(superseded(sends)));
             self.record_outcome(record.entry()).await;
             return Some(reply);
         };
@@ -238,6 +238,18 @@ impl Dispatch {
         }
         self.record_outcome(entry).await;
         None
+    }
+
+    fn record_read(&self, sends: u32, outcome: &Outcome) {
+        let dispatcher = &self.dispatcher;
+        let context = AuditContext {
+            sends: Some(sends),
+            ..AuditContext::of(&self.admission.decision, None)
+        };
+        let record = record::read(&self.request, &context, outcome, &dispatcher.fingerprints);
+        let entry = record.entry();
+        dispatcher.audit_quotas.count(self.request.plugin(), &entry);
+        dispatcher.audit.note(entry);
     }
 
     /// Gives back what was reserved for a write that is not sent.
@@ -405,7 +417,7 @@ struct SendClearance<'a> {
 impl SendClearance<'_> {
     fn supersede(&self) -> Failure {
         self.is_superseded.store(true, Ordering::Relaxed);
-        superseded()
+        superseded(0)
     }
 }
 
@@ -459,12 +471,15 @@ fn is_answered(outcome: &Outcome) -> bool {
 /// The outcome of a call that is decided again.
 const SUPERSEDED: &str = "superseded";
 
-/// The failure of a call whose policy changed before it was sent.
-fn superseded() -> Failure {
-    Failure::Unavailable(
-        "what the plugin may do changed before the call was sent, so it is decided again; nothing was sent"
-            .to_owned(),
-    )
+/// The failure of a call whose policy changed before it was sent, or sent again.
+fn superseded(sends: u32) -> Failure {
+    let sent = match sends {
+        0 => "nothing was sent",
+        _ => "nothing came of what was sent before",
+    };
+    Failure::Unavailable(format!(
+        "what the plugin may do changed before the call was sent, so it is decided again; {sent}"
+    ))
 }
 
 #[cfg(test)]

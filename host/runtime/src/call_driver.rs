@@ -5,11 +5,13 @@
 //! hands its call over, and the task polls it on its own stack as soon as the guest is suspended. No other thread takes
 //! part.
 //!
-//! Invariant: a call that was handed over is dropped with the guest at the latest.
+//! Invariant: a call that was handed over is dropped when the guest gives it up, before the guest's next statement, or with
+//! the guest. The time limits of batches rely on it: what was not intended by then is never sent.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -18,7 +20,38 @@ use tokio::sync::oneshot;
 
 /// Calls that were handed over and not polled yet; `None` while there is no guest.
 #[derive(Default)]
-pub(crate) struct CallDriver(Mutex<Option<Vec<BoxFuture<'static, ()>>>>);
+pub(crate) struct CallDriver(Mutex<Option<Vec<HandedOver>>>);
+
+/// A call that was handed over; `None` once it has ended or was given up.
+type CallSlot = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
+
+/// The driver's side of a call.
+struct HandedOver(CallSlot);
+
+impl Future for HandedOver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let mut slot = self.0.lock();
+        if let Some(call) = &mut *slot
+            && call.as_mut().poll(context).is_pending()
+        {
+            return Poll::Pending;
+        }
+        *slot = None;
+        Poll::Ready(())
+    }
+}
+
+/// The guest's side of a call: dropping it drops the call.
+struct GuestSide(CallSlot);
+
+impl Drop for GuestSide {
+    fn drop(&mut self) {
+        let call = self.0.lock().take();
+        drop(call);
+    }
+}
 
 impl std::fmt::Debug for CallDriver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -36,11 +69,13 @@ impl CallDriver {
             return call.await;
         }
         let (done, answer) = oneshot::channel();
-        let handed_over = Box::pin(async move {
+        let call = Box::pin(async move {
             // The guest may be gone.
             let _ = done.send(call.await);
         });
-        self.0.lock().get_or_insert_default().push(handed_over);
+        let slot: CallSlot = Arc::new(Mutex::new(Some(call)));
+        let _guest_side = GuestSide(Arc::clone(&slot));
+        self.0.lock().get_or_insert_default().push(HandedOver(slot));
         match answer.await {
             Ok(answer) => answer,
             // Dropped with the guest.
@@ -91,8 +126,8 @@ impl Drop for Driving<'_> {
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
@@ -136,6 +171,25 @@ mod tests {
     async fn without_a_guest_it_is_made_at_once() {
         let driver = CallDriver::default();
         assert_eq!(driver.call(async { 7 }).await, 7);
+    }
+
+    #[tokio::test]
+    async fn it_is_dropped_before_a_guest_that_gave_it_up_goes_on() {
+        let driver = CallDriver::default();
+        let held = Arc::new(());
+        for limit in [Duration::ZERO, Duration::from_millis(1)] {
+            let in_call = Arc::clone(&held);
+            let guest = async {
+                let call = driver.call(async move {
+                    let _in_call = in_call;
+                    pending::<()>().await;
+                });
+                let given_up = tokio::time::timeout(limit, call).await;
+                given_up.unwrap_err();
+                Arc::strong_count(&held)
+            };
+            assert_eq!(driver.drive(pin!(guest)).await, 1);
+        }
     }
 
     #[tokio::test]

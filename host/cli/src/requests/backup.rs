@@ -109,7 +109,7 @@ impl Handler for Backup {
         );
         empty_folder(&folder)?;
         let detail = AdminDetail::Backup {
-            folder: folder.clone(),
+            folder: folder.display().to_string(),
         };
         host.gate.note_admin(person, "backup", detail).await?;
         host.gate.backups.backup(&folder).await?;

@@ -18,12 +18,11 @@ capability! {
                 let tool = text::line(&tool, MAX_TOOL);
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;
-            let gate = self.gate()?;
+            let gate = std::sync::Arc::clone(self.gate()?);
             let _wait = self.wait();
-            let body = gate
-                .call_raw(self.principal(), &tool, arguments)
-                .await
-                .map_err(refused)?;
+            let principal = self.principal().clone();
+            let call = async move { gate.call_raw(&principal, &tool, arguments).await };
+            let body = self.driver().call(call).await.map_err(refused)?;
             Ok(aside(length(&body), || body.to_string()))
         }
     }
