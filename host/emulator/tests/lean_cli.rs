@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use qchost_emulator::{Emulator, Timing};
 use tempfile::TempDir;
@@ -67,12 +67,24 @@ impl Desk {
         // There is one such port, and tests run in many threads and processes.
         let port = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("port-5612")).unwrap();
         port.lock().unwrap();
-        let emulator = Emulator::builder()
-            .credentials(77, "lean-test")
-            .timing(Timing::default().faster(5))
-            .start()
-            .await
-            .expect("port 5612 must be free: the lean command talks to no other");
+        let start = || {
+            Emulator::builder()
+                .credentials(77, "lean-test")
+                .timing(Timing::default().faster(5))
+                .start()
+        };
+        // The test before this one may release the port shortly after it releases the lock.
+        let begun = Instant::now();
+        let emulator = loop {
+            match start().await {
+                Ok(emulator) => break emulator,
+                Err(error) => assert!(
+                    begun.elapsed() < Duration::from_secs(30),
+                    "port 5612 must be free: the lean command talks to no other: {error:?}"
+                ),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let home = TempDir::new().unwrap();
         let write = |name: &str, content: String| {
             let path = home.path().join(name);
