@@ -305,7 +305,7 @@ impl Proposals {
             None => (Vec::new(), so_far),
         };
         let text = serde_json::to_value(&sealed).map_err(|error| LedgerError::Content {
-            table: "in_force.text",
+            location: "in_force.text",
             why: error.to_string(),
         })?;
         let proposal = Proposal {

@@ -32,9 +32,9 @@ const MAX_REASON: usize = 1 << 10;
 const HASH_BUFFER: usize = 4096;
 
 /// A writer that hashes its input.
-struct Hashed(Sha256);
+struct HashWriter(Sha256);
 
-impl Write for Hashed {
+impl Write for HashWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -47,7 +47,7 @@ impl Write for Hashed {
 
 /// The SHA-256 of an answer as received.
 fn answer_hash(body: &Value) -> String {
-    let mut hash = Hashed(Sha256::new());
+    let mut hash = HashWriter(Sha256::new());
     // The serializer writes in pieces of a few bytes.
     let mut pieces = BufWriter::with_capacity(HASH_BUFFER, &mut hash);
     // A value is always valid JSON, and the hash accepts all of it.
@@ -200,10 +200,10 @@ pub(crate) fn read(
 
 /// Keeps arguments of many short texts as digest and length, so that a refused call cannot be kept out of the audit by
 /// padding it. (The arguments of a write are kept whole, for `reconcile`; a write whose record does not fit is not sent.)
-fn shorten(body: &mut CallBody, most: usize) {
+fn shorten(body: &mut CallBody, max_bytes: usize) {
     if let Some(arguments) = &mut body.arguments {
         let text = arguments.to_string();
-        if text.len() > most {
+        if text.len() > max_bytes {
             *arguments = json!({ "digest": text_hash(&text), "bytes": text.len() });
         }
     }
@@ -269,7 +269,7 @@ fn common(
         body.grants = Some(names.collect());
         // The same name may denote different grants in the two manifests.
         if let Some(pending) = pending {
-            let named = |authority, places| Some(names_of(authority, request.is_http(), places));
+            let named = |authority, indexes| Some(names_of(authority, request.is_http(), indexes));
             body.grants_serving = named(&policy.authority, &matched.grants);
             body.grants_pending = named(pending, &matched.pending);
         }

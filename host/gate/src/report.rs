@@ -169,8 +169,8 @@ impl Reporter {
             let limits = limits.map(|(name, limits)| (name.into_owned(), limits));
             limits.collect::<Vec<_>>()
         };
-        let denied = |place| match &policy.pending {
-            Some(pending) => manifest.not_allowed_by(place, pending.manifest()),
+        let denied = |index| match &policy.pending {
+            Some(pending) => manifest.not_allowed_by(index, pending.manifest()),
             None => BTreeSet::new(),
         };
         let mut grants: Vec<GrantReport> = manifest
@@ -178,7 +178,7 @@ impl Reporter {
             .iter()
             .zip(in_force(false, manifest.grants.len()))
             .enumerate()
-            .map(|(place, (grant, (name, limits)))| {
+            .map(|(index, (grant, (name, limits)))| {
                 let mut obligations = report(&name, limits);
                 if grant.approval == qchost_policy::Approval::Operator {
                     let operator = Obligation::Approval("operator".to_owned());
@@ -189,7 +189,7 @@ impl Reporter {
                     allow: grant.allow.iter().map(ToString::to_string).collect(),
                     scope: limits_of(grant),
                     obligations,
-                    denied: denied(place),
+                    denied: denied(index),
                 }
             })
             .collect();
@@ -256,7 +256,7 @@ impl Reporter {
             Some(operation) => {
                 // What is only given or assumed here must not be used for decisions.
                 let known = self.apart(request.account()).await.map_err(unusable)?;
-                let nobody = Unasked {
+                let reader = Unasked {
                     project_name,
                     scope: &self.scope,
                     account: request.account(),
@@ -269,7 +269,7 @@ impl Reporter {
                 };
                 let (account, arguments) = (request.account(), &request.arguments);
                 known
-                    .resolve(&nobody, configured, account, plugin, operation, arguments)
+                    .resolve(&reader, configured, account, plugin, operation, arguments)
                     .await
             }
             None => untold(&self.scope, &request),
@@ -403,10 +403,10 @@ fn limits_of(grant: &Grant) -> BTreeMap<Cow<'static, str>, Condition> {
     put("nodes", texts(grant.nodes.as_deref().unwrap_or_default()));
     let projects = grant.projects.iter().map(ToString::to_string);
     put("projects", projects.collect());
-    let cost = grant.max_cost.map(|most| Amount::Money(most.to_string()));
+    let cost = grant.max_cost.map(|limit| Amount::Money(limit.to_string()));
     let parameters = grant.max_parameters.map(Amount::from);
-    for (name, most) in [("max-cost", cost), ("max-parameters", parameters)] {
-        scope.extend(most.map(|most| (Cow::Borrowed(name), Condition::Amount(most))));
+    for (name, limit) in [("max-cost", cost), ("max-parameters", parameters)] {
+        scope.extend(limit.map(|limit| (Cow::Borrowed(name), Condition::Amount(limit))));
     }
     scope
 }

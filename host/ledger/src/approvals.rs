@@ -292,7 +292,7 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
     add_interested(connection, &id, &new.askers)?;
     let made = load(connection, &id, new.now)?;
     Ok(made.ok_or_else(|| LedgerError::Content {
-        table: "approvals",
+        location: "approvals",
         why: format!("{id} was written and cannot be found"),
     })?)
 }

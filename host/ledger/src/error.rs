@@ -42,11 +42,11 @@ pub enum LedgerError {
     Damaged(PathBuf, String),
     /// A value in the database is not one that this version writes.
     #[error(
-        "the database holds something unreadable in {table}: {why}; restore the newest backup with `qchost restore`"
+        "the database holds something unreadable in {location}: {why}; restore the newest backup with `qchost restore`"
     )]
     Content {
-        /// Table and column.
-        table: &'static str,
+        /// The table, with the column if the value is in one: `in_force.text`.
+        location: &'static str,
         /// What is wrong with it.
         why: String,
     },
@@ -92,9 +92,9 @@ pub enum LedgerError {
 
 impl LedgerError {
     /// The error of a text in this table and column that is no JSON of the expected type.
-    pub(crate) fn content(table: &'static str) -> impl Fn(serde_json::Error) -> Self + Copy {
+    pub(crate) fn content(location: &'static str) -> impl Fn(serde_json::Error) -> Self + Copy {
         move |error| Self::Content {
-            table,
+            location,
             why: error.to_string(),
         }
     }

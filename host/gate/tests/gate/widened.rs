@@ -172,8 +172,8 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
         manifest(&format!("{READ}{http}"))
     };
     let sent = async || {
-        let passage = ask_hooks(&world).await?;
-        let headers = passage.headers.iter();
+        let permission = ask_hooks(&world).await?;
+        let headers = permission.headers.iter();
         Ok::<Vec<String>, Refusal>(
             headers
                 .map(|(_, value)| value.expose_secret().to_owned())
@@ -194,8 +194,8 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
             "{waiting:?}"
         );
     }
-    let passage = world.gate.outgoing(&principal("fresh"), to_hooks()).await;
-    assert!(matches!(passage, Err(Refusal::Denied(_))), "{passage:?}");
+    let outcome = world.gate.outgoing(&principal("fresh"), to_hooks()).await;
+    assert!(matches!(outcome, Err(Refusal::Denied(_))), "{outcome:?}");
     assert!(matches!(sent().await, Err(Refusal::Denied(_))));
     // A header without a secret needs no approval.
     assert_eq!(load(&world.gate, &hooks("X-Key = \"own\"")).await, None);
