@@ -3,7 +3,6 @@
 //! Invariant: dropping the future of [`Gate::call`] ends a call that has not been sent yet; for any other it only discards
 //! the plugin's answer, and the call runs to its end in a task of the gate.
 
-use std::ops::Deref;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -91,12 +90,9 @@ pub struct Options {
     pub audit_share: u64,
 }
 
-/// The gate. Clones are the same gate.
+/// The gate. Clones are the same gate. The stages of a call are private; what configuration and people use is not.
 #[derive(Clone)]
-pub struct Gate(Arc<Stages>);
-
-/// All that a gate consists of. The stages of a call are private; what configuration and people use is not.
-pub struct Stages {
+pub struct Gate {
     /// What is in force.
     pub policies: Arc<PolicyStore>,
     /// The record of what came into force.
@@ -110,42 +106,25 @@ pub struct Stages {
     /// People's decisions about approvals.
     pub approvals: Arc<Approvals>,
     /// What approvers are shown.
-    pub viewer: ApprovalViewer,
+    pub viewer: Arc<ApprovalViewer>,
     /// Halting and resuming.
     pub halts: Arc<HaltControl>,
     /// What runs live, and closing it.
     pub liquidator: Arc<Liquidator>,
     /// Writes with unknown outcome.
-    pub reconciler: Reconciler,
+    pub reconciler: Arc<Reconciler>,
     /// What the grants of plugins allow.
-    pub reporter: Reporter,
+    pub reporter: Arc<Reporter>,
     /// Copies of all that the gate keeps.
-    pub backups: Backups,
+    pub backups: Arc<Backups>,
     /// The record of what was done.
     pub audit: Audit,
 
     ledger: Ledger,
-    ids: Arc<CallIds>,
     /// Calls under way, and the host's own work.
     tasks: TaskTracker,
-    authorizer: Arc<Authorizer>,
-    admitter: Admitter,
-    approver: Arc<Approver>,
-    invocations: Arc<InvocationApprovals>,
-    dispatcher: Arc<Dispatcher>,
-    raw_tools: RawTools,
-    downloader: Arc<Downloader>,
-    workflows: Workflows,
-    outgoing: Arc<OutgoingRequests>,
+    stages: Arc<Stages>,
     refusals: Arc<RefusalLog>,
-}
-
-impl Deref for Gate {
-    type Target = Stages;
-
-    fn deref(&self) -> &Stages {
-        &self.0
-    }
 }
 
 impl std::fmt::Debug for Gate {
@@ -156,8 +135,85 @@ impl std::fmt::Debug for Gate {
     }
 }
 
+/// The stages of a call.
+struct Stages {
+    ids: Arc<CallIds>,
+    authorizer: Arc<Authorizer>,
+    admitter: Admitter,
+    approver: Arc<Approver>,
+    invocations: Arc<InvocationApprovals>,
+    dispatcher: Arc<Dispatcher>,
+    raw_tools: RawTools,
+    downloader: Arc<Downloader>,
+    workflows: Workflows,
+    outgoing: Arc<OutgoingRequests>,
+}
+
 impl Stages {
-    async fn open(upstream: Arc<dyn Upstream>, options: Options) -> Result<Self, GateError> {
+    /// Admits a call and sends it, unless its caller stops waiting before. The future is created on the small stack of a
+    /// guest, so its large parts are allocated when it runs.
+    async fn run(self: Arc<Self>, mut request: CallRequest, mut reply: Reply) {
+        let cpu = request.principal.cpu.clone();
+        let admitting = while_awaited(&mut reply, cpu, self.admitter.admit(&mut request));
+        match Box::pin(admitting).await {
+            None => {}
+            Some(Ok(admission)) => {
+                let dispatch = Box::new(Dispatch {
+                    dispatcher: Arc::clone(&self.dispatcher),
+                    request,
+                    admission,
+                });
+                Box::pin(self.dispatch(dispatch, reply)).await;
+            }
+            Some(Err(refusal)) => drop(reply.send(Err(refusal))),
+        }
+    }
+
+    /// Sends an admitted call. If its policy changed before it was sent, it is admitted again as a new call.
+    async fn dispatch(&self, mut dispatch: Box<Dispatch>, mut reply: Reply) {
+        loop {
+            reply = match dispatch.send_once(reply).await {
+                Some(reply) if !reply.is_closed() => reply,
+                _ => return,
+            };
+            dispatch.request.call = self.ids.next();
+            let cpu = dispatch.request.principal.cpu.clone();
+            let again = self
+                .admitter
+                .readmit(&mut dispatch.request, dispatch.admission);
+            match Box::pin(while_awaited(&mut reply, cpu, again)).await {
+                None => return,
+                Some(Ok(admission)) => dispatch.admission = admission,
+                Some(Err(refusal)) => return drop(reply.send(Err(refusal))),
+            }
+        }
+    }
+}
+
+/// Admits a call, charged to its caller, or returns `None` if the caller has stopped waiting. That is checked first, since
+/// an admitted read is sent.
+async fn while_awaited(
+    reply: &mut Reply,
+    cpu: CpuMeter,
+    admission: impl Future<Output = Result<AdmittedCall, Refusal>>,
+) -> Option<Result<AdmittedCall, Refusal>> {
+    let admission = pin!(admission);
+    tokio::select! {
+        biased;
+        () = reply.closed() => None,
+        admitted = cpu.charge(admission) => Some(admitted),
+    }
+}
+
+/// Calls of plugins and operators.
+impl Gate {
+    /// Opens a gate in front of an upstream connection, and settles the calls of former runs as far as ledger and audit
+    /// agree on them. No plugin has any authority yet.
+    ///
+    /// # Errors
+    /// When ledger or audit cannot be used.
+    pub async fn open(upstream: Box<dyn Upstream>, options: Options) -> Result<Self, GateError> {
+        let upstream: Arc<dyn Upstream> = Arc::from(upstream);
         let Options {
             settings,
             ledger,
@@ -278,7 +334,7 @@ impl Stages {
             ledger: ledger.clone(),
         });
 
-        Ok(Self {
+        let stages = Stages {
             admitter: Admitter {
                 authorizer: Arc::clone(&authorizer),
                 resolver: Resolver {
@@ -336,6 +392,17 @@ impl Stages {
                 writing: Arc::clone(&writing),
                 tasks: tasks.clone(),
             }),
+            raw_tools: RawTools {
+                upstream,
+                refusals: Arc::clone(&refusals),
+            },
+            ids,
+            authorizer: Arc::clone(&authorizer),
+            approver,
+            invocations,
+        };
+        let gate = Self {
+            stages: Arc::new(stages),
             approvals: Arc::new(Approvals {
                 ledger: ledger.clone(),
                 audit: audit.clone(),
@@ -344,7 +411,7 @@ impl Stages {
                 adoptions: Arc::clone(&adoptions),
                 tasks: tasks.clone(),
             }),
-            viewer: ApprovalViewer::new(ledger.clone(), Arc::clone(&reads)),
+            viewer: Arc::new(ApprovalViewer::new(ledger.clone(), Arc::clone(&reads))),
             halts: Arc::new(HaltControl {
                 store: halt_store,
                 liquidator: Arc::clone(&liquidator),
@@ -361,114 +428,40 @@ impl Stages {
                 tasks: tasks.clone(),
                 changing: tokio::sync::Mutex::default(),
             }),
-            reconciler: Reconciler {
+            reconciler: Arc::new(Reconciler {
                 ledger: ledger.clone(),
                 audit: audit.clone(),
                 reads,
                 unsettled,
-            },
-            reporter: Reporter {
+            }),
+            reporter: Arc::new(Reporter {
                 ledger: ledger.clone(),
-                authorizer: Arc::clone(&authorizer),
+                authorizer,
                 trade,
                 scope,
-            },
-            backups: Backups {
+            }),
+            backups: Arc::new(Backups {
                 ledger: ledger.clone(),
                 audit: audit.clone(),
                 texts: changes.texts.clone(),
                 writing,
-            },
-            raw_tools: RawTools {
-                upstream,
-                refusals: Arc::clone(&refusals),
-            },
+            }),
             ledger,
             audit,
             policies,
             changes,
-            ids,
             tasks,
-            authorizer,
-            approver,
             refusals,
             proposals,
             adoptions,
-            invocations,
             liquidator,
-        })
-    }
-
-    /// Admits a call and sends it, unless its caller stops waiting before. The future is created on the small stack of a
-    /// guest, so its large parts are allocated when it runs.
-    async fn run(self: Arc<Self>, mut request: CallRequest, mut reply: Reply) {
-        let cpu = request.principal.cpu.clone();
-        let admitting = while_awaited(&mut reply, cpu, self.admitter.admit(&mut request));
-        match Box::pin(admitting).await {
-            None => {}
-            Some(Ok(admission)) => {
-                let dispatch = Box::new(Dispatch {
-                    dispatcher: Arc::clone(&self.dispatcher),
-                    request,
-                    admission,
-                });
-                Box::pin(self.dispatch(dispatch, reply)).await;
-            }
-            Some(Err(refusal)) => drop(reply.send(Err(refusal))),
-        }
-    }
-
-    /// Sends an admitted call. If its policy changed before it was sent, it is admitted again as a new call.
-    async fn dispatch(&self, mut dispatch: Box<Dispatch>, mut reply: Reply) {
-        loop {
-            reply = match dispatch.send_once(reply).await {
-                Some(reply) if !reply.is_closed() => reply,
-                _ => return,
-            };
-            dispatch.request.call = self.ids.next();
-            let cpu = dispatch.request.principal.cpu.clone();
-            let again = self
-                .admitter
-                .readmit(&mut dispatch.request, dispatch.admission);
-            match Box::pin(while_awaited(&mut reply, cpu, again)).await {
-                None => return,
-                Some(Ok(admission)) => dispatch.admission = admission,
-                Some(Err(refusal)) => return drop(reply.send(Err(refusal))),
-            }
-        }
-    }
-}
-
-/// Admits a call, charged to its caller, or returns `None` if the caller has stopped waiting. That is checked first, since
-/// an admitted read is sent.
-async fn while_awaited(
-    reply: &mut Reply,
-    cpu: CpuMeter,
-    admission: impl Future<Output = Result<AdmittedCall, Refusal>>,
-) -> Option<Result<AdmittedCall, Refusal>> {
-    let admission = pin!(admission);
-    tokio::select! {
-        biased;
-        () = reply.closed() => None,
-        admitted = cpu.charge(admission) => Some(admitted),
-    }
-}
-
-/// Calls of plugins and operators.
-impl Gate {
-    /// Opens a gate in front of an upstream connection, and settles the calls of former runs as far as ledger and audit
-    /// agree on them. No plugin has any authority yet.
-    ///
-    /// # Errors
-    /// When ledger or audit cannot be used.
-    pub async fn open(upstream: Box<dyn Upstream>, options: Options) -> Result<Self, GateError> {
-        let stages = Stages::open(Arc::from(upstream), options).await?;
-        stages.liquidator.resume();
-        stages.reconciler.settle_former_runs().await?;
-        stages.invocations.close_former().await;
-        retention::start(&stages.changes);
-        stages.dispatcher.unsettled.warn();
-        Ok(Self(Arc::new(stages)))
+        };
+        gate.liquidator.resume();
+        gate.reconciler.settle_former_runs().await?;
+        gate.stages.invocations.close_former().await;
+        retention::start(&gate.changes);
+        gate.stages.dispatcher.unsettled.warn();
+        Ok(gate)
     }
 
     /// A call as requested, under the policy that its principal has now.
@@ -478,8 +471,8 @@ impl Gate {
         callee: Callee,
         arguments: Map<String, Value>,
     ) -> Result<CallRequest, Refusal> {
-        let policy = self.authorizer.policy_of(principal)?;
-        let call = self.ids.next();
+        let policy = self.stages.authorizer.policy_of(principal)?;
+        let call = self.stages.ids.next();
         Ok(CallRequest::new(
             call,
             principal.clone(),
@@ -510,7 +503,7 @@ impl Gate {
         let (reply, answer) = oneshot::channel();
         let sent_marker = request.sent_marker.clone();
         let is_read = request.access == Access::Read;
-        let running = Arc::clone(&self.0).run(request, reply);
+        let running = Arc::clone(&self.stages).run(request, reply);
         let answer = if is_read {
             Either::Left(InPlace::new(running, answer, &self.tasks))
         } else {
@@ -555,7 +548,7 @@ impl PluginCalls for Gate {
                 return self.call(principal, operation, arguments).await;
             }
             let request = self.request(principal, raw_tools::callee(tool), arguments)?;
-            self.raw_tools.check(&request, tool)?;
+            self.stages.raw_tools.check(&request, tool)?;
             self.pass(request).await
         })
     }
@@ -574,8 +567,11 @@ impl PluginCalls for Gate {
             ]);
             let callee = Callee::service(DOWNLOAD, Access::Read);
             let mut request = self.request(principal, callee, arguments)?;
-            let admitted = self.admitter.admit(&mut request).await?;
-            self.downloader.download(request, admitted, limit).await
+            let admitted = self.stages.admitter.admit(&mut request).await?;
+            self.stages
+                .downloader
+                .download(request, admitted, limit)
+                .await
         })
     }
 
@@ -586,8 +582,8 @@ impl PluginCalls for Gate {
         Box::pin(async move {
             let callee = Callee::service(WORKFLOW, Access::Read);
             let mut request = self.request(principal, callee, Map::new())?;
-            let decision = self.admitter.admit(&mut request).await?.decision;
-            self.workflows.charge(&request, &decision).await
+            let decision = self.stages.admitter.admit(&mut request).await?.decision;
+            self.stages.workflows.charge(&request, &decision).await
         })
     }
 
@@ -600,7 +596,10 @@ impl PluginCalls for Gate {
             let deciding = async {
                 let callee = Callee::service(HTTP, outgoing.access());
                 let request = self.request(principal, callee, outgoing.arguments())?;
-                self.outgoing.decide(Arc::new(request), outgoing).await
+                self.stages
+                    .outgoing
+                    .decide(Arc::new(request), outgoing)
+                    .await
             };
             principal.cpu.charge(pin!(deciding)).await
         })
@@ -611,11 +610,11 @@ impl PluginCalls for Gate {
         principal: &'a Principal,
         id: &'a str,
     ) -> BoxFuture<'a, Result<(), Refusal>> {
-        Box::pin(self.approver.wait(principal, id))
+        Box::pin(self.stages.approver.wait(principal, id))
     }
 
     fn invocation_ended(&self, principal: &Principal, in_order: bool) {
-        self.invocations.ended(principal, in_order);
+        self.stages.invocations.ended(principal, in_order);
     }
 
     fn state(&self) -> &StateStore {

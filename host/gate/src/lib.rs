@@ -198,7 +198,7 @@ pub use call::{Principal, SentMarker};
 pub use changes::{Changes, RequesterGuard};
 pub use error::GateError;
 pub use fingerprint::Sealer;
-pub use gate::{Gate, Options, Stages};
+pub use gate::{Gate, Options};
 pub use halt::{HaltControl, HaltReport, ResumeReport};
 pub use halt_file::{HALT_FILE, make_halt_file};
 pub use halt_store::{HaltError, HaltStore, StoredHalts, stored_halts};
