@@ -90,10 +90,6 @@ impl Dispatch {
                 .charge_read(&self.request, decision)
                 .await
         {
-            let context = AuditContext::of(decision, None);
-            self.dispatcher
-                .refusals
-                .note(&self.request, &context, &refusal);
             drop(reply.send(Err(refusal)));
             return None;
         }
@@ -136,10 +132,6 @@ impl Dispatch {
         let reservation = match dispatcher.reserver.reserve(&self.request, decision).await {
             Ok(reservation) => reservation,
             Err(refusal) => {
-                let context = AuditContext::of(decision, None);
-                self.dispatcher
-                    .refusals
-                    .note(&self.request, &context, &refusal);
                 drop(reply.send(Err(refusal)));
                 return None;
             }

@@ -91,14 +91,10 @@ impl Download {
     async fn run(self) -> Result<Vec<u8>, Refusal> {
         let (downloader, request) = (&self.downloader, &self.request);
         let context = AuditContext::of(&self.decision, None);
-        if let Err(refusal) = downloader
+        downloader
             .reserver
             .charge_read(request, &self.decision)
-            .await
-        {
-            downloader.refusals.note(request, &context, &refusal);
-            return Err(refusal);
-        }
+            .await?;
         let redactor = request.settings().secrets.redactor();
         let clean = |text: String| redactor.clean(&text).into_owned();
         let result = self.fetch().await.map_err(|refusal| match refusal {

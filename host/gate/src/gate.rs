@@ -319,6 +319,7 @@ impl Gate {
         let throttle = Arc::new(Throttle::new(rates, Arc::clone(&queues)));
         let reserver = Reserver {
             ledger: ledger.clone(),
+            refusals: Arc::clone(&refusals),
         };
 
         let is_halted = |scope: &HaltScope| halt_store.halts.is_set(scope);
@@ -380,7 +381,6 @@ impl Gate {
                 audit: audit.clone(),
                 fingerprints: Arc::clone(&fingerprints),
                 reserver: reserver.clone(),
-                refusals: Arc::clone(&refusals),
             },
             outgoing: Arc::new(OutgoingRequests {
                 audit: audit.clone(),

@@ -2,29 +2,35 @@
 //!
 //! Invariant: every call admitted with a permit spends it, whether a write, a read or a service of the host.
 
+use std::sync::Arc;
+
 use qchost_ledger::{Begin, Charge, Ledger, PermitUse, Settle};
 
 use crate::call::CallRequest;
 use crate::clock::now;
 use crate::decision::{CallDecision, Matched};
 use crate::obligations::obligations;
+use crate::record::AuditContext;
 use crate::refusal::{Refusal, exhausted};
+use crate::refusal_log::RefusalLog;
 
 /// Charges budgets.
 #[derive(Clone)]
 pub(crate) struct Reserver {
     pub ledger: Ledger,
+    pub refusals: Arc<RefusalLog>,
 }
 
 impl Reserver {
-    /// Charges a read: one unit of each daily count, and its permit if it needs one.
+    /// Charges a read: one unit of each daily count, and its permit if it needs one. A refusal is recorded.
     pub(crate) async fn charge_read(
         &self,
         request: &CallRequest,
         decision: &CallDecision,
     ) -> Result<(), Refusal> {
         if decision.permit.is_none() {
-            return self.count_read(request, decision).await;
+            let counted = self.count_read(request, decision).await;
+            return counted.inspect_err(|refusal| self.note(request, decision, refusal));
         }
         let reservation = self.reserve(request, decision).await?;
         self.settle(&request.call, reservation, Settle::Commit)
@@ -51,7 +57,12 @@ impl Reserver {
             .map_err(exhausted)
     }
 
-    /// Reserves the call's share of every matching grant's budget, and its permit.
+    fn note(&self, request: &CallRequest, decision: &CallDecision, refusal: &Refusal) {
+        let context = AuditContext::of(decision, None);
+        self.refusals.note(request, &context, refusal);
+    }
+
+    /// Reserves the call's share of every matching grant's budget, and its permit. A refusal is recorded.
     pub(crate) async fn reserve(
         &self,
         request: &CallRequest,
@@ -62,10 +73,11 @@ impl Reserver {
             permit: permit.id.clone(),
             cost,
         });
-        self.begin(request, &decision.matched, cost, permit).await
+        let begun = self.begin(request, &decision.matched, cost, permit).await;
+        begun.inspect_err(|refusal| self.note(request, decision, refusal))
     }
 
-    /// Reserves a cost of every matching grant's budget, and a permit.
+    /// Reserves a cost of every matching grant's budget, and a permit. The caller records a refusal.
     pub(crate) async fn begin(
         &self,
         request: &CallRequest,

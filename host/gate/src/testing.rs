@@ -235,6 +235,7 @@ impl Stores {
     pub(crate) fn reserver(&self) -> Reserver {
         Reserver {
             ledger: self.ledger.clone(),
+            refusals: self.refusals(),
         }
     }
 

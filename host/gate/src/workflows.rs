@@ -12,7 +12,6 @@ use crate::decision::CallDecision;
 use crate::fingerprint::Fingerprints;
 use crate::record::{self, AuditContext};
 use crate::refusal::Refusal;
-use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 
 /// Charges and records batches.
@@ -20,7 +19,6 @@ pub(crate) struct Workflows {
     pub audit: Audit,
     pub fingerprints: Arc<Fingerprints>,
     pub reserver: Reserver,
-    pub refusals: Arc<RefusalLog>,
 }
 
 impl Workflows {
@@ -30,11 +28,8 @@ impl Workflows {
         request: &CallRequest,
         decision: &CallDecision,
     ) -> Result<(), Refusal> {
+        self.reserver.charge_read(request, decision).await?;
         let context = AuditContext::of(decision, None);
-        if let Err(refusal) = self.reserver.charge_read(request, decision).await {
-            self.refusals.note(request, &context, &refusal);
-            return Err(refusal);
-        }
         let record = record::read(request, &context, &Ok(Value::Null), &self.fingerprints);
         self.audit.note(record.entry());
         Ok(())
@@ -60,7 +55,6 @@ mod tests {
             audit: stores.audit.clone(),
             fingerprints: Arc::clone(&stores.fingerprints),
             reserver: stores.reserver(),
-            refusals: stores.refusals(),
         };
         let request = stores.request(WORKFLOW, json!({}));
         let decision = allowed(Scope::new().service());
