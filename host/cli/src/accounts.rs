@@ -62,10 +62,10 @@ pub struct Sources {
 impl Sources {
     /// The current fingerprints. Blocks.
     pub fn of(account: &Account) -> Self {
-        let stamped = |path: &Path| (path.to_owned(), FileFingerprint::of(path).ok());
+        let with_fingerprint = |path: &Path| (path.to_owned(), FileFingerprint::of(path).ok());
         let files = account.secret_files().into_iter();
         Self {
-            files: files.map(stamped).collect(),
+            files: files.map(with_fingerprint).collect(),
             unusable: None,
         }
     }
@@ -76,9 +76,9 @@ impl Sources {
     }
 
     /// Whether one of them was modified just now, or is missing.
-    pub fn are_moving(&self) -> bool {
-        let mut stamps = self.files.iter().map(|(_, stamp)| *stamp);
-        stamps.any(|stamp| stamp.is_some_and(|stamp| stamp.is_young()))
+    pub fn may_be_incomplete(&self) -> bool {
+        let mut fingerprints = self.files.iter().filter_map(|(_, found)| *found);
+        fingerprints.any(|found| found.is_young())
     }
 
     fn same_files(&self, other: &Self) -> bool {
@@ -100,8 +100,8 @@ pub struct Prepared {
 
 impl Prepared {
     /// Whether a file that it was prepared from may have been incomplete.
-    pub fn is_moving(&self) -> bool {
-        self.sources.values().any(Sources::are_moving)
+    pub fn may_be_incomplete(&self) -> bool {
+        self.sources.values().any(Sources::may_be_incomplete)
     }
 }
 
@@ -112,9 +112,9 @@ impl Connections {
         let sources = self.sources.lock();
         let outdated = accounts.iter().filter(|(name, account)| {
             let now = Sources::of(account);
-            sources
-                .get(*name)
-                .is_some_and(|then| !then.same_files(&now) || (retry && then.unusable.is_some()))
+            sources.get(*name).is_some_and(|former| {
+                !former.same_files(&now) || (retry && former.unusable.is_some())
+            })
         });
         outdated.map(|(name, _)| name.clone()).collect()
     }

@@ -15,7 +15,7 @@ use qchost_policy::read_text;
 /// Minimum age of a file before problems with it are reported, since it may still be written.
 pub const MIN_FILE_AGE: Duration = Duration::from_millis(250);
 
-/// The metadata of a file, through links. Different contents with the same stamp would require a clock
+/// The metadata of a file, through links. Different contents with the same fingerprint would require a clock
 /// that was set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFingerprint {
@@ -29,7 +29,7 @@ pub struct FileFingerprint {
 }
 
 impl FileFingerprint {
-    /// The stamp of a file.
+    /// The fingerprint of a file.
     pub fn of(path: &Path) -> io::Result<Self> {
         Ok(Self::new(&std::fs::metadata(path)?))
     }
@@ -62,7 +62,7 @@ impl FileFingerprint {
 
 /// Whether a path may be dangling for a moment only: its link, or the folder that lists it, was modified
 /// just now.
-pub fn leads_nowhere_yet(path: &Path) -> bool {
+pub fn is_briefly_dangling(path: &Path) -> bool {
     let link = path.symlink_metadata().ok();
     let folder = path.parent().and_then(|folder| folder.metadata().ok());
     let mut entries = link.iter().chain(&folder);
@@ -77,18 +77,18 @@ pub enum Text {
     /// It cannot be read.
     Unreadable(Option<FileFingerprint>, io::Error),
     /// It changed while it was read.
-    Moving,
+    BeingWritten,
 }
 
 /// Reads a text file. Blocks.
 pub fn read(path: &Path) -> Text {
     let before = match FileFingerprint::of(path) {
-        Ok(stamp) => stamp,
+        Ok(fingerprint) => fingerprint,
         Err(error) => return Text::Unreadable(None, error),
     };
     let text = read_text(path);
     if FileFingerprint::of(path).ok() != Some(before) {
-        return Text::Moving;
+        return Text::BeingWritten;
     }
     match text {
         Ok(text) => Text::Whole(before, text),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_file_in_the_same_place_has_another_stamp() {
+    fn another_file_at_the_same_path_has_another_fingerprint() {
         let folder = tempfile::tempdir().unwrap();
         let (path, other) = (folder.path().join("a"), folder.path().join("b"));
         std::fs::write(&path, "1").unwrap();
@@ -112,9 +112,9 @@ mod tests {
         std::fs::rename(&other, &path).unwrap();
         assert_ne!(FileFingerprint::of(&path).unwrap(), first);
         match read(&path) {
-            Text::Whole(stamp, text) => {
+            Text::Whole(fingerprint, text) => {
                 assert_eq!(
-                    (stamp, text.as_str()),
+                    (fingerprint, text.as_str()),
                     (FileFingerprint::of(&path).unwrap(), "2")
                 );
             }
@@ -128,10 +128,10 @@ mod tests {
 
     #[test]
     fn a_file_of_long_ago_is_settled() {
-        let mut stamp = FileFingerprint::of(Path::new("/proc/self/exe")).unwrap();
-        stamp.changed = (1, 0);
-        assert!(!stamp.is_young());
-        stamp.changed = (i64::MAX / 2, 0);
-        assert!(!stamp.is_young());
+        let mut fingerprint = FileFingerprint::of(Path::new("/proc/self/exe")).unwrap();
+        fingerprint.changed = (1, 0);
+        assert!(!fingerprint.is_young());
+        fingerprint.changed = (i64::MAX / 2, 0);
+        assert!(!fingerprint.is_young());
     }
 }

@@ -132,8 +132,8 @@ impl Host {
 
     /// Replaces the configuration in effect.
     pub fn set_current(&self, current: Current) {
-        let mut now = self.current.write();
-        *now = Arc::new(current);
+        let mut former = self.current.write();
+        *former = Arc::new(current);
     }
 
     /// Sets the reconciler that handles reloads from now on.

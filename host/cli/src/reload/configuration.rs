@@ -43,11 +43,11 @@ pub struct Configuration {
     /// The text that was tried last, and the target of the file's links.
     tried: Option<(PathBuf, String)>,
     /// Its preparation.
-    next: Option<Job<Changed>>,
+    next: Option<Job<NewConfig>>,
     /// The part of it that awaits approval.
     pending: Option<PendingApproval>,
     /// The guardrails that were tried last.
-    guardrails: Option<Shelf>,
+    guardrails: Option<Snapshot>,
     /// The accounts being prepared again because their secret files changed.
     renewing: Option<Job<Renewed>>,
     /// Whether to retry accounts that cannot be used although no file changed.
@@ -99,11 +99,11 @@ type Cleared = Vec<(String, bool)>;
 /// Accounts that were prepared again, by name.
 type Renewed = Vec<(String, Prepared)>;
 /// A configuration, with the accounts that it changes.
-type Changed = Box<(Config, Prepared)>;
+type NewConfig = Box<(Config, Prepared)>;
 
 /// The folder of guardrails, by the fingerprints of its files.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Shelf {
+struct Snapshot {
     /// Its fingerprint, if it exists.
     folder: Option<PathBuf>,
     files: Vec<(PathBuf, Option<FileFingerprint>)>,
@@ -111,37 +111,37 @@ struct Shelf {
 
 /// The result of a look.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Looked {
+pub struct Changes {
     /// Whether something else is in effect now.
     pub changed: bool,
     /// Whether a file is being written.
-    pub moving: bool,
+    pub unfinished: bool,
 }
 
 /// The result for the configuration or the guardrails.
-enum Found {
+enum Outcome {
     /// Nothing changed since the last try.
-    Same,
+    Unchanged,
     /// A file is being written.
-    Moving,
+    BeingWritten,
     /// What is in effect now, whether it changed, and the part that awaits approval.
-    Taken {
+    Applied {
         changed: bool,
         pending: Option<PendingApproval>,
     },
     /// It cannot be applied.
-    Wrong(Error),
+    Invalid(Error),
 }
 
 impl Configuration {
     /// The files to watch: the configuration, and the folder of guardrails with its content.
     pub fn watched(&self, host: &Host) -> Vec<PathBuf> {
         let current = host.current();
-        let files = self.guardrails.iter().flat_map(|shelf| &shelf.files);
+        let files = self.guardrails.iter().flat_map(|snapshot| &snapshot.files);
         files
             .map(|(path, _)| path.clone())
             .chain(current.config.policies())
-            .chain(named(&current.config).map(Path::to_owned))
+            .chain(file_of(&current.config).map(Path::to_owned))
             .chain(host.connections.secret_files())
             .collect()
     }
@@ -175,21 +175,21 @@ impl Configuration {
     }
 
     /// Applies what changed. With `defer_young_files`, an invalid file that was modified just now is skipped.
-    pub async fn look(&mut self, host: &Host, defer_young_files: bool) -> Looked {
-        let mut looked = Looked::default();
-        if let Some(file) = named(&host.current().config) {
+    pub async fn look(&mut self, host: &Host, defer_young_files: bool) -> Changes {
+        let mut result = Changes::default();
+        if let Some(file) = file_of(&host.current().config) {
             let found = self.file(host, file, defer_young_files).await;
-            looked.take_in(&mut host.table.files().configuration, found);
+            result.record(&mut host.table.files().configuration, found);
         }
         // The ones that the configuration names now.
         let found = self.guardrails(host, defer_young_files).await;
-        looked.take_in(&mut host.table.files().guardrails, found);
+        result.record(&mut host.table.files().guardrails, found);
         let found = self.secrets(host, defer_young_files).await;
-        looked.take_in(&mut host.table.files().credentials, found);
+        result.record(&mut host.table.files().credentials, found);
         if let Err(error) = self.clear(host).await {
             tracing::error!(target: "host", "an account that was taken away stays connected: {}", words(&error));
         }
-        looked
+        result
     }
 
     /// Closes the connections of removed accounts once nothing runs live on them.
@@ -200,7 +200,7 @@ impl Configuration {
             let found = found.unwrap_or_default();
             let (clear, busy): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, clear)| *clear);
             let names = |found: Vec<(String, bool)>| found.into_iter().map(|(name, _)| name);
-            self.say_busy(names(busy).collect());
+            self.log_busy(names(busy).collect());
             let clear: Vec<String> = names(clear)
                 .filter(|name| current.config.dormant.contains(name))
                 .collect();
@@ -235,52 +235,52 @@ impl Configuration {
             .filter(gone)
             .cloned()
             .collect();
-        let looked = self.cleared.as_ref().map(|(at, _)| at.elapsed());
+        let last_check = self.cleared.as_ref().map(|(at, _)| at.elapsed());
         if gone.is_empty() {
             self.cleared = None;
-        } else if self.clearing.is_none() && looked.is_none_or(|ago| ago > CLEARING_INTERVAL) {
+        } else if self.clearing.is_none() && last_check.is_none_or(|ago| ago > CLEARING_INTERVAL) {
             let gate = host.gate.clone();
-            let looking = async move {
-                let looks = gone.into_iter().map(|name| {
+            let checking = async move {
+                let checks = gone.into_iter().map(|name| {
                     let gate = &gate;
                     async move {
                         let running = gate.liquidator.running_on(&name).await;
                         (name, running.is_ok_and(|running| running == 0))
                     }
                 });
-                join_all(looks).await
+                join_all(checks).await
             };
-            self.clearing = Some(Job::spawn(looking));
+            self.clearing = Some(Job::spawn(checking));
         }
         Ok(())
     }
 
     /// Logs once for each account that it stays connected.
-    fn say_busy(&mut self, busy: BTreeSet<String>) {
-        let said = self.cleared.take().map(|(_, said)| said);
-        for name in busy.difference(&said.unwrap_or_default()) {
+    fn log_busy(&mut self, busy: BTreeSet<String>) {
+        let logged = self.cleared.take().map(|(_, logged)| logged);
+        for name in busy.difference(&logged.unwrap_or_default()) {
             tracing::warn!(target: "host", "the account `{name}` was taken away while something runs live on it, or may: its connection stays for qchost halt --liquidate until nothing does");
         }
         self.cleared = Some((Instant::now(), busy));
     }
 
     /// Prepares the accounts again whose secret files changed.
-    async fn secrets(&mut self, host: &Host, defer_young_files: bool) -> Found {
+    async fn secrets(&mut self, host: &Host, defer_young_files: bool) -> Outcome {
         if self.renewing.is_none() {
             let outdated = outdated(host, mem::take(&mut self.retry_accounts)).await;
             if outdated.is_empty() {
-                return Found::Same;
+                return Outcome::Unchanged;
             }
             self.renewing = match renew(host, outdated) {
                 Ok(job) => Some(job),
-                Err(error) => return Found::Wrong(error),
+                Err(error) => return Outcome::Invalid(error),
             };
         }
         drop(timeout(PREPARE_TIMEOUT, Job::done(&mut self.renewing)).await);
         let prepared = match Job::take_result(&mut self.renewing) {
             Some(Ok(prepared)) => prepared,
-            Some(Err(stopped)) => return Found::Wrong(stopped.into()),
-            None => return Found::Same,
+            Some(Err(stopped)) => return Outcome::Invalid(stopped.into()),
+            None => return Outcome::Unchanged,
         };
         let mut changed = false;
         for (name, prepared) in prepared {
@@ -290,7 +290,9 @@ impl Configuration {
             }
             let problem = prepared.problems.get(&name).map(words);
             match problem {
-                Some(_) if defer_young_files && prepared.is_moving() => return Found::Moving,
+                Some(_) if defer_young_files && prepared.may_be_incomplete() => {
+                    return Outcome::BeingWritten;
+                }
                 // It cannot be used for the same reason as before.
                 Some(problem) if host.connections.unusable(&name).as_ref() == Some(&problem) => {
                     host.connections.keep(prepared);
@@ -312,24 +314,24 @@ impl Configuration {
         }
         let wrong: Vec<&str> = self.problems.values().map(String::as_str).collect();
         match wrong.is_empty() {
-            true => Found::Taken {
+            true => Outcome::Applied {
                 changed,
                 pending: None,
             },
-            false => Found::Wrong(anyhow!("{}", wrong.join("; "))),
+            false => Outcome::Invalid(anyhow!("{}", wrong.join("; "))),
         }
     }
 
-    async fn file(&mut self, host: &Host, file: &Path, defer_young_files: bool) -> Found {
+    async fn file(&mut self, host: &Host, file: &Path, defer_young_files: bool) -> Outcome {
         let path = file.to_owned();
         let reading = tokio::task::spawn_blocking(move || (path.canonicalize(), read(&path)));
-        let (stamp, content) = match reading.await {
-            Ok((Ok(leads), Text::Whole(stamp, text))) => (stamp, (leads, text)),
-            Ok((Ok(_), Text::Moving)) | Err(_) => return Found::Moving,
+        let (fingerprint, content) = match reading.await {
+            Ok((Ok(target), Text::Whole(fingerprint, text))) => (fingerprint, (target, text)),
+            Ok((Ok(_), Text::BeingWritten)) | Err(_) => return Outcome::BeingWritten,
             Ok((Err(error), _) | (_, Text::Unreadable(_, error))) => {
                 (self.tried, self.next) = (None, None);
                 let context = format!("cannot read the configuration {}", file.display());
-                return Found::Wrong(Error::from(error).context(context));
+                return Outcome::Invalid(Error::from(error).context(context));
             }
         };
         if self.tried.as_ref() == Some(&content) {
@@ -340,12 +342,12 @@ impl Configuration {
             Err(anyhow!("{}: the file is empty", file.display()))
         } else {
             Config::parse(&content.1, file).map(|mut config| {
-                config.origin.owner = Some(stamp.owner);
+                config.origin.owner = Some(fingerprint.owner);
                 config
             })
         };
-        if defer_young_files && parsed.is_err() && stamp.is_young() {
-            return Found::Moving;
+        if defer_young_files && parsed.is_err() && fingerprint.is_young() {
+            return Outcome::BeingWritten;
         }
         self.tried = Some(content);
         let admitted = match parsed {
@@ -358,9 +360,9 @@ impl Configuration {
         });
         self.next = match prepared {
             Ok(Some(job)) => Some(job),
-            taken => {
+            applied => {
                 self.next = None;
-                return Found::of(taken.map(|_| false), self.pending.clone());
+                return Outcome::from_result(applied.map(|_| false), self.pending.clone());
             }
         };
         // Whether it is ready by then shows in the state.
@@ -369,48 +371,48 @@ impl Configuration {
     }
 
     /// Applies what is ready.
-    async fn commit(&mut self, host: &Host) -> Found {
+    async fn commit(&mut self, host: &Host) -> Outcome {
         match Job::take_result(&mut self.next) {
             Some(Ok(changed)) => {
                 // These accounts belong to the former configuration. The same look finds those that are still
                 // outdated.
                 self.renewing = None;
                 self.problems.clear();
-                Found::of(take_over(host, *changed).await, self.pending.clone())
+                Outcome::from_result(apply(host, *changed).await, self.pending.clone())
             }
-            Some(Err(stopped)) => Found::Wrong(stopped.into()),
-            None => Found::Same,
+            Some(Err(stopped)) => Outcome::Invalid(stopped.into()),
+            None => Outcome::Unchanged,
         }
     }
 
-    async fn guardrails(&mut self, host: &Host, defer_young_files: bool) -> Found {
+    async fn guardrails(&mut self, host: &Host, defer_young_files: bool) -> Outcome {
         let (current, tried) = (host.current(), self.guardrails.clone());
         let before = tried.clone();
         let reading = tokio::task::spawn_blocking(move || {
-            let shelf = Shelf::of(&current.config);
-            if tried.as_ref() == Some(&shelf) {
+            let snapshot = Snapshot::of(&current.config);
+            if tried.as_ref() == Some(&snapshot) {
                 return Ok(None);
             }
             let read = current.config.guardrails();
-            let half = defer_young_files && read.is_err() && shelf.is_young();
-            if half || Shelf::of(&current.config) != shelf {
+            let incomplete = defer_young_files && read.is_err() && snapshot.is_young();
+            if incomplete || Snapshot::of(&current.config) != snapshot {
                 return Err(());
             }
-            Ok(Some((shelf, read)))
+            Ok(Some((snapshot, read)))
         });
-        let (shelf, read) = match reading.await {
+        let (snapshot, read) = match reading.await {
             Ok(Ok(Some(found))) => found,
-            Ok(Ok(None)) => return Found::Same,
-            Ok(Err(())) | Err(_) => return Found::Moving,
+            Ok(Ok(None)) => return Outcome::Unchanged,
+            Ok(Err(())) | Err(_) => return Outcome::BeingWritten,
         };
-        let taken = match read {
-            Ok(found) => take_guardrails(host, &shelf, before.as_ref(), found).await,
+        let applied = match read {
+            Ok(found) => take_guardrails(host, &snapshot, before.as_ref(), found).await,
             Err(error) => Err(error),
         };
-        self.guardrails = Some(shelf);
-        match taken {
-            Ok((changed, pending)) => Found::Taken { changed, pending },
-            Err(error) => Found::Wrong(error),
+        self.guardrails = Some(snapshot);
+        match applied {
+            Ok((changed, pending)) => Outcome::Applied { changed, pending },
+            Err(error) => Outcome::Invalid(error),
         }
     }
 }
@@ -445,13 +447,13 @@ async fn admit(
 /// what awaits approval.
 async fn take_guardrails(
     host: &Host,
-    shelf: &Shelf,
-    before: Option<&Shelf>,
+    snapshot: &Snapshot,
+    before: Option<&Snapshot>,
     found: Guardrails,
 ) -> Result<(bool, Option<PendingApproval>)> {
     let current = host.current();
-    let are_up = in_force::has_guardrails(&current.guardrails)?;
-    if shelf.folder.is_none() && are_up {
+    let had_guardrails = in_force::has_guardrails(&current.guardrails)?;
+    if snapshot.folder.is_none() && had_guardrails {
         let folder = current.config.policies().unwrap_or_default();
         bail!(
             "the folder of guardrails {} is gone; the guardrails of it hold on. Bring it back, or, to take them \
@@ -465,11 +467,11 @@ async fn take_guardrails(
         .proposals
         .in_force(Subject::Guardrails, "")
         .await?;
-    let files = shelf.files.iter().map(|(path, _)| path.clone());
-    let files = files.chain(shelf.folder.clone()).collect();
+    let files = snapshot.files.iter().map(|(path, _)| path.clone());
+    let files = files.chain(snapshot.folder.clone()).collect();
     // The owner of a removed file is known from the former look only.
-    let owners = before.into_iter().chain([shelf]).flat_map(Shelf::owners);
-    let owners = owners.collect();
+    let snapshots = before.into_iter().chain([snapshot]);
+    let owners = snapshots.flat_map(Snapshot::owners).collect();
     let effective =
         in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
     let waiting = host.gate.proposals.propose(effective.proposal).await?;
@@ -477,25 +479,25 @@ async fn take_guardrails(
         Some(_) => effective.guardrails,
         None => found,
     };
-    Ok((put_up(host, guardrails).await?, waiting))
+    Ok((set_guardrails(host, guardrails).await?, waiting))
 }
 
-impl Found {
-    fn of(taken: Result<bool>, pending: Option<PendingApproval>) -> Self {
-        match taken {
-            Ok(changed) => Self::Taken { changed, pending },
-            Err(error) => Self::Wrong(error),
+impl Outcome {
+    fn from_result(applied: Result<bool>, pending: Option<PendingApproval>) -> Self {
+        match applied {
+            Ok(changed) => Self::Applied { changed, pending },
+            Err(error) => Self::Invalid(error),
         }
     }
 }
 
-impl Looked {
+impl Changes {
     /// Stores the result for one of the two; a new problem is counted and logged.
-    fn take_in(&mut self, health: &mut FileState, found: Found) {
+    fn record(&mut self, health: &mut FileState, found: Outcome) {
         match found {
-            Found::Same => {}
-            Found::Moving => self.moving = true,
-            Found::Taken { changed, pending } => {
+            Outcome::Unchanged => {}
+            Outcome::BeingWritten => self.unfinished = true,
+            Outcome::Applied { changed, pending } => {
                 self.changed |= changed;
                 health.problem = None;
                 if let Some(pending) = pending
@@ -506,7 +508,7 @@ impl Looked {
                 }
                 health.pending = pending;
             }
-            Found::Wrong(error) => {
+            Outcome::Invalid(error) => {
                 let reason = words(&error);
                 if health.problem.as_ref() != Some(&reason) {
                     health.failures += 1;
@@ -522,10 +524,10 @@ impl Looked {
 async fn outdated(host: &Host, retry: bool) -> Vec<String> {
     let current = host.current();
     let connections = Arc::clone(&host.connections);
-    let looking =
+    let checking =
         tokio::task::spawn_blocking(move || connections.outdated(&current.config.account, retry));
     // An aborted check is repeated.
-    looking.await.unwrap_or_default()
+    checking.await.unwrap_or_default()
 }
 
 /// Starts preparing accounts from the current files, each separately.
@@ -546,11 +548,11 @@ fn renew(host: &Host, names: Vec<String>) -> Result<Job<Renewed>> {
 }
 
 /// The file of a configuration, if it has one.
-fn named(config: &Config) -> Option<&Path> {
+fn file_of(config: &Config) -> Option<&Path> {
     Some(config.file.as_path()).filter(|file| !file.as_os_str().is_empty())
 }
 
-impl Shelf {
+impl Snapshot {
     /// The folder of guardrails of a configuration. Blocks.
     fn of(config: &Config) -> Self {
         let Some(folder) = config.policies() else {
@@ -559,8 +561,8 @@ impl Shelf {
         let found = Guardrails::files(&folder);
         let is_there = found.is_ok();
         let files = found.unwrap_or_default().into_iter().map(|path| {
-            let stamp = FileFingerprint::of(&path).ok();
-            (path, stamp)
+            let fingerprint = FileFingerprint::of(&path).ok();
+            (path, fingerprint)
         });
         Self {
             folder: is_there.then_some(folder),
@@ -570,23 +572,23 @@ impl Shelf {
 
     /// The owners of the files at the time of the look.
     fn owners(&self) -> impl Iterator<Item = u32> {
-        let stamps = self.files.iter().filter_map(|(_, stamp)| *stamp);
-        stamps.map(|stamp| stamp.owner)
+        let fingerprints = self.files.iter().filter_map(|(_, found)| *found);
+        fingerprints.map(|found| found.owner)
     }
 
     /// Whether a file in it was modified just now.
     fn is_young(&self) -> bool {
-        let mut stamps = self.files.iter().filter_map(|(_, stamp)| *stamp);
-        stamps.any(|stamp| stamp.is_young())
+        let mut fingerprints = self.files.iter().filter_map(|(_, found)| *found);
+        fingerprints.any(|found| found.is_young())
     }
 }
 
 /// Starts preparing the accounts that a configuration changes, if it differs from the current one.
-fn prepare(host: &Host, config: Config) -> Result<Option<Job<Changed>>> {
+fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
     let current = host.current();
     let same = config.table == current.config.table && config.path == current.config.path;
     if same && in_force::holds_as(&config, &current.config) {
-        host.table.files().configuration.restart = at_start(&host.started, &config);
+        host.table.files().configuration.restart = restart_changes(&host.started, &config);
         return Ok(None);
     }
     ensure!(
@@ -596,9 +598,9 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<Changed>>> {
     );
     let config = config.reading_by(current.config.secrets()?);
     let secrets = config.secrets()?;
-    let put = accounts_changed(&current.config, &config);
+    let names = accounts_changed(&current.config, &config);
     Ok(Some(Job::spawn(async move {
-        let changed: Vec<_> = put
+        let changed: Vec<_> = names
             .iter()
             .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
             .collect();
@@ -608,9 +610,9 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<Changed>>> {
 }
 
 /// Puts a configuration into effect.
-async fn take_over(host: &Host, (config, prepared): (Config, Prepared)) -> Result<bool> {
+async fn apply(host: &Host, (config, prepared): (Config, Prepared)) -> Result<bool> {
     let current = host.current();
-    let restart = at_start(&host.started, &config);
+    let restart = restart_changes(&host.started, &config);
     let people = People::new(config.persons(), &current.guardrails)?;
     let dormant = dormant(host, &current.config, &config);
     let config = Config { dormant, ..config };
@@ -664,7 +666,7 @@ fn dormant(host: &Host, former: &Config, config: &Config) -> BTreeSet<String> {
 }
 
 /// Replaces the guardrails, if they changed.
-async fn put_up(host: &Host, guardrails: Guardrails) -> Result<bool> {
+async fn set_guardrails(host: &Host, guardrails: Guardrails) -> Result<bool> {
     let current = host.current();
     if guardrails.revision() == current.guardrails.revision() {
         return Ok(false);
@@ -688,16 +690,16 @@ fn accounts_changed(former: &Config, config: &Config) -> Vec<String> {
         let accounts = config.table.get("account")?;
         accounts.get(name).cloned()
     };
-    let put = config.account.keys();
+    let names = config.account.keys();
     // An account that awaited an admin is in the file already.
-    let put = put.filter(|name| {
+    let names = names.filter(|name| {
         table(former, name) != table(config, name) || !former.account.contains_key(*name)
     });
-    put.cloned().collect()
+    names.cloned().collect()
 }
 
 /// The changes of a configuration that take effect only when the host starts.
-fn at_start(started: &Config, config: &Config) -> Vec<String> {
+fn restart_changes(started: &Config, config: &Config) -> Vec<String> {
     RESTART_ONLY_KEYS
         .iter()
         .filter(|key| started.table.get(**key) != config.table.get(**key))
@@ -718,12 +720,12 @@ mod tests {
     #[test]
     fn what_waits_for_a_start_is_named_and_nothing_else() {
         let started = config("data = \"data\"\nlive-trading = false\n[engine]\nqueue = 8\n");
-        assert!(at_start(&started, &started).is_empty());
+        assert!(restart_changes(&started, &started).is_empty());
         let changed =
             config("data = \"data\"\nlive-trading = true\n[engine]\nqueue = 9\n[audit]\n");
-        assert_eq!(at_start(&started, &changed), ["`audit`", "`engine`"]);
+        assert_eq!(restart_changes(&started, &changed), ["`audit`", "`engine`"]);
         let fewer = config("live-trading = false\n[engine]\nqueue = 8\n");
-        assert_eq!(at_start(&started, &fewer), ["`data`"]);
+        assert_eq!(restart_changes(&started, &fewer), ["`data`"]);
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum Outcome {
     /// It does not serve, and what served before keeps serving.
     Failed(LoadError),
     /// It does not serve, and the component has changed meanwhile.
-    Moving,
+    Changed,
     /// It does not serve, since the host shuts down; what its manifest does not allow is denied.
     Ending,
 }
@@ -37,26 +37,26 @@ pub struct FinishedLoad {
 }
 
 /// Reports the end of a load when dropped, also by a panic.
-struct Telling(mpsc::UnboundedSender<FinishedLoad>, Option<FinishedLoad>);
+struct FinishReporter(mpsc::UnboundedSender<FinishedLoad>, Option<FinishedLoad>);
 
-impl Drop for Telling {
+impl Drop for FinishReporter {
     fn drop(&mut self) {
-        if let Some(ended) = self.1.take() {
+        if let Some(finished) = self.1.take() {
             // If the reconciler is gone, the report is not needed.
-            drop(self.0.send(ended));
+            drop(self.0.send(finished));
         }
     }
 }
 
-/// Starts a load that reports its end to `end`.
+/// Starts a load that reports its end to `sender`.
 pub fn spawn(
     work: impl Future<Output = Outcome> + Send + 'static,
-    end: mpsc::UnboundedSender<FinishedLoad>,
-    ended: FinishedLoad,
+    sender: mpsc::UnboundedSender<FinishedLoad>,
+    finished: FinishedLoad,
 ) -> AbortOnDropHandle<Outcome> {
-    let telling = Telling(end, Some(ended));
+    let reporter = FinishReporter(sender, Some(finished));
     AbortOnDropHandle::new(tokio::spawn(async move {
-        let _telling = telling;
+        let _reporter = reporter;
         work.await
     }))
 }
@@ -82,7 +82,7 @@ pub async fn load(
         return Outcome::Ending;
     };
     let component = manifest.component.clone();
-    let before = stamp(&component).await;
+    let before = fingerprint(&component).await;
     let error = match runtime.load(manifest).await {
         Ok(plugin) => {
             let pending = gate.proposals.pending_approval(plugin.name());
@@ -92,28 +92,28 @@ pub async fn load(
         Err(error) => error,
     };
     drop(permit);
-    let half = !matches!(error, LoadError::AwaitsOperator { .. })
-        && before.is_none_or(|stamp| stamp.is_young());
-    if defer_young_files && half {
+    let incomplete = !matches!(error, LoadError::AwaitsOperator { .. })
+        && before.is_none_or(|fingerprint| fingerprint.is_young());
+    if defer_young_files && incomplete {
         tokio::time::sleep(MIN_FILE_AGE).await;
     }
-    if stamp(&component).await == before {
+    if fingerprint(&component).await == before {
         Outcome::Failed(error)
     } else {
-        Outcome::Moving
+        Outcome::Changed
     }
 }
 
 /// The fingerprint of a file, if it exists. Its file system may be slow.
-async fn stamp(path: &Path) -> Option<FileFingerprint> {
+async fn fingerprint(path: &Path) -> Option<FileFingerprint> {
     let path = path.to_owned();
-    let looking = tokio::task::spawn_blocking(move || FileFingerprint::of(&path).ok());
-    looking.await.unwrap_or_default()
+    let reading = tokio::task::spawn_blocking(move || FileFingerprint::of(&path).ok());
+    reading.await.unwrap_or_default()
 }
 
 /// When a failed load may succeed without a change of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Passes {
+pub enum Retry {
     Never,
     /// At any time, and a retry is cheap.
     Soon,
@@ -121,7 +121,7 @@ pub enum Passes {
     Late,
 }
 
-impl Passes {
+impl Retry {
     pub fn of(error: &LoadError) -> Self {
         match error {
             LoadError::Component(_, ComponentError::Compiler(_)) => Self::Late,
@@ -142,29 +142,29 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_a_load_is_told_whether_it_was_done_panicked_or_was_cut_off() {
-        let (end, mut told) = mpsc::unbounded_channel();
+        let (sender, mut finished) = mpsc::unbounded_channel();
         let load = |attempt, work: fn() -> Outcome| {
             let path = PathBuf::from("lab.toml");
             let work = async move {
                 tokio::task::yield_now().await;
                 work()
             };
-            spawn(work, end.clone(), FinishedLoad { path, attempt })
+            spawn(work, sender.clone(), FinishedLoad { path, attempt })
         };
-        let done = load(1, || Outcome::Moving);
+        let done = load(1, || Outcome::Changed);
         let panicked = load(2, || panic!("a fault of the host's"));
-        let cut_off = load(3, || Outcome::Moving);
+        let cut_off = load(3, || Outcome::Changed);
         cut_off.abort();
         let mut attempts = Vec::new();
         while attempts.len() < 3 {
-            let next = tokio::time::timeout(Duration::from_secs(60), told.recv());
+            let next = tokio::time::timeout(Duration::from_secs(60), finished.recv());
             let FinishedLoad { path, attempt } = next.await.unwrap().unwrap();
             assert_eq!(path, Path::new("lab.toml"));
             attempts.push(attempt);
         }
         attempts.sort_unstable();
         assert_eq!(attempts, [1, 2, 3]);
-        assert!(matches!(done.await, Ok(Outcome::Moving)));
+        assert!(matches!(done.await, Ok(Outcome::Changed)));
         let why = panicked.await.unwrap_err().to_string();
         assert!(why.contains("a fault of the host's"), "{why}");
         assert!(cut_off.await.unwrap_err().is_cancelled());

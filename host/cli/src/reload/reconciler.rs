@@ -21,8 +21,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::configuration::{Configuration, Looked};
-use super::load::{FinishedLoad, Outcome, Passes, load, spawn};
+use super::configuration::{Changes, Configuration};
+use super::load::{FinishedLoad, Outcome, Retry, load, spawn};
 use super::plan::{Candidate, Plan, plan};
 use super::scan::{Scan, ScannedManifest, scan};
 use super::tracked::{Loading, Tracked, problem};
@@ -47,11 +47,11 @@ pub struct Reconciler {
     manifests: BTreeMap<PathBuf, Tracked>,
     load_permits: Arc<Semaphore>,
     attempts: u64,
-    end: mpsc::UnboundedSender<FinishedLoad>,
-    ended: mpsc::UnboundedReceiver<FinishedLoad>,
+    finished_sender: mpsc::UnboundedSender<FinishedLoad>,
+    finished: mpsc::UnboundedReceiver<FinishedLoad>,
     requests: mpsc::UnboundedReceiver<ReloadRequest>,
     /// Clients that wait until all changes found are done.
-    asked: Vec<oneshot::Sender<()>>,
+    waiters: Vec<oneshot::Sender<()>>,
     watching: Watching,
     /// Where files are, or may appear.
     watched: Vec<PathBuf>,
@@ -60,9 +60,9 @@ pub struct Reconciler {
     /// Whether an invalid file gets time to be completed.
     defer_young_files: bool,
     /// Whether a file is being written.
-    moving: bool,
+    unfinished: bool,
     /// Whether something changed during the last look, which then handled removals only.
-    again: bool,
+    rescan_due: bool,
 }
 
 /// What wakes the reconciler.
@@ -82,32 +82,32 @@ impl Reconciler {
     pub fn new(host: Arc<Host>) -> Self {
         let (trigger, requests) = ReloadTrigger::new();
         host.follow(trigger);
-        let (end, ended) = mpsc::unbounded_channel();
+        let (finished_sender, finished) = mpsc::unbounded_channel();
         Self {
             host,
             configuration: Configuration::default(),
             manifests: BTreeMap::new(),
             load_permits: Arc::new(Semaphore::new(MAX_LOADS)),
             attempts: 0,
-            end,
-            ended,
+            finished_sender,
+            finished,
             requests,
-            asked: Vec::new(),
+            waiters: Vec::new(),
             watching: Watching::default(),
             watched: Vec::new(),
             started: None,
             defer_young_files: false,
-            moving: false,
-            again: false,
+            unfinished: false,
+            rescan_due: false,
         }
     }
 
     /// Makes what serves consistent with the files once.
-    pub async fn once(&mut self) {
+    pub async fn reconcile_once(&mut self) {
         self.look(Instant::now()).await;
         while self.manifests.values().any(|it| it.loading.is_some()) {
-            if let Some(ended) = self.ended.recv().await {
-                self.settle(&ended).await;
+            if let Some(finished) = self.finished.recv().await {
+                self.settle(&finished).await;
             }
         }
         self.note_loaded().await;
@@ -146,12 +146,12 @@ impl Reconciler {
         let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.tell_settled().await;
+            self.notify_settled().await;
             let wake = tokio::select! {
                 () = self.watching.changed() => Wake::Changed,
-                () = std::future::ready(()), if self.again => Wake::Changed,
-                () = tokio::time::sleep(MIN_FILE_AGE), if self.moving => Wake::Changed,
-                Some(finished) = self.ended.recv() => Wake::LoadFinished(finished),
+                () = std::future::ready(()), if self.rescan_due => Wake::Changed,
+                () = tokio::time::sleep(MIN_FILE_AGE), if self.unfinished => Wake::Changed,
+                Some(finished) = self.finished.recv() => Wake::LoadFinished(finished),
                 Some(request) = self.requests.recv() => Wake::Requested(request),
                 () = self.configuration.prepared() => Wake::Prepared,
                 () = ending.cancelled(), if !self.load_permits.is_closed() => Wake::Ending,
@@ -162,7 +162,7 @@ impl Reconciler {
                 Wake::LoadFinished(finished) => self.settle(&finished).await,
                 Wake::Ending => {
                     self.stop_loading().await;
-                    self.asked.clear();
+                    self.waiters.clear();
                     self.look(noticed).await;
                 }
                 Wake::Changed | Wake::Prepared => self.look(noticed).await,
@@ -174,7 +174,7 @@ impl Reconciler {
                     self.look(noticed).await;
                 }
                 Wake::Requested(request) => {
-                    self.asked.extend(request);
+                    self.waiters.extend(request);
                     self.retry(true);
                     self.look(noticed).await;
                 }
@@ -183,9 +183,9 @@ impl Reconciler {
     }
 
     /// Notifies the waiting clients if all changes found are done.
-    async fn tell_settled(&mut self) {
+    async fn notify_settled(&mut self) {
         let loading = self.manifests.values().any(|it| it.loading.is_some());
-        let settled = !loading && !self.moving && !self.again;
+        let settled = !loading && !self.unfinished && !self.rescan_due;
         if !settled || self.configuration.is_preparing() {
             return;
         }
@@ -193,37 +193,38 @@ impl Reconciler {
             self.note_loaded().await;
             self.end_adopting().await;
         }
-        for told in self.started.take().into_iter().chain(self.asked.drain(..)) {
+        let waiters = mem::take(&mut self.waiters);
+        for waiter in self.started.take().into_iter().chain(waiters) {
             // A client may have left, and then needs no answer.
-            told.send(()).unwrap_or_default();
+            waiter.send(()).unwrap_or_default();
         }
     }
 
-    /// Retries what may have become possible without a change of a file; if a client `asked` for it, also what would not be
+    /// Retries what may have become possible without a change of a file; if a client `requested` it, also what would not be
     /// retried yet.
-    fn retry(&mut self, asked: bool) {
+    fn retry(&mut self, requested: bool) {
         self.configuration.retry(&self.host);
         let now = Instant::now();
         for tracked in self.manifests.values_mut() {
-            tracked.retry(asked, now);
+            tracked.retry(requested, now);
         }
     }
 
     /// Looks at everything, and starts the resulting work.
     async fn look(&mut self, noticed: Instant) {
         for _ in 0..MAX_RESCANS {
-            self.again = false;
+            self.rescan_due = false;
             self.watching.set(&self.watched).await;
             let mut found = self.scan().await;
             let mut watched = mem::take(&mut found.watched);
             // Removals are applied before anything else is examined.
-            self.take_in(found).await;
-            let looked = self.configure().await;
-            self.moving |= looked.moving;
+            self.apply_scan(found).await;
+            let result = self.configure().await;
+            self.unfinished |= result.unfinished;
             watched.extend(self.configuration.watched(&self.host));
             watched.sort();
             watched.dedup();
-            if watched == self.watched && !looked.changed && !self.again {
+            if watched == self.watched && !result.changed && !self.rescan_due {
                 break;
             }
             self.watched = watched;
@@ -231,20 +232,20 @@ impl Reconciler {
         self.begin(noticed).await;
         // A cancelled load may have completed just before.
         self.unload(&self.plan().unload);
-        self.write_down();
+        self.update_table();
     }
 
     /// Looks at the configuration and the guardrails. Applying them takes long with many plugins.
-    async fn configure(&mut self) -> Looked {
+    async fn configure(&mut self) -> Changes {
         let (host, defer_young_files) = (Arc::clone(&self.host), self.defer_young_files);
         let mut configuration = mem::take(&mut self.configuration);
         let looking = async move {
-            let looked = configuration.look(&host, defer_young_files).await;
-            (configuration, looked)
+            let result = configuration.look(&host, defer_young_files).await;
+            (configuration, result)
         };
-        let (configuration, looked) = self.meanwhile(looking).await;
+        let (configuration, result) = self.meanwhile(looking).await;
         self.configuration = configuration;
-        looked
+        result
     }
 
     /// Waits for something slow. Meanwhile, removals are applied at once, and all other changes are examined afterwards.
@@ -256,9 +257,9 @@ impl Reconciler {
                 done = &mut work => return done,
                 () = self.watching.changed() => {}
             }
-            self.again = true;
+            self.rescan_due = true;
             let found = self.scan().await;
-            self.take_in(found).await;
+            self.apply_scan(found).await;
         }
     }
 
@@ -277,14 +278,14 @@ impl Reconciler {
                 scanned: former,
                 watched: self.watched.clone(),
                 problem: Some(error.into()),
-                moving: true,
+                unfinished: true,
             })
     }
 
     /// Stores the findings, and unloads at once what has no manifest any more.
-    async fn take_in(&mut self, found: Scan) {
-        self.moving = found.moving;
-        self.say_folder(found.problem.as_ref());
+    async fn apply_scan(&mut self, found: Scan) {
+        self.unfinished = found.unfinished;
+        self.note_folder_problem(found.problem.as_ref());
         let mut former = mem::take(&mut self.manifests);
         for (path, scanned) in found.scanned {
             let tracked = match former.remove(&path) {
@@ -297,7 +298,7 @@ impl Reconciler {
             self.manifests.insert(path, tracked);
         }
         self.unload(&self.plan().unload);
-        self.write_down();
+        self.update_table();
         let gone = former.into_values().filter_map(|it| it.loading);
         let renamed = self.manifests.values_mut().filter_map(|tracked| {
             let wanted = tracked.scanned.file.name.as_deref();
@@ -395,7 +396,7 @@ impl Reconciler {
             }
             // It may be removed or changed by now, which the next look handles.
             let tracked = self.manifests.get_mut(&path);
-            let Some(tracked) = tracked.filter(|it| it.scanned.is(&scanned)) else {
+            let Some(tracked) = tracked.filter(|it| it.scanned.is_same(&scanned)) else {
                 continue;
             };
             let wanted = match &scanned.file.manifest {
@@ -403,7 +404,7 @@ impl Reconciler {
                 _ => None,
             };
             if wanted.is_none() || !tracked.is_tried() {
-                self.cut_off(&path).await;
+                self.cancel_load(&path).await;
             }
             if let Some(manifest) = wanted {
                 self.load(&path, &scanned, manifest, noticed);
@@ -412,17 +413,17 @@ impl Reconciler {
     }
 
     /// Updates the table, and logs new problems.
-    fn write_down(&mut self) {
+    fn update_table(&mut self) {
         let mut rows = BTreeMap::new();
-        let aloud = self.defer_young_files && self.started.is_none();
+        let log = self.defer_young_files && self.started.is_none();
         for (path, tracked) in &mut self.manifests {
-            tracked.say(aloud);
+            tracked.update_row(log);
             rows.insert(path.clone(), tracked.row.clone());
         }
         self.host.table.files().manifests = rows;
     }
 
-    fn say_folder(&self, problem: Option<&Error>) {
+    fn note_folder_problem(&self, problem: Option<&Error>) {
         let problem = problem.map(words);
         let mut files = self.host.table.files();
         if let Some(reason) = &problem
@@ -463,11 +464,11 @@ impl Reconciler {
             Arc::clone(&self.load_permits),
             self.defer_young_files,
         );
-        let ended = FinishedLoad {
+        let finished = FinishedLoad {
             path: path.to_owned(),
             attempt,
         };
-        let task = spawn(work, self.end.clone(), ended);
+        let task = spawn(work, self.finished_sender.clone(), finished);
         tracked.tried = Some(scanned.clone());
         tracked.failure = None;
         tracked.loading = Some(Loading {
@@ -493,13 +494,13 @@ impl Reconciler {
                 self.hold(path, &plugin, pending);
             }
             Ok(Outcome::Failed(error)) => {
-                let passes = Passes::of(&error);
-                tracked.fail(problem(path, error), passes, Instant::now());
+                let retry = Retry::of(&error);
+                tracked.fail(problem(path, error), retry, Instant::now());
             }
             Ok(Outcome::Ending) => {}
-            Ok(Outcome::Moving) => {
+            Ok(Outcome::Changed) => {
                 tracked.tried = None;
-                self.moving = true;
+                self.unfinished = true;
             }
             Err(stopped) => {
                 let reason = format!(
@@ -507,12 +508,12 @@ impl Reconciler {
                     path.display()
                 );
                 let approval = None;
-                tracked.fail(Problem { reason, approval }, Passes::Late, Instant::now());
+                tracked.fail(Problem { reason, approval }, Retry::Late, Instant::now());
             }
         }
         // A manifest was to replace it, and could not.
         self.unload(&self.plan().unload);
-        self.write_down();
+        self.update_table();
     }
 
     /// Notes which part of a manifest awaits approval, if any; an approval triggers a retry.
@@ -527,7 +528,7 @@ impl Reconciler {
             pending.words()
         );
         let approval = Some(pending.approval);
-        tracked.fail(Problem { reason, approval }, Passes::Soon, Instant::now());
+        tracked.fail(Problem { reason, approval }, Retry::Soon, Instant::now());
     }
 
     fn loaded(
@@ -574,12 +575,12 @@ impl Reconciler {
         self.load_permits.close();
         let paths: Vec<PathBuf> = self.manifests.keys().cloned().collect();
         for path in paths {
-            self.cut_off(&path).await;
+            self.cancel_load(&path).await;
         }
     }
 
     /// Cancels the load of a manifest, including a running compiler. It may have completed just before.
-    async fn cut_off(&mut self, path: &Path) {
+    async fn cancel_load(&mut self, path: &Path) {
         let tracked = self.manifests.get_mut(path);
         let Some(loading) = tracked.and_then(Tracked::interrupt) else {
             return;

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use anyhow::Error;
 use qchost_policy::Manifest;
 
-use crate::fingerprint::{FileFingerprint, Text, leads_nowhere_yet, read};
+use crate::fingerprint::{FileFingerprint, Text, is_briefly_dangling, read};
 use crate::manifests::{self, Listing};
 use crate::output::words;
 
 /// A manifest's file as it was read.
 #[derive(Debug)]
 pub struct File {
-    stamp: Option<FileFingerprint>,
+    fingerprint: Option<FileFingerprint>,
     text: String,
     /// Its content, or what is wrong with it.
     pub manifest: Result<Manifest, String>,
@@ -34,7 +34,7 @@ pub struct ScannedManifest {
 
 impl ScannedManifest {
     /// Whether both text and component file are unchanged.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.file.text == other.file.text && self.component == other.component
     }
 }
@@ -48,7 +48,7 @@ pub struct Scan {
     /// Why the folder cannot be read; its manifests are as before then.
     pub problem: Option<Error>,
     /// Whether something is being written, so that another scan has to follow soon.
-    pub moving: bool,
+    pub unfinished: bool,
 }
 
 /// Scans a folder of manifests; files unchanged since `known` are not read again. With `defer_young_files`, an
@@ -74,14 +74,11 @@ pub fn scan(
     };
     for path in manifests {
         let former = known.get(&path);
-        let file = match look(
-            &path,
-            former.map(|scanned| &scanned.file),
-            defer_young_files,
-        ) {
+        let former_file = former.map(|scanned| &scanned.file);
+        let file = match read_file(&path, former_file, defer_young_files) {
             Some(file) => file,
             None => {
-                scan.moving = true;
+                scan.unfinished = true;
                 match former {
                     Some(former) => Arc::clone(&former.file),
                     None => continue,
@@ -99,17 +96,21 @@ pub fn scan(
 }
 
 /// The current manifest; `None` while it is being written.
-fn look(path: &Path, former: Option<&Arc<File>>, defer_young_files: bool) -> Option<Arc<File>> {
+fn read_file(
+    path: &Path,
+    former: Option<&Arc<File>>,
+    defer_young_files: bool,
+) -> Option<Arc<File>> {
     if let Some(former) = former
-        && former.stamp.is_some()
-        && former.stamp == FileFingerprint::of(path).ok()
+        && former.fingerprint.is_some()
+        && former.fingerprint == FileFingerprint::of(path).ok()
     {
         return Some(Arc::clone(former));
     }
     let file = match read(path) {
-        Text::Moving => return None,
-        Text::Unreadable(stamp, error) => File {
-            stamp,
+        Text::BeingWritten => return None,
+        Text::Unreadable(fingerprint, error) => File {
+            fingerprint,
             text: error.to_string(),
             manifest: Err(format!(
                 "{}: cannot read the manifest: {error}",
@@ -117,10 +118,10 @@ fn look(path: &Path, former: Option<&Arc<File>>, defer_young_files: bool) -> Opt
             )),
             name: former.and_then(|former| former.name.clone()),
         },
-        Text::Whole(stamp, text) => {
+        Text::Whole(fingerprint, text) => {
             let manifest = Manifest::parse(&text, path)
                 .map(|mut manifest| {
-                    manifest.origin.owner = Some(stamp.owner);
+                    manifest.origin.owner = Some(fingerprint.owner);
                     manifest
                 })
                 .map_err(|error| words(&Error::from(error)));
@@ -129,19 +130,19 @@ fn look(path: &Path, former: Option<&Arc<File>>, defer_young_files: bool) -> Opt
                 Err(_) => manifests::named(&text),
             };
             File {
-                stamp: Some(stamp),
+                fingerprint: Some(fingerprint),
                 text,
                 manifest,
                 name,
             }
         }
     };
-    let is_young = match file.stamp {
-        Some(stamp) => stamp.is_young(),
-        None => leads_nowhere_yet(path),
+    let is_young = match file.fingerprint {
+        Some(fingerprint) => fingerprint.is_young(),
+        None => is_briefly_dangling(path),
     };
-    let half = file.manifest.is_err() && is_young;
-    if defer_young_files && half && former.is_none_or(|former| former.text != file.text) {
+    let incomplete = file.manifest.is_err() && is_young;
+    if defer_young_files && incomplete && former.is_none_or(|former| former.text != file.text) {
         return None;
     }
     Some(Arc::new(file))
@@ -175,10 +176,10 @@ mod tests {
         // A rewritten manifest with equal text is unchanged; with a new component it is not.
         std::fs::write(&path, GOOD).unwrap();
         let third = scan(folder.path(), &first.scanned, true);
-        assert!(third.scanned.get(&path).unwrap().is(lab));
+        assert!(third.scanned.get(&path).unwrap().is_same(lab));
         std::fs::write(folder.path().join("lab.wasm"), "").unwrap();
         let fourth = scan(folder.path(), &first.scanned, true);
-        assert!(!fourth.scanned.get(&path).unwrap().is(lab));
+        assert!(!fourth.scanned.get(&path).unwrap().is_same(lab));
 
         std::fs::remove_file(&path).unwrap();
         assert!(scan(folder.path(), &first.scanned, true).scanned.is_empty());
@@ -193,16 +194,16 @@ mod tests {
 
         std::fs::write(&path, GOOD.get(..20).unwrap()).unwrap();
         let half = scan(folder.path(), &first.scanned, true);
-        assert!(half.moving);
+        assert!(half.unfinished);
         assert!(half.scanned.get(&path).unwrap().file.manifest.is_ok());
 
         // At the start there is no delay for incomplete files.
         let start = scan(folder.path(), &BTreeMap::new(), false);
-        assert!(!start.moving && start.scanned.get(&path).unwrap().file.manifest.is_err());
+        assert!(!start.unfinished && start.scanned.get(&path).unwrap().file.manifest.is_err());
 
         std::thread::sleep(MIN_FILE_AGE + Duration::from_millis(20));
         let wrong = scan(folder.path(), &first.scanned, true);
-        assert!(!wrong.moving);
+        assert!(!wrong.unfinished);
         let file = &wrong.scanned.get(&path).unwrap().file;
         assert!(file.manifest.is_err());
         assert_eq!(file.name, None);

@@ -12,12 +12,12 @@ use qchost_catalog::Backoff;
 use qchost_runtime::{LoadError, Plugin};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::load::{Outcome, Passes};
+use super::load::{Outcome, Retry};
 use super::scan::ScannedManifest;
 use crate::file_table::{ManifestState, Problem};
 use crate::output::words;
 
-/// Before a retry of what [passes late](Passes::Late).
+/// Before a [late retry](Retry::Late).
 const BACKOFF: Backoff = Backoff::exact(Duration::from_secs(30), Duration::from_secs(3600));
 
 /// A manifest being followed.
@@ -29,7 +29,7 @@ pub struct Tracked {
     pub tried: Option<ScannedManifest>,
     /// Why that failed.
     pub failure: Option<Failure>,
-    /// The last content that failed in a way that passes late, and how often it did in a row.
+    /// The last content whose failure is [retried late](Retry::Late), and how often it did in a row.
     paused: Option<(ScannedManifest, u32)>,
     /// Why it is not tried.
     pub obstacle: Option<String>,
@@ -37,7 +37,7 @@ pub struct Tracked {
     pub waits: bool,
     pub loading: Option<Loading>,
     /// The problem that was logged last.
-    told: Option<String>,
+    logged: Option<String>,
     pub row: ManifestState,
 }
 
@@ -45,7 +45,7 @@ pub struct Tracked {
 pub struct Failure {
     problem: Problem,
     /// When it is retried without a change; never if `None`.
-    again: Option<Instant>,
+    retry_at: Option<Instant>,
 }
 
 /// A load in progress.
@@ -77,7 +77,7 @@ impl Tracked {
             obstacle: None,
             waits: false,
             loading: None,
-            told: None,
+            logged: None,
             row: ManifestState {
                 path: path.to_owned(),
                 ..ManifestState::default()
@@ -89,7 +89,7 @@ impl Tracked {
     pub fn is_tried(&self) -> bool {
         self.tried
             .as_ref()
-            .is_some_and(|tried| tried.is(&self.scanned))
+            .is_some_and(|tried| tried.is_same(&self.scanned))
     }
 
     /// Takes its load to be cancelled: the load may not have got to the rights that the manifest removes, so it starts
@@ -101,28 +101,28 @@ impl Tracked {
     }
 
     /// The last try failed.
-    pub fn fail(&mut self, problem: Problem, passes: Passes, now: Instant) {
-        let again = match passes {
-            Passes::Never => None,
-            Passes::Soon => Some(now),
-            Passes::Late => {
+    pub fn fail(&mut self, problem: Problem, retry: Retry, now: Instant) {
+        let retry_at = match retry {
+            Retry::Never => None,
+            Retry::Soon => Some(now),
+            Retry::Late => {
                 let former = self.paused.take();
                 let former = former.filter(|(scanned, _)| {
                     let tried = self.tried.as_ref();
-                    tried.is_some_and(|tried| tried.is(scanned))
+                    tried.is_some_and(|tried| tried.is_same(scanned))
                 });
                 let failures = former.map_or(1, |(_, failures)| failures.saturating_add(1));
                 self.paused = self.tried.clone().map(|tried| (tried, failures));
                 now.checked_add(BACKOFF.delay(failures))
             }
         };
-        self.failure = Some(Failure { problem, again });
+        self.failure = Some(Failure { problem, retry_at });
     }
 
     /// Allows a retry, if the cause of the failure may have passed by now; if a client `requested`, whenever it can pass.
     pub fn retry(&mut self, requested: bool, now: Instant) {
-        let again = self.failure.as_ref().and_then(|failure| failure.again);
-        if again.is_some_and(|again| requested || again <= now) {
+        let retry_at = self.failure.as_ref().and_then(|failure| failure.retry_at);
+        if retry_at.is_some_and(|time| requested || time <= now) {
             self.tried = None;
         }
     }
@@ -133,8 +133,8 @@ impl Tracked {
         self.row.loaded = None;
     }
 
-    /// Updates its row; a new problem is counted, and logged if `aloud`.
-    pub fn say(&mut self, aloud: bool) {
+    /// Updates its row; a new problem is counted, and logged if `log`.
+    pub fn update_row(&mut self, log: bool) {
         let obstacle = self.obstacle.clone().map(|reason| Problem {
             reason,
             approval: None,
@@ -155,13 +155,13 @@ impl Tracked {
         }
         let reason = row.problem.as_ref().map(|problem| problem.reason.clone());
         if let Some(reason) = &reason
-            && self.told.as_ref() != Some(reason)
+            && self.logged.as_ref() != Some(reason)
         {
             row.failures += 1;
             let pending = row.problem.as_ref().is_some_and(|it| it.approval.is_some());
-            if aloud && pending {
+            if log && pending {
                 tracing::warn!(target: "host", "{reason}");
-            } else if aloud {
+            } else if log {
                 let serves = match &row.holds {
                     Some(_) => "; what was loaded before keeps serving",
                     None => "",
@@ -169,7 +169,7 @@ impl Tracked {
                 tracing::error!(target: "host", "{reason}{serves}");
             }
         }
-        self.told = reason;
+        self.logged = reason;
     }
 }
 
@@ -200,14 +200,14 @@ mod tests {
     }
 
     /// Fails in its current form, and returns the pause in seconds before the retry.
-    fn pause(tracked: &mut Tracked, passes: Passes) -> Option<u64> {
+    fn pause(tracked: &mut Tracked, retry: Retry) -> Option<u64> {
         let now = Instant::now();
         let failed = Problem {
             reason: "the compiler failed".to_owned(),
             approval: None,
         };
         tracked.tried = Some(tracked.scanned.clone());
-        tracked.fail(failed, passes, now);
+        tracked.fail(failed, retry, now);
         (0..=3600).find(|seconds| {
             tracked.retry(false, now + Duration::from_secs(*seconds));
             !tracked.is_tried()
@@ -223,7 +223,7 @@ mod tests {
         std::fs::write(folder.path().join("lab.wasm"), "one").unwrap();
         let mut tracked = Tracked::new(scanned(folder.path()), &path);
         for expected in [30, 60, 120, 240, 480, 960, 1920, 3600, 3600] {
-            assert_eq!(pause(&mut tracked, Passes::Late), Some(expected));
+            assert_eq!(pause(&mut tracked, Retry::Late), Some(expected));
         }
         // A client that asks does not wait for the pause.
         tracked.tried = Some(tracked.scanned.clone());
@@ -232,10 +232,10 @@ mod tests {
         // Another content has its own pause.
         std::fs::write(folder.path().join("lab.wasm"), "another").unwrap();
         tracked.scanned = scanned(folder.path());
-        assert_eq!(pause(&mut tracked, Passes::Late), Some(30));
+        assert_eq!(pause(&mut tracked, Retry::Late), Some(30));
         // What is cheap to retry is retried each time, and what cannot pass never.
-        assert_eq!(pause(&mut tracked, Passes::Soon), Some(0));
-        assert_eq!(pause(&mut tracked, Passes::Never), None);
+        assert_eq!(pause(&mut tracked, Retry::Soon), Some(0));
+        assert_eq!(pause(&mut tracked, Retry::Never), None);
         tracked.retry(true, Instant::now());
         assert!(tracked.is_tried());
     }

@@ -15,7 +15,7 @@ pub const INTERVAL: Duration = Duration::from_secs(30);
 pub struct Watching {
     watch: Option<Watch>,
     /// The problem with it that was logged.
-    said: Option<String>,
+    logged: Option<String>,
 }
 
 impl Watching {
@@ -24,7 +24,7 @@ impl Watching {
         let mut watching = Self::default();
         match Watch::new() {
             Ok(watch) => watching.watch = Some(watch),
-            Err(error) => watching.say(Some(error.to_string())),
+            Err(error) => watching.note_problem(Some(error.to_string())),
         }
         watching
     }
@@ -35,18 +35,18 @@ impl Watching {
             return;
         };
         let paths = paths.to_vec();
-        let setting = tokio::task::spawn_blocking(move || {
+        let watching = tokio::task::spawn_blocking(move || {
             let problem = watch.set(paths).err();
             (watch, problem)
         });
-        let problem = match setting.await {
+        let problem = match watching.await {
             Ok((watch, problem)) => {
                 self.watch = Some(watch);
                 problem.map(|error| error.to_string())
             }
             Err(stopped) => Some(format!("the watch of the files is lost: {stopped}")),
         };
-        self.say(problem);
+        self.note_problem(problem);
     }
 
     /// Waits for a change; forever if there is no watch.
@@ -57,12 +57,12 @@ impl Watching {
         }
     }
 
-    fn say(&mut self, problem: Option<String>) {
+    fn note_problem(&mut self, problem: Option<String>) {
         if let Some(error) = &problem
-            && self.said != problem
+            && self.logged != problem
         {
             tracing::warn!(target: "host", "{error}; what is not watched is looked at every {} s", INTERVAL.as_secs());
         }
-        self.said = problem;
+        self.logged = problem;
     }
 }

@@ -43,7 +43,7 @@ impl Handler for Invoke {
     }
 
     async fn prepare(&self, host: &Arc<Host>, _: &Config) -> Result<()> {
-        Reconciler::new(Arc::clone(host)).once().await;
+        Reconciler::new(Arc::clone(host)).reconcile_once().await;
         Ok(())
     }
 

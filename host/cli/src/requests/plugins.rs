@@ -112,7 +112,7 @@ impl Handler for ListPlugins {
     const RULES: Rules = Rules::reads(Right::Status);
 
     async fn prepare(&self, host: &Arc<Host>, _: &Config) -> Result<()> {
-        Reconciler::new(Arc::clone(host)).once().await;
+        Reconciler::new(Arc::clone(host)).reconcile_once().await;
         Ok(())
     }
 
