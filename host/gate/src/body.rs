@@ -176,6 +176,13 @@ fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(member).map(Some)
 }
 
+/// A member that can be `null`, but is not left out: details are told apart by it.
+fn written<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    member: D,
+) -> Result<Option<T>, D::Error> {
+    Option::deserialize(member)
+}
+
 /// Refused calls that are recorded by their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {
@@ -262,30 +269,11 @@ impl ApprovalBody {
     }
 }
 
-/// Details of a step of an approval, by the members that it has.
+/// Details of a step of an approval, by the members that it has: a detail with the members of several of these is the
+/// first of them. Further members, which another version may have written, are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields, rename_all_fields = "kebab-case")]
+#[serde(untagged, rename_all_fields = "kebab-case")]
 pub enum ApprovalDetail {
-    /// Of an approval that is revoked.
-    Revoke {
-        /// The approval, or the permit that is revoked.
-        approval: String,
-    },
-    /// Of one that is approved.
-    Approve {
-        /// The approval.
-        approval: String,
-        /// For calls like it, not just the one.
-        standing: Option<StandingPermit>,
-    },
-    /// Of one that is refused, or that the host closed.
-    Refuse {
-        /// The approval.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        approval: Option<String>,
-        /// The reason.
-        reason: String,
-    },
     /// Of one that was not decided.
     Failed {
         /// The approval.
@@ -295,6 +283,27 @@ pub enum ApprovalDetail {
         attempt: String,
         /// Why it failed.
         reason: String,
+    },
+    /// Of one that is refused, or that the host closed.
+    Refuse {
+        /// The approval.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        approval: Option<String>,
+        /// The reason.
+        reason: String,
+    },
+    /// Of one that is approved.
+    Approve {
+        /// The approval.
+        approval: String,
+        /// For calls like it, not just the one.
+        #[serde(deserialize_with = "written")]
+        standing: Option<StandingPermit>,
+    },
+    /// Of an approval that is revoked.
+    Revoke {
+        /// The approval, or the permit that is revoked.
+        approval: String,
     },
     /// Of the permit that it gave.
     Permit {
@@ -369,21 +378,21 @@ pub struct AdminBody {
     pub person_name: Option<String>,
 }
 
-/// Details of an administrative action, by the members that it has.
+/// Details of an administrative action, by the members that it has: a detail with the members of several of these is the
+/// first of them. Further members, which another version may have written, are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(untagged)]
 pub enum AdminDetail {
-    /// Nothing more is known of it.
-    Nothing {},
-    /// Why it was not done.
-    Failed {
-        /// The reason.
-        reason: String,
-    },
     /// Why it was denied.
     Denied {
         /// What it was about, such as a plugin.
+        #[serde(deserialize_with = "written")]
         about: Option<String>,
+        /// The reason.
+        reason: String,
+    },
+    /// Why it was not done.
+    Failed {
         /// The reason.
         reason: String,
     },
@@ -403,6 +412,8 @@ pub enum AdminDetail {
         /// The first of them.
         sample: Sample,
     },
+    /// Nothing more is known of it.
+    Nothing {},
     /// Of another version.
     Other(Value),
 }
@@ -417,7 +428,7 @@ pub struct Sample {
 }
 
 /// What a change concerns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Subject {
@@ -437,6 +448,10 @@ pub enum Subject {
     Adoption,
     /// Whether a plugin is quarantined.
     Quarantine,
+    /// Of another version, as recorded.
+    #[serde(untagged)]
+    #[strum(transparent)]
+    Other(String),
 }
 
 /// A change of what is in force, as it is recorded.

@@ -64,7 +64,9 @@ impl Change {
             Subject::Configuration | Subject::People | Subject::Profiles => {
                 Some(CONFIGURATION.to_owned())
             }
-            Subject::Component | Subject::Adoption | Subject::Quarantine => None,
+            Subject::Component | Subject::Adoption | Subject::Quarantine | Subject::Other(_) => {
+                None
+            }
         }
     }
 

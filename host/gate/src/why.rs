@@ -342,7 +342,7 @@ impl Role {
     }
 
     fn is_of(self, change: &Change) -> bool {
-        match (self, change.subject) {
+        match (self, &change.subject) {
             (Self::Manifest, Subject::Manifest) => !change.pending,
             (Self::Pending, Subject::Manifest) => change.pending,
             (Self::Guardrails, Subject::Guardrails) | (Self::Component, Subject::Component) => true,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use qchost_audit::faults::{Drive, Event};
 use qchost_audit::{Kind, Record};
 use qchost_catalog::Failure;
-use qchost_gate::{AdminDetail, ApprovalDetail, Body, CallBody, HaltBody, Refusal};
+use qchost_gate::{AdminDetail, ApprovalDetail, Body, CallBody, HaltBody, Refusal, Subject};
 use qchost_testing::cloud::Setup;
 use serde_json::{Value, json};
 
@@ -361,11 +361,85 @@ fn a_record_of_another_version_is_read_as_far_as_it_is_known() {
     assert_eq!(halted, Body::Halt(halt));
     for unknown in [
         r#"{"kind":"of another version","plugin":"lab"}"#,
-        r#"{"kind":"change","what":"of another version","plugin":"lab"}"#,
+        r#"{"kind":"change","plugin":"lab"}"#,
         r#"{"plugin":"lab"}"#,
     ] {
         let (record, body) = body_of(unknown);
         assert_eq!(body, Body::Other(record.fields.clone()));
         assert_eq!(record.summary().plugin, Some("lab"));
     }
+}
+
+#[test]
+fn a_further_member_of_another_version_hides_none_of_those_that_are_known() {
+    let detail_of = |kind: &str, detail: &str| {
+        body_of(&format!(
+            r#"{{"kind":"{kind}","what":"x","detail":{detail}}}"#
+        ))
+        .1
+    };
+    let (approval, reason) = ("ap-1".to_owned(), "no".to_owned());
+    for (detail, read) in [
+        (
+            r#"{"approval":"ap-1","attempt":"approve","reason":"no","member":1}"#,
+            ApprovalDetail::Failed {
+                approval: Some(approval.clone()),
+                attempt: "approve".to_owned(),
+                reason: reason.clone(),
+            },
+        ),
+        (
+            r#"{"approval":"ap-1","reason":"no","member":1}"#,
+            ApprovalDetail::Refuse {
+                approval: Some(approval.clone()),
+                reason: reason.clone(),
+            },
+        ),
+        (
+            r#"{"approval":"ap-1","standing":null,"member":1}"#,
+            ApprovalDetail::Approve {
+                approval: approval.clone(),
+                standing: None,
+            },
+        ),
+        (
+            r#"{"approval":"ap-1","member":1}"#,
+            ApprovalDetail::Revoke { approval },
+        ),
+    ] {
+        let Body::Approval(step) = detail_of("approval", detail) else {
+            panic!("{detail}");
+        };
+        assert_eq!(step.detail, Some(read));
+    }
+    for (detail, read) in [
+        (
+            r#"{"about":null,"reason":"no","member":1}"#,
+            AdminDetail::Denied {
+                about: None,
+                reason: reason.clone(),
+            },
+        ),
+        (
+            r#"{"reason":"no","member":1}"#,
+            AdminDetail::Failed { reason },
+        ),
+        (r#"{"member":1}"#, AdminDetail::Nothing {}),
+        (r#"["member"]"#, AdminDetail::Other(json!(["member"]))),
+    ] {
+        let Body::Admin(action) = detail_of("admin", detail) else {
+            panic!("{detail}");
+        };
+        assert_eq!(action.detail, Some(read));
+    }
+    let of_unknown_subject =
+        r#"{"kind":"change","what":"of another version","file":"/p","member":1}"#;
+    let (_, Body::Change(change)) = body_of(of_unknown_subject) else {
+        panic!("{of_unknown_subject}");
+    };
+    assert_eq!(
+        change.subject,
+        Subject::Other("of another version".to_owned())
+    );
+    assert_eq!(change.file.as_deref(), Some("/p"));
 }

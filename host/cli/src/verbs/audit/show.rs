@@ -91,41 +91,50 @@ fn row(line: &str) -> Vec<String> {
 
 /// Further details of a record, one per line: its principal, its subject, and the reason.
 fn details(record: &Record, found: &Summary<'_>) -> Vec<String> {
-    let body = Body::read(record);
     let mut lines = Vec::new();
-    if matches!(body, Body::Approval(_) | Body::Admin(_) | Body::Halt(_)) {
-        let ids = [found.approval, found.permit].into_iter().flatten();
-        let ids = ids.collect::<Vec<_>>().join(", ");
-        // If there is an operation, the action has no column.
-        let what = found.what.filter(|_| found.operation.is_some());
-        let mut line = match (what, ids.is_empty()) {
-            (Some(what), false) => format!("{what}: {ids}"),
-            (Some(what), true) => what.to_owned(),
-            (None, _) => ids,
-        };
-        let by = match (found.person_name, found.person) {
-            (Some(name), Some(uid)) => format!("by {name} (uid {uid})"),
-            (None, Some(uid)) => format!("for uid {uid}"),
-            _ => String::new(),
-        };
-        if !line.is_empty() && !by.is_empty() {
-            line.push(' ');
+    let mut reason = found.reason.map(str::to_owned);
+    // Calls are most of the records, and the summary has all that is shown of them.
+    match record.kind() {
+        Some(Kind::Approval | Kind::Admin | Kind::Halt) => {
+            lines.push(action(found));
+            reason = reason.or_else(|| reason_in_detail(&Body::read(record)));
         }
-        lines.push(line + &by);
+        Some(Kind::Intent) => lines.extend(found.permit.map(|permit| format!("use: {permit}"))),
+        Some(Kind::Change) => {
+            if let Body::Change(change) = Body::read(record) {
+                lines.extend(of_change(&change));
+            }
+        }
+        _ => {}
     }
-    if let (Some(Kind::Intent), Some(permit)) = (record.kind(), found.permit) {
-        lines.push(format!("use: {permit}"));
-    }
-    if let Body::Change(change) = &body {
-        lines.extend(of_change(change));
-    }
-    let reason = found.reason.map(str::to_owned);
-    lines.extend(reason.or_else(|| reason_in_detail(&body)));
+    lines.extend(reason);
     lines.retain(|line| !line.is_empty());
     if lines.is_empty() {
         return vec!["-".to_owned()];
     }
     lines.iter().map(|line| terminal::line(line)).collect()
+}
+
+/// An action of a person or of the host: what it was about, and by whom or for whom it was done.
+fn action(found: &Summary<'_>) -> String {
+    let ids = [found.approval, found.permit].into_iter().flatten();
+    let ids = ids.collect::<Vec<_>>().join(", ");
+    // If there is an operation, the action has no column.
+    let what = found.what.filter(|_| found.operation.is_some());
+    let mut line = match (what, ids.is_empty()) {
+        (Some(what), false) => format!("{what}: {ids}"),
+        (Some(what), true) => what.to_owned(),
+        (None, _) => ids,
+    };
+    let by = match (found.person_name, found.person) {
+        (Some(name), Some(uid)) => format!("by {name} (uid {uid})"),
+        (None, Some(uid)) => format!("for uid {uid}"),
+        _ => String::new(),
+    };
+    if !line.is_empty() && !by.is_empty() {
+        line.push(' ');
+    }
+    line + &by
 }
 
 /// Why a person refused something, or why it was not done.
@@ -417,6 +426,11 @@ mod tests {
             row(change)[7],
             "/p/lab.toml of uid 0 asked for by uid 7\nnothing → sha256:00\nadded: files/*\nline\\nbreak"
         );
+        let of_another_version = row(
+            r#"{"kind":"change","what":"schedule","file":"/p/s.toml","digest-after":"sha256:00","member":1}"#,
+        );
+        assert_eq!(of_another_version[3], "schedule");
+        assert_eq!(of_another_version[7], "/p/s.toml\nnothing → sha256:00");
         let unknown = row(
             r#"{"kind":"of another version","plugin":"lab","what":"x","project":{"id":7},"reason":"y"}"#,
         );
