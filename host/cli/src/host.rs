@@ -22,7 +22,7 @@ use crate::children::compiler;
 use crate::config::{Config, listed};
 use crate::data_folder::{DATABASE, halt_file};
 use crate::file_table::FileTable;
-use crate::gate::{self, CALL_TIMEOUT};
+use crate::gate;
 use crate::in_force::{self, StoredState};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
@@ -299,12 +299,7 @@ impl Host {
     /// Returns how many invocations did not end in time.
     pub async fn close(&self, drain: Duration) -> usize {
         let left = self.runtime.shutdown(drain).await;
-        if tokio::time::timeout(CALL_TIMEOUT, self.gate.close())
-            .await
-            .is_err()
-        {
-            tracing::error!(target: "host", "calls to QuantConnect are still without an answer");
-        }
+        self.gate.close().await;
         self.connections.accounts.close().await;
         left
     }

@@ -695,10 +695,15 @@ impl Gate {
         }
     }
 
-    /// Shuts the gate down: waits for calls that were sent, returns budget reserved ahead, and closes the audit. The host
-    /// calls it last.
+    /// Shuts the gate down: waits for calls that were sent, no longer than one may take, returns budget reserved ahead, and
+    /// closes the audit. The host calls it last.
     pub async fn close(&self) {
-        self.idle().await;
+        let limit = self.stages.dispatcher.call_timeout;
+        // A read that its caller neither polls nor drops does not end.
+        if tokio::time::timeout(limit, self.idle()).await.is_err() {
+            tracing::error!(target: "gate", "calls to QuantConnect are still without an answer");
+            self.refusals.write_counts();
+        }
         if let Err(error) = self.ledger.close().await {
             tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");
         }

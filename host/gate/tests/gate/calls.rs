@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use qchost_audit::AuditError;
 use qchost_catalog::{Access, Failure, OPERATIONS};
 use qchost_gate::{PluginCalls as _, Refusal};
 use qchost_testing::cloud::{Setup, World, call, parse};
@@ -370,6 +371,20 @@ async fn a_write_that_was_sent_ends_even_if_its_caller_left() {
         .find(|record| record["kind"] == "outcome")
         .unwrap();
     assert_eq!(outcome["outcome"], "answered");
+}
+
+#[tokio::test]
+async fn a_read_that_its_caller_polls_no_more_does_not_keep_the_audit_from_closing() {
+    let mut setup = grant("\"files/*\"");
+    setup.call_timeout = Duration::from_millis(50);
+    let world = setup.open().await;
+    world.cloud.may_answer.forget_permits(1_000_000);
+    let mut read = Box::pin(world.call("files/read-file", json!({ "projectId": 1 })));
+    assert!((&mut read).now_or_never().is_none());
+    world.gate.close().await;
+    let flushed = world.gate.audit.flush().await;
+    assert!(matches!(flushed, Err(AuditError::Closed)), "{flushed:?}");
+    drop(read);
 }
 
 /// The host's own reads for decisions and checks also count against the account's limits.
