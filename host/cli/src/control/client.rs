@@ -17,7 +17,7 @@ use tokio_util::codec::{Framed, LinesCodec};
 
 use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Reply};
 use super::presence::Presence;
-use super::route::{Found, Route};
+use super::route::{Route, RunningHost};
 use crate::config::Config;
 use crate::data_folder::{DATABASE, private_folder};
 use crate::host::Host;
@@ -263,7 +263,7 @@ impl Unopened {
 /// How a command works.
 pub enum Approach<'a> {
     /// Through the running host.
-    Host(Found),
+    Host(RunningHost),
     /// By itself: no host runs in the data folder, and none can start.
     Alone {
         config: &'a Config,
@@ -277,8 +277,8 @@ pub enum Approach<'a> {
 pub async fn approach(route: &Route) -> Result<Approach<'_>> {
     let begun = Instant::now();
     loop {
-        if let Some(found) = route.connect().await? {
-            return Ok(Approach::Host(found));
+        if let Some(host) = route.connect().await? {
+            return Ok(Approach::Host(host));
         }
         let config = match route.config() {
             Ok(config) if route.names_socket().is_none() => config,

@@ -62,19 +62,19 @@ struct Candidate {
     /// The configuration of the host, if announced.
     configuration: Option<PathBuf>,
     data: Option<PathBuf>,
-    /// The data folder as announced, whatever its owner.
-    said: Option<PathBuf>,
+    /// The data folder that an announcement claims, whatever its owner.
+    claimed: Option<PathBuf>,
 }
 
 /// A running host.
-pub struct Found {
+pub struct RunningHost {
     pub stream: UnixStream,
     /// Its data folder, if known.
     pub data: Option<PathBuf>,
 }
 
 /// The result of trying a place.
-enum Tried {
+enum Probe {
     Connected(UnixStream),
     NotListening,
     Closed,
@@ -159,17 +159,17 @@ impl Route {
     ///
     /// # Errors
     /// When none is found, and one may run at a place that this user cannot read.
-    pub async fn connect(&self) -> Result<Option<Found>> {
+    pub async fn connect(&self) -> Result<Option<RunningHost>> {
         self.unseen.lock().clear();
         let (mut closed, mut failed) = (None, None);
         for candidate in self.named() {
             match candidate.connect().await {
-                Ok(Tried::Connected(stream)) => {
+                Ok(Probe::Connected(stream)) => {
                     let data = candidate.data.or_else(|| self.data());
-                    return Ok(Some(Found { stream, data }));
+                    return Ok(Some(RunningHost { stream, data }));
                 }
-                Ok(Tried::NotListening) => {}
-                Ok(Tried::Closed) => {
+                Ok(Probe::NotListening) => {}
+                Ok(Probe::Closed) => {
                     self.unseen.lock().insert(format!(
                         "{} is closed to this user",
                         candidate.socket.display()
@@ -180,7 +180,7 @@ impl Route {
             }
         }
         if self.socket.is_none()
-            && let Some(found) = self.elsewhere().await?
+            && let Some(host) = self.connect_unnamed().await?
         {
             return Ok(Some(found));
         }
@@ -207,8 +207,8 @@ impl Route {
             (None, None) => "no running host was found".to_owned(),
         };
         if !unseen.is_empty() {
-            let candidates: Vec<&str> = unseen.iter().map(String::as_str).collect();
-            words += &format!("; {}", candidates.join(", "));
+            let reasons: Vec<&str> = unseen.iter().map(String::as_str).collect();
+            words += &format!("; {}", reasons.join(", "));
         }
         match self.socket {
             Some(_) => words,
@@ -231,12 +231,12 @@ impl Route {
 
     /// The error that no host runs, and that the command cannot do without.
     pub fn none_runs(&self, error: &Error) -> Error {
-        let missing = match (&self.socket, &self.data) {
+        let no_host = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host listens at {}", socket.display()),
             (None, Some(_)) => self.none_found(),
             (None, None) => format!("{}, or its data folder: --data DIR", self.none_found()),
         };
-        anyhow!("{}; {missing}", words(error))
+        anyhow!("{}; {no_host}", words(error))
     }
 
     /// The places named by the options or the configuration.
@@ -246,12 +246,12 @@ impl Route {
         }
         let mut candidates = match &self.data {
             Some(data) => {
-                self.look(&Presence::in_data(data));
+                self.note_unreadable(&Presence::in_data(data));
                 in_data(data)
             }
             None => Vec::new(),
         };
-        if let Some(config) = self.reached() {
+        if let Some(config) = self.configured() {
             let its_data = config.data().ok();
             // With another data folder, only a host that announces the given one is accepted.
             let is_meant = |data: Option<&Path>| match &self.data {
@@ -261,17 +261,16 @@ impl Route {
             if self.data.is_none()
                 && let Some(data) = &its_data
             {
-                self.look(&Presence::in_data(data));
+                self.note_unreadable(&Presence::in_data(data));
                 candidates.extend(Candidate::announced(&Presence::in_data(data)));
             }
             if let Ok(socket) = config.socket() {
                 let beside = Presence::beside(&socket);
-                self.look(&beside);
+                self.note_unreadable(&beside);
                 let announced = Candidate::announced(&beside);
-                candidates
-                    .extend(announced.filter(|candidate| is_meant(candidate.said.as_deref())));
+                candidates.extend(announced.filter(|host| is_meant(host.claimed.as_deref())));
                 if is_meant(its_data.as_deref()) {
-                    candidates.push(Candidate::bare(&socket));
+                    candidates.push(Candidate::unannounced(&socket));
                 }
             }
         }
@@ -280,7 +279,7 @@ impl Route {
     }
 
     /// The configuration in its file, or the readable parts of it.
-    fn reached(&self) -> Option<Config> {
+    fn configured(&self) -> Option<Config> {
         match &self.config {
             Ok(config) => Some(Config {
                 data: self.file_data.clone(),
@@ -291,7 +290,7 @@ impl Route {
     }
 
     /// Remembers an announcement that this user cannot read.
-    fn look(&self, file: &Path) {
+    fn note_unreadable(&self, file: &Path) {
         // Not opened, which would block on a pipe.
         if matches!(access(file, Access::READ_OK), Err(Errno::ACCESS)) {
             self.unseen
@@ -301,8 +300,8 @@ impl Route {
     }
 
     /// The places that no option and no configuration names, without duplicates.
-    fn usual(&self) -> Vec<Candidate> {
-        let beside = self.reached().and_then(|config| config.control.socket);
+    fn unnamed(&self) -> Vec<Candidate> {
+        let beside = self.configured().and_then(|config| config.control.socket);
         let beside = beside.and_then(|socket| Some(socket.parent()?.to_owned()));
         let folders = [beside, Some(PathBuf::from(RUN)), config::own_hosts()];
         let mut candidates = Vec::new();
@@ -320,12 +319,12 @@ impl Route {
             };
             let mut files: Vec<_> = entries
                 .filter_map(|entry| Some(entry.ok()?.path()))
-                .filter(|path| path.extension().is_some_and(|is| is == "json"))
+                .filter(|path| path.extension().is_some_and(|it| it == "json"))
                 .take(MAX_FILES)
                 .collect();
             files.sort();
             for file in files {
-                self.look(&file);
+                self.note_unreadable(&file);
                 candidates.extend(Candidate::announced(&file));
             }
         }
@@ -337,39 +336,39 @@ impl Route {
     }
 
     /// A host that nothing names: one started with this configuration, or the only one if the configuration is invalid.
-    async fn elsewhere(&self) -> Result<Option<Found>> {
+    async fn connect_unnamed(&self) -> Result<Option<RunningHost>> {
         let mut running = Vec::new();
-        for candidate in self.usual() {
+        for candidate in self.unnamed() {
             let named = self.data.as_deref();
-            let has = candidate.said.as_deref();
-            if named.is_some_and(|named| has.is_none_or(|has| !same(named, has))) {
+            let announced = candidate.claimed.as_deref();
+            if named.is_some_and(|named| announced.is_none_or(|data| !same(named, data))) {
                 continue;
             }
             // A socket that is not accessible or not trusted belongs to another user's host.
             match candidate.connect().await {
-                Ok(Tried::Connected(stream)) => running.push((candidate, stream)),
-                Ok(Tried::Closed) => {
+                Ok(Probe::Connected(stream)) => running.push((candidate, stream)),
+                Ok(Probe::Closed) => {
                     let socket = candidate.socket.display();
                     self.unseen
                         .lock()
                         .insert(format!("{socket} is closed to this user"));
                 }
-                Ok(Tried::NotListening) | Err(_) => {}
+                Ok(Probe::NotListening) | Err(_) => {}
             }
         }
-        let found = |(candidate, stream): (Candidate, UnixStream)| Found {
+        let host = |(candidate, stream): (Candidate, UnixStream)| RunningHost {
             stream,
             data: candidate.data,
         };
         if self.data.is_some() {
             // A data folder has one host.
-            return Ok(running.pop().map(found));
+            return Ok(running.pop().map(host));
         }
         let is_ours = |(candidate, _): &(Candidate, _)| {
             candidate.configuration.as_deref() == Some(self.path.as_path())
         };
-        if let Some(at) = running.iter().position(is_ours) {
-            return Ok(Some(found(running.swap_remove(at))));
+        if let Some(index) = running.iter().position(is_ours) {
+            return Ok(Some(host(running.swap_remove(index))));
         }
         let Err(error) = &self.config else {
             return Ok(None);
@@ -382,13 +381,13 @@ impl Route {
                 candidates.collect::<Vec<_>>().join(", ")
             );
         }
-        Ok(running.pop().map(found))
+        Ok(running.pop().map(host))
     }
 }
 
 impl Candidate {
     /// A socket without an announcement.
-    fn bare(socket: &Path) -> Self {
+    fn unannounced(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
             ..Self::default()
@@ -397,7 +396,7 @@ impl Candidate {
 
     /// A socket given by an option. Its data folder comes from the announcement next to it or in the same folder.
     fn named(socket: &Path) -> Self {
-        let at = std::path::absolute(socket).ok();
+        let path = std::path::absolute(socket).ok();
         let files = [
             Some(Presence::beside(socket)),
             socket.parent().map(Presence::in_data),
@@ -406,10 +405,10 @@ impl Candidate {
             .iter()
             .flatten()
             .filter_map(|file| Self::announced(file));
-        let host = announced.find(|candidate| Some(&candidate.socket) == at.as_ref());
+        let host = announced.find(|candidate| Some(&candidate.socket) == path.as_ref());
         Self {
             data: host.and_then(|host| host.data),
-            ..Self::bare(socket)
+            ..Self::unannounced(socket)
         }
     }
 
@@ -418,13 +417,13 @@ impl Candidate {
         let (presence, owner) = Presence::read(file)?;
         // Nothing is put into a folder that is not its own. An unreadable folder is still named in messages.
         let found = std::fs::metadata(&presence.data);
-        let owns = found.map_or(true, |found| found.uid() == owner);
+        let is_owner = found.map_or(true, |found| found.uid() == owner);
         Some(Self {
             socket: presence.socket,
             owner: Some(owner),
             configuration: Some(presence.configuration),
-            said: Some(presence.data.clone()),
-            data: owns.then_some(presence.data),
+            claimed: Some(presence.data.clone()),
+            data: is_owner.then_some(presence.data),
         })
     }
 
@@ -435,7 +434,7 @@ impl Candidate {
         }
     }
 
-    async fn connect(&self) -> Result<Tried> {
+    async fn connect(&self) -> Result<Probe> {
         let mut connected = UnixStream::connect(&self.socket).await;
         // The backlog of the socket is full, so wait for a place in it.
         if matches!(&connected, Err(error) if error.kind() == ErrorKind::WouldBlock) {
@@ -451,14 +450,14 @@ impl Candidate {
         }
         let stream = match connected {
             Ok(stream) => stream,
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Tried::Closed),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(Probe::Closed),
             Err(error)
                 if matches!(
                     error.kind(),
                     ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::ConnectionRefused
                 ) =>
             {
-                return Ok(Tried::NotListening);
+                return Ok(Probe::NotListening);
             }
             Err(error) => {
                 return Err(Error::from(error)
@@ -470,17 +469,17 @@ impl Candidate {
             None => match std::fs::symlink_metadata(&self.socket) {
                 Ok(found) => found.uid(),
                 // It ended just now.
-                Err(_) => return Ok(Tried::NotListening),
+                Err(_) => return Ok(Probe::NotListening),
             },
         };
-        let listens = stream.peer_cred()?.uid();
+        let peer = stream.peer_cred()?.uid();
         ensure!(
-            listens == owner || listens == 0,
-            "a process of uid {listens} listens at {}, which belongs to uid {owner}: it is not the host, so nothing was asked; \
+            peer == owner || peer == 0,
+            "a process of uid {peer} listens at {}, which belongs to uid {owner}: it is not the host, so nothing was asked; \
              find out who started it, and remove the socket",
             self.socket.display()
         );
-        Ok(Tried::Connected(stream))
+        Ok(Probe::Connected(stream))
     }
 }
 
@@ -491,8 +490,8 @@ fn in_data(data: &Path) -> Vec<Candidate> {
         .collect();
     let usual = Candidate {
         data: Some(data.to_owned()),
-        said: Some(data.to_owned()),
-        ..Candidate::bare(&data.join(config::SOCKET))
+        claimed: Some(data.to_owned()),
+        ..Candidate::unannounced(&data.join(config::SOCKET))
     };
     if candidates
         .iter()

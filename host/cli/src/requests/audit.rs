@@ -39,10 +39,10 @@ pub struct Source {
 /// A request that is answered by reading the record.
 pub trait ReadAudit: Serialize + DeserializeOwned + Send + Sync + 'static {
     /// The answer, besides the lines.
-    type Found: Serialize + DeserializeOwned + Send + 'static;
+    type Outcome: Serialize + DeserializeOwned + Send + 'static;
 
     /// Answers from the files; lines go to `on_line` one by one, in order. Blocks.
-    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Self::Found>;
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Self::Outcome>;
 
     /// Whether new records follow, until the client disconnects.
     fn follows(&self) -> bool {
@@ -91,7 +91,7 @@ pub struct AuditQuery {
 /// What was found, besides the records.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Found {
+pub struct Matches {
     /// The number of records.
     pub found: u64,
     /// The names in the query that occur in no record at all, with what they name.
@@ -213,13 +213,13 @@ pub enum ExportFormat {
 }
 
 impl<R: ReadAudit> Handler for R {
-    type Answer = R::Found;
+    type Answer = R::Outcome;
     const RULES: Rules = Rules {
         class: Class::Read,
         ..Rules::reads(Right::ReadAudit)
     };
 
-    async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<R::Found> {
+    async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<R::Outcome> {
         let audit = &host.gate.audit;
         let coming = self.follows().then(|| audit.follow());
         // A call of a moment ago may not be written yet.

@@ -12,13 +12,13 @@ use qchost_catalog::{Access, OPERATIONS};
 use qchost_gate::{Why, decisions, outcomes};
 
 use super::audit::{
-    AuditHead, AuditQuery, ExportAudit, ExportFormat, Found, Head, OnLine, Query, ReadAudit,
+    AuditHead, AuditQuery, ExportAudit, ExportFormat, Head, Matches, OnLine, Query, ReadAudit,
     Source, TailAudit, Verified, VerifyAudit, WhyCall,
 };
 use crate::config::Period;
 
 impl ReadAudit for AuditHead {
-    type Found = Head;
+    type Outcome = Head;
 
     fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Head> {
         if let Some(head) = source.newest.clone() {
@@ -36,7 +36,7 @@ impl ReadAudit for AuditHead {
 }
 
 impl ReadAudit for VerifyAudit {
-    type Found = Verified;
+    type Outcome = Verified;
 
     fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Verified> {
         let since = self.since.as_deref().map(str::trim);
@@ -57,9 +57,9 @@ impl ReadAudit for VerifyAudit {
 }
 
 impl ReadAudit for AuditQuery {
-    type Found = Found;
+    type Outcome = Matches;
 
-    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Found> {
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Matches> {
         let filter = Filter {
             newest_first: !self.query.oldest_first,
             ..source.filter(&self.query)?
@@ -74,7 +74,7 @@ impl ReadAudit for AuditQuery {
 }
 
 impl ReadAudit for WhyCall {
-    type Found = Why;
+    type Outcome = Why;
 
     fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Why> {
         let call = &self.call;
@@ -88,7 +88,7 @@ impl ReadAudit for WhyCall {
 }
 
 impl ReadAudit for TailAudit {
-    type Found = ();
+    type Outcome = ();
 
     fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<()> {
         for record in qchost_audit::tail(&disk(), &source.folder, self.lines)? {
@@ -103,9 +103,9 @@ impl ReadAudit for TailAudit {
 }
 
 impl ReadAudit for ExportAudit {
-    type Found = Found;
+    type Outcome = Matches;
 
-    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Found> {
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Matches> {
         let format = match self.format {
             ExportFormat::Csv => Format::Csv,
             ExportFormat::Json => Format::Json,
@@ -127,7 +127,7 @@ fn disk() -> Arc<dyn Files> {
 
 impl Source {
     /// The number of records, and the names in the query that occur in no record at all.
-    fn finding(&self, query: &Query, found: u64) -> Result<Found> {
+    fn finding(&self, query: &Query, found: u64) -> Result<Matches> {
         let mut unnamed = Vec::new();
         if found == 0 {
             for (what, name, only) in names(query) {
@@ -136,7 +136,7 @@ impl Source {
                 }
             }
         }
-        Ok(Found { found, unnamed })
+        Ok(Matches { found, unnamed })
     }
 
     /// Whether any record matches.

@@ -32,7 +32,7 @@ pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
 };
 pub use audit::{
-    AuditHead, AuditQuery, ExportAudit, ExportFormat, Found, OnLine, Query, ReadAudit, Reconcile,
+    AuditHead, AuditQuery, ExportAudit, ExportFormat, Matches, OnLine, Query, ReadAudit, Reconcile,
     Source, TailAudit, Verified, VerifyAudit, WhyCall,
 };
 pub use backup::{

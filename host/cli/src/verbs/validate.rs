@@ -33,7 +33,7 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
         let (kind, checked) = check(path, config.as_ref()).await;
         let (error, found) = match checked {
             Ok(found) => (None, found),
-            Err(error) => (Some(words(&error)), Found::default()),
+            Err(error) => (Some(words(&error)), Facts::default()),
         };
         results.push(FileResult {
             file: path.display().to_string(),
@@ -75,13 +75,13 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
 
 /// Facts about a valid file.
 #[derive(Default)]
-struct Found {
+struct Facts {
     rules: Option<usize>,
     warnings: Vec<String>,
 }
 
 /// The kind of a file, and facts about it if it is valid.
-async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Found>) {
+async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Facts>) {
     if path
         .extension()
         .is_some_and(|extension| extension == "cedar")
@@ -95,7 +95,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fo
             found.and_then(|found| {
                 found
                     .problem
-                    .map_or(Ok(Found::default()), |problem| bail!(problem))
+                    .map_or(Ok(Facts::default()), |problem| bail!(problem))
             }),
         );
     }
@@ -105,7 +105,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fo
             Some(config) => manifests::check(path, config).map(drop),
             None => Manifest::load(path).map(drop).map_err(Into::into),
         };
-        return ("manifest", checked.map(|()| Found::default()));
+        return ("manifest", checked.map(|()| Facts::default()));
     }
     // An unreadable file may be either.
     match text {
@@ -115,7 +115,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fo
             let checked = Config::load(path).and_then(|config| config.guardrails());
             (
                 "configuration",
-                checked.map(|guardrails| Found {
+                checked.map(|guardrails| Facts {
                     rules: None,
                     warnings: guardrails.warnings(),
                 }),
@@ -142,7 +142,7 @@ fn is_manifest(path: &Path, text: &str, config: Option<&Config>) -> bool {
 }
 
 /// Checks one file of guardrails separately.
-fn guardrails(path: &Path) -> Result<Found> {
+fn guardrails(path: &Path) -> Result<Facts> {
     let text = read_text(path).context("cannot read it")?;
     let guardrails = Guardrails::read(&[(path.to_owned(), text)])?;
     let rules = guardrails.ids().count();
@@ -150,7 +150,7 @@ fn guardrails(path: &Path) -> Result<Found> {
         rules > 0,
         "there is no rule in it, so it forbids nothing; remove the file, or take its rules out of the comments"
     );
-    Ok(Found {
+    Ok(Facts {
         rules: Some(rules),
         warnings: guardrails.warnings(),
     })

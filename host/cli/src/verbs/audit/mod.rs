@@ -16,7 +16,7 @@ use crate::host::stranger;
 use crate::keys::{self, Key};
 use crate::output::{Output, words};
 use crate::requests::{
-    AuditHead, AuditQuery, ExportAudit, Found, OnLine, ReadAudit, Reconcile, Request, Source,
+    AuditHead, AuditQuery, ExportAudit, Matches, OnLine, ReadAudit, Reconcile, Request, Source,
     TailAudit, VerifyAudit, WhyCall,
 };
 use crate::terminal;
@@ -62,7 +62,7 @@ pub async fn run(route: &Route, verb: Audit, output: Output) -> Result<()> {
 }
 
 /// Says if nothing was found; the lines of an answer in JSON say it by themselves.
-fn note_nothing(found: &Found, output: Output) {
+fn note_nothing(found: &Matches, output: Output) {
     if let Some(words) = show::nothing_found(found)
         && !output.json
     {
@@ -76,7 +76,7 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
     request: R,
     form: Form,
     output: Output,
-) -> Result<R::Found> {
+) -> Result<R::Outcome> {
     let mut shown = Shown::new(form);
     let answer = {
         let mut on_line = |line: &str| shown.line(line);
@@ -98,7 +98,11 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
 }
 
 /// Answers from the files, if no host runs.
-fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -> Result<R::Found> {
+fn from_files<R: ReadAudit>(
+    config: &Config,
+    request: &R,
+    on_line: OnLine<'_>,
+) -> Result<R::Outcome> {
     let uid = geteuid().as_raw();
     let people = People::new(config.persons(), &config.guardrails()?)?;
     let person = people.by_uid(uid).with_context(|| match config.data() {

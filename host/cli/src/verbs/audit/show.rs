@@ -7,7 +7,7 @@ use qchost_audit::{Kind, Record, Summary};
 use qchost_gate::{AdminDetail, ApprovalDetail, Body, Change, Reconciled, TextWhy, Why};
 
 use crate::output::{print, print_json, table};
-use crate::requests::{Found, Verified};
+use crate::requests::{Matches, Verified};
 use crate::terminal;
 use crate::verbs::cells::{maybe, text, word};
 
@@ -204,7 +204,7 @@ fn columns(row: &[String]) -> String {
 
 /// A message that a query found nothing, and which of its names occur in no record; `None` if it found
 /// something.
-pub fn nothing_found(found: &Found) -> Option<String> {
+pub fn nothing_found(found: &Matches) -> Option<String> {
     if found.found > 0 {
         return None;
     }

@@ -20,7 +20,7 @@ use crate::output::{Output, words};
 use crate::requests::{AskHost, HostStatus, VerifyAudit};
 
 /// What the other checks need to know of the data folder.
-pub struct Found {
+pub struct Folder {
     /// Whether plugins and accounts can be checked in it.
     pub usable: bool,
     /// Whether a host runs there and answers.
@@ -30,8 +30,8 @@ pub struct Found {
 }
 
 /// Checks the data folder, and the host that has it.
-pub async fn check(route: &Route, config: &Config, report: &mut Report, output: Output) -> Found {
-    let nothing = Found {
+pub async fn check(route: &Route, config: &Config, report: &mut Report, output: Output) -> Folder {
+    let nothing = Folder {
         usable: false,
         running: false,
         is_new: false,
@@ -72,7 +72,7 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
         false if is_new => true,
         false => contents(&folder, report).await,
     };
-    Found {
+    Folder {
         usable: sound,
         running,
         is_new,
