@@ -291,8 +291,8 @@ impl Draft {
                     "the field `{name}` is nested deeper than {MAX_DEPTH} levels"
                 )));
             }
-            let place = OWN.partition_point(|own| *own < name.as_str());
-            if let Some(part) = parts.get_mut(place) {
+            let index = OWN.partition_point(|own| *own < name.as_str());
+            if let Some(part) = parts.get_mut(index) {
                 if !part.is_empty() {
                     part.push(',');
                 }

@@ -85,8 +85,8 @@ impl CallContext {
     }
 
     /// The same caller, with a marker that tells whether its next call may have been sent.
-    pub(crate) fn marking(&self, intended: SentMarker) -> Self {
-        Self(Arc::clone(&self.0), Some(intended))
+    pub(crate) fn with_marker(&self, sent_marker: SentMarker) -> Self {
+        Self(Arc::clone(&self.0), Some(sent_marker))
     }
 
     /// Notes that the invocation waits for an external event.
@@ -179,10 +179,10 @@ impl CallContext {
     ) -> Result<T, Error> {
         let gate = Arc::clone(self.gate()?);
         let _wait = self.wait();
-        let intended = self.1.clone().unwrap_or_default();
+        let sent_marker = self.1.clone().unwrap_or_default();
         let principal = self.principal().clone();
         let call = async move {
-            gate.call_marked(&principal, operation, arguments, intended)
+            gate.call_marked(&principal, operation, arguments, sent_marker)
                 .await
         };
         let mut body = self.driver().call(call).await.map_err(refused)?;

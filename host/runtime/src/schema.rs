@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_does_not_fit_is_named_by_its_place() {
+    fn a_value_that_does_not_fit_is_named_by_its_path() {
         let schema = json!({
             "$schema": "https://json-schema.org/draft/2020-12/schema",
             "type": "object",
@@ -206,15 +206,15 @@ mod tests {
         });
         let schema = Schema::parse(&schema.to_string()).unwrap();
         schema.check(&json!({ "project": 1, "name": "a" })).unwrap();
-        let (place, message) = schema.check(&json!({ "project": -1 })).unwrap_err();
-        assert_eq!(place, "/project");
+        let (pointer, message) = schema.check(&json!({ "project": -1 })).unwrap_err();
+        assert_eq!(pointer, "/project");
         assert!(message.contains("minimum"), "{message}");
-        let (place, message) = schema.check(&json!({})).unwrap_err();
-        assert_eq!(place, "");
+        let (pointer, message) = schema.check(&json!({})).unwrap_err();
+        assert_eq!(pointer, "");
         assert!(message.contains("project"), "{message}");
         let long = json!({ "project": 1, "name": "9".repeat(100_000) });
-        let (place, message) = schema.check(&long).unwrap_err();
-        assert_eq!(place, "/name");
+        let (pointer, message) = schema.check(&long).unwrap_err();
+        assert_eq!(pointer, "/name");
         assert!(message.len() <= MAX_MESSAGE + 3, "{message}");
     }
 
@@ -293,8 +293,8 @@ mod tests {
         let consts: Vec<_> = (0..2000).map(|at| json!({ "const": at })).collect();
         let schema = json!({ "items": { "anyOf": consts } });
         let schema = Schema::parse(&schema.to_string()).unwrap();
-        let (place, message) = schema.check(&input).unwrap_err();
-        assert_eq!(place, "");
+        let (pointer, message) = schema.check(&input).unwrap_err();
+        assert_eq!(pointer, "");
         assert!(message.contains("it has 50001 values"), "{message}");
         schema.check(&json!([1, 1999])).unwrap();
     }
@@ -319,8 +319,8 @@ mod tests {
                 let length = usize::midpoint(fits, too_long);
                 match schema.work(&input(length)) {
                     Ok(_) => fits = length,
-                    Err((place, why)) => {
-                        assert_eq!(place, "");
+                    Err((pointer, why)) => {
+                        assert_eq!(pointer, "");
                         assert!(why.contains("bytes of text"), "{why}");
                         too_long = length;
                     }
@@ -330,10 +330,10 @@ mod tests {
             // A part is enough to extrapolate: without optimisation, the whole takes a minute.
             let part = fits / 32;
             let begun = std::time::Instant::now();
-            let (place, _) = schema.check(&input(part)).unwrap_err();
+            let (pointer, _) = schema.check(&input(part)).unwrap_err();
             let took = begun.elapsed();
             println!("{took:?} for {part} of {fits} bytes of text and {pattern}");
-            assert_eq!(place, "/source");
+            assert_eq!(pointer, "/source");
             assert!(took < std::time::Duration::from_secs(5), "{took:?}");
         }
     }

@@ -21,8 +21,8 @@ impl Change {
                 if content.len() < end {
                     content.resize(end, 0);
                 }
-                if let Some(place) = content.get_mut(start..end) {
-                    place.copy_from_slice(bytes);
+                if let Some(target) = content.get_mut(start..end) {
+                    target.copy_from_slice(bytes);
                 }
             }
         }

@@ -50,7 +50,7 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
     let form = Form::of(inner, &[]);
     // A problem other than null is more informative.
     let (mut first, mut null): (Option<Misfit>, Option<Misfit>) = (None, None);
-    let mut reads = |value: &Value, keyed, place: &dyn Fn(Misfit) -> Misfit| {
+    let mut reads = |value: &Value, keyed, locate: &dyn Fn(Misfit) -> Misfit| {
         let checked = match form.is_unset(value) {
             true => return false,
             false => form.check(value, keyed),
@@ -62,7 +62,7 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
         };
         checked
             .map_err(|misfit| {
-                misfits.get_or_insert_with(|| place(misfit));
+                misfits.get_or_insert_with(|| locate(misfit));
             })
             .is_ok()
     };
@@ -126,18 +126,18 @@ impl Form {
         }
     }
 
-    /// Whether an element is read. One that cannot be is counted as left out, with its place.
+    /// Whether an element is read. One that cannot be is counted as left out, with its path.
     fn reads(
         self,
         value: &Value,
         keyed: bool,
         left_out: &LeftOut,
-        place: impl FnOnce(Misfit) -> Misfit,
+        locate: impl FnOnce(Misfit) -> Misfit,
     ) -> bool {
         !self.is_unset(value)
             && self
                 .check(value, keyed)
-                .map_err(|misfit| left_out.add(place(misfit)))
+                .map_err(|misfit| left_out.add(locate(misfit)))
                 .is_ok()
     }
 }

@@ -218,7 +218,7 @@ fn an_optimisation_has_its_figures_by_position() {
 }
 
 #[test]
-fn what_does_not_fit_is_named_with_its_place() {
+fn what_does_not_fit_is_named_with_its_path() {
     let project = json!({ "projects": [null, { "projectId": -1, "name": "b" }, {}] });
     assert_eq!(
         misfit::<Vec<Project>>("read_project", project),

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     /// A temporary folder, by its canonical path.
-    fn place() -> (tempfile::TempDir, PathBuf) {
+    fn folder() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().canonicalize().unwrap();
         (folder, path)
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_mount_of_kubernetes_is_followed_through_both_links() {
-        let (_kept, root) = place();
+        let (_kept, root) = folder();
         std::fs::create_dir(root.join("..2026")).unwrap();
         std::fs::write(root.join("..2026/a.toml"), "").unwrap();
         symlink("..2026", root.join("..data")).unwrap();
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_link_up_and_over_leads_to_the_folder_behind_it() {
-        let (_kept, root) = place();
+        let (_kept, root) = folder();
         std::fs::create_dir_all(root.join("releases/2/plugins")).unwrap();
         std::fs::create_dir(root.join("etc")).unwrap();
         symlink("../releases/2", root.join("etc/current")).unwrap();
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_way_to_what_is_not_there_ends_where_the_next_folder_is_missing() {
-        let (_kept, root) = place();
+        let (_kept, root) = folder();
         let set = walk(&[root.join("not/there/a.toml")]);
         assert_eq!(names(&set, &root), ["not"]);
         assert!(!set.contains_key(&root.join("not")));
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn links_that_lead_in_circles_end() {
-        let (_kept, root) = place();
+        let (_kept, root) = folder();
         symlink("b", root.join("a")).unwrap();
         symlink("a", root.join("b")).unwrap();
         let set = walk(&[root.join("a/c")]);

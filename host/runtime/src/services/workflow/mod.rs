@@ -79,8 +79,8 @@ impl Workflow {
         let _wait = self.calls.wait();
         let job = self
             .deadline
-            .send(|intended| {
-                let mut calls = self.calls.marking(intended);
+            .send(|sent_marker| {
+                let mut calls = self.calls.with_marker(sent_marker);
                 async move { calls.create_compile(project).await }
             })
             .await?;
@@ -104,8 +104,8 @@ impl Workflow {
         let _wait = self.calls.wait();
         let created = self
             .deadline
-            .send(|intended| {
-                let mut calls = self.calls.marking(intended);
+            .send(|sent_marker| {
+                let mut calls = self.calls.with_marker(sent_marker);
                 let (compile, name) = (compile.clone(), name.to_owned());
                 let parameters = (!parameters.is_empty()).then(|| parameters.clone());
                 async move {

@@ -56,8 +56,8 @@ impl Deadline {
                     "not sent: the time of the invocation is up".to_owned(),
                 ));
             }
-            let intended = SentMarker::default();
-            match timeout_at(self.last_wait.into(), call(intended.clone())).await {
+            let sent_marker = SentMarker::default();
+            match timeout_at(self.last_wait.into(), call(sent_marker.clone())).await {
                 Ok(Err(Error::RateLimited(seconds))) => {
                     wait = longer(wait).max(duration(seconds));
                     if wait >= self.left() {
@@ -67,7 +67,7 @@ impl Deadline {
                 }
                 Ok(answer) => return answer,
                 // The call has been cancelled here, so if it has no intent yet it never will.
-                Err(_) if intended.get() => {
+                Err(_) if sent_marker.get() => {
                     return Err(Error::UnknownOutcome(
                         "sent, but not answered when the time of the invocation was up".to_owned(),
                     ));
