@@ -161,6 +161,18 @@ impl CallContext {
         })
     }
 
+    /// Hands a call of the gate over to the driver, and waits for its answer.
+    pub(crate) async fn hand_over<C>(
+        &self,
+        call: impl FnOnce(Arc<dyn PluginCalls>, Principal) -> C,
+    ) -> Result<Value, Error>
+    where
+        C: Future<Output = Result<Value, Refusal>> + Send + 'static,
+    {
+        let call = call(Arc::clone(self.gate()?), self.principal().clone());
+        self.driver().call(call).await.map_err(refused)
+    }
+
     /// Makes a call.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
@@ -177,15 +189,14 @@ impl CallContext {
         arguments: Map<String, Value>,
         trim: impl FnOnce(&mut Value),
     ) -> Result<T, Error> {
-        let gate = Arc::clone(self.gate()?);
+        // Decoding the answer is not the agent's delay either.
         let _wait = self.wait();
         let sent_marker = self.1.clone().unwrap_or_default();
-        let principal = self.principal().clone();
-        let call = async move {
+        let call = move |gate: Arc<dyn PluginCalls>, principal: Principal| async move {
             gate.call_marked(&principal, operation, arguments, sent_marker)
                 .await
         };
-        let mut body = self.driver().call(call).await.map_err(refused)?;
+        let mut body = self.hand_over(call).await?;
         trim(&mut body);
         let left_out = LeftOut::default();
         let answer = aside(length(&body), || decode_answer(operation, body, &left_out));

@@ -1,9 +1,11 @@
 //! Any tool by its name: `quantconnect:api/raw`. A tool that the catalog knows is that operation
 //! for the gate.
 
-use qchost_catalog::{aside, length};
+use std::sync::Arc;
 
-use crate::calls::refused;
+use qchost_catalog::{aside, length};
+use qchost_gate::{PluginCalls, Principal};
+
 use crate::contract::quantconnect::api::raw::{Error, Host, Json, add_to_linker};
 use crate::{json, text};
 
@@ -18,11 +20,11 @@ capability! {
                 let tool = text::line(&tool, MAX_TOOL);
                 Error::InvalidArgument(format!("{tool}: the arguments are not a JSON object: {error}"))
             })?;
-            let gate = std::sync::Arc::clone(self.gate()?);
             let _wait = self.wait();
-            let principal = self.principal().clone();
-            let call = async move { gate.call_raw(&principal, &tool, arguments).await };
-            let body = self.driver().call(call).await.map_err(refused)?;
+            let call = move |gate: Arc<dyn PluginCalls>, principal: Principal| async move {
+                gate.call_raw(&principal, &tool, arguments).await
+            };
+            let body = self.hand_over(call).await?;
             Ok(aside(length(&body), || body.to_string()))
         }
     }
