@@ -20,8 +20,9 @@ use crate::host::Host;
 use crate::reports::Reports;
 use crate::requests::{Halt, Halted, Request, answer, scope_words, shown};
 
-/// How long a halt may take before it is answered with its current state.
-const ANSWER_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long a halt may take before it is answered with its current state. With either of the other limits it is shorter
+/// than the silence after which the client halts by the file.
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(300);
 /// How long the file may take to reach the disk before a halt is answered without it.
 const FILE_TIMEOUT: Duration = Duration::from_millis(200);
 /// Time limit for checking that the plugin exists. A halt of a misspelt name would halt nothing; if the check fails, the

@@ -17,8 +17,9 @@ use crate::output::{self, ExitWith, Output, table};
 use crate::requests::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_words};
 use crate::terminal;
 
-/// How long a host may be silent on a halt.
-const HALT_REPLY_TIMEOUT: Duration = Duration::from_millis(800);
+/// How long a host may be silent on a halt. The rest of the second within which the command ends is for starting it, for
+/// the file, and for a busy machine.
+const HALT_REPLY_TIMEOUT: Duration = Duration::from_millis(600);
 /// How long to wait for its reply once the file `halt` exists.
 const FILE_ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long to wait for its reply if the file cannot be created.

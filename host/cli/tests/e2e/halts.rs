@@ -388,14 +388,14 @@ fn a_host_that_does_not_answer_is_halted_by_the_file() {
 /// Maximum number of measurements: a busy machine is slow sometimes, not every time.
 const TRIES: usize = 8;
 
-/// A host that is silent for 0.8 s is halted by the file at that time, not later.
+/// A host that is silent for 0.6 s is halted by the file at that time, not later.
 #[test]
 fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
     let host = folder.serve(&["run"]);
     let file = folder.path().join("data/halt");
-    let said = Duration::from_millis(800);
+    let said = Duration::from_millis(600);
     let mut measured = Vec::new();
     let in_time = (0..TRIES).any(|_| {
         let nothing = crate::broken::nothing_takes();
