@@ -36,8 +36,8 @@ pub struct Backups {
 }
 
 impl Backups {
-    /// Copies the ledger (`state.db`), the audit (`audit/`) and the kept texts (`texts/`) into an existing empty folder
-    /// while calls go on.
+    /// Copies the ledger (`state.db`), the audit (`audit/`) and the redacted texts (`texts/`) into an existing empty
+    /// folder while calls go on.
     ///
     /// # Errors
     /// When something cannot be read or written; the incomplete copy stays.

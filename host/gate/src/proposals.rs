@@ -456,7 +456,7 @@ fn contents(proposal: &Proposal, former: Option<&InForce>) -> Changed {
     }
 }
 
-/// The kept text of a subject in readable form, one list entry per line.
+/// The stored text of a subject in readable form, one list entry per line.
 fn text_of(subject: Subject, stored: &Value) -> String {
     if subject == Subject::Guardrails
         && let Ok(rules) = Vec::<(String, String)>::deserialize(stored)

@@ -1,6 +1,6 @@
 //! Texts of manifests, guardrails and configurations in the redacted form that is kept, and their differences.
 //!
-//! Invariant: no value that may be a secret is in a kept text or in a difference. Values under `[config]`, headers,
+//! Invariant: no value that may be a secret is in a redacted text or in a difference. Values under `[config]`, headers,
 //! variables and arguments of an account, and settings of a profile are replaced by keyed digests, so that a changed
 //! value shows as changed and cannot be guessed; comments, which may contain anything, are removed. A source of a secret
 //! (`{ env = "NAME" }`) is a name, and stays.
@@ -25,7 +25,7 @@ use crate::settings::Settings;
 const MAX_LINES: usize = 200;
 /// Maximum bytes of one line of a difference.
 const MAX_LINE: usize = 500;
-/// Precedes each guardrail in the kept text.
+/// Precedes each guardrail in the redacted text.
 const GUARDRAIL: &str = "// guardrail ";
 
 /// The kind of a text.
@@ -36,7 +36,7 @@ pub(crate) enum Form {
     Guardrails,
 }
 
-/// A text that decides calls, in its kept form.
+/// A text that decides calls, in its redacted form.
 #[derive(Debug)]
 pub(crate) struct RedactedText {
     pub form: Form,
@@ -130,7 +130,7 @@ fn guardrails_text(guardrails: &Guardrails) -> String {
     text
 }
 
-/// The guardrails in a kept text, by id.
+/// The guardrails in a redacted text, by id.
 pub(crate) fn guardrails_in(text: &str) -> BTreeMap<&str, &str> {
     let mut found = BTreeMap::new();
     let sections = text.strip_prefix(GUARDRAIL).unwrap_or_default();
@@ -319,7 +319,7 @@ pub(crate) fn narrowed(text: &str, to: &Manifest) -> Option<String> {
     Some(narrowed)
 }
 
-/// Whether a kept text grants the same as a manifest.
+/// Whether a redacted text grants the same as a manifest.
 pub(crate) fn grants_as(text: &str, manifest: &Manifest) -> bool {
     let Ok(kept) = Manifest::parse(text, &manifest.path) else {
         return false;
@@ -364,7 +364,7 @@ fn header_of(value: &DeValue<'_>, start: usize, text: &str, found: &mut Vec<usiz
     }
 }
 
-/// The readable difference of two kept texts of one form, within bounds; `None` stands for no text.
+/// The readable difference of two redacted texts of one form, within bounds; `None` stands for no text.
 pub(crate) fn difference(form: Form, before: Option<&str>, after: Option<&str>) -> Vec<String> {
     bounded(differences(form, before, after))
 }

@@ -1,4 +1,4 @@
-//! Drops kept texts once the audit's retention has removed the last record that names them.
+//! Drops redacted texts once the audit's retention has removed the last record that names them.
 //!
 //! Invariant: a text that a record names, or that is in force, is never dropped.
 

@@ -24,7 +24,7 @@ const DRAFT: &str = ".new-";
 /// How long a text stays without a record that names it: the record may be about to be written.
 const UNNAMED_TTL: Duration = Duration::from_secs(3600);
 
-/// The folder of kept texts. Clones use the same folder.
+/// The folder of redacted texts. Clones use the same folder.
 #[derive(Debug, Clone)]
 pub struct Texts {
     folder: PathBuf,

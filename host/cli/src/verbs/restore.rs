@@ -24,7 +24,7 @@ use crate::requests::{LIST, List, VERSION, copy_private, digest, inventory, open
 
 /// The copied files, in the order they are moved into place.
 const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];
-/// The folder of kept texts; a backup of an earlier version has none.
+/// The folder of redacted texts; a backup of an earlier version has none.
 const TEXTS: &str = "texts";
 /// Maximum bytes of a list: it has a line for each segment of the audit.
 const MAX_LIST_BYTES: u64 = 16 << 20;

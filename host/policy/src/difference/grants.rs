@@ -68,11 +68,11 @@ pub(super) fn successors(
     };
     let recent = so_far.retired.iter().filter(|one| one.day >= day);
     let mut remembered: Vec<Retired> = recent.cloned().collect();
-    let stay = |name: &String| by_name_after.contains_key(name.as_str());
+    let remains = |name: &String| by_name_after.contains_key(name.as_str());
     let mut since: BTreeMap<String, i64> = so_far.since.clone();
-    since.retain(|name, since| *since >= day && stay(name));
-    let leaving = before.iter().filter(|one| !unchanged(one, &by_name_after));
-    remembered.extend(leaving.map(|one| Retired {
+    since.retain(|name, since| *since >= day && remains(name));
+    let replaced = before.iter().filter(|one| !unchanged(one, &by_name_after));
+    remembered.extend(replaced.map(|one| Retired {
         grant: one.grant.clone(),
         day,
         handed: Vec::new(),
@@ -86,17 +86,17 @@ pub(super) fn successors(
     let mut found = Vec::new();
     for one in after.iter() {
         let name = one.grant.name.as_str();
-        let is_other = !unchanged(one, &by_name_before);
+        let is_changed = !unchanged(one, &by_name_before);
         // A grant unchanged since before this day has counted all of it.
-        let is_young = is_other || since.contains_key(name);
-        if !is_young {
+        let is_recent = is_changed || since.contains_key(name);
+        if !is_recent {
             continue;
         }
         let own = by_name_before.get(name);
         let mut candidates = Vec::new();
-        for (at, source) in sources.iter().enumerate() {
+        for (index, source) in sources.iter().enumerate() {
             let handed = remembered
-                .get(at)
+                .get(index)
                 .is_some_and(|it| it.handed.iter().any(|to| to == name));
             let same = source.grant.name == name;
             // A successor of the same name that existed all along has it already.
@@ -109,30 +109,30 @@ pub(super) fn successors(
                 source,
                 by_name_after.get(source.grant.name.as_str()).copied(),
             ) {
-                candidates.push(at);
+                candidates.push(index);
             }
         }
         let names: BTreeSet<&str> = candidates
             .iter()
-            .filter_map(|at| Some(remembered.get(*at)?.grant.name.as_str()))
+            .filter_map(|index| Some(remembered.get(*index)?.grant.name.as_str()))
             .collect();
         let (mut of, mut at_least) = (BTreeSet::new(), BTreeSet::new());
         for (source, retired) in candidates
             .iter()
-            .filter_map(|at| Some((sources.all.get(*at)?, remembered.get(*at)?)))
+            .filter_map(|index| Some((sources.all.get(*index)?, remembered.get(*index)?)))
         {
             // What this one has counted since it exists, a former one that covered all of it has counted as well.
-            let both = own.is_some() && !is_other && budget.within(one, source);
-            let contained = both || retired.handed.iter().any(|to| names.contains(to.as_str()));
-            let names = if contained { &mut at_least } else { &mut of };
-            names.insert(retired.grant.name.clone());
+            let counted = own.is_some() && !is_changed && budget.within(one, source);
+            let contained = counted || retired.handed.iter().any(|to| names.contains(to.as_str()));
+            let counters = if contained { &mut at_least } else { &mut of };
+            counters.insert(retired.grant.name.clone());
         }
         at_least.retain(|name| !of.contains(name));
-        if is_other {
+        if is_changed {
             since.insert(name.to_owned(), day);
         }
-        for at in candidates {
-            if let Some(retired) = remembered.get_mut(at) {
+        for index in candidates {
+            if let Some(retired) = remembered.get_mut(index) {
                 retired.handed.push(name.to_owned());
             }
         }
@@ -159,21 +159,21 @@ pub(super) fn successors(
     (found, remembered)
 }
 
-/// Whether a current grant allows calls that a former one has counted and whose counter does not continue. `rest`: the
-/// current grant under the former one's name.
+/// Whether a current grant allows calls that a former one has counted and whose counter does not continue. `current`:
+/// the current grant under the former one's name.
 fn takes_over(
     budget: &ComparisonBudget,
     one: &Side<'_>,
     source: &Side<'_>,
-    rest: Option<&Side<'_>>,
+    current: Option<&Side<'_>>,
 ) -> bool {
     let common = budget.common(one, source);
-    let counts_on = |rest: &Side<'_>| {
-        counts(one, rest)
-            && common.is_subset(&rest.operations)
-            && (budget.within(one, rest) || budget.within(source, rest))
+    let counts_on = |current: &Side<'_>| {
+        counts(one, current)
+            && common.is_subset(&current.operations)
+            && (budget.within(one, current) || budget.within(source, current))
     };
-    !common.is_empty() && !rest.is_some_and(counts_on)
+    !common.is_empty() && !current.is_some_and(counts_on)
 }
 
 fn http_successors(former: &[HttpGrant], now: &[HttpGrant]) -> Vec<Successor> {
@@ -212,7 +212,7 @@ impl Side<'_> {
     fn stands_in(&self, others: &Sides<'_>) -> bool {
         let same = others.by_shape.get(&shape(self.grant));
         same.is_some_and(|positions| {
-            let mut others = positions.iter().filter_map(|at| others.all.get(*at));
+            let mut others = positions.iter().filter_map(|index| others.all.get(*index));
             others.any(|other| is_same(self.grant, other.grant))
         })
     }
@@ -239,8 +239,8 @@ impl<'a> Sides<'a> {
 fn sides(grants: &[Grant]) -> Sides<'_> {
     let mut by_shape = BTreeMap::<String, Vec<usize>>::new();
     let mut all = Vec::with_capacity(grants.len());
-    for (at, grant) in grants.iter().enumerate() {
-        by_shape.entry(shape(grant)).or_default().push(at);
+    for (index, grant) in grants.iter().enumerate() {
+        by_shape.entry(shape(grant)).or_default().push(index);
         all.push(Side {
             grant,
             operations: covered(grant).collect(),
@@ -268,12 +268,12 @@ fn released<'a>(
     now: &Sides<'a>,
 ) -> BTreeSet<&'a str> {
     let mut released = BTreeSet::new();
-    let asks = former.grant.approval > Approval::None;
+    let had_approval = former.grant.approval > Approval::None;
     let limits: Vec<Limit> = LIMITS
         .into_iter()
         .filter(|limit| limit(&former.grant.limits).is_some())
         .collect();
-    if !asks && limits.is_empty() {
+    if !had_approval && limits.is_empty() {
         return released;
     }
     // What is allowed now and may have been allowed under this grant's obligations.
@@ -291,7 +291,7 @@ fn released<'a>(
     // Whether a current grant applies to all calls that both others cover.
     let holds =
         |heir: &Side<'_>, one: &Side<'_>| budget.within(one, heir) || budget.within(former, heir);
-    if asks {
+    if had_approval {
         let heirs: Vec<_> = now
             .iter()
             .filter(|heir| heir.grant.approval >= former.grant.approval)
@@ -307,12 +307,12 @@ fn released<'a>(
         }
     }
     for limit in limits {
-        let most = limit(&former.grant.limits);
+        let former_limit = limit(&former.grant.limits);
         // A single counter for all of it: two counters of the same limit would allow twice as much.
         let still_limited = touched.is_empty()
             || now.iter().any(|heir| {
                 let smaller = limit(&heir.grant.limits)
-                    .is_some_and(|now| most.is_some_and(|most| now <= most));
+                    .is_some_and(|now| former_limit.is_some_and(|former| now <= former));
                 smaller
                     && touched
                         .iter()
@@ -395,29 +395,29 @@ impl ComparisonBudget {
 
     /// The operations that calls covered by both grants can be of.
     fn common<'a>(&self, one: &Side<'a>, other: &Side<'_>) -> BTreeSet<&'a str> {
-        let apart = self.are_apart(one.grant, other.grant);
+        let disjoint = self.are_disjoint(one.grant, other.grant);
         let common = one.operations.iter().copied();
         let common = common.filter(|name| other.operations.contains(name));
         common
-            .filter(|name| !(apart && acts_on_projects_only(name)))
+            .filter(|name| !(disjoint && acts_on_projects_only(name)))
             .collect()
     }
 
     /// Whether no project is in the scope of both.
-    fn are_apart(&self, one: &Grant, other: &Grant) -> bool {
+    fn are_disjoint(&self, one: &Grant, other: &Grant) -> bool {
         self.take(one.projects.len().saturating_mul(other.projects.len()))
             && one
                 .projects
                 .iter()
-                .all(|a| other.projects.iter().all(|b| projects_apart(a, b)))
+                .all(|a| other.projects.iter().all(|b| disjoint_projects(a, b)))
     }
 }
 
-fn projects_apart(one: &ProjectScope, other: &ProjectScope) -> bool {
+fn disjoint_projects(one: &ProjectScope, other: &ProjectScope) -> bool {
     match (one, other) {
         (ProjectScope::Id(one), ProjectScope::Id(other)) => one != other,
         (ProjectScope::Name(one), ProjectScope::Name(other)) => {
-            let (a, b) = (start(one.as_str()), start(other.as_str()));
+            let (a, b) = (literal_prefix(one.as_str()), literal_prefix(other.as_str()));
             !a.starts_with(b) && !b.starts_with(a)
         }
         _ => false,
@@ -425,6 +425,6 @@ fn projects_apart(one: &ProjectScope, other: &ProjectScope) -> bool {
 }
 
 /// The literal prefix of every text that a glob covers.
-fn start(glob: &str) -> &str {
+fn literal_prefix(glob: &str) -> &str {
     glob.split('*').next().unwrap_or_default()
 }
