@@ -244,7 +244,7 @@ impl Host {
             return Ok(());
         }
         let mut known = Vec::new();
-        for path in manifests::list(&self.current().config.plugins)?.manifests {
+        for path in manifests::list(&self.current().config.plugins())?.manifests {
             let named = manifests::name_in(&path);
             if manifests::claims(&path, named.as_deref(), plugin) {
                 return Ok(());

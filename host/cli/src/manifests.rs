@@ -104,7 +104,7 @@ pub fn may_serve(manifest: &Manifest, config: &Config) -> Result<()> {
 /// The manifest of a plugin, by its name.
 pub fn find(config: &Config, plugin: &str) -> Result<Manifest> {
     let mut known = Vec::new();
-    for path in list(&config.plugins)?.manifests {
+    for path in list(&config.plugins())?.manifests {
         match check(&path, config) {
             Ok(manifest) if manifest.plugin == plugin => return Ok(manifest),
             Ok(manifest) => known.push(manifest.plugin),

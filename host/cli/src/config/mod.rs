@@ -43,9 +43,8 @@ pub const SOCKET: &str = "control.sock";
 pub struct Config {
     /// How strict the host is.
     pub mode: Mode,
-    /// The folder of manifests: `*.toml` and `*/manifest.toml` in it.
-    #[serde(default = "default_plugins")]
-    pub plugins: PathBuf,
+    /// The folder of manifests: `*.toml` and `*/manifest.toml` in it. If not given, `plugins` next to this file.
+    pub plugins: Option<PathBuf>,
     /// The folder of guardrails: `*.cedar` in it. If not given, `policies` next to this file, if it exists.
     pub policies: Option<PathBuf>,
     /// Where state is kept.
@@ -100,10 +99,6 @@ pub struct Config {
     /// Reads its secrets, created on first use: see [`Config::secrets`].
     #[serde(skip)]
     pub reader: OnceLock<Secrets>,
-}
-
-fn default_plugins() -> PathBuf {
-    PathBuf::from("plugins")
 }
 
 impl Config {
@@ -189,8 +184,8 @@ impl Config {
 
     /// Resolves paths against the folder of the file.
     fn resolve(&mut self, folder: &Path) {
-        self.plugins = folder.join(&self.plugins);
         for path in [
+            &mut self.plugins,
             &mut self.policies,
             &mut self.data,
             &mut self.cache,
@@ -235,6 +230,12 @@ impl Config {
             Some(socket) => Ok(socket.clone()),
             None => Ok(self.data()?.join(SOCKET)),
         }
+    }
+
+    /// The folder of manifests: the configured one, or the one next to the file.
+    pub fn plugins(&self) -> PathBuf {
+        let usual = || self.file.with_file_name("plugins");
+        self.plugins.clone().unwrap_or_else(usual)
     }
 
     /// The folder of guardrails: the configured one, or the one next to the file, if there is a file.

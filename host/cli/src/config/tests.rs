@@ -157,7 +157,7 @@ fn everything_can_be_said_at_once() {
         panic!("{:?}", config.audit);
     };
     assert!(anchor.ends_with("anchor") && anchor != Path::new("anchor"));
-    assert!(config.plugins.ends_with("p"), "{folder:?}");
+    assert!(config.plugins().ends_with("p"), "{folder:?}");
     let names: Vec<_> = persons(&config.people)
         .into_iter()
         .map(|person| (person.uid, person.name))
@@ -172,6 +172,13 @@ fn without_configured_people_it_is_the_user_that_runs_the_host() {
     assert_eq!(persons.len(), 1);
     assert_eq!(persons[0].uid, nix::unistd::geteuid().as_raw());
     assert!(persons[0].roles.contains(&qchost_policy::Role::Admin));
+}
+
+#[test]
+fn an_empty_file_names_the_folder_of_manifests_that_the_default_names() {
+    let config = load("").unwrap();
+    let usual = Config::default().plugins();
+    assert_eq!(config.plugins(), config.file.with_file_name(usual));
 }
 
 #[test]

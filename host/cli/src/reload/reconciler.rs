@@ -264,7 +264,7 @@ impl Reconciler {
     }
 
     async fn scan(&self) -> Scan {
-        let folder = self.host.current().config.plugins.clone();
+        let folder = self.host.current().config.plugins();
         let known: BTreeMap<_, _> = self
             .manifests
             .iter()

@@ -215,7 +215,7 @@ fn files(host: &Host) -> Vec<FileRow> {
         rows.push(row);
     }
     if files.folder.problem.is_some() {
-        rows.push(file(&config.plugins, &files.folder));
+        rows.push(file(&config.plugins(), &files.folder));
     }
     if files.credentials.problem.is_some() {
         rows.push(file(Path::new("credentials"), &files.credentials));

@@ -39,7 +39,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         credentials_file: None,
     };
     let config = Config {
-        plugins: state.path().to_owned(),
+        plugins: Some(state.path().to_owned()),
         data: Some(state.path().to_owned()),
         account: BTreeMap::from([(manifest.account.clone(), emulated)]),
         ..Config::default()

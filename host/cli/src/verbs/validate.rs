@@ -127,7 +127,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fa
 /// Whether a file is a manifest rather than a configuration, by its place or by its keys, even if it is invalid.
 fn is_manifest(path: &Path, text: &str, config: Option<&Config>) -> bool {
     let folder = |path: &Path| path.canonicalize().ok();
-    let among = config.and_then(|config| folder(&config.plugins));
+    let among = config.and_then(|config| folder(&config.plugins()));
     let above = std::path::absolute(path).ok();
     let above = above.as_deref().and_then(Path::parent).and_then(folder);
     let has_place = path.file_name().is_some_and(|name| name == "manifest.toml")
@@ -211,7 +211,7 @@ mod tests {
         }
         std::fs::write(&path, [0xff, 0xfe]).unwrap();
         let config = Config {
-            plugins: folder.path().to_owned(),
+            plugins: Some(folder.path().to_owned()),
             ..Config::default()
         };
         assert_eq!(check(&path, Some(&config)).await.0, "manifest");

@@ -57,7 +57,7 @@ pub async fn plugins(route: &Route, report: &mut Report, output: Output) {
             "plugins",
             route.config().map_or_else(
                 |_| "the running host has none".to_owned(),
-                |config| format!("no manifest in {}", config.plugins.display()),
+                |config| format!("no manifest in {}", config.plugins().display()),
             ),
             "put one there: qchost init writes an example",
         ),
@@ -67,7 +67,7 @@ pub async fn plugins(route: &Route, report: &mut Report, output: Output) {
             }
         }
         Err(error) => {
-            let no_folder = |config: &Config| !config.plugins.is_dir();
+            let no_folder = |config: &Config| !config.plugins().is_dir();
             let fix = match route.config().is_ok_and(no_folder) {
                 true => "set `plugins` in the configuration to the folder of manifests",
                 false => "correct what it names, then: qchost plugin list",
