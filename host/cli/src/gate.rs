@@ -91,7 +91,7 @@ pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
         folder,
         &key,
         Ledger::in_memory()?,
-        Box::new(Nowhere),
+        Box::new(NoUpstream),
         config.guardrails()?,
     )
     .await
@@ -132,9 +132,9 @@ async fn open_audit(
 }
 
 /// The connection of a gate that leads nowhere.
-struct Nowhere;
+struct NoUpstream;
 
-impl Upstream for Nowhere {
+impl Upstream for NoUpstream {
     fn call<'a>(&'a self, _: Call<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async { Err(nowhere()) })
     }

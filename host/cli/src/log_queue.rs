@@ -19,12 +19,12 @@ pub struct LogQueue(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueueState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct QueueState {
     pieces: VecDeque<Vec<u8>>,
     bytes: usize,
     lost: u64,

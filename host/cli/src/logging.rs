@@ -49,7 +49,7 @@ pub fn start(filter: &str, json: bool) -> Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(false)
-        .event_format(Lines { json })
+        .event_format(LineFormat { json })
         .with_writer(writer);
     tracing_subscriber::registry()
         .with(layer.with_filter(filter_fn(qchost_upstream::may_log)))
@@ -77,11 +77,11 @@ fn writer() -> RedactingWriter<LogQueue> {
 }
 
 /// Formats events as lines of text, or of JSON.
-struct Lines {
+struct LineFormat {
     json: bool,
 }
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for LineFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -129,9 +129,9 @@ where
 
 /// The fields of one event, each bounded and redacted.
 #[derive(Default)]
-struct Fields(Vec<(&'static str, Shown)>);
+struct Fields(Vec<(&'static str, FieldValue)>);
 
-enum Shown {
+enum FieldValue {
     /// A number or a flag.
     Plain(Value),
     /// A text, as it is.
@@ -144,8 +144,8 @@ impl Fields {
     fn into_json(self) -> Value {
         let fields = self.0.into_iter().map(|(name, shown)| {
             let value = match shown {
-                Shown::Plain(value) => value,
-                Shown::Text(text) | Shown::Words(text) => Value::String(text),
+                FieldValue::Plain(value) => value,
+                FieldValue::Text(text) | FieldValue::Words(text) => Value::String(text),
             };
             (name.to_owned(), value)
         });
@@ -155,22 +155,22 @@ impl Fields {
     /// ` message name=value name="text"`. The message comes first, since it gives the context; a value is quoted only if
     /// it could be taken for another field.
     fn write_text(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let message = |field: &&(&str, Shown)| field.0 == "message";
+        let message = |field: &&(&str, FieldValue)| field.0 == "message";
         for (_, shown) in self.0.iter().filter(message) {
             match shown {
-                Shown::Plain(value) => write!(writer, " {value}")?,
-                Shown::Text(text) | Shown::Words(text) => {
+                FieldValue::Plain(value) => write!(writer, " {value}")?,
+                FieldValue::Text(text) | FieldValue::Words(text) => {
                     write!(writer, " {}", terminal::line(text))?;
                 }
             }
         }
         for (name, shown) in self.0.iter().filter(|field| !message(field)) {
             match shown {
-                Shown::Plain(value) => write!(writer, " {name}={value}")?,
-                Shown::Words(text) if !text.contains(['=', '"', '\n']) => {
+                FieldValue::Plain(value) => write!(writer, " {name}={value}")?,
+                FieldValue::Words(text) if !text.contains(['=', '"', '\n']) => {
                     write!(writer, " {name}={}", terminal::line(text))?;
                 }
-                Shown::Text(text) | Shown::Words(text) => {
+                FieldValue::Text(text) | FieldValue::Words(text) => {
                     write!(writer, " {name}={}", terminal::line(&format!("{text:?}")))?;
                 }
             }
@@ -181,24 +181,24 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.0.push((field.name(), Shown::Plain(value.into())));
+        self.0.push((field.name(), FieldValue::Plain(value.into())));
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.0.push((field.name(), Shown::Plain(value.into())));
+        self.0.push((field.name(), FieldValue::Plain(value.into())));
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.0.push((field.name(), Shown::Plain(value.into())));
+        self.0.push((field.name(), FieldValue::Plain(value.into())));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.0.push((field.name(), Shown::Plain(value.into())));
+        self.0.push((field.name(), FieldValue::Plain(value.into())));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.0
-            .push((field.name(), Shown::Text(bounded(value, REDACTOR.get()))));
+        let text = bounded(value, REDACTOR.get());
+        self.0.push((field.name(), FieldValue::Text(text)));
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -207,7 +207,7 @@ impl Visit for Fields {
         let _ = write!(words, "{value:?}");
         self.0.push((
             field.name(),
-            Shown::Words(bounded(&words.0, REDACTOR.get())),
+            FieldValue::Words(bounded(&words.0, REDACTOR.get())),
         ));
     }
 }
@@ -272,7 +272,7 @@ mod tests {
         let writer = kept.clone();
         let layer = tracing_subscriber::fmt::layer()
             .with_ansi(false)
-            .event_format(Lines { json })
+            .event_format(LineFormat { json })
             .with_writer(move || writer.clone());
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), log);
         let bytes = kept.0.lock().clone();

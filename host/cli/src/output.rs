@@ -58,8 +58,8 @@ impl Output {
 
     /// Prints a note beside the result to standard error, unless it was printed before.
     pub fn note(self, text: &str) {
-        static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-        if SAID.lock().insert(text.to_owned()) {
+        static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+        if PRINTED.lock().insert(text.to_owned()) {
             self.aside("note", text);
         }
     }
@@ -107,19 +107,19 @@ pub struct ExitWith {
 /// A progress display: a bar on a terminal, lines elsewhere.
 pub struct Display {
     kind: Kind,
-    last: Option<Said>,
+    last: Option<PrintedLine>,
     heard: Arc<AtomicBool>,
 }
 
 /// The last line printed.
-struct Said {
+struct PrintedLine {
     at: Instant,
     message: String,
     line: String,
 }
 
 /// Whether to print progress: one line a second is enough for a log file, but a new message is always printed.
-fn is_worth_a_line(last: Option<&Said>, now: Instant, message: &str, line: &str) -> bool {
+fn is_worth_a_line(last: Option<&PrintedLine>, now: Instant, message: &str, line: &str) -> bool {
     last.is_none_or(|last| {
         let due = now.duration_since(last.at) >= LINE_INTERVAL;
         last.message != message || (due && last.line != line)
@@ -163,7 +163,7 @@ impl Display {
                 let line = format!("{percent:>3}% {message}");
                 if is_worth_a_line(self.last.as_ref(), now, &message, &line) {
                     tell(&line);
-                    self.last = Some(Said {
+                    self.last = Some(PrintedLine {
                         at: now,
                         message,
                         line,
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn progress_is_a_line_a_second_and_one_for_each_new_message() {
         let begun = Instant::now();
-        let said = Said {
+        let said = PrintedLine {
             at: begun,
             message: "compiling".to_owned(),
             line: "  0% compiling".to_owned(),

@@ -36,14 +36,14 @@ pub(super) struct Limits(Arc<Inner>);
 
 /// A count per class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct ByClass {
+struct PerClass {
     control: usize,
     invocation: usize,
     read: usize,
     other: usize,
 }
 
-impl ByClass {
+impl PerClass {
     fn of(&mut self, class: Class) -> &mut usize {
         match class {
             Class::Control => &mut self.control,
@@ -56,8 +56,8 @@ impl ByClass {
 
 #[derive(Debug)]
 struct Inner {
-    most: ByClass,
-    most_silent: usize,
+    max_requests: PerClass,
+    max_idle: usize,
     usage: Mutex<Usage>,
 }
 
@@ -72,33 +72,33 @@ struct Usage {
 #[derive(Debug, Default)]
 struct User {
     /// Idle connections, oldest first.
-    silent: VecDeque<(u64, CancellationToken)>,
+    idle: VecDeque<(u64, CancellationToken)>,
     /// Held by the one connection that makes a request, for a user who may not halt.
-    asking: Arc<tokio::sync::Mutex<()>>,
-    requests: ByClass,
+    request_lock: Arc<tokio::sync::Mutex<()>>,
+    requests: PerClass,
     bytes: u64,
 }
 
 impl User {
     fn is_idle(&self) -> bool {
-        self.silent.is_empty() && self.requests == ByClass::default()
+        self.idle.is_empty() && self.requests == PerClass::default()
     }
 }
 
 /// A connection without a request yet.
 #[derive(Debug)]
-pub(super) struct Silent {
+pub(super) struct IdleConnection {
     limits: Limits,
     uid: u32,
     number: u64,
     /// Cancelled when it has to make room for another connection.
     pub(super) evicted: CancellationToken,
-    asking: Arc<tokio::sync::Mutex<()>>,
+    request_lock: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// A request in progress.
 #[derive(Debug)]
-pub(super) struct AtWork {
+pub(super) struct RequestGuard {
     limits: Limits,
     uid: u32,
     class: Class,
@@ -115,42 +115,42 @@ impl Limits {
 
     fn with_files(files: usize) -> Self {
         Self(Arc::new(Inner {
-            most: ByClass {
+            max_requests: PerClass {
                 // A halt is not refused because of other halts.
                 control: (files / 16).clamp(64, 1024),
                 invocation: (files / 8).clamp(32, 4096),
                 read: MAX_READS,
                 other: MAX_OTHER,
             },
-            most_silent: (files / 16).clamp(16, 256),
+            max_idle: (files / 16).clamp(16, 256),
             usage: Mutex::default(),
         }))
     }
 
-    fn most(&self, class: Class) -> usize {
-        let mut most = self.0.most;
-        *most.of(class)
+    fn max_requests(&self, class: Class) -> usize {
+        let mut max = self.0.max_requests;
+        *max.of(class)
     }
 
     /// Adds a connection. The oldest idle one of the same user is closed for it if necessary.
-    pub(super) fn connected(&self, uid: u32) -> Silent {
+    pub(super) fn connected(&self, uid: u32) -> IdleConnection {
         let mut usage = self.0.usage.lock();
         usage.connections = usage.connections.wrapping_add(1);
         let number = usage.connections;
         let evicted = CancellationToken::new();
         let user = usage.users.entry(uid).or_default();
-        if user.silent.len() >= self.0.most_silent
-            && let Some((_, oldest)) = user.silent.pop_front()
+        if user.idle.len() >= self.0.max_idle
+            && let Some((_, oldest)) = user.idle.pop_front()
         {
             oldest.cancel();
         }
-        user.silent.push_back((number, evicted.clone()));
-        Silent {
+        user.idle.push_back((number, evicted.clone()));
+        IdleConnection {
             limits: self.clone(),
             uid,
             number,
             evicted,
-            asking: Arc::clone(&user.asking),
+            request_lock: Arc::clone(&user.request_lock),
         }
     }
 
@@ -158,12 +158,9 @@ impl Limits {
     /// about to make requests. For a process without a free file descriptor.
     pub(super) fn evict(&self) -> bool {
         let mut usage = self.0.usage.lock();
-        let most = usage
-            .users
-            .values_mut()
-            .max_by_key(|user| user.silent.len());
-        let most = most.filter(|user| user.silent.len() > MAX_IDLE_KEPT);
-        match most.and_then(|user| user.silent.pop_front()) {
+        let user = usage.users.values_mut().max_by_key(|user| user.idle.len());
+        let user = user.filter(|user| user.idle.len() > MAX_IDLE_KEPT);
+        match user.and_then(|user| user.idle.pop_front()) {
             Some((_, oldest)) => {
                 oldest.cancel();
                 true
@@ -173,12 +170,12 @@ impl Limits {
     }
 }
 
-impl Silent {
+impl IdleConnection {
     /// Waits until it may make its request, if its user may not halt; `None` if it had to make room meanwhile. While the
     /// guard is held, no other connection of the user makes a request.
     pub(super) async fn wait(&self) -> Option<OwnedMutexGuard<()>> {
         let waited = async {
-            let guard = Arc::clone(&self.asking).lock_owned().await;
+            let guard = Arc::clone(&self.request_lock).lock_owned().await;
             tokio::time::sleep(REQUEST_INTERVAL).await;
             guard
         };
@@ -192,18 +189,18 @@ impl Silent {
     ///
     /// # Errors
     /// Why it is refused, in words.
-    pub(super) fn asks(&self, class: Class, bytes: u64) -> Result<AtWork, String> {
+    pub(super) fn admit(&self, class: Class, bytes: u64) -> Result<RequestGuard, String> {
         let uid = self.uid;
-        let most = self.limits.most(class);
+        let max = self.limits.max_requests(class);
         let mut usage = self.limits.0.usage.lock();
         let Usage {
             users, bytes: all, ..
         } = &mut *usage;
         let user = users.entry(uid).or_default();
-        let at_work = user.requests.of(class);
-        if *at_work >= most {
+        let in_progress = user.requests.of(class);
+        if *in_progress >= max {
             return Err(format!(
-                "uid {uid} has {most} requests of this kind at work, and may have no more; wait until one ends, or end its command"
+                "uid {uid} has {max} requests of this kind at work, and may have no more; wait until one ends, or end its command"
             ));
         }
         // A request that stops the host is never refused for lack of room.
@@ -221,11 +218,11 @@ impl Silent {
                     .to_owned(),
             );
         }
-        *at_work += 1;
+        *in_progress += 1;
         user.bytes += counted;
         *all += counted;
-        user.silent.retain(|(number, _)| *number != self.number);
-        Ok(AtWork {
+        user.idle.retain(|(number, _)| *number != self.number);
+        Ok(RequestGuard {
             limits: self.limits.clone(),
             uid,
             class,
@@ -234,11 +231,11 @@ impl Silent {
     }
 }
 
-impl Drop for Silent {
+impl Drop for IdleConnection {
     fn drop(&mut self) {
         let mut usage = self.limits.0.usage.lock();
         if let Some(user) = usage.users.get_mut(&self.uid) {
-            user.silent.retain(|(number, _)| *number != self.number);
+            user.idle.retain(|(number, _)| *number != self.number);
             if user.is_idle() {
                 usage.users.remove(&self.uid);
             }
@@ -246,14 +243,14 @@ impl Drop for Silent {
     }
 }
 
-impl Drop for AtWork {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         let mut usage = self.limits.0.usage.lock();
         usage.bytes = usage.bytes.saturating_sub(self.bytes);
         if let Some(user) = usage.users.get_mut(&self.uid) {
             user.bytes = user.bytes.saturating_sub(self.bytes);
-            let at_work = user.requests.of(self.class);
-            *at_work = at_work.saturating_sub(1);
+            let in_progress = user.requests.of(self.class);
+            *in_progress = in_progress.saturating_sub(1);
             if user.is_idle() {
                 usage.users.remove(&self.uid);
             }
@@ -275,45 +272,45 @@ mod tests {
         let next = limits.connected(1);
         assert!(first.evicted.is_cancelled() && !other.evicted.is_cancelled());
         // A connection that made a request is no longer idle.
-        let asked = others[0].asks(Class::Other, 10).unwrap();
+        let request = others[0].admit(Class::Other, 10).unwrap();
         let one_more = limits.connected(1);
         assert!(others.iter().all(|it| !it.evicted.is_cancelled()));
         // Without descriptors the user with the most idle connections makes room.
         assert!(limits.evict());
         assert!(others[1].evicted.is_cancelled() && !other.evicted.is_cancelled());
-        drop((first, others, other, next, one_more, asked));
+        drop((first, others, other, next, one_more, request));
         assert!(!limits.evict());
         assert!(limits.0.usage.lock().users.is_empty());
     }
 
     #[test]
-    fn each_user_has_a_limit_of_requests_and_bytes_at_work_and_a_halt_is_none_of_them() {
+    fn each_user_has_a_limit_of_requests_and_bytes_in_progress_and_a_halt_is_none_of_them() {
         let limits = Limits::with_files(256);
-        let silent = limits.connected(1);
-        let mut at_work = Vec::new();
+        let idle = limits.connected(1);
+        let mut requests = Vec::new();
         for class in [Class::Invocation, Class::Read, Class::Other] {
-            let most = limits.most(class);
-            at_work.extend((0..most).map(|_| silent.asks(class, 0).unwrap()));
-            let why = silent.asks(class, 0).unwrap_err();
-            assert!(why.contains(&format!("uid 1 has {most} requests")), "{why}");
+            let max = limits.max_requests(class);
+            requests.extend((0..max).map(|_| idle.admit(class, 0).unwrap()));
+            let why = idle.admit(class, 0).unwrap_err();
+            assert!(why.contains(&format!("uid 1 has {max} requests")), "{why}");
         }
-        drop(silent.asks(Class::Control, 0).unwrap());
-        drop(limits.connected(2).asks(Class::Read, 0).unwrap());
-        drop(at_work);
-        let large = silent.asks(Class::Invocation, MAX_USER_BYTES).unwrap();
-        assert!(silent.asks(Class::Invocation, 1).is_err());
-        drop(silent.asks(Class::Control, 1 << 10).unwrap());
+        drop(idle.admit(Class::Control, 0).unwrap());
+        drop(limits.connected(2).admit(Class::Read, 0).unwrap());
+        drop(requests);
+        let large = idle.admit(Class::Invocation, MAX_USER_BYTES).unwrap();
+        assert!(idle.admit(Class::Invocation, 1).is_err());
+        drop(idle.admit(Class::Control, 1 << 10).unwrap());
         // The host as a whole has a limit too, and the rest is left to requests that stop it.
         let users: Vec<_> = (2..=4)
             .map(|uid| {
-                let silent = limits.connected(uid);
-                silent.asks(Class::Invocation, MAX_USER_BYTES).unwrap()
+                let idle = limits.connected(uid);
+                idle.admit(Class::Invocation, MAX_USER_BYTES).unwrap()
             })
             .collect();
         let last = limits.connected(5);
-        assert!(last.asks(Class::Other, 1).is_err());
-        drop(last.asks(Class::Control, 1 << 10).unwrap());
-        drop((large, users, last, silent));
+        assert!(last.admit(Class::Other, 1).is_err());
+        drop(last.admit(Class::Control, 1 << 10).unwrap());
+        drop((large, users, last, idle));
         assert_eq!(limits.0.usage.lock().bytes, 0);
         assert!(limits.0.usage.lock().users.is_empty());
     }

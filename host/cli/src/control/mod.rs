@@ -27,7 +27,7 @@ pub use client::{
     perform_lines, refused, take_lock,
 };
 pub use message::Unreadable;
-pub use plane::Plane;
+pub use plane::ControlPlane;
 pub use presence::Presence;
 pub use route::Route;
 pub use socket::listen;

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::server;
-use super::shared::{Early, Opened, Shared};
+use super::shared::{EarlyHalt, Opened, Shared};
 use crate::config::Config;
 use crate::host::Host;
 use crate::signals;
@@ -26,14 +26,14 @@ const BLOCKING_THREADS: usize = 128;
 const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the control socket while it exists.
-pub struct Plane {
+pub struct ControlPlane {
     shared: Arc<Shared>,
     end: CancellationToken,
     /// Resolves when the thread ends.
     served: Option<oneshot::Receiver<Result<()>>>,
 }
 
-impl Plane {
+impl ControlPlane {
     /// Starts serving. `limit` is how long the host may take to shut down; after that the process exits.
     pub fn start(config: &Config, listener: UnixListener, limit: Duration) -> Result<Self> {
         let listener = listener.into_std()?;
@@ -72,7 +72,7 @@ impl Plane {
 
     /// The host exists: it carries out what was requested meanwhile. Early halts are in force already.
     pub fn open(&self, host: &Arc<Host>) {
-        for Early {
+        for EarlyHalt {
             person,
             scope,
             reason,
@@ -123,7 +123,7 @@ impl Plane {
     }
 }
 
-impl Drop for Plane {
+impl Drop for ControlPlane {
     fn drop(&mut self) {
         self.end.cancel();
     }

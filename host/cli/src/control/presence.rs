@@ -42,7 +42,7 @@ pub struct Presence {
 
 /// The files of a running host; removed when dropped.
 #[derive(Debug)]
-pub struct Announced(Vec<PathBuf>);
+pub struct PresenceFiles(Vec<PathBuf>);
 
 impl Presence {
     /// The announcement of this process as the host of a configuration.
@@ -77,7 +77,7 @@ impl Presence {
     /// Writes the files; the one next to the socket gets the group of the socket, if it has one. A host whose files cannot
     /// be written (a full disk) serves nevertheless, and is found by its configuration. `hosts` is the folder for the hosts
     /// of this user.
-    pub fn announce(&self, group: Option<u32>, hosts: Option<&Path>) -> Announced {
+    pub fn announce(&self, group: Option<u32>, hosts: Option<&Path>) -> PresenceFiles {
         let mut files = vec![(Self::in_data(&self.data), None)];
         if let Some(group) = group {
             files.push((Self::beside(&self.socket), Some(group)));
@@ -102,7 +102,7 @@ impl Presence {
                 written.push(path);
             }
         }
-        Announced(written)
+        PresenceFiles(written)
     }
 
     fn write(&self, path: &Path, group: Option<u32>) -> Result<()> {
@@ -146,7 +146,7 @@ impl Presence {
     }
 }
 
-impl Drop for Announced {
+impl Drop for PresenceFiles {
     fn drop(&mut self) {
         for path in &self.0 {
             // The next host may have written its own already.

@@ -36,7 +36,7 @@ impl Reserve {
     }
 
     /// Releases one descriptor, for the connection that is accepted next.
-    pub(super) fn give(&self) -> Option<Spare> {
+    pub(super) fn release(&self) -> Option<Spare> {
         let mut reserved = self.0.lock();
         reserved.pop().map(|_| Spare(self.clone()))
     }

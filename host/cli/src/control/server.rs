@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use super::authority::{AuthorizedRequest, refuse_stranger};
-use super::limits::AtWork;
+use super::limits::RequestGuard;
 use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, Reply};
 use super::reserve::Spare;
 use super::shared::Shared;
@@ -121,14 +121,14 @@ async fn accept(
         match known {
             Some(Errno::ECONNABORTED | Errno::EINTR) => {}
             Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
-                if spares.is_empty() && shared.may_say_crowded() {
+                if spares.is_empty() && shared.may_log_crowded() {
                     tracing::warn!(
                         target: "host",
                         "no further client of the control socket for now, but for halts: {error}"
                     );
                 }
-                match shared.reserve.give() {
-                    Some(given) => spares.push(given),
+                match shared.reserve.release() {
+                    Some(released) => spares.push(released),
                     // The evicted connection is closed when its task runs next.
                     None if shared.limits.evict() => tokio::task::yield_now().await,
                     None => tokio::time::sleep(CROWDED_INTERVAL).await,
@@ -147,7 +147,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
     let (read, write) = stream.into_split();
     let (mut source, mut sink) = (BufReader::new(read), Sink::new(write));
     match admit(uid, &mut source, shared, spare).await {
-        Ok(Admitted::Asks(authorized, head, request, at_work)) => {
+        Ok(Admitted::Request(authorized, head, request, guard)) => {
             let greeting = Reply::Host {
                 pid: std::process::id(),
                 configuration: shared.configuration(),
@@ -155,7 +155,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
             };
             sink.send(&greeting, WRITE_TIMEOUT).await?;
             work(&authorized, &head, *request, shared, source, sink).await?;
-            drop(at_work);
+            drop(guard);
             Ok(())
         }
         Ok(Admitted::Host(status)) => {
@@ -175,7 +175,7 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
 /// The result of reading a request.
 enum Admitted {
     /// A person with an allowed request.
-    Asks(AuthorizedRequest, Head, Box<Request>, AtWork),
+    Request(AuthorizedRequest, Head, Box<Request>, RequestGuard),
     /// A request for the status only: by a person, the user who runs the host, or root.
     Host(HostStatus),
     /// It disconnected, or had to make room.
@@ -189,7 +189,7 @@ async fn admit(
     shared: &Arc<Shared>,
     spare: Option<&Spare>,
 ) -> Result<Admitted> {
-    let silent = shared.limits.connected(uid);
+    let idle = shared.limits.connected(uid);
     let owns = uid == 0 || uid == geteuid().as_raw();
     if !shared.knows(uid) && !owns {
         // Nothing is read.
@@ -201,7 +201,7 @@ async fn admit(
             Ok(head) => head?,
             Err(_) => bail!("nothing was asked for {} s", timeout.as_secs_f64()),
         },
-        () = silent.evicted.cancelled() => return Ok(Admitted::Left),
+        () = idle.evicted.cancelled() => return Ok(Admitted::Left),
     };
     let Some(head) = head else {
         return Ok(Admitted::Left);
@@ -209,10 +209,10 @@ async fn admit(
     if head.verb == RequestKind::Host && owns {
         return Ok(Admitted::Host(status(shared)));
     }
-    let asking = match shared.operates(uid) || owns {
+    let request_lock = match shared.operates(uid) || owns {
         true => None,
-        false => match silent.wait().await {
-            Some(asking) => Some(asking),
+        false => match idle.wait().await {
+            Some(request_lock) => Some(request_lock),
             None => return Ok(Admitted::Left),
         },
     };
@@ -229,14 +229,14 @@ async fn admit(
         rules.right.word(),
         rules.max_bytes
     );
-    let at_work = silent
-        .asks(class, head.bytes)
+    let guard = idle
+        .admit(class, head.bytes)
         .map_err(|why| anyhow!("{why}"))?;
-    drop(silent);
+    drop(idle);
     // After the limits, since a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();
     let authorized = AuthorizedRequest::decide(uid, head.verb, about, shared).await?;
-    drop(asking);
+    drop(request_lock);
     if head.verb == RequestKind::Host {
         return Ok(Admitted::Host(status(shared)));
     }
@@ -256,7 +256,12 @@ async fn admit(
         request.kind() == head.verb && request.about() == about,
         "the request is not the one that its first line says"
     );
-    Ok(Admitted::Asks(authorized, head, Box::new(request), at_work))
+    Ok(Admitted::Request(
+        authorized,
+        head,
+        Box::new(request),
+        guard,
+    ))
 }
 
 /// The host's identity and state.

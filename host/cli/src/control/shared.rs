@@ -37,10 +37,10 @@ pub(super) struct Shared {
     redactor: Redactor,
     opened: watch::Sender<Opened>,
     /// Halts requested before there was a host; `None` once there is one.
-    early: Mutex<Option<Vec<Early>>>,
+    early: Mutex<Option<Vec<EarlyHalt>>>,
     ending: AtomicBool,
     /// When exhausted file descriptors were last reported.
-    said_crowded: Mutex<Option<Instant>>,
+    crowded_logged_at: Mutex<Option<Instant>>,
 }
 
 /// The state of the host's start.
@@ -54,7 +54,7 @@ pub(super) enum Opened {
 }
 
 /// A halt requested before there was a host.
-pub(super) struct Early {
+pub(super) struct EarlyHalt {
     pub person: Person,
     pub scope: HaltScope,
     pub reason: String,
@@ -75,7 +75,7 @@ impl Shared {
             opened: watch::Sender::new(Opened::Opening),
             early: Mutex::new(Some(Vec::new())),
             ending: AtomicBool::new(false),
-            said_crowded: Mutex::default(),
+            crowded_logged_at: Mutex::default(),
         })
     }
 
@@ -85,7 +85,7 @@ impl Shared {
     }
 
     /// Takes the halts requested before there was a host. None is kept any more from then on.
-    pub(super) fn take_early(&self) -> Vec<Early> {
+    pub(super) fn take_early(&self) -> Vec<EarlyHalt> {
         let mut early = self.early.lock();
         early.take().unwrap_or_default()
     }
@@ -149,8 +149,8 @@ impl Shared {
         self.person(uid, Person::operates)
     }
 
-    fn person(&self, uid: u32, is_so: impl Fn(&Person) -> bool) -> bool {
-        let person = |people: &People| people.by_uid(uid).is_some_and(&is_so);
+    fn person(&self, uid: u32, condition: impl Fn(&Person) -> bool) -> bool {
+        let person = |people: &People| people.by_uid(uid).is_some_and(&condition);
         match self.opened() {
             Some(host) => person(&host.current().people),
             None => person(&self.people),
@@ -166,17 +166,17 @@ impl Shared {
     }
 
     /// Whether to report exhausted file descriptors again.
-    pub(super) fn may_say_crowded(&self) -> bool {
-        let mut said = self.said_crowded.lock();
-        let may = said.is_none_or(|at| at.elapsed() >= CROWDED_LOG_INTERVAL);
+    pub(super) fn may_log_crowded(&self) -> bool {
+        let mut logged_at = self.crowded_logged_at.lock();
+        let may = logged_at.is_none_or(|at| at.elapsed() >= CROWDED_LOG_INTERVAL);
         if may {
-            *said = Some(Instant::now());
+            *logged_at = Some(Instant::now());
         }
         may
     }
 
     /// Keeps a halt for the host that is starting; `false` if there is one already.
-    pub(super) fn halt_early(&self, halt: Early) -> bool {
+    pub(super) fn halt_early(&self, halt: EarlyHalt) -> bool {
         let mut early = self.early.lock();
         match early.as_mut() {
             Some(early) => {

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::{Group, geteuid};
 use tokio::net::UnixListener;
 
-use super::presence::{Announced, Presence};
+use super::presence::{Presence, PresenceFiles};
 use crate::config::{self, Config};
 
 /// The group of a socket outside of the data folder, unless another is configured.
@@ -18,7 +18,7 @@ const GROUP: &str = "qchost";
 
 /// Creates the socket, and announces it. From then on clients can connect, even if they get no
 /// reply yet.
-pub async fn listen(config: &Config) -> Result<(UnixListener, Announced)> {
+pub async fn listen(config: &Config) -> Result<(UnixListener, PresenceFiles)> {
     let path = config.socket()?;
     let group = match &config.control.socket {
         // The lock on the data folder ensures that no other host uses this socket.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::authority::AuthorizedRequest;
-use super::shared::{Early, Shared};
+use super::shared::{EarlyHalt, Shared};
 use crate::host::Host;
 use crate::reports::Reports;
 use crate::requests::{Halt, Halted, Request, answer, scope_words, shown};
@@ -43,7 +43,7 @@ pub(super) async fn carry_out(
             let host = match opened {
                 Ok(host) => host?,
                 Err(_) => {
-                    let early = Early {
+                    let early = EarlyHalt {
                         person: authorized.person.clone(),
                         scope: scope.clone(),
                         reason: request.reason.clone(),

@@ -74,7 +74,7 @@ pub struct PluginRow {
     )]
     pub account_state: Option<AccountState>,
     #[serde(flatten)]
-    pub serves: Option<Serving>,
+    pub serves: Option<ServingVersion>,
     #[serde(flatten)]
     pub invocations: Option<Invocations>,
     /// What is wrong with it.
@@ -85,7 +85,7 @@ pub struct PluginRow {
 /// The version of a plugin that serves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Serving {
+pub struct ServingVersion {
     pub version: String,
     pub account: String,
     pub actions: Vec<String>,
@@ -169,7 +169,7 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
         account_state: health.as_ref().map(|health| health.state),
         serves: plugin.map(|plugin| {
             let actions = plugin.description().actions.iter();
-            Serving {
+            ServingVersion {
                 version: plugin.description().version.clone(),
                 account: plugin.manifest().account.clone(),
                 actions: actions.map(|action| action.name.clone()).collect(),

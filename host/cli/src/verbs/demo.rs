@@ -64,7 +64,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
         .await;
     display.done();
     host.close(Duration::from_secs(5)).await;
-    let result = Demonstrated {
+    let result = DemoResult {
         ranking: swept?,
         seconds: begun.elapsed().as_secs_f64(),
     };
@@ -82,13 +82,13 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
 
 /// The result of the demo.
 #[derive(Serialize)]
-struct Demonstrated {
+struct DemoResult {
     /// What the plugin returned.
     ranking: Value,
     seconds: f64,
 }
 
-fn text(result: &Demonstrated) -> String {
+fn text(result: &DemoResult) -> String {
     let cell = |row: &Value, path: &str, digits: usize, factor: f64| {
         row.pointer(path)
             .and_then(Value::as_f64)

@@ -40,7 +40,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
     let reached = OnceLock::new();
     let mut asking = pin!(async {
         let approach = control::approach(route).await?;
-        reached.get_or_init(|| Reached::by(&approach));
+        reached.get_or_init(|| HaltTarget::by(&approach));
         if let Approach::Alone {
             config,
             is_new: true,
@@ -58,8 +58,8 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
         match reached.get() {
             // A host that has confirmed the halt may wait long for calls that had been sent.
             _ if heard.load(Ordering::Relaxed) => std::future::pending().await,
-            Some(Reached::Alone { .. }) => std::future::pending().await,
-            Some(Reached::Host(data)) => data.clone(),
+            Some(HaltTarget::Alone { .. }) => std::future::pending().await,
+            Some(HaltTarget::Host(data)) => data.clone(),
             // It is too busy to accept a connection, or only its lock is visible.
             None => route.data(),
         }
@@ -67,7 +67,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
     let data = tokio::select! {
         biased;
         report = &mut asking => return match (report, reached.get()) {
-            (Ok(report), Some(Reached::Alone { data })) => {
+            (Ok(report), Some(HaltTarget::Alone { data })) => {
                 show_alone(report, &scope, liquidate, data, output)
             }
             (Ok(report), _) => show(&report, "", &scope, liquidate, output),
@@ -75,7 +75,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
                 by_file_alone(route.data().as_deref(), &why, liquidate, output)
             }
             (Err(why), None) => Err(or_by_file(why, route.data().as_deref())),
-            (Err(why), Some(Reached::Host(data))) if why.is::<Unreadable>() => {
+            (Err(why), Some(HaltTarget::Host(data))) if why.is::<Unreadable>() => {
                 if heard.load(Ordering::Relaxed) {
                     return Err(why.context(
                         "the halt is in force, but the rest of the answer is lost",
@@ -175,14 +175,14 @@ fn show_file(file: &Path, whom: &str, liquidate: bool, why: &str, output: Output
 }
 
 /// The target of a halt.
-enum Reached {
+enum HaltTarget {
     /// A host, with its data folder if known.
     Host(Option<PathBuf>),
     /// No host: the next host in this folder will be halted.
     Alone { data: PathBuf },
 }
 
-impl Reached {
+impl HaltTarget {
     fn by(approach: &Approach<'_>) -> Self {
         match approach {
             Approach::Host(found) => Self::Host(found.data.clone()),

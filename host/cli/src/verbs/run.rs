@@ -18,7 +18,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Config;
-use crate::control::Plane;
+use crate::control::ControlPlane;
 use crate::data_folder::private_folder;
 use crate::gate::CALL_TIMEOUT;
 use crate::host::Host;
@@ -45,7 +45,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     };
     let (listener, announced) = control::listen(config).await?;
     let limit = drain + CALL_TIMEOUT + LIMIT_MARGIN;
-    let mut plane = Plane::start(config, listener, limit)?;
+    let mut plane = ControlPlane::start(config, listener, limit)?;
     let socket = config.socket()?;
     let mut busy = pin!(service::busy());
     let opened = tokio::select! {

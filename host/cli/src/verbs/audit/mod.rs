@@ -8,7 +8,7 @@ use qchost_gate::Finding;
 use qchost_ledger::Ledger;
 use qchost_policy::People;
 
-use self::show::{Form, Shown};
+use self::show::{Form, RecordPrinter};
 use crate::args::Audit;
 use crate::config::Config;
 use crate::control::{self, Route};
@@ -77,7 +77,7 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
     form: Form,
     output: Output,
 ) -> Result<R::Outcome> {
-    let mut shown = Shown::new(form);
+    let mut shown = RecordPrinter::new(form);
     let answer = {
         let mut on_line = |line: &str| shown.line(line);
         let asked = request.clone();

@@ -26,7 +26,7 @@ const COLUMNS: [&str; 8] = [
 const WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
 
 /// Shows records as they arrive.
-pub struct Shown {
+pub struct RecordPrinter {
     form: Form,
     rows: Vec<Vec<String>>,
 }
@@ -41,7 +41,7 @@ pub enum Form {
     Table,
 }
 
-impl Shown {
+impl RecordPrinter {
     pub fn new(form: Form) -> Self {
         let rows = Vec::new();
         Self { form, rows }

@@ -15,14 +15,14 @@ const SOON_FEW_BYTES: u64 = 256 << 20;
 const FEW_INODES: u64 = 200;
 const SOON_FEW_INODES: u64 = 5_000;
 /// Bytes written to test for space.
-const TRIAL: usize = 64 * 1024;
+const TEST_WRITE_BYTES: usize = 64 * 1024;
 /// Open files below which a host cannot serve, and below which it serves few clients.
 const FEW_FILES: u64 = 256;
 const SOON_FEW_FILES: u64 = 4_096;
 
 /// Free space of a file system. A total of 0 means unknown.
 #[derive(Debug, Clone, Copy)]
-struct Room {
+struct Space {
     free: u64,
     free_inodes: u64,
     inodes: u64,
@@ -47,7 +47,7 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
     let shown = folder.display();
     match rustix::fs::statvfs(folder) {
         Ok(found) => {
-            let room = Room {
+            let room = Space {
                 free: found.f_bavail.saturating_mul(found.f_frsize),
                 free_inodes: found.f_favail,
                 inodes: found.f_files,
@@ -70,13 +70,13 @@ pub fn disk(report: &mut Report, what: &str, folder: &Path) {
         .as_mut()
         .map_err(|error| io::Error::from(error.kind()));
     let written = written.and_then(|file| {
-        file.write_all(&[0; TRIAL])?;
+        file.write_all(&[0; TEST_WRITE_BYTES])?;
         file.as_file().sync_all()
     });
     if let Err(error) = written {
         report.fail(
             format!("{what}: writing"),
-            format!("{} bytes cannot be written in {shown}: {error}", TRIAL),
+            format!("{TEST_WRITE_BYTES} bytes cannot be written in {shown}: {error}"),
             format!("make room for this user on the disk of {shown}, or repair it"),
         );
     }
@@ -91,7 +91,7 @@ fn mark(amount: u64, few: u64, soon_few: u64) -> Mark {
     }
 }
 
-fn space(room: Room) -> (Mark, String) {
+fn space(room: Space) -> (Mark, String) {
     let mark = mark(room.free, FEW_BYTES, SOON_FEW_BYTES);
     let mut finding = format!("{} MiB free", room.free >> 20);
     if mark == Mark::Failed {
@@ -103,7 +103,7 @@ fn space(room: Room) -> (Mark, String) {
     (mark, finding)
 }
 
-fn inodes(room: Room) -> (Mark, String) {
+fn inodes(room: Space) -> (Mark, String) {
     if room.inodes == 0 {
         return (Mark::Ok, "not limited".to_owned());
     }
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn little_room_is_a_warning_and_none_a_failure() {
-        let room = |free, free_inodes| Room {
+        let room = |free, free_inodes| Space {
             free,
             free_inodes,
             inodes: 1_000_000,
@@ -184,7 +184,7 @@ mod tests {
         ] {
             assert_eq!(inodes(room(0, free)).0, mark, "{free}");
         }
-        let unlimited = Room {
+        let unlimited = Space {
             inodes: 0,
             ..room(0, 0)
         };
