@@ -111,8 +111,7 @@ fn a_full_disk_without_a_host_keeps_no_operator_from_halting_and_from_seeing_wha
     assert_eq!(cloud.created_backtests(), Vec::<String>::new());
     folder.run(&["resume"]).good();
     assert!(!data.join("halt").exists());
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// Verbs with an effect, each with a way to see whether it was carried out.
@@ -191,8 +190,7 @@ fn a_missing_key_is_named_by_every_verb_and_replaced_by_none() {
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
     let host = folder.serve(&["run"]);
-    host.terminate();
-    host.wait().good();
+    host.end();
     let key = folder.path().join("data/host.key");
     let was = std::fs::read(&key).unwrap();
     std::fs::remove_file(&key).unwrap();
@@ -244,8 +242,7 @@ fn a_lock_that_no_host_has_is_not_taken_for_a_host_that_does_not_answer() {
     let cloud = Cloud::start();
     let folder = folder(&embedded(cloud.url()));
     let host = folder.serve(&["run"]);
-    host.terminate();
-    host.wait().good();
+    host.end();
     let script = format!(
         "import fcntl,time\nf=open({:?},'r+')\nfcntl.flock(f,fcntl.LOCK_EX)\nprint('locked',flush=True)\ntime.sleep(600)",
         folder.path().join("data/host.lock").to_str().unwrap()

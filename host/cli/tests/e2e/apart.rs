@@ -25,8 +25,7 @@ fn a_command_is_not_carried_out_by_the_host_of_another_configuration() {
     // The twin: the folder's own configuration is accepted, and nothing was created.
     let listed = folder.call("list_projects", &json!({}));
     assert_eq!(listed["projects"], json!([]), "{listed}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]

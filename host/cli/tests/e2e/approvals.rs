@@ -116,8 +116,7 @@ fn a_call_waits_for_a_yes_and_one_yes_is_one_call() {
             lines.stdout
         );
     }
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -207,8 +206,7 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     let rest = shown(&["--json", "approvals", "list", "--all", "--after", &id]);
     assert_eq!(rest.as_array().map(Vec::len), Some(2), "{rest}");
     assert_eq!(rest[0]["id"], next.as_str(), "{rest}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -227,8 +225,7 @@ fn a_permit_that_was_not_used_in_time_is_void() {
     let ran = write(&desk, OPERATOR, &prepared);
     assert_ne!(approval(ran.error()), id);
     assert_eq!(desk.cloud.created_backtests(), Vec::<String>::new());
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// The client learns what the invocation waits for. If the invocation is cut off, the approval is of no use
@@ -339,8 +336,7 @@ fn two_people_other_than_the_requester_say_yes_to_a_live_deployment() {
         .json();
     assert_eq!(second["status"], "approved", "{second}");
     assert_eq!(desk.cloud.requests_to("/live/create").len(), 0);
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// In production, a component other than the adopted one does not inherit the right to trade.

@@ -34,8 +34,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
             .error()
             .contains("is not empty")
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 
     // Existing files are not overwritten.
     let ran = first.run(&["restore", name]);

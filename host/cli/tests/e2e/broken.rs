@@ -292,8 +292,7 @@ fn guardrails_many_and_no_host(name: &str) {
     for arguments in [&["--data", "data"][..], &[]] {
         let (folder, _cloud) = prepared("");
         let host = serve(&folder);
-        host.terminate();
-        host.wait().good();
+        host.end();
         let policies = folder.path().join("policies");
         std::fs::create_dir(&policies).unwrap();
         many_and_deep(&policies);
@@ -378,8 +377,7 @@ fn compiles(host: &mut Process) {
 fn opening(name: &str) {
     let (folder, cloud) = prepared("");
     let first = serve(&folder);
-    first.terminate();
-    first.wait().good();
+    first.end();
     let locker = lock_database(&folder.path().join("data/state.db"), folder.path());
     let mut host = folder.start(&["run"]);
     wait_for_file(&folder.path().join("data/control.sock"));
@@ -946,8 +944,7 @@ fn viewed(name: &str, kind: &str, also: impl FnOnce(&Desk, &Process)) {
     assert!(desk.cloud.created_backtests().is_empty());
     also(&desk, &host);
     drop(viewer);
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 fn viewer_denied(name: &str) {

@@ -77,6 +77,5 @@ fn check(folder: &Folder, wanted: impl Fn(&str) -> bool) {
         .map(|operation| operation.name)
         .collect();
     assert_eq!(called, all);
-    host.terminate();
-    host.wait().good();
+    host.end();
 }

@@ -124,8 +124,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     let gone = gone.last().unwrap();
     assert_eq!(gone["digest-before"], widened["digest-after"]);
     assert!(gone.get("digest-after").is_none(), "{gone:#}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 
     // So is a change while no host runs.
     desk.folder.manifest("every-category", &bundled(EVERY));
@@ -135,15 +134,13 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     let eve = people.last().unwrap();
     assert_eq!(eve["at-start"], true, "{eve:#}");
     assert!(difference(eve).contains("- people.eve.roles"), "{eve:#}");
-    host.terminate();
-    host.wait().good();
+    host.end();
     // A file that is unchanged at the next start is no change.
     let before = changes_now(&desk);
     let host = desk.serve();
     assert_eq!(changes_now(&desk), before);
     desk.run_as(ADMIN, &["audit", "verify"]).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// The number of recorded changes, read from the files.
@@ -226,6 +223,5 @@ fn why_a_call_was_made_is_told_with_the_grant_as_it_was_and_to_viewers_by_differ
 
     let ran = desk.run_as(ADMIN, &["audit", "why", "no-such-call"]);
     assert!(ran.error().contains("no call `no-such-call`"), "{ran:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }

@@ -74,8 +74,7 @@ fn what_is_too_large_is_refused_before_it_is_read() {
     let bytes = head(&folder, "invoke", Some("lab"), body.len()) + &body;
     let why = refused(&folder, bytes.as_bytes());
     assert!(why.contains("more than 1000000 values"), "{why}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -118,6 +117,5 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
             .all(|name| name.trim() != "qchost-reading")
             .then_some(())
     });
-    host.terminate();
-    host.wait().good();
+    host.end();
 }

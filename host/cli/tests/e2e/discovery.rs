@@ -151,8 +151,7 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
         assert!(ran.status.success(), "{harm}: {ran:?}");
         mend(&path, &good);
     }
-    host.terminate();
-    host.wait().good();
+    host.end();
     assert!(!folder.path().join("data/host.json").exists());
 }
 
@@ -234,8 +233,7 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
         ran.error().contains("no host listens at nothing.sock"),
         "{ran:?}"
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -253,8 +251,7 @@ fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
             .contains("cannot read the configuration none.toml"),
         "{ran:?}"
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
     // If no host runs, the error is about the configuration.
     let ran = folder.run(&["--config", "none.toml", "halt", "--list"]);
     let error = ran.error();
@@ -289,8 +286,7 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     std::fs::remove_file(&path).unwrap();
     let ran = desk.run_as(ADMIN, &["resume"]);
     assert!(ran.good().stdout.contains("resumed"), "{ran:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
     assert!(!Path::new(&file).exists());
 }
 
@@ -364,8 +360,7 @@ fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_tol
         halts(&["--socket", "run/control.sock"]);
         drop(std::fs::remove_file(&path));
     }
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// A process of another user that listens at the path of a control socket.

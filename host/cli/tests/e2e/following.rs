@@ -119,8 +119,7 @@ fn what_takes_a_start_to_be_in_effect_is_said_and_the_rest_is_in_effect_at_once(
             .is_null()
             .then_some(())
     });
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -155,8 +154,7 @@ fn accounts_come_change_and_go_while_the_host_runs() {
     assert_eq!(of(&reload(&folder), "qchost.toml")["status"], "ready");
     call("research").good();
     assert!(call("second").error().contains("no account `second`"));
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -185,8 +183,7 @@ fn of_two_manifests_for_one_plugin_each_is_told_of_the_other_and_what_serves_goe
         "strategy-lab.compile",
         &serde_json::json!({ "source": crate::common::ALGORITHM }),
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -207,8 +204,7 @@ fn a_reload_right_after_the_start_waits_until_the_host_is_there() {
     host.until("the host says that it is ready", |host| {
         host.stdout().contains("ready: 1 plugin,").then_some(())
     });
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]

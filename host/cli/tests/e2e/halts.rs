@@ -79,8 +79,7 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
     let ran = folder.run(&["halt", "--account", "reserch"]);
     assert!(ran.error().contains("configured are: research"), "{ran:?}");
     write(&folder, &prepared).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
     let lines = folder.run(&["--json", "audit", "query", "--kind", "halt"]);
     assert!(lines.good().stdout.lines().count() >= 6, "{}", lines.stdout);
 }
@@ -141,8 +140,7 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
     ]);
     assert!(ran.error().contains("halted"), "{ran:?}");
     assert_eq!(cloud.requests_to("/live/create").len(), 1);
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// Halting does not require a correct file.
@@ -170,8 +168,7 @@ fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
         listed.good().stdout.contains("fills look wrong"),
         "{listed:?}"
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// `touch` over a remote shell: no binary, no configuration, no socket.
@@ -210,15 +207,13 @@ fn a_file_in_the_data_folder_halts_until_it_is_resumed() {
     );
     assert!(!file.exists());
     write(&folder, &prepared).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
     // The next one is halted before it sends anything.
     std::os::unix::fs::symlink("/nowhere", &file).unwrap();
     let host = folder.serve(&["run"]);
     let ran = write(&folder, &prepared);
     assert!(ran.error().contains("halted"), "{ran:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -261,8 +256,7 @@ fn a_resume_says_what_still_stands() {
         "{}",
         ran.stdout
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// Makes the database refuse every change of its halts, as on a full disk.
@@ -301,8 +295,7 @@ fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
     database.execute_batch("DROP TRIGGER full_out").unwrap();
     folder.run(&["resume"]).good();
     write(&folder, &prepared).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// The exit status shows it, the answer lists the positions, and the host keeps running.
@@ -347,8 +340,7 @@ fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
     // The twin: nothing runs, so this is a success.
     let report = folder.run(&["halt", "--liquidate", "--json"]).json();
     assert_eq!(report["stopped"], json!([]), "{report}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// A host that hangs, and one whose socket is gone.
@@ -381,8 +373,7 @@ fn a_host_that_does_not_answer_is_halted_by_the_file() {
         "{ran:?}"
     );
     assert!(file.exists());
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// Maximum number of measurements: a busy machine is slow sometimes, not every time.
@@ -413,8 +404,7 @@ fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
         took < said + Duration::from_millis(150) + 3 * nothing
     });
     assert!(in_time, "{measured:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// By the times of the file and of the host's log, which use the same clock.
@@ -444,8 +434,7 @@ fn the_file_is_seen_within_a_second() {
         took < 1.0
     });
     assert!(in_time, "{measured:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// Stops a host as a debugger does, until this is dropped: it listens, and answers nothing.
@@ -496,8 +485,7 @@ fn a_host_whose_socket_was_named_is_halted_and_no_other() {
     );
     drop(stopped);
     for host in [ours, theirs] {
-        host.terminate();
-        host.wait().good();
+        host.end();
     }
 }
 
@@ -521,8 +509,7 @@ fn a_host_that_hangs_is_halted_by_the_file_also_without_its_number() {
         folder.run(&["resume"]).good();
         drop(std::fs::remove_file(&lock));
     }
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -546,8 +533,7 @@ fn an_operator_who_cannot_write_to_the_folder_is_told_how_to_halt_a_host_that_ha
     drop(stopped);
     let ran = waiting.wait();
     assert!(ran.good().stdout.contains("halted: everything"), "{ran:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -558,8 +544,7 @@ fn a_halt_that_is_to_liquidate_too_outlasts_a_host_that_does_not_start() {
     let first = folder.serve(&["run"]);
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     folder.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
-    first.terminate();
-    first.wait().good();
+    first.end();
     let opening = || {
         let locker = lock_database(&data.join("state.db"), folder.path());
         let host = folder.start(&["run"]);
@@ -582,8 +567,7 @@ fn a_halt_that_is_to_liquidate_too_outlasts_a_host_that_does_not_start() {
     assert!(refused.error().contains("halted"), "{refused:?}");
     assert!(cloud.requests_to("/live/update/liquidate").is_empty());
     folder.run(&["resume"]).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
     // The twin: a deployment that starts is liquidated.
     let (locker, mut host, halting) = opening();
     drop(locker);
@@ -593,6 +577,5 @@ fn a_halt_that_is_to_liquidate_too_outlasts_a_host_that_does_not_start() {
     host.until("it is ready", |host| {
         host.stdout().contains("ready").then_some(())
     });
-    host.terminate();
-    host.wait().good();
+    host.end();
 }

@@ -662,8 +662,7 @@ fn each_cause_of_unusable_credentials_and_guardrails_has_a_fix_of_its_own() {
         );
     }
     std::fs::rename(&away, &policies).unwrap();
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// An admin who is not the user of the host.
@@ -728,8 +727,7 @@ fn doctor_asks_the_host_of_another_user_and_says_of_the_rest_that_it_is_not_know
         "ok",
         "{checks:#}"
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]

@@ -117,8 +117,7 @@ fn patches_of_line_feeds_keep_no_other_request_waiting() {
             );
         }
     }
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]

@@ -74,8 +74,7 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
         "{}",
         denied.stdout
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -104,8 +103,7 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     desk.run_as(OPERATOR, &["call", "read_lean_versions"])
         .good();
     assert_eq!(desk.cloud.requests_to("/lean/versions/read").len(), 1);
-    host.terminate();
-    host.wait().good();
+    host.end();
     // The same without a host: owning the data does not make a user one of the host's people.
     let ran = desk.folder.run(&["call", "read_lean_versions"]);
     assert!(
@@ -158,8 +156,7 @@ fn a_person_whom_the_configuration_names_and_who_waits_is_told_for_what() {
         "{error}"
     );
     assert!(!error.contains("[people.NAME]"), "{error}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -181,8 +178,7 @@ fn the_socket_is_open_to_the_group_only() {
         "{error}"
     );
     desk.run_as(OPERATOR, &["plugin", "list"]).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
     assert!(!socket.exists());
 }
 
@@ -201,8 +197,7 @@ fn a_socket_that_others_could_replace_is_not_made() {
         std::fs::set_permissions(&run, std::fs::Permissions::from_mode(mode)).unwrap();
         if accepted {
             let host = desk.serve();
-            host.terminate();
-            host.wait().good();
+            host.end();
         } else {
             let ran = desk.folder.run(&["run"]);
             let error = ran.error();
@@ -300,6 +295,5 @@ fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
     }
     let ran = desk.run_as(ADMIN, &["reload"]);
     assert!(ran.error().contains("guardrail"), "{ran:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }

@@ -71,6 +71,12 @@ impl Process {
         signal(self.id(), rustix::process::Signal::TERM);
     }
 
+    /// Ends it by SIGTERM, which must succeed.
+    pub fn end(self) {
+        self.terminate();
+        self.wait().good();
+    }
+
     pub fn wait(self) -> Ran {
         self.wait_for(BOUND)
     }

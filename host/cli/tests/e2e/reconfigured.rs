@@ -194,8 +194,7 @@ fn a_shutdown_requested_before_a_vault_has_answered_ends_the_host() {
     // The next one finds everything as it should be.
     vault.answers(true);
     let next = folder.serve(&["run"]);
-    next.terminate();
-    next.wait().good();
+    next.end();
 }
 
 /// The same rule as at a start: see `in_production_a_plugin_that_may_trade_is_pinned`.

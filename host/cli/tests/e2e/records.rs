@@ -42,8 +42,7 @@ fn used() -> (Cloud, Folder, Value) {
     let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     folder.run(&["resume"]).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
     (cloud, folder, prepared)
 }
 
@@ -341,8 +340,7 @@ fn a_record_is_seen_as_it_is_made() {
     );
     // While a host runs, it verifies its own audit.
     folder.run(&["audit", "verify"]).good();
-    host.terminate();
-    host.wait().good();
+    host.end();
     assert_eq!(tail.wait().status.code(), Some(1));
 }
 

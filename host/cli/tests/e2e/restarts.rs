@@ -42,8 +42,7 @@ fn restarted(running: Running, between: impl FnOnce(&Folder)) -> Running {
         cloud,
         ..
     } = running;
-    host.terminate();
-    host.wait().good();
+    host.end();
     between(&folder);
     again(folder, cloud)
 }

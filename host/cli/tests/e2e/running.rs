@@ -147,8 +147,7 @@ impl Running {
     }
 
     pub fn end(self) {
-        self.host.terminate();
-        self.host.wait().good();
+        self.host.end();
     }
 }
 

@@ -65,8 +65,7 @@ impl Hosted {
             .invoke("every-category.echo", &json!({ "value": "still here" }));
         assert_eq!(echo["value"], "still here");
         assert!(self.host.runs());
-        self.host.terminate();
-        self.host.wait().good();
+        self.host.end();
         drop(self.cloud);
     }
 }

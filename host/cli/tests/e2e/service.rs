@@ -98,16 +98,14 @@ fn a_second_host_on_the_same_data_names_the_first() {
     // The first host is unaffected, and the socket is still its own.
     assert!(first.runs());
     folder.call("read_account", &json!({}));
-    first.terminate();
-    first.wait().good();
+    first.end();
 
     // A killed host leaves nothing that prevents the next one from starting.
     let killed = folder.serve(&["run"]);
     drop(killed);
     let next = folder.serve(&["run"]);
     folder.call("read_account", &json!({}));
-    next.terminate();
-    next.wait().good();
+    next.end();
 }
 
 /// A cloud with backtests of this duration.
@@ -197,8 +195,7 @@ fn a_client_that_leaves_takes_nothing_with_it() {
     // The invocation ended with its client, so nothing is left to drain.
     assert!(host.runs());
     folder.call("read_account", &json!({}));
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 /// A client that is stopped, for example by Ctrl-Z, and whose socket is full.
@@ -253,8 +250,7 @@ fn a_broken_plugin_is_reported_and_takes_nothing_down() {
     assert!(verdict["compile_id"].is_string(), "{verdict}");
     let ran = folder.run(&["invoke", "broken.anything"]);
     assert!(ran.error().contains("not-there.wasm"), "{}", ran.error());
-    host.terminate();
-    host.wait().good();
+    host.end();
 
     let listed = folder.run(&["plugin", "list"]);
     assert_eq!(listed.status.code(), Some(1));

@@ -145,8 +145,7 @@ fn a_request_for_an_approval_and_a_denial() {
         "Lab/x",
     ]);
     check("policy-explain", &folder, &both(&explained));
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -182,8 +181,7 @@ fn the_record_and_the_halts() {
     check("audit-query-none", &folder, &both(&nothing));
     let verified = folder.run(&["audit", "verify"]);
     assert!(verified.good().stdout.contains("head: "), "{verified:?}");
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]

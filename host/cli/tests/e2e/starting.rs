@@ -32,8 +32,7 @@ pub fn lock_database(path: &Path, folder: &Path) -> Process {
 fn cold(folder: &Folder) -> Process {
     plugin(folder, "quick", &version(1), "");
     let host = folder.serve(&["run"]);
-    host.terminate();
-    host.wait().good();
+    host.end();
     plugin(folder, "a-slow", &long(2), "");
     for name in ["b", "c", "d", "e"] {
         plugin(folder, name, &marked(3, name), "");
@@ -89,8 +88,7 @@ fn what_is_ready_serves_while_others_compile_and_what_is_not_is_waited_for() {
         let answer = control.invoke(&format!("{name}.act"), &json!({}));
         assert_eq!(answer, Answer::Done(json!(3)), "{name}");
     }
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -108,8 +106,7 @@ fn a_manifest_that_is_removed_while_others_compile_denies_at_once() {
         matches!(answer, Answer::Failed(why) if why.contains("no plugin `quick`")).then_some(())
     });
     assert!(!host.stdout().contains("ready"), "{}", host.stdout());
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -120,8 +117,7 @@ fn a_halt_before_the_state_is_open_holds_from_the_first_call_on() {
     let writer = caller(1, &[("create_project", Some(project.as_str()))]);
     plugin(&folder, "writer", &writer, &format!("{GRANT}{PROJECTS}"));
     let first = folder.serve(&["run"]);
-    first.terminate();
-    first.wait().good();
+    first.end();
 
     let locker = lock_database(&folder.path().join("data/state.db"), folder.path());
     let mut host = folder.start(&["run"]);
@@ -148,8 +144,7 @@ fn a_halt_before_the_state_is_open_holds_from_the_first_call_on() {
         let listed = folder.run(&["halt", "--list"]);
         listed.good().stdout.contains("too early").then_some(())
     });
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -189,8 +184,7 @@ fn a_second_host_is_told_in_one_sentence_what_the_first_is_at() {
         )),
         "{error}"
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 
     // Neither a host nor a command: another program holds the lock.
     std::fs::write(&lock, "999999999\n").unwrap();
@@ -289,6 +283,5 @@ fn a_socket_of_another_user_is_not_taken_away() {
         )),
         "{error}"
     );
-    host.terminate();
-    host.wait().good();
+    host.end();
 }

@@ -375,8 +375,7 @@ fn the_emulator_serves_until_sigterm() {
         ready["organization-id"]
     );
     assert!(read("another").json_error().contains("Hash doesn't match"));
-    emulator.terminate();
-    emulator.wait().good();
+    emulator.end();
 
     let ran = folder.run(&["emulator", "--listen", "0.0.0.0:0"]);
     assert!(ran.error().contains("loopback"), "{}", ran.error());

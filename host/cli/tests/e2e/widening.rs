@@ -109,8 +109,7 @@ fn a_changed_manifest_waits_also_over_a_restart_and_what_reads_goes_on() {
     ] {
         assert!(listed.stdout.contains(words), "{words}: {listed:?}");
     }
-    running.host.terminate();
-    running.host.wait().good();
+    running.host.end();
     running.host = serve(&running.folder);
     waits(&running, "lab");
     // Reverted, everything is as before.
@@ -153,8 +152,7 @@ fn a_manifest_that_was_taken_away_waits_when_it_comes_again() {
         Running::start(&production(), |folder| lab(folder, &wide()))
     };
     let (file, away) = (running.path("plugins/lab.toml"), running.path("lab.away"));
-    running.host.terminate();
-    running.host.wait().good();
+    running.host.end();
     fs::rename(&file, &away).unwrap();
     running.host = serve(&running.folder);
     fs::rename(&away, &file).unwrap();
@@ -187,8 +185,7 @@ fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
         cloud,
         ..
     } = narrow();
-    host.terminate();
-    host.wait().good();
+    host.end();
     let path = |name: &str| folder.path().join(name);
     // A manifest with fewer rights, while the wide one is in another folder.
     let me = rustix::process::geteuid().as_raw();
@@ -247,8 +244,7 @@ fn restored(running: Running, prepare: impl FnOnce(&Folder, &Path)) -> Running {
         cloud,
         ..
     } = running;
-    host.terminate();
-    host.wait().good();
+    host.end();
     prepare(&folder, &backup);
     fs::remove_dir_all(folder.path().join("data")).unwrap();
     folder.run(&["restore", &name]).good();
@@ -379,8 +375,7 @@ fn a_guardrail_that_is_gone_in_production_holds_until_it_is_approved_also_over_a
     forbidden(&running);
     fs::rename(running.path("policies"), running.path("away")).unwrap();
     assert!(forbidden(&running).contains("degraded"));
-    running.host.terminate();
-    running.host.wait().good();
+    running.host.end();
     running.host = serve(&running.folder);
     assert!(forbidden(&running).contains("degraded"));
     fs::create_dir(running.path("policies")).unwrap();
@@ -457,8 +452,7 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
         "{ran:?}"
     );
     // No record says that it is in force, not even after a restart.
-    running.host.terminate();
-    running.host.wait().good();
+    running.host.end();
     running.host = serve(&running.folder);
     assert!(
         running
@@ -511,8 +505,7 @@ fn another_account_is_not_connected_before_it_is_approved() {
         .run(&["approvals", "show", listed[0]["id"].as_str().unwrap()]);
     let words = "account `research` has other settings";
     assert!(shown.good().stdout.contains(words), "{shown:?}");
-    running.host.terminate();
-    running.host.wait().good();
+    running.host.end();
     // Nor after a restart, when the host connects to accounts as the file has them.
     let mut host = running.folder.start(&["--log", "info", "run"]);
     host.until("the account is missed", |host| {
@@ -553,8 +546,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         assert!(ran.error().contains("is not in force"), "{ran:?}");
         assert_eq!(sent(&running, "/projects/create"), created);
         if restart {
-            running.host.terminate();
-            running.host.wait().good();
+            running.host.end();
             running.host = running.folder.start(&["--log", "info", "run"]);
             running.host.until("it listens", |_| {
                 let listed = running.folder.run(&["halt", "--list"]);
@@ -576,8 +568,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         }
         running.host.terminate();
         drop(running.host.wait());
-        other.terminate();
-        other.wait().good();
+        other.end();
     }
 }
 
@@ -708,8 +699,7 @@ fn two_other_admins_put_a_widening_into_force() {
     assert_eq!(change["by"], "admin, boss", "{change}");
     assert_eq!(change["approval"], id.as_str());
     assert_eq!(change["digest-after"], waits["digest-after"]);
-    host.terminate();
-    host.wait().good();
+    host.end();
 }
 
 #[test]
@@ -789,8 +779,7 @@ fn asked_while_it_opens(
         cloud,
         control,
     } = running;
-    host.terminate();
-    host.wait().good();
+    host.end();
     before(&folder);
     let locker = lock_database(&folder.path().join("data/state.db"), folder.path());
     let mut host = folder.start(&["run"]);
