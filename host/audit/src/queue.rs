@@ -91,12 +91,12 @@ impl Queue {
     pub fn note(&self, draft: Draft) {
         let mut waiting = self.lock();
         let bytes = draft.bytes();
-        let most = if draft.essential {
+        let limit = if draft.essential {
             MAX_ESSENTIAL_NOTES
         } else {
             MAX_NOTES
         };
-        let full = waiting.notes_bytes + bytes > most;
+        let full = waiting.notes_bytes + bytes > limit;
         if waiting.closed || full {
             waiting.dropped += 1;
             return;

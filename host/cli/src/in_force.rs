@@ -295,7 +295,7 @@ pub fn hold(
     let mut now = Guarded::of(&config, sealer)?;
     let stored = in_force.map(|row| serde_json::from_str::<StoredText<Guarded>>(&row.text));
     // In development, and in a new data folder, the files are in force as they are.
-    let (most, gains, changes) = match (in_force, stored) {
+    let (bound, gains, changes) = match (in_force, stored) {
         _ if !adopted => (None, Vec::new(), Vec::new()),
         (Some(row), Some(stored)) if !row.confirmed => {
             let stored = stored.ok().map(|stored| stored.text);
@@ -303,10 +303,10 @@ pub fn hold(
             if development(&now) && stored.as_ref().is_none_or(development) {
                 (None, Vec::new(), Vec::new())
             } else {
-                let most = Guarded::most_after_restore(stored.as_ref(), &now);
-                let mut gains = most.changes(&now).0;
+                let bound = Guarded::most_after_restore(stored.as_ref(), &now);
+                let mut gains = bound.changes(&now).0;
                 gains.push(AFTER_RESTORE.to_owned());
-                (Some(most), gains, Guarded::nothing().changes(&now).1)
+                (Some(bound), gains, Guarded::nothing().changes(&now).1)
             }
         }
         (_, Some(stored)) => {
@@ -324,8 +324,8 @@ pub fn hold(
         }
         (_, None) => (None, Vec::new(), Vec::new()),
     };
-    if let Some(most) = most {
-        let both = most.common(&now);
+    if let Some(bound) = bound {
+        let both = bound.common(&now);
         config.mode = both.mode;
         config.live_trading = both.live_trading;
         config.two_person = both.two_person;
@@ -342,7 +342,7 @@ pub fn hold(
             .retain(|name, _| both.profiles.contains_key(name));
         let connects = |name: &str| both.connections().contains_key(name);
         // Those that await approval, and those of the last run of a host.
-        let known = config.account.keys().chain(most.known_accounts());
+        let known = config.account.keys().chain(bound.known_accounts());
         let known = known.filter(|name| !cleared.contains(name));
         let dormant: BTreeSet<String> = known.filter(|name| !connects(name)).cloned().collect();
         let gone = dormant

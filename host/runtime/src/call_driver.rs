@@ -20,31 +20,31 @@ use tokio::sync::oneshot;
 
 /// Calls that were handed over and not polled yet; `None` while there is no guest.
 #[derive(Default)]
-pub(crate) struct CallDriver(Mutex<Option<Vec<HandedOver>>>);
+pub(crate) struct CallDriver(Mutex<Option<Vec<DriverSide>>>);
 
 /// A call that was handed over; `None` once it has ended or was given up.
-type CallSlot = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
+type SharedCall = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
 
 /// The driver's side of a call.
-struct HandedOver(CallSlot);
+struct DriverSide(SharedCall);
 
-impl Future for HandedOver {
+impl Future for DriverSide {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut slot = self.0.lock();
-        if let Some(call) = &mut *slot
+        let mut shared = self.0.lock();
+        if let Some(call) = &mut *shared
             && call.as_mut().poll(context).is_pending()
         {
             return Poll::Pending;
         }
-        *slot = None;
+        *shared = None;
         Poll::Ready(())
     }
 }
 
 /// The guest's side of a call: dropping it drops the call.
-struct GuestSide(CallSlot);
+struct GuestSide(SharedCall);
 
 impl Drop for GuestSide {
     fn drop(&mut self) {
@@ -73,9 +73,9 @@ impl CallDriver {
             // The guest may be gone.
             let _ = done.send(call.await);
         });
-        let slot: CallSlot = Arc::new(Mutex::new(Some(call)));
-        let _guest_side = GuestSide(Arc::clone(&slot));
-        self.0.lock().get_or_insert_default().push(HandedOver(slot));
+        let call: SharedCall = Arc::new(Mutex::new(Some(call)));
+        let _guest_side = GuestSide(Arc::clone(&call));
+        self.0.lock().get_or_insert_default().push(DriverSide(call));
         match answer.await {
             Ok(answer) => answer,
             // Dropped with the guest.

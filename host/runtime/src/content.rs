@@ -8,9 +8,9 @@ use std::io::{self, ErrorKind, Read};
 use bytes::Bytes;
 use memmap2::MmapMut;
 
-/// Reads to the end, at most `most` bytes. Blocks.
-pub(crate) fn read(mut from: impl Read, most: usize) -> io::Result<Bytes> {
-    let mut memory = MmapMut::map_anon(most)?;
+/// Reads to the end, at most `max_bytes` bytes. Blocks.
+pub(crate) fn read(mut from: impl Read, max_bytes: usize) -> io::Result<Bytes> {
+    let mut memory = MmapMut::map_anon(max_bytes)?;
     let mut length = 0;
     loop {
         match from.read(memory.get_mut(length..).unwrap_or_default()) {
@@ -29,7 +29,7 @@ mod tests {
     #[test]
     fn all_is_read_and_no_more_than_may_be() {
         let file = [7; 10_000];
-        for (most, expected) in [
+        for (max_bytes, expected) in [
             (0, 0),
             (1, 1),
             (9_999, 9_999),
@@ -42,7 +42,7 @@ mod tests {
                 .fold(Box::new(io::empty()) as Box<dyn Read>, |before, piece| {
                     Box::new(before.chain(piece))
                 });
-            assert_eq!(read(pieces, most).unwrap(), file[..expected]);
+            assert_eq!(read(pieces, max_bytes).unwrap(), file[..expected]);
         }
     }
 }

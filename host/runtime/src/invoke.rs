@@ -266,8 +266,8 @@ fn parsed(plugin: &Plugin, output: &str) -> Result<Value, ActionError> {
     if size > limit {
         return Err(ActionError::OutputTooLarge { size, limit });
     }
-    let most = usize::try_from(limit / json::VALUE_BYTES).unwrap_or(usize::MAX);
-    let parsed = aside(output.len(), || json::parse(output, most));
+    let max = usize::try_from(limit / json::VALUE_BYTES).unwrap_or(usize::MAX);
+    let parsed = aside(output.len(), || json::parse(output, max));
     parsed.map_err(|error| ActionError::InvalidOutput(text::line(&error.to_string(), MAX_MESSAGE)))
 }
 

@@ -93,17 +93,17 @@ impl Schema {
         let mut size = Size::default();
         size.add(value);
         let too_much = |why| Err((String::new(), why));
-        let most = MAX_WORK / schemas;
-        if size.values > most {
+        let max = MAX_WORK / schemas;
+        if size.values > max {
             return too_much(format!(
-                "it has {} values; by a schema like this one, {most} are checked",
+                "it has {} values; by a schema like this one, {max} are checked",
                 size.values
             ));
         }
-        let most = MAX_WORK.saturating_mul(PATTERN_STEP) / programs.max(1);
-        if size.text > most {
+        let max = MAX_WORK.saturating_mul(PATTERN_STEP) / programs.max(1);
+        if size.text > max {
             return too_much(format!(
-                "it has {} bytes of text; by a schema with patterns like these, {most} are checked",
+                "it has {} bytes of text; by a schema with patterns like these, {max} are checked",
                 size.text
             ));
         }

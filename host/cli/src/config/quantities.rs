@@ -95,14 +95,14 @@ pub fn dollars_of(dollars: f64) -> Option<Usd> {
     Usd::from_f64(dollars).filter(|usd| usd.0 > 0)
 }
 
-/// A whole number times a unit; `None` for zero and for more than `most`.
-fn amount(text: &str, units: &[(&str, u64)], most: u64) -> Option<u64> {
+/// A whole number times a unit; `None` for zero and for more than `max`.
+fn amount(text: &str, units: &[(&str, u64)], max: u64) -> Option<u64> {
     let text = text.trim();
     let at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at_checked(at)?;
     let (_, factor) = units.iter().find(|(name, _)| *name == unit.trim())?;
     let amount = number.parse::<u64>().ok()?.checked_mul(*factor)?;
-    (1..=most).contains(&amount).then_some(amount)
+    (1..=max).contains(&amount).then_some(amount)
 }
 
 #[cfg(test)]

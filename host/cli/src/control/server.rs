@@ -297,8 +297,8 @@ async fn read_body(source: &mut BufReader<OwnedReadHalf>, bytes: u64) -> Result<
     let mut body = Vec::new();
     let mut piece = vec![0; MAX_INLINE.min(bytes)];
     while body.len() < bytes {
-        let most = piece.len().min(bytes - body.len());
-        let room = piece.get_mut(..most).unwrap_or_default();
+        let max = piece.len().min(bytes - body.len());
+        let room = piece.get_mut(..max).unwrap_or_default();
         let read = tokio::time::timeout(REQUEST_LINE_TIMEOUT, source.read(room))
             .await
             .context("the request was not sent completely")??;

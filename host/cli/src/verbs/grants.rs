@@ -39,7 +39,7 @@ fn block(grant: &GrantReport) -> String {
     let mut rows = vec![("allow".to_owned(), list(&grant.allow))];
     rows.extend(grant.scope.iter().map(|(name, condition)| {
         let condition = match condition {
-            Condition::Amount(most) => amount(most),
+            Condition::Amount(limit) => amount(limit),
             Condition::Names(names) => list(names),
         };
         (terminal::line(name), condition)

@@ -173,7 +173,7 @@ fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
 /// the default is made for programs that expect no more than a thousand.
 fn allow_files() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+        .and_then(|(_, limit)| setrlimit(Resource::RLIMIT_NOFILE, limit, limit));
     if let Err(error) = raised {
         tracing::warn!(target: "host", "the limit on open files stays as it is: {error}");
     }

@@ -176,23 +176,23 @@ impl Call<'_> {
                         );
                     }
                 }
-                (Bound::Maximum(key, most), Some(AttributeValue::Number(count))) => {
-                    if let Some(most) = most(grant) {
+                (Bound::Maximum(key, maximum), Some(AttributeValue::Number(count))) => {
+                    if let Some(maximum) = maximum(grant) {
                         want(
-                            *count <= most,
-                            format!("{count} {noun} (its {key} is {most})"),
+                            *count <= maximum,
+                            format!("{count} {noun} (its {key} is {maximum})"),
                         );
                     }
                 }
-                (Bound::Amount(key, most), Some(AttributeValue::Amount(amount))) => {
-                    if let Some(most) = most(grant) {
+                (Bound::Amount(key, maximum), Some(AttributeValue::Amount(amount))) => {
+                    if let Some(maximum) = maximum(grant) {
                         want(
-                            *amount <= most,
-                            format!("a {noun} of {amount} (its {key} is {most})"),
+                            *amount <= maximum,
+                            format!("a {noun} of {amount} (its {key} is {maximum})"),
                         );
                     }
                 }
-                (Bound::Amount(key, most), None) if has_it && most(grant).is_some() => {
+                (Bound::Amount(key, maximum), None) if has_it && maximum(grant).is_some() => {
                     want(
                         false,
                         format!("a {noun} that is not known (it has a {key})"),

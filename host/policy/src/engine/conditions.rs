@@ -55,14 +55,14 @@ pub(crate) fn grant_conditions(
                 let globs = globs(grant).map(|globs| covered(&context(name), globs));
                 all.extend(globs.map(|covered| absent_or(name, covered)));
             }
-            Bound::Maximum(_, most) => all.extend(most(grant).map(|most| {
-                let right = json!({ "Value": most });
+            Bound::Maximum(_, maximum) => all.extend(maximum(grant).map(|maximum| {
+                let right = json!({ "Value": maximum });
                 let few = json!({ "<=": { "left": context(name), "right": right } });
                 absent_or(name, Some(few))
             })),
-            Bound::Amount(_, most) => all.extend(most(grant).map(|most| {
-                let most = json!({ "decimal": [{ "Value": most.decimal() }] });
-                let cheap = json!({ "lessThanOrEqual": [context(name), most] });
+            Bound::Amount(_, maximum) => all.extend(maximum(grant).map(|maximum| {
+                let maximum = json!({ "decimal": [{ "Value": maximum.decimal() }] });
+                let cheap = json!({ "lessThanOrEqual": [context(name), maximum] });
                 match has_it {
                     true => and(has(name), cheap),
                     false => absent_or(name, Some(cheap)),

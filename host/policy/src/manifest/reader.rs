@@ -256,8 +256,8 @@ impl<'a> Item<'a> {
             .and_then(|number| u32::try_from(number).ok())
             .filter(|number| range.contains(number))
             .ok_or_else(|| {
-                let (least, most) = (range.start(), range.end());
-                self.wrong(&format!("{number} is not between {least} and {most}"))
+                let (min, max) = (range.start(), range.end());
+                self.wrong(&format!("{number} is not between {min} and {max}"))
             })
     }
 

@@ -70,7 +70,7 @@ pub(crate) struct Compilers {
     cpu: Duration,
     memory: u64,
     /// Time limit of one compiler.
-    longest: Duration,
+    timeout: Duration,
 }
 
 impl Compilers {
@@ -80,7 +80,7 @@ impl Compilers {
             baseline: options.baseline,
             cpu: options.compile_cpu,
             memory: options.compile_memory,
-            longest: options
+            timeout: options
                 .compile_cpu
                 .saturating_mul(TIMEOUT_FACTOR)
                 .max(MIN_TIMEOUT),
@@ -93,12 +93,12 @@ impl Compilers {
             let program = self.start.program.display();
             ComponentError::Compiler(format!("{program} cannot be started: {error}"))
         })?;
-        match tokio::time::timeout(self.longest, self.exchange(&mut child, component)).await {
+        match tokio::time::timeout(self.timeout, self.exchange(&mut child, component)).await {
             Ok(Ok(exit)) => self.outcome(exit),
             Ok(Err(error)) => Err(ComponentError::Compiler(error.to_string())),
             Err(_) => Err(ComponentError::Compiler(format!(
                 "it was not done after {} s",
-                self.longest.as_secs_f64()
+                self.timeout.as_secs_f64()
             ))),
         }
     }
@@ -260,7 +260,7 @@ mod tests {
             baseline: false,
             cpu: Duration::from_secs(1),
             memory: 1 << 20,
-            longest: Duration::from_millis(200),
+            timeout: Duration::from_millis(200),
         };
         // More than fits into a pipe without a reader.
         let component = vec![0; 1 << 20];

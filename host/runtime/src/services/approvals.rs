@@ -27,7 +27,7 @@ pub(crate) struct Approvals {
 
 impl Approvals {
     /// Maximum duration of a wait: a tenth of the remaining time, at most a second, is reserved.
-    fn longest(&self) -> Duration {
+    fn max_wait(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
         left.saturating_sub(RESERVED_TIME.min(left / 10))
     }
@@ -59,7 +59,7 @@ impl Host for Approvals {
                 () = telling => Ok(()),
             }
         };
-        match tokio::time::timeout(self.longest(), decided).await {
+        match tokio::time::timeout(self.max_wait(), decided).await {
             Ok(decided) => decided.map_err(refused),
             Err(_) => Err(Error::TimedOut(format!(
                 "no decision was made on approval {} while this invocation could wait",

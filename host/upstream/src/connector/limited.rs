@@ -112,8 +112,8 @@ impl Response {
         {
             self.idle = 0;
         }
-        let longest = u64::try_from(MAX_SERVER_WAIT.as_millis()).unwrap_or(u64::MAX);
-        event.retry = event.retry.map(|wait| wait.min(longest));
+        let max_wait = u64::try_from(MAX_SERVER_WAIT.as_millis()).unwrap_or(u64::MAX);
+        event.retry = event.retry.map(|wait| wait.min(max_wait));
         Ok(())
     }
 

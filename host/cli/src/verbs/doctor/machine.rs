@@ -114,16 +114,16 @@ fn inodes(room: Space) -> (Mark, String) {
 /// Whether a host may open enough files.
 pub fn files(report: &mut Report) {
     let what = "open files";
-    let most = match getrlimit(Resource::RLIMIT_NOFILE) {
+    let limit = match getrlimit(Resource::RLIMIT_NOFILE) {
         // A host raises its limit to the hard one.
-        Ok((_, most)) => most,
+        Ok((_, limit)) => limit,
         Err(error) => return report.unknown(what, format!("the limit cannot be read: {error}")),
     };
     let fix = format!(
         "let the host open {SOON_FEW_FILES} files or more: LimitNOFILE= of a systemd unit, or `ulimit -Hn`"
     );
-    let mark = mark(most, FEW_FILES, SOON_FEW_FILES);
-    report.add(what, mark, format!("{most} at a time"), Some(fix));
+    let mark = mark(limit, FEW_FILES, SOON_FEW_FILES);
+    report.add(what, mark, format!("{limit} at a time"), Some(fix));
 }
 
 /// Whether the machine's clock is synchronised. `root` is `/`.
