@@ -1,9 +1,11 @@
-//! `/backtests/…`: create, read, list, change and delete backtests. [`run`] moves one from the
-//! queue to its result, [`data`] serves its charts, orders, insights and log.
+//! `/backtests/…`: create, read, list, change and delete backtests, and their results. [`run`] moves
+//! one from the queue to its result.
+//!
+//! While a backtest has no result, its charts, orders, insights and log are still loading; of
+//! one that failed, the charts, orders and insights are empty.
 //!
 //! Every result says in `nodeName` that it comes from the emulator's model and not from LEAN.
 
-mod data;
 mod run;
 
 use std::sync::Arc;
@@ -15,12 +17,12 @@ use super::answer::{Answer, Refusal, Reply, php_map};
 use super::arguments::{Arguments, scalar_text};
 use super::cloud::Cloud;
 use super::engine_work::job_of;
-use super::pages::summary;
+use super::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, summary};
+use crate::engine::Report;
 use crate::store::backtest::{Backtest, Phase};
 use crate::store::{State, limits};
 use crate::text::{instant_text, seconds_text};
 
-pub(crate) use data::{chart, insights, log, orders};
 pub(super) use run::{dispatch, run_backtest};
 
 /// Refuses `count` more backtests where the store has no room for them.
@@ -109,6 +111,55 @@ pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     state.backtests.retain(|backtest| backtest.id != id);
     dispatch(cloud, state);
     Reply::done()
+}
+
+pub(crate) fn chart(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let backtest = state.backtest(arguments)?;
+    let request = ChartRequest::read(arguments)?;
+    if let Some(loading) = loading(backtest) {
+        return loading;
+    }
+    let charts = backtest.report().map_or(&[][..], |report| &report.charts);
+    Reply::success(json!({"chart": request.of(charts, None)?}))
+}
+
+pub(crate) fn orders(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    entries(state, arguments, "orders", |report| &report.orders)
+}
+
+pub(crate) fn insights(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    entries(state, arguments, "insights", |report| &report.insights)
+}
+
+fn entries(
+    state: &State,
+    arguments: &Arguments,
+    name: &str,
+    of: fn(&Report) -> &[Value],
+) -> Answer {
+    let backtest = state.backtest(arguments)?;
+    let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_ENTRIES)?;
+    if let Some(loading) = loading(backtest) {
+        return loading;
+    }
+    window.answer(name, backtest.report().map_or(&[][..], of))
+}
+
+pub(crate) fn log(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let backtest = state.backtest(arguments)?;
+    let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_LINES)?;
+    if let Some(loading) = loading(backtest) {
+        return loading;
+    }
+    let report = backtest.report();
+    let mut lines = report.map_or_else(Vec::new, |report| report.logs.clone());
+    let error = backtest.error();
+    lines.extend(error.map(|error| format!("Runtime Error: {error}")));
+    window.answer("logs", &lines)
+}
+
+fn loading(backtest: &Backtest) -> Option<Answer> {
+    (!backtest.finished()).then(|| Reply::loading(backtest.progress()))
 }
 
 fn tags_of(arguments: &Arguments, field: &str) -> Result<Vec<String>, Refusal> {

@@ -1,12 +1,13 @@
-//! `/live/…`: create, read, list, stop and liquidate deployments. [`view`] says what one shows at a
-//! moment, [`data`] serves that, [`commands`] takes commands from outside.
+//! `/live/…`: deployments, what they show, and commands to them. [`view`] says what one shows at a
+//! moment.
 //!
 //! A deployment runs the engine once over the algorithm's own dates and then shows one simulated
 //! day after the other, as fast as [`crate::Timing::live_day`] says; after the last day it goes on
 //! running and the market stands still.
+//!
+//! The model does not act on a command; it records it in the deployment's log, where a test can see
+//! that it arrived.
 
-mod commands;
-mod data;
 mod view;
 
 use std::sync::Arc;
@@ -22,15 +23,17 @@ use super::cloud::Cloud;
 use super::engine_work::{execute, job_of};
 use super::files::file_json;
 use super::organizations::version_of;
-use super::pages::summary;
+use super::pages::{
+    ChartRequest, MAX_LIVE_INSIGHTS, MAX_LIVE_LINES, MAX_LIVE_ORDERS, Window, summary,
+};
 use crate::engine::{Job, SourceFile};
-use crate::store::deployment::{Brokerage, Deployment, End, Holding};
+use crate::store::deployment::{Brokerage, Command, Deployment, End, Holding};
 use crate::store::node::NodeKind;
 use crate::store::{State, limits};
 use crate::text::instant_text;
 
-pub(crate) use commands::{broadcast, command};
-pub(crate) use data::{chart, insights, logs, orders, portfolio};
+/// Longest command, in bytes of JSON.
+const MAX_COMMAND_BYTES: usize = 16 << 10;
 
 pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let compile = state.built(arguments, cloud.settings.timing.compile)?;
@@ -161,6 +164,103 @@ pub(crate) fn liquidate(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments
         }
     }
     Reply::done()
+}
+
+/// A chart of a deployment that does not run yet is still loading.
+pub(crate) fn chart(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let deployment = state.deployment(arguments)?;
+    let request = ChartRequest::read(arguments)?;
+    let view = LiveView::of(cloud, deployment);
+    match view.report() {
+        Some(report) => Reply::success(json!({"chart": request.of(&report.charts, view.until())?})),
+        None if deployment.stopped.is_some() => Err(Refusal::because(
+            "The live algorithm never ran: it has no charts",
+        )),
+        None => Reply::loading(0.0),
+    }
+}
+
+pub(crate) fn logs(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let project = state.project(arguments)?.id;
+    let id = arguments.text("algorithmId")?;
+    let deployment = state
+        .deployments
+        .iter()
+        .find(|deployment| deployment.id == id && deployment.project_id == project)
+        .ok_or_else(|| Refusal::not_found("Live algorithm", id))?;
+    let window = Window::read(arguments, ("startLine", "endLine"), false, MAX_LIVE_LINES)?;
+    let lines = LiveView::of(cloud, deployment).logs();
+    Reply::success(json!({
+        "logs": window.of(&lines),
+        "length": lines.len(),
+        "deploymentOffset": 0,
+    }))
+}
+
+pub(crate) fn portfolio(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let view = LiveView::of(cloud, state.deployment(arguments)?);
+    Reply::success(json!({"portfolio": view.portfolio()}))
+}
+
+pub(crate) fn orders(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let deployment = state.deployment(arguments)?;
+    let window = Window::read(arguments, ("start", "end"), false, MAX_LIVE_ORDERS)?;
+    window.answer("orders", &LiveView::of(cloud, deployment).orders())
+}
+
+pub(crate) fn insights(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let deployment = state.deployment(arguments)?;
+    let window = Window::read(arguments, ("start", "end"), true, MAX_LIVE_INSIGHTS)?;
+    window.answer("insights", LiveView::of(cloud, deployment).insights())
+}
+
+pub(crate) fn command(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let text = command_text(arguments)?;
+    let deployment = state.deployment_mut(arguments)?;
+    if !deployment.is_running() {
+        return Err(Refusal::because(
+            "The live algorithm is not running: it takes no commands",
+        ));
+    }
+    record(cloud, deployment, &text)?;
+    Reply::done()
+}
+
+/// Sends a command to every running algorithm of the organisation but those of one project.
+pub(crate) fn broadcast(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    cloud.check_organization(arguments)?;
+    let text = command_text(arguments)?;
+    let excluded = arguments.optional("excludeProjectId", Arguments::integer)?;
+    let excluded = excluded.map(|id| state.project_with(id)).transpose()?;
+    let excluded = excluded.map(|project| project.id);
+    for deployment in &mut state.deployments {
+        if deployment.is_running() && Some(deployment.project_id) != excluded {
+            record(cloud, deployment, &text)?;
+        }
+    }
+    Reply::done()
+}
+
+fn record(cloud: &Cloud, deployment: &mut Deployment, text: &str) -> Result<(), Refusal> {
+    if deployment.commands.len() >= limits::COMMANDS {
+        return Err(Refusal::because(format!(
+            "The emulator records at most {} commands of a deployment",
+            limits::COMMANDS
+        )));
+    }
+    deployment.commands.push(Command {
+        after: LiveView::of(cloud, deployment).log_length(),
+        line: format!("Command received: {text}"),
+    });
+    Ok(())
+}
+
+fn command_text(arguments: &Arguments) -> Result<String, Refusal> {
+    let text = Value::Object(arguments.object("command")?.clone()).to_string();
+    if text.len() > MAX_COMMAND_BYTES {
+        return Err(Refusal::invalid("command", "at most 16 KB of JSON"));
+    }
+    Ok(text)
 }
 
 /// The brokerage's name and, for the paper brokerage, what it starts with.
