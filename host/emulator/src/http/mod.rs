@@ -11,5 +11,4 @@ pub(crate) mod connection;
 pub(crate) mod endpoints;
 pub(crate) mod faults;
 pub(crate) mod request_log;
-mod response;
 pub(crate) mod router;

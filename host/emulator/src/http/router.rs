@@ -1,4 +1,4 @@
-//! Takes a request through authentication, log and faults to its handler.
+//! Takes a request through authentication, log and faults to its handler, and answers it.
 //!
 //! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
 //! method, a body that is too large or malformed; only a [`crate::Fault`] changes that.
@@ -11,15 +11,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
-use axum::http::header::HOST;
+use axum::http::header::{CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{Method, StatusCode};
-use axum::response::Response;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::{Html, IntoResponse as _, Response};
 use jiff::Timestamp;
 use qchost_catalog::is_loopback_host;
 use qchost_text::excerpt;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::auth::authenticate;
 use super::body;
@@ -27,8 +27,7 @@ use super::connection::CutHandle;
 use super::endpoints::{Access, BASE, Endpoint, Handler, endpoint};
 use super::faults::{FaultKind, Faults};
 use super::request_log::{RequestLog, redacted};
-use super::response::{instead_of_answer, json_response, respond};
-use crate::services::answer::{Refusal, Reply};
+use crate::services::answer::{Refusal, Reply, fields, loading};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
 use crate::store::limits;
@@ -187,4 +186,58 @@ fn admit(
         authenticate(&cloud.settings.credentials, &parts.headers, now)?;
     }
     Ok(endpoint)
+}
+
+/// A response, with the `success` in its body for the request log.
+type Logged = (Response, Option<bool>);
+
+/// The response to a reply.
+fn respond(reply: Reply) -> Logged {
+    match reply {
+        Reply::Json(fields) => json_response(StatusCode::OK, fields),
+        Reply::Redirect(address) => {
+            let body = fields(json!({"success": true, "url": address}));
+            let (mut response, success) = json_response(StatusCode::FOUND, body);
+            if let Ok(location) = HeaderValue::from_str(&address) {
+                response.headers_mut().insert(LOCATION, location);
+            }
+            (response, success)
+        }
+        Reply::File { mime, bytes } => {
+            let response = ([(CONTENT_TYPE, mime)], Body::from(bytes)).into_response();
+            (response, None)
+        }
+        Reply::Page(html) => (Html(html).into_response(), None),
+    }
+}
+
+/// A JSON object as a response.
+fn json_response(status: StatusCode, body: Map<String, Value>) -> Logged {
+    let success = body.get("success").and_then(Value::as_bool);
+    (
+        (status, axum::Json(Value::Object(body))).into_response(),
+        success,
+    )
+}
+
+/// The response of a fault that replaces the answer; `None` for other faults.
+fn instead_of_answer(fault: FaultKind) -> Option<Logged> {
+    let refused = |status, error: &str| json_response(status, Refusal::because(error).into_body());
+    Some(match fault {
+        FaultKind::Refuse(error) => refused(StatusCode::OK, &error),
+        FaultKind::Pretend => json_response(StatusCode::OK, fields(json!({"success": true}))),
+        FaultKind::Loading { progress } => json_response(StatusCode::OK, loading(progress)),
+        FaultKind::TooManyRequests { retry_after } => {
+            let status = StatusCode::TOO_MANY_REQUESTS;
+            let (mut response, success) = refused(status, "Too many requests");
+            let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            (response, success)
+        }
+        FaultKind::Status(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            (status.into_response(), None)
+        }
+        FaultKind::Latency(_) | FaultKind::LoseAnswer => return None,
+    })
 }

@@ -14,8 +14,7 @@ use serde_json::json;
 use super::answer::{Answer, Refusal, Reply, fields};
 use super::arguments::Arguments;
 use super::cloud::Cloud;
-use crate::store::State;
-use crate::store::connection::Connection;
+use crate::store::{Connection, State};
 use crate::text::{digest_id, instant_text};
 
 /// Brokerages whose connections are authorised in a browser.

@@ -14,7 +14,6 @@
 
 pub(crate) mod backtest;
 pub(crate) mod compile;
-pub(crate) mod connection;
 pub(crate) mod deployment;
 pub(crate) mod limits;
 pub(crate) mod node;
@@ -27,9 +26,10 @@ pub(crate) mod timing;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use jiff::Timestamp;
+
 use self::backtest::Backtest;
 use self::compile::CompileJob;
-use self::connection::Connection;
 use self::deployment::Deployment;
 use self::node::{Node, NodeKind};
 use self::object::ObjectStore;
@@ -39,6 +39,15 @@ use crate::text::digest_id;
 
 /// The first project's identifier.
 const FIRST_PROJECT: u32 = 20_000_001;
+
+/// The connection to a brokerage that is authorised in a browser.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// What the address of the consent page ends with.
+    pub(crate) grant: String,
+    /// When the consent was given.
+    pub(crate) authorized: Option<Timestamp>,
+}
 
 /// Everything that requests change.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use std::rc::Rc;
 
 use jiff::civil::Date;
 
-use super::arguments::Call;
 use super::builtins::{date, parameter_text};
+use super::calls::Call;
 use super::reader::{Evaluated, Mode, Reader};
 use super::value::{Refused, Value};
 use crate::engine::model::constants::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};

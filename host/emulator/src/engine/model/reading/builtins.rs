@@ -6,7 +6,7 @@ use std::str::FromStr;
 use jiff::civil::{Date, DateTime, Time};
 use ruff_python_ast::CmpOp;
 
-use super::arguments::{Call, CallArguments};
+use super::calls::{Call, CallArguments};
 use super::reader::{Evaluated, Reader};
 use super::value::{self, Refused, Value};
 use crate::engine::model::numbers::{display_float, whole};

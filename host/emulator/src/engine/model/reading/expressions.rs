@@ -9,7 +9,7 @@ use ruff_python_ast::{
     self as ast, BoolOp, CmpOp, Expr, InterpolatedStringElement, Number, Operator, UnaryOp,
 };
 
-use super::arguments::CallArguments;
+use super::calls::CallArguments;
 use super::reader::{Body, Evaluated, Frame, MAX_DEPTH, Mode, Raise, Reader};
 use super::value::{self, Refused, Value};
 use crate::text::snake;

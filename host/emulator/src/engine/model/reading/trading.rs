@@ -4,7 +4,7 @@
 //! number is unknown is reported and left out.
 
 use super::algorithm::{is_daily, is_resolution};
-use super::arguments::Call;
+use super::calls::Call;
 use super::reader::{Evaluated, MAX_ELEMENTS, Mode, Raise, Reader};
 use super::value::Value;
 use crate::engine::model::constants::{MAX_PERIOD, MAX_SHARES};
