@@ -23,40 +23,26 @@ pub(super) fn convert(source: &str) -> String {
     let tokens = tokens(source);
     let mut converted = String::with_capacity(source.len());
     for (index, token) in tokens.iter().enumerate() {
-        let name = match token {
-            Token::Other(text) => {
-                converted.push_str(text);
-                continue;
-            }
-            Token::Name(name) => *name,
-        };
-        let before = |steps: usize| index.checked_sub(steps).and_then(|at| tokens.get(at));
-        let follows_dot = matches!(before(1), Some(Token::Other(".")));
-        let called = matches!(tokens.get(index + 1), Some(Token::Other("(")));
-        let defined = matches!(before(1), Some(Token::Other(" ")))
-            && matches!(before(2), Some(Token::Name("def")));
-        let member = follows_dot
-            && matches!(before(2), Some(Token::Name(owner)) if ENUMERATIONS.contains(owner));
-        if member {
-            converted.push_str(&snake(name).to_uppercase());
+        let before = |steps: usize| Some(*tokens.get(index.checked_sub(steps)?)?);
+        let follows_dot = before(1) == Some(".");
+        let called = tokens.get(index + 1) == Some(&"(");
+        let defined = before(1) == Some(" ") && before(2) == Some("def");
+        let member = follows_dot && before(2).is_some_and(|owner| ENUMERATIONS.contains(&owner));
+        if !token.starts_with(is_word) {
+            converted.push_str(token);
+        } else if member {
+            converted.push_str(&snake(token).to_uppercase());
         } else if defined || (follows_dot && called) {
-            converted.push_str(&snake(name));
+            converted.push_str(&snake(token));
         } else {
-            converted.push_str(name);
+            converted.push_str(token);
         }
     }
     converted
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Token<'s> {
-    /// A word.
-    Name(&'s str),
-    /// A single other character, or a whole string or comment.
-    Other(&'s str),
-}
-
-fn tokens(source: &str) -> Vec<Token<'_>> {
+/// Words, whole strings and comments, and other characters one by one.
+fn tokens(source: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = source;
     while let Some(first) = rest.chars().next() {
@@ -67,15 +53,8 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
             _ => first.len_utf8(),
         };
         // The length always ends at a character's boundary.
-        let Some((token, tail)) = rest.split_at_checked(length) else {
-            tokens.push(Token::Other(rest));
-            break;
-        };
-        tokens.push(if is_word(first) {
-            Token::Name(token)
-        } else {
-            Token::Other(token)
-        });
+        let (token, tail) = rest.split_at_checked(length).unwrap_or((rest, ""));
+        tokens.push(token);
         rest = tail;
     }
     tokens
@@ -137,13 +116,7 @@ mod tests {
 
         #[test]
         fn tokens_are_the_text(source in "[a-zA-Z_.()'\"#\\\\\n ]{0,200}") {
-            let text: String = tokens(&source)
-                .iter()
-                .map(|token| match token {
-                    Token::Name(text) | Token::Other(text) => *text,
-                })
-                .collect();
-            prop_assert_eq!(text, source);
+            prop_assert_eq!(tokens(&source).concat(), source);
         }
     }
 }
