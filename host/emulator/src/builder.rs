@@ -60,7 +60,6 @@ pub struct Builder {
     backtest_nodes: u32,
     live_nodes: u32,
     body_timeout: Duration,
-    faults: Vec<Fault>,
     log_capacity: usize,
 }
 
@@ -94,7 +93,6 @@ impl Builder {
             body_timeout: limits::BODY_TIMEOUT,
             backtest_nodes: 4,
             live_nodes: 2,
-            faults: Vec::new(),
             log_capacity: 10_000,
         }
     }
@@ -115,8 +113,6 @@ impl Builder {
         object_store_quota: usize => settings.object_store_quota;
         /// Time limit for receiving a request's body; 30 s unless set.
         body_timeout: Duration => body_timeout;
-        /// Faults from the first request on.
-        faults: Vec<Fault> => faults;
         /// The number of requests that the log keeps; 10,000 unless set.
         log_capacity: usize => log_capacity;
     }
@@ -161,16 +157,14 @@ impl Builder {
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let nodes = fleet(self.backtest_nodes, self.live_nodes);
+        let base_url = format!("http://{address}{BASE}");
+        tracing::info!(base_url, "the emulator listens");
         let state = Arc::new(ServerState {
-            cloud: Arc::new(Cloud::new(self.engine, self.settings, nodes)),
+            cloud: Arc::new(Cloud::new(self.engine, self.settings, base_url, nodes)),
             faults: Faults::default(),
             log: RequestLog::new(self.log_capacity),
             body_timeout: self.body_timeout,
         });
-        state.faults.set(self.faults);
-        let base_url = format!("http://{address}{BASE}");
-        tracing::info!(base_url, "the emulator listens");
-        state.cloud.base_url.get_or_init(|| base_url);
         let (stop, stopped) = oneshot::channel::<()>();
         let routes = router(Arc::clone(&state)).into_make_service_with_connect_info::<CutHandle>();
         let server = axum::serve(listener, routes).with_graceful_shutdown(async move {
@@ -218,7 +212,7 @@ impl Emulator {
     /// `http://127.0.0.1:5612/api/v2`.
     #[must_use]
     pub fn base_url(&self) -> &str {
-        self.state.cloud.base_url()
+        &self.state.cloud.base_url
     }
 
     /// The address that it listens on.

@@ -49,6 +49,8 @@ pub struct Fault {
     every: u64,
     after: u64,
     times: Option<u64>,
+    matched: u64,
+    struck: u64,
 }
 
 impl Fault {
@@ -71,6 +73,8 @@ impl Fault {
             every: 1,
             after: 0,
             times: None,
+            matched: 0,
+            struck: 0,
         }
     }
 
@@ -95,56 +99,37 @@ impl Fault {
         self.times = Some(count);
         self
     }
+
+    fn strike(&mut self, endpoint: &str) -> Option<FaultKind> {
+        if self.endpoint.as_deref().is_some_and(|at| at != endpoint) {
+            return None;
+        }
+        self.matched += 1;
+        let counted = self.matched.checked_sub(self.after)?;
+        let due = counted > 0 && counted.is_multiple_of(self.every);
+        if !due || self.times.is_some_and(|times| self.struck >= times) {
+            return None;
+        }
+        self.struck += 1;
+        Some(self.kind.clone())
+    }
 }
 
 /// The enabled faults, with their counts.
 #[derive(Debug, Default)]
-pub(crate) struct Faults {
-    active: Mutex<Vec<Active>>,
-}
-
-#[derive(Debug)]
-struct Active {
-    fault: Fault,
-    matched: u64,
-    struck: u64,
-}
+pub(crate) struct Faults(Mutex<Vec<Fault>>);
 
 impl Faults {
-    /// Replaces all faults and resets their counts.
+    /// Replaces all faults; the new ones have counted nothing yet.
     pub(crate) fn set(&self, faults: Vec<Fault>) {
-        let active = faults.into_iter().map(|fault| Active {
-            fault,
-            matched: 0,
-            struck: 0,
-        });
-        *self.active.lock() = active.collect();
+        *self.0.lock() = faults;
     }
 
     /// The faults that apply to a request to `endpoint`, in the order in which the faults were given.
     pub(crate) fn strike(&self, endpoint: &str) -> Vec<FaultKind> {
-        let mut active = self.active.lock();
-        active
-            .iter_mut()
-            .filter_map(|active| active.strike(endpoint))
-            .collect()
-    }
-}
-
-impl Active {
-    fn strike(&mut self, endpoint: &str) -> Option<FaultKind> {
-        let fault = &self.fault;
-        if fault.endpoint.as_deref().is_some_and(|at| at != endpoint) {
-            return None;
-        }
-        self.matched += 1;
-        let counted = self.matched.checked_sub(fault.after)?;
-        let due = counted > 0 && counted.is_multiple_of(fault.every);
-        if !due || fault.times.is_some_and(|times| self.struck >= times) {
-            return None;
-        }
-        self.struck += 1;
-        Some(fault.kind.clone())
+        let mut faults = self.0.lock();
+        let struck = faults.iter_mut().map(|fault| fault.strike(endpoint));
+        struck.flatten().collect()
     }
 }
 

@@ -86,7 +86,7 @@ async fn serve(
         Some(instead) => instead,
         None => match carry_out(&server.cloud, call).await {
             Ok(reply) => respond(reply),
-            Err(failure) => json_response(failure.status, failure.refusal.into_body()),
+            Err(Failure(status, refusal)) => json_response(status, refusal.into_body()),
         },
     };
     let status = response.status().as_u16();
@@ -99,26 +99,17 @@ async fn serve(
 
 /// A refusal with its HTTP status; 200 for those of handlers and of authentication, as in the
 /// cloud.
-struct Failure {
-    status: StatusCode,
-    refusal: Refusal,
-}
+struct Failure(StatusCode, Refusal);
 
 impl Failure {
     fn new(status: StatusCode, reason: impl Into<String>) -> Self {
-        Self {
-            status,
-            refusal: Refusal::because(reason),
-        }
+        Self(status, Refusal::because(reason))
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Self {
-            status: StatusCode::OK,
-            refusal,
-        }
+        Self(StatusCode::OK, refusal)
     }
 }
 

@@ -136,6 +136,13 @@ impl Arguments {
     }
 }
 
+/// Changes what a request gives a new value for.
+pub(crate) fn set<T>(field: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *field = value;
+    }
+}
+
 /// Refuses a string of more than `limit` characters.
 pub(crate) fn at_most<'t>(limit: usize, field: &str, text: &'t str) -> Result<&'t str, Refusal> {
     if text.chars().count() > limit {

@@ -4,7 +4,7 @@
 //! sees and leaves a consistent whole.
 
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::answer::Refusal;
 use super::arguments::Arguments;
@@ -17,17 +17,23 @@ use crate::store::settings::Settings;
 pub(crate) struct Cloud {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) settings: Settings,
-    /// Known once the listener is bound.
-    pub(crate) base_url: OnceLock<String>,
+    /// The address under which clients reach the API, without a slash at its end.
+    pub(crate) base_url: String,
     state: Mutex<State>,
 }
 
 impl Cloud {
-    pub(crate) fn new(engine: Arc<dyn Engine>, settings: Settings, nodes: Vec<Node>) -> Self {
+    /// A cloud that was not used yet.
+    pub(crate) fn new(
+        engine: Arc<dyn Engine>,
+        settings: Settings,
+        base_url: String,
+        nodes: Vec<Node>,
+    ) -> Self {
         Self {
             engine,
             settings,
-            base_url: OnceLock::new(),
+            base_url,
             state: Mutex::new(State::new(nodes)),
         }
     }
@@ -36,11 +42,6 @@ impl Cloud {
     /// emulator down with it.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
-    }
-
-    /// The address under which clients reach the API, without a slash at its end.
-    pub(crate) fn base_url(&self) -> &str {
-        self.base_url.get().map_or("", String::as_str)
     }
 
     /// The name under which results are shown: they are a model's, not LEAN's.

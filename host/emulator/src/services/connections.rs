@@ -37,7 +37,7 @@ pub(crate) fn authorize(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argum
     let number = state.next_number();
     let token = &cloud.settings.credentials.token;
     let grant = digest_id(&format!("grant/{token}/{number}"));
-    let address = format!("{}/live/auth0/consent?grant={grant}", cloud.base_url());
+    let address = format!("{}/live/auth0/consent?grant={grant}", cloud.base_url);
     let authorized = None;
     state
         .connections

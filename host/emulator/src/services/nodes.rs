@@ -70,11 +70,11 @@ fn by_kind(state: &State, chosen: &BTreeSet<String>) -> Value {
 
 fn node_json(state: &State, node: &Node, active: bool) -> Value {
     let user = state.user_of(&node.id);
-    let (cpu, ram, monthly) = node.kind.size();
+    let (cpu, ram, monthly) = node.size;
     json!({
         "id": node.id,
         "name": node.name,
-        "sku": node.kind.sku(),
+        "sku": node.sku,
         "description": "A node of the emulator",
         "speed": 1.0,
         "cpu": cpu,

@@ -118,11 +118,8 @@ pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
             .ok_or_else(|| Refusal::not_found("Job", job))?;
         let done = download.requested.elapsed() >= cloud.settings.timing.object_download;
         let url = done.then(|| {
-            format!(
-                "{}/object/download?token={}",
-                cloud.base_url(),
-                download.token
-            )
+            let (base_url, token) = (&cloud.base_url, &download.token);
+            format!("{base_url}/object/download?token={token}")
         });
         return Reply::success(json!({"jobId": job, "url": url}));
     }

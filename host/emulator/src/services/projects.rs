@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::answer::{Answer, Refusal, Reply};
-use super::arguments::{Arguments, check_path, integer_of, scalar_text};
+use super::arguments::{Arguments, check_path, integer_of, scalar_text, set};
 use super::backtests::dispatch;
 use super::cloud::Cloud;
 use super::collaborators;
@@ -95,12 +95,8 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
     let numbers: Vec<u64> = (0..count).map(|_| state.next_number()).collect();
     let project = state.project_mut(arguments)?;
     project.modified = Timestamp::now();
-    if let Some(name) = name {
-        project.name = name.to_owned();
-    }
-    if let Some(description) = description {
-        project.description = description.to_owned();
-    }
+    set(&mut project.name, name.map(str::to_owned));
+    set(&mut project.description, description.map(str::to_owned));
     if let Some(files) = files {
         project
             .files
@@ -109,14 +105,10 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
             project.put(&file.name, &file.content, number);
         }
     }
-    if let Some(parameters) = parameters {
-        project.parameters = parameters;
-    }
-    if let Some(libraries) = libraries {
-        project.libraries = libraries;
-    }
-    project.lean_version = version.unwrap_or(project.lean_version);
-    project.lean_environment = environment.unwrap_or(project.lean_environment);
+    set(&mut project.parameters, parameters);
+    set(&mut project.libraries, libraries);
+    set(&mut project.lean_version, version);
+    set(&mut project.lean_environment, environment);
     Reply::done()
 }
 

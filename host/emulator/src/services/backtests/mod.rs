@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, Refusal, Reply, php_map};
-use super::arguments::{Arguments, scalar_text};
+use super::arguments::{Arguments, scalar_text, set};
 use super::cloud::Cloud;
 use super::engine_work::job_of;
 use super::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, summary};
@@ -92,15 +92,9 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
     let note = arguments.optional("note", Arguments::note)?;
     let tags = arguments.optional("tags", tags_of)?;
     if let Some(backtest) = state.backtest_mut(&id) {
-        if let Some(name) = name {
-            backtest.name = name.to_owned();
-        }
-        if let Some(note) = note {
-            backtest.note = Some(note.to_owned());
-        }
-        if let Some(tags) = tags {
-            backtest.tags = tags;
-        }
+        set(&mut backtest.name, name.map(str::to_owned));
+        set(&mut backtest.note, note.map(|note| Some(note.to_owned())));
+        set(&mut backtest.tags, tags);
     }
     Reply::done()
 }

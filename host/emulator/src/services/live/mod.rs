@@ -42,11 +42,8 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let job = job_of(compile, project);
     let version = version_of(arguments, "versionId")?;
     let node = arguments.text("nodeId")?;
-    let mut live_nodes = state
-        .nodes
-        .iter()
-        .filter(|node| node.kind == NodeKind::Live);
-    if !live_nodes.any(|known| known.id == node) {
+    let mut nodes = state.nodes.iter();
+    if !nodes.any(|known| known.kind == NodeKind::Live && known.id == node) {
         return Err(Refusal::not_found("Live node", node));
     }
     let brokerage = brokerage_of(arguments)?;

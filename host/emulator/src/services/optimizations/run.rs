@@ -20,6 +20,7 @@ use crate::services::cloud::Cloud;
 use crate::store::State;
 use crate::store::backtest::{Backtest, Phase};
 use crate::store::optimization::{Optimization, Status};
+use crate::store::timing::Timing;
 
 /// Shared by the backtests of one optimization.
 struct Context {
@@ -28,6 +29,7 @@ struct Context {
     project_id: u32,
     job: Job,
     detected_parameters: usize,
+    timing: Timing,
 }
 
 /// Starts the work for an optimization that is about to be stored.
@@ -43,18 +45,15 @@ pub(super) fn start(
         project_id: optimization.project_id,
         job,
         detected_parameters,
+        timing: cloud.settings.timing,
     });
     let combinations = optimization.plan.combinations.clone();
     let parallel = usize::try_from(optimization.plan.parallel).unwrap_or(1);
-    tokio::spawn(async move {
-        work(context, combinations, parallel).await;
-    });
+    tokio::spawn(work(context, combinations, parallel));
 }
 
 async fn work(context: Arc<Context>, grid: Vec<BTreeMap<String, String>>, parallel: usize) {
-    let timing = context.cloud.upgrade().map(|cloud| cloud.settings.timing);
-    let Some(timing) = timing else { return };
-    sleep(timing.optimization_queue).await;
+    sleep(context.timing.optimization_queue).await;
     let began = context.change(|optimization, _| {
         if optimization.status == Status::New {
             optimization.status = Status::Running;
@@ -138,7 +137,7 @@ impl Context {
             phase: Phase::Running {
                 node,
                 since: Instant::now(),
-                lasts: cloud.settings.timing.optimization_backtest,
+                lasts: self.timing.optimization_backtest,
             },
         });
         Some(backtest)
@@ -146,11 +145,8 @@ impl Context {
 
     /// Runs the backtest and charges it.
     async fn run(&self, backtest: &str) {
-        let timing = self.cloud.upgrade().map(|cloud| cloud.settings.timing);
-        let Some(timing) = timing else { return };
-        let worked =
-            backtests::run_backtest(&self.cloud, backtest, timing.optimization_backtest).await;
-        if let Some(worked) = worked {
+        let lasts = self.timing.optimization_backtest;
+        if let Some(worked) = backtests::run_backtest(&self.cloud, backtest, lasts).await {
             self.change(|optimization, spent| {
                 optimization.worked += worked;
                 *spent += optimization.plan.node.cost(1);
