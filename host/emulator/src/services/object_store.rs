@@ -132,15 +132,8 @@ pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
         let requested = item
             .as_str()
             .ok_or_else(|| Refusal::invalid("keys", "a list of keys"))?;
-        let found: Vec<_> = state.objects.below(key_of(requested)?).collect();
-        if found.is_empty() {
-            return Err(Refusal::not_found("Object", requested));
-        }
-        objects.extend(
-            found
-                .into_iter()
-                .map(|(key, it)| (key.clone(), it.bytes.clone())),
-        );
+        let found = objects_below(state, requested)?.into_iter();
+        objects.extend(found.map(|(key, it)| (key.clone(), it.bytes.clone())));
     }
     let number = state.next_number();
     let token = &cloud.settings.credentials.token;
@@ -252,20 +245,24 @@ pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments)
 /// Deletes an object, or a folder with everything in it.
 pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let requested = arguments.text("key")?;
-    let key = key_of(requested)?;
-    let found: Vec<String> = state
-        .objects
-        .below(key)
-        .map(|(key, _)| key.clone())
-        .collect();
-    if found.is_empty() {
-        return Err(Refusal::not_found("Object", requested));
-    }
-    for key in found {
+    let found = objects_below(state, arguments.text("key")?)?.into_iter();
+    let keys: Vec<String> = found.map(|(key, _)| key.clone()).collect();
+    for key in keys {
         state.objects.objects.remove(&key);
     }
     Reply::done()
+}
+
+/// The object under a key, or all of a folder; at least one.
+fn objects_below<'s>(
+    state: &'s State,
+    requested: &str,
+) -> Result<Vec<(&'s String, &'s Object)>, Refusal> {
+    let found: Vec<_> = state.objects.below(key_of(requested)?).collect();
+    if found.is_empty() {
+        return Err(Refusal::not_found("Object", requested));
+    }
+    Ok(found)
 }
 
 fn mime_of(key: &str, bytes: &[u8]) -> String {

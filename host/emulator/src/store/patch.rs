@@ -123,11 +123,7 @@ fn apply_part(
     changes: &mut Changes,
 ) -> Result<(), PatchError> {
     let (from, to) = names(part.operation());
-    let named = to
-        .as_deref()
-        .or(from.as_deref())
-        .unwrap_or_default()
-        .to_owned();
+    let named = to.as_ref().or(from.as_ref()).cloned().unwrap_or_default();
     for name in [&from, &to].into_iter().flatten() {
         check_name(name)?;
     }

@@ -84,15 +84,9 @@ pub(super) fn normal_cdf(z: f64) -> f64 {
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
+    // The two in the middle, which are one and the same of an odd number.
     let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
-    if sorted.len().is_multiple_of(2) {
-        middle
-            .checked_sub(1)
-            .map_or(0.0, |below| (at(below) + at(middle)) / 2.0)
-    } else {
-        at(middle)
-    }
+    (at(sorted.len().saturating_sub(1) / 2) + at(sorted.len() / 2)) / 2.0
 }
 
 /// Rounded to a number of decimals, without a negative zero.
@@ -150,8 +144,6 @@ pub(super) fn span(seconds: f64) -> String {
 pub(super) fn display_float(value: f64) -> String {
     if value.is_nan() {
         "nan".to_owned()
-    } else if value.is_infinite() {
-        if value > 0.0 { "inf" } else { "-inf" }.to_owned()
     } else {
         format!("{value:?}")
     }

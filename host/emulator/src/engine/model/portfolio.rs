@@ -84,7 +84,7 @@ impl Trade {
 }
 
 /// The portfolio of one run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Portfolio {
     /// US dollars; negative is borrowed, without interest.
     pub(super) cash: f64,

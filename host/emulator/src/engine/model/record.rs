@@ -5,7 +5,7 @@
 
 use jiff::civil::Date;
 
-use super::portfolio::Trade;
+use super::portfolio::Portfolio;
 
 /// An order and its outcome.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,12 +95,8 @@ pub(super) struct Run {
     pub(super) orders: Vec<Order>,
     /// In the order in which they came.
     pub(super) changes: Vec<SignalChange>,
-    /// In the order of their exits.
-    pub(super) trades: Vec<Trade>,
-    /// Of all fills, in US dollars.
-    pub(super) fees: f64,
-    /// Value of all fills.
-    pub(super) volume: f64,
+    /// As the fills left it.
+    pub(super) portfolio: Portfolio,
     /// Index of the day on which each line was logged, and the line.
     pub(super) logs: Vec<(usize, String)>,
     /// The traded security of the least dollar volume a day, and that volume.

@@ -118,7 +118,7 @@ impl Writer<'_> {
             "Information Ratio": plain(s.information_ratio),
             "Tracking Error": plain(s.tracking_error),
             "Treynor Ratio": plain(s.treynor_ratio),
-            "Total Fees": format!("${:.2}", rounded(self.run.fees, 2)),
+            "Total Fees": format!("${:.2}", rounded(self.run.portfolio.fees, 2)),
             "Estimated Strategy Capacity": format!("${capacity}"),
             "Lowest Capacity Asset": lowest.map(Security::identifier).unwrap_or_default(),
             "Portfolio Turnover": percent(s.portfolio_turnover, 2),
@@ -135,19 +135,20 @@ impl Writer<'_> {
             .sum();
         json!({
             "Equity": dollars(s.end_equity),
-            "Fees": dollars(-self.run.fees),
+            "Fees": dollars(-self.run.portfolio.fees),
             "Holdings": dollars(close.map_or(0.0, |close| close.net_exposure)),
             "Net Profit": dollars(s.end_equity - s.start_equity - unrealized),
             "Probabilistic Sharpe Ratio": percent(s.probabilistic_sharpe_ratio, 3),
             "Return": percent(s.total_net_profit, 2).replace('%', " %"),
             "Unrealized": dollars(unrealized),
-            "Volume": dollars(self.run.volume),
+            "Volume": dollars(self.run.portfolio.volume),
         })
     }
 
     fn performance(&self, s: &PortfolioStatistics) -> Value {
         let timed: Vec<TimedTrade<'_>> = self
             .run
+            .portfolio
             .trades
             .iter()
             .map(|trade| TimedTrade {
@@ -190,47 +191,7 @@ impl Writer<'_> {
     fn order(&self, id: u32, order: &Order) -> Value {
         let security = self.security(order.security);
         let sent = calendar::close(self.day(order.day));
-        let (status, price, last, filled) = match order.outcome {
-            OrderOutcome::Filled { price, .. } => {
-                let open = calendar::open(self.day(order.day + 1));
-                (3, price, open, Some(open))
-            }
-            OrderOutcome::Sent => (1, 0.0, sent, None),
-            OrderOutcome::Invalid => (7, 0.0, sent, None),
-        };
-        json!({
-            "id": id,
-            "contingentId": 0,
-            "brokerId": [id.to_string()],
-            "symbol": security.map(Security::json),
-            "price": price,
-            "priceCurrency": "USD",
-            "time": seconds_text(sent),
-            "createdTime": seconds_text(sent),
-            "lastFillTime": filled.map(seconds_text),
-            "lastUpdateTime": seconds_text(last),
-            "canceledTime": null,
-            "quantity": order.quantity,
-            "type": 4,
-            "status": status,
-            "tag": order.reason,
-            "securityType": security.map(|security| security.kind as u8),
-            "direction": u8::from(order.quantity < 0.0),
-            "value": money(order.quantity * price),
-            "orderSubmissionData": {
-                "bidPrice": order.submitted_at,
-                "askPrice": order.submitted_at,
-                "lastPrice": order.submitted_at,
-            },
-            "isMarketable": true,
-            "properties": { "timeInForce": {} },
-            "events": self.events(id, order),
-        })
-    }
-
-    /// Sent and then filled, or invalid.
-    fn events(&self, id: u32, order: &Order) -> Vec<Value> {
-        let security = self.security(order.security);
+        let open = calendar::open(self.day(order.day + 1));
         let event = |number: u32, status: &str, time: i64, fill: Option<(f64, f64)>| {
             let (price, fee) = fill.unwrap_or_default();
             json!({
@@ -254,18 +215,43 @@ impl Writer<'_> {
                 "isInTheMoney": false,
             })
         };
-        let sent = calendar::close(self.day(order.day));
-        match order.outcome {
-            OrderOutcome::Invalid => vec![event(1, "invalid", sent, None)],
-            OrderOutcome::Sent => vec![event(1, "submitted", sent, None)],
+        let (status, price, filled, events) = match order.outcome {
             OrderOutcome::Filled { price, fee } => {
-                let open = calendar::open(self.day(order.day + 1));
-                vec![
-                    event(1, "submitted", sent, None),
-                    event(2, "filled", open, Some((price, fee))),
-                ]
+                let filled = event(2, "filled", open, Some((price, fee)));
+                let events = vec![event(1, "submitted", sent, None), filled];
+                (3, price, Some(open), events)
             }
-        }
+            OrderOutcome::Sent => (1, 0.0, None, vec![event(1, "submitted", sent, None)]),
+            OrderOutcome::Invalid => (7, 0.0, None, vec![event(1, "invalid", sent, None)]),
+        };
+        json!({
+            "id": id,
+            "contingentId": 0,
+            "brokerId": [id.to_string()],
+            "symbol": security.map(Security::json),
+            "price": price,
+            "priceCurrency": "USD",
+            "time": seconds_text(sent),
+            "createdTime": seconds_text(sent),
+            "lastFillTime": filled.map(seconds_text),
+            "lastUpdateTime": seconds_text(filled.unwrap_or(sent)),
+            "canceledTime": null,
+            "quantity": order.quantity,
+            "type": 4,
+            "status": status,
+            "tag": order.reason,
+            "securityType": security.map(|security| security.kind as u8),
+            "direction": u8::from(order.quantity < 0.0),
+            "value": money(order.quantity * price),
+            "orderSubmissionData": {
+                "bidPrice": order.submitted_at,
+                "askPrice": order.submitted_at,
+                "lastPrice": order.submitted_at,
+            },
+            "isMarketable": true,
+            "properties": { "timeInForce": {} },
+            "events": events,
+        })
     }
 
     fn insight(&self, change: &SignalChange) -> Value {
@@ -312,8 +298,7 @@ impl Writer<'_> {
     fn logs(&self) -> Vec<String> {
         let start = self.day(0);
         let head = format!(
-            "{}: a model, not LEAN: synthetic prices, one trading rule (see the documentation)",
-            NAME
+            "{NAME}: a model, not LEAN: synthetic prices, one trading rule (see the documentation)"
         );
         let read = std::iter::once(&head)
             .chain(&self.plan.logs)

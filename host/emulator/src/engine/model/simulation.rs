@@ -72,9 +72,9 @@ pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
         prices,
         first,
         traders,
-        portfolio: Portfolio::new(plan.cash, plan.securities.len()),
         run: Run {
             days,
+            portfolio: Portfolio::new(plan.cash, plan.securities.len()),
             ..Run::default()
         },
     };
@@ -124,7 +124,6 @@ struct Simulation<'p> {
     prices: Vec<Prices>,
     first: usize,
     traders: Vec<Trader>,
-    portfolio: Portfolio,
     run: Run,
 }
 
@@ -150,11 +149,15 @@ impl Simulation<'_> {
         }
     }
 
+    fn log(&mut self, day: usize, security: usize, text: &str) {
+        let line = format!("{}: {text}", self.plan.ticker(security));
+        self.run.logs.push((day, line));
+    }
+
     fn day(&mut self, day: usize, benchmark: f64) -> Result<(), TooLarge> {
-        let volume_before = self.portfolio.volume;
+        let volume_before = self.run.portfolio.volume;
         self.fill_orders(day);
-        let final_orders = self.run.orders.len();
-        let close = self.value(day, benchmark, volume_before, final_orders);
+        let close = self.value(day, benchmark, volume_before);
         let last = day + 1 == self.run.days.len();
         let equity = close.equity;
         let gross = close.gross_exposure;
@@ -188,8 +191,8 @@ impl Simulation<'_> {
             if order.outcome == OrderOutcome::Sent {
                 let price = self.price(order.security, day, true);
                 let fee = fee(order.quantity, price);
-                self.portfolio
-                    .fill(order.security, day, order.quantity, price, fee);
+                let portfolio = &mut self.run.portfolio;
+                portfolio.fill(order.security, day, order.quantity, price, fee);
                 order.outcome = OrderOutcome::Filled { price, fee };
             }
         }
@@ -197,21 +200,15 @@ impl Simulation<'_> {
     }
 
     /// Values the portfolio at the close.
-    fn value(
-        &mut self,
-        day: usize,
-        benchmark: f64,
-        volume_before: f64,
-        orders: usize,
-    ) -> DailyClose {
+    fn value(&mut self, day: usize, benchmark: f64, volume_before: f64) -> DailyClose {
         let mut holdings = Vec::new();
         let (mut net, mut gross) = (0.0, 0.0);
-        for security in 0..self.portfolio.positions.len() {
+        for security in 0..self.run.portfolio.positions.len() {
             let (open, close) = (
                 self.price(security, day, true),
                 self.price(security, day, false),
             );
-            let Some(position) = self.portfolio.positions.get_mut(security) else {
+            let Some(position) = self.run.portfolio.positions.get_mut(security) else {
                 continue;
             };
             let quantity = position.quantity();
@@ -225,14 +222,14 @@ impl Simulation<'_> {
             holdings.push((security, quantity, position.average_price(), close));
         }
         DailyClose {
-            equity: self.portfolio.cash + net,
-            cash: self.portfolio.cash,
+            equity: self.run.portfolio.cash + net,
+            cash: self.run.portfolio.cash,
             net_exposure: net,
             gross_exposure: gross,
-            volume: self.portfolio.volume - volume_before,
+            volume: self.run.portfolio.volume - volume_before,
             benchmark,
             holdings,
-            orders,
+            orders: self.run.orders.len(),
             changes: 0,
             logs: 0,
         }
@@ -241,10 +238,9 @@ impl Simulation<'_> {
     /// Sells everything: the portfolio is worth less than a part of what it holds.
     fn margin_call(&mut self, day: usize) {
         for security in 0..self.plan.securities.len() {
-            let quantity = self.portfolio.quantity(security);
+            let quantity = self.run.portfolio.quantity(security);
             if quantity != 0.0 {
-                let line = format!("{}: margin call", self.plan.ticker(security));
-                self.run.logs.push((day, line));
+                self.log(day, security, "margin call");
                 self.send(day, security, -quantity, "Margin call", true);
             }
         }
@@ -255,7 +251,7 @@ impl Simulation<'_> {
         // What the positions will be at the next open, for the limit on their total.
         let mut gross: f64 = (0..self.plan.securities.len())
             .map(|security| {
-                self.portfolio.quantity(security).abs() * self.price(security, day, false)
+                self.run.portfolio.quantity(security).abs() * self.price(security, day, false)
             })
             .sum();
         let mut traders = std::mem::take(&mut self.traders);
@@ -272,7 +268,7 @@ impl Simulation<'_> {
             }
             self.change(day, trader, size);
             let price = self.price(security, day, false);
-            let held = self.portfolio.quantity(security);
+            let held = self.run.portfolio.quantity(security);
             let wanted = match size {
                 None => 0.0,
                 Some(Size::Shares(shares)) => shares,
@@ -283,11 +279,8 @@ impl Simulation<'_> {
             let after = gross + (wanted.abs() - held.abs()) * price;
             let affordable = wanted.abs() <= held.abs() || after <= MAX_LEVERAGE * equity;
             if wanted == held {
-                let line = format!(
-                    "{}: the signal changed, but the position stays at {held} shares",
-                    self.plan.ticker(security)
-                );
-                self.run.logs.push((day, line));
+                let text = format!("the signal changed, but the position stays at {held} shares");
+                self.log(day, security, &text);
                 continue;
             }
             let reason = match (&trader.rule.signal, up) {
@@ -341,12 +334,8 @@ impl Simulation<'_> {
                 "Insufficient buying power",
             )
         };
-        let line = format!(
-            "{}: {reason}: {verb} {} {shown}",
-            self.plan.ticker(security),
-            quantity.abs()
-        );
-        self.run.logs.push((day, line));
+        let text = format!("{reason}: {verb} {} {shown}", quantity.abs());
+        self.log(day, security, &text);
         self.run.orders.push(Order {
             security,
             day,
@@ -374,9 +363,6 @@ impl Simulation<'_> {
         self.run.least_liquid = traded
             .map(|order| (order.security, volume(order.security)))
             .min_by(|a, b| a.1.total_cmp(&b.1));
-        self.run.trades = self.portfolio.trades;
-        self.run.fees = self.portfolio.fees;
-        self.run.volume = self.portfolio.volume;
         self.run
     }
 }

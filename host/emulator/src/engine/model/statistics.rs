@@ -93,7 +93,7 @@ impl PortfolioStatistics {
     fn wins_and_losses(&mut self, run: &Run, cash: f64) {
         let (mut profit, mut loss, mut wins, mut losses) = (0.0, 0.0, 0.0, 0.0);
         let mut capital = cash;
-        for trade in &run.trades {
+        for trade in &run.portfolio.trades {
             let net = trade.net();
             if net > 0.0 {
                 profit += ratio(net, capital);

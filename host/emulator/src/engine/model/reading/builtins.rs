@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use jiff::civil::{Date, DateTime, Time};
+use jiff::civil::{Date, Time};
 use ruff_python_ast::CmpOp;
 
 use super::calls::{Call, CallArguments};
@@ -302,10 +302,7 @@ fn moment<'a>(arguments: &CallArguments<'_>) -> Result<Value<'a>, Refused> {
     };
     let time = Time::new(time(3, "hour")?, time(4, "minute")?, time(5, "second")?, 0)
         .map_err(|_| Refused::new("ValueError", "hour, minute or second is out of range"))?;
-    Ok(Value::Moment(DateTime::from_parts(
-        date(year, month, day)?,
-        time,
-    )))
+    Ok(Value::Moment(date(year, month, day)?.to_datetime(time)))
 }
 
 /// `timedelta(days, seconds, microseconds, milliseconds, minutes, hours, weeks)`
@@ -340,14 +337,10 @@ fn parse_moment<'a>(arguments: &CallArguments<'_>) -> Value<'a> {
     jiff::fmt::strtime::parse(format.as_bytes(), text.as_bytes())
         .ok()
         .and_then(|parts| {
-            Some((
-                parts.to_date().ok()?,
-                parts.to_time().unwrap_or(Time::midnight()),
-            ))
+            let time = parts.to_time().unwrap_or(Time::midnight());
+            Some(parts.to_date().ok()?.to_datetime(time))
         })
-        .map_or(Value::Unknown, |(date, time)| {
-            Value::Moment(DateTime::from_parts(date, time))
-        })
+        .map_or(Value::Unknown, Value::Moment)
 }
 
 fn iso_moment<'a>(text: &Value<'_>) -> Value<'a> {

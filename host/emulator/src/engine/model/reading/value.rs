@@ -233,13 +233,12 @@ fn shift<'a>(at: DateTime, seconds: f64) -> Result<Value<'a>, Refused> {
 }
 
 fn integers<'a>(op: Operator, a: i64, b: i64) -> Result<Value<'a>, Refused> {
-    let zero = || Refused::new("ZeroDivisionError", "division by zero");
+    let as_floats = || floats(op, int_to_float(a), int_to_float(b));
     let result = match op {
         Operator::Add => a.checked_add(b),
         Operator::Sub => a.checked_sub(b),
         Operator::Mult => a.checked_mul(b),
-        Operator::FloorDiv if b == 0 => return Err(zero()),
-        Operator::Mod if b == 0 => return Err(zero()),
+        Operator::FloorDiv | Operator::Mod if b == 0 => return as_floats(),
         Operator::FloorDiv => a.checked_div_euclid(b).and_then(|quotient| {
             // Euclid's remainder is never negative; Python's has the divisor's sign.
             let inexact = a.checked_rem_euclid(b)? != 0;
@@ -250,9 +249,9 @@ fn integers<'a>(op: Operator, a: i64, b: i64) -> Result<Value<'a>, Refused> {
             .map(|rest| if b < 0 && rest != 0 { rest + b } else { rest }),
         Operator::Pow => match u32::try_from(b) {
             Ok(exponent) => a.checked_pow(exponent),
-            Err(_) => return floats(op, int_to_float(a), int_to_float(b)),
+            Err(_) => return as_floats(),
         },
-        Operator::Div => return floats(op, int_to_float(a), int_to_float(b)),
+        Operator::Div => return as_floats(),
         Operator::BitAnd => Some(a & b),
         Operator::BitOr => Some(a | b),
         Operator::BitXor => Some(a ^ b),
