@@ -10,7 +10,7 @@ use qchost_testing::Mounted;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::categories::folder;
+use crate::categories::{folder, serving};
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, private_file};
 use crate::process::{BOUND, signal, wait_until};
@@ -187,9 +187,7 @@ fn what_acts_is_given_up_where_the_host_is_stopped_and_not_where_it_takes_long()
 
 #[test]
 fn a_missing_key_is_named_by_every_verb_and_replaced_by_none() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     host.end();
     let key = folder.path().join("data/host.key");
     let was = std::fs::read(&key).unwrap();
@@ -239,9 +237,7 @@ fn a_missing_key_is_named_by_every_verb_and_replaced_by_none() {
 /// The process that holds the lock is no host, so it is not waited for and not reported as silent.
 #[test]
 fn a_lock_that_no_host_has_is_not_taken_for_a_host_that_does_not_answer() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     host.end();
     let script = format!(
         "import fcntl,time\nf=open({:?},'r+')\nfcntl.flock(f,fcntl.LOCK_EX)\nprint('locked',flush=True)\ntime.sleep(600)",

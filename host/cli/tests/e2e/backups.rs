@@ -8,15 +8,13 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::categories::folder;
+use crate::categories::{folder, serving, with_cloud};
 use crate::cloud::Cloud;
 use crate::common::embedded;
 
 #[test]
 fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
-    let cloud = Cloud::start();
-    let first = folder(&embedded(cloud.url()));
-    let host = first.serve(&["run"]);
+    let (cloud, first, host) = serving();
     let prepared = first.invoke("every-category.prepare", &json!({}));
     first.run(&["halt", "--reason", "for the night"]).good();
     let backup = first.path().join("backup");
@@ -67,8 +65,7 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
 
 #[test]
 fn a_backup_that_is_not_whole_is_not_restored() {
-    let cloud = Cloud::start();
-    let place = folder(&embedded(cloud.url()));
+    let (_cloud, place) = with_cloud();
     place.run(&["plugin", "list"]).good();
     let backup = place.path().join("backup");
     let name = backup.to_str().unwrap();
@@ -178,8 +175,7 @@ pub fn sign_again(backup: &Path) {
 
 #[test]
 fn a_backup_that_was_signed_again_is_found_by_what_was_printed() {
-    let cloud = Cloud::start();
-    let place = folder(&embedded(cloud.url()));
+    let (_cloud, place) = with_cloud();
     place.run(&["plugin", "list"]).good();
     let (one, two) = (place.path().join("one"), place.path().join("two"));
     let made = |backup: &Path| {
@@ -235,8 +231,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 #[test]
 fn an_older_record_in_the_place_of_the_record_is_found() {
-    let cloud = Cloud::start();
-    let place = folder(&embedded(cloud.url()));
+    let (_cloud, place) = with_cloud();
     let prepared = place.invoke("every-category.prepare", &json!({}));
     let (data, older) = (place.path().join("data"), place.path().join("older"));
     copy(&data.join("audit"), &older);

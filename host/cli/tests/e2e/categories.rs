@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::common::{Folder, bundled, embedded, served};
+use crate::process::Process;
 
 pub const EVERY: &str = "host/cli/tests/plugins/every-category";
 /// A brokerage profile that needs no secret.
@@ -17,6 +18,20 @@ pub fn folder(account: &str) -> Folder {
     let folder = Folder::new(&format!("live-trading = true\n{account}{PAPER}"));
     folder.manifest("every-category", &bundled(EVERY));
     folder
+}
+
+/// Such a folder, with the cloud of its account.
+pub fn with_cloud() -> (Cloud, Folder) {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    (cloud, folder)
+}
+
+/// Such a folder and its cloud, with a host that is ready.
+pub fn serving() -> (Cloud, Folder, Process) {
+    let (cloud, folder) = with_cloud();
+    let host = folder.serve(&["run"]);
+    (cloud, folder, host)
 }
 
 #[test]

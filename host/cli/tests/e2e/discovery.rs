@@ -7,9 +7,8 @@ use std::process::Command;
 use qchost_testing::can_change_user;
 use serde_json::{Value, json};
 
-use crate::categories::folder;
-use crate::cloud::Cloud;
-use crate::common::{Folder, embedded};
+use crate::categories::{serving, with_cloud};
+use crate::common::Folder;
 use crate::desk::{ADMIN, Desk, OPERATOR};
 use crate::process::{Process, Ran};
 
@@ -83,8 +82,7 @@ fn verbs(backup: &str) -> Vec<(Vec<String>, &'static str)> {
 
 #[test]
 fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configuration() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (_cloud, folder) = with_cloud();
     let path = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     let host = folder.serve(&["run"]);
@@ -158,9 +156,7 @@ fn every_verb_of_an_operator_reaches_the_host_whatever_became_of_the_configurati
 #[test]
 fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_compare_configurations()
 {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (cloud, folder, host) = serving();
     let path = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, good.replace("data = \"data\"", "data = \"other\"")).unwrap();
@@ -239,8 +235,7 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
 #[test]
 fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
     let _machine = machine();
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (_cloud, folder) = with_cloud();
     let usual = folder.path().join(".local/state/qchost");
     std::fs::create_dir_all(usual.parent().unwrap()).unwrap();
     let host = folder.serve(&["--data", usual.to_str().unwrap(), "run"]);
@@ -404,8 +399,7 @@ fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
 #[test]
 fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host() {
     let _machine = machine();
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (_cloud, folder) = with_cloud();
     let ran = folder.run(&["plugin", "list"]);
     assert!(ran.good().stderr.contains("no host runs"), "{ran:?}");
     let ran = folder.run(&["halt", "--list"]);

@@ -8,9 +8,8 @@ use qchost_emulator::{Fault, FaultKind};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::categories::folder;
-use crate::cloud::Cloud;
-use crate::common::{Folder, embedded};
+use crate::categories::{serving, with_cloud};
+use crate::common::Folder;
 use crate::desk::{Desk, OPERATOR};
 use crate::process::{BOUND, Process, Ran, signal};
 use crate::starting::lock_database;
@@ -21,8 +20,7 @@ fn write(folder: &Folder, prepared: &Value) -> Ran {
 
 #[test]
 fn what_is_halted_stays_halted_until_it_is_resumed() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (cloud, folder) = with_cloud();
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     // Halted without a host as well; the next host respects it.
     let halted = folder.run(&["halt", "--reason", "fills look wrong"]);
@@ -86,9 +84,7 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
 
 #[test]
 fn liquidating_stops_what_runs_live_and_reports_each() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (cloud, folder, host) = serving();
     folder.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
     let ran = folder.run(&["halt", "--account", "research", "--liquidate", "--json"]);
     let report = ran.json();
@@ -146,8 +142,7 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
 /// Halting does not require a correct file.
 #[test]
 fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (_cloud, folder) = with_cloud();
     let path = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     let broken = format!("modus = 1\n{good}");
@@ -174,9 +169,7 @@ fn a_host_that_runs_is_halted_also_when_its_configuration_was_broken_since() {
 /// `touch` over a remote shell: no binary, no configuration, no socket.
 #[test]
 fn a_file_in_the_data_folder_halts_until_it_is_resumed() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (cloud, folder, host) = serving();
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     let file = folder.path().join("data/halt");
     std::fs::write(&file, "").unwrap();
@@ -218,9 +211,7 @@ fn a_file_in_the_data_folder_halts_until_it_is_resumed() {
 
 #[test]
 fn a_resume_says_what_still_stands() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     for scope in [
         &[][..],
         &["--account", "research"],
@@ -262,9 +253,7 @@ fn a_resume_says_what_still_stands() {
 /// Makes the database refuse every change of its halts, as on a full disk.
 #[test]
 fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     let database = rusqlite::Connection::open(folder.path().join("data/state.db")).unwrap();
     for (name, when) in [("full_in", "INSERT"), ("full_out", "DELETE")] {
@@ -301,9 +290,7 @@ fn a_halt_that_cannot_be_stored_holds_and_a_resume_that_cannot_be_fails() {
 /// The exit status shows it, the answer lists the positions, and the host keeps running.
 #[test]
 fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (cloud, folder, host) = serving();
     folder.invoke("every-category.deploy-live", &json!({ "profile": "paper" }));
     let pretend = |path| Fault::at(path, FaultKind::Pretend);
     cloud.emulator().set_faults(vec![
@@ -346,9 +333,7 @@ fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
 /// A host that hangs, and one whose socket is gone.
 #[test]
 fn a_host_that_does_not_answer_is_halted_by_the_file() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     let file = folder.path().join("data/halt");
     crate::process::signal(host.id(), rustix::process::Signal::STOP);
@@ -382,9 +367,7 @@ const TRIES: usize = 8;
 /// A host that is silent for 0.6 s is halted by the file at that time, not later.
 #[test]
 fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     let file = folder.path().join("data/halt");
     let said = Duration::from_millis(600);
     let mut measured = Vec::new();
@@ -410,9 +393,7 @@ fn the_file_is_made_when_a_host_has_been_silent_for_as_long_as_is_said() {
 /// By the times of the file and of the host's log, which use the same clock.
 #[test]
 fn the_file_is_seen_within_a_second() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     let file = folder.path().join("data/halt");
     let seen = || -> Vec<jiff::Timestamp> {
         let log = host.stderr();
@@ -455,8 +436,7 @@ impl Drop for Stopped<'_> {
 
 #[test]
 fn a_host_whose_socket_was_named_is_halted_and_no_other() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (_cloud, folder) = with_cloud();
     let [here, there] = ["data", "there"].map(|data| folder.path().join(data));
     std::fs::create_dir(&there).unwrap();
     std::fs::set_permissions(&there, Permissions::from_mode(0o700)).unwrap();
@@ -492,9 +472,7 @@ fn a_host_whose_socket_was_named_is_halted_and_no_other() {
 /// The content of its lock file does not matter.
 #[test]
 fn a_host_that_hangs_is_halted_by_the_file_also_without_its_number() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     let (lock, file) = (
         folder.path().join("data/host.lock"),
         folder.path().join("data/halt"),
@@ -538,8 +516,7 @@ fn an_operator_who_cannot_write_to_the_folder_is_told_how_to_halt_a_host_that_ha
 
 #[test]
 fn a_halt_that_is_to_liquidate_too_outlasts_a_host_that_does_not_start() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
+    let (cloud, folder) = with_cloud();
     let data = folder.path().join("data");
     let first = folder.serve(&["run"]);
     let prepared = folder.invoke("every-category.prepare", &json!({}));

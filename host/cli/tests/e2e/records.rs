@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::categories::folder;
+use crate::categories::serving;
 use crate::cloud::Cloud;
-use crate::common::{Folder, embedded};
+use crate::common::Folder;
 
 /// The segment files of the audit, in order.
 fn segments(folder: &Folder) -> Vec<PathBuf> {
@@ -31,9 +31,7 @@ fn records(text: &str) -> Vec<Value> {
 
 /// A host with a few records: of reads, writes and refusals.
 fn used() -> (Cloud, Folder, Value) {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (cloud, folder, host) = serving();
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     folder
         .run(&["invoke", "every-category.slow-write", &prepared.to_string()])
@@ -316,9 +314,7 @@ fn a_change_of_the_record_is_found_and_named() {
 
 #[test]
 fn a_record_is_seen_as_it_is_made() {
-    let cloud = Cloud::start();
-    let folder = folder(&embedded(cloud.url()));
-    let host = folder.serve(&["run"]);
+    let (_cloud, folder, host) = serving();
     folder.run(&["halt"]).good();
     let mut tail = folder.start(&["--json", "audit", "tail", "-f"]);
     tail.until("the halt is shown", |tail| {

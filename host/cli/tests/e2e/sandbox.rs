@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::categories::{EVERY, folder};
+use crate::categories::{EVERY, folder, with_cloud};
 use crate::cloud::Cloud;
 use crate::common::{ALGORITHM, Folder, bundled, embedded, strategy_lab};
 use crate::process::Process;
@@ -17,8 +17,7 @@ struct Hosted {
 
 impl Hosted {
     fn start() -> Self {
-        let cloud = Cloud::start();
-        let folder = folder(&embedded(cloud.url()));
+        let (cloud, folder) = with_cloud();
         let short = bundled(EVERY).replace("cpu         = \"5s\"", "cpu         = \"500ms\"");
         assert!(short.contains("500ms"));
         folder.manifest("every-category", &short);
