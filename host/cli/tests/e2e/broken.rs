@@ -123,12 +123,7 @@ fn whatever_a_viewer_does_a_halt_is_set() {
 /// A host with a plugin that writes, and makes calls that take a while.
 fn host(configuration: &str) -> Running {
     let (folder, cloud) = prepared(configuration);
-    Running {
-        host: serve(&folder),
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    }
+    Running::of(serve(&folder), folder, cloud)
 }
 
 fn prepared(configuration: &str) -> (Folder, Cloud) {
@@ -386,12 +381,7 @@ fn opening(name: &str) {
     host.until("it is ready", |host| {
         host.stdout().contains("ready").then_some(())
     });
-    let running = Running {
-        host,
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    };
+    let running = Running::of(host, folder, cloud);
     is_halted(name, &running);
 }
 
@@ -608,12 +598,7 @@ fn hostile_text(name: &str) {
         "{GRANT}{PROJECTS}{files}[limits]\ncpu = \"10m\"\nwall = \"10m\"\nconcurrency = 32\n"
     );
     plugin(&folder, "hostile", &insistent("patch_file"), &lines);
-    let running = Running {
-        host: serve(&folder),
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    };
+    let running = Running::of(serve(&folder), folder, cloud);
     let made = running.folder.call(
         "create_project",
         &json!({ "name": "Lab/x", "language": "Py" }),
@@ -719,12 +704,7 @@ fn disk_full(name: &str) {
         return;
     };
     crate::common::private_file(&data.join("host.key"), key);
-    let running = Running {
-        host: serve(&folder),
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    };
+    let running = Running::of(serve(&folder), folder, cloud);
     let mut ballast = File::create(data.join("ballast")).unwrap();
     let piece = vec![0_u8; 1 << 12];
     while std::io::Write::write_all(&mut ballast, &piece).is_ok() {}
@@ -824,12 +804,7 @@ fn clock(name: &str, jump: i64) {
     host.until("it is ready", |host| {
         host.stdout().contains("ready").then_some(())
     });
-    let running = Running {
-        host,
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    };
+    let running = Running::of(host, folder, cloud);
     // Written in place, since the process has mapped the file.
     let file = File::options().write(true).open(&offset).unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &jump.to_ne_bytes(), 0).unwrap();

@@ -4,6 +4,16 @@ use serde_json::Value;
 
 use crate::common::{Folder, component, repository};
 
+const COLUMNS: [&str; 7] = [
+    "RANK",
+    "FAST",
+    "SLOW",
+    "SHARPE",
+    "NET PROFIT",
+    "DRAWDOWN",
+    "ORDERS",
+];
+
 fn folder() -> (Folder, String) {
     component("plugins/strategy-lab");
     let manifest = repository("plugins/strategy-lab/manifest.toml");
@@ -65,29 +75,13 @@ fn prints_a_table_with_aligned_columns_and_the_time_it_took() {
     let text = &ran.good().stdout;
     let mut lines = text.lines();
     let header = lines.next().unwrap();
-    for column in [
-        "RANK",
-        "FAST",
-        "SLOW",
-        "SHARPE",
-        "NET PROFIT",
-        "DRAWDOWN",
-        "ORDERS",
-    ] {
+    for column in COLUMNS {
         assert!(header.contains(column), "{text}");
     }
     let rows: Vec<&str> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
     assert!(rows.len() >= 9, "{text}");
     // Every column has numbers, right-aligned with its title.
-    for column in [
-        "RANK",
-        "FAST",
-        "SLOW",
-        "SHARPE",
-        "NET PROFIT",
-        "DRAWDOWN",
-        "ORDERS",
-    ] {
+    for column in COLUMNS {
         let end = header.find(column).unwrap() + column.len();
         for row in &rows {
             let cell = row.get(..end).unwrap_or_else(|| panic!("{column}: {text}"));

@@ -38,6 +38,13 @@ fn filed(cloud: &str, token: &str) -> Folder {
     folder
 }
 
+/// The same with its cloud, which accepts the credentials.
+fn connected() -> (Cloud, Folder) {
+    let cloud = Cloud::start();
+    let folder = filed(cloud.url(), TOKEN);
+    (cloud, folder)
+}
+
 /// The binary without credentials in its environment.
 fn start(folder: &Folder, arguments: &[&str]) -> Process {
     let mut command = folder.command(arguments);
@@ -141,8 +148,7 @@ fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
 
 #[test]
 fn a_credential_that_becomes_wrong_or_unreadable_under_a_running_host_is_noticed() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let host = serve(&folder);
     assert_eq!(ready(&host)["accounts"]["research"], "connected");
     assert_eq!(plugin(&folder)["status"], "ready");
@@ -177,8 +183,7 @@ fn a_credential_that_becomes_wrong_or_unreadable_under_a_running_host_is_noticed
 #[test]
 fn credentials_that_others_can_read_are_no_wrong_token() {
     use std::os::unix::fs::PermissionsExt as _;
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let file = folder.path().join("token.json");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
     let found = doctor(&folder);
@@ -194,8 +199,7 @@ fn credentials_that_others_can_read_are_no_wrong_token() {
 
 #[test]
 fn reload_asks_an_account_whose_server_died_since_its_last_call() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (cloud, folder) = connected();
     let _host = serve(&folder);
     assert!(reload(&folder).0);
     drop(cloud);
@@ -208,8 +212,7 @@ fn reload_asks_an_account_whose_server_died_since_its_last_call() {
 
 #[test]
 fn what_is_not_in_effect_is_an_exit_status_and_has_a_fix_of_its_own() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let _host = serve(&folder);
     let file = folder.path().join("qchost.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -265,8 +268,7 @@ fn what_is_not_in_effect_is_an_exit_status_and_has_a_fix_of_its_own() {
 
 #[test]
 fn doctor_makes_nothing_where_no_host_ran_yet() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     std::fs::remove_file(folder.path().join("plugins/strategy-lab.toml")).unwrap();
     let file = folder.path().join("qchost.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -284,8 +286,7 @@ fn doctor_makes_nothing_where_no_host_ran_yet() {
 
 #[test]
 fn doctor_sees_a_database_that_a_third_process_has_locked() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let _host = serve(&folder);
     start(&folder, &["halt"]).wait().good();
     assert_eq!(check(&doctor(&folder), "state")["mark"], "ok");
@@ -308,8 +309,7 @@ fn doctor_sees_a_database_that_a_third_process_has_locked() {
 
 #[test]
 fn a_file_that_comes_later_is_found() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     std::fs::remove_file(folder.path().join("token.json")).unwrap();
     let host = serve(&folder);
     assert_eq!(ready(&host)["accounts"]["research"], "unauthorized");
@@ -426,8 +426,7 @@ fn failed(checks: &Value) -> Vec<&str> {
 
 #[test]
 fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plugins() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     assert_eq!(failed(&doctor(&folder)), [""; 0], "all is well");
     let data = folder.path().join("data");
     let only = |what: &str, fix: &str| {
@@ -501,8 +500,7 @@ fn doctor_names_what_is_wrong_with_the_data_folder_and_gives_no_advice_about_plu
 /// The state of the machine and the disk does not depend on the configuration.
 #[test]
 fn doctor_looks_at_the_machine_and_the_disk_also_with_a_broken_configuration() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let path = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&path).unwrap();
     assert_eq!(failed(&doctor(&folder)), [""; 0], "all is well");
@@ -540,8 +538,7 @@ fn first_file(folder: &Path) -> std::path::PathBuf {
 
 #[test]
 fn doctor_sees_a_full_disk() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let small = folder.path().join("small");
     std::fs::create_dir(&small).unwrap();
     let Some(_mounted) = Mounted::at(&small, "40m") else {
@@ -587,8 +584,7 @@ fn doctor_sees_a_full_disk() {
 /// The host was there before its disk was full.
 #[test]
 fn doctor_does_not_say_that_a_host_on_a_full_disk_takes_writes() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let data = folder.path().join("data");
     let key = std::fs::read(data.join("host.key")).unwrap();
     let Some(_mounted) = Mounted::at(&data, "24m") else {
@@ -610,8 +606,7 @@ fn doctor_does_not_say_that_a_host_on_a_full_disk_takes_writes() {
 
 #[test]
 fn each_cause_of_unusable_credentials_and_guardrails_has_a_fix_of_its_own() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let policies = folder.path().join("policies");
     std::fs::create_dir(&policies).unwrap();
     std::fs::write(policies.join("a.cedar"), crate::policies::GUARDRAIL).unwrap();
@@ -732,8 +727,7 @@ fn doctor_asks_the_host_of_another_user_and_says_of_the_rest_that_it_is_not_know
 
 #[test]
 fn doctor_sees_too_few_open_files() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     for (limit, mark) in [(200, "failed"), (1_000, "warning")] {
         let mut command = std::process::Command::new("sh");
         let plain = folder.command(&["--json", "doctor"]);
@@ -778,8 +772,7 @@ fn doctor_says_nothing_good_of_what_it_could_not_ask() {
 
 #[test]
 fn doctor_says_what_ends_soon() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let token = |seconds: i64| {
         let claims = json!({ "exp": Timestamp::now().as_second() + seconds }).to_string();
         let claims = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(claims);
@@ -860,8 +853,7 @@ fn answering_by_tls(certificate: CertificateDer<'static>, key: &KeyPair) -> u16 
 
 #[test]
 fn doctor_asks_the_host_that_runs_and_shows_its_accounts() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let host = serve(&folder);
     let checks = doctor(&folder);
     let found = check(&checks, "running host");
@@ -915,8 +907,7 @@ fn the_server_of_a_host_that_is_killed_ends_with_it() {
 
 #[test]
 fn a_host_that_hangs_is_named_by_all_that_wait_for_it() {
-    let cloud = Cloud::start();
-    let folder = filed(cloud.url(), TOKEN);
+    let (_cloud, folder) = connected();
     let host = serve(&folder);
     start(&folder, &["halt"]).wait().good();
     signal(host.id(), Signal::STOP);

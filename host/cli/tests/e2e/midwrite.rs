@@ -6,9 +6,9 @@ use std::time::Duration;
 use qchost_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::categories::{EVERY, folder};
+use crate::categories::{EVERY, with_cloud};
 use crate::cloud::Cloud;
-use crate::common::{Folder, bundled, embedded};
+use crate::common::{Folder, bundled};
 use crate::process::wait_until;
 
 /// Longer than the plugin's wall-clock limit, shorter than the host's time limit for a call.
@@ -24,14 +24,18 @@ fn logged(text: &str, tool: &str) -> Vec<Value> {
         .collect()
 }
 
-/// A folder whose test agent is cut off after 1.5 s, and the input with which it starts a backtest.
-fn prepared(cloud: &Cloud) -> (Folder, Value) {
-    let folder = folder(&embedded(cloud.url()));
+/// A folder whose test agent is cut off after 1.5 s, its cloud that starts backtests late, and the input with which the
+/// agent starts one.
+fn prepared() -> (Cloud, Folder, Value) {
+    let (cloud, folder) = with_cloud();
     let prepared = folder.invoke("every-category.prepare", &json!({}));
     let short = bundled(EVERY).replace("wall        = \"2m\"", "wall        = \"1500ms\"");
     assert!(short.contains("1500ms"));
     folder.manifest("every-category", &short);
-    (folder, prepared)
+    let late = FaultKind::Latency(LATENCY);
+    let faults = vec![Fault::at("/backtests/create", late)];
+    cloud.emulator().set_faults(faults);
+    (cloud, folder, prepared)
 }
 
 /// The outcome of the write is logged although its caller is gone.
@@ -46,12 +50,7 @@ fn learned(log: &str) {
 
 #[test]
 fn the_outcome_is_learned_by_a_process_of_its_own() {
-    let cloud = Cloud::start();
-    let (folder, prepared) = prepared(&cloud);
-    cloud.emulator().set_faults(vec![Fault::at(
-        "/backtests/create",
-        FaultKind::Latency(LATENCY),
-    )]);
+    let (cloud, folder, prepared) = prepared();
     let input = prepared.to_string();
     let ran = folder.run(&[
         "--json",
@@ -75,12 +74,7 @@ fn the_outcome_is_learned_by_a_process_of_its_own() {
 
 #[test]
 fn the_outcome_is_learned_by_a_running_host() {
-    let cloud = Cloud::start();
-    let (folder, prepared) = prepared(&cloud);
-    cloud.emulator().set_faults(vec![Fault::at(
-        "/backtests/create",
-        FaultKind::Latency(LATENCY),
-    )]);
+    let (cloud, folder, prepared) = prepared();
     let host = folder.serve(&["--log", "gate=info", "--log-json", "run"]);
     let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
     assert!(
@@ -105,12 +99,7 @@ fn the_outcome_is_learned_by_a_running_host() {
 
 #[test]
 fn a_shutdown_waits_for_what_was_sent() {
-    let cloud = Cloud::start();
-    let (folder, prepared) = prepared(&cloud);
-    cloud.emulator().set_faults(vec![Fault::at(
-        "/backtests/create",
-        FaultKind::Latency(LATENCY),
-    )]);
+    let (_cloud, folder, prepared) = prepared();
     let host = folder.serve(&["--log", "gate=info", "--log-json", "run"]);
     let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");

@@ -12,12 +12,11 @@ use qchost_testing::can_change_user;
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 
-use crate::cloud::Cloud;
 use crate::common::Folder;
 use crate::guests::{caller, counter, long, marked, version, worker};
 use crate::process::{command_line, tail, tree, wait_until};
 use crate::running::{GRANT, PROJECTS, Running, plugin, replace, serve};
-use crate::socket::{Answer, Control};
+use crate::socket::Answer;
 use crate::steady::Steady;
 
 const ACCOUNT: (&str, Option<&str>) = ("read_account", Some("{}"));
@@ -31,29 +30,7 @@ fn killed(running: Running) -> Running {
         ..
     } = running;
     drop(host);
-    again(folder, cloud)
-}
-
-/// Shuts the host down, changes its folder, and starts it again.
-fn restarted(running: Running, between: impl FnOnce(&Folder)) -> Running {
-    let Running {
-        host,
-        folder,
-        cloud,
-        ..
-    } = running;
-    host.end();
-    between(&folder);
-    again(folder, cloud)
-}
-
-fn again(folder: Folder, cloud: Cloud) -> Running {
-    Running {
-        host: serve(&folder),
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    }
+    Running::of(serve(&folder), folder, cloud)
 }
 
 #[test]
@@ -308,7 +285,7 @@ fn a_cached_component_that_is_not_as_the_host_wrote_it_is_not_run() {
     ];
     for (what, harm) in harms {
         let mut name = String::new();
-        running = restarted(running, |folder| {
+        running = running.restarted(|folder| {
             let [one, two] =
                 names.map(|name| entry(folder, &folder.path().join(format!("builds/{name}.wasm"))));
             harm(&one, &two);
@@ -347,14 +324,14 @@ fn a_cache_that_is_open_to_others_or_theirs_is_not_left_so() {
     }
     let mut running = Running::start("", |folder| plugin(folder, "lab", &version(1), ""));
     let cache = running.path("data/cache/components");
-    running = restarted(running, |_| {
+    running = running.restarted(|_| {
         fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
     });
     running.is_version("lab", 1);
     let mode = fs::metadata(&cache).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700);
     // Owned by another user: the host reports it, and does not start.
-    running = restarted(running, |folder| {
+    running = running.restarted(|folder| {
         let own = rustix::process::geteuid().as_raw();
         std::os::unix::fs::chown(&cache, Some(64_009), None).unwrap();
         let ran = folder.run(&["run"]);

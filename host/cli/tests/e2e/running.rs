@@ -31,13 +31,30 @@ impl Running {
         let cloud = Cloud::start();
         let folder = Folder::apart(&format!("{configuration}\n{}", embedded(cloud.url())));
         prepare(&folder);
-        let host = serve(&folder);
+        Self::of(serve(&folder), folder, cloud)
+    }
+
+    /// With a host that is ready, and its usual socket.
+    pub fn of(host: Process, folder: Folder, cloud: Cloud) -> Self {
         Self {
             host,
             control: Control::of(&folder),
             folder,
             cloud,
         }
+    }
+
+    /// Ends the host, changes its folder, and starts it again.
+    pub fn restarted(self, between: impl FnOnce(&Folder)) -> Self {
+        let Self {
+            host,
+            folder,
+            cloud,
+            ..
+        } = self;
+        host.end();
+        between(&folder);
+        Self::of(serve(&folder), folder, cloud)
     }
 
     /// A host with a plugin `lab`.

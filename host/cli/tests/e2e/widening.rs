@@ -19,7 +19,7 @@ use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR};
 use crate::guests::caller;
 use crate::process::{BOUND, Process, Ran, wait_until};
 use crate::running::{GRANT, PROJECTS, Running, edit, manifest, plugin, replace, serve};
-use crate::socket::{Answer, Control};
+use crate::socket::Answer;
 use crate::starting::lock_database;
 
 /// The call that the plugin tries: of class `destroy`, on an object that need not exist.
@@ -238,22 +238,11 @@ fn restored(running: Running, prepare: impl FnOnce(&Folder, &Path)) -> Running {
     let backup = running.path("backup");
     let name = backup.to_str().unwrap().to_owned();
     running.folder.run(&["backup", &name]).good();
-    let Running {
-        host,
-        folder,
-        cloud,
-        ..
-    } = running;
-    host.end();
-    prepare(&folder, &backup);
-    fs::remove_dir_all(folder.path().join("data")).unwrap();
-    folder.run(&["restore", &name]).good();
-    Running {
-        host: serve(&folder),
-        control: Control::of(&folder),
-        folder,
-        cloud,
-    }
+    running.restarted(|folder| {
+        prepare(folder, &backup);
+        fs::remove_dir_all(folder.path().join("data")).unwrap();
+        folder.run(&["restore", &name]).good();
+    })
 }
 
 /// The pending changes by subject: the id of each approval.
