@@ -28,11 +28,11 @@ const DEFAULT_RETRY_AFTER: f64 = 1.0;
 /// The calls of one invocation. Clones are the same caller. The state shared with invocations on other
 /// threads is referenced once, not once for each service.
 #[derive(Debug, Clone)]
-pub(crate) struct CallContext(Arc<Parties>, Option<SentMarker>);
+pub(crate) struct CallContext(Arc<Caller>, Option<SentMarker>);
 
 /// Who calls whom.
 #[derive(Debug)]
-struct Parties {
+struct Caller {
     version_context: Arc<VersionContext>,
     /// Identifies the invocation.
     invocation: Arc<str>,
@@ -72,7 +72,7 @@ impl CallContext {
         invocation: Arc<str>,
         person: Option<u32>,
     ) -> Self {
-        let parties = Parties {
+        let caller = Caller {
             version_context,
             invocation,
             person,
@@ -81,7 +81,7 @@ impl CallContext {
             driver: CallDriver::default(),
             left_out: AtomicU32::new(0),
         };
-        Self(Arc::new(parties), None)
+        Self(Arc::new(caller), None)
     }
 
     /// The same caller, with a marker that tells whether its next call may have been sent.
@@ -107,7 +107,7 @@ impl CallContext {
 
     /// The caller as the gate knows it.
     pub(crate) fn principal(&self) -> &Principal {
-        let Parties {
+        let Caller {
             version_context,
             invocation,
             person,

@@ -94,7 +94,7 @@ impl Source {
             digest: digest.into(),
             bytes,
         };
-        source.recognise()?;
+        source.check_format()?;
         Ok(source)
     }
 
@@ -104,7 +104,7 @@ impl Source {
     }
 
     /// Distinguishes a component from files that are commonly mistaken for one.
-    pub(crate) fn recognise(&self) -> Result<(), ComponentError> {
+    pub(crate) fn check_format(&self) -> Result<(), ComponentError> {
         let refused = |why: &str| Err(ComponentError::NotAComponent(why.to_owned()));
         match &*self.bytes {
             [] => refused("the file is empty"),

@@ -14,7 +14,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::engine::Machine;
 use crate::instance::{Instance, MAX_HANDLES};
-use crate::limits::Refused;
+use crate::limits::ExceededLimit;
 use crate::text;
 
 /// Maximum bytes of a trap's message.
@@ -22,7 +22,7 @@ const MAX_MESSAGE: usize = 600;
 
 /// Why a run was stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Stopped {
+pub enum StopReason {
     /// The guest failed: a panic, an unreachable instruction, a stack that is used up.
     #[error("it failed: {0}")]
     Trap(String),
@@ -80,7 +80,7 @@ pub(crate) async fn run<T>(
     instance: Instance,
     allowance: Allowance,
     call: impl AsyncFnOnce(&component::Instance, &mut Store<Instance>) -> wasmtime::Result<T>,
-) -> Result<T, Stopped> {
+) -> Result<T, StopReason> {
     let deadline = instance.clock.deadline;
     let calls = instance.calls.clone();
     let cpu = CpuLimit::new(allowance.cpu);
@@ -111,7 +111,7 @@ pub(crate) async fn run<T>(
         ended.map_err(|_| {
             let Allowance { wall, .. } = allowance;
             let had = deadline.saturating_duration_since(begun);
-            Stopped::Wall {
+            StopReason::Wall {
                 limit: wall,
                 hung: had >= wall / 2 && !calls.waited(wall / 10),
             }
@@ -136,31 +136,31 @@ pub(crate) async fn run<T>(
 }
 
 /// Classifies an error of the engine.
-fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -> Stopped {
+fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -> StopReason {
     if error.downcast_ref::<CpuExceeded>().is_some() {
-        return Stopped::Cpu {
+        return StopReason::Cpu {
             limit: allowance.cpu,
         };
     }
-    match instance.memory.refused() {
-        Some(Refused::Own) => {
-            return Stopped::OutOfMemory {
+    match instance.memory.exceeded() {
+        Some(ExceededLimit::Own) => {
+            return StopReason::OutOfMemory {
                 limit: allowance.memory,
             };
         }
-        Some(Refused::Host) => return Stopped::HostOutOfMemory,
+        Some(ExceededLimit::Host) => return StopReason::HostOutOfMemory,
         None => {}
     }
     // No slot in the pool, or no kernel mapping left for its content.
     if error.downcast_ref::<PoolConcurrencyLimitError>().is_some()
         || error.downcast_ref() == Some(&Errno::NOMEM)
     {
-        return Stopped::NoRoom;
+        return StopReason::NoRoom;
     }
     let root = error.root_cause().to_string();
     // The engine's error for this has no public type.
     if root.contains("fuel allocated for hostcalls") {
-        return Stopped::TooLarge {
+        return StopReason::TooLarge {
             limit: allowance.transfer,
         };
     }
@@ -185,9 +185,9 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         .map_or_else(String::new, |name| {
             format!(" in `{}`", text::line(name, 120))
         });
-    let words = match instance.lines.last_words() {
+    let words = match instance.lines.last_output() {
         words if words.is_empty() => words,
         words => format!("; it said: {words}"),
     };
-    Stopped::Trap(text::line(&format!("{what}{function}{words}"), MAX_MESSAGE))
+    StopReason::Trap(text::line(&format!("{what}{function}{words}"), MAX_MESSAGE))
 }

@@ -41,7 +41,7 @@ pub struct Answer {
 pub fn answer(operation: &Operation, body: Value) -> Option<Result<Answer, String>> {
     let answer = (bound(operation)?.answer)(body)
         .map(|answered| Answer {
-            shown: answered.shown,
+            shown: answered.debug,
             body: answered.body.map_err(|misfit| misfit.to_string()),
         })
         .map_err(|misfit| misfit.to_string());
@@ -55,7 +55,7 @@ pub fn arguments(
     operation: &Operation,
     arguments: Value,
 ) -> Option<Result<Map<String, Value>, String>> {
-    Some((bound(operation)?.there_and_back)(arguments).map_err(|misfit| misfit.to_string()))
+    Some((bound(operation)?.round_trip)(arguments).map_err(|misfit| misfit.to_string()))
 }
 
 /// Checks a description with one action that has this schema for both input and output, and then an
@@ -146,13 +146,12 @@ impl Loader {
             digest: "sha256:0".into(),
             bytes: bytes::Bytes::copy_from_slice(bytes),
         };
-        source.recognise()?;
+        source.check_format()?;
         let engine = &self.machine.engine;
         let invalid =
             |error: wasmtime::Error| ComponentError::invalid(&error.root_cause().to_string());
         let compiled = engine.precompile_component(bytes).map_err(invalid)?;
-        let parsed =
-            Parsed::map(engine, &Compiled::vouched_for(compiled.into())).map_err(invalid)?;
+        let parsed = Parsed::map(engine, &Compiled::verified(compiled.into())).map_err(invalid)?;
         let agent = parsed.link(&self.linker)?;
         let (machine, budget) = (&self.machine, &self.budget);
         let path = Path::new("fuzzed.wasm");

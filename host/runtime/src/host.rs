@@ -112,7 +112,7 @@ impl Runtime {
     pub fn standing(&self, plugin: &str) -> Option<PluginState> {
         let plugin = self.plugin(plugin)?;
         let (admitted, waiting) = plugin.tenant.invocations.counts();
-        let running = plugin.life.running().min(admitted);
+        let running = plugin.lifetime.running().min(admitted);
         Some(PluginState {
             running,
             waiting,
@@ -175,7 +175,7 @@ impl Runtime {
             return 0;
         }
         let left = invocations.running();
-        self.0.cut.cancel();
+        self.0.cancellation.cancel();
         if tokio::time::timeout(CANCEL_TIMEOUT, invocations.idle())
             .await
             .is_err()

@@ -93,7 +93,7 @@ impl Instance {
 impl WasiView for Instance {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         WasiCtxView {
-            ctx: self.wasi.get_or_insert_with(|| wasi::nothing(&self.lines)),
+            ctx: self.wasi.get_or_insert_with(|| wasi::empty(&self.lines)),
             table: &mut self.table,
         }
     }

@@ -22,7 +22,7 @@ use wasmtime::component::TypedFunc;
 use crate::admission::{AdmissionStatus, InvocationAdmission, Rejection};
 use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
-use crate::execution::{self, Allowance, Stopped};
+use crate::execution::{self, Allowance, StopReason};
 use crate::instance::{Instance, Parts};
 use crate::invoke_error::{ActionError, InvokeError, MAX_MESSAGE};
 use crate::json;
@@ -42,7 +42,7 @@ const MAX_TRANSFER: u64 = 32 << 20;
 type Invoke<'a> = TypedFunc<(&'a str, &'a str), (Result<String, guest::Failure>,)>;
 
 /// An input in serialized form.
-struct Written {
+struct SerializedInput {
     text: String,
     /// The schema still to be checked, if that takes long.
     unchecked: Option<Arc<Schema>>,
@@ -64,17 +64,17 @@ impl Invocation<'_> {
         if let Some(quarantine) = plugin.record.refuses(begun) {
             return Err(quarantined(&plugin, quarantine));
         }
-        let written = self.check(&plugin, &input)?;
+        let serialized = self.check(&plugin, &input)?;
         {
             let admission = plugin.tenant.invocations.try_admit();
-            if let Some(admission) = admission.filter(|_| !plugin.life.is_retired()) {
+            if let Some(admission) = admission.filter(|_| !plugin.lifetime.is_retired()) {
                 return self
-                    .run_now(&plugin, written, input, begun, &admission)
+                    .run_now(&plugin, serialized, input, begun, &admission)
                     .await;
             }
         }
         // Not held while it waits.
-        drop(written);
+        drop(serialized);
         Box::pin(self.wait_and_run(plugin, input, begun)).await
     }
 
@@ -102,8 +102,8 @@ impl Invocation<'_> {
         };
         let serving = self.shared.plugin(&tenant.name);
         let serving = serving.ok_or_else(|| rejected(&tenant, Rejection::Closed))?;
-        let written = self.check(&serving, &input)?;
-        self.run_now(&serving, written, input, begun, &admission)
+        let serialized = self.check(&serving, &input)?;
+        self.run_now(&serving, serialized, input, begun, &admission)
             .await
     }
 
@@ -111,7 +111,7 @@ impl Invocation<'_> {
     async fn run_now(
         &self,
         plugin: &Plugin,
-        written: Written,
+        serialized: SerializedInput,
         input: Value,
         begun: Instant,
         _admission: &InvocationAdmission<'_>,
@@ -120,11 +120,11 @@ impl Invocation<'_> {
             .record
             .admit(Instant::now())
             .map_err(|quarantine| quarantined(plugin, quarantine))?;
-        let _running = plugin.life.run();
+        let _running = plugin.lifetime.run();
         let result = tokio::select! {
             biased;
-            result = self.execute(plugin, written, input, begun) => result,
-            () = plugin.life.cut() => Err(self.cut()),
+            result = self.execute(plugin, serialized, input, begun) => result,
+            () = plugin.lifetime.cancelled() => Err(self.cut_off_error()),
         };
         let result = result.map_err(|problem| self.failed(plugin, problem));
         let change = trial.ended(plugin.name(), run_result(&result), Instant::now());
@@ -143,24 +143,24 @@ impl Invocation<'_> {
     async fn execute(
         &self,
         plugin: &Plugin,
-        written: Written,
+        serialized: SerializedInput,
         input: Value,
         begun: Instant,
     ) -> Result<Value, ActionError> {
-        if let Some(schema) = written.unchecked {
+        if let Some(schema) = serialized.unchecked {
             let semaphores = [&plugin.tenant.checking, &self.shared.checking];
             let checked = Box::pin(schema.validate_aside(input, semaphores));
             let wall = plugin.manifest().limits.wall;
             let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
             // Its time was over before it ran, which is not the plugin's fault.
-            let late = Stopped::Wall {
+            let late = StopReason::Wall {
                 limit: wall,
                 hung: false,
             };
             let checked = checked.map_err(|_| ActionError::Stopped(late))?;
             checked.map_err(invalid)?;
         }
-        let input = written.text;
+        let input = serialized.text;
         let limits = plugin.manifest().limits;
         let allowance = Allowance {
             memory: limits.memory,
@@ -203,7 +203,7 @@ impl Invocation<'_> {
 
     /// Checks the input against the action's schema, unless that takes long, and serializes it for
     /// the plugin.
-    fn check(&self, plugin: &Plugin, input: &Value) -> Result<Written, InvokeError> {
+    fn check(&self, plugin: &Plugin, input: &Value) -> Result<SerializedInput, InvokeError> {
         let code = &plugin.code;
         let Some(schema) = code.inputs.get(self.action) else {
             let actions = code.description.actions.iter();
@@ -231,7 +231,7 @@ impl Invocation<'_> {
             }
             Work::Much => Some(Arc::clone(schema)),
         };
-        Ok(Written { text, unchecked })
+        Ok(SerializedInput { text, unchecked })
     }
 
     fn failed(&self, plugin: &Plugin, problem: ActionError) -> InvokeError {
@@ -250,8 +250,8 @@ impl Invocation<'_> {
     }
 
     /// Why it was cancelled: with its version, or with the host.
-    fn cut(&self) -> ActionError {
-        if self.shared.cut.is_cancelled() {
+    fn cut_off_error(&self) -> ActionError {
+        if self.shared.cancellation.is_cancelled() {
             ActionError::CutOff
         } else {
             ActionError::Replaced
@@ -306,11 +306,11 @@ fn run_result(result: &Result<Value, InvokeError>) -> RunResult {
         ActionError::InvalidOutput(_)
         | ActionError::OutputTooLarge { .. }
         | ActionError::Stopped(
-            Stopped::Trap(_)
-            | Stopped::OutOfMemory { .. }
-            | Stopped::Cpu { .. }
-            | Stopped::Wall { hung: true, .. }
-            | Stopped::TooLarge { .. },
+            StopReason::Trap(_)
+            | StopReason::OutOfMemory { .. }
+            | StopReason::Cpu { .. }
+            | StopReason::Wall { hung: true, .. }
+            | StopReason::TooLarge { .. },
         ) => RunResult::Failed(error.to_string()),
         _ => RunResult::Neither,
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::calls;
 use crate::contract::exports::qchost::agent::guest;
-use crate::execution::Stopped;
+use crate::execution::StopReason;
 use crate::text;
 
 /// Maximum bytes of a plugin's message that an error repeats.
@@ -42,7 +42,7 @@ pub enum InvokeError {
         waiting: usize,
     },
     /// The plugin keeps failing and is in quarantine. The plugin was not run.
-    #[error("`{plugin}` keeps failing and is not run {}; the last time: {reason}", pause(*.retry_after))]
+    #[error("`{plugin}` keeps failing and is not run {}; the last time: {reason}", remaining_words(*.retry_after))]
     Quarantined {
         /// The plugin.
         plugin: String,
@@ -88,7 +88,7 @@ pub enum ActionError {
     CutOff,
     /// It was stopped.
     #[error("{0}")]
-    Stopped(Stopped),
+    Stopped(StopReason),
     /// Its output is larger than its manifest allows.
     #[error("the output has {size} bytes, more than the {limit} of `limits.output`")]
     OutputTooLarge {
@@ -109,13 +109,13 @@ pub enum ActionError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// The input is wrong.
-    #[error("invalid input: {}", said(.0))]
+    #[error("invalid input: {}", or_placeholder(.0))]
     InvalidInput(String),
     /// The plugin does not support it.
-    #[error("unsupported: {}", said(.0))]
+    #[error("unsupported: {}", or_placeholder(.0))]
     Unsupported(String),
     /// A call of QuantConnect failed.
-    #[error("{kind}: {}", said(.message))]
+    #[error("{kind}: {}", or_placeholder(.message))]
     Capability {
         /// The case of the contract's `error`: `denied`, `rejected` …
         kind: &'static str,
@@ -123,7 +123,7 @@ pub enum Failure {
         message: String,
     },
     /// Anything else.
-    #[error("{}", said(.0))]
+    #[error("{}", or_placeholder(.0))]
     Failed(String),
 }
 
@@ -146,7 +146,7 @@ impl From<guest::Failure> for Failure {
 }
 
 /// The duration or the end of a quarantine, in words.
-fn pause(retry_after: Duration) -> String {
+fn remaining_words(retry_after: Duration) -> String {
     match retry_after.is_zero() {
         true => "while one invocation tries whether it works again".to_owned(),
         false => format!("for another {} s", retry_after.as_secs_f64().ceil()),
@@ -154,7 +154,7 @@ fn pause(retry_after: Duration) -> String {
 }
 
 /// A plugin's message, or a placeholder for an empty one.
-fn said(message: &str) -> &str {
+fn or_placeholder(message: &str) -> &str {
     match message.trim() {
         "" => "it failed, and the plugin does not say why",
         _ => message,

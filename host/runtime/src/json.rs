@@ -21,7 +21,7 @@ pub(crate) const MAX_ARGUMENTS: usize = 20_000;
 pub(crate) const VALUE_BYTES: u64 = 16;
 
 /// A number of at most this many characters without an exponent is exact as a double.
-const FEW_DIGITS: usize = 15;
+const MAX_EXACT_DIGITS: usize = 15;
 /// Maximum characters of a name that an error repeats.
 const MAX_NAME: usize = 100;
 
@@ -183,7 +183,7 @@ fn exact(text: &str) -> Cow<'_, str> {
 fn is_rounded(number: &str) -> bool {
     const EXACT: u64 = 1 << 53;
     let has_exponent = number.contains(['e', 'E']);
-    if (number.len() <= FEW_DIGITS && !has_exponent)
+    if (number.len() <= MAX_EXACT_DIGITS && !has_exponent)
         || serde_json::from_str::<serde_json::Number>(number).is_err()
     {
         return false;
@@ -225,7 +225,7 @@ struct ValueBuilder<'a> {
 }
 
 impl ValueBuilder<'_> {
-    fn again(&mut self) -> ValueBuilder<'_> {
+    fn reborrow(&mut self) -> ValueBuilder<'_> {
         ValueBuilder {
             count: self.count,
             limit: self.limit,
@@ -243,7 +243,7 @@ impl ValueBuilder<'_> {
         Ok(())
     }
 
-    fn one<E: serde::de::Error>(mut self, value: impl Into<Value>) -> Result<Value, E> {
+    fn scalar<E: serde::de::Error>(mut self, value: impl Into<Value>) -> Result<Value, E> {
         self.count()?;
         Ok(value.into())
     }
@@ -258,10 +258,10 @@ impl<'de> DeserializeSeed<'de> for ValueBuilder<'_> {
 }
 
 /// The visits of what is one value by itself.
-macro_rules! one {
+macro_rules! scalar {
     ($($visit:ident: $of:ty,)*) => {$(
         fn $visit<E: serde::de::Error>(self, value: $of) -> Result<Value, E> {
-            self.one(value)
+            self.scalar(value)
         }
     )*};
 }
@@ -273,7 +273,7 @@ impl<'de> Visitor<'de> for ValueBuilder<'_> {
         formatter.write_str("any valid JSON value")
     }
 
-    one! {
+    scalar! {
         visit_bool: bool,
         visit_i64: i64,
         visit_u64: u64,
@@ -283,13 +283,13 @@ impl<'de> Visitor<'de> for ValueBuilder<'_> {
     }
 
     fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
-        self.one(Value::Null)
+        self.scalar(Value::Null)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<Value, A::Error> {
         self.count()?;
         let mut made = Vec::new();
-        while let Some(item) = items.next_element_seed(self.again())? {
+        while let Some(item) = items.next_element_seed(self.reborrow())? {
             made.push(item);
         }
         Ok(Value::Array(made))
@@ -309,7 +309,7 @@ impl<'de> Visitor<'de> for ValueBuilder<'_> {
                     )));
                 }
             };
-            entry.insert(members.next_value_seed(self.again())?);
+            entry.insert(members.next_value_seed(self.reborrow())?);
         }
         Ok(Value::Object(made))
     }

@@ -84,7 +84,7 @@ mod watch;
 pub use cache::CacheError;
 pub use compiler::compile_child;
 pub use description::{Action, Description, Hints};
-pub use execution::Stopped;
+pub use execution::StopReason;
 pub use host::{PluginState, Runtime};
 pub use imports::{Import, Kind};
 pub use inspect::Inspection;

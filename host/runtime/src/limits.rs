@@ -19,17 +19,17 @@ const ELEMENT_BYTES: u64 = 16;
 
 /// The memory of all guests together. Clones are the same budget.
 #[derive(Debug, Clone)]
-pub(crate) struct Budget(Arc<Sum>);
+pub(crate) struct Budget(Arc<BudgetState>);
 
 #[derive(Debug)]
-struct Sum {
+struct BudgetState {
     used: AtomicU64,
     limit: u64,
 }
 
 impl Budget {
     pub(crate) fn new(limit: u64) -> Self {
-        Self(Arc::new(Sum {
+        Self(Arc::new(BudgetState {
             used: AtomicU64::new(0),
             limit,
         }))
@@ -42,7 +42,7 @@ impl Budget {
 
     /// A new share of it for one plugin.
     pub(crate) fn share(&self) -> Share {
-        Share(Arc::new(Part {
+        Share(Arc::new(ShareState {
             used: AtomicU64::new(0),
             whole: self.clone(),
         }))
@@ -51,17 +51,17 @@ impl Budget {
 
 /// The memory of all invocations of one plugin together. Clones are the same sum.
 #[derive(Debug, Clone)]
-pub(crate) struct Share(Arc<Part>);
+pub(crate) struct Share(Arc<ShareState>);
 
 #[derive(Debug)]
-struct Part {
+struct ShareState {
     used: AtomicU64,
     whole: Budget,
 }
 
 impl Share {
     fn take(&self, bytes: u64) -> bool {
-        let Part { used, whole } = &*self.0;
+        let ShareState { used, whole } = &*self.0;
         let own = used.fetch_add(bytes, Ordering::AcqRel);
         let own = own.saturating_add(bytes);
         let fits = |used: u64| {
@@ -80,8 +80,8 @@ impl Share {
         taken
     }
 
-    fn give_back(&self, bytes: u64) {
-        let Part { used, whole } = &*self.0;
+    fn release(&self, bytes: u64) {
+        let ShareState { used, whole } = &*self.0;
         whole.0.used.fetch_sub(bytes, Ordering::AcqRel);
         used.fetch_sub(bytes, Ordering::AcqRel);
     }
@@ -93,12 +93,12 @@ pub(crate) struct Allocation {
     share: Share,
     limit: u64,
     used: u64,
-    refused: Option<Refused>,
+    exceeded: Option<ExceededLimit>,
 }
 
 /// The limit that a growth would have exceeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refused {
+pub(crate) enum ExceededLimit {
     /// The invocation's.
     Own,
     /// The host's, or the part of it that is left to other plugins.
@@ -111,23 +111,23 @@ impl Allocation {
             share,
             limit,
             used: 0,
-            refused: None,
+            exceeded: None,
         }
     }
 
     /// Whether it was ever refused memory: a trap after that is attributed to it.
-    pub(crate) fn refused(&self) -> Option<Refused> {
-        self.refused
+    pub(crate) fn exceeded(&self) -> Option<ExceededLimit> {
+        self.exceeded
     }
 
     fn grow(&mut self, bytes: u64) -> bool {
         let used = self.used.saturating_add(bytes);
         if used > self.limit {
-            self.refused = Some(Refused::Own);
+            self.exceeded = Some(ExceededLimit::Own);
             return false;
         }
         if !self.share.take(bytes) {
-            self.refused = Some(Refused::Host);
+            self.exceeded = Some(ExceededLimit::Host);
             return false;
         }
         self.used = used;
@@ -137,7 +137,7 @@ impl Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.share.give_back(self.used);
+        self.share.release(self.used);
     }
 }
 
@@ -179,7 +179,7 @@ mod tests {
         assert!(one.memory_growing(0, 400, None).unwrap());
         assert!(one.table_growing(0, 10, None).unwrap());
         assert!(!one.memory_growing(400, 500, None).unwrap());
-        assert_eq!(one.refused(), Some(Refused::Own));
+        assert_eq!(one.exceeded(), Some(ExceededLimit::Own));
         assert_eq!(budget.used(), 560);
         drop(one);
         assert_eq!(budget.used(), 0);
@@ -196,7 +196,7 @@ mod tests {
             for _ in 0..2 {
                 let mut one = Allocation::new(share.clone(), u64::MAX);
                 while one.grow(1) {}
-                assert_eq!(one.refused(), Some(Refused::Host));
+                assert_eq!(one.exceeded(), Some(ExceededLimit::Host));
                 greedy.push(one);
             }
             left.push(1024 - budget.used());

@@ -24,7 +24,7 @@ use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
 use crate::description::{self, Description, Inputs};
 use crate::engine::Machine;
-use crate::execution::{self, Allowance, Stopped};
+use crate::execution::{self, Allowance, StopReason};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
 use crate::limits::Budget;
@@ -93,14 +93,14 @@ impl Loader {
         path: &Path,
         pin: Option<&str>,
     ) -> Result<Arc<Code>, ComponentError> {
-        let Opened {
+        let NewComponent {
             digest,
             size,
             parsed,
             permit,
         } = match self.open(path, pin, |digest| self.known(digest)).await? {
-            Found::Known(code) => return Ok(code),
-            Found::New(opened) => opened,
+            Content::Known(code) => return Ok(code),
+            Content::New(opened) => opened,
         };
         let (parsed, agent) = self.link(parsed).await?;
         let agent = agent?;
@@ -127,14 +127,14 @@ impl Loader {
         path: &Path,
     ) -> Result<Inspection, ComponentError> {
         // A loaded component is read again too.
-        let Opened {
+        let NewComponent {
             digest,
             size,
             parsed,
             permit: _permit,
         } = match self.open(path, None, |_| None::<Infallible>).await? {
-            Found::Known(never) => match never {},
-            Found::New(opened) => opened,
+            Content::Known(never) => match never {},
+            Content::New(opened) => opened,
         };
         let (parsed, agent) = self.link(parsed).await?;
         let described = match agent {
@@ -151,21 +151,21 @@ impl Loader {
         path: &Path,
         pin: Option<&str>,
         known: impl Fn(&str) -> Option<K>,
-    ) -> Result<Found<'_, K>, ComponentError> {
-        if let Ok(found) = self.look(path, pin, &known).await? {
+    ) -> Result<Content<'_, K>, ComponentError> {
+        if let Ok(found) = self.look_up(path, pin, &known).await? {
             return Ok(found);
         }
         // Neither semaphore is ever closed. Its bytes are released while it waits: when it is admitted, the file may have
         // changed, or may have been compiled for another plugin.
         let _compiling = self.compiling.acquire().await;
-        let (source, permit) = match self.look(path, pin, &known).await? {
+        let (source, permit) = match self.look_up(path, pin, &known).await? {
             Ok(found) => return Ok(found),
             Err(unknown) => unknown,
         };
-        let _compiles = Compiles::begin(self, path);
+        let _guard = CompileGuard::begin(self, path);
         let (digest, size) = (Arc::clone(&source.digest), source.size());
         let parsed = self.compile(source).await?;
-        Ok(Found::New(Opened {
+        Ok(Content::New(NewComponent {
             digest,
             size,
             parsed,
@@ -174,19 +174,19 @@ impl Loader {
     }
 
     /// The code of a component that needs no compiler; otherwise its bytes.
-    async fn look<K>(
+    async fn look_up<K>(
         self: &Arc<Self>,
         path: &Path,
         pin: Option<&str>,
         known: &impl Fn(&str) -> Option<K>,
-    ) -> Result<Result<Found<'_, K>, Uncompiled<'_>>, ComponentError> {
+    ) -> Result<Result<Content<'_, K>, Uncompiled<'_>>, ComponentError> {
         let permit = self.loading.acquire().await.ok();
         let source = self.read(path, pin).await?;
         if let Some(known) = known(&source.digest) {
-            return Ok(Ok(Found::Known(known)));
+            return Ok(Ok(Content::Known(known)));
         }
         Ok(match self.cached(&source.digest).await? {
-            Some(parsed) => Ok(Found::New(Opened {
+            Some(parsed) => Ok(Content::New(NewComponent {
                 digest: Arc::clone(&source.digest),
                 size: source.size(),
                 parsed,
@@ -248,7 +248,7 @@ impl Loader {
         blocking(move || {
             let engine = &loader.machine.engine;
             let entry = Entry::code(engine, &digest);
-            let compiled = Compiled::vouched_for(loader.cache.read(&entry)?);
+            let compiled = Compiled::verified(loader.cache.read(&entry)?);
             match Parsed::map(engine, &compiled) {
                 Ok(parsed) => Some(parsed),
                 Err(error) => {
@@ -350,25 +350,25 @@ pub(crate) async fn ask(
 }
 
 /// Why a component did not describe itself; the limits are the host's rather than a manifest's.
-fn undescribed(stopped: &Stopped) -> String {
+fn undescribed(stopped: &StopReason) -> String {
     let much = match stopped {
-        Stopped::Cpu { limit } => format!("{} s on the processor", limit.as_secs_f64()),
-        Stopped::Wall { limit, .. } => format!("{} s in all", limit.as_secs_f64()),
-        Stopped::OutOfMemory { limit } => format!("{limit} bytes of memory"),
+        StopReason::Cpu { limit } => format!("{} s on the processor", limit.as_secs_f64()),
+        StopReason::Wall { limit, .. } => format!("{} s in all", limit.as_secs_f64()),
+        StopReason::OutOfMemory { limit } => format!("{limit} bytes of memory"),
         other => return other.to_string(),
     };
     format!("it takes more than the {much} that a description may")
 }
 
 /// What a file contains.
-enum Found<'a, K> {
+enum Content<'a, K> {
     /// Code that is known already.
     Known(K),
     /// Code that has not described itself yet.
-    New(Opened<'a>),
+    New(NewComponent<'a>),
 }
 
-struct Opened<'a> {
+struct NewComponent<'a> {
     digest: Arc<str>,
     size: u64,
     parsed: Parsed,
@@ -380,16 +380,16 @@ struct Opened<'a> {
 type Uncompiled<'a> = (Source, Option<SemaphorePermit<'a>>);
 
 /// A compile in progress.
-struct Compiles<'a>(&'a Loader);
+struct CompileGuard<'a>(&'a Loader);
 
-impl<'a> Compiles<'a> {
+impl<'a> CompileGuard<'a> {
     fn begin(loader: &'a Loader, path: &Path) -> Self {
         *loader.compiles.lock() = Some(path.to_owned());
         Self(loader)
     }
 }
 
-impl Drop for Compiles<'_> {
+impl Drop for CompileGuard<'_> {
     fn drop(&mut self) {
         *self.0.compiles.lock() = None;
     }

@@ -26,7 +26,7 @@ pub struct Plugin {
     pub(crate) version_context: Arc<VersionContext>,
     pub(crate) code: Arc<Code>,
     pub(crate) tenant: Arc<Tenant>,
-    pub(crate) life: Arc<Life>,
+    pub(crate) lifetime: Arc<CodeLifetime>,
     pub(crate) record: Record,
 }
 
@@ -93,19 +93,19 @@ impl Plugin {
 /// Lifetime of one code. Manifests of the same code share it, so that invocations are not cancelled
 /// if only the manifest changed.
 #[derive(Debug)]
-pub(crate) struct Life {
-    cut: CancellationToken,
+pub(crate) struct CodeLifetime {
+    cancellation: CancellationToken,
     retired: AtomicBool,
     running: RunningCount,
     /// The runtime on which the end of the drain time is awaited.
     runtime: Handle,
 }
 
-impl Life {
+impl CodeLifetime {
     /// A life that ends with the host at the latest. Must be called within a tokio runtime.
     pub(crate) fn new(host: &CancellationToken) -> Self {
         Self {
-            cut: host.child_token(),
+            cancellation: host.child_token(),
             retired: AtomicBool::new(false),
             running: RunningCount::default(),
             runtime: Handle::current(),
@@ -128,23 +128,23 @@ impl Life {
     }
 
     /// Waits until the running invocations are to be cancelled.
-    pub(crate) async fn cut(&self) {
-        self.cut.cancelled().await;
+    pub(crate) async fn cancelled(&self) {
+        self.cancellation.cancelled().await;
     }
 
     /// Cancels running invocations after `drain`.
     pub(crate) fn retire(self: &Arc<Self>, plugin: Arc<str>, drain: Duration) {
         self.retired.store(true, Ordering::Release);
-        let life = Arc::clone(self);
+        let lifetime = Arc::clone(self);
         self.runtime.spawn(async move {
             tokio::select! {
-                () = life.cut() => {}
+                () = lifetime.cancelled() => {}
                 () = tokio::time::sleep(drain) => {
-                    let left = life.running();
+                    let left = lifetime.running();
                     if left > 0 {
                         tracing::warn!(plugin = &*plugin, left, seconds = drain.as_secs_f64(), "invocations of a former version took too long and are cut off");
                     }
-                    life.cut.cancel();
+                    lifetime.cancellation.cancel();
                 }
             }
         });

@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) tenants: Tenants,
     pub(crate) invocations: InvocationLimiter,
     /// Cancels what still runs.
-    pub(crate) cut: CancellationToken,
+    pub(crate) cancellation: CancellationToken,
     pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
     /// Limits inputs checked aside.
@@ -66,7 +66,7 @@ impl Shared {
             tenants: Tenants::new(invocations.clone(), budget),
             invocations,
             options,
-            cut: CancellationToken::new(),
+            cancellation: CancellationToken::new(),
             loader: Arc::new(loader),
             connector: Connector::new(),
             checking: Arc::new(Semaphore::new(MAX_CHECKS)),

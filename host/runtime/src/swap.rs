@@ -18,7 +18,7 @@ use qchost_policy::Manifest;
 use crate::component::Code;
 use crate::imports::Kind;
 use crate::load_error::LoadError;
-use crate::plugin::{Life, Plugin};
+use crate::plugin::{CodeLifetime, Plugin};
 use crate::quarantine::Record;
 use crate::shared::Shared;
 use crate::tenants::Tenant;
@@ -126,9 +126,9 @@ fn swap(
     {
         return Ok(Some(Arc::clone(serving)));
     }
-    let life = match same_code {
-        Some(former) => Arc::clone(&former.life),
-        None => Arc::new(Life::new(&shared.cut)),
+    let lifetime = match same_code {
+        Some(former) => Arc::clone(&former.lifetime),
+        None => Arc::new(CodeLifetime::new(&shared.cancellation)),
     };
     let retires = same_code.is_none();
     let limit = manifest.limits.concurrency;
@@ -149,7 +149,7 @@ fn swap(
         version_context: Arc::new(version_context),
         code: Arc::clone(code),
         tenant: Arc::clone(tenant),
-        life,
+        lifetime,
         record: Record::default(),
     });
     // Before the plugin can be found while it is still closed.
@@ -204,7 +204,7 @@ pub(crate) fn unload(shared: &Shared, plugin: &str) -> bool {
 /// Lets invocations on a former version continue for the drain time.
 fn retire(shared: &Shared, former: &Plugin) {
     let name = Arc::clone(&former.tenant.name);
-    former.life.retire(name, shared.options.drain);
+    former.lifetime.retire(name, shared.options.drain);
 }
 
 /// Checks that a component keeps its own name.

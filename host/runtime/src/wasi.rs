@@ -23,24 +23,24 @@ const MAX_WRITE: usize = 64 << 10;
 const MAX_RANDOM: u64 = 1 << 20;
 
 /// The environment of a guest: empty.
-pub(crate) fn nothing(lines: &Arc<Lines>) -> WasiCtx {
+pub(crate) fn empty(lines: &Arc<Lines>) -> WasiCtx {
     WasiCtxBuilder::new()
         .allow_tcp(false)
         .allow_udp(false)
         .allow_ip_name_lookup(false)
         .max_random_size(MAX_RANDOM)
-        .stdout(Printed::new(lines, Source::Stdout))
-        .stderr(Printed::new(lines, Source::Stderr))
+        .stdout(GuestOutput::new(lines, Source::Stdout))
+        .stderr(GuestOutput::new(lines, Source::Stderr))
         .build()
 }
 
 /// Standard output or standard error.
-struct Printed {
+struct GuestOutput {
     lines: Arc<Lines>,
     source: Source,
 }
 
-impl Printed {
+impl GuestOutput {
     fn new(lines: &Arc<Lines>, source: Source) -> Self {
         Self {
             lines: Arc::clone(lines),
@@ -57,13 +57,13 @@ impl Printed {
     }
 }
 
-impl IsTerminal for Printed {
+impl IsTerminal for GuestOutput {
     fn is_terminal(&self) -> bool {
         false
     }
 }
 
-impl StdoutStream for Printed {
+impl StdoutStream for GuestOutput {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(self.stream())
     }
@@ -96,7 +96,7 @@ impl Stream {
         let line = std::mem::take(&mut self.line);
         if !line.is_empty() {
             self.lines
-                .printed(self.source, &String::from_utf8_lossy(&line));
+                .log_output(self.source, &String::from_utf8_lossy(&line));
         }
     }
 }

@@ -8,7 +8,7 @@
     missing_docs
 )]
 
-use qchost_runtime::{ActionError, InvokeError, Stopped};
+use qchost_runtime::{ActionError, InvokeError, StopReason};
 use qchost_testing::{Guest, Host, uncalled};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ async fn act(host: &Host, guest: &Guest, lines: &str) -> Result<Value, InvokeErr
         .await
 }
 
-fn stopped(outcome: Result<Value, InvokeError>) -> Stopped {
+fn stopped(outcome: Result<Value, InvokeError>) -> StopReason {
     match outcome {
         Err(InvokeError::Action(_, ActionError::Stopped(stopped))) => stopped,
         other => panic!("{other:?}"),
@@ -40,7 +40,7 @@ async fn a_plugin_answers() {
 async fn an_endless_loop_ends() {
     let guest = Guest::new("(loop $l (br $l)) unreachable");
     let outcome = act(&host().await, &guest, "[limits]\ncpu = \"50ms\"").await;
-    assert!(matches!(stopped(outcome), Stopped::Cpu { .. }));
+    assert!(matches!(stopped(outcome), StopReason::Cpu { .. }));
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn memory_has_its_limit() {
         "(loop $l (if (i32.ne (memory.grow (i32.const 16)) (i32.const -1)) (then (br $l)))) unreachable",
     );
     let outcome = act(&host().await, &guest, "[limits]\nmemory = \"8MiB\"").await;
-    assert!(matches!(stopped(outcome), Stopped::OutOfMemory { .. }));
+    assert!(matches!(stopped(outcome), StopReason::OutOfMemory { .. }));
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_recursion_without_end_ends() {
             (i32.add (call $deeper (i32.add (local.get $n) (i32.const 1))) (i32.const 1)))",
     );
     let outcome = act(&host().await, &guest, "").await;
-    let Stopped::Trap(words) = stopped(outcome) else {
+    let StopReason::Trap(words) = stopped(outcome) else {
         panic!("it is a trap");
     };
     assert!(words.contains("stack"), "{words}");
@@ -69,7 +69,7 @@ async fn a_recursion_without_end_ends() {
 async fn memory_beyond_its_end_is_out_of_reach() {
     let guest = Guest::new("(i32.load (i32.const 0x7fffffff))");
     let outcome = act(&host().await, &guest, "").await;
-    let Stopped::Trap(words) = stopped(outcome) else {
+    let StopReason::Trap(words) = stopped(outcome) else {
         panic!("it is a trap");
     };
     assert!(words.contains("out of bounds"), "{words}");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use qchost_runtime::{ActionError, InvokeError, Stopped};
+use qchost_runtime::{ActionError, InvokeError, StopReason};
 use qchost_testing::{Guest, Host, Scripted, uncalled};
 use serde_json::{Value, json};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -38,7 +38,7 @@ async fn attack(host: &Host, guest: &Guest, lines: &str) -> Result<Value, Invoke
     outcome
 }
 
-fn stopped(outcome: Result<Value, InvokeError>) -> Stopped {
+fn stopped(outcome: Result<Value, InvokeError>) -> StopReason {
     match outcome {
         Err(InvokeError::Action(_, ActionError::Stopped(stopped))) => stopped,
         other => panic!("{other:?}"),
@@ -183,7 +183,7 @@ async fn a_loop_without_end_is_stopped() {
     let begun = Instant::now();
     let outcome = attack(&host, &Guest::new(FOR_EVER), "[limits]\ncpu = \"200ms\"").await;
     let limit = Duration::from_millis(200);
-    assert_eq!(stopped(outcome), Stopped::Cpu { limit });
+    assert_eq!(stopped(outcome), StopReason::Cpu { limit });
     assert!(begun.elapsed() >= limit);
 }
 
@@ -227,7 +227,10 @@ async fn loops_on_every_processor_hold_up_no_other_plugin() {
     }
     assert!(served > 10, "{served}");
     for run in loops {
-        assert!(matches!(stopped(run.await.unwrap()), Stopped::Cpu { .. }));
+        assert!(matches!(
+            stopped(run.await.unwrap()),
+            StopReason::Cpu { .. }
+        ));
     }
 }
 
@@ -237,14 +240,14 @@ async fn allocation_without_end_is_stopped() {
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
     let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"8MiB\"").await;
-    assert_eq!(stopped(outcome), Stopped::OutOfMemory { limit: 8 << 20 });
+    assert_eq!(stopped(outcome), StopReason::OutOfMemory { limit: 8 << 20 });
 
     let table = Guest::new(
         "(loop $l (br_if $l (i32.ne (table.grow (ref.null func) (i32.const 1000)) (i32.const -1)))) unreachable",
     )
     .more("(table 1 funcref)");
     let outcome = attack(&host, &table, "[limits]\nmemory = \"1MiB\"").await;
-    assert_eq!(stopped(outcome), Stopped::OutOfMemory { limit: 1 << 20 });
+    assert_eq!(stopped(outcome), StopReason::OutOfMemory { limit: 1 << 20 });
 }
 
 #[tokio::test]
@@ -253,7 +256,7 @@ async fn the_memory_of_all_plugins_together_is_bounded() {
         "(loop $l (br_if $l (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable";
     let host = Host::with(&uncalled(), |options| options.memory = 4 << 20).await;
     let outcome = attack(&host, &Guest::new(grow), "[limits]\nmemory = \"1GiB\"").await;
-    assert_eq!(stopped(outcome), Stopped::HostOutOfMemory);
+    assert_eq!(stopped(outcome), StopReason::HostOutOfMemory);
 }
 
 #[tokio::test]
@@ -262,7 +265,8 @@ async fn recursion_without_end_is_stopped() {
         "(func $deeper (param i32) (result i32) \
          (i32.add (call $deeper (local.get 0)) (i32.const 1)))",
     );
-    let Stopped::Trap(message) = stopped(attack(&Host::new(&uncalled()).await, &guest, "").await)
+    let StopReason::Trap(message) =
+        stopped(attack(&Host::new(&uncalled()).await, &guest, "").await)
     else {
         panic!("not a trap");
     };
@@ -276,10 +280,10 @@ async fn an_answer_of_a_hundred_megabytes_does_not_reach_the_host() {
     );
     let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &guest, "[limits]\nmemory = \"256MiB\"").await;
-    assert!(matches!(stopped(outcome), Stopped::TooLarge { .. }));
+    assert!(matches!(stopped(outcome), StopReason::TooLarge { .. }));
     // With the default memory limit it cannot be instantiated.
     let outcome = attack(&host, &guest, "").await;
-    assert!(matches!(stopped(outcome), Stopped::OutOfMemory { .. }));
+    assert!(matches!(stopped(outcome), StopReason::OutOfMemory { .. }));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,7 +332,7 @@ async fn a_wait_without_end_is_cut_off() {
     let host = Host::new(&uncalled()).await;
     let outcome = attack(&host, &guest, "[limits]\nwall = \"150ms\"").await;
     let limit = Duration::from_millis(150);
-    assert_eq!(stopped(outcome), Stopped::Wall { limit, hung: true });
+    assert_eq!(stopped(outcome), StopReason::Wall { limit, hung: true });
 }
 
 #[tokio::test]
@@ -352,7 +356,8 @@ async fn an_exit_is_an_error_with_its_last_words() {
         r#"(import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush" (func $write (param i32 i32 i32 i32)))"#,
     )
     .more(r#"(data (i32.const 4096) "out of\1b[31m luck\n")"#);
-    let Stopped::Trap(message) = stopped(attack(&Host::new(&uncalled()).await, &guest, "").await)
+    let StopReason::Trap(message) =
+        stopped(attack(&Host::new(&uncalled()).await, &guest, "").await)
     else {
         panic!("not a trap");
     };
@@ -420,7 +425,7 @@ async fn a_write_that_was_sent_has_its_outcome_although_its_plugin_is_gone() {
     let outcome = attack(&host, &guest, lines).await;
     assert!(matches!(
         stopped(outcome),
-        Stopped::Wall { hung: false, .. }
+        StopReason::Wall { hung: false, .. }
     ));
     assert_eq!((upstream.sent().len(), upstream.answered()), (1, 0));
     host.gate.idle().await;

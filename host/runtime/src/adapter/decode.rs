@@ -197,7 +197,6 @@ impl<'a> Fields<'a> {
 /// The values of an object in the order of the fields; for one found under a key, without the value that the key
 /// represents. The object is traversed once, and each name is first compared with the field after the last one found,
 /// since servers mostly use the contract's order; looking up each field would hash every name.
-/// mostly write in the contract's order: looking each field up would hash its name every time.
 fn by_field<'a>(
     fields: &'static [Field],
     object: &'a mut Map<String, Value>,

@@ -305,15 +305,15 @@ fn first<'v>(object: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value
 }
 
 /// A value of a series, or a gap in it, also for non-numbers such as `"NaN"`.
-fn gap(value: &Value) -> Maybe {
-    Maybe(scalar::number(value).ok())
+fn number_or_gap(value: &Value) -> OptionalNumber {
+    OptionalNumber(scalar::number(value).ok())
 }
 
 /// A number that may be missing.
 #[derive(Clone, Copy)]
-struct Maybe(Option<f64>);
+struct OptionalNumber(Option<f64>);
 
-impl<'de> Deserializer<'de> for Maybe {
+impl<'de> Deserializer<'de> for OptionalNumber {
     type Error = Misfit;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
@@ -349,7 +349,7 @@ impl<'de> SeqAccess<'de> for Samples<'_> {
             Self::Candle(values) => values.next(),
         };
         value
-            .map(|value| seed.deserialize(value.map_or(Maybe(None), gap)))
+            .map(|value| seed.deserialize(value.map_or(OptionalNumber(None), number_or_gap)))
             .transpose()
     }
 
@@ -395,7 +395,7 @@ impl<'de> SeqAccess<'de> for Built<'_> {
         match (&mut self.parts, field.name) {
             (Parts::Statistic { name, .. }, "name") => seed.deserialize(owned(name)),
             (Parts::Statistic { text, .. }, "text") => seed.deserialize(owned(text)),
-            (Parts::Statistic { value, .. }, "value") => seed.deserialize(Maybe(*value)),
+            (Parts::Statistic { value, .. }, "value") => seed.deserialize(OptionalNumber(*value)),
             (Parts::Point { time, .. }, "time") => seed.deserialize(F64Deserializer::new(*time)),
             (Parts::Point { values, .. }, "values") => {
                 let values = std::mem::replace(values, Samples::List([].iter()));

@@ -19,10 +19,10 @@ pub(super) fn boolean(value: &Value) -> Result<bool, Misfit> {
 /// A whole number of a range, whether it is written `3`, `3.0` or `"3"`.
 pub(super) fn integer<T: TryFrom<i64>>(value: &Value, expected: &str) -> Result<T, Misfit> {
     let number = match value {
-        Value::Number(number) => number.as_i64().or_else(|| whole(number.as_f64()?)),
+        Value::Number(number) => number.as_i64().or_else(|| exact_i64(number.as_f64()?)),
         Value::String(text) => {
             let text = text.trim();
-            text.parse().ok().or_else(|| whole(text.parse().ok()?))
+            text.parse().ok().or_else(|| exact_i64(text.parse().ok()?))
         }
         _ => None,
     };
@@ -32,7 +32,7 @@ pub(super) fn integer<T: TryFrom<i64>>(value: &Value, expected: &str) -> Result<
 }
 
 /// The number as an integer, if it has no fraction and is exact as a double.
-fn whole(number: f64) -> Option<i64> {
+fn exact_i64(number: f64) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     (number.fract() == 0.0 && number.abs() <= EXACT)
         .then(|| format!("{number:.0}").parse().ok())

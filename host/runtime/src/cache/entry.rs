@@ -18,12 +18,12 @@ impl Entry {
     pub(crate) fn code(engine: &Engine, digest: &str) -> Self {
         let mut hasher = Fingerprint(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Self(format!("{}-{:016x}.cwasm", bare(digest), hasher.finish()))
+        Self(format!("{}-{:016x}.cwasm", hex(digest), hasher.finish()))
     }
 
     /// A component's description: it depends on the contract.
     pub(crate) fn description(contract: &str, digest: &str) -> Self {
-        Self(format!("{}-{contract}.json", bare(digest)))
+        Self(format!("{}-{contract}.json", hex(digest)))
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -38,7 +38,7 @@ impl Entry {
     }
 }
 
-fn bare(digest: &str) -> &str {
+fn hex(digest: &str) -> &str {
     digest.trim_start_matches(ALGORITHM)
 }
 

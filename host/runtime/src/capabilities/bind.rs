@@ -45,15 +45,15 @@ macro_rules! capability {
                     operation: OPERATION,
                     answer: |body| {
                         $crate::adapter::decode_answer::<$answer>(OPERATION, body, &$crate::adapter::LeftOut::default())
-                            .map(|answer| $crate::capabilities::bound::Answered::new(OPERATION, &answer))
+                            .map(|answer| $crate::capabilities::bound::TypedAnswer::new(OPERATION, &answer))
                     },
-                    there_and_back: |arguments| {
+                    round_trip: |arguments| {
                         #[allow(unused_mut, unused_variables)]
-                        let mut given = $crate::capabilities::bound::Given::of(OPERATION, arguments);
+                        let mut reader = $crate::capabilities::bound::ArgumentReader::of(OPERATION, arguments);
                         #[allow(unused_mut)]
                         let mut arguments = $crate::adapter::Arguments::of(OPERATION);
                         $(
-                            let $parameter: $ty = given.next()?;
+                            let $parameter: $ty = reader.next()?;
                             arguments.push(&$parameter)?;
                         )*
                         Ok(arguments.finish())

@@ -12,38 +12,38 @@ use crate::adapter::{self, Misfit};
 pub(crate) struct Bound {
     pub(crate) operation: &'static Operation,
     /// Decodes the body of an answer.
-    pub(crate) answer: fn(Value) -> Result<Answered, Misfit>,
+    pub(crate) answer: fn(Value) -> Result<TypedAnswer, Misfit>,
     /// Converts arguments to typed values and back.
-    pub(crate) there_and_back: fn(Value) -> Result<Map<String, Value>, Misfit>,
+    pub(crate) round_trip: fn(Value) -> Result<Map<String, Value>, Misfit>,
 }
 
 /// A typed answer.
-pub(crate) struct Answered {
+pub(crate) struct TypedAnswer {
     /// Its debug output.
-    pub(crate) shown: String,
+    pub(crate) debug: String,
     /// The body encoded from it.
     pub(crate) body: Result<Value, Misfit>,
 }
 
-impl Answered {
+impl TypedAnswer {
     pub(crate) fn new<T: Serialize + std::fmt::Debug>(
         operation: &'static Operation,
         answer: &T,
     ) -> Self {
         Self {
-            shown: format!("{answer:?}"),
+            debug: format!("{answer:?}"),
             body: adapter::encode_answer(operation, answer),
         }
     }
 }
 
 /// Arguments as JSON, taken one parameter at a time.
-pub(crate) struct Given {
+pub(crate) struct ArgumentReader {
     parameters: std::slice::Iter<'static, Field>,
     arguments: Value,
 }
 
-impl Given {
+impl ArgumentReader {
     pub(crate) fn of(operation: &'static Operation, arguments: Value) -> Self {
         let parameters = operation
             .function()

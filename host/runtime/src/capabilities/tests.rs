@@ -155,7 +155,7 @@ fn arguments_come_back_as_they_went() {
         }
         let strategy = fields(bound.operation.function().unwrap().request());
         proptest!(Config::with_cases(32), |(arguments in strategy)| {
-            let back = (bound.there_and_back)(arguments.clone());
+            let back = (bound.round_trip)(arguments.clone());
             prop_assert_eq!(back.map(Value::Object), Ok(arguments), "{}", bound.operation.tool);
         });
     }

@@ -53,7 +53,7 @@ pub(crate) struct Compiled(Bytes);
 
 impl Compiled {
     /// The caller has verified that this host compiled these bytes.
-    pub(crate) fn vouched_for(bytes: Bytes) -> Self {
+    pub(crate) fn verified(bytes: Bytes) -> Self {
         Self(bytes)
     }
 

@@ -27,7 +27,7 @@ const LINE_BYTES: usize = 1024;
 /// Maximum lines of an invocation.
 const MAX_LINES: u32 = 10_000;
 /// Bytes of a guest's last output that are kept for the error when it traps.
-const MAX_LAST_WORDS: usize = 300;
+const MAX_LAST_OUTPUT: usize = 300;
 
 /// The origin of printed text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(crate) struct Lines {
     /// Whether it ever logged: otherwise its end need not touch the rate limit, which other threads use.
     wrote: AtomicBool,
     written: AtomicU32,
-    last_words: Mutex<String>,
+    last_output: Mutex<String>,
 }
 
 impl Lines {
@@ -52,19 +52,19 @@ impl Lines {
             calls,
             wrote: AtomicBool::new(false),
             written: AtomicU32::new(0),
-            last_words: Mutex::default(),
+            last_output: Mutex::default(),
         }
     }
 
     /// A line that was printed rather than logged.
-    pub(crate) fn printed(&self, source: Source, line: &str) {
+    pub(crate) fn log_output(&self, source: Source, line: &str) {
         if source == Source::Stderr && !line.trim().is_empty() {
-            let mut last_words = self.last_words.lock();
+            let mut last_output = self.last_output.lock();
             // A panic takes several lines, and the first ones are the most informative.
-            if last_words.len() < MAX_LAST_WORDS {
-                let separator = if last_words.is_empty() { "" } else { "; " };
-                let words = format!("{last_words}{separator}{}", line.trim());
-                *last_words = text::line(&words, MAX_LAST_WORDS);
+            if last_output.len() < MAX_LAST_OUTPUT {
+                let separator = if last_output.is_empty() { "" } else { "; " };
+                let words = format!("{last_output}{separator}{}", line.trim());
+                *last_output = text::line(&words, MAX_LAST_OUTPUT);
             }
         }
         match source {
@@ -74,8 +74,8 @@ impl Lines {
     }
 
     /// The guest's output on standard error: usually a panic's message.
-    pub(crate) fn last_words(&self) -> String {
-        self.last_words.lock().clone()
+    pub(crate) fn last_output(&self) -> String {
+        self.last_output.lock().clone()
     }
 
     /// Writes a line whose fields have `extra` bytes, unless a limit is reached.

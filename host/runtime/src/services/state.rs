@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use qchost_ledger::{StateError as Refused, StateStore};
+use qchost_ledger::{StateError as StoreError, StateStore};
 
 use crate::calls::CallContext;
 use crate::contract::qchost::agent::state::{Entry, Host, StateError};
@@ -18,7 +18,7 @@ impl State {
     async fn ask<T: Send + 'static>(
         &self,
         bytes: usize,
-        question: impl FnOnce(&StateStore, &str) -> Result<T, Refused> + Send + 'static,
+        question: impl FnOnce(&StateStore, &str) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StateError> {
         let Ok(gate) = self.0.gate().cloned() else {
             return Err(StateError::Unavailable(
@@ -39,12 +39,12 @@ impl State {
     }
 }
 
-fn refused(error: Refused) -> StateError {
+fn refused(error: StoreError) -> StateError {
     match error {
-        Refused::Conflict(version) => StateError::Conflict(version),
-        Refused::QuotaExceeded(message) => StateError::QuotaExceeded(message),
-        Refused::InvalidKey(_) => StateError::InvalidKey(error.to_string()),
-        Refused::Unavailable(_) => StateError::Unavailable(error.to_string()),
+        StoreError::Conflict(version) => StateError::Conflict(version),
+        StoreError::QuotaExceeded(message) => StateError::QuotaExceeded(message),
+        StoreError::InvalidKey(_) => StateError::InvalidKey(error.to_string()),
+        StoreError::Unavailable(_) => StateError::Unavailable(error.to_string()),
     }
 }
 

@@ -180,7 +180,7 @@ impl Watch {
                     is_new = true;
                 }
                 // It was removed just now: the next walk ends before it.
-                Err(error) if vanished(&error) => is_new = true,
+                Err(error) if is_not_found(&error) => is_new = true,
                 Err(source) if folder.near => watched = Err(WatchError::Folder { path, source }),
                 // A folder further up is rarely renamed; one that this user cannot read is skipped.
                 Err(_) => {}
@@ -197,7 +197,7 @@ impl Watch {
     }
 }
 
-fn vanished(error: &notify::Error) -> bool {
+fn is_not_found(error: &notify::Error) -> bool {
     match &error.kind {
         notify::ErrorKind::PathNotFound => true,
         notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,

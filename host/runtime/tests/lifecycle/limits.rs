@@ -1,6 +1,6 @@
 //! Limits that one invocation, or all of a plugin's together, cannot get past.
 
-use qchost_runtime::Stopped;
+use qchost_runtime::StopReason;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use super::*;
@@ -87,7 +87,7 @@ async fn an_invocation_gives_everything_back_however_it_ends() {
                 trapped,
                 Err(InvokeError::Action(
                     _,
-                    ActionError::Stopped(Stopped::Trap(_))
+                    ActionError::Stopped(StopReason::Trap(_))
                 ))
             ),
             "{trapped:?}"
@@ -117,7 +117,7 @@ async fn a_plugin_leaves_memory_to_its_neighbours() {
     for run in runs {
         match run.await.unwrap() {
             Ok(_) => ran += 1,
-            Err(InvokeError::Action(_, ActionError::Stopped(Stopped::HostOutOfMemory))) => {
+            Err(InvokeError::Action(_, ActionError::Stopped(StopReason::HostOutOfMemory))) => {
                 refused += 1
             }
             Err(error) => panic!("{error}"),
@@ -155,7 +155,7 @@ async fn a_plugin_hands_over_no_more_at_a_time_than_it_may_have() {
             refused,
             Err(InvokeError::Action(
                 _,
-                ActionError::Stopped(Stopped::TooLarge { limit: 0x40_0000 })
+                ActionError::Stopped(StopReason::TooLarge { limit: 0x40_0000 })
             ))
         ),
         "{refused:?}"
@@ -179,7 +179,7 @@ async fn waiting_for_a_turn_is_part_of_the_time_in_all() {
             matches!(
                 stopped,
                 Err(
-                    InvokeError::Action(_, ActionError::Stopped(Stopped::Wall { .. }))
+                    InvokeError::Action(_, ActionError::Stopped(StopReason::Wall { .. }))
                         | InvokeError::Busy { .. }
                 )
             ),

@@ -1,6 +1,6 @@
 //! A plugin that keeps failing is not invoked for a while.
 
-use qchost_runtime::Stopped;
+use qchost_runtime::StopReason;
 
 use super::*;
 use qchost_testing::uncalled;
@@ -200,7 +200,7 @@ async fn a_plugin_that_hangs_by_itself_is_quarantined() {
         host.load(name, &guest.build(), &lines).await.unwrap();
         let runs: Vec<_> = (0..5).map(|_| run(&host, name, json!({}))).collect();
         for run in runs {
-            let wall = Stopped::Wall {
+            let wall = StopReason::Wall {
                 limit: wall,
                 hung: true,
             };
