@@ -85,12 +85,8 @@ async fn a_plugin_that_is_removed_is_cut_off_in_time() {
 
 #[tokio::test]
 async fn who_still_runs_on_former_versions_counts_as_running() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
     let lines = format!("{GRANT}[limits]\nconcurrency = 2\n");
-    host.load("lab", &parks(1).build(), &lines).await.unwrap();
-    let first = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, first) = parked(&lines).await;
     // The same after a removal.
     host.runtime.unload("lab");
     host.load("lab", &parks(2).build(), &lines).await.unwrap();

@@ -8,12 +8,8 @@ use qchost_testing::uncalled;
 
 #[tokio::test]
 async fn a_host_that_ends_lets_finish_what_runs_and_refuses_who_waits() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
     let lines = format!("{GRANT}[limits]\nconcurrency = 1\n");
-    host.load("lab", &parks(1).build(), &lines).await.unwrap();
-    let running = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, running) = parked(&lines).await;
     let waiting = run(&host, "lab", json!({}));
     until(|| counts(&host, "lab") == (1, 1, 0)).await;
     let (left, ()) = tokio::join!(host.runtime.shutdown(Duration::from_secs(60)), async {
@@ -30,11 +26,7 @@ async fn a_host_that_ends_lets_finish_what_runs_and_refuses_who_waits() {
 
 #[tokio::test]
 async fn a_host_that_ends_cuts_off_what_takes_too_long() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
-    host.load("lab", &parks(1).build(), GRANT).await.unwrap();
-    let running = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, running) = parked(GRANT).await;
     assert_eq!(host.runtime.shutdown(Duration::from_millis(50)).await, 1);
     let cut = running.await.unwrap();
     assert!(

@@ -28,12 +28,8 @@ async fn a_plugin_runs_as_often_at_a_time_as_its_manifest_allows() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_takes_its_invocation_along() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
     let lines = format!("{GRANT}[limits]\nconcurrency = 1\n");
-    host.load("lab", &parks(1).build(), &lines).await.unwrap();
-    let gone = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, gone) = parked(&lines).await;
     let waiting = run(&host, "lab", json!({}));
     let also_gone = run(&host, "lab", json!({}));
     until(|| counts(&host, "lab") == (1, 2, 0)).await;

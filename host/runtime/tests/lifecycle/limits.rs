@@ -164,12 +164,8 @@ async fn a_plugin_hands_over_no_more_at_a_time_than_it_may_have() {
 
 #[tokio::test]
 async fn waiting_for_a_turn_is_part_of_the_time_in_all() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
     let lines = format!("{GRANT}[limits]\nconcurrency = 1\nwall = \"400ms\"\n");
-    host.load("lab", &parks(1).build(), &lines).await.unwrap();
-    let first = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, first) = parked(&lines).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     let begun = Instant::now();
     let second = run(&host, "lab", json!({}));

@@ -137,6 +137,16 @@ fn run(host: &Arc<Host>, plugin: &'static str, input: Value) -> Run {
     tokio::spawn(async move { invoke(&host, plugin, input).await })
 }
 
+/// A host with a plugin `lab` of these lines, and an invocation of it whose call is parked.
+async fn parked(lines: &str) -> (Parking, Arc<Host>, Run) {
+    let upstream = Parking::new();
+    let host = upstream.host(|_| {}).await;
+    host.load("lab", &parks(1).build(), lines).await.unwrap();
+    let parked = run(&host, "lab", json!({}));
+    upstream.parked(1).await;
+    (upstream, host, parked)
+}
+
 async fn invoke(host: &Host, plugin: &str, input: Value) -> Result<Value, InvokeError> {
     host.runtime.invoke(plugin, "act", input, None, None).await
 }

@@ -12,11 +12,7 @@ use qchost_testing::uncalled;
 
 #[tokio::test]
 async fn a_new_version_serves_at_once_and_who_runs_ends_on_the_former_one() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
-    host.load("lab", &parks(1).build(), GRANT).await.unwrap();
-    let former = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, former) = parked(GRANT).await;
     host.load("lab", &parks(2).build(), GRANT).await.unwrap();
     let new = run(&host, "lab", json!({}));
     upstream.parked(2).await;
@@ -76,12 +72,8 @@ async fn no_call_is_dropped_and_none_mixes_versions_while_versions_alternate_wit
 
 #[tokio::test]
 async fn who_waits_gets_what_serves_when_its_turn_comes() {
-    let upstream = Parking::new();
-    let host = upstream.host(|_| {}).await;
     let lines = format!("{GRANT}[limits]\nconcurrency = 1\n");
-    host.load("lab", &parks(1).build(), &lines).await.unwrap();
-    let first = run(&host, "lab", json!({}));
-    upstream.parked(1).await;
+    let (upstream, host, first) = parked(&lines).await;
     let fits = run(&host, "lab", json!({ "project": 7 }));
     let does_not = run(&host, "lab", json!({}));
     until(|| counts(&host, "lab") == (1, 2, 0)).await;
