@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
-use qchost_gate::{CpuMeter, Gate, Options, Principal, Refusal, Settings};
+use qchost_gate::{
+    CpuMeter, Gate, HaltReport, HaltScope, Options, Principal, Refusal, ResumeReport, Settings,
+};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
 use qchost_secrets::{Profile, Profiles};
@@ -18,8 +20,13 @@ use qchost_traffic::AccountLimits;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 const KEY: &[u8] = b"the key of the tests";
+/// More calls than any test makes.
+const ALL_CALLS: usize = 1_000_000;
+/// How long a test waits for what has to happen.
+const BOUND: Duration = Duration::from_secs(60);
 
 /// A tool that no server of the cloud has.
 pub const NOWHERE: &str = "create_backtests";
@@ -72,7 +79,7 @@ impl Cloud {
             done: AtomicU32::new(0),
             fetched: AtomicU32::new(0),
             next: AtomicU32::new(100),
-            may_answer: Semaphore::new(1_000_000),
+            may_answer: Semaphore::new(ALL_CALLS),
             hook: Mutex::default(),
             live: Mutex::new([(("a".to_owned(), 1), Live::holding())].into()),
             hang: Mutex::default(),
@@ -93,6 +100,33 @@ impl Cloud {
         let sent = self.sent.lock();
         let tools = sent.iter().map(|(tool, _)| tool.clone());
         tools.filter(|tool| tool != "read_project").collect()
+    }
+
+    /// How often a tool was called.
+    pub fn count(&self, tool: &str) -> usize {
+        let sent = self.sent.lock();
+        sent.iter().filter(|(one, _)| one == tool).count()
+    }
+
+    /// Waits until a tool was called.
+    pub async fn until_called(&self, tool: &str) {
+        until(tool, async || self.count(tool) > 0).await;
+    }
+
+    /// Answers no call until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.may_answer.forget_permits(ALL_CALLS);
+    }
+
+    /// Answers the calls that wait, and all later ones.
+    pub fn release(&self) {
+        self.may_answer.add_permits(ALL_CALLS);
+    }
+
+    /// Opens a gate in front of the cloud.
+    pub async fn open(self: &Arc<Self>, options: Options) -> Gate {
+        let handle = Handle(Arc::clone(self));
+        Gate::open(Box::new(handle), options).await.unwrap()
     }
 
     /// Everything that was called, with its arguments.
@@ -330,14 +364,16 @@ impl Setup {
 
     /// A gate on a folder that may have been used before.
     pub async fn open_in(&self, folder: &Path, cloud: &Arc<Cloud>) -> Gate {
-        let gate = Gate::open(
-            Box::new(Handle(Arc::clone(cloud))),
-            self.options(folder).await,
-        )
-        .await
-        .unwrap();
+        let gate = cloud.open(self.options(folder).await).await;
         gate.policies.install(parse(&self.manifest)).unwrap();
         gate
+    }
+
+    /// Closes a gate, and opens another one on its folder.
+    pub async fn restart(&self, gate: Gate, folder: &Path, cloud: &Arc<Cloud>) -> Gate {
+        gate.close().await;
+        drop(gate);
+        self.open_in(folder, cloud).await
     }
 
     pub async fn options(&self, folder: &Path) -> Options {
@@ -412,10 +448,72 @@ impl World {
         call(&self.gate, &self.principal, name, arguments).await
     }
 
+    /// Makes a call in a task of its own.
+    pub fn start(
+        &self,
+        name: &'static str,
+        arguments: Value,
+    ) -> JoinHandle<Result<Value, Refusal>> {
+        let (gate, principal) = (self.gate.clone(), self.principal.clone());
+        tokio::spawn(async move { call(&gate, &principal, name, arguments).await })
+    }
+
+    pub async fn read_file(&self) -> Result<Value, Refusal> {
+        let project = json!({ "projectId": 1 });
+        self.call("files/read-file", project).await
+    }
+
+    pub async fn create_file(&self, name: &str) -> Result<Value, Refusal> {
+        self.call("files/create-file", file(name)).await
+    }
+
     /// The records of the audit, in order.
     pub async fn records(&self) -> Vec<Value> {
         self.gate.idle().await;
         records(self.folder.path())
+    }
+
+    /// The records of a kind.
+    pub async fn records_of(&self, kind: &str) -> Vec<Value> {
+        let mut records = self.records().await;
+        records.retain(|record| record["kind"] == kind);
+        records
+    }
+}
+
+/// The arguments of `files/create-file`.
+pub fn file(name: &str) -> Value {
+    json!({ "projectId": 1, "name": name, "content": "x" })
+}
+
+/// The approval that a refused call needs.
+pub fn required<T: std::fmt::Debug>(refused: Result<T, Refusal>) -> String {
+    match refused {
+        Err(Refusal::ApprovalRequired { id }) => id,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn approve(gate: &Gate, id: &str, by: &Person) {
+    gate.approvals.approve(id, by, None).await.unwrap();
+}
+
+pub async fn halt(gate: &Gate, scope: HaltScope) -> HaltReport {
+    let halting = gate.halts.halt(&person(7, "ann"), scope, "a drill", false);
+    halting.await.unwrap()
+}
+
+pub async fn resume(gate: &Gate, scope: HaltScope) -> ResumeReport {
+    let ann = person(7, "ann");
+    gate.halts.resume(&ann, scope).await.unwrap()
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < BOUND, "not within {BOUND:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -8,10 +8,15 @@ use futures::FutureExt as _;
 use qchost_gate::{DecideError, Gate, PluginCalls as _, Refusal};
 use qchost_ledger::{ApprovalError, StandingPermit};
 use qchost_secrets::Setting;
-use qchost_testing::cloud::{Setup, World, call, parse, person};
+use qchost_testing::cloud::{
+    Setup, World, approve, call, halt, parse, person, principal, required, resume,
+};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 const DEPLOY: &str = "[[grant]]\nname = \"paper\"\nallow = [\"live/create-live-algorithm\", \"compile/*\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\napproval = \"operator\"\n";
+/// The tool that deploys.
+const DEPLOYED: &str = "create_live_algorithm";
 const COMPILE: &str =
     "[[grant]]\nname = \"compile\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";
 
@@ -37,29 +42,13 @@ async fn deploy(world: &World, arguments: Value) -> Result<Value, Refusal> {
     world.call("live/create-live-algorithm", arguments).await
 }
 
-fn required(refused: Result<Value, Refusal>) -> String {
-    match refused {
-        Err(Refusal::ApprovalRequired { id }) => id,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn deployed(world: &World) -> usize {
-    world
-        .cloud
-        .sent()
-        .iter()
-        .filter(|tool| *tool == "create_live_algorithm")
-        .count()
-}
-
 #[tokio::test]
 async fn a_yes_is_for_one_call_and_for_no_other() {
     let world = setup(DEPLOY).open().await;
     let id = required(deploy(&world, deployment(1, "paper")).await);
     // Asking again makes no second request.
     assert_eq!(required(deploy(&world, deployment(1, "paper")).await), id);
-    assert_eq!(deployed(&world), 0);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
     let shown = world.gate.approvals.get(&id).await.unwrap().unwrap();
     assert_eq!(shown.view["project"]["name"], "Lab/one");
     assert_eq!(
@@ -68,12 +57,7 @@ async fn a_yes_is_for_one_call_and_for_no_other() {
     );
     assert_eq!(shown.view["source"]["known"], false);
 
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&world.gate, &id, &person(7, "ann")).await;
     // Another project, other arguments, other code: none of them is approved.
     required(deploy(&world, deployment(2, "paper")).await);
     let mut changed = deployment(1, "paper");
@@ -81,41 +65,29 @@ async fn a_yes_is_for_one_call_and_for_no_other() {
     required(deploy(&world, changed).await);
     let mut other = world.principal.clone();
     other.digest = "sha256:1".into();
-    required(
-        call(
-            &world.gate,
-            &other,
-            "live/create-live-algorithm",
-            deployment(1, "paper"),
-        )
-        .await,
-    );
-    assert_eq!(deployed(&world), 0);
+    let same = deployment(1, "paper");
+    required(call(&world.gate, &other, "live/create-live-algorithm", same).await);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
 
     deploy(&world, deployment(1, "paper")).await.unwrap();
-    assert_eq!(deployed(&world), 1);
+    assert_eq!(world.cloud.count(DEPLOYED), 1);
     let second = required(deploy(&world, deployment(1, "paper")).await);
     assert_ne!(second, id);
-    assert_eq!(deployed(&world), 1);
+    assert_eq!(world.cloud.count(DEPLOYED), 1);
 }
 
 #[tokio::test]
 async fn a_project_that_was_renamed_in_between_is_another_one() {
     let world = setup(DEPLOY).open().await;
     let id = required(deploy(&world, deployment(1, "paper")).await);
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&world.gate, &id, &person(7, "ann")).await;
     world
         .cloud
         .projects
         .lock()
         .insert(1, "Lab/other".to_owned());
     required(deploy(&world, deployment(1, "paper")).await);
-    assert_eq!(deployed(&world), 0);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
 }
 
 #[tokio::test]
@@ -124,12 +96,9 @@ async fn a_no_is_told_and_a_permit_expires() {
     short.permit_ttl = Duration::from_millis(1);
     let world = short.open().await;
     let id = required(deploy(&world, deployment(1, "paper")).await);
-    world
-        .gate
-        .approvals
-        .refuse(&id, &person(7, "ann"), "not today")
-        .await
-        .unwrap();
+    let ann = person(7, "ann");
+    let refusing = world.gate.approvals.refuse(&id, &ann, "not today");
+    refusing.await.unwrap();
     let refused = deploy(&world, deployment(1, "paper")).await.unwrap_err();
     assert_eq!(
         refused,
@@ -140,15 +109,10 @@ async fn a_no_is_told_and_a_permit_expires() {
     );
 
     let id = required(deploy(&world, deployment(2, "paper")).await);
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&world.gate, &id, &person(7, "ann")).await;
     tokio::time::sleep(Duration::from_millis(5)).await;
     required(deploy(&world, deployment(2, "paper")).await);
-    assert_eq!(deployed(&world), 0);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
 }
 
 #[tokio::test]
@@ -172,7 +136,7 @@ async fn a_standing_permit_is_for_its_uses_and_its_project() {
     deploy(&world, other).await.unwrap();
     required(deploy(&world, deployment(1, "paper")).await);
     required(deploy(&world, deployment(2, "paper")).await);
-    assert_eq!(deployed(&world), 2);
+    assert_eq!(world.cloud.count(DEPLOYED), 2);
 }
 
 #[tokio::test]
@@ -180,83 +144,53 @@ async fn a_permit_does_not_outlive_grant_or_halt() {
     let world = setup(DEPLOY).open().await;
     let approve = async || {
         let id = required(deploy(&world, deployment(1, "paper")).await);
-        world
-            .gate
-            .approvals
-            .approve(&id, &person(7, "ann"), None)
-            .await
-            .unwrap();
+        approve(&world.gate, &id, &person(7, "ann")).await;
     };
     approve().await;
-    world
-        .gate
-        .halts
-        .halt(&person(7, "ann"), Default::default(), "stop", false)
-        .await
-        .unwrap();
+    halt(&world.gate, Default::default()).await;
     assert!(matches!(
         deploy(&world, deployment(1, "paper")).await,
         Err(Refusal::Halted(_))
     ));
-    world
-        .gate
-        .halts
-        .resume(&person(7, "ann"), Default::default())
-        .await
-        .unwrap();
-    world
-        .gate
-        .policies
-        .install(parse(&setup(COMPILE).manifest))
-        .unwrap();
+    resume(&world.gate, Default::default()).await;
+    let install = |grants: &str| {
+        let manifest = parse(&setup(grants).manifest);
+        world.gate.policies.install(manifest).unwrap();
+    };
+    install(COMPILE);
     assert!(matches!(
         deploy(&world, deployment(1, "paper")).await,
         Err(Refusal::Denied(_))
     ));
-    assert_eq!(deployed(&world), 0);
-    world
-        .gate
-        .policies
-        .install(parse(&setup(DEPLOY).manifest))
-        .unwrap();
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
+    install(DEPLOY);
     deploy(&world, deployment(1, "paper")).await.unwrap();
+}
+
+fn wait(world: &World, id: String) -> JoinHandle<Result<(), Refusal>> {
+    let (gate, principal) = (world.gate.clone(), world.principal.clone());
+    tokio::spawn(async move { gate.wait_approval(&principal, &id).await })
 }
 
 #[tokio::test]
 async fn a_plugin_can_wait_for_the_person() {
     let world = setup(DEPLOY).open().await;
     let id = required(deploy(&world, deployment(1, "paper")).await);
-    let waiting = {
-        let (gate, principal, id) = (world.gate.clone(), world.principal.clone(), id.clone());
-        tokio::spawn(async move { gate.wait_approval(&principal, &id).await })
-    };
-    let other = qchost_testing::cloud::principal("another");
+    let waiting = wait(&world, id.clone());
+    let other = principal("another");
     assert!(world.gate.wait_approval(&other, &id).await.is_err());
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&world.gate, &id, &person(7, "ann")).await;
     tokio::time::timeout(Duration::from_secs(5), waiting)
         .await
         .unwrap()
         .unwrap()
         .unwrap();
     let id = required(deploy(&world, deployment(2, "paper")).await);
-    world
-        .gate
-        .approvals
-        .refuse(&id, &person(7, "ann"), "no")
-        .await
-        .unwrap();
-    assert!(
-        world
-            .gate
-            .wait_approval(&world.principal, &id)
-            .await
-            .is_err()
-    );
+    let ann = person(7, "ann");
+    let refusing = world.gate.approvals.refuse(&id, &ann, "no");
+    refusing.await.unwrap();
+    let waited = world.gate.wait_approval(&world.principal, &id).await;
+    assert!(waited.is_err());
 }
 
 /// Whatever becomes of its client, a decision is made to its end and announced.
@@ -266,31 +200,16 @@ async fn a_decision_whose_client_leaves_ends_the_wait_for_it() {
     let ann = person(7, "ann");
     for (project, refuse) in [(1, true), (2, false)] {
         let id = required(deploy(&world, deployment(project, "paper")).await);
-        let waiting = {
-            let (gate, principal, id) = (world.gate.clone(), world.principal.clone(), id.clone());
-            tokio::spawn(async move { gate.wait_approval(&principal, &id).await })
-        };
+        let waiting = wait(&world, id.clone());
         tokio::task::yield_now().await;
         // Polled once, and dropped.
-        if refuse {
-            assert!(
-                world
-                    .gate
-                    .approvals
-                    .refuse(&id, &ann, "no")
-                    .now_or_never()
-                    .is_none()
-            );
+        let approvals = &world.gate.approvals;
+        let decided = if refuse {
+            approvals.refuse(&id, &ann, "no").now_or_never()
         } else {
-            assert!(
-                world
-                    .gate
-                    .approvals
-                    .approve(&id, &ann, None)
-                    .now_or_never()
-                    .is_none()
-            );
-        }
+            approvals.approve(&id, &ann, None).now_or_never()
+        };
+        assert!(decided.is_none());
         let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
         assert_eq!(waited.unwrap().unwrap().is_err(), refuse);
     }
@@ -330,10 +249,10 @@ async fn real_money_takes_the_hosts_flag_and_a_compile_that_it_made() {
         .unwrap_err()
         .to_string();
     assert!(refused.contains("not made through this host"), "{refused}");
-    assert_eq!(deployed(&world), 0);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
     let arguments = compiled(&world).await;
     deploy(&world, arguments).await.unwrap();
-    assert_eq!(deployed(&world), 1);
+    assert_eq!(world.cloud.count(DEPLOYED), 1);
 }
 
 #[tokio::test]
@@ -351,7 +270,7 @@ async fn a_source_that_changed_while_it_was_compiled_is_unknown() {
         deploy(&world, arguments).await,
         Err(Refusal::Denied(_))
     ));
-    assert_eq!(deployed(&world), 0);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
 }
 
 #[tokio::test]
@@ -379,7 +298,7 @@ async fn real_money_can_take_two_people_and_neither_of_them_who_asked() {
     assert_eq!(required(deploy(&world, arguments.clone()).await), id);
     approve(&world.gate, 9).await.unwrap();
     deploy(&world, arguments).await.unwrap();
-    assert_eq!(deployed(&world), 1);
+    assert_eq!(world.cloud.count(DEPLOYED), 1);
 }
 
 #[tokio::test]
@@ -389,73 +308,41 @@ async fn changed_code_does_not_inherit_the_right_to_trade() {
     let world = production.open().await;
     let manifest = world.gate.policies.manifest("lab").unwrap();
     let [first, second] = ["sha256:0", "sha256:1"].map(Arc::<str>::from);
-    let imports = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| (*name).to_owned())
-            .collect::<Vec<_>>()
+    let admit = async |digest: &Arc<str>, imports: &[&str], serving: Option<&str>| {
+        let imports: Vec<_> = imports.iter().map(|name| (*name).to_owned()).collect();
+        let adoptions = &world.gate.adoptions;
+        adoptions.admit(&manifest, digest, &imports, serving).await
     };
-    world
-        .gate
-        .adoptions
-        .admit(&manifest, &first, &imports(&["live"]), None)
-        .await
-        .unwrap();
+    admit(&first, &["live"], None).await.unwrap();
     let arguments = compiled(&world).await;
     // The old version keeps serving; the new one waits.
-    let waiting = world
-        .gate
-        .adoptions
-        .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
-        .await;
+    let waiting = admit(&second, &["live"], Some("sha256:0")).await;
     let Err(qchost_gate::AdmitError::Waiting(waiting)) = waiting else {
         panic!("{waiting:?}")
     };
     let mut changed = world.principal.clone();
     changed.digest = Arc::clone(&second);
-    let refused = call(
-        &world.gate,
-        &changed,
-        "live/create-live-algorithm",
-        arguments.clone(),
-    )
-    .await;
-    required(refused);
-    assert_eq!(deployed(&world), 0);
+    let deploy_changed = async || {
+        let deployment = arguments.clone();
+        call(
+            &world.gate,
+            &changed,
+            "live/create-live-algorithm",
+            deployment,
+        )
+        .await
+    };
+    required(deploy_changed().await);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
     deploy(&world, arguments.clone()).await.unwrap();
 
-    world
-        .gate
-        .approvals
-        .approve(&waiting.approval, &person(7, "ann"), None)
-        .await
-        .unwrap();
-    world
-        .gate
-        .adoptions
-        .admit(&manifest, &second, &imports(&["live"]), Some("sha256:0"))
-        .await
-        .unwrap();
-    call(
-        &world.gate,
-        &changed,
-        "live/create-live-algorithm",
-        arguments,
-    )
-    .await
-    .unwrap();
-    assert_eq!(deployed(&world), 2);
+    approve(&world.gate, &waiting.approval, &person(7, "ann")).await;
+    let serving = Some("sha256:0");
+    admit(&second, &["live"], serving).await.unwrap();
+    deploy_changed().await.unwrap();
+    assert_eq!(world.cloud.count(DEPLOYED), 2);
     // Nor does one whose imports grew.
-    let grown = world
-        .gate
-        .adoptions
-        .admit(
-            &manifest,
-            &second,
-            &imports(&["live", "raw"]),
-            Some("sha256:2"),
-        )
-        .await;
+    let grown = admit(&second, &["live", "raw"], Some("sha256:2")).await;
     assert!(grown.is_err());
 }
 
@@ -487,7 +374,7 @@ async fn a_standing_permit_for_paper_is_none_for_real_money() {
     required(deploy(&world, live.clone()).await);
     live["dataProviders"] = json!([]);
     required(deploy(&world, live).await);
-    assert_eq!(deployed(&world), 1);
+    assert_eq!(world.cloud.count(DEPLOYED), 1);
 }
 
 /// The first request came from another person; the one who uses the permit counts as a requester
@@ -500,20 +387,15 @@ async fn who_gave_one_of_two_yeses_cannot_use_them() {
     let id = required(deploy(&world, arguments.clone()).await);
     for uid in [7, 8] {
         let name = format!("p{uid}");
-        world
-            .gate
-            .approvals
-            .approve(&id, &person(uid, &name), None)
-            .await
-            .unwrap();
+        approve(&world.gate, &id, &person(uid, &name)).await;
     }
     world.principal.person = Some(7);
     let refused = deploy(&world, arguments.clone()).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
-    assert_eq!(deployed(&world), 0);
+    assert_eq!(world.cloud.count(DEPLOYED), 0);
     world.principal.person = Some(6);
     deploy(&world, arguments).await.unwrap();
-    assert_eq!(deployed(&world), 1);
+    assert_eq!(world.cloud.count(DEPLOYED), 1);
 }
 
 /// An approval is valid for one use, whatever it is for.
@@ -524,36 +406,17 @@ async fn a_read_and_a_service_use_their_permit_up_as_well() {
     let read = json!({ "projectId": 1, "name": "main.py" });
     let read = async || world.call("files/read-file", read.clone()).await;
     let id = required(read().await);
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&world.gate, &id, &person(7, "ann")).await;
     read().await.unwrap();
     required(read().await);
 
     let workflow = async || world.gate.check_workflow(&world.principal).await;
-    let Err(Refusal::ApprovalRequired { id }) = workflow().await else {
-        panic!("not asked for")
-    };
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    let id = required(workflow().await);
+    approve(&world.gate, &id, &person(7, "ann")).await;
     workflow().await.unwrap();
-    let Err(Refusal::ApprovalRequired { id }) = workflow().await else {
-        panic!("used twice")
-    };
+    let id = required(workflow().await);
     // Both counted, so a third is more than the day allows, approved or not.
-    world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&world.gate, &id, &person(7, "ann")).await;
     assert!(matches!(workflow().await, Err(Refusal::Exhausted { .. })));
     let records = world.records().await;
     let of = |decision: &str| {

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use qchost_gate::{Gate, Refusal};
 use serde_json::{Value, json};
 
-use qchost_testing::cloud::{Cloud, Setup, call, parse, person, principal, records};
+use qchost_testing::cloud::{
+    Cloud, Setup, approve, call, file, parse, person, principal, records, required,
+};
 
 const GRANTS: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 1000000 }\n\
     [[grant]]\nname = \"orders\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\napproval = \"operator\"\n";
@@ -15,32 +17,29 @@ fn order(name: &str) -> Value {
     json!({ "projectId": 1, "command": { "$type": "Order", "order": name } })
 }
 
+async fn send_order(gate: &Gate, order: Value) -> Result<Value, Refusal> {
+    call(
+        gate,
+        &principal("lab"),
+        "live-commands/create-live-command",
+        order,
+    )
+    .await
+}
+
 async fn write(gate: Gate, task: u32, ended: Arc<AtomicBool>) {
     for number in 0.. {
         if ended.load(Ordering::Relaxed) {
             return;
         }
-        let file = json!({ "projectId": 1, "name": format!("f{task}-{number}"), "content": "x" });
+        let file = file(&format!("f{task}-{number}"));
         call(&gate, &principal("lab"), "files/create-file", file)
             .await
             .unwrap();
         let order = order(&format!("o{task}-{number}"));
-        let send = async || {
-            call(
-                &gate,
-                &principal("lab"),
-                "live-commands/create-live-command",
-                order.clone(),
-            )
-            .await
-        };
-        let Err(Refusal::ApprovalRequired { id }) = send().await else {
-            panic!("sent without a permit")
-        };
-        gate.approvals
-            .approve(&id, &person(7, "ann"), None)
-            .await
-            .unwrap();
+        let send = async || send_order(&gate, order.clone()).await;
+        let id = required(send().await);
+        approve(&gate, &id, &person(7, "ann")).await;
         send().await.unwrap();
     }
 }
@@ -97,18 +96,7 @@ async fn a_backup_under_load_loses_and_doubles_no_budget_and_brings_no_permit_ba
             let approval = gate.approvals.get(&approval.id).await.unwrap().unwrap();
             let order = &approval.view["arguments"]["command"]["order"];
             let order = self::order(order.as_str().unwrap());
-            let principal = principal("lab");
-            let again = call(
-                &gate,
-                &principal,
-                "live-commands/create-live-command",
-                order.clone(),
-            )
-            .await;
-            assert!(
-                matches!(again, Err(Refusal::ApprovalRequired { .. })),
-                "{order}: {again:?}"
-            );
+            required(send_order(&gate, order).await);
         }
     }
 }
@@ -132,28 +120,16 @@ async fn a_component_that_was_adopted_waits_for_a_new_yes_after_a_restore() {
         gate.proposals.end_adopting().await.unwrap();
         gate
     };
-    let send = async |gate: &Gate| {
-        let (principal, order) = (principal("lab"), order("o"));
-        call(gate, &principal, "live-commands/create-live-command", order).await
-    };
+    let send = async |gate: &Gate| send_order(gate, order("o")).await;
     let gate = opened(folder.path(), &Cloud::new()).await;
     send(&gate).await.unwrap();
     gate.backups.backup(copy.path()).await.unwrap();
     let cloud = Cloud::new();
     let restored = opened(copy.path(), &cloud).await;
-    let Err(Refusal::ApprovalRequired { id }) = send(&restored).await else {
-        panic!("it trades without a new yes")
-    };
-    let orders = || {
-        let sent = cloud.sent().into_iter();
-        sent.filter(|tool| tool == "create_live_command").count()
-    };
+    let id = required(send(&restored).await);
+    let orders = || cloud.count("create_live_command");
     assert_eq!(orders(), 0);
-    restored
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&restored, &id, &person(7, "ann")).await;
     send(&restored).await.unwrap();
     assert_eq!(orders(), 1);
 }

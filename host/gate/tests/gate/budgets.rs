@@ -3,17 +3,13 @@
 
 use qchost_catalog::Failure;
 use qchost_gate::Refusal;
-use qchost_testing::cloud::{Cloud, Setup, call, parse, principal};
+use qchost_testing::cloud::{Cloud, Setup, call, file, parse, principal};
 use serde_json::json;
 
 const BACKTESTS: &str =
     "[[grant]]\nname = \"tests\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
 
 const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
-
-fn file(name: &str) -> serde_json::Value {
-    json!({ "projectId": 1, "name": name, "content": "" })
-}
 
 fn backtest(name: &str) -> serde_json::Value {
     json!({ "projectId": 1, "compileId": "c1", "backtestName": name })
@@ -59,12 +55,7 @@ async fn a_day_has_as_many_calls_as_the_grant_says_also_after_a_restart() {
     };
     assert_eq!((grant.as_str(), *budget), ("tests", "per-day"));
     assert!(resets_in.unwrap().as_secs() <= 24 * 3600);
-    let created = cloud
-        .sent()
-        .iter()
-        .filter(|tool| *tool == "create_backtest")
-        .count();
-    assert_eq!(created, 3);
+    assert_eq!(cloud.count("create_backtest"), 3);
 }
 
 #[tokio::test]
@@ -123,8 +114,7 @@ async fn a_plugin_that_filled_its_share_of_the_audit_makes_no_more_calls() {
     let world = setup.open().await;
     let mut made = 0;
     let refused = loop {
-        let name = file(&format!("f{made}"));
-        match world.call("files/create-file", name).await {
+        match world.create_file(&format!("f{made}")).await {
             Ok(_) => made += 1,
             Err(refused) => break refused,
         }
@@ -136,7 +126,7 @@ async fn a_plugin_that_filled_its_share_of_the_audit_makes_no_more_calls() {
     assert_eq!(*budget, "audit");
     // Nothing of it is sent: no write, no read, and no read of the host's own.
     let sent = world.cloud.sent();
-    let read = world.call("files/read-file", json!({ "projectId": 1 }));
+    let read = world.read_file();
     assert!(read.await.is_err());
     assert_eq!(world.cloud.sent(), sent);
     // The records are no more than that, and those of its last call.
@@ -151,9 +141,7 @@ async fn calls_made_one_by_one_never_find_their_place_taken() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ concurrent = 1 }}\n"));
     let world = setup.open().await;
     for at in 0..50 {
-        let made = world
-            .call("files/create-file", file(&format!("f{at}")))
-            .await;
+        let made = world.create_file(&format!("f{at}")).await;
         made.unwrap();
     }
 }
@@ -162,32 +150,19 @@ async fn calls_made_one_by_one_never_find_their_place_taken() {
 async fn only_a_limited_number_at_a_time() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ concurrent = 1 }}\n"));
     let world = setup.open().await;
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let first = tokio::spawn({
-        let (gate, principal) = (world.gate.clone(), world.principal.clone());
-        async move { call(&gate, &principal, "files/create-file", file("x")).await }
-    });
-    let sent = async || {
-        while !world.cloud.sent().contains(&"create_file".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(5), sent())
-        .await
-        .unwrap();
-    let second = world.call("files/create-file", file("y")).await;
+    world.read_file().await.unwrap();
+    world.cloud.hold();
+    let first = world.start("files/create-file", file("x"));
+    world.cloud.until_called("create_file").await;
+    let second = world.create_file("y").await;
     let Err(Refusal::Exhausted { budget, .. }) = second else {
         panic!("{second:?}")
     };
     assert_eq!(budget, "concurrent");
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     first.await.unwrap().unwrap();
     world.gate.idle().await;
-    world.call("files/create-file", file("z")).await.unwrap();
+    world.create_file("z").await.unwrap();
 }
 
 #[tokio::test]
@@ -229,14 +204,7 @@ async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
             .call("optimizations/create-optimization", arguments)
             .await
     };
-    let created = || {
-        world
-            .cloud
-            .sent()
-            .iter()
-            .filter(|tool| *tool == "create_optimization")
-            .count()
-    };
+    let created = || world.cloud.count("create_optimization");
     // 0.06 dollars an hour, four nodes: 25 hours are 6 dollars, whatever the plugin says.
     let refused = optimise(25.0, json!(0)).await.unwrap_err();
     assert!(matches!(refused, Refusal::Denied(_)), "{refused:?}");
@@ -327,11 +295,7 @@ async fn a_write_that_is_refused_gives_its_call_back_and_not_its_attempt() {
         gate.close().await;
     }
     assert_eq!(words["rejected"], 10);
-    let sent = cloud.sent();
-    assert_eq!(
-        sent.iter().filter(|tool| *tool == "create_file").count(),
-        10
-    );
+    assert_eq!(cloud.count("create_file"), 10);
 }
 
 #[tokio::test]
@@ -342,14 +306,11 @@ async fn what_made_nothing_happen_costs_no_attempt() {
         (tool == "create_file").then(|| Err(Failure::Unavailable("down".to_owned())))
     });
     for _ in 0..30 {
-        let refused = world
-            .call("files/create-file", file("x"))
-            .await
-            .unwrap_err();
+        let refused = world.create_file("x").await.unwrap_err();
         assert_eq!(refused.word(), "unavailable");
     }
     world.cloud.hook(|_, _| None);
-    world.call("files/create-file", file("x")).await.unwrap();
+    world.create_file("x").await.unwrap();
 }
 
 #[tokio::test]
@@ -375,12 +336,10 @@ async fn a_call_takes_nothing_of_a_grant_that_it_does_not_match() {
 #[tokio::test]
 async fn the_reads_that_a_call_causes_are_on_its_record() {
     let world = Setup::grants(FILES).open().await;
-    world.call("files/create-file", file("x")).await.unwrap();
-    world.call("files/create-file", file("y")).await.unwrap();
-    let records = world.records().await;
-    let intents = records.iter().filter(|record| record["kind"] == "intent");
-    let reads: Vec<_> = intents
-        .map(|record| record["host-reads"].as_u64())
-        .collect();
+    world.create_file("x").await.unwrap();
+    world.create_file("y").await.unwrap();
+    let intents = world.records_of("intent").await;
+    let reads = intents.iter().map(|record| record["host-reads"].as_u64());
+    let reads: Vec<_> = reads.collect();
     assert_eq!(reads, [Some(1), None], "the name is known the second time");
 }

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use qchost_audit::AuditError;
 use qchost_catalog::{Access, Failure, OPERATIONS};
 use qchost_gate::{PluginCalls as _, Refusal};
-use qchost_testing::cloud::{Setup, World, call, parse};
+use qchost_testing::cloud::{Setup, World, parse};
 use serde_json::{Map, Value, json};
 
 /// Every list a grant can have, each of it all.
@@ -72,13 +72,8 @@ async fn an_empty_manifest_allows_nothing() {
         );
     }
     assert!(world.gate.check_workflow(&world.principal).await.is_err());
-    assert!(
-        world
-            .gate
-            .download(&world.principal, "org", "key", 10)
-            .await
-            .is_err()
-    );
+    let download = world.gate.download(&world.principal, "org", "key", 10);
+    assert!(download.await.is_err());
     assert!(world.cloud.calls().is_empty());
 }
 
@@ -125,13 +120,7 @@ async fn a_project_out_of_scope_is_out_of_reach_and_out_of_sight() {
         assert!(invalid, "{name} {arguments}: {refused:?}");
     }
     assert!(world.cloud.sent().is_empty());
-    world
-        .call(
-            "files/create-file",
-            json!({ "projectId": 1, "name": "a.py" }),
-        )
-        .await
-        .unwrap();
+    world.create_file("a.py").await.unwrap();
     world
         .call(
             "projects/update-project",
@@ -174,12 +163,7 @@ async fn what_a_plugin_created_is_its_own() {
         )
         .await
         .unwrap();
-    let other = world
-        .call(
-            "files/create-file",
-            json!({ "projectId": 1, "name": "a.py" }),
-        )
-        .await;
+    let other = world.create_file("a.py").await;
     assert!(matches!(other, Err(Refusal::Denied(_))), "{other:?}");
 }
 
@@ -202,13 +186,7 @@ async fn a_guardrail_wins_over_every_grant() {
     };
     assert!(denial.reason.contains("prod"), "{}", denial.reason);
     assert!(world.cloud.sent().is_empty());
-    world
-        .call(
-            "files/create-file",
-            json!({ "projectId": 1, "name": "a.py" }),
-        )
-        .await
-        .unwrap();
+    world.create_file("a.py").await.unwrap();
 }
 
 #[tokio::test]
@@ -319,11 +297,11 @@ async fn authority_is_read_at_every_call() {
     };
     read().await.unwrap();
     let sent = world.cloud.sent().len();
-    world
-        .gate
-        .policies
-        .install(parse(&grant("\"files/*\"").manifest))
-        .unwrap();
+    let install = |allow: &str| {
+        let manifest = parse(&grant(allow).manifest);
+        world.gate.policies.install(manifest).unwrap();
+    };
+    install("\"files/*\"");
     let Err(Refusal::Denied(denial)) = read().await else {
         panic!("still allowed")
     };
@@ -333,11 +311,7 @@ async fn authority_is_read_at_every_call() {
         denial.reason
     );
     assert_eq!(world.cloud.sent().len(), sent);
-    world
-        .gate
-        .policies
-        .install(parse(&grant("\"compile/*\"").manifest))
-        .unwrap();
+    install("\"compile/*\"");
     read().await.unwrap();
     assert_eq!(world.cloud.sent().len(), sent + 1);
     world.gate.proposals.remove("lab");
@@ -358,19 +332,15 @@ async fn cut_off(world: &World) {
 #[tokio::test]
 async fn a_write_that_was_sent_ends_even_if_its_caller_left() {
     let world = grant("\"projects/create-project\"").open().await;
-    world.cloud.may_answer.forget_permits(1_000_000);
+    world.cloud.hold();
     cut_off(&world).await;
     world.cloud.may_answer.add_permits(1);
     tokio::time::timeout(Duration::from_secs(5), world.gate.idle())
         .await
         .unwrap();
     assert_eq!(world.cloud.sent(), ["create_project"]);
-    let records = world.records().await;
-    let outcome = records
-        .iter()
-        .find(|record| record["kind"] == "outcome")
-        .unwrap();
-    assert_eq!(outcome["outcome"], "answered");
+    let outcomes = world.records_of("outcome").await;
+    assert_eq!(outcomes[0]["outcome"], "answered");
 }
 
 #[tokio::test]
@@ -378,8 +348,8 @@ async fn a_read_that_its_caller_polls_no_more_does_not_keep_the_audit_from_closi
     let mut setup = grant("\"files/*\"");
     setup.call_timeout = Duration::from_millis(50);
     let world = setup.open().await;
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let mut read = Box::pin(world.call("files/read-file", json!({ "projectId": 1 })));
+    world.cloud.hold();
+    let mut read = Box::pin(world.read_file());
     assert!((&mut read).now_or_never().is_none());
     world.gate.close().await;
     let flushed = world.gate.audit.flush().await;
@@ -427,27 +397,16 @@ async fn a_call_that_waits_for_its_turn_is_not_sent_once_its_caller_left() {
         .push_str("limits = { concurrent = 2, per-day = 2 }\n");
     setup.limits.in_flight = std::num::NonZeroU32::new(1);
     let world = setup.open().await;
-    world.cloud.may_answer.forget_permits(1_000_000);
+    world.cloud.hold();
     let arguments = json!({ "name": "x", "language": "Py" });
     // Takes the account's only admission, and one of the two guards.
-    let first = tokio::spawn({
-        let (gate, principal) = (world.gate.clone(), world.principal.clone());
-        let arguments = arguments.clone();
-        async move { call(&gate, &principal, "projects/create-project", arguments).await }
-    });
-    let sent = async {
-        while world.cloud.sent().is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), sent)
-        .await
-        .unwrap();
+    let first = world.start("projects/create-project", arguments.clone());
+    world.cloud.until_called("create_project").await;
     // Each takes the other guard and releases it, or the next would be refused instead of waiting.
     for _ in 0..3 {
         cut_off(&world).await;
     }
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     first.await.unwrap().unwrap();
     tokio::time::timeout(Duration::from_secs(5), world.gate.idle())
         .await
@@ -461,15 +420,13 @@ async fn a_call_that_waits_for_its_turn_is_not_sent_once_its_caller_left() {
     create().await.unwrap();
     let third = create().await;
     assert!(matches!(third, Err(Refusal::Exhausted { .. })), "{third:?}");
-    let records = world.records().await;
-    let intents = records.iter().filter(|record| record["kind"] == "intent");
-    assert_eq!(intents.count(), 2);
+    assert_eq!(world.records_of("intent").await.len(), 2);
 }
 
 #[tokio::test]
 async fn a_call_is_not_sent_once_its_caller_left_during_the_decision() {
     let world = grant("\"files/*\"").open().await;
-    world.cloud.may_answer.forget_permits(1_000_000);
+    world.cloud.hold();
     for (name, arguments) in [
         ("files/read-file", json!({ "projectId": 1 })),
         (
@@ -483,7 +440,7 @@ async fn a_call_is_not_sent_once_its_caller_left_during_the_decision() {
         assert!(answer.is_err(), "{name}: {answer:?}");
     }
     assert!(!world.cloud.calls().is_empty());
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     let records = world.records().await;
     assert!(world.cloud.sent().is_empty());
     assert!(records.iter().all(|record| record["kind"] != "intent"));
@@ -512,9 +469,7 @@ async fn a_read_that_was_sent_is_recorded_even_if_its_caller_left() {
     assert!(answer.is_none(), "{answer:?}");
     world.gate.idle().await;
     assert_eq!(world.cloud.sent(), ["list_projects"]);
-    let records = world.records().await;
-    let reads = records.iter().filter(|record| record["kind"] == "read");
-    assert_eq!(reads.count(), 1);
+    assert_eq!(world.records_of("read").await.len(), 1);
 }
 
 #[tokio::test]
@@ -593,10 +548,7 @@ async fn a_deploy_is_explained_without_a_question_and_what_is_assumed_is_not_bel
     assert_eq!(named.assumed, ["the compile \"c-other\" is of project 1"]);
     assert!(world.cloud.calls().is_empty(), "nothing is read to explain");
     // The host has read the name for a call.
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
+    world.read_file().await.unwrap();
     let read = explain(None).await;
     assert_eq!(read.decision, "allowed", "{read:?}");
     // The compile is of another project, as QuantConnect says.

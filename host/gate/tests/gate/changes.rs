@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
 use qchost_gate::{Outgoing, PluginCalls as _, Refusal, RequestPermission};
-use qchost_testing::cloud::{Setup, World, call, parse};
+use qchost_testing::cloud::{Setup, World, call, file, parse, until};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -33,12 +33,6 @@ fn denial(answer: Result<Value, Refusal>) -> String {
     }
 }
 
-pub async fn read_file(world: &World) -> Result<Value, Refusal> {
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-}
-
 pub async fn read_backtest(world: &World) -> Result<Value, Refusal> {
     let backtest = json!({ "projectId": 1, "backtestId": "b1" });
     world.call("backtests/read-backtest", backtest).await
@@ -53,10 +47,10 @@ async fn compile(world: &World) -> Result<Value, Refusal> {
 #[tokio::test]
 async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
     let changed = manifest(&format!("{TESTS}{COMPILES}"));
     world.gate.policies.restrict(changed.clone()).await.unwrap();
-    let reason = denial(read_file(&world).await);
+    let reason = denial(world.read_file().await);
     assert!(
         reason.starts_with("what the changed manifest of `lab` does not grant is denied already: "),
         "{reason}"
@@ -73,29 +67,23 @@ async fn a_changed_manifest_takes_away_at_once_and_gives_only_when_it_serves() {
     assert!(!shown().await.restricted);
     compile(&world).await.unwrap();
     read_backtest(&world).await.unwrap();
-    let reason = denial(read_file(&world).await);
+    let reason = denial(world.read_file().await);
     assert!(!reason.contains("changed manifest"), "{reason}");
-    let records = world.records().await;
-    let denied = records.iter().filter(|record| record["kind"] == "denied");
-    assert_eq!(denied.count(), 3);
+    assert_eq!(world.records_of("denied").await.len(), 3);
 }
 
 #[tokio::test]
 async fn a_manifest_that_is_as_it_was_again_restricts_nothing() {
     let world = Setup::grants(&format!("{FILES}{TESTS}")).open().await;
     world.gate.policies.restrict(manifest(TESTS)).await.unwrap();
-    denial(read_file(&world).await);
+    denial(world.read_file().await);
     // Of two changes the later one counts.
     world.gate.policies.restrict(manifest(FILES)).await.unwrap();
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
     denial(read_backtest(&world).await);
-    world
-        .gate
-        .policies
-        .restrict(manifest(&format!("{FILES}{TESTS}")))
-        .await
-        .unwrap();
-    read_file(&world).await.unwrap();
+    let changed = manifest(&format!("{FILES}{TESTS}"));
+    world.gate.policies.restrict(changed).await.unwrap();
+    world.read_file().await.unwrap();
     read_backtest(&world).await.unwrap();
 }
 
@@ -104,13 +92,13 @@ async fn nothing_is_given_by_a_restriction_and_a_removal_takes_it_away() {
     let world = Setup::grants(FILES).open().await;
     world.gate.proposals.remove("lab");
     world.gate.policies.restrict(manifest(FILES)).await.unwrap();
-    let reason = denial(read_file(&world).await);
+    let reason = denial(world.read_file().await);
     assert!(reason.contains("no manifest"), "{reason}");
     world.gate.policies.install(manifest(FILES)).unwrap();
     world.gate.policies.restrict(manifest(TESTS)).await.unwrap();
     world.gate.proposals.remove("lab");
     world.gate.policies.install(manifest(FILES)).unwrap();
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
 }
 
 #[tokio::test]
@@ -120,7 +108,7 @@ async fn a_manifest_for_another_account_allows_nothing_on_this_one() {
         .manifest
         .replace("account = \"a\"", "account = \"b\"");
     world.gate.policies.restrict(parse(&moved)).await.unwrap();
-    let reason = denial(read_file(&world).await);
+    let reason = denial(world.read_file().await);
     assert!(reason.contains("another account than `a`"), "{reason}");
     assert!(world.cloud.sent().is_empty());
 }
@@ -228,31 +216,15 @@ pub async fn queued(
     let world = setup.open().await;
     // What the host reads of the project is known from here on.
     read_backtest(&world).await.unwrap();
-    read_file(&world).await.unwrap();
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let create = |name: &'static str| {
-        let (gate, principal) = (world.gate.clone(), world.principal.clone());
-        let file = json!({ "projectId": 1, "name": name, "content": "x" });
-        tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
-    };
-    let first = create("a.py");
-    until(async || !created(&world).is_empty()).await;
-    let second = create("b.py");
+    world.read_file().await.unwrap();
+    world.cloud.hold();
+    let first = world.start("files/create-file", file("a.py"));
+    world.cloud.until_called("create_file").await;
+    let second = world.start("files/create-file", file("b.py"));
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
     (world, first, second)
-}
-
-async fn until(is: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !is().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(10), waiting)
-        .await
-        .unwrap();
 }
 
 /// The files whose creation was sent.
@@ -279,30 +251,24 @@ async fn a_call_that_waits_for_its_turn_is_denied_when_its_grant_goes() {
         denial(answer.unwrap().unwrap());
         assert!(!first.is_finished());
         // The call that had been sent ends normally.
-        world.cloud.may_answer.add_permits(1_000_000);
+        world.cloud.release();
         first.await.unwrap().unwrap();
         assert_eq!(created(&world), ["a.py"]);
-        let records = world.records().await;
-        let intents = records.iter().filter(|record| record["kind"] == "intent");
-        assert_eq!(intents.count(), 1);
-        let denied = |record: &&Value| record["kind"] == "denied";
-        assert_eq!(records.iter().filter(denied).count(), 1);
+        assert_eq!(world.records_of("intent").await.len(), 1);
+        assert_eq!(world.records_of("denied").await.len(), 1);
     }
 }
 
 #[tokio::test]
 async fn a_call_that_waits_goes_on_when_something_else_changes() {
     let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
-    world
-        .gate
-        .policies
-        .install(manifest(&format!("{COMPILES}{FILES}")))
-        .unwrap();
+    let changed = manifest(&format!("{COMPILES}{FILES}"));
+    world.gate.policies.install(changed).unwrap();
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
     assert!(!second.is_finished());
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
     assert_eq!(created(&world), ["a.py", "b.py"]);
@@ -316,11 +282,8 @@ async fn a_request_elsewhere_leaves_by_the_grants_of_then() {
     let permission = ask().await.unwrap();
     assert_eq!(permission.headers.len(), 1);
     // Another grant changes: it goes.
-    world
-        .gate
-        .policies
-        .install(manifest(&format!("{with_header}{FILES}")))
-        .unwrap();
+    let changed = manifest(&format!("{with_header}{FILES}"));
+    world.gate.policies.install(changed).unwrap();
     permission.clear().unwrap();
     // Its own grant changes: it was prepared by one that no longer exists.
     world.gate.policies.install(manifest(HOOKS)).unwrap();
@@ -398,7 +361,7 @@ async fn a_step_of_a_download_that_waits_for_its_turn_is_denied_when_the_grant_g
             let report = world.gate.reporter.grants("lab").await.unwrap().unwrap();
             json!(report.grants[0].obligations)["per-day"]["used"] != 0
         };
-        until(counted).await;
+        until("the download is counted", counted).await;
         if removed {
             world.gate.proposals.remove("lab");
         } else {
@@ -406,9 +369,7 @@ async fn a_step_of_a_download_that_waits_for_its_turn_is_denied_when_the_grant_g
         }
         ends(download).await;
         assert!(world.cloud.sent().is_empty());
-        let records = world.records().await;
-        let denied = records.iter().filter(|record| record["kind"] == "denied");
-        assert_eq!(denied.count(), 1);
+        assert_eq!(world.records_of("denied").await.len(), 1);
     }
 }
 
@@ -419,22 +380,18 @@ async fn a_transfer_of_bytes_ends_when_the_grant_goes() {
     world.cloud.hook(move |tool, _| {
         (tool == "read_object_store_file_job_id").then(|| {
             // The bytes behind the address do not come.
-            cloud
-                .upgrade()
-                .unwrap()
-                .may_answer
-                .forget_permits(1_000_000);
+            cloud.upgrade().unwrap().hold();
             Ok(json!({ "success": true, "url": "https://store.example/archive" }))
         })
     });
     let download = download(&world);
-    until(async || world.cloud.fetched.load(Ordering::Relaxed) == 1).await;
+    until("the transfer has begun", async || {
+        world.cloud.fetched.load(Ordering::Relaxed) == 1
+    })
+    .await;
     // Another grant changes: it goes on.
-    world
-        .gate
-        .policies
-        .install(manifest(&format!("{KEYS}{FILES}")))
-        .unwrap();
+    let changed = manifest(&format!("{KEYS}{FILES}"));
+    world.gate.policies.install(changed).unwrap();
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
@@ -447,7 +404,7 @@ async fn a_transfer_of_bytes_ends_when_the_grant_goes() {
 #[tokio::test]
 async fn a_call_is_answered_while_policies_are_compiled() {
     let world = Setup::grants(FILES).open().await;
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
     let grants: String = (0..256)
         .map(|number| {
             TESTS
@@ -459,16 +416,16 @@ async fn a_call_is_answered_while_policies_are_compiled() {
     tokio::select! {
         biased;
         _ = world.gate.policies.prepare(large.clone()) => panic!("it was compiled before anything else"),
-        file = read_file(&world) => drop(file.unwrap()),
+        file = world.read_file() => drop(file.unwrap()),
     }
     tokio::select! {
         biased;
         _ = world.gate.policies.restrict(large.clone()) => panic!("it was compiled before anything else"),
-        file = read_file(&world) => drop(file.unwrap()),
+        file = world.read_file() => drop(file.unwrap()),
     }
     // The future was dropped: it changes nothing, even once it is compiled.
     let compiled = world.gate.policies.prepare(large.clone()).await.unwrap();
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
     assert!(world.gate.policies.enforce(&compiled));
-    denial(read_file(&world).await);
+    denial(world.read_file().await);
 }

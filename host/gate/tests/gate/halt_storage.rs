@@ -1,17 +1,20 @@
 //! Where halts are kept when the database, the reserve or the audit fails; and the halt file.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_audit::faults::Drive;
-use qchost_gate::{ActiveHalt, Gate, HaltReport, HaltScope, HaltStorage, Refusal};
+use qchost_gate::{ActiveHalt, Gate, HaltScope, HaltStorage, Refusal};
 use serde_json::json;
+use tempfile::TempDir;
 
-use qchost_testing::cloud::{Cloud, Setup, call, person, principal, records};
+use qchost_testing::cloud::{
+    Cloud, Setup, call, file, halt, person, principal, records, resume, until,
+};
 
 const LAB: &str =
     "[[grant]]\nname = \"lab\"\nallow = [\"files/*\", \"live/*\"]\nprojects = [\"Lab/*\"]\n";
-const BOUND: Duration = Duration::from_secs(30);
 
 fn of(account: Option<&str>, plugin: Option<&str>) -> HaltScope {
     HaltScope {
@@ -20,20 +23,12 @@ fn of(account: Option<&str>, plugin: Option<&str>) -> HaltScope {
     }
 }
 
-async fn halt(gate: &Gate, scope: HaltScope) -> HaltReport {
-    gate.halts
-        .halt(&person(7, "ann"), scope, "a drill", false)
-        .await
-        .unwrap()
-}
-
 fn kept(halts: &[ActiveHalt]) -> Vec<HaltStorage> {
     halts.iter().map(|one| one.kept).collect()
 }
 
 async fn write(gate: &Gate) -> Result<serde_json::Value, Refusal> {
-    let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-    call(gate, &principal("lab"), "files/create-file", file).await
+    call(gate, &principal("lab"), "files/create-file", file("a.py")).await
 }
 
 fn is_halted(answer: &Result<serde_json::Value, Refusal>) -> bool {
@@ -65,34 +60,19 @@ fn stored(folder: &Path) -> i64 {
         .unwrap()
 }
 
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so().await {
-        assert!(begun.elapsed() < BOUND, "not within {BOUND:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Ends a gate like a killed host: its memory is lost.
-async fn restarted(
-    setup: &Setup,
-    gate: Gate,
-    folder: &Path,
-    cloud: &std::sync::Arc<Cloud>,
-) -> Gate {
-    gate.close().await;
-    drop(gate);
-    setup.open_in(folder, cloud).await
+/// A plugin on a folder of its own.
+fn lab() -> (Setup, TempDir, Arc<Cloud>) {
+    (
+        Setup::grants(LAB),
+        tempfile::tempdir().unwrap(),
+        Cloud::new(),
+    )
 }
 
 #[tokio::test]
 async fn a_halt_that_the_database_does_not_take_is_kept_in_the_reserve_and_stored_when_there_is_room()
  {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let folder = folder.path();
     let gate = setup.open_in(folder, &cloud).await;
     refuse(folder);
@@ -137,11 +117,7 @@ fn forget_audit_head(folder: &Path) {
 
 #[tokio::test]
 async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let folder = folder.path();
     let gate = setup.open_in(folder, &cloud).await;
     assert_eq!(
@@ -162,7 +138,7 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
     assert!(is_halted(&write(&gate).await));
     assert_eq!(gate.halts.store.active_halts().await.len(), 1);
     // There is no record that it ended.
-    let gate = restarted(&setup, gate, folder, &cloud).await;
+    let gate = setup.restart(gate, folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
     gate.idle().await;
     assert!(
@@ -172,25 +148,17 @@ async fn a_resume_that_cannot_be_stored_fails_and_the_halt_stays() {
     );
 
     accept(folder);
-    let report = gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    let report = resume(&gate, HaltScope::default()).await;
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     write(&gate).await.unwrap();
-    let gate = restarted(&setup, gate, folder, &cloud).await;
+    let gate = setup.restart(gate, folder, &cloud).await;
     write(&gate).await.unwrap();
 }
 
 /// A halt and a resume while the database accepts neither: what is reported is what holds.
 #[tokio::test]
 async fn a_halt_that_was_never_stored_ends_only_where_its_end_can_be_stored() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let folder = folder.path();
     let gate = setup.open_in(folder, &cloud).await;
     let other = rusqlite::Connection::open(folder.join("state.db")).unwrap();
@@ -202,25 +170,17 @@ async fn a_halt_that_was_never_stored_ends_only_where_its_end_can_be_stored() {
         [HaltStorage::Reserve]
     );
     // Nothing has to be deleted from the database.
-    let report = gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    let report = resume(&gate, HaltScope::default()).await;
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     write(&gate).await.unwrap();
-    let gate = restarted(&setup, gate, folder, &cloud).await;
+    let gate = setup.restart(gate, folder, &cloud).await;
     assert_eq!(gate.halts.store.active_halts().await.len(), 0);
     write(&gate).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_database_that_another_process_holds_does_not_delay_a_halt() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let gate = setup.open_in(folder.path(), &cloud).await;
     let other = rusqlite::Connection::open(folder.path().join("state.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -239,20 +199,13 @@ async fn a_database_that_another_process_holds_does_not_delay_a_halt() {
 
 #[tokio::test]
 async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_ones_are_not() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let folder = folder.path();
     let gate = setup.open_in(folder, &cloud).await;
     for scope in [of(None, None), of(Some("a"), None), of(None, Some("lab"))] {
         halt(&gate, scope).await;
     }
-    gate.halts
-        .resume(&person(7, "ann"), of(Some("a"), None))
-        .await
-        .unwrap();
+    resume(&gate, of(Some("a"), None)).await;
     let before = gate.halts.store.active_halts().await;
     gate.close().await;
     drop(gate);
@@ -286,7 +239,7 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
     assert_eq!(cloud.sent(), Vec::<String>::new());
     // What ended since is not restored from the former audit.
     for scope in [of(None, None), of(None, Some("lab"))] {
-        gate.halts.resume(&person(7, "ann"), scope).await.unwrap();
+        resume(&gate, scope).await;
     }
     gate.close().await;
     drop(gate);
@@ -298,18 +251,14 @@ async fn halts_that_only_the_audit_knows_are_in_force_after_a_start_and_ended_on
 
 #[tokio::test]
 async fn a_halt_that_nothing_takes_holds_and_says_so() {
-    let mut setup = Setup::grants(LAB);
+    let (mut setup, folder, cloud) = lab();
     let drive = Drive::new();
-    setup.files = std::sync::Arc::new(drive.clone());
-    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
+    setup.files = Arc::new(drive.clone());
     let folder = folder.path();
     // A folder blocks the reserve file, and the audit's drive is full.
     std::fs::create_dir(folder.join("halts.reserve")).unwrap();
     let gate = setup.open_in(folder, &cloud).await;
-    gate.halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    resume(&gate, HaltScope::default()).await;
     refuse(folder);
     drive.lose_power_at(drive.operations() + 1);
     let report = halt(&gate, of(Some("a"), None)).await;
@@ -324,11 +273,7 @@ async fn a_halt_that_nothing_takes_holds_and_says_so() {
 
 #[tokio::test]
 async fn a_damaged_reserve_halts_everything() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     std::fs::write(folder.path().join("halts.reserve"), "no reserve").unwrap();
     let gate = setup.open_in(folder.path(), &cloud).await;
     assert!(is_halted(&write(&gate).await));
@@ -343,12 +288,7 @@ async fn a_resume_ends_one_halt_and_names_those_that_stand() {
     for scope in [of(None, None), of(Some("a"), None), of(None, Some("lab"))] {
         halt(&world.gate, scope).await;
     }
-    let report = world
-        .gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    let report = resume(&world.gate, HaltScope::default()).await;
     assert_eq!(report.ended, 1);
     let standing: Vec<_> = report
         .halts
@@ -357,22 +297,13 @@ async fn a_resume_ends_one_halt_and_names_those_that_stand() {
         .collect();
     assert_eq!(standing, [(Some("a"), None), (None, Some("lab"))]);
     assert!(is_halted(&write(&world.gate).await));
-    let report = world
-        .gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    let report = resume(&world.gate, HaltScope::default()).await;
     assert_eq!((report.ended, report.halts.len()), (0, 2));
 }
 
 #[tokio::test]
 async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_nothing() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let folder = folder.path();
     let gate = setup.open_in(folder, &cloud).await;
     write(&gate).await.unwrap();
@@ -392,7 +323,7 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
     let owner = rustix::process::geteuid().as_raw();
     assert_eq!(halts[0].halt.by, format!("file DATA/halt (uid {owner})"));
     assert!(!halts[0].file);
-    let gate = restarted(&setup, gate, folder, &cloud).await;
+    let gate = setup.restart(gate, folder, &cloud).await;
     assert!(is_halted(&write(&gate).await));
     assert_eq!(cloud.sent().len(), sent);
     // Reads and risk-reducing calls go on.
@@ -417,11 +348,7 @@ async fn the_file_halts_before_the_next_write_and_durably_and_removing_it_lifts_
 
 #[tokio::test]
 async fn the_file_is_seen_when_nothing_is_sent() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let gate = setup.open_in(folder.path(), &cloud).await;
     std::fs::create_dir(folder.path().join("halt")).unwrap();
     until("it is in the database", async || stored(folder.path()) == 1).await;
@@ -433,39 +360,22 @@ async fn the_file_halts_what_waits_to_be_sent() {
     let mut setup = Setup::grants(LAB);
     setup.limits.in_flight = std::num::NonZeroU32::new(1);
     let world = setup.open().await;
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let first = {
-        let gate = world.gate.clone();
-        tokio::spawn(async move { write(&gate).await })
-    };
-    until("the first has left", async || {
-        world.cloud.sent().contains(&"create_file".to_owned())
-    })
-    .await;
-    let second = {
-        let gate = world.gate.clone();
-        tokio::spawn(async move { write(&gate).await })
-    };
+    world.read_file().await.unwrap();
+    world.cloud.hold();
+    let first = world.start("files/create-file", file("a.py"));
+    world.cloud.until_called("create_file").await;
+    let second = world.start("files/create-file", file("a.py"));
     tokio::task::yield_now().await;
     std::fs::write(world.folder.path().join("halt"), "").unwrap();
     assert!(is_halted(&second.await.unwrap()));
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     first.await.unwrap().unwrap();
-    let sent = world.cloud.sent();
-    assert_eq!(sent.iter().filter(|tool| *tool == "create_file").count(), 1);
+    assert_eq!(world.cloud.count("create_file"), 1);
 }
 
 #[tokio::test]
 async fn a_start_looks_at_the_file_before_anything_is_sent() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     std::os::unix::fs::symlink("/nowhere", folder.path().join("halt")).unwrap();
     let gate = setup.open_in(folder.path(), &cloud).await;
     assert_eq!(gate.halts.store.list().len(), 1);
@@ -476,11 +386,7 @@ async fn a_start_looks_at_the_file_before_anything_is_sent() {
 
 #[tokio::test]
 async fn a_resume_removes_the_file_first_and_fails_if_it_cannot() {
-    let (setup, folder, cloud) = (
-        Setup::grants(LAB),
-        tempfile::tempdir().unwrap(),
-        Cloud::new(),
-    );
+    let (setup, folder, cloud) = lab();
     let folder = folder.path();
     let gate = setup.open_in(folder, &cloud).await;
     std::fs::create_dir_all(folder.join("halt/evidence")).unwrap();
@@ -497,14 +403,14 @@ async fn a_resume_removes_the_file_first_and_fails_if_it_cannot() {
     );
     assert!(is_halted(&write(&gate).await));
     std::fs::remove_dir(folder.join("halt/evidence")).unwrap();
-    let report = gate.halts.resume(&ann, HaltScope::default()).await.unwrap();
+    let report = resume(&gate, HaltScope::default()).await;
     assert_eq!((report.ended, report.halts.len()), (1, 0));
     assert!(!folder.join("halt").exists());
     write(&gate).await.unwrap();
     // A file that reappears halts again; ending a narrower halt does not affect it.
     std::fs::write(folder.join("halt"), "").unwrap();
     halt(&gate, of(Some("a"), None)).await;
-    let report = gate.halts.resume(&ann, of(Some("a"), None)).await.unwrap();
+    let report = resume(&gate, of(Some("a"), None)).await;
     assert_eq!((report.ended, report.halts.len()), (1, 1));
     assert!(folder.join("halt").exists());
     assert!(is_halted(&write(&gate).await));

@@ -1,9 +1,7 @@
 //! Halts from the view of operators and plugins.
 
-use std::time::Duration;
-
 use qchost_gate::{HaltScope, PluginCalls as _, Refusal};
-use qchost_testing::cloud::{Cloud, Setup, call, person, principal};
+use qchost_testing::cloud::{Cloud, Setup, call, file, halt, person, principal, resume, until};
 use serde_json::{Value, json};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"backtests/*\", \"live/*\", \"files/delete-file\"]\nprojects = [\"Lab/*\"]\n";
@@ -15,52 +13,27 @@ fn halted(answer: Result<Value, Refusal>) -> bool {
 #[tokio::test]
 async fn what_changes_something_stops_and_what_reads_or_makes_safer_goes_on() {
     let world = Setup::grants(LAB).open().await;
-    let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-    world.call("files/create-file", file.clone()).await.unwrap();
+    world.create_file("a.py").await.unwrap();
     let sent = world.cloud.sent().len();
-    world
-        .gate
-        .halts
-        .halt(&person(7, "ann"), HaltScope::default(), "a drill", false)
-        .await
-        .unwrap();
-    let refused = world
-        .call("files/create-file", file.clone())
-        .await
-        .unwrap_err();
+    halt(&world.gate, HaltScope::default()).await;
     assert_eq!(
-        refused,
+        world.create_file("a.py").await.unwrap_err(),
         Refusal::Halted("ann halted everything: a drill".to_owned())
     );
-    assert!(halted(
-        world
-            .call(
-                "files/delete-file",
-                json!({ "projectId": 1, "name": "a.py" })
-            )
-            .await
-    ));
+    let named = json!({ "projectId": 1, "name": "a.py" });
+    assert!(halted(world.call("files/delete-file", named).await));
     assert_eq!(world.cloud.sent().len(), sent);
 
     world
         .call("projects/list-projects", json!({}))
         .await
         .unwrap();
-    world
-        .call("live/liquidate-live-algorithm", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world
-        .call("live/stop-live-algorithm", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world
-        .gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
-    world.call("files/create-file", file).await.unwrap();
+    for reduces in ["live/liquidate-live-algorithm", "live/stop-live-algorithm"] {
+        let project = json!({ "projectId": 1 });
+        world.call(reduces, project).await.unwrap();
+    }
+    resume(&world.gate, HaltScope::default()).await;
+    world.create_file("a.py").await.unwrap();
 }
 
 #[tokio::test]
@@ -76,25 +49,18 @@ async fn a_halt_is_for_its_scope_and_survives_a_restart() {
         account: Some("a".to_owned()),
         plugin: Some("lab".to_owned()),
     };
-    gate.halts
-        .halt(&person(7, "ann"), other, "x", false)
-        .await
-        .unwrap();
+    halt(&gate, other).await;
     let create = async |gate: &qchost_gate::Gate| {
-        let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-        call(gate, &principal("lab"), "files/create-file", file).await
+        call(gate, &principal("lab"), "files/create-file", file("a.py")).await
     };
     create(&gate).await.unwrap();
-    gate.halts
-        .halt(&person(7, "ann"), this.clone(), "y", false)
-        .await
-        .unwrap();
+    halt(&gate, this.clone()).await;
     gate.idle().await;
     drop(gate);
     let gate = setup.open_in(folder.path(), &cloud).await;
     assert!(halted(create(&gate).await));
     assert_eq!(gate.halts.store.list().len(), 2);
-    let resumed = gate.halts.resume(&person(7, "ann"), this).await.unwrap();
+    let resumed = resume(&gate, this).await;
     assert_eq!((resumed.ended, resumed.halts.len()), (1, 1));
     create(&gate).await.unwrap();
 }
@@ -103,45 +69,20 @@ async fn a_halt_is_for_its_scope_and_survives_a_restart() {
 async fn a_halt_names_what_had_left_and_how_it_ended() {
     let world = Setup::grants(LAB).open().await;
     // Its project is known by then, so that the write is the next thing to be answered.
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let create = {
-        let (gate, principal) = (world.gate.clone(), world.principal.clone());
-        let file = json!({ "projectId": 1, "name": "a.py", "content": "" });
-        tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
-    };
-    let left = async || {
-        while !world.cloud.sent().contains(&"create_file".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), left())
-        .await
-        .unwrap();
-    let halt = {
-        let gate = world.gate.clone();
-        tokio::spawn(async move {
-            gate.halts
-                .halt(&person(7, "ann"), HaltScope::default(), "x", false)
-                .await
-        })
-    };
+    world.read_file().await.unwrap();
+    world.cloud.hold();
+    let create = world.start("files/create-file", file("a.py"));
+    world.cloud.until_called("create_file").await;
+    let gate = world.gate.clone();
+    let halting = tokio::spawn(async move { halt(&gate, HaltScope::default()).await });
     // In force at once, while it still waits for departed calls.
-    let file = json!({ "projectId": 1, "name": "b.py", "content": "" });
-    let stopped = async || {
-        while !halted(world.call("files/create-file", file.clone()).await) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), stopped())
-        .await
-        .unwrap();
-    world.cloud.may_answer.add_permits(1_000_000);
+    until("writes are halted", async || {
+        halted(world.create_file("b.py").await)
+    })
+    .await;
+    world.cloud.release();
     create.await.unwrap().unwrap();
-    let report = halt.await.unwrap().unwrap();
+    let report = halting.await.unwrap();
     assert_eq!(report.departed.len(), 1, "{report:?}");
     assert_eq!(report.departed[0].operation, "files/create-file");
     assert_eq!(report.departed[0].ended, "answered");
@@ -164,21 +105,12 @@ async fn a_request_elsewhere_is_halted_until_its_bytes_go_out() {
     };
     let (post, get) = (ask("POST").await.unwrap(), ask("GET").await.unwrap());
     post.clear().unwrap();
-    world
-        .gate
-        .halts
-        .halt(&person(7, "ann"), HaltScope::default(), "x", false)
-        .await
-        .unwrap();
+    halt(&world.gate, HaltScope::default()).await;
     assert!(matches!(post.clear(), Err(Refusal::Halted(_))));
     get.clear().unwrap();
     assert!(matches!(ask("POST").await, Err(Refusal::Halted(_))));
     get.finish(Ok(200), 0, 10);
-    let records = world.records().await;
-    let read = records
-        .iter()
-        .find(|record| record["kind"] == "http")
-        .unwrap();
+    let read = world.records_of("http").await.remove(0);
     assert_eq!(read["status"], 200);
     assert_eq!(read["grants"], json!(["http:hooks"]));
 }
@@ -205,12 +137,7 @@ async fn halts_that_come_together_all_hold() {
     let unknown = world.gate.halts.halt(&ann, of("other"), "y", true).await;
     let problems = unknown.unwrap().problems;
     assert!(problems[0].contains("name the account"), "{problems:?}");
-    assert!(
-        !world
-            .cloud
-            .sent()
-            .contains(&"liquidate_live_algorithm".to_owned())
-    );
+    assert_eq!(world.cloud.count("liquidate_live_algorithm"), 0);
 }
 
 /// An operator who calls directly, beside a plugin with the same grants.
@@ -250,31 +177,15 @@ async fn a_call_that_waited_is_decided_about_by_the_authority_of_then() {
     let mut setup = Setup::grants(LAB);
     setup.limits.in_flight = std::num::NonZeroU32::new(1);
     let world = setup.open().await;
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let create = |name: &'static str| {
-        let (gate, principal) = (world.gate.clone(), world.principal.clone());
-        let file = json!({ "projectId": 1, "name": name, "content": "x" });
-        tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
-    };
-    let first = create("a.py");
-    let left = async || {
-        while !world.cloud.sent().contains(&"create_file".to_owned()) {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(5), left())
-        .await
-        .unwrap();
-    let second = create("b.py");
+    world.read_file().await.unwrap();
+    world.cloud.hold();
+    let first = world.start("files/create-file", file("a.py"));
+    world.cloud.until_called("create_file").await;
+    let second = world.start("files/create-file", file("b.py"));
     tokio::task::yield_now().await;
     world.gate.proposals.remove("lab");
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     first.await.unwrap().unwrap();
     assert!(matches!(second.await.unwrap(), Err(Refusal::Denied(_))));
-    let sent = world.cloud.sent();
-    assert_eq!(sent.iter().filter(|tool| *tool == "create_file").count(), 1);
+    assert_eq!(world.cloud.count("create_file"), 1);
 }

@@ -12,7 +12,11 @@ use qchost_gate::{Gate, Refusal, Settings, Sources, Why};
 use qchost_policy::{Guardrails, Origin};
 use serde_json::{Value, json};
 
-use qchost_testing::cloud::{Cloud, Setup, call, parse, person, principal, records};
+use crate::reconfigured::reconfigure;
+use crate::widened::digest;
+use qchost_testing::cloud::{
+    Cloud, Setup, approve, call, parse, person, principal, records, required,
+};
 
 const PLUGINS: [&str; 2] = ["lab", "desk"];
 const APPROVER: u32 = 7;
@@ -284,8 +288,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
     let open = async |model: &Model| {
         let mut options = setup.options(folder.path()).await;
         options.settings = settings(&setup, model);
-        let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
-        let gate = Gate::open(Box::new(handle), options).await.unwrap();
+        let gate = cloud.open(options).await;
         for (plugin, blocks) in &model.files {
             gate.policies.install(parse_as(*plugin, blocks)).unwrap();
         }
@@ -322,17 +325,11 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Rules(rules) => {
                 model.rules = rules;
-                gate.reconfigurer
-                    .reconfigure(settings(&setup, &model))
-                    .await
-                    .unwrap();
+                reconfigure(&gate, settings(&setup, &model)).await;
             }
             Step::Configure(number) => {
                 model.configuration = number;
-                gate.reconfigurer
-                    .reconfigure(settings(&setup, &model))
-                    .await
-                    .unwrap();
+                reconfigure(&gate, settings(&setup, &model)).await;
             }
             Step::Approve(plugin) => {
                 let waits = model
@@ -340,10 +337,7 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     .iter_mut()
                     .find(|((of, _), (_, given))| *of == plugin && !*given);
                 if let Some((_, (id, given))) = waits {
-                    gate.approvals
-                        .approve(id, &person(APPROVER, "ann"), None)
-                        .await
-                        .unwrap();
+                    approve(&gate, id, &person(APPROVER, "ann")).await;
                     *given = true;
                 }
             }
@@ -377,6 +371,14 @@ fn parse_as(plugin: usize, blocks: &[usize]) -> qchost_policy::Manifest {
     parse(&manifest(PLUGINS[plugin], blocks))
 }
 
+fn arguments(operation: &str, project: u32) -> Value {
+    match operation {
+        ORDER => json!({ "projectId": project, "command": { "$type": "Order" } }),
+        READ => json!({ "projectId": project, "name": "a.py" }),
+        _ => json!({ "projectId": project, "name": "a.py", "content": "x" }),
+    }
+}
+
 async fn make_call(
     gate: &Gate,
     model: &mut Model,
@@ -384,14 +386,9 @@ async fn make_call(
     operation: &'static str,
     project: u32,
 ) -> Result<(), TestCaseError> {
-    let arguments = match operation {
-        ORDER => json!({ "projectId": project, "command": { "$type": "Order" } }),
-        READ => json!({ "projectId": project, "name": "a.py" }),
-        _ => json!({ "projectId": project, "name": "a.py", "content": "x" }),
-    };
     let mut who = principal(PLUGINS[plugin]);
     who.invocation = format!("invocation-{}", model.calls.len()).into();
-    let answer = call(gate, &who, operation, arguments).await;
+    let answer = call(gate, &who, operation, arguments(operation, project)).await;
     let Some(terms) = model.in_force.get(&plugin).cloned() else {
         prop_assert!(answer.is_err());
         return Ok(());
@@ -498,13 +495,6 @@ fn check(folder: &std::path::Path, model: &Model) -> Result<(), TestCaseError> {
         .collect();
     prop_assert_eq!(recorded, changes);
     Ok(())
-}
-
-fn digest(text: &str) -> String {
-    use sha2::Digest as _;
-    let hash = sha2::Sha256::digest(text);
-    let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("sha256:{hex}")
 }
 
 fn compare(why: &Why, expected: &Expected) -> Result<(), TestCaseError> {
@@ -674,9 +664,7 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
     };
     let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
     let open = async || {
-        let options = setup.options(folder.path()).await;
-        let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
-        let gate = Gate::open(Box::new(handle), options).await.unwrap();
+        let gate = cloud.open(setup.options(folder.path()).await).await;
         gate.proposals.end_adopting().await.unwrap();
         gate
     };
@@ -690,10 +678,7 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
             Held::Approve => {
                 if let Some(waiting) = gate.proposals.pending_approval(PLUGINS[0]) {
                     let ann = person(APPROVER, "ann");
-                    gate.approvals
-                        .approve(&waiting.approval, &ann, None)
-                        .await
-                        .unwrap();
+                    approve(&gate, &waiting.approval, &ann).await;
                     approved = true;
                 }
             }
@@ -705,14 +690,9 @@ async fn run_held(steps: Vec<Held>) -> Result<(), TestCaseError> {
                 let Some(texts) = holds.texts.clone() else {
                     continue;
                 };
-                let arguments = match operation {
-                    ORDER => json!({ "projectId": 1, "command": { "$type": "Order" } }),
-                    READ => json!({ "projectId": 1, "name": "a.py" }),
-                    _ => json!({ "projectId": 1, "name": "a.py", "content": "x" }),
-                };
                 let mut who = principal(PLUGINS[0]);
                 who.invocation = format!("invocation-{}", calls.len()).into();
-                let answer = call(&gate, &who, operation, arguments).await;
+                let answer = call(&gate, &who, operation, arguments(operation, 1)).await;
                 prop_assert!(answer.is_err() || operation != ORDER || texts.1.is_none());
                 calls.push(texts);
                 continue;
@@ -837,12 +817,9 @@ async fn records_of_a_call_its_approval_and_its_permit_name_each_other() {
     let grant = format!("{}\n", BLOCKS[4].text);
     let world = Setup::grants(&grant).open().await;
     let order = json!({ "projectId": 1, "command": { "$type": "Order" } });
-    let refused = world.call(ORDER, order.clone()).await;
-    let Err(Refusal::ApprovalRequired { id }) = refused else {
-        panic!("{refused:?}")
-    };
+    let id = required(world.call(ORDER, order.clone()).await);
     let ann = person(APPROVER, "ann");
-    world.gate.approvals.approve(&id, &ann, None).await.unwrap();
+    approve(&world.gate, &id, &ann).await;
     world.call(ORDER, order).await.unwrap();
     let records = world.records().await;
     let of = |kind: &str, what: Option<&str>| {
@@ -882,9 +859,7 @@ async fn records_of_a_call_its_approval_and_its_permit_name_each_other() {
         assert!(digest.starts_with("sha256:"), "{digest}");
     }
     // And a denied twin: nothing was sent for the call that was refused.
-    let sent = world.cloud.sent();
-    let orders = sent.iter().filter(|tool| *tool == "create_live_command");
-    assert_eq!(orders.count(), 1);
+    assert_eq!(world.cloud.count("create_live_command"), 1);
     let none: Vec<&Value> = records
         .iter()
         .filter(|record| record["kind"] == "outcome" && record["call"] == denied["call"])

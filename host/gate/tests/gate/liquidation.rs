@@ -1,16 +1,14 @@
 //! Halts that liquidate: concurrently, verified by reads, and continued until nothing is open.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use qchost_catalog::Failure;
 use qchost_gate::{Gate, HaltScope, Stopped};
 use serde_json::json;
 
-use qchost_testing::cloud::{Cloud, Live, Setup, person, records};
+use qchost_testing::cloud::{Cloud, Live, Setup, person, records, resume, until};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"live/*\"]\nprojects = [\"Lab/*\"]\n";
-const BOUND: Duration = Duration::from_secs(60);
 
 /// A gate whose steps take a tenth of a second at most.
 fn hasty() -> Setup {
@@ -27,14 +25,6 @@ async fn liquidate(gate: &Gate) -> Vec<Stopped> {
         .unwrap();
     assert_eq!(report.problems, Vec::<String>::new());
     report.stopped
-}
-
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < BOUND, "not within {BOUND:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn refuse(cloud: &Cloud, tools: &'static [&'static str]) {
@@ -101,12 +91,7 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
     // ended.
     let again = liquidate(&world.gate).await;
     assert_eq!(again[0].result, "stopped, positions open");
-    let resumed = world
-        .gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    let resumed = resume(&world.gate, HaltScope::default()).await;
     assert_eq!(resumed.open.len(), 1);
     assert_eq!(world.gate.liquidator.list().len(), 0);
     let again = liquidate(&world.gate).await;
@@ -116,7 +101,10 @@ async fn a_refused_liquidation_that_was_stopped_instead_leaves_positions_open() 
     // The positions are closed elsewhere, and the host notices.
     let key = ("a".to_owned(), 1);
     world.cloud.live.lock().get_mut(&key).unwrap().holdings = json!({});
-    until("it is seen", || world.gate.liquidator.list().is_empty()).await;
+    until("it is seen", async || {
+        world.gate.liquidator.list().is_empty()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -132,7 +120,10 @@ async fn a_success_without_effect_is_seen_and_tried_again_in_the_background() {
     let open = world.gate.liquidator.list();
     assert_eq!((open[0].by.as_str(), open[0].uid), ("ann", 7));
     *world.cloud.hook.lock() = None;
-    until("it is closed", || world.gate.liquidator.list().is_empty()).await;
+    until("it is closed", async || {
+        world.gate.liquidator.list().is_empty()
+    })
+    .await;
     let live = world.cloud.live.lock();
     assert_eq!(live[&("a".to_owned(), 1)].status, "Liquidated");
 }
@@ -178,18 +169,21 @@ async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it(
         let message = shown.message.as_deref().unwrap();
         assert!(message.contains(words), "{message}");
     }
-    assert_eq!(count(&world.cloud, "liquidate_live_algorithm"), 0);
-    let listed = count(&world.cloud, "list_live_algorithms");
-    until("it is listed again", || {
-        count(&world.cloud, "list_live_algorithms") > listed + 3
+    assert_eq!(world.cloud.count("liquidate_live_algorithm"), 0);
+    let listed = world.cloud.count("list_live_algorithms");
+    until("it is listed again", async || {
+        world.cloud.count("list_live_algorithms") > listed + 3
     })
     .await;
     let since = open[0].since;
     assert_eq!(world.gate.liquidator.list()[0].since, since);
     // The list names it: it is liquidated, and nothing is open.
     *world.cloud.hook.lock() = None;
-    until("it is closed", || world.gate.liquidator.list().is_empty()).await;
-    assert!(count(&world.cloud, "liquidate_live_algorithm") > 0);
+    until("it is closed", async || {
+        world.gate.liquidator.list().is_empty()
+    })
+    .await;
+    assert!(world.cloud.count("liquidate_live_algorithm") > 0);
 }
 
 /// One of four hangs in every call; one account cannot even be listed.
@@ -238,26 +232,18 @@ async fn what_is_open_is_gone_on_with_after_a_restart_and_not_after_a_resume() {
     let gate = setup.open_in(folder.path(), &cloud).await;
     pretend(&cloud, &["liquidate_live_algorithm", "stop_live_algorithm"]);
     assert!(liquidate(&gate).await[0].open);
-    gate.close().await;
-    drop(gate);
-    let gate = setup.open_in(folder.path(), &cloud).await;
+    let gate = setup.restart(gate, folder.path(), &cloud).await;
     assert_eq!(gate.liquidator.list().len(), 1);
-    let before = count(&cloud, "liquidate_live_algorithm");
-    until("it is tried again", || {
-        count(&cloud, "liquidate_live_algorithm") > before
+    let before = cloud.count("liquidate_live_algorithm");
+    until("it is tried again", async || {
+        cloud.count("liquidate_live_algorithm") > before
     })
     .await;
-    let report = gate
-        .halts
-        .resume(&person(7, "ann"), HaltScope::default())
-        .await
-        .unwrap();
+    let report = resume(&gate, HaltScope::default()).await;
     assert_eq!(report.open.len(), 1, "{report:?}");
     assert_eq!(gate.liquidator.list().len(), 0);
     gate.idle().await;
-    gate.close().await;
-    drop(gate);
-    let gate = setup.open_in(folder.path(), &cloud).await;
+    let gate = setup.restart(gate, folder.path(), &cloud).await;
     assert_eq!(gate.liquidator.list().len(), 0);
     let recorded = records(folder.path());
     let resumed = recorded
@@ -268,8 +254,4 @@ async fn what_is_open_is_gone_on_with_after_a_restart_and_not_after_a_resume() {
     let later = later.filter(|record| record["kind"] == "intent");
     // One round may have been under way when the halt ended.
     assert!(later.count() <= 3, "{recorded:?}");
-}
-
-fn count(cloud: &Arc<Cloud>, tool: &str) -> usize {
-    cloud.sent().iter().filter(|one| *one == tool).count()
 }

@@ -1,7 +1,7 @@
 //! Budgets and rates of a changed manifest whose component does not serve yet: they apply already, and keep their
 //! counts.
 
-use crate::changes::{FILES, HOOKS, TESTS, ask_hooks, manifest, queued, read_backtest, read_file};
+use crate::changes::{FILES, HOOKS, TESTS, ask_hooks, manifest, queued, read_backtest};
 use qchost_gate::Refusal;
 use qchost_testing::cloud::Setup;
 use serde_json::{Value, json};
@@ -44,16 +44,12 @@ async fn a_grant_that_only_the_changed_manifest_has_bounds_what_it_agrees_to() {
     let other = TESTS.replace("\"tests\"", "\"fewer\"");
     let changed = format!("{other}limits = {{ per-day = 1 }}\n{FILES}");
     let world = Setup::grants(&format!("{TESTS}{FILES}")).open().await;
-    world
-        .gate
-        .policies
-        .restrict(manifest(&changed))
-        .await
-        .unwrap();
+    let narrowed = manifest(&changed);
+    world.gate.policies.restrict(narrowed).await.unwrap();
     read_backtest(&world).await.unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "fewer");
     // It is about nothing else, and what was used of it is used when it serves.
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
     world.gate.policies.install(manifest(&changed)).unwrap();
     assert_eq!(exhausted(read_backtest(&world).await), "fewer");
     world.gate.policies.install(manifest(TESTS)).unwrap();
@@ -85,15 +81,15 @@ async fn a_smaller_number_of_calls_at_a_time_counts_those_that_began_without_one
     let (world, first, second) = queued(&format!("{FILES}{TESTS}")).await;
     let one = format!("{FILES}limits = {{ concurrent = 1 }}\n{TESTS}");
     world.gate.policies.restrict(manifest(&one)).await.unwrap();
-    assert_eq!(exhausted(read_file(&world).await), "files");
-    world.cloud.may_answer.add_permits(1_000_000);
+    assert_eq!(exhausted(world.read_file().await), "files");
+    world.cloud.release();
     first.await.unwrap().unwrap();
     // It has to be admitted again, possibly before the guard of the first one is free.
     if let Err(refusal) = second.await.unwrap() {
         assert_eq!(exhausted(Err(refusal)), "files");
     }
     world.gate.idle().await;
-    read_file(&world).await.unwrap();
+    world.read_file().await.unwrap();
 }
 
 #[tokio::test]
@@ -103,17 +99,13 @@ async fn a_call_that_waits_keeps_what_it_paid_when_only_the_order_of_its_grants_
     let other = FILES.replace("\"files\"", "\"more\"");
     let (world, first, second) = queued(&format!("{paid}{TESTS}")).await;
     let changed = format!("{other}{TESTS}{paid}");
-    world
-        .gate
-        .policies
-        .restrict(manifest(&changed))
-        .await
-        .unwrap();
+    let narrowed = manifest(&changed);
+    world.gate.policies.restrict(narrowed).await.unwrap();
     world.gate.policies.install(manifest(&changed)).unwrap();
-    world.cloud.may_answer.add_permits(1_000_000);
+    world.cloud.release();
     first.await.unwrap().unwrap();
     second.await.unwrap().unwrap();
-    let limited = read_file(&world).await;
+    let limited = world.read_file().await;
     assert!(
         matches!(limited, Err(Refusal::RateLimited(_))),
         "{limited:?}"

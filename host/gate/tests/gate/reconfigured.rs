@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::approvals::{deployment, profiles};
-use qchost_gate::{Refusal, Settings};
+use qchost_gate::{Gate, Refusal, Settings};
 use qchost_policy::{Guardrails, Usd};
 use qchost_secrets::{Profiles, Secrets, Setting, Source};
-use qchost_testing::cloud::{Setup, World, call, parse, person, principal};
+use qchost_testing::cloud::{
+    Setup, World, approve, call, file, parse, person, principal, required, until,
+};
 use qchost_traffic::AccountLimits;
 use serde_json::{Value, json};
 
@@ -22,11 +24,6 @@ fn forbids(what: &str) -> Guardrails {
     Guardrails::read(&[(PathBuf::from("rules.cedar"), text)]).unwrap()
 }
 
-async fn create(world: &World, name: &str) -> Result<Value, Refusal> {
-    let file = json!({ "projectId": 1, "name": name, "content": "x" });
-    world.call("files/create-file", file).await
-}
-
 async fn deploy(world: &World) -> Result<Value, Refusal> {
     let deployment = deployment(1, "paper");
     world.call("live/create-live-algorithm", deployment).await
@@ -34,6 +31,10 @@ async fn deploy(world: &World) -> Result<Value, Refusal> {
 
 fn denied(answer: &Result<Value, Refusal>) -> bool {
     matches!(answer, Err(Refusal::Denied(_)))
+}
+
+pub async fn reconfigure(gate: &Gate, settings: Settings) {
+    gate.reconfigurer.reconfigure(settings).await.unwrap();
 }
 
 /// Opens a world, and returns the settings it has.
@@ -45,18 +46,13 @@ async fn open(setup: Setup) -> (World, Settings) {
 #[tokio::test]
 async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_digest() {
     let (world, settings) = open(Setup::grants(FILES)).await;
-    create(&world, "a.py").await.unwrap();
+    world.create_file("a.py").await.unwrap();
     let strict = Settings {
         guardrails: forbids("when { resource.name like \"Lab/*\" }"),
         ..settings.clone()
     };
-    world
-        .gate
-        .reconfigurer
-        .reconfigure(strict.clone())
-        .await
-        .unwrap();
-    let answer = create(&world, "b.py").await;
+    reconfigure(&world.gate, strict.clone()).await;
+    let answer = world.create_file("b.py").await;
     assert!(denied(&answer), "{answer:?}");
     // A plugin that comes, and one that is restricted, come under it as well.
     world
@@ -66,12 +62,12 @@ async fn a_guardrail_holds_from_the_next_call_on_and_is_recorded_by_its_digest()
             &Setup::grants(FILES).manifest.replace("\"lab\"", "\"new\""),
         ))
         .unwrap();
-    let file = json!({ "projectId": 1, "name": "c.py", "content": "x" });
-    let new = call(&world.gate, &principal("new"), "files/create-file", file).await;
+    let new = principal("new");
+    let new = call(&world.gate, &new, "files/create-file", file("c.py")).await;
     assert!(denied(&new), "{new:?}");
 
-    world.gate.reconfigurer.reconfigure(settings).await.unwrap();
-    create(&world, "d.py").await.unwrap();
+    reconfigure(&world.gate, settings).await;
+    world.create_file("d.py").await.unwrap();
     let records = world.records().await;
     let changes: Vec<&Value> = records
         .iter()
@@ -94,29 +90,11 @@ async fn a_call_that_waits_is_denied_by_a_guardrail_that_came_since() {
         let mut setup = Setup::grants(FILES);
         setup.limits.in_flight = NonZeroU32::new(1);
         let (world, settings) = open(setup).await;
-        world
-            .call("files/read-file", json!({ "projectId": 1 }))
-            .await
-            .unwrap();
-        world.cloud.may_answer.forget_permits(1_000_000);
-        let task = |name: &'static str| {
-            let (gate, principal) = (world.gate.clone(), world.principal.clone());
-            let file = json!({ "projectId": 1, "name": name, "content": "x" });
-            tokio::spawn(async move { call(&gate, &principal, "files/create-file", file).await })
-        };
-        let sent = || {
-            let sent = world.cloud.sent();
-            sent.iter().filter(|tool| *tool == "create_file").count()
-        };
-        let first = task("a.py");
-        let left = async {
-            while sent() == 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        let bound = Duration::from_secs(10);
-        tokio::time::timeout(bound, left).await.unwrap();
-        let second = task("b.py");
+        world.read_file().await.unwrap();
+        world.cloud.hold();
+        let first = world.start("files/create-file", file("a.py"));
+        world.cloud.until_called("create_file").await;
+        let second = world.start("files/create-file", file("b.py"));
         tokio::task::yield_now().await;
         let condition = if strict { "Lab/*" } else { "Prod/*" };
         let guardrails = forbids(&format!("when {{ resource.name like \"{condition}\" }}"));
@@ -124,19 +102,20 @@ async fn a_call_that_waits_is_denied_by_a_guardrail_that_came_since() {
             guardrails,
             ..settings
         };
-        world.gate.reconfigurer.reconfigure(settings).await.unwrap();
+        reconfigure(&world.gate, settings).await;
         if strict {
-            let answer = tokio::time::timeout(bound, second).await.unwrap().unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(10), second).await;
+            let answer = answer.unwrap().unwrap();
             assert!(denied(&answer), "{answer:?}");
             assert!(!first.is_finished());
-            world.cloud.may_answer.add_permits(1_000_000);
+            world.cloud.release();
             first.await.unwrap().unwrap();
-            assert_eq!(sent(), 1);
+            assert_eq!(world.cloud.count("create_file"), 1);
         } else {
-            world.cloud.may_answer.add_permits(1_000_000);
+            world.cloud.release();
             first.await.unwrap().unwrap();
             second.await.unwrap().unwrap();
-            assert_eq!(sent(), 2);
+            assert_eq!(world.cloud.count("create_file"), 2);
         }
     }
 }
@@ -147,27 +126,17 @@ async fn who_waits_for_an_account_goes_by_its_new_limits() {
     let mut setup = Setup::grants(FILES);
     setup.limits.in_flight = NonZeroU32::new(1);
     let (world, settings) = open(setup).await;
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
-    world.cloud.may_answer.forget_permits(1_000_000);
-    let reads: Vec<_> = (0..2)
-        .map(|_| {
-            let (gate, principal) = (world.gate.clone(), world.principal.clone());
-            let project = json!({ "projectId": 1 });
-            tokio::spawn(async move { call(&gate, &principal, "files/read-file", project).await })
-        })
-        .collect();
+    world.read_file().await.unwrap();
+    world.cloud.hold();
+    let start = || world.start("files/read-file", json!({ "projectId": 1 }));
+    let reads = [start(), start()];
     let sent = async |count: usize| {
-        let reached = async {
-            while world.cloud.sent().len() < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), reached).await
+        until("the calls are sent", async || {
+            world.cloud.sent().len() >= count
+        })
+        .await;
     };
-    sent(2).await.unwrap();
+    sent(2).await;
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -180,9 +149,9 @@ async fn who_waits_for_an_account_goes_by_its_new_limits() {
         accounts: BTreeMap::from([("a".to_owned(), two)]),
         ..settings
     };
-    world.gate.reconfigurer.reconfigure(wider).await.unwrap();
-    sent(3).await.unwrap();
-    world.cloud.may_answer.add_permits(1_000_000);
+    reconfigure(&world.gate, wider).await;
+    sent(3).await;
+    world.cloud.release();
     for read in reads {
         read.await.unwrap().unwrap();
     }
@@ -201,12 +170,7 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         profiles: Profiles::new(changed, settings.secrets.clone()),
         ..settings.clone()
     };
-    world
-        .gate
-        .reconfigurer
-        .reconfigure(live.clone())
-        .await
-        .unwrap();
+    reconfigure(&world.gate, live.clone()).await;
     let refused = deploy(&world).await.unwrap_err().to_string();
     assert!(refused.contains("does not trade live"), "{refused}");
     // The flag is another setting; the compile of unknown source another rule.
@@ -214,12 +178,7 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         live_trading: true,
         ..live.clone()
     };
-    world
-        .gate
-        .reconfigurer
-        .reconfigure(trading.clone())
-        .await
-        .unwrap();
+    reconfigure(&world.gate, trading.clone()).await;
     let refused = deploy(&world).await.unwrap_err().to_string();
     assert!(refused.contains("not made through this host"), "{refused}");
     let compile = world
@@ -238,13 +197,9 @@ async fn a_profile_that_becomes_live_is_live_at_once() {
         two_person: true,
         ..trading
     };
-    world.gate.reconfigurer.reconfigure(two).await.unwrap();
-    let answer = deploy_known().await;
-    assert!(
-        matches!(answer, Err(Refusal::ApprovalRequired { .. })),
-        "{answer:?}"
-    );
-    world.gate.reconfigurer.reconfigure(settings).await.unwrap();
+    reconfigure(&world.gate, two).await;
+    required(deploy_known().await);
+    reconfigure(&world.gate, settings).await;
     deploy(&world).await.unwrap();
 }
 
@@ -269,7 +224,7 @@ async fn a_price_that_rises_is_paid_by_the_next_optimisation() {
         node_prices: BTreeMap::from([("O2-8".to_owned(), Usd(20_000))]),
         ..settings
     };
-    world.gate.reconfigurer.reconfigure(dear).await.unwrap();
+    reconfigure(&world.gate, dear).await;
     let answer = optimize().await;
     assert!(denied(&answer), "{answer:?}");
 }
@@ -281,19 +236,16 @@ async fn permits_last_as_long_as_the_settings_say_when_they_are_given() {
     let (world, settings) = open(setup).await;
     let ann = person(7, "ann");
     let approved = async || {
-        let answer = deploy(&world).await;
-        let Err(Refusal::ApprovalRequired { id }) = answer else {
-            panic!("{answer:?}")
-        };
-        world.gate.approvals.approve(&id, &ann, None).await.unwrap();
+        let id = required(deploy(&world).await);
+        approve(&world.gate, &id, &ann).await;
     };
     let short = Settings {
         permit_ttl: Duration::ZERO,
         ..settings.clone()
     };
-    world.gate.reconfigurer.reconfigure(short).await.unwrap();
+    reconfigure(&world.gate, short).await;
     approved().await;
-    world.gate.reconfigurer.reconfigure(settings).await.unwrap();
+    reconfigure(&world.gate, settings).await;
     approved().await;
     deploy(&world).await.unwrap();
 }
@@ -327,18 +279,8 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
     };
     let (open, closed) = (settings, strict);
     while !installing.is_finished() {
-        world
-            .gate
-            .reconfigurer
-            .reconfigure(open.clone())
-            .await
-            .unwrap();
-        world
-            .gate
-            .reconfigurer
-            .reconfigure(closed.clone())
-            .await
-            .unwrap();
+        reconfigure(&world.gate, open.clone()).await;
+        reconfigure(&world.gate, closed.clone()).await;
     }
     installing.await.unwrap();
     for plugin in ["lab", "p0", "p1", "p2", "p3", "p4", "p5", "p6"] {
@@ -347,11 +289,8 @@ async fn no_manifest_slips_past_guardrails_that_change_meanwhile() {
         assert!(denied(&answer), "{plugin}: {answer:?}");
     }
     assert!(world.cloud.sent().is_empty());
-    world.gate.reconfigurer.reconfigure(open).await.unwrap();
-    world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
+    reconfigure(&world.gate, open).await;
+    world.read_file().await.unwrap();
 }
 
 #[tokio::test]
@@ -363,7 +302,7 @@ async fn what_was_compiled_under_other_guardrails_does_not_come_into_force() {
         guardrails: forbids(""),
         ..settings
     };
-    world.gate.reconfigurer.reconfigure(strict).await.unwrap();
+    reconfigure(&world.gate, strict).await;
     assert!(!world.gate.policies.enforce(&compiled));
     assert_eq!(
         world.gate.policies.manifest("lab").unwrap().grants[0].name,
@@ -371,9 +310,7 @@ async fn what_was_compiled_under_other_guardrails_does_not_come_into_force() {
     );
     let compiled = world.gate.policies.prepare(new).await.unwrap();
     assert!(world.gate.policies.enforce(&compiled));
-    let read = world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await;
+    let read = world.read_file().await;
     assert!(denied(&read), "{read:?}");
     assert!(world.cloud.sent().is_empty());
 }
@@ -402,16 +339,13 @@ async fn a_secret_of_the_former_settings_does_not_come_back_under_the_new() {
         secrets,
         ..settings
     };
-    world.gate.reconfigurer.reconfigure(new).await.unwrap();
+    reconfigure(&world.gate, new).await;
     world.cloud.hook(|tool, _| {
         (tool == "read_file").then(|| {
             let file = json!({ "name": "main.py", "content": "pass-of-the-test", "projectId": 1 });
             Ok(json!({ "success": true, "files": [file] }))
         })
     });
-    let answer = world
-        .call("files/read-file", json!({ "projectId": 1 }))
-        .await
-        .unwrap();
+    let answer = world.read_file().await.unwrap();
     assert!(!answer.to_string().contains("pass-of-the-test"), "{answer}");
 }

@@ -7,7 +7,7 @@ use qchost_audit::faults::{Drive, Event};
 use qchost_audit::{Kind, Record};
 use qchost_catalog::Failure;
 use qchost_gate::{AdminDetail, ApprovalDetail, Body, CallBody, HaltBody, Refusal, Subject};
-use qchost_testing::cloud::Setup;
+use qchost_testing::cloud::{Cloud, Setup, person, principal, records};
 use serde_json::{Value, json};
 
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"projects/*\", \"files/*\", \"live/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 100 }\n";
@@ -174,26 +174,15 @@ async fn a_lost_answer_is_found_again_by_reading() {
             Ok(json!({ "success": true, "projects": [{ "projectId": 5, "name": "Lab/there", "created": "2999-01-01 00:00:00" }] }))
         })
     });
-    let found = world
-        .gate
-        .reconciler
-        .reconcile(&qchost_testing::cloud::person(7, "ann"), &[])
-        .await
-        .unwrap();
+    let ann = person(7, "ann");
+    let found = world.gate.reconciler.reconcile(&ann, &[]).await.unwrap();
     let findings: Vec<_> = found.iter().map(|one| one.finding).collect();
     assert_eq!(
         findings,
         [qchost_gate::Finding::Done, qchost_gate::Finding::NotDone]
     );
-    assert!(
-        world
-            .gate
-            .reconciler
-            .reconcile(&qchost_testing::cloud::person(7, "ann"), &[])
-            .await
-            .unwrap()
-            .is_empty()
-    );
+    let again = world.gate.reconciler.reconcile(&ann, &[]).await.unwrap();
+    assert!(again.is_empty());
     let records = world.records().await;
     assert!(
         records
@@ -213,10 +202,7 @@ fn backtest(name: &str) -> serde_json::Value {
 async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     let mut setup = Setup::grants(REPEATED);
     setup.live_trading = true;
-    let (folder, cloud) = (
-        tempfile::tempdir().unwrap(),
-        qchost_testing::cloud::Cloud::new(),
-    );
+    let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
     let lost = [
         ("backtests/create-backtest", backtest("x")),
         (
@@ -228,7 +214,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
         let writes = ["create_backtest", "create_live_command", "create_compile"].contains(&tool);
         writes.then(|| Err(Failure::UnknownOutcome("lost".to_owned())))
     });
-    let principal = qchost_testing::cloud::principal("lab");
+    let principal = principal("lab");
     let call = async |gate: &qchost_gate::Gate, name: &str, arguments: serde_json::Value| {
         qchost_testing::cloud::call(gate, &principal, name, arguments).await
     };
@@ -242,12 +228,9 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     call(&gate, "compile/create-compile", compile.clone())
         .await
         .unwrap_err();
-    gate.close().await;
-    drop(gate);
-
-    let gate = setup.open_in(folder.path(), &cloud).await;
+    let gate = setup.restart(gate, folder.path(), &cloud).await;
     cloud.hook(|_, _| None);
-    let sent = |cloud: &qchost_testing::cloud::Cloud| {
+    let sent = |cloud: &Cloud| {
         cloud
             .sent()
             .into_iter()
@@ -272,7 +255,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
         .await
         .unwrap();
 
-    let ann = qchost_testing::cloud::person(7, "ann");
+    let ann = person(7, "ann");
     let unknown = gate
         .reconciler
         .reconcile(&ann, &["no-such".to_owned()])
@@ -290,7 +273,7 @@ async fn what_may_have_been_done_is_not_done_again_before_it_is_known() {
     }
     gate.close().await;
     drop(gate);
-    let outcomes: Vec<_> = qchost_testing::cloud::records(folder.path())
+    let outcomes: Vec<_> = records(folder.path())
         .into_iter()
         .filter_map(|record| Some(record["outcome"].as_str()?.to_owned()))
         .filter(|outcome| outcome.starts_with("reconciled"))

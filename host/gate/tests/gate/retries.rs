@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crate::approvals::{deployment, profiles};
 use qchost_catalog::{Access, BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_gate::{Gate, PluginCalls as _, Refusal};
-use qchost_testing::cloud::{Cloud, Handle, Setup, call, parse, person, principal, records};
+use qchost_testing::cloud::{
+    Cloud, Handle, Setup, approve, call, file, parse, person, principal, records, required, until,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -127,14 +129,7 @@ impl Retrying {
     ) -> T {
         let before = self.sent();
         let calling = tokio::spawn(calling);
-        let left = async {
-            while self.sent() == before {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(10), left)
-            .await
-            .unwrap();
+        until("it is sent", async || self.sent() > before).await;
         change().await;
         self.connection.may_go_on.add_permits(1);
         let answer = tokio::time::timeout(Duration::from_secs(10), calling).await;
@@ -158,8 +153,7 @@ impl Retrying {
 }
 
 fn write() -> (&'static str, Value) {
-    let file = json!({ "projectId": 1, "name": "a.py", "content": "x" });
-    ("files/create-file", file)
+    ("files/create-file", file("a.py"))
 }
 
 fn read() -> (&'static str, Value) {
@@ -287,12 +281,9 @@ async fn a_write_that_may_have_been_done_is_not_called_denied() {
 async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
-    let answer = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
-    let Err(Refusal::ApprovalRequired { id }) = answer else {
-        panic!("{answer:?}")
-    };
-    let ann = person(7, "ann");
-    world.gate.approvals.approve(&id, &ann, None).await.unwrap();
+    let lab = principal("lab");
+    let id = required(call(&world.gate, &lab, deploy.0, deploy.1.clone()).await);
+    approve(&world.gate, &id, &person(7, "ann")).await;
     let other = format!("{TESTS}{DEPLOY}");
     let answer = world
         .change_under(deploy.0, deploy.1.clone(), async || world.install(&other))
@@ -300,8 +291,7 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
     answer.unwrap();
     assert_eq!(world.sent(), 2);
     // It was for one call.
-    let again = call(&world.gate, &principal("lab"), deploy.0, deploy.1).await;
-    assert!(matches!(again, Err(Refusal::ApprovalRequired { .. })));
+    required(call(&world.gate, &lab, deploy.0, deploy.1).await);
 }
 
 /// A brokerage's settings are filled in for each send, from the profiles of that instant.
@@ -309,12 +299,9 @@ async fn a_permit_is_given_back_with_a_try_that_was_held_back() {
 async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
     let world = Retrying::open(DEPLOY, false).await;
     let deploy = ("live/create-live-algorithm", deployment(1, "paper"));
-    let answer = call(&world.gate, &principal("lab"), deploy.0, deploy.1.clone()).await;
-    let Err(Refusal::ApprovalRequired { id }) = answer else {
-        panic!("{answer:?}")
-    };
-    let ann = person(7, "ann");
-    world.gate.approvals.approve(&id, &ann, None).await.unwrap();
+    let lab = principal("lab");
+    let id = required(call(&world.gate, &lab, deploy.0, deploy.1.clone()).await);
+    approve(&world.gate, &id, &person(7, "ann")).await;
     let mut settings = world.setup.settings();
     let mut changed = profiles();
     let cash = qchost_secrets::Setting::Plain(json!(1_000_000));
@@ -328,9 +315,6 @@ async fn a_deployment_is_not_sent_with_settings_that_were_not_approved() {
             world.gate.reconfigurer.reconfigure(settings).await.unwrap();
         })
         .await;
-    assert!(
-        matches!(answer, Err(Refusal::ApprovalRequired { .. })),
-        "{answer:?}"
-    );
+    required(answer);
     assert_eq!(world.sent(), 1);
 }

@@ -10,7 +10,7 @@ use qchost_ledger::{Ledger, NewCompile, StandingPermit};
 use serde_json::{Map, Value, json};
 
 use crate::approvals::{deployment, profiles};
-use qchost_testing::cloud::{Setup, World, call, parse, person, principal};
+use qchost_testing::cloud::{Setup, World, approve, call, parse, person, principal, required};
 
 const GRANTS: &str = "[[grant]]\nname = \"real\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"ib\", \"paper\"]\n\
     [[grant]]\nname = \"work\"\nallow = [\"compile/*\", \"files/*\"]\nprojects = [\"Lab/*\"]\n";
@@ -130,6 +130,12 @@ fn setup(grants: &str) -> Setup {
     setup
 }
 
+/// A plugin that may deploy what a person approved.
+async fn asking() -> Cloud {
+    let asks = "\napproval = \"operator\"\nprojects";
+    open(setup(&GRANTS.replacen("\nprojects", asks, 1))).await
+}
+
 impl Cloud {
     fn projects(&self) -> parking_lot::MutexGuard<'_, Projects> {
         self.projects.lock()
@@ -161,8 +167,7 @@ impl Cloud {
     }
 
     fn sent(&self, tool: &str) -> usize {
-        let sent = self.world.cloud.sent();
-        sent.iter().filter(|one| *one == tool).count()
+        self.world.cloud.count(tool)
     }
 
     /// The contents on record for a compile; nothing if its code is unknown.
@@ -369,13 +374,9 @@ async fn a_deployment_that_cannot_be_read_back_is_stopped() {
     );
 }
 
-/// Another plugin's sources make none of this one's unknown; its own do, and are refused then.
-#[tokio::test]
-async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
-    let cloud = open(setup(GRANTS)).await;
-    let compile = cloud.compile().await;
-    let ledger = Ledger::open(&cloud.world.folder.path().join("state.db")).unwrap();
-    let large = |plugin: &str| NewCompile {
+/// A compile that fills what is kept of a plugin's sources.
+fn large(plugin: &str, now: i64) -> NewCompile {
+    NewCompile {
         account: "a".to_owned(),
         plugin: plugin.to_owned(),
         compile: format!("large of {plugin}"),
@@ -384,11 +385,19 @@ async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
         files: vec![("main.py".to_owned(), "x".repeat((64 << 20) - 100))],
         signature: None,
         contents: String::new(),
-        now: 0,
-    };
-    ledger.put_compile(large("other")).await.unwrap();
+        now,
+    }
+}
+
+/// Another plugin's sources make none of this one's unknown; its own do, and are refused then.
+#[tokio::test]
+async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
+    let cloud = open(setup(GRANTS)).await;
+    let compile = cloud.compile().await;
+    let ledger = Ledger::open(&cloud.world.folder.path().join("state.db")).unwrap();
+    ledger.put_compile(large("other", 0)).await.unwrap();
     cloud.deploy(&compile, "ib").await.unwrap();
-    ledger.put_compile(large("lab")).await.unwrap();
+    ledger.put_compile(large("lab", 0)).await.unwrap();
     let reason = denied(&cloud.deploy(&compile, "ib").await);
     assert!(reason.contains("not known"), "{reason}");
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
@@ -397,49 +406,24 @@ async fn a_source_that_is_not_kept_is_unknown_and_refused_for_real_money() {
 /// As after a loss of data: what would run can no longer be shown, so it is neither taken as unchanged nor approved.
 #[tokio::test]
 async fn real_money_is_not_approved_for_what_cannot_be_shown() {
-    let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
-    let cloud = open(setup(&grants)).await;
+    let cloud = asking().await;
     let compile = cloud.compile().await;
-    let Err(Refusal::ApprovalRequired { id }) = cloud.deploy(&compile, "ib").await else {
-        panic!("not asked for")
-    };
+    let id = required(cloud.deploy(&compile, "ib").await);
     let shown = async || {
-        cloud
-            .world
-            .gate
-            .viewer
-            .show(&id, 1)
-            .await
-            .unwrap()
-            .unwrap()
-            .1
+        let shown = cloud.world.gate.viewer.show(&id, 1).await.unwrap();
+        shown.unwrap().1
     };
     assert!(shown().await["source"]["difference"].is_string());
     let ledger = Ledger::open(&cloud.world.folder.path().join("state.db")).unwrap();
     // At the end of all time nothing waits any more.
-    let large = NewCompile {
-        account: "a".to_owned(),
-        plugin: "lab".to_owned(),
-        compile: "large".to_owned(),
-        project: 2,
-        source: "sha256:large".to_owned(),
-        files: vec![("main.py".to_owned(), "x".repeat((64 << 20) - 100))],
-        signature: None,
-        contents: String::new(),
-        now: i64::MAX,
-    };
-    ledger.put_compile(large).await.unwrap();
+    ledger.put_compile(large("lab", i64::MAX)).await.unwrap();
     let unknown = shown().await["source"]["unknown"].clone();
     assert!(
         unknown.as_str().unwrap().contains("cannot be shown"),
         "{unknown}"
     );
-    let refused = cloud
-        .world
-        .gate
-        .approvals
-        .approve(&id, &person(7, "ann"), None)
-        .await;
+    let ann = person(7, "ann");
+    let refused = cloud.world.gate.approvals.approve(&id, &ann, None).await;
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("is not known"), "{refused}");
     denied(&cloud.deploy(&compile, "ib").await);
@@ -448,26 +432,16 @@ async fn real_money_is_not_approved_for_what_cannot_be_shown() {
 
 #[tokio::test]
 async fn what_runs_after_the_yes_is_what_was_shown() {
-    let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
-    let cloud = open(setup(&grants)).await;
+    let cloud = asking().await;
     cloud.projects().libraries.insert(1, vec![2]);
-    let ask = async |compile: &str| match cloud.deploy(compile, "paper").await {
-        Err(Refusal::ApprovalRequired { id }) => id,
-        other => panic!("{other:?}"),
-    };
+    let ask = async |compile: &str| required(cloud.deploy(compile, "paper").await);
     let shown = async |id: &str| {
         let shown = cloud.world.gate.viewer.show(id, 1).await.unwrap();
         shown.unwrap().1["source"].clone()
     };
     let yes = async |id: &str| {
         let ann = person(7, "ann");
-        cloud
-            .world
-            .gate
-            .approvals
-            .approve(id, &ann, None)
-            .await
-            .unwrap()
+        approve(&cloud.world.gate, id, &ann).await
     };
     let first = cloud.compile().await;
     let id = ask(&first).await;
@@ -581,10 +555,7 @@ async fn contents_are_shown_and_not_their_digest() {
         [[grant]]\nname = \"store\"\nallow = [\"object-store/upload-object\"]\norganizations = [\"o\"]\nkeys = [\"*\"]\napproval = \"operator\"\n";
     let cloud = open(setup(grants)).await;
     let shown = async |operation: &str, arguments: Value| {
-        let Err(Refusal::ApprovalRequired { id }) = cloud.world.call(operation, arguments).await
-        else {
-            panic!("not asked for")
-        };
+        let id = required(cloud.world.call(operation, arguments).await);
         let (approval, shown) = cloud.world.gate.viewer.show(&id, 1).await.unwrap().unwrap();
         assert!(approval.view.to_string().len() < 32 << 10);
         shown["arguments"].clone()
@@ -635,12 +606,9 @@ async fn contents_are_shown_and_not_their_digest() {
 
 #[tokio::test]
 async fn a_standing_yes_that_was_revoked_lets_nothing_through() {
-    let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
-    let cloud = open(setup(&grants)).await;
+    let cloud = asking().await;
     let compile = cloud.compile().await;
-    let Err(Refusal::ApprovalRequired { id }) = cloud.deploy(&compile, "paper").await else {
-        panic!("not asked for")
-    };
+    let id = required(cloud.deploy(&compile, "paper").await);
     let standing = StandingPermit {
         uses: 5,
         until_ms: i64::MAX,
@@ -654,9 +622,7 @@ async fn a_standing_yes_that_was_revoked_lets_nothing_through() {
     cloud.deploy(&compile, "paper").await.unwrap();
     let revoked = gate.approvals.revoke(&id, &ann).await.unwrap();
     assert_eq!(revoked.permit.unwrap().uses_left, 4);
-    let Err(Refusal::ApprovalRequired { id: next }) = cloud.deploy(&compile, "paper").await else {
-        panic!("let through")
-    };
+    let next = required(cloud.deploy(&compile, "paper").await);
     assert_ne!(next, id);
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
     let records = cloud.world.records().await;
@@ -665,8 +631,7 @@ async fn a_standing_yes_that_was_revoked_lets_nothing_through() {
 
 #[tokio::test]
 async fn what_a_cut_off_invocation_asked_for_is_closed() {
-    let grants = GRANTS.replacen("\nprojects", "\napproval = \"operator\"\nprojects", 1);
-    let cloud = open(setup(&grants)).await;
+    let cloud = asking().await;
     let compile = cloud.compile().await;
     let gate = cloud.world.gate.clone();
     let mut arguments = deployment(1, "paper");
@@ -678,21 +643,12 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     };
     let ask = async |invocation: &str| {
         let by = by(invocation);
-        let answer = call(&gate, &by, "live/create-live-algorithm", arguments.clone()).await;
-        match answer {
-            Err(Refusal::ApprovalRequired { id }) => id,
-            other => panic!("{other:?}"),
-        }
+        required(call(&gate, &by, "live/create-live-algorithm", arguments.clone()).await)
     };
     let status = async |id: &str| {
         gate.idle().await;
-        gate.approvals
-            .get(id)
-            .await
-            .unwrap()
-            .unwrap()
-            .status
-            .to_string()
+        let approval = gate.approvals.get(id).await.unwrap();
+        approval.unwrap().status.to_string()
     };
     // Two invocations request the same: it is closed only when both are gone.
     let orphan = ask("one").await;
@@ -714,10 +670,7 @@ async fn what_a_cut_off_invocation_asked_for_is_closed() {
     gate.invocation_ended(&by("four"), false);
     assert_eq!(status(&told).await, "pending");
     assert_eq!(cloud.sent("create_live_algorithm"), 0);
-    gate.approvals
-        .approve(&told, &person(7, "ann"), None)
-        .await
-        .unwrap();
+    approve(&gate, &told, &person(7, "ann")).await;
     cloud.deploy(&compile, "paper").await.unwrap();
     assert_eq!(cloud.sent("create_live_algorithm"), 1);
 }

@@ -17,7 +17,10 @@ use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::changes::{ask_hooks, to_hooks};
-use qchost_testing::cloud::{Cloud, Setup, World, call, parse, person, principal};
+use crate::reconfigured::reconfigure;
+use qchost_testing::cloud::{
+    Cloud, Setup, World, approve, call, parse, person, principal, records,
+};
 
 const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 const DELETE: &str = "[[grant]]\nname = \"delete\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"Lab/*\"]\n";
@@ -58,40 +61,36 @@ pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<PendingApproval> {
 
 /// A production gate that has adopted a manifest that only reads and writes.
 async fn production(two: bool) -> (Setup, World) {
-    let mut setup = Setup::grants(READ);
-    (setup.production, setup.two_person) = (true, two);
-    let world = Setup {
-        files: Arc::clone(&setup.files),
-        ..Setup::grants(READ)
-    };
-    let world = Setup {
+    let setup = || Setup {
         production: true,
         two_person: two,
-        ..world
-    }
-    .open()
-    .await;
+        ..Setup::grants(READ)
+    };
+    let world = setup().open().await;
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     world.gate.proposals.end_adopting().await.unwrap();
-    (setup, world)
+    (setup(), world)
 }
 
 async fn delete(gate: &Gate) -> Result<serde_json::Value, Refusal> {
-    let arguments = json!({ "projectId": 1, "backtestId": "b1" });
-    call(
-        gate,
-        &principal("lab"),
-        "backtests/delete-backtest",
-        arguments,
-    )
-    .await
+    on_backtest(gate, "lab", "backtests/delete-backtest").await
 }
 
-fn deleted(world: &World) -> usize {
-    let sent = world.cloud.sent();
-    sent.iter()
-        .filter(|tool| *tool == "delete_backtest")
-        .count()
+/// Makes a call about a backtest.
+async fn on_backtest(gate: &Gate, plugin: &str, name: &str) -> Result<Value, Refusal> {
+    let backtest = json!({ "projectId": 1, "backtestId": "b1" });
+    call(gate, &principal(plugin), name, backtest).await
+}
+
+/// Asserts that a person may not decide, having an interest in it.
+fn interested<T: std::fmt::Debug>(decided: Result<T, DecideError>) {
+    assert!(
+        matches!(
+            decided,
+            Err(DecideError::Approval(ApprovalError::Interested))
+        ),
+        "{decided:?}"
+    );
 }
 
 #[tokio::test]
@@ -109,7 +108,7 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     );
     let refused = delete(&world.gate).await;
     assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
-    assert_eq!(deleted(&world), 0);
+    assert_eq!(world.cloud.count("delete_backtest"), 0);
 
     let yes = async |by: &Person| {
         world
@@ -118,11 +117,7 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
             .approve(&waiting.approval, by, None)
             .await
     };
-    let own = yes(&person(7, "editor")).await;
-    assert!(
-        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
-        "{own:?}"
-    );
+    interested(yes(&person(7, "editor")).await);
     let approver = Person {
         roles: [Role::Approver].into(),
         ..person(6, "approver")
@@ -143,17 +138,17 @@ async fn what_is_gained_waits_for_two_admins_other_than_who_asked_and_is_used_up
     yes(&person(9, "bob")).await.unwrap();
     // The approval alone changes nothing: the files must still say so.
     assert!(delete(&world.gate).await.is_err());
-    assert_eq!(deleted(&world), 0);
+    assert_eq!(world.cloud.count("delete_backtest"), 0);
     assert_eq!(load(&world.gate, &wide).await, None);
     delete(&world.gate).await.unwrap();
-    assert_eq!(deleted(&world), 1);
+    assert_eq!(world.cloud.count("delete_backtest"), 1);
 
     // Taken back at once; giving it again is another change.
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     assert!(delete(&world.gate).await.is_err());
     let again = load(&world.gate, &wide).await.unwrap();
     assert_ne!(again.approval, waiting.approval);
-    assert_eq!(deleted(&world), 1);
+    assert_eq!(world.cloud.count("delete_backtest"), 1);
 }
 
 #[tokio::test]
@@ -204,12 +199,7 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     let agree = async |to: &Manifest| {
         let waiting = load(&world.gate, to).await.unwrap();
         let by = person(8, "ann");
-        world
-            .gate
-            .approvals
-            .approve(&waiting.approval, &by, None)
-            .await
-            .unwrap();
+        approve(&world.gate, &waiting.approval, &by).await;
         assert_eq!(load(&world.gate, to).await, None);
     };
     agree(&with_a_secret).await;
@@ -244,15 +234,8 @@ async fn the_owner_of_the_file_and_of_the_link_to_it_is_none_of_the_two() {
     std::os::unix::fs::symlink(&file, &link).unwrap();
     wide.path = PathBuf::from(&link);
     let waiting = load(&world.gate, &wide).await.unwrap();
-    let own = world
-        .gate
-        .approvals
-        .approve(&waiting.approval, &person(me, "owner"), None)
-        .await;
-    assert!(
-        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
-        "{own:?}"
-    );
+    let (approvals, owner) = (&world.gate.approvals, person(me, "owner"));
+    interested(approvals.approve(&waiting.approval, &owner, None).await);
 }
 
 #[tokio::test]
@@ -262,16 +245,8 @@ async fn the_owner_of_a_file_that_is_gone_by_now_is_none_of_the_two() {
     wide.path = world.folder.path().join("gone.toml");
     wide.origin.owner = Some(64_001);
     let waiting = load(&world.gate, &wide).await.unwrap();
-    let owner = person(64_001, "owner");
-    let own = world
-        .gate
-        .approvals
-        .approve(&waiting.approval, &owner, None)
-        .await;
-    assert!(
-        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
-        "{own:?}"
-    );
+    let (approvals, owner) = (&world.gate.approvals, person(64_001, "owner"));
+    interested(approvals.approve(&waiting.approval, &owner, None).await);
 }
 
 const ORDERS: &str = "[[grant]]\nname = \"orders\"\nallow = [\"live-commands/create-live-command\"]\nprojects = [\"Lab/*\"]\ncommands = [\"*\"]\n";
@@ -283,10 +258,7 @@ async fn a_component_that_may_trade_is_adopted_by_two_who_do_not_own_its_files()
     let mut trading = manifest(&format!("{READ}{ORDERS}"));
     let waiting = load(gate, &trading).await.unwrap();
     for by in [person(8, "ann"), person(9, "bob")] {
-        gate.approvals
-            .approve(&waiting.approval, &by, None)
-            .await
-            .unwrap();
+        approve(gate, &waiting.approval, &by).await;
     }
     assert_eq!(load(gate, &trading).await, None);
     trading.origin.owner = Some(64_001);
@@ -296,11 +268,7 @@ async fn a_component_that_may_trade_is_adopted_by_two_who_do_not_own_its_files()
         panic!("{admitted:?}")
     };
     let yes = async |by: Person| gate.approvals.approve(&waiting.approval, &by, None).await;
-    let own = yes(person(64_001, "owner")).await;
-    assert!(
-        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
-        "{own:?}"
-    );
+    interested(yes(person(64_001, "owner")).await);
     assert_eq!(yes(person(8, "ann")).await.unwrap().status, Status::Pending);
     assert_eq!(
         yes(person(9, "bob")).await.unwrap().status,
@@ -324,12 +292,7 @@ async fn no_component_is_adopted_while_its_manifest_waits_for_the_right_to_trade
     let waiting = load(&world.gate, &trading).await.unwrap();
     assert_eq!(adoptions().await, 0);
     let ann = person(8, "ann");
-    world
-        .gate
-        .approvals
-        .approve(&waiting.approval, &ann, None)
-        .await
-        .unwrap();
+    approve(&world.gate, &waiting.approval, &ann).await;
     assert_eq!(load(&world.gate, &trading).await, None);
     assert_eq!(adoptions().await, 1);
 }
@@ -353,12 +316,7 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     assert_eq!(shown.view["reload asked for by"], json!([]));
     assert!(!shown.interested.contains(&8), "{shown:?}");
     for by in [&ann, &bob] {
-        world
-            .gate
-            .approvals
-            .approve(&waiting.approval, by, None)
-            .await
-            .unwrap();
+        approve(&world.gate, &waiting.approval, by).await;
     }
     let asked = world.gate.changes.reload_asked_by(8);
     assert_eq!(load(&world.gate, &wide).await, None);
@@ -369,16 +327,9 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     let waiting = load(&world.gate, &wide).await.unwrap();
     drop(asked);
-    let own = world
-        .gate
-        .approvals
-        .approve(&waiting.approval, &ann, None)
-        .await;
-    assert!(
-        matches!(own, Err(DecideError::Approval(ApprovalError::Interested))),
-        "{own:?}"
-    );
-    assert_eq!(deleted(&world), 1);
+    let deciding = world.gate.approvals.approve(&waiting.approval, &ann, None);
+    interested(deciding.await);
+    assert_eq!(world.cloud.count("delete_backtest"), 1);
 }
 
 #[tokio::test]
@@ -395,40 +346,20 @@ async fn a_yes_to_a_change_can_be_taken_back_until_it_is_in_force() {
         ),
         "{early:?}"
     );
-    world
-        .gate
-        .approvals
-        .approve(&waiting.approval, &ann, None)
-        .await
-        .unwrap();
-    let revoked = world
-        .gate
-        .approvals
-        .revoke(&waiting.approval, &ann)
-        .await
-        .unwrap();
+    approve(&world.gate, &waiting.approval, &ann).await;
+    let revoked = world.gate.approvals.revoke(&waiting.approval, &ann).await;
+    let revoked = revoked.unwrap();
     assert_eq!(revoked.status, Status::Revoked);
     let next = load(&world.gate, &wide).await.unwrap();
     assert_ne!(next.approval, waiting.approval);
     assert!(delete(&world.gate).await.is_err());
-    assert_eq!(deleted(&world), 0);
+    assert_eq!(world.cloud.count("delete_backtest"), 0);
     // A change in force cannot be revoked: only the file can be changed.
-    world
-        .gate
-        .approvals
-        .approve(&next.approval, &ann, None)
-        .await
-        .unwrap();
+    approve(&world.gate, &next.approval, &ann).await;
     assert_eq!(load(&world.gate, &wide).await, None);
     delete(&world.gate).await.unwrap();
-    assert!(
-        world
-            .gate
-            .approvals
-            .revoke(&next.approval, &ann)
-            .await
-            .is_err()
-    );
+    let late = world.gate.approvals.revoke(&next.approval, &ann).await;
+    assert!(late.is_err());
     let records = world.records().await;
     let revokes = records.iter().filter(|one| one["what"] == "revoke");
     assert_eq!(revokes.count(), 3);
@@ -441,12 +372,7 @@ async fn only_the_latest_change_of_a_manifest_can_come_into_force() {
     let wide = manifest(&format!("{READ}{DELETE}"));
     let wider = manifest(&format!("{READ}{}", DELETE.replace("Lab/*", "*")));
     let first = load(&world.gate, &wide).await.unwrap();
-    world
-        .gate
-        .approvals
-        .approve(&first.approval, &ann, None)
-        .await
-        .unwrap();
+    approve(&world.gate, &first.approval, &ann).await;
     let second = load(&world.gate, &wider).await.unwrap();
     assert_ne!(first.approval, second.approval);
     let closed = approval(&world.gate, &first.approval).await;
@@ -458,7 +384,7 @@ async fn only_the_latest_change_of_a_manifest_can_come_into_force() {
     let third = load(&world.gate, &wide).await.unwrap();
     assert!(third.approval != first.approval && third.approval != second.approval);
     assert!(delete(&world.gate).await.is_err());
-    assert_eq!(deleted(&world), 0);
+    assert_eq!(world.cloud.count("delete_backtest"), 0);
 }
 
 /// Proposes guardrails as the host does.
@@ -510,7 +436,7 @@ async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
             assert_eq!(propose(gate, &["one"]).await, None);
             let first = propose(gate, &[]).await.unwrap().approval;
             if approved {
-                gate.approvals.approve(&first, &ann, None).await.unwrap();
+                approve(gate, &first, &ann).await;
             }
             if put_back {
                 assert_eq!(propose(gate, &["one"]).await, None);
@@ -547,7 +473,7 @@ async fn a_yes_is_to_the_change_from_what_was_in_force_then() {
     }
 }
 
-fn digest(text: &str) -> String {
+pub fn digest(text: &str) -> String {
     use sha2::Digest as _;
     let hash = sha2::Sha256::digest(text);
     let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -584,11 +510,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         let wide_text = text(&format!("{READ}{DELETE}"));
         let wide = parse(&wide_text);
         let waiting = load(gate, &wide).await.unwrap();
-        let arguments = json!({ "projectId": 1, "backtestId": "b1" });
-        let delete = async || {
-            let name = "backtests/delete-backtest";
-            call(gate, &principal(plugin), name, arguments.clone()).await
-        };
+        let delete = || on_backtest(gate, plugin, "backtests/delete-backtest");
         assert!(delete().await.is_err());
 
         let records = world.records().await;
@@ -624,10 +546,7 @@ async fn the_record_names_what_is_in_force_while_a_manifest_waits_and_who_brough
         assert!(asked.unwrap()["detail"].to_string().contains("delete"));
 
         for by in [person(8, "ann"), person(9, "bob")] {
-            gate.approvals
-                .approve(&waiting.approval, &by, None)
-                .await
-                .unwrap();
+            approve(gate, &waiting.approval, &by).await;
         }
         assert_eq!(load(gate, &wide).await, None);
         delete().await.unwrap();
@@ -709,23 +628,17 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         } = world;
         let (narrow, wide) = (&["ann", "bob"][..], &["ann", "bob", "eve"][..]);
         assert_eq!(propose_people(&gate, narrow, &[]).await, None);
-        gate.reconfigurer
-            .reconfigure(configured(&setup, narrow, None))
-            .await
-            .unwrap();
+        reconfigure(&gate, configured(&setup, narrow, None)).await;
         let waiting = propose_people(&gate, wide, &["eve"]).await.unwrap();
         let waits = Waits {
             approval: Some(waiting.approval.clone()),
             refused: false,
         };
-        gate.reconfigurer
-            .reconfigure(configured(&setup, wide, Some(waits)))
-            .await
-            .unwrap();
+        reconfigure(&gate, configured(&setup, wide, Some(waits))).await;
         let check = async |gate: &Gate| {
             assert!(delete(gate).await.is_err());
             gate.idle().await;
-            let records = qchost_testing::cloud::records(folder.path());
+            let records = records(folder.path());
             let why = why_last(&records, folder.path(), "lab");
             let in_force = why.configuration.unwrap();
             assert_eq!(in_force.text.unwrap(), configuration_of(narrow));
@@ -745,18 +658,14 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         let open = async |settings: Settings| {
             let mut options = setup.options(folder.path()).await;
             options.settings = settings;
-            let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
-            let gate = Gate::open(Box::new(handle), options).await.unwrap();
+            let gate = cloud.open(options).await;
             assert_eq!(load(&gate, &manifest(READ)).await, None);
             gate
         };
         let mut gate = open(configured(&setup, wide, Some(Waits::default()))).await;
         check(&gate).await;
         for by in [person(8, "ann"), person(9, "bob")] {
-            gate.approvals
-                .approve(&waiting.approval, &by, None)
-                .await
-                .unwrap();
+            approve(&gate, &waiting.approval, &by).await;
         }
         assert_eq!(propose_people(&gate, wide, &["eve"]).await, None);
         if ends_before_it_is_taken_over {
@@ -766,18 +675,12 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
         } else {
             // Another change that is applied meanwhile was not approved by them.
             let waits = Some(Waits::default());
-            gate.reconfigurer
-                .reconfigure(configured(&setup, wide, waits))
-                .await
-                .unwrap();
-            gate.reconfigurer
-                .reconfigure(configured(&setup, wide, None))
-                .await
-                .unwrap();
+            reconfigure(&gate, configured(&setup, wide, waits)).await;
+            reconfigure(&gate, configured(&setup, wide, None)).await;
         }
         gate.idle().await;
-        let records = qchost_testing::cloud::records(folder.path());
-        let people = changes(&records, "people", false);
+        let recorded = records(folder.path());
+        let people = changes(&recorded, "people", false);
         let last = people.last().unwrap();
         assert!(last["difference"].to_string().contains("people.eve"));
         assert_eq!(last["by"], "ann, bob");
@@ -790,13 +693,13 @@ async fn the_record_names_what_is_in_force_while_a_configuration_waits_also_over
             last["digest-after"],
             digest(&configuration_of(wide)).as_str()
         );
-        let decided = records.iter().filter(|one| one["by"] == "ann, bob");
+        let decided = recorded.iter().filter(|one| one["by"] == "ann, bob");
         assert_eq!(decided.count(), 1);
         gate.close().await;
         drop(gate);
         let gate = open(configured(&setup, wide, None)).await;
         gate.close().await;
-        let records = qchost_testing::cloud::records(folder.path());
+        let records = records(folder.path());
         let decided = records.iter().filter(|one| one["by"] == "ann, bob");
         assert_eq!(decided.count(), 1, "recorded once");
     }
@@ -901,36 +804,12 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
         READ.replace("backtests/*", "backtests/read-*")
     );
     let waiting = load(&world.gate, &manifest(&mixed)).await.unwrap();
-    let create = async |gate: &Gate| {
-        let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
-        call(
-            gate,
-            &principal("lab"),
-            "backtests/create-backtest",
-            arguments,
-        )
-        .await
-    };
-    let read = async |gate: &Gate| {
-        let arguments = json!({ "projectId": 1, "backtestId": "b1" });
-        call(
-            gate,
-            &principal("lab"),
-            "backtests/read-backtest",
-            arguments,
-        )
-        .await
-    };
-    assert!(create(&world.gate).await.is_err());
+    let reading = "backtests/read-backtest";
+    assert_eq!(created(&world.gate).await, 0);
     assert!(delete(&world.gate).await.is_err());
-    read(&world.gate).await.unwrap();
-    assert!(
-        world
-            .gate
-            .proposals
-            .denied("lab", "sha256:0")
-            .contains("backtests/create-backtest")
-    );
+    on_backtest(&world.gate, "lab", reading).await.unwrap();
+    let denied = world.gate.proposals.denied("lab", "sha256:0");
+    assert!(denied.contains("backtests/create-backtest"));
     world.gate.idle().await;
     let World {
         gate,
@@ -940,40 +819,21 @@ async fn what_a_waiting_manifest_takes_away_is_gone_and_a_restart_changes_nothin
     } = world;
     drop(gate);
 
-    let options = setup.options(folder.path()).await;
-    let handle = qchost_testing::cloud::Handle(Arc::clone(&cloud));
-    let gate = Gate::open(Box::new(handle), options).await.unwrap();
+    let gate = cloud.open(setup.options(folder.path()).await).await;
     assert_eq!(load(&gate, &manifest(&mixed)).await, Some(waiting));
-    assert!(create(&gate).await.is_err());
+    assert_eq!(created(&gate).await, 0);
     assert!(delete(&gate).await.is_err());
-    read(&gate).await.unwrap();
+    on_backtest(&gate, "lab", reading).await.unwrap();
     // Under another name it is a first manifest, of which nothing that is guarded is in force.
     let mut other = manifest(&format!("{READ}{DELETE}"));
     other.plugin = "new".to_owned();
     assert!(load(&gate, &other).await.is_some());
-    let arguments = json!({ "projectId": 1, "backtestId": "b1" });
-    let refused = call(
-        &gate,
-        &principal("new"),
-        "backtests/delete-backtest",
-        arguments.clone(),
-    )
-    .await;
+    let refused = on_backtest(&gate, "new", "backtests/delete-backtest").await;
     assert!(refused.is_err());
-    call(
-        &gate,
-        &principal("new"),
-        "backtests/read-backtest",
-        arguments,
-    )
-    .await
-    .unwrap();
-    assert!(
-        cloud
-            .sent()
-            .iter()
-            .all(|tool| tool != "delete_backtest" && tool != "create_backtest")
-    );
+    on_backtest(&gate, "new", reading).await.unwrap();
+    for tool in ["delete_backtest", "create_backtest"] {
+        assert_eq!(cloud.count(tool), 0);
+    }
 }
 
 /// A manifest whose grants all allow the one call, three times a day each, under these names.
@@ -987,14 +847,9 @@ fn named(grants: &[(&str, &str)]) -> Manifest {
 }
 
 async fn created(gate: &Gate) -> usize {
-    let arguments = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
-    let made = call(
-        gate,
-        &principal("lab"),
-        "backtests/create-backtest",
-        arguments,
-    )
-    .await;
+    let backtest = json!({ "projectId": 1, "compileId": "c1", "backtestName": "x" });
+    let lab = principal("lab");
+    let made = call(gate, &lab, "backtests/create-backtest", backtest).await;
     usize::from(made.is_ok())
 }
 
@@ -1012,9 +867,7 @@ async fn a_rename_takes_the_rate_along_also_over_a_restart() {
     assert_eq!(created(&gate).await + created(&gate).await, 2);
     load(&gate, &named("b")).await;
     assert_eq!(created(&gate).await, 0);
-    gate.close().await;
-    drop(gate);
-    let gate = setup.open_in(folder.path(), &cloud).await;
+    let gate = setup.restart(gate, folder.path(), &cloud).await;
     load(&gate, &named("b")).await;
     assert_eq!(created(&gate).await, 0);
     load(&gate, &named("c")).await;
@@ -1045,9 +898,7 @@ proptest! {
                     grants.pop();
                 }
                 if restart {
-                    gate.close().await;
-                    drop(gate);
-                    gate = setup.open_in(folder.path(), &cloud).await;
+                    gate = setup.restart(gate, folder.path(), &cloud).await;
                 }
                 load(&gate, &named(&grants)).await;
                 for _ in 0..calls {
