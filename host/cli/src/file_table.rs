@@ -32,8 +32,6 @@ pub struct ManifestState {
     pub problem: Option<Problem>,
     /// When what serves was loaded: milliseconds since 1970.
     pub loaded: Option<i64>,
-    /// Number of loads.
-    pub loads: u64,
     /// Number of its contents that could not be used.
     pub failures: u64,
 }

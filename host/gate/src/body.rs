@@ -176,13 +176,6 @@ fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(member).map(Some)
 }
 
-/// A member that can be `null`, but is not left out: details are told apart by it.
-fn written<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    member: D,
-) -> Result<Option<T>, D::Error> {
-    Option::deserialize(member)
-}
-
 /// Refused calls that are recorded by their number.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeated {
@@ -296,8 +289,8 @@ pub enum ApprovalDetail {
     Approve {
         /// The approval.
         approval: String,
-        /// For calls like it, not just the one.
-        #[serde(deserialize_with = "written")]
+        /// For calls like it, not just the one. Never left out, which tells this from a revocation.
+        #[serde(deserialize_with = "Option::deserialize")]
         standing: Option<StandingPermit>,
     },
     /// Of an approval that is revoked.
@@ -385,8 +378,8 @@ pub struct AdminBody {
 pub enum AdminDetail {
     /// Why it was denied.
     Denied {
-        /// What it was about, such as a plugin.
-        #[serde(deserialize_with = "written")]
+        /// What it was about, such as a plugin. Never left out, which tells this from a failure.
+        #[serde(deserialize_with = "Option::deserialize")]
         about: Option<String>,
         /// The reason.
         reason: String,

@@ -551,7 +551,6 @@ impl Reconciler {
             return;
         }
         tracked.row.loaded = Some(Timestamp::now().as_millisecond());
-        tracked.row.loads += 1;
         let took = begun.elapsed().as_millis();
         match former {
             Some(former) => tracing::info!(

@@ -1,6 +1,7 @@
 //! Formats records for people.
 
 use std::collections::BTreeSet;
+use std::fmt::Display;
 
 use anyhow::Result;
 use qchost_audit::{Kind, Record, Summary};
@@ -121,20 +122,22 @@ fn action(found: &Summary<'_>) -> String {
     let ids = ids.collect::<Vec<_>>().join(", ");
     // If there is an operation, the action has no column.
     let what = found.what.filter(|_| found.operation.is_some());
-    let mut line = match (what, ids.is_empty()) {
+    let line = match (what, ids.is_empty()) {
         (Some(what), false) => format!("{what}: {ids}"),
         (Some(what), true) => what.to_owned(),
         (None, _) => ids,
     };
-    let by = match (found.person_name, found.person) {
-        (Some(name), Some(uid)) => format!("by {name} (uid {uid})"),
-        (None, Some(uid)) => format!("for uid {uid}"),
+    let line = line + &by(found.person_name, found.person);
+    line.trim_start().to_owned()
+}
+
+/// The person of a record, to follow what was done; empty if none is recorded.
+fn by(name: Option<&str>, uid: Option<impl Display>) -> String {
+    match (name, uid) {
+        (Some(name), Some(uid)) => format!(" by {name} (uid {uid})"),
+        (None, Some(uid)) => format!(" for uid {uid}"),
         _ => String::new(),
-    };
-    if !line.is_empty() && !by.is_empty() {
-        line.push(' ');
     }
-    line + &by
 }
 
 /// Why a person refused something, or why it was not done.
@@ -297,11 +300,7 @@ pub fn why(why: &Why) -> String {
         lines.push(String::new());
         lines.push(format!("approval {}:", terminal::line(&approval.id)));
         for step in &approval.steps {
-            let who = match (&step.person_name, step.person) {
-                (Some(name), Some(uid)) => format!(" by {name} (uid {uid})"),
-                (None, Some(uid)) => format!(" for uid {uid}"),
-                _ => String::new(),
-            };
+            let who = by(step.person_name.as_deref(), step.person);
             let more = step.permit.as_ref().map(|permit| format!(": {permit}"));
             let line = format!(
                 "{}  {}{who}{}",
