@@ -30,7 +30,7 @@ const PRIORITY: u8 = 10 * 8 + 5;
 const ANCHOR_INTERVAL: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-struct Unwritten {
+struct PendingHead {
     head: Option<String>,
     closed: bool,
 }
@@ -38,35 +38,35 @@ struct Unwritten {
 /// The thread that writes heads to an anchor. Dropping it writes the latest head and waits for it.
 #[derive(Debug)]
 pub(crate) struct Anchoring {
-    unwritten: Arc<(Mutex<Unwritten>, Condvar)>,
+    pending: Arc<(Mutex<PendingHead>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Anchoring {
     pub fn start(anchor: Anchor) -> io::Result<Self> {
-        let unwritten = Arc::<(Mutex<Unwritten>, Condvar)>::default();
-        let of_thread = Arc::clone(&unwritten);
+        let pending = Arc::<(Mutex<PendingHead>, Condvar)>::default();
+        let of_thread = Arc::clone(&pending);
         let thread = std::thread::Builder::new()
             .name("qchost-anchor".to_owned())
             .spawn(move || run(&anchor, &of_thread))?;
         Ok(Self {
-            unwritten,
+            pending,
             thread: Some(thread),
         })
     }
 
     /// Schedules a head to be written soon, unless a newer one arrives.
     pub fn offer(&self, head: &str) {
-        let (unwritten, changed) = &*self.unwritten;
-        unwritten.lock().head = Some(head.to_owned());
+        let (pending, changed) = &*self.pending;
+        pending.lock().head = Some(head.to_owned());
         changed.notify_one();
     }
 }
 
 impl Drop for Anchoring {
     fn drop(&mut self) {
-        let (unwritten, changed) = &*self.unwritten;
-        unwritten.lock().closed = true;
+        let (pending, changed) = &*self.pending;
+        pending.lock().closed = true;
         changed.notify_one();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
@@ -74,11 +74,11 @@ impl Drop for Anchoring {
     }
 }
 
-fn run(anchor: &Anchor, unwritten: &(Mutex<Unwritten>, Condvar)) {
-    let (unwritten, changed) = unwritten;
+fn run(anchor: &Anchor, pending: &(Mutex<PendingHead>, Condvar)) {
+    let (pending, changed) = pending;
     let mut working = true;
     let mut next = Instant::now();
-    let mut state = unwritten.lock();
+    let mut state = pending.lock();
     loop {
         let wait = match (&state.head, state.closed) {
             (None, true) => return,
@@ -103,7 +103,7 @@ fn run(anchor: &Anchor, unwritten: &(Mutex<Unwritten>, Condvar)) {
             }
             Err(_) => {}
         }
-        state = unwritten.lock();
+        state = pending.lock();
     }
 }
 

@@ -130,11 +130,11 @@ impl Audit {
             cut: found.cut,
             unsettled: found.unsettled(&*files, &folder)?,
         };
-        let ending = Ending(Arc::clone(&shared));
+        let release = ReleaseWaiters(Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("qchost-audit".to_owned())
             .spawn(move || {
-                let _ending = ending;
+                let _release = release;
                 writer.run();
             })
             .map_err(starting)?;
@@ -241,9 +241,9 @@ impl Drop for Inner {
 }
 
 /// However the writer thread ends, waiting callers are released.
-struct Ending(Arc<Shared>);
+struct ReleaseWaiters(Arc<Shared>);
 
-impl Drop for Ending {
+impl Drop for ReleaseWaiters {
     fn drop(&mut self) {
         self.0.queue.abandon();
         self.0.room.close();

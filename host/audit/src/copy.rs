@@ -72,7 +72,7 @@ fn copy_segment(
     // Sequence numbers have no gaps, so the line number identifies the record. Before the first
     // record the head is at 0, and there is nothing to copy.
     let count = last.saturating_add(1).saturating_sub(first);
-    while lines.number < count && lines.advance().map_err(reading)? == Some(segment::Ending::Whole)
+    while lines.number < count && lines.advance().map_err(reading)? == Some(segment::LineEnd::Whole)
     {
         let mut line = lines.text().to_vec();
         line.push(b'\n');

@@ -27,9 +27,9 @@ pub(crate) const NEW_HEAD: &str = "head.new";
 
 const PREFIX: &str = "qchost-head-1";
 /// Bytes of a slot: a page, so that a write to one slot never touches the other.
-const SLOT: u64 = 4096;
+const SLOT_BYTES: u64 = 4096;
 /// Bytes of a slot that are written.
-const WRITTEN: usize = 512;
+const WRITTEN_BYTES: usize = 512;
 const MIN_KEY: usize = 16;
 
 /// A record, by its sequence and its hash.
@@ -169,8 +169,8 @@ pub(crate) fn read_slots(
         Err(error) => return Err(error),
     };
     let mut slots = [const { HeadCopy::Forged(String::new()) }; 2];
-    for (offset, slot) in [0, SLOT].into_iter().zip(&mut slots) {
-        let mut bytes = [b' '; WRITTEN];
+    for (offset, slot) in [0, SLOT_BYTES].into_iter().zip(&mut slots) {
+        let mut bytes = [b' '; WRITTEN_BYTES];
         let mut filled = 0;
         while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match file.read_at(rest, offset + filled as u64)? {
@@ -226,9 +226,9 @@ impl HeadFile {
     pub fn create(files: &dyn Files, folder: &Path, text: &str) -> io::Result<Self> {
         let path = folder.join(NEW_HEAD);
         let mut file = files.open(&path, Mode::Create)?;
-        let slot = padded(text, usize::try_from(SLOT).unwrap_or(WRITTEN));
+        let slot = padded(text, usize::try_from(SLOT_BYTES).unwrap_or(WRITTEN_BYTES));
         write_all(&mut *file, &slot, 0)?;
-        write_all(&mut *file, &slot, SLOT)?;
+        write_all(&mut *file, &slot, SLOT_BYTES)?;
         file.sync()?;
         files.rename(&path, &folder.join(HEAD))?;
         files.sync_folder(folder)?;
@@ -238,8 +238,8 @@ impl HeadFile {
     /// Overwrites the older head. Durable when it returns; after an error it is unknown which one
     /// is there, and the file must be created again.
     pub fn write(&mut self, text: &str) -> io::Result<()> {
-        let offset = if self.next == 0 { 0 } else { SLOT };
-        write_all(&mut *self.file, &padded(text, WRITTEN), offset)?;
+        let offset = if self.next == 0 { 0 } else { SLOT_BYTES };
+        write_all(&mut *self.file, &padded(text, WRITTEN_BYTES), offset)?;
         self.file.sync()?;
         self.next = 1 - self.next;
         Ok(())

@@ -17,7 +17,7 @@ use crate::files::{Files, Mode};
 use crate::head::{self, Head, HeadFile, NEW_HEAD, Point, Signer};
 use crate::own::RotatedBody;
 use crate::record::Parsed;
-use crate::segment::{self, Ending, Lines};
+use crate::segment::{self, LineEnd, Lines};
 
 /// Maximum bytes of a group.
 const MAX_GROUP: u64 = 32 * 1024 * 1024;
@@ -55,7 +55,7 @@ impl OpenCalls {
 
 /// What was found.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct OpenedState {
     /// The newest signed head.
     pub head: Head,
     /// Its slot.
@@ -82,7 +82,7 @@ pub(crate) fn inspect(
     folder: &Path,
     signer: &Signer,
     recorded: Option<&str>,
-) -> Result<Found, AuditError> {
+) -> Result<OpenedState, AuditError> {
     let reading = |error| AuditError::files("read the audit folder", folder)(error);
     files
         .create_folder(folder)
@@ -117,7 +117,7 @@ pub(crate) fn inspect(
         }
         HeadFile::create(files, folder, &signer.sign(&head))
             .map_err(AuditError::files("make the audit head in", folder))?;
-        return Ok(Found::nothing(head));
+        return Ok(OpenedState::nothing(head));
     };
     let Some((slot, head)) = head::newest(&slots) else {
         let [slot, _] = slots;
@@ -149,7 +149,7 @@ pub(crate) fn inspect(
             .remove(&path)
             .map_err(AuditError::files("remove the old audit segment", &path))?;
     }
-    let mut found = Found::nothing(head.clone());
+    let mut found = OpenedState::nothing(head.clone());
     found.slot = slot;
     found.torn_head = torn_head;
     found.segments = segments;
@@ -160,7 +160,7 @@ pub(crate) fn inspect(
     Ok(found)
 }
 
-impl Found {
+impl OpenedState {
     fn nothing(head: Head) -> Self {
         Self {
             slot: 0,
@@ -248,9 +248,9 @@ impl Found {
         let head = self.head.last.clone();
         while let Some(ending) = lines.advance().map_err(reading)? {
             let record = match ending {
-                Ending::Whole => Parsed::read(lines.text()),
-                Ending::Torn => Err("its line has no end".to_owned()),
-                Ending::Long => Err("its line is too long".to_owned()),
+                LineEnd::Whole => Parsed::read(lines.text()),
+                LineEnd::Torn => Err("its line has no end".to_owned()),
+                LineEnd::Long => Err("its line is too long".to_owned()),
             };
             let past = chain.next > head.sequence;
             if past

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use crate::error::AuditError;
 use crate::files::Files;
 use crate::record::Kind;
-use crate::segment::{self, Ending, Lines};
+use crate::segment::{self, LineEnd, Lines};
 
 /// Maximum lines of [`tail`].
 const MAX_TAIL: usize = 10_000;
@@ -318,7 +318,7 @@ impl Query {
             let path = segment::path(&self.folder, *first);
             match lines.advance().map_err(AuditError::files("read", &path))? {
                 // The end of the last segment may be a line that is being written.
-                Some(Ending::Torn) if *first == self.newest => self.lines = None,
+                Some(LineEnd::Torn) if *first == self.newest => self.lines = None,
                 None => self.lines = None,
                 Some(_) => return parse(*first, lines).map(Some),
             }
@@ -484,7 +484,7 @@ pub fn since(
         };
         while let Some(ending) = lines.advance().map_err(AuditError::files("read", &path))? {
             let sequence = (first + lines.number).saturating_sub(1);
-            if sequence <= after || ending == Ending::Torn {
+            if sequence <= after || ending == LineEnd::Torn {
                 continue;
             }
             last = sequence;

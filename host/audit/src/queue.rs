@@ -64,7 +64,7 @@ pub(crate) struct Batch {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueueState {
     notes: Vec<Draft>,
     notes_bytes: usize,
     oldest_note: Option<Instant>,
@@ -78,12 +78,12 @@ struct Waiting {
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueueState>,
     changed: Condvar,
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.waiting.lock()
     }
 
@@ -190,7 +190,7 @@ impl Queue {
     }
 }
 
-impl Waiting {
+impl QueueState {
     fn take(&mut self) -> Batch {
         let mut batch = Batch {
             notes: std::mem::take(&mut self.notes),

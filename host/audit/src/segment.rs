@@ -17,11 +17,11 @@ use crate::record::Parsed;
 /// Maximum bytes of a line. The audit's own longest is a `rotated` record.
 pub(crate) const MAX_LINE: u64 = 8 * 1024 * 1024;
 
-const ENDING: &str = ".jsonl";
+const EXTENSION: &str = ".jsonl";
 
 /// The file name of the segment that begins with a record.
 pub(crate) fn name(first: u64) -> String {
-    format!("{first:020}{ENDING}")
+    format!("{first:020}{EXTENSION}")
 }
 
 pub(crate) fn path(folder: &Path, first: u64) -> PathBuf {
@@ -34,7 +34,7 @@ pub(crate) fn list(files: &dyn Files, folder: &Path) -> io::Result<Vec<u64>> {
         .list(folder)?
         .iter()
         .filter_map(|file| {
-            let first = file.strip_suffix(ENDING)?.parse().ok()?;
+            let first = file.strip_suffix(EXTENSION)?.parse().ok()?;
             (*file == name(first)).then_some(first)
         })
         .collect();
@@ -50,7 +50,7 @@ pub(crate) fn holding(segments: &[u64], sequence: u64) -> Option<u64> {
 
 /// How a line ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum LineEnd {
     /// With a newline.
     Whole,
     /// With the file.
@@ -62,7 +62,7 @@ pub(crate) enum Ending {
 /// The lines of a segment.
 #[derive(Debug)]
 pub(crate) struct Lines {
-    reader: BufReader<FromStart>,
+    reader: BufReader<FileReader>,
     text: Vec<u8>,
     /// Offset of the line in bytes.
     pub start: u64,
@@ -75,7 +75,7 @@ pub(crate) struct Lines {
 impl Lines {
     pub fn new(file: Box<dyn File>) -> Self {
         Self {
-            reader: BufReader::with_capacity(64 * 1024, FromStart { file, offset: 0 }),
+            reader: BufReader::with_capacity(64 * 1024, FileReader { file, offset: 0 }),
             text: Vec::new(),
             start: 0,
             end: 0,
@@ -88,7 +88,7 @@ impl Lines {
     }
 
     /// Advances to the next line; `None` at the end of the file.
-    pub fn advance(&mut self) -> io::Result<Option<Ending>> {
+    pub fn advance(&mut self) -> io::Result<Option<LineEnd>> {
         self.text.clear();
         self.start = self.end;
         let read = (&mut self.reader)
@@ -101,10 +101,10 @@ impl Lines {
         self.end += read as u64;
         if self.text.last() == Some(&b'\n') {
             self.text.pop();
-            return Ok(Some(Ending::Whole));
+            return Ok(Some(LineEnd::Whole));
         }
         if (read as u64) < MAX_LINE {
-            return Ok(Some(Ending::Torn));
+            return Ok(Some(LineEnd::Torn));
         }
         self.text.clear();
         self.text.shrink_to_fit();
@@ -115,7 +115,7 @@ impl Lines {
             self.reader.consume(skipped);
             self.end += skipped as u64;
             if newline.is_some() || skipped == 0 {
-                return Ok(Some(Ending::Long));
+                return Ok(Some(LineEnd::Long));
             }
         }
     }
@@ -127,12 +127,12 @@ impl Lines {
 }
 
 #[derive(Debug)]
-struct FromStart {
+struct FileReader {
     file: Box<dyn File>,
     offset: u64,
 }
 
-impl Read for FromStart {
+impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read_at(buffer, self.offset)?;
         self.offset += read as u64;
@@ -152,7 +152,7 @@ pub(crate) fn last(
     loop {
         let start = size.saturating_sub(window);
         let mut bytes = Vec::new();
-        FromStart {
+        FileReader {
             file: files.open(&path(folder, first), Mode::Read)?,
             offset: start,
         }

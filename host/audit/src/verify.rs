@@ -19,7 +19,7 @@ use crate::files::Files;
 use crate::head::{self, HEAD, Head, HeadCopy, Point, Signer};
 use crate::record::Parsed;
 use crate::report::{Fault, Problem, Report};
-use crate::segment::{self, Ending, Lines};
+use crate::segment::{self, LineEnd, Lines};
 
 /// How long a writing host may take to sign what it wrote.
 const SIGNING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -282,9 +282,9 @@ impl Check {
         while let Some(ending) = lines.advance().map_err(reading)? {
             self.line = lines.number;
             let record = match ending {
-                Ending::Whole => Parsed::read(lines.text()),
-                Ending::Torn => Err("its line is cut off".to_owned()),
-                Ending::Long => Err("its line is longer than any record".to_owned()),
+                LineEnd::Whole => Parsed::read(lines.text()),
+                LineEnd::Torn => Err("its line is cut off".to_owned()),
+                LineEnd::Long => Err("its line is longer than any record".to_owned()),
             };
             match record {
                 Ok(record) if record.intact() => {

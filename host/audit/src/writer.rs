@@ -16,12 +16,12 @@ use crate::anchor::Anchoring;
 use crate::error::{AuditError, is_full};
 use crate::files::{File, Files, Mode, write_all};
 use crate::head::{Head, HeadFile, Signer};
-use crate::opening::{Chain, Found, OpenCalls};
+use crate::opening::{Chain, OpenCalls, OpenedState};
 use crate::own::{Gap, RecoveredBody, own};
 use crate::queue::{Batch, Pending, answer, flushed};
 use crate::record::{Draft, Kind, Parsed};
 use crate::reserve::Reserve;
-use crate::segment::{self, Ending, Lines};
+use crate::segment::{self, LineEnd, Lines};
 use crate::shared::Shared;
 
 /// With more open intents than this, a segment grows instead of carrying them over to the next.
@@ -42,7 +42,7 @@ pub(crate) enum Fault {
 
 /// The segment being written.
 #[derive(Debug)]
-pub(crate) struct Current {
+pub(crate) struct CurrentSegment {
     pub first: u64,
     pub file: Box<dyn File>,
     /// Its length up to its last record.
@@ -59,7 +59,7 @@ pub(crate) struct Writer {
     pub keep: Option<Duration>,
     pub head: Head,
     head_file: HeadFile,
-    pub current: Current,
+    pub current: CurrentSegment,
     pub open: OpenCalls,
     reserve: Reserve,
     gap: Gap,
@@ -85,7 +85,7 @@ pub(crate) struct Parts {
 impl Writer {
     /// Continues where the last run ended: cuts off incomplete data, signs unsigned records, and
     /// records that.
-    pub fn resume(parts: Parts, found: &Found) -> Result<Self, AuditError> {
+    pub fn resume(parts: Parts, found: &OpenedState) -> Result<Self, AuditError> {
         let Parts {
             files,
             folder,
@@ -120,7 +120,7 @@ impl Writer {
         let mut writer = Self {
             head_file: head_file.map_err(AuditError::files("open the audit head in", &folder))?,
             head: found.head.clone(),
-            current: Current {
+            current: CurrentSegment {
                 first: found.segment,
                 file,
                 size: found.size,
@@ -149,7 +149,7 @@ impl Writer {
 
     /// The record belongs to the group that it reports, so that a crash before the head signs them
     /// leaves a single group again.
-    fn mark_recovered(&mut self, found: &Found, signed: u64) -> Result<(), AuditError> {
+    fn mark_recovered(&mut self, found: &OpenedState, signed: u64) -> Result<(), AuditError> {
         let body = RecoveredBody {
             head: signed,
             recovered: found.recovered,
@@ -386,7 +386,7 @@ impl Writer {
             prev: None,
         };
         while let Some(ending) = lines.advance().map_err(words)? {
-            if ending != Ending::Whole {
+            if ending != LineEnd::Whole {
                 return Err(format!("line {} has no end", lines.number));
             }
             let record = Parsed::read(lines.text());
@@ -440,7 +440,7 @@ impl Writer {
             .and_then(|file| self.files.sync_folder(&self.folder).map(|()| file));
         match made {
             Ok(file) => {
-                self.current = Current {
+                self.current = CurrentSegment {
                     first,
                     file,
                     size: 0,

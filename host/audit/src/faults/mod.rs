@@ -337,7 +337,7 @@ impl Files for Drive {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        Ok(Box::new(Handle {
+        Ok(Box::new(FaultyFile {
             drive: self.clone(),
             number,
             name,
@@ -390,13 +390,13 @@ impl Files for Drive {
 }
 
 #[derive(Debug)]
-struct Handle {
+struct FaultyFile {
     drive: Drive,
     number: u64,
     name: String,
 }
 
-impl File for Handle {
+impl File for FaultyFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.drive.lock();
         state.powered()?;
