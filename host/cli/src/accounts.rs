@@ -142,7 +142,7 @@ impl Connections {
 
     /// The problem of an account: its state, the cause, and the remedy.
     pub fn trouble(&self, health: &AccountHealth) -> Option<String> {
-        health.state.is_trouble().then(|| {
+        health.state.is_problem().then(|| {
             let cause = health.last_error.as_deref().unwrap_or("no cause is known");
             format!("{}: {cause}; {}", health.state, self.remedy(health))
         })

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::connector::Connector;
 use crate::decode::Decoder;
-use crate::fault::{Delivery, Fault, Trouble, UNAUTHORIZED};
+use crate::fault::{Delivery, Fault, Problem, UNAUTHORIZED};
 use crate::health::{AccountHealth, AccountState};
 use crate::health_tracker::HealthTracker;
 use crate::options::AccountOptions;
@@ -75,14 +75,14 @@ impl Account {
         let mut health = self.pool.health(&self.name);
         health.seconds_since_news = self.begun.elapsed().as_secs_f64();
         // A closed connection fails every call; an open one tells nothing about the server behind it.
-        if health.state.is_trouble() {
+        if health.state.is_problem() {
             return health;
         }
         let known = self.tracker.now();
         // An answer on a closed connection tells nothing about the next one.
         let closed = health.sessions == 0;
-        if let Some(known) = known.filter(|known| known.trouble.is_some() || !closed) {
-            health.state = AccountState::of(known.trouble);
+        if let Some(known) = known.filter(|known| known.problem.is_some() || !closed) {
+            health.state = AccountState::of(known.problem);
             health.seconds_since_news = known.noted.elapsed().as_secs_f64();
             health.seconds_in_state = known.since.elapsed().as_secs_f64();
             health.last_error = known.cause.or(health.last_error);
@@ -103,7 +103,7 @@ impl Account {
         let started = Instant::now();
         if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started).await {
             let cause = failure.to_string();
-            self.tracker.failed(Trouble::Unreachable, cause, None);
+            self.tracker.failed(Problem::Unreachable, cause, None);
         }
     }
 
@@ -195,8 +195,8 @@ impl Account {
             let guard = match while_cleared(call.clearance, guard).await {
                 Ok(Ok(guard)) => guard,
                 Err(refusal) => return Err(refusal),
-                Ok(Err(NoSession::Down(trouble, reason))) => {
-                    self.tracker.failed(trouble, reason.clone(), None);
+                Ok(Err(NoSession::Down(problem, reason))) => {
+                    self.tracker.failed(problem, reason.clone(), None);
                     return Err(Failure::Unavailable(format!(
                         "account `{}`: {reason}",
                         self.name
@@ -288,7 +288,7 @@ impl Account {
     fn judge(&self, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
         let line = |told: &str| decoder.redactor.line(told);
         let unreachable = |told: &str| {
-            self.tracker.failed(Trouble::Unreachable, line(told), None);
+            self.tracker.failed(Problem::Unreachable, line(told), None);
         };
         match delivery {
             Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
@@ -314,7 +314,7 @@ impl Account {
             Delivery::Barred(told) => Step::Done(Err(Failure::Unavailable(line(&told)))),
             Delivery::Unauthorized(told) => self.fault(Fault {
                 failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&told))),
-                trouble: Some(Trouble::Unauthorized),
+                problem: Some(Problem::Unauthorized),
             }),
             Delivery::Garbled(told) => {
                 unreachable(&told);
@@ -335,20 +335,20 @@ impl Account {
     }
 
     /// What to do after a failure that the server reported.
-    fn fault(&self, Fault { failure, trouble }: Fault) -> Step {
+    fn fault(&self, Fault { failure, problem }: Fault) -> Step {
         let wait = match failure {
             Failure::RateLimited { retry_after } => {
                 Some(retry_after.unwrap_or(self.pool.options().backoff.max))
             }
             _ => None,
         };
-        match trouble {
-            Some(trouble) => self.tracker.failed(trouble, cause(&failure), wait),
+        match problem {
+            Some(problem) => self.tracker.failed(problem, cause(&failure), wait),
             None => self.tracker.answered(),
         }
-        match trouble {
+        match problem {
             // Retrying with the same credentials would fail again.
-            Some(Trouble::Unauthorized | Trouble::Clock) => Step::Done(Err(failure)),
+            Some(Problem::Unauthorized | Problem::Clock) => Step::Done(Err(failure)),
             _ => retry(failure),
         }
     }

@@ -17,7 +17,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::account::Account;
 use crate::connector::ConfigError;
-use crate::download::{Downloader, Reach};
+use crate::download::{AllowedTargets, Downloader};
 use crate::health::AccountHealth;
 use crate::pool::NoSession;
 
@@ -34,7 +34,7 @@ pub struct Accounts {
 }
 
 /// An account that is in use by a call.
-struct InUse {
+struct UsedAccount {
     account: Arc<Account>,
     _counted: TaskTrackerToken,
 }
@@ -111,11 +111,11 @@ impl Accounts {
         deadline: Instant,
     ) -> Result<AccountHealth, Failure> {
         let started = Instant::now();
-        let InUse { account: found, .. } = &self.find(account)?;
+        let UsedAccount { account: found, .. } = &self.find(account)?;
         match found.pool.acquire(deadline).await {
             Ok(guard) => drop(guard),
-            Err(NoSession::Down(trouble, reason)) => {
-                found.tracker.failed(trouble, reason.clone(), None);
+            Err(NoSession::Down(problem, reason)) => {
+                found.tracker.failed(problem, reason.clone(), None);
                 return Err(Failure::Unavailable(reason));
             }
             Err(NoSession::Late) => {
@@ -129,7 +129,7 @@ impl Accounts {
 
     /// Determines an account's health by one read without effect or cost; `None` if there is no such account.
     pub async fn check(&self, account: &str, deadline: Instant) -> Option<AccountHealth> {
-        let InUse { account: found, .. } = &self.find(account).ok()?;
+        let UsedAccount { account: found, .. } = &self.find(account).ok()?;
         found.check(deadline).await;
         Some(found.health())
     }
@@ -144,10 +144,10 @@ impl Accounts {
         }
     }
 
-    fn find(&self, account: &str) -> Result<InUse, Failure> {
+    fn find(&self, account: &str) -> Result<UsedAccount, Failure> {
         let by_name = self.by_name.read();
         if let Some(found) = by_name.get(account) {
-            return Ok(InUse {
+            return Ok(UsedAccount {
                 _counted: found.calls.token(),
                 account: Arc::clone(found),
             });
@@ -187,8 +187,8 @@ impl Upstream for Accounts {
         Box::pin(async move {
             let found = self.find(account)?;
             let reach = match found.account.pool.options().local_downloads {
-                true => Reach::ThisMachine,
-                false => Reach::Outside,
+                true => AllowedTargets::ThisMachine,
+                false => AllowedTargets::Outside,
             };
             self.downloader.fetch(url, reach, limit, deadline).await
         })

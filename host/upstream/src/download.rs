@@ -33,7 +33,7 @@ const MAX_ATTEMPTS: u32 = 4;
 
 /// Allowed targets of a download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum AllowedTargets {
     /// `https` to anywhere but this machine and its network.
     Outside,
     /// This machine as well.
@@ -47,8 +47,8 @@ pub(crate) struct Downloader {
 }
 
 /// Why a request ended without a body.
-enum Fault {
-    Again(Failure),
+enum FetchError {
+    Retryable(Failure),
     Final(Failure),
 }
 
@@ -66,7 +66,7 @@ impl Downloader {
         // The proxy's own name is resolved too, and may well be on this network.
         let proxied = |name: &&str| std::env::var_os(name).is_some_and(|proxy| !proxy.is_empty());
         if !PROXIES.iter().any(proxied) {
-            outside = outside.dns_resolver(Arc::new(OutsideOnly));
+            outside = outside.dns_resolver(Arc::new(PublicResolver));
         }
         Ok(Self {
             outside: client(outside)?,
@@ -78,7 +78,7 @@ impl Downloader {
     pub(crate) async fn fetch(
         &self,
         url: &str,
-        reach: Reach,
+        allowed: AllowedTargets,
         limit: u64,
         deadline: Instant,
     ) -> Result<Vec<u8>, Failure> {
@@ -86,9 +86,9 @@ impl Downloader {
         let url = Url::parse(url).map_err(|_| {
             Failure::UnexpectedResponse("the download address is no URL".to_owned())
         })?;
-        let client = match (is_loopback(&url), reach, url.scheme()) {
+        let client = match (is_loopback(&url), allowed, url.scheme()) {
             (false, _, "https") if !is_inside(&url) => &self.outside,
-            (true, Reach::ThisMachine, "http" | "https") => &self.local,
+            (true, AllowedTargets::ThisMachine, "http" | "https") => &self.local,
             _ => {
                 return Err(Failure::UnexpectedResponse(
                     "the download address is not one of QuantConnect's: it is not https, or it points to this machine or its network"
@@ -103,8 +103,8 @@ impl Downloader {
             tried += 1;
             let failure = match fetched {
                 Ok(Ok(bytes)) => return Ok(bytes),
-                Ok(Err(Fault::Final(failure))) => return Err(failure),
-                Ok(Err(Fault::Again(failure))) => failure,
+                Ok(Err(FetchError::Final(failure))) => return Err(failure),
+                Ok(Err(FetchError::Retryable(failure))) => failure,
                 Err(_) => {
                     return Err(Failure::TimedOut {
                         after: started.elapsed(),
@@ -120,15 +120,15 @@ impl Downloader {
     }
 }
 
-async fn get(client: &Client, url: Url, limit: u64) -> Result<Vec<u8>, Fault> {
+async fn get(client: &Client, url: Url, limit: u64) -> Result<Vec<u8>, FetchError> {
     let lost = |error: reqwest::Error| {
-        Fault::Again(Failure::Unavailable(format!(
+        FetchError::Retryable(Failure::Unavailable(format!(
             "the download failed: {}",
             words(&error.without_url())
         )))
     };
     let too_large = || {
-        Fault::Final(Failure::UnexpectedResponse(format!(
+        FetchError::Final(Failure::UnexpectedResponse(format!(
             "the object is larger than {limit} bytes"
         )))
     };
@@ -136,17 +136,17 @@ async fn get(client: &Client, url: Url, limit: u64) -> Result<Vec<u8>, Fault> {
     match response.status() {
         StatusCode::OK => {}
         StatusCode::NOT_FOUND | StatusCode::GONE => {
-            return Err(Fault::Final(Failure::NotFound(
+            return Err(FetchError::Final(Failure::NotFound(
                 "the download address leads nowhere any more; ask for a new one".to_owned(),
             )));
         }
         status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
-            return Err(Fault::Again(Failure::Unavailable(format!(
+            return Err(FetchError::Retryable(Failure::Unavailable(format!(
                 "the download failed: HTTP {status}"
             ))));
         }
         status => {
-            return Err(Fault::Final(Failure::Rejected(vec![format!(
+            return Err(FetchError::Final(Failure::Rejected(vec![format!(
                 "the download is refused: HTTP {status}; the address may have expired, ask for a new one"
             )])));
         }
@@ -192,9 +192,9 @@ fn is_outside(address: IpAddr) -> bool {
 }
 
 /// Resolves names and keeps the addresses that are on the internet.
-struct OutsideOnly;
+struct PublicResolver;
 
-impl Resolve for OutsideOnly {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
@@ -237,7 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_counts_by_what_it_resolves_to() {
-        let refused = OutsideOnly.resolve("localhost".parse().unwrap()).await;
+        let refused = PublicResolver.resolve("localhost".parse().unwrap()).await;
         let error = refused.err().unwrap().to_string();
         assert!(
             error.contains("this machine or its network only"),

@@ -22,7 +22,7 @@ pub(crate) const CLOCK: &str = "the server refuses the credentials' time stamp";
 
 /// The problem of an account, as one call shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trouble {
+pub(crate) enum Problem {
     /// The credentials are refused.
     Unauthorized,
     /// The credentials are refused because of this machine's clock.
@@ -38,17 +38,17 @@ pub(crate) enum Trouble {
 pub(crate) struct Fault {
     pub(crate) failure: Failure,
     /// Set if the account rather than the call caused the failure.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) problem: Option<Problem>,
 }
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        let trouble = match failure {
-            Failure::Unavailable(_) => Some(Trouble::Unreachable),
-            Failure::RateLimited { .. } => Some(Trouble::RateLimited),
+        let problem = match failure {
+            Failure::Unavailable(_) => Some(Problem::Unreachable),
+            Failure::RateLimited { .. } => Some(Problem::RateLimited),
             _ => None,
         };
-        Self { failure, trouble }
+        Self { failure, problem }
     }
 }
 

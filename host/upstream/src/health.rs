@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Trouble;
+use crate::fault::Problem;
 use crate::session::ServerInfo;
 
 /// Whether an account can be used, as far as is known.
@@ -29,20 +29,20 @@ pub enum AccountState {
 }
 
 impl AccountState {
-    /// The state of an account with or without this trouble.
-    pub(crate) fn of(trouble: Option<Trouble>) -> Self {
-        match trouble {
+    /// The state of an account with or without this problem.
+    pub(crate) fn of(problem: Option<Problem>) -> Self {
+        match problem {
             None => Self::Connected,
-            Some(Trouble::Unauthorized) => Self::Unauthorized,
-            Some(Trouble::Clock) => Self::Clock,
-            Some(Trouble::Unreachable) => Self::Unreachable,
-            Some(Trouble::RateLimited) => Self::RateLimited,
+            Some(Problem::Unauthorized) => Self::Unauthorized,
+            Some(Problem::Clock) => Self::Clock,
+            Some(Problem::Unreachable) => Self::Unreachable,
+            Some(Problem::RateLimited) => Self::RateLimited,
         }
     }
 
     /// Whether a problem is known.
     #[must_use]
-    pub fn is_trouble(self) -> bool {
+    pub fn is_problem(self) -> bool {
         !matches!(self, Self::Idle | Self::Connecting | Self::Connected)
     }
 }

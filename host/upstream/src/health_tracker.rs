@@ -6,7 +6,7 @@
 use parking_lot::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::fault::Trouble;
+use crate::fault::Problem;
 use crate::health::AccountState;
 
 /// What is known of an account from its calls.
@@ -18,7 +18,7 @@ pub(crate) struct HealthTracker {
 /// The state that the last call showed.
 #[derive(Debug, Clone)]
 pub(crate) struct Observed {
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) problem: Option<Problem>,
     /// The server's text, if there is a problem.
     pub(crate) cause: Option<String>,
     /// When the state began.
@@ -44,21 +44,21 @@ impl HealthTracker {
     }
 
     /// A call failed for a reason that lies with the account.
-    pub(crate) fn failed(&self, trouble: Trouble, cause: String, wait: Option<Duration>) {
-        self.note(Some(trouble), Some(cause), wait);
+    pub(crate) fn failed(&self, problem: Problem, cause: String, wait: Option<Duration>) {
+        self.note(Some(problem), Some(cause), wait);
     }
 
-    fn note(&self, trouble: Option<Trouble>, cause: Option<String>, wait: Option<Duration>) {
+    fn note(&self, problem: Option<Problem>, cause: Option<String>, wait: Option<Duration>) {
         let now = Instant::now();
         let mut known = self.known.lock();
         let former = known.take();
-        let same = former.as_ref().is_some_and(|it| it.trouble == trouble);
+        let same = former.as_ref().is_some_and(|it| it.problem == problem);
         let since = match &former {
             Some(former) if same => former.since,
             _ => now,
         };
         if !same {
-            let state = AccountState::of(trouble);
+            let state = AccountState::of(problem);
             match (&cause, &former) {
                 (Some(cause), _) => {
                     tracing::warn!(account = self.account, %state, "the account is {state}: {cause}");
@@ -72,7 +72,7 @@ impl HealthTracker {
             }
         }
         *known = Some(Observed {
-            trouble,
+            problem,
             cause,
             since,
             noted: now,
@@ -84,7 +84,7 @@ impl HealthTracker {
     pub(crate) fn now(&self) -> Option<Observed> {
         let known = self.known.lock().clone()?;
         let over = known.retry_at.is_some_and(|until| until <= Instant::now());
-        if known.trouble == Some(Trouble::RateLimited) && over {
+        if known.problem == Some(Problem::RateLimited) && over {
             return None;
         }
         Some(known)
@@ -101,13 +101,13 @@ mod tests {
         let tracker = HealthTracker::new("research");
         assert!(tracker.now().is_none());
         tracker.answered();
-        assert_eq!(tracker.now().unwrap().trouble, None);
-        tracker.failed(Trouble::Clock, "late".to_owned(), None);
+        assert_eq!(tracker.now().unwrap().problem, None);
+        tracker.failed(Problem::Clock, "late".to_owned(), None);
         let first = tracker.now().unwrap();
-        assert_eq!(first.trouble, Some(Trouble::Clock));
-        tracker.failed(Trouble::Clock, "later".to_owned(), None);
+        assert_eq!(first.problem, Some(Problem::Clock));
+        tracker.failed(Problem::Clock, "later".to_owned(), None);
         let second = tracker.now().unwrap();
-        assert_eq!(second.since, first.since, "it is the same trouble");
+        assert_eq!(second.since, first.since, "it is the same problem");
         assert_eq!(second.cause.as_deref(), Some("later"));
     }
 
@@ -115,9 +115,9 @@ mod tests {
     fn a_rate_limit_ends_with_its_wait() {
         let tracker = HealthTracker::new("research");
         let wait = |seconds| Some(Duration::from_secs(seconds));
-        tracker.failed(Trouble::RateLimited, "slow down".to_owned(), wait(60));
-        assert_eq!(tracker.now().unwrap().trouble, Some(Trouble::RateLimited));
-        tracker.failed(Trouble::RateLimited, "slow down".to_owned(), wait(0));
+        tracker.failed(Problem::RateLimited, "slow down".to_owned(), wait(60));
+        assert_eq!(tracker.now().unwrap().problem, Some(Problem::RateLimited));
+        tracker.failed(Problem::RateLimited, "slow down".to_owned(), wait(0));
         assert!(tracker.now().is_none());
     }
 }

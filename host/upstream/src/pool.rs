@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout_at;
 
 use crate::connector::{ConnectError, Connector};
-use crate::fault::Trouble;
+use crate::fault::Problem;
 use crate::health::{AccountHealth, AccountState};
 use crate::options::AccountOptions;
 use crate::session::Session;
@@ -28,7 +28,7 @@ const DOWN_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) enum NoSession {
     /// Connecting fails, and waiting would not help or did not.
-    Down(Trouble, String),
+    Down(Problem, String),
     /// The deadline passed without a known problem.
     Late,
 }
@@ -51,7 +51,7 @@ struct PooledSession {
     failures: u32,
     /// No attempt before this instant.
     pause: Option<Instant>,
-    last_error: Option<(Trouble, String)>,
+    last_error: Option<(Problem, String)>,
     since: Instant,
     opened: u64,
 }
@@ -148,20 +148,20 @@ impl Pool {
                     _load: load,
                 });
             }
-            let problem = || {
+            let last_error = || {
                 let sessions = self.sessions.lock();
                 sessions
                     .get(load.index)
                     .and_then(|pooled| pooled.last_error.clone())
             };
-            let until = match problem() {
+            let until = match last_error() {
                 Some(_) => deadline.min(give_up_at),
                 None => deadline,
             };
             if timeout_at(until.into(), changed.changed()).await.is_err() {
-                let told = problem();
+                let told = last_error();
                 return Err(match told {
-                    Some((trouble, told)) => NoSession::Down(trouble, told),
+                    Some((problem, told)) => NoSession::Down(problem, told),
                     None => NoSession::Late,
                 });
             }
@@ -221,8 +221,8 @@ impl Pool {
             .find_map(|pooled| pooled.last_error.as_ref());
         let state = if open().next().is_some() {
             AccountState::Connected
-        } else if let Some((trouble, _)) = error {
-            AccountState::of(Some(*trouble))
+        } else if let Some((problem, _)) = error {
+            AccountState::of(Some(*problem))
         } else if sessions
             .iter()
             .any(|pooled| matches!(pooled.state, State::Opening))
@@ -309,12 +309,12 @@ impl Pool {
             State::Opening | State::Open(_) => {}
             State::Refused if pooled.pause.is_some_and(|pause| pause > Instant::now()) => {
                 let told = pooled.last_error.clone();
-                let (trouble, told) = told.unwrap_or((Trouble::Unreachable, String::new()));
-                return Err(NoSession::Down(trouble, told));
+                let (problem, told) = told.unwrap_or((Problem::Unreachable, String::new()));
+                return Err(NoSession::Down(problem, told));
             }
             State::Empty | State::Refused => {
                 let connections = crate::threads::connections()
-                    .map_err(|reason| NoSession::Down(Trouble::Unreachable, reason))?;
+                    .map_err(|reason| NoSession::Down(Problem::Unreachable, reason))?;
                 pooled.state = State::Opening;
                 connections.spawn(self.clone().fill(load.index));
             }
@@ -394,7 +394,7 @@ impl PooledSession {
         let told = session
             .end()
             .unwrap_or_else(|| "the session was lost".to_owned());
-        self.last_error = Some((Trouble::Unreachable, told));
+        self.last_error = Some((Problem::Unreachable, told));
         self.state = State::Empty;
         self.since = Instant::now();
         if useful {
@@ -422,12 +422,12 @@ impl PooledSession {
                 }
                 self.count_failure(options);
                 tracing::warn!(%error, failures = self.failures, "no MCP session");
-                let trouble = match error {
-                    ConnectError::Unauthorized(_) => Trouble::Unauthorized,
-                    ConnectError::Permanent(_) | ConnectError::Transient(_) => Trouble::Unreachable,
+                let problem = match error {
+                    ConnectError::Unauthorized(_) => Problem::Unauthorized,
+                    ConnectError::Permanent(_) | ConnectError::Transient(_) => Problem::Unreachable,
                 };
                 let permanent = !matches!(error, ConnectError::Transient(_));
-                self.last_error = Some((trouble, error.to_string()));
+                self.last_error = Some((problem, error.to_string()));
                 if permanent {
                     self.state = State::Refused;
                 } else if self.calls == 0 {

@@ -36,7 +36,7 @@ pub(crate) enum ListError {
 
 /// The part of a list read so far.
 #[derive(Default)]
-struct Listed {
+struct PartialList {
     tools: HashMap<String, Shape>,
     cursors: HashSet<String>,
     pages: usize,
@@ -45,7 +45,7 @@ struct Listed {
 
 /// Reads the whole list.
 pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<HashMap<String, Shape>, ListError> {
-    let mut listed = Listed::default();
+    let mut listed = PartialList::default();
     let mut cursor = None;
     loop {
         let params = PaginatedRequestParams::default().with_cursor(cursor);
@@ -57,7 +57,7 @@ pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<HashMap<String, Shap
     }
 }
 
-impl Listed {
+impl PartialList {
     /// Adds a page, and returns the cursor of the next one.
     fn take(&mut self, page: ListToolsResult) -> Result<Option<String>, String> {
         self.pages += 1;
@@ -119,19 +119,19 @@ mod tests {
 
     #[test]
     fn a_list_of_pages_is_read_and_an_empty_cursor_ends_it() {
-        let mut listed = Listed::default();
+        let mut listed = PartialList::default();
         assert_eq!(
             listed.take(page(&["a"], Some("2"))),
             Ok(Some("2".to_owned()))
         );
         assert_eq!(listed.take(page(&["b"], Some(""))), Ok(None));
         assert_eq!(listed.tools.len(), 2);
-        assert_eq!(Listed::default().take(page(&[], None)), Ok(None));
+        assert_eq!(PartialList::default().take(page(&[], None)), Ok(None));
     }
 
     #[test]
     fn what_never_ends_is_refused() {
-        let mut listed = Listed::default();
+        let mut listed = PartialList::default();
         listed.take(page(&["a"], Some("2"))).unwrap();
         // No further tool.
         listed.take(page(&["a"], Some("3"))).unwrap_err();
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_list_has_most_pages_tools_and_bytes() {
-        let mut listed = Listed::default();
+        let mut listed = PartialList::default();
         for number in 1..MAX_PAGES {
             let name = number.to_string();
             listed.take(page(&[&name], Some(&name))).unwrap();
@@ -153,10 +153,10 @@ mod tests {
 
         let names: Vec<String> = (0..=MAX_TOOLS).map(|number| number.to_string()).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        Listed::default().take(page(&names, None)).unwrap_err();
+        PartialList::default().take(page(&names, None)).unwrap_err();
 
         let mut large = page(&["a"], None);
         large.tools[0].description = Some("x".repeat(MAX_BYTES).into());
-        Listed::default().take(large).unwrap_err();
+        PartialList::default().take(large).unwrap_err();
     }
 }

@@ -419,7 +419,7 @@ async fn the_last_call_says_how_the_account_stands() {
         drop(call(&accounts, "create_backtest", json!({}), 5_000).await);
         let health = accounts.health(ACCOUNT).unwrap();
         assert_eq!(health.state, state, "after {sent} calls");
-        assert_eq!(health.last_error.is_some(), state.is_trouble());
+        assert_eq!(health.last_error.is_some(), state.is_problem());
         assert_eq!(seen.calls(), sent, "what is refused is not sent again");
     }
 }

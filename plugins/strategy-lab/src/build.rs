@@ -7,7 +7,7 @@ use crate::diagnostics::{self, Diagnostic, Severity};
 use crate::project::Project;
 
 /// How many diagnostics a failure spells out.
-const SPELT_OUT: usize = 10;
+const MAX_DIAGNOSTICS: usize = 10;
 
 /// What became of a compile job.
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Build {
         if lines.is_empty() {
             lines = self.logs;
         }
-        let more = lines.len().saturating_sub(SPELT_OUT);
-        lines.truncate(SPELT_OUT);
+        let more = lines.len().saturating_sub(MAX_DIAGNOSTICS);
+        lines.truncate(MAX_DIAGNOSTICS);
         if more > 0 {
             lines.push(format!("and {more} more"));
         }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 /// The strategy of a new project.
 const BUNDLED: &str = include_str!("strategy.py");
 /// The project, where neither the caller nor the manifest names one.
-const DEFAULT: &str = "Lab/strategy-lab";
+const DEFAULT_NAME: &str = "Lab/strategy-lab";
 
 /// A project, by its id or its name.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -64,7 +64,9 @@ pub(crate) fn existing(reference: Reference) -> Result<Project, Failure> {
 
 fn default() -> Result<Reference, Failure> {
     let name = config::read("project")?;
-    Ok(Reference::Name(name.unwrap_or_else(|| DEFAULT.to_owned())))
+    Ok(Reference::Name(
+        name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+    ))
 }
 
 fn read(id: ProjectId) -> Result<Project, Failure> {

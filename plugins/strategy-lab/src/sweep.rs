@@ -13,11 +13,11 @@ use crate::project::{self, Reference};
 use crate::ranking::{self, Miss, Row};
 
 /// How many combinations one sweep may have.
-const COMBINATIONS: usize = 500;
+const MAX_COMBINATIONS: usize = 500;
 /// How many backtests one sweep may run at a time.
-const CONCURRENCY: u32 = 32;
+const MAX_CONCURRENCY: u32 = 32;
 /// A longer name of a backtest is replaced by its number.
-const NAME_LENGTH: usize = 100;
+const MAX_NAME_LENGTH: usize = 100;
 
 /// What to sweep.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -113,9 +113,9 @@ pub(crate) fn run(input: Sweep) -> Result<Ranking, Failure> {
 
 /// The backtests to run, checked before anything is touched.
 fn items(input: &Sweep) -> Result<Vec<Item>, Failure> {
-    if !(1..=CONCURRENCY).contains(&input.concurrency) {
+    if !(1..=MAX_CONCURRENCY).contains(&input.concurrency) {
         return Err(Failure::invalid_input(format!(
-            "`concurrency` is {}; it goes from 1 to {CONCURRENCY}",
+            "`concurrency` is {}; it goes from 1 to {MAX_CONCURRENCY}",
             input.concurrency
         )));
     }
@@ -124,11 +124,11 @@ fn items(input: &Sweep) -> Result<Vec<Item>, Failure> {
             "`target` is empty; name a statistic, such as \"Sharpe Ratio\"",
         ));
     }
-    let combinations = input.grid.combinations(COMBINATIONS)?;
+    let combinations = input.grid.combinations(MAX_COMBINATIONS)?;
     let item = |(number, parameters): (usize, ParameterSet)| {
         let name = name(parameters.iter().map(|(name, value)| (name, value)));
         Item {
-            name: if name.is_empty() || name.len() > NAME_LENGTH {
+            name: if name.is_empty() || name.len() > MAX_NAME_LENGTH {
                 format!("sweep {number}")
             } else {
                 name

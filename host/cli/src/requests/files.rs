@@ -98,7 +98,7 @@ impl FileRow {
     /// Whether the file is in effect as it is, or is about to be, and whether the account is usable as far as is known.
     pub fn is_in_effect(&self) -> bool {
         match self {
-            Self::Account { status, .. } => !status.is_trouble(),
+            Self::Account { status, .. } => !status.is_problem(),
             Self::File { status, .. } | Self::Manifest { status, .. } => status.is_in_effect(),
             Self::Dormant { .. } => true,
         }
@@ -238,7 +238,7 @@ fn files(host: &Host) -> Vec<FileRow> {
             file,
             status: health.state,
             detail: connections.trouble(&health),
-            fix: health.state.is_trouble().then(remedy),
+            fix: health.state.is_problem().then(remedy),
             account: health.account,
         }
     }));

@@ -381,7 +381,7 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
     let Some(health) = connections.accounts.check(name, deadline).await else {
         return;
     };
-    if health.state.is_trouble() {
+    if health.state.is_problem() {
         let cause = health.last_error.unwrap_or_default();
         report.fail(
             what,
@@ -454,7 +454,7 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
                 Some(AccountState::Unauthorized) => accounts::remedy(AccountState::Unauthorized),
                 _ => "run the account's command by hand, or open its address, and see what it says",
             };
-            let finding = match state.filter(|state| state.is_trouble()) {
+            let finding = match state.filter(|state| state.is_problem()) {
                 Some(state) => format!("{state}: {failure}"),
                 None => failure.to_string(),
             };

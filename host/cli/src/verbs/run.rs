@@ -157,7 +157,7 @@ fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
         "ready": true, "plugins": ready, "broken": broken, "socket": socket, "accounts": states,
     });
     output.result(&line, |_| {
-        let bad = health.iter().filter(|health| health.state.is_trouble());
+        let bad = health.iter().filter(|health| health.state.is_problem());
         let bad: String = bad
             .map(|health| format!(", account {} {}", health.account, health.state))
             .collect();

@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::received::{Bounded, Received};
+use super::received::{LimitedTransport, Received};
 use crate::fault::UNAUTHORIZED;
 use crate::text::Redactor;
 
@@ -73,12 +73,12 @@ pub enum ConnectError {
 /// One open MCP session.
 pub struct Connection {
     service: RunningService<RoleClient, ClientConfig>,
-    ending: Ending,
+    end_signal: EndSignal,
     received: Received,
 }
 
 /// Signals a transport to end, and receives the reason why it ended.
-pub(crate) struct Ending {
+pub(crate) struct EndSignal {
     /// Set once, with the cause, when the peer is gone. Closed without a value by transports that cannot tell.
     cause: watch::Receiver<Option<String>>,
     /// Tells the transport to clean up.
@@ -87,7 +87,7 @@ pub(crate) struct Ending {
     _guard: DropGuard,
 }
 
-impl Ending {
+impl EndSignal {
     /// `stop` is cancelled at the latest when the connection is dropped.
     pub(crate) fn new(cause: watch::Receiver<Option<String>>, stop: CancellationToken) -> Self {
         Self {
@@ -98,13 +98,13 @@ impl Ending {
     }
 
     /// For a transport that cannot tell why it ended.
-    pub(crate) fn silent(stop: CancellationToken) -> Self {
+    pub(crate) fn without_cause(stop: CancellationToken) -> Self {
         let (_, cause) = watch::channel(None);
         Self::new(cause, stop)
     }
 
     /// Ends the transport and waits for the peer to end.
-    async fn bring_about(&self) {
+    async fn end(&self) {
         self.stop.cancel();
         let _ = self.cause.clone().wait_for(Option::is_some).await;
     }
@@ -121,7 +121,7 @@ impl Connection {
     /// Performs the handshake over a transport.
     pub(crate) async fn open<T, E, A>(
         transport: T,
-        ending: Ending,
+        end_signal: EndSignal,
         received: Received,
         redactor: &Redactor,
     ) -> Result<Self, ConnectError>
@@ -129,11 +129,11 @@ impl Connection {
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
-        let transport = Bounded::new(transport.into_transport(), received.clone());
+        let transport = LimitedTransport::new(transport.into_transport(), received.clone());
         match rmcp::serve_client(client(), transport).await {
             Ok(service) => Ok(Self {
                 service,
-                ending,
+                end_signal,
                 received,
             }),
             Err(error) => {
@@ -146,7 +146,7 @@ impl Connection {
                 if let Some(excess) = received.excess() {
                     return Err(ConnectError::Permanent(excess));
                 }
-                Err(ConnectError::Transient(match ending.cause().await {
+                Err(ConnectError::Transient(match end_signal.cause().await {
                     Some(cause) => cause,
                     None => format!("no MCP session: {told}"),
                 }))
@@ -162,7 +162,7 @@ impl Connection {
     /// Ends the session and waits until the peer is gone, if its transport can tell.
     pub(crate) async fn close(&self) {
         self.service.cancellation_token().cancel();
-        self.ending.bring_about().await;
+        self.end_signal.end().await;
     }
 
     /// Notes that the server answered a request.
@@ -179,14 +179,14 @@ impl Connection {
     pub(crate) fn end(&self) -> Option<String> {
         self.received
             .excess()
-            .or_else(|| self.ending.cause.borrow().clone())
+            .or_else(|| self.end_signal.cause.borrow().clone())
     }
 
     /// Why the session ended, if its transport can tell; call it only after the end.
     pub(crate) async fn cause(&self) -> Option<String> {
         match self.received.excess() {
             Some(excess) => Some(excess),
-            None => self.ending.cause().await,
+            None => self.end_signal.cause().await,
         }
     }
 }

@@ -18,7 +18,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConfigError, ConnectError, Connection, Connector, Ending};
+use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal};
 use super::limited::LimitedClient;
 use super::loopback::is_loopback;
 use super::received::Received;
@@ -128,8 +128,8 @@ impl Connector for HttpConnector {
             let received = Received::default();
             let client = LimitedClient::new(self.client.clone(), closed.clone(), received.clone());
             let transport = StreamableHttpClientTransport::with_client(client, config);
-            let ending = Ending::silent(closed);
-            Connection::open(transport, ending, received, &self.redactor).await
+            let end_signal = EndSignal::without_cause(closed);
+            Connection::open(transport, end_signal, received, &self.redactor).await
         })
     }
 

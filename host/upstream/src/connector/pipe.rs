@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConnectError, Connection, Connector, Ending};
+use super::connection::{ConnectError, Connection, Connector, EndSignal};
 use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::text::Redactor;
@@ -43,8 +43,8 @@ where
             let received = Received::default();
             let read = received.count(read);
             let transport = AsyncRwTransport::new(read, write).with_max_line_length(MAX_MESSAGE);
-            let ending = Ending::silent(CancellationToken::new());
-            Connection::open(transport, ending, received, &Redactor::default()).await
+            let end_signal = EndSignal::without_cause(CancellationToken::new());
+            Connection::open(transport, end_signal, received, &Redactor::default()).await
         })
     }
 

@@ -1,10 +1,10 @@
 //! Limits on what a server sends besides answers, and on replies that it does not read.
 //!
-//! Invariants: a connection ends once its server has sent [`MAX_UNANSWERED`] bytes without answering a request, whatever
-//! their content; or once it sends more than [`MAX_BURST`] messages in a burst and more than [`MESSAGES_PER_SECOND`]
-//! continuously. While [`MAX_UNTAKEN`] replies to the server's own requests are not written, nothing more is read, and a
-//! server that reads none of them for [`TAKE_TIMEOUT`] is disconnected. This bounds the memory and the time that a server
-//! can make the host spend.
+//! Invariants: a connection ends once its server has sent [`MAX_UNANSWERED`] bytes without answering a request,
+//! whatever their content; or once it sends more than [`MAX_BURST`] messages in a burst and more than
+//! [`MESSAGES_PER_SECOND`] continuously. While [`MAX_PENDING_REPLIES`] replies to the server's own requests are not
+//! written, nothing more is read, and a server that reads none of them for [`REPLY_TIMEOUT`] is disconnected. This
+//! bounds the memory and the time that a server can make the host spend.
 
 use parking_lot::Mutex;
 use std::future::Future;
@@ -38,20 +38,20 @@ const MESSAGES_PER_SECOND: f64 = 500.0;
 const MESSAGES_PER_ANSWER: f64 = 100.0;
 
 /// Maximum replies to a server's own requests that may wait to be written.
-const MAX_UNTAKEN: usize = 64;
+const MAX_PENDING_REPLIES: usize = 64;
 
 /// How long a server may read none of the replies it requested.
-const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the transport may take to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What one connection received. Clones share the counts.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Received(Arc<Counts>);
+pub(crate) struct Received(Arc<ReceivedCounts>);
 
 #[derive(Debug, Default)]
-struct Counts {
+struct ReceivedCounts {
     /// Bytes since the last answer.
     bytes: AtomicUsize,
     messages: Mutex<Messages>,
@@ -93,8 +93,8 @@ impl Messages {
 
 impl Received {
     /// Counts what is read from a stream of lines, and ends it at the limits.
-    pub(crate) fn count<R>(&self, stream: R) -> Counted<R> {
-        Counted {
+    pub(crate) fn count<R>(&self, stream: R) -> CountingReader<R> {
+        CountingReader {
             stream,
             received: self.clone(),
         }
@@ -139,12 +139,12 @@ impl Received {
 }
 
 /// A stream of lines whose bytes and lines are counted.
-pub(crate) struct Counted<R> {
+pub(crate) struct CountingReader<R> {
     stream: R,
     received: Received,
 }
 
-impl<R: AsyncRead + Unpin> AsyncRead for Counted<R> {
+impl<R: AsyncRead + Unpin> AsyncRead for CountingReader<R> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -180,54 +180,54 @@ fn lines(mut bytes: &[u8]) -> u32 {
 }
 
 /// A transport that ends at the limits.
-pub(crate) struct Bounded<T> {
+pub(crate) struct LimitedTransport<T> {
     transport: T,
     received: Received,
-    untaken: Arc<Untaken>,
+    pending: Arc<PendingReplies>,
     /// Since when too many replies are waiting to be written.
     stuck_since: Option<Instant>,
 }
 
 /// Replies to the server's own requests that are being written.
 #[derive(Debug, Default)]
-struct Untaken {
+struct PendingReplies {
     replies: AtomicUsize,
     taken: Notify,
 }
 
 /// One such reply.
-struct Reply(Arc<Untaken>);
+struct PendingReply(Arc<PendingReplies>);
 
-impl Reply {
-    fn begin(untaken: &Arc<Untaken>) -> Self {
-        untaken.replies.fetch_add(1, Ordering::Relaxed);
-        Self(untaken.clone())
+impl PendingReply {
+    fn begin(pending: &Arc<PendingReplies>) -> Self {
+        pending.replies.fetch_add(1, Ordering::Relaxed);
+        Self(pending.clone())
     }
 }
 
-impl Drop for Reply {
+impl Drop for PendingReply {
     fn drop(&mut self) {
         self.0.replies.fetch_sub(1, Ordering::Relaxed);
         self.0.taken.notify_one();
     }
 }
 
-impl<T> Bounded<T> {
+impl<T> LimitedTransport<T> {
     pub(crate) fn new(transport: T, received: Received) -> Self {
         Self {
             transport,
             received,
-            untaken: Arc::default(),
+            pending: Arc::default(),
             stuck_since: None,
         }
     }
 
     /// Waits until replies can be added; `false` if the server reads none. Called again after each interruption.
     async fn has_room(&mut self) -> bool {
-        while self.untaken.replies.load(Ordering::Relaxed) >= MAX_UNTAKEN {
+        while self.pending.replies.load(Ordering::Relaxed) >= MAX_PENDING_REPLIES {
             let since = *self.stuck_since.get_or_insert_with(Instant::now);
-            let taken = self.untaken.taken.notified();
-            if timeout_at((since + TAKE_TIMEOUT).into(), taken)
+            let taken = self.pending.taken.notified();
+            if timeout_at((since + REPLY_TIMEOUT).into(), taken)
                 .await
                 .is_err()
             {
@@ -239,7 +239,7 @@ impl<T> Bounded<T> {
     }
 }
 
-impl<T: Transport<RoleClient>> Transport<RoleClient> for Bounded<T> {
+impl<T: Transport<RoleClient>> Transport<RoleClient> for LimitedTransport<T> {
     type Error = T::Error;
 
     fn name() -> std::borrow::Cow<'static, str> {
@@ -254,7 +254,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Bounded<T> {
             item,
             TxJsonRpcMessage::<RoleClient>::Response(_) | TxJsonRpcMessage::<RoleClient>::Error(_)
         );
-        let reply = is_reply.then(|| Reply::begin(&self.untaken));
+        let reply = is_reply.then(|| PendingReply::begin(&self.pending));
         let over = self.received.0.over.clone();
         let sent = self.transport.send(item);
         async move {
@@ -278,7 +278,7 @@ impl<T: Transport<RoleClient>> Transport<RoleClient> for Bounded<T> {
         if !self.has_room().await {
             self.received.end(format!(
                 "the server sends requests and takes none of the replies for {} s",
-                TAKE_TIMEOUT.as_secs()
+                REPLY_TIMEOUT.as_secs()
             ));
             return None;
         }

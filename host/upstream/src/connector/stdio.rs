@@ -21,7 +21,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConfigError, ConnectError, Connection, Connector, Ending};
+use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal};
 use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::credentials::is_user_id;
@@ -220,7 +220,7 @@ impl Connector for StdioConnector {
             let stderr = tokio::spawn(log_lines(stderr, self.redactor.clone(), last.clone()));
             let stop = CancellationToken::new();
             let (tell, cause) = watch::channel(None);
-            let group = Group::of(&child, self.supervisor.is_some());
+            let group = ProcessGroup::of(&child, self.supervisor.is_some());
             let name = self.command.clone();
             let stopped = stop.clone();
             tokio::spawn(async move {
@@ -229,11 +229,11 @@ impl Connector for StdioConnector {
                 let _ = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, stderr).await;
                 tell.send_replace(Some(obituary(&name, &status, &last.lock())));
             });
-            let ending = Ending::new(cause, stop);
+            let end_signal = EndSignal::new(cause, stop);
             let received = Received::default();
             let stdout = received.count(stdout);
             let transport = AsyncRwTransport::new(stdout, stdin).with_max_line_length(MAX_MESSAGE);
-            Connection::open(transport, ending, received, &self.redactor).await
+            Connection::open(transport, end_signal, received, &self.redactor).await
         })
     }
 
@@ -260,13 +260,13 @@ impl Connector for StdioConnector {
 }
 
 /// A child's process group; ended when this is dropped.
-struct Group {
+struct ProcessGroup {
     id: Option<Pid>,
     /// The signal that ends it: a supervisor that leads the group is asked to, and ends the server and the group.
     by: Signal,
 }
 
-impl Group {
+impl ProcessGroup {
     fn of(child: &Child, is_supervised: bool) -> Self {
         let id = child.id().and_then(|id| i32::try_from(id).ok());
         Self {
@@ -287,7 +287,7 @@ impl Group {
     }
 }
 
-impl Drop for Group {
+impl Drop for ProcessGroup {
     fn drop(&mut self) {
         self.signal(self.by);
     }
@@ -297,7 +297,7 @@ impl Drop for Group {
 /// it gets SIGTERM, then it is killed.
 async fn attend(
     mut child: Child,
-    mut group: Group,
+    mut group: ProcessGroup,
     stop: CancellationToken,
 ) -> std::io::Result<ExitStatus> {
     let ended = end(&mut child, &group, stop).await;
@@ -308,7 +308,7 @@ async fn attend(
 
 async fn end(
     child: &mut Child,
-    group: &Group,
+    group: &ProcessGroup,
     stop: CancellationToken,
 ) -> std::io::Result<ExitStatus> {
     tokio::select! {

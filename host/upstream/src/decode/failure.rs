@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::masked::ARGUMENT_MASK;
 use super::text::{loading_progress, says_loading, says_not_found, says_rate_limited};
 use super::{Decoder, progress_value};
-use crate::fault::{CLOCK, Fault, Trouble, UNAUTHORIZED};
+use crate::fault::{CLOCK, Fault, Problem, UNAUTHORIZED};
 
 /// How our server reports that the clocks differ.
 const CLOCKS_DIFFER: &str = "this machine's clock is ";
@@ -37,11 +37,11 @@ impl Decoder<'_> {
             .and_then(Value::as_str)
             .unwrap_or_default();
         if kind == "unauthorized" {
-            let trouble = match self.reported_trouble(&errors) {
-                Some(Trouble::Clock) => Trouble::Clock,
-                _ => Trouble::Unauthorized,
+            let problem = match self.reported_problem(&errors) {
+                Some(Problem::Clock) => Problem::Clock,
+                _ => Problem::Unauthorized,
             };
-            return self.refused_credentials(trouble, &errors);
+            return self.refused_credentials(problem, &errors);
         }
         let failure = match kind.parse() {
             Ok(FailureKind::InvalidArgument) => Failure::InvalidArgument(words),
@@ -67,27 +67,27 @@ impl Decoder<'_> {
 
     /// Decodes `success: false` and its `errors`.
     pub(super) fn refusal(&self, errors: Vec<String>) -> Fault {
-        match self.reported_trouble(&errors) {
-            Some(trouble) => self.refused_credentials(trouble, &errors),
+        match self.reported_problem(&errors) {
+            Some(problem) => self.refused_credentials(problem, &errors),
             None => self.refused_call(errors).into(),
         }
     }
 
     /// A refusal caused by the account.
-    pub(super) fn refused_credentials(&self, trouble: Trouble, errors: &[String]) -> Fault {
+    pub(super) fn refused_credentials(&self, problem: Problem, errors: &[String]) -> Fault {
         let words = self.redactor.line(&errors.join("; "));
         Fault {
-            failure: Failure::Unavailable(match trouble {
-                Trouble::Clock => format!("{CLOCK}: {words}"),
+            failure: Failure::Unavailable(match problem {
+                Problem::Clock => format!("{CLOCK}: {words}"),
                 _ => format!("{UNAUTHORIZED}: {words}"),
             }),
-            trouble: Some(trouble),
+            problem: Some(problem),
         }
     }
 
     /// Whether all errors are about the credentials, and whether about their time stamp.
-    fn reported_trouble(&self, errors: &[String]) -> Option<Trouble> {
-        let mut trouble = None;
+    fn reported_problem(&self, errors: &[String]) -> Option<Problem> {
+        let mut problem = None;
         let mut clocks_differ = false;
         for error in errors {
             let masked = self.masked(error);
@@ -95,9 +95,9 @@ impl Decoder<'_> {
                 return None;
             }
             match CredentialsRefusal::parse(&masked) {
-                Some(CredentialsRefusal::Clock) => trouble = Some(Trouble::Clock),
+                Some(CredentialsRefusal::Clock) => problem = Some(Problem::Clock),
                 Some(CredentialsRefusal::Credentials) => {
-                    trouble = trouble.or(Some(Trouble::Unauthorized));
+                    problem = problem.or(Some(Problem::Unauthorized));
                 }
                 // Reported beside a refusal, never alone.
                 None if masked.starts_with(CLOCKS_DIFFER) => clocks_differ = true,
@@ -105,8 +105,8 @@ impl Decoder<'_> {
             }
         }
         match clocks_differ {
-            true => trouble.and(Some(Trouble::Clock)),
-            false => trouble,
+            true => problem.and(Some(Problem::Clock)),
+            false => problem,
         }
     }
 

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value, json};
 
 use super::Decoder;
-use crate::fault::Trouble;
+use crate::fault::Problem;
 use crate::text::Redactor;
 
 /// A read, an idempotent write, and a non-idempotent one.
@@ -63,7 +63,7 @@ fn rejected(words: &str) -> Failure {
 
 #[test]
 fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
-    let trouble_of = |tool, result| {
+    let problem_of = |tool, result| {
         let redactor = Redactor::new([SecretString::from("hunter2")]);
         let decoder = Decoder {
             operation: op(tool),
@@ -72,7 +72,7 @@ fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
         };
         let fault = decoder.answer(result).unwrap_err();
         assert!(matches!(fault.failure, Failure::Unavailable(_)));
-        fault.trouble
+        fault.problem
     };
     let refused = |errors: Value| {
         let body = json!({ "success": false, "errors": errors });
@@ -80,13 +80,13 @@ fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
     };
     for tool in [READ, REPEATABLE, ONCE] {
         for words in ["Hash doesn't match.", "UserID not valid"] {
-            let trouble = trouble_of(tool, refused(json!([words])));
-            assert_eq!(trouble, Some(Trouble::Unauthorized), "{words}");
+            let problem = problem_of(tool, refused(json!([words])));
+            assert_eq!(problem, Some(Problem::Unauthorized), "{words}");
         }
         let official =
             "Error executing tool x: Client error '401 Unauthorized' for url 'https://x.test'";
-        let trouble = trouble_of(tool, text(official, true));
-        assert_eq!(trouble, Some(Trouble::Unauthorized));
+        let problem = problem_of(tool, text(official, true));
+        assert_eq!(problem, Some(Problem::Unauthorized));
         for errors in [
             json!(["Invalid timestamp, value received: 7"]),
             json!([
@@ -94,7 +94,7 @@ fn a_refusal_of_the_credentials_is_the_accounts_and_not_the_calls() {
                 "this machine's clock is 9999 s behind the server's"
             ]),
         ] {
-            assert_eq!(trouble_of(tool, refused(errors)), Some(Trouble::Clock));
+            assert_eq!(problem_of(tool, refused(errors)), Some(Problem::Clock));
         }
     }
     // Words of a call do not count as the account's.
@@ -159,11 +159,11 @@ fn words_that_a_plugin_chose_decide_nothing() {
             for refusal in refusals {
                 for tool in [READ, REPEATABLE, ONCE, "create_live_command"] {
                     let fault = told(tool, &refusal, &name, false);
-                    assert_eq!(fault.trouble, None, "{tool}: {refusal}");
+                    assert_eq!(fault.problem, None, "{tool}: {refusal}");
                     assert_eq!(fault.failure, rejected(&refusal), "{tool}: {refusal}");
                     // As text it may be any error on the way, but never one that is retried.
                     let fault = told(tool, &refusal, &name, true);
-                    assert_eq!(fault.trouble, None, "{tool}: {refusal}");
+                    assert_eq!(fault.problem, None, "{tool}: {refusal}");
                     let is_plain = matches!(
                         fault.failure,
                         Failure::Rejected(_) | Failure::UnknownOutcome(_)
@@ -175,7 +175,7 @@ fn words_that_a_plugin_chose_decide_nothing() {
             let stored = format!("The project '{name}' is in use");
             for by_text in [false, true] {
                 let fault = told(ONCE, &stored, "other", by_text);
-                assert_eq!(fault.trouble, None, "{stored}");
+                assert_eq!(fault.problem, None, "{stored}");
                 let is_plain = matches!(
                     fault.failure,
                     Failure::Rejected(_) | Failure::UnknownOutcome(_)
@@ -215,7 +215,7 @@ fn a_refusal_of_the_credentials_by_status_is_told_for_machines() {
         decoder.answer(text(body.to_string(), true)).unwrap_err()
     };
     let fault = refused(json!(["https://x.test answered HTTP 401 to /files/create"]));
-    assert_eq!(fault.trouble, Some(Trouble::Unauthorized));
+    assert_eq!(fault.problem, Some(Problem::Unauthorized));
     assert!(matches!(fault.failure, Failure::Unavailable(_)));
 }
 

@@ -12,7 +12,7 @@ use qchost_catalog::{Failure, begins};
 
 use super::masked::ARGUMENT_MASK;
 use super::{Decoder, names_unknown_tool};
-use crate::fault::{Fault, Trouble};
+use crate::fault::{Fault, Problem};
 
 /// How the official server's HTTP client introduces a status: `Client error '404 Not Found' for url 'https://…'`.
 const STATUS_MARKS: [&str; 3] = ["client error '", "server error '", "redirect response '"];
@@ -43,7 +43,7 @@ const NOT_FOUND: [&str; 3] = ["not found", "does not exist", "do not exist"];
 const MAX_SUBJECT: usize = 5;
 
 /// Beginnings of errors after which the request may have been carried out.
-const LOST: [&str; 11] = [
+const MAYBE_SENT: [&str; 11] = [
     "the read operation timed out",
     "the write operation timed out",
     "the handshake operation timed out",
@@ -77,7 +77,7 @@ impl Decoder<'_> {
         match http_status(&masked) {
             Some(429) => return Failure::RateLimited { retry_after: None }.into(),
             Some(500..) => return self.lost(&shown).into(),
-            Some(401) => return self.refused_credentials(Trouble::Unauthorized, &[message]),
+            Some(401) => return self.refused_credentials(Problem::Unauthorized, &[message]),
             Some(400..) => return Failure::Rejected(vec![shown]).into(),
             Some(300..) => return Failure::UnexpectedResponse(shown).into(),
             _ => {}
@@ -92,7 +92,7 @@ impl Decoder<'_> {
                 .lost("the server's own request to QuantConnect failed without a word, as its time-outs do")
                 .into();
         }
-        if LOST.iter().any(|phrase| begins(cause, phrase)) {
+        if MAYBE_SENT.iter().any(|phrase| begins(cause, phrase)) {
             return self.lost(&shown).into();
         }
         // The message of a JSON parser: QuantConnect answered, but not in JSON.

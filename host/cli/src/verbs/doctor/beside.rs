@@ -105,7 +105,7 @@ async fn accounts(route: &Route, report: &mut Report, output: Output) {
         else {
             continue;
         };
-        if status.is_trouble() {
+        if status.is_problem() {
             continue;
         }
         let what = format!("account {account}");
