@@ -101,19 +101,23 @@ impl Bench {
         Ok(body)
     }
 
-    /// Calls a tool; the cloud must refuse, and its errors are returned.
-    pub async fn refused(&self, tool: &'static str, arguments: Value) -> Check<String> {
-        let result = self.result(tool, &arguments).await?;
+    /// Calls a tool, which must fail; returns the body of its error.
+    async fn error(&self, tool: &'static str, arguments: &Value) -> Check<Value> {
+        let result = self.result(tool, arguments).await?;
         let text = text(&result);
         ensure!(
             result.is_error == Some(true),
             "{tool} accepted {arguments}: {text}"
         );
-        let body: Value =
-            serde_json::from_str(&text).map_err(|error| format!("{tool}: {error}"))?;
+        serde_json::from_str(&text).map_err(|error| format!("{tool}: {error}"))
+    }
+
+    /// Calls a tool; the cloud must refuse, and its errors are returned.
+    pub async fn refused(&self, tool: &'static str, arguments: Value) -> Check<String> {
+        let body = self.error(tool, &arguments).await?;
         ensure!(
             body.get("failure").is_none(),
-            "{tool} {arguments}: not the cloud's word: {text}"
+            "{tool} {arguments}: not the cloud's word: {body}"
         );
         body.equals("/success", false)?;
         body.text("/errors/0")
@@ -121,14 +125,7 @@ impl Bench {
 
     /// Calls a tool with arguments that the server itself must refuse.
     async fn misfits(&self, tool: &'static str, arguments: &Value) -> Check {
-        let result = self.result(tool, arguments).await?;
-        let text = text(&result);
-        ensure!(
-            result.is_error == Some(true),
-            "{tool} accepted {arguments}: {text}"
-        );
-        let body: Value =
-            serde_json::from_str(&text).map_err(|error| format!("{tool}: {error}"))?;
+        let body = self.error(tool, arguments).await?;
         body.equals("/failure/kind", "invalid-argument")
             .map_err(|reason| format!("{tool} {arguments}: {reason}"))
     }
