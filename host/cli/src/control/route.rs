@@ -182,7 +182,7 @@ impl Route {
         if self.socket.is_none()
             && let Some(host) = self.connect_unnamed().await?
         {
-            return Ok(Some(found));
+            return Ok(Some(host));
         }
         if let Some(error) = failed {
             return Err(error);
