@@ -464,7 +464,7 @@ pub fn hold_guardrails(
         .ids()
         .map(|id| format!("what the guardrail `{}` forbids", id.escape_debug()));
     let mut gains: Vec<_> = gains.collect();
-    let text = json!(found.kept());
+    let text = json!(found.stored());
     let guardrails = match (production, in_force.is_some_and(|row| !row.confirmed)) {
         (false, _) => found,
         (true, false) => found.and(&gone),
@@ -514,7 +514,7 @@ fn stored_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     };
     let read = || -> Result<Guardrails> {
         let stored: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
-        Ok(apart(|| Guardrails::from_kept(&stored.text))?)
+        Ok(apart(|| Guardrails::from_stored(&stored.text))?)
     };
     match read() {
         // An unreadable text of a backup has no influence.
@@ -537,7 +537,7 @@ const UNREADABLE: &str = "guardrails-in-force-cannot-be-read";
 /// Guardrails that deny plugins everything.
 fn closed(id: &str) -> Result<Guardrails> {
     let text = "forbid (principal is Plugin, action, resource);".to_owned();
-    Ok(Guardrails::from_kept(&[(id.to_owned(), text)])?)
+    Ok(Guardrails::from_stored(&[(id.to_owned(), text)])?)
 }
 
 /// The guardrails of a process that only halts: they cannot deny that.
@@ -565,7 +565,7 @@ pub fn has_guardrails(guardrails: &Guardrails) -> Result<bool> {
 fn after_restore() -> Result<Guardrails> {
     let text = "forbid (principal is Plugin, action in [Action::\"trade\", Action::\"destroy\"], resource);";
     let stored = ("until-guardrails-are-approved".to_owned(), text.to_owned());
-    Ok(Guardrails::from_kept(&[stored])?)
+    Ok(Guardrails::from_stored(&[stored])?)
 }
 
 /// What a ledger keeps of the configuration and the guardrails.
@@ -621,7 +621,7 @@ mod tests {
             "context.live || ".repeat(3000)
         );
         let rule = "forbid (principal, action in Action::\"trade\", resource);";
-        let found = Guardrails::from_kept(&[("calm".to_owned(), rule.to_owned())]).unwrap();
+        let found = Guardrails::from_stored(&[("calm".to_owned(), rule.to_owned())]).unwrap();
         let ids = |guardrails: &Guardrails| guardrails.ids().map(str::to_owned).collect::<Vec<_>>();
         for stored in [deep.as_str(), "forbid (", ""] {
             let row = match stored {

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::denial::Denial;
 use crate::engine::{
     Action, Compiled, ConditionsKey, Evaluation, Kind, PolicyError, Prefilter, Question, View,
-    actions, by_name, grant_conditions, http_conditions, principal, with_room,
+    actions, by_name, grant_conditions, http_conditions, principal, with_stack,
 };
 use crate::facts::{Facts, Project, Resource};
 use crate::grantable::{HTTP, RAW};
@@ -82,7 +82,7 @@ impl Authority {
     /// When Cedar rejects a policy; a manifest that was parsed always compiles.
     pub fn new(manifest: Arc<Manifest>, guardrails: &Guardrails) -> Result<Self, PolicyError> {
         // Compiling a grant recurses deeper than the stack of a thread allows in a build without optimisation.
-        let slices = with_room(|| Self::slices(&manifest, guardrails))?;
+        let slices = with_stack(|| Self::slices(&manifest, guardrails))?;
         Ok(Self { manifest, slices })
     }
 
@@ -133,24 +133,24 @@ impl Authority {
         };
         let kind = Kind::of(&facts.resource);
         let Some((index, action)) = by_name(operation) else {
-            return denied(question.plainly("there is no operation of this name"));
+            return denied(question.denial("there is no operation of this name"));
         };
         let Some(slice) = self.slices.get(&(index, kind)) else {
             let what = format!("it cannot be decided on {}", kind.words());
-            return denied(question.plainly(&what));
+            return denied(question.denial(&what));
         };
         if let Some(what) = action.attributes.stray(&facts.context) {
             let article = if what.starts_with('o') { "an" } else { "a" };
             let what =
                 format!("it has {article} {what}, which no grant of this operation is asked about");
-            return denied(question.plainly(&what));
+            return denied(question.denial(&what));
         }
         let tool = operation.strip_prefix("raw/");
         if action.name == RAW && facts.context.tool.as_deref() != tool {
-            return denied(question.plainly("it does not say for which tool"));
+            return denied(question.denial("it does not say for which tool"));
         }
-        if let Some(what) = devious(facts) {
-            return denied(question.plainly(what));
+        if let Some(what) = path_ambiguity(facts) {
+            return denied(question.denial(what));
         }
         let mut evaluator = Evaluator {
             view: View {
@@ -165,7 +165,7 @@ impl Authority {
         // A plugin's call is made on the stack of its instance, where Cedar would find no space and deny everything.
         let decide = || slice.decide(&mut evaluator, &question, action);
         match slice.is_deep {
-            true => with_room(decide),
+            true => with_stack(decide),
             false => stacker::maybe_grow(MIN_STACK, STACK, decide),
         }
     }
@@ -224,7 +224,7 @@ impl Authority {
             facts,
         };
         let Some((index, action)) = by_name(operation) else {
-            return question.plainly("there is no operation of this name");
+            return question.denial("there is no operation of this name");
         };
         let mut kinds = action.kinds.iter().copied();
         let slices = || {
@@ -244,7 +244,7 @@ impl Authority {
         if let Some(first) = action.kinds.first().and_then(|kind| certain(*kind))
             && kinds.all(|kind| certain(kind).is_some())
         {
-            return question.plainly(&format!("the guardrail `{}` forbids it", first.id()));
+            return question.denial(&format!("the guardrail `{}` forbids it", first.id()));
         }
         let mut denial = question.uncovered(action);
         let possible: BTreeSet<&str> = slices()
@@ -307,10 +307,10 @@ impl Slice {
         decision.grants.sort_unstable();
         decision.grants.dedup();
         decision.denial = match (broken, decision.guardrails.first()) {
-            (Some((id, why)), _) => Some(question.plainly(&format!(
+            (Some((id, why)), _) => Some(question.denial(&format!(
                 "the guardrail `{id}` could not be evaluated, so it denies: {why}"
             ))),
-            (None, Some(id)) => Some(question.plainly(&format!("the guardrail `{id}` forbids it"))),
+            (None, Some(id)) => Some(question.denial(&format!("the guardrail `{id}` forbids it"))),
             (None, None) if decision.grants.is_empty() => Some(question.uncovered(action)),
             (None, None) => None,
         };
@@ -432,7 +432,7 @@ fn add(permits: &mut Vec<Permit>, grant: usize, compiled: &Arc<Compiled>) {
 }
 
 /// Why a path is ambiguous: a server might resolve it to something else than what was decided.
-fn devious(facts: &Facts) -> Option<&'static str> {
+fn path_ambiguity(facts: &Facts) -> Option<&'static str> {
     let Resource::Url { path, .. } = &facts.resource else {
         return None;
     };

@@ -23,4 +23,4 @@ pub(crate) use prefilter::{Prefilter, View};
 pub(crate) use question::{Evaluation, Question, principal, uid};
 pub use schema::cedar_schema;
 pub(crate) use schema::schema;
-pub(crate) use stack::{Deep, with_room};
+pub(crate) use stack::{StackSafe, with_stack};

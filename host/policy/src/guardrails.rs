@@ -27,9 +27,9 @@ use sha2::{Digest as _, Sha256};
 pub use self::coverage::Coverage;
 pub(crate) use self::guardrail::Guardrail;
 
-use self::bounds::{Excess, Total};
+use self::bounds::{LimitError, Total};
 use self::guardrail::{Plugins, names};
-use crate::engine::{Action, Compiled, Deep, Kind, PolicyError, actions, with_room};
+use crate::engine::{Action, Compiled, Kind, PolicyError, StackSafe, actions, with_stack};
 use crate::grantable::nearest;
 use crate::roles::Right;
 use crate::text_file::read_text;
@@ -98,14 +98,14 @@ impl Guardrails {
             let file = File { path, text };
             checked.push((file, file.check(&mut total)?));
         }
-        with_room(|| {
+        with_stack(|| {
             let mut ids = BTreeSet::new();
             let mut guardrails = Vec::new();
             for (file, depths) in checked {
                 for (policy, at, depth) in file.policies(&depths)? {
                     let guardrail = file.guardrail(&policy, at, depth)?;
                     if !guardrail.can_forbid()? {
-                        let why = guardrail.in_vain.unwrap_or_default();
+                        let why = guardrail.ineffective.unwrap_or_default();
                         return Err(file.error(at, format!("can never forbid anything: {why}")));
                     }
                     if !ids.insert(guardrail.id.clone()) {
@@ -122,9 +122,9 @@ impl Guardrails {
         })
     }
 
-    /// The id and text of each, to be restored by [`from_kept`](Self::from_kept).
+    /// The id and text of each, to be restored by [`from_stored`](Self::from_stored).
     #[must_use]
-    pub fn kept(&self) -> Vec<(String, String)> {
+    pub fn stored(&self) -> Vec<(String, String)> {
         let texts = self.texts();
         texts
             .map(|(id, text)| (id.to_owned(), text.to_owned()))
@@ -135,17 +135,17 @@ impl Guardrails {
     ///
     /// # Errors
     /// When one of them cannot be enforced.
-    pub fn from_kept(kept: &[(String, String)]) -> Result<Self, PolicyError> {
+    pub fn from_stored(stored: &[(String, String)]) -> Result<Self, PolicyError> {
         let mut total = Total::default();
-        let mut checked = Vec::with_capacity(kept.len());
-        for (id, text) in kept {
+        let mut checked = Vec::with_capacity(stored.len());
+        for (id, text) in stored {
             let path = Path::new(id);
             let file = File { path, text };
             checked.push((file, file.check(&mut total)?));
         }
-        with_room(|| {
+        with_stack(|| {
             let mut guardrails = Vec::new();
-            for ((id, _), (file, depths)) in kept.iter().zip(checked) {
+            for ((id, _), (file, depths)) in stored.iter().zip(checked) {
                 for (policy, at, depth) in file.policies(&depths)? {
                     let guardrail = file.guardrail(&policy, at, depth)?;
                     let id = id.clone();
@@ -193,7 +193,7 @@ impl Guardrails {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let about = |one: &Arc<Guardrail>| {
-            let why = one.in_vain.as_deref()?;
+            let why = one.ineffective.as_deref()?;
             Some(format!("the guardrail `{}`: {why}", one.id))
         };
         self.iter().filter_map(about).collect()
@@ -225,7 +225,7 @@ impl Guardrails {
     /// # Errors
     /// When the schema of guardrails cannot be used.
     pub fn coverage(&self) -> Result<Vec<Coverage>, PolicyError> {
-        with_room(|| self.iter().map(|guardrail| guardrail.coverage()).collect())
+        with_stack(|| self.iter().map(|guardrail| guardrail.coverage()).collect())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Guardrail>> {
@@ -251,7 +251,7 @@ impl File<'_> {
 
     /// Checks the text before it is parsed. Returns the maximum depth of each of its policies.
     fn check(&self, total: &mut Total) -> Result<Vec<usize>, PolicyError> {
-        let failed = |Excess { at, message }| self.error(at, message);
+        let failed = |LimitError { at, message }| self.error(at, message);
         total.add(self.text).map_err(failed)
     }
 
@@ -299,8 +299,8 @@ impl File<'_> {
     fn check_valid(&self, policy: &Policy, json: &Value, at: usize) -> Result<(), PolicyError> {
         match valid::check(policy, json)? {
             Ok(()) => Ok(()),
-            Err(valid::Wrong::Policy(message)) => Err(self.error(at, message)),
-            Err(valid::Wrong::Error(error)) => {
+            Err(valid::Invalid::Policy(message)) => Err(self.error(at, message)),
+            Err(valid::Invalid::Error(error)) => {
                 let message = match unknown_action(&error) {
                     Some(message) => message,
                     None => words(&*error),
@@ -308,7 +308,7 @@ impl File<'_> {
                 let message = format!("does not fit the schema: {message}");
                 Err(self.error(offset(&*error), message))
             }
-            Err(valid::Wrong::Never(warning)) => {
+            Err(valid::Invalid::Never(warning)) => {
                 Err(self.error(offset(&*warning), words(&*warning)))
             }
         }
@@ -343,7 +343,7 @@ impl File<'_> {
             .unwrap_or_else(|| json!([]));
         let alone = PolicySet::from_policies([policy.clone()])
             .map_err(|error| self.error(at, error.to_string()))?;
-        let alone = Arc::new(Deep::new(alone, depth));
+        let alone = Arc::new(StackSafe::new(alone, depth));
         let (of_actions, of_resource) = (policy.action_constraint(), policy.resource_constraint());
         let is_about_persons = persons::about_persons(policy, &conditions);
         let mut slices = HashMap::new();
@@ -386,8 +386,8 @@ impl File<'_> {
             shape,
             plugins: Plugins::of(&policy.principal_constraint()),
             is_about_persons,
-            in_vain: is_about_persons
-                .then(|| persons::in_vain(&of_actions))
+            ineffective: is_about_persons
+                .then(|| persons::ineffective(&of_actions))
                 .flatten(),
             slices,
         })

@@ -195,12 +195,12 @@ impl Manifest {
                 text: OPERATOR.into(),
                 owner: None,
             },
-            ..Self::bare(format!("operator@{account}"), account.to_owned())
+            ..Self::without_grants(format!("operator@{account}"), account.to_owned())
         }
     }
 
     /// A manifest that grants nothing, of no file.
-    pub(crate) fn bare(plugin: String, account: String) -> Self {
+    pub(crate) fn without_grants(plugin: String, account: String) -> Self {
         Self {
             plugin,
             component: PathBuf::new(),
@@ -337,7 +337,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         config: config.unwrap_or_default(),
         http,
         path: path.to_owned(),
-        ..Manifest::bare(plugin, account)
+        ..Manifest::without_grants(plugin, account)
     })
 }
 
@@ -351,7 +351,7 @@ pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>),
         let first = table.get("name").or_else(|| table.get("allow"));
         let grant = Grant::read(table.called(format!("grant[{at}]")))?;
         patterns += grant.patterns();
-        few(patterns, first.as_ref())?;
+        check_count(patterns, first.as_ref())?;
         unique(&mut names, &grant.name, first)?;
         grants.push(grant);
     }
@@ -361,7 +361,7 @@ pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>),
         let first = table.get("name").or_else(|| table.get("allow"));
         let grant = HttpGrant::read(table.called(format!("http[{at}]")))?;
         patterns += grant.methods.len() + grant.addresses.len() + grant.headers.len();
-        few(patterns, first.as_ref())?;
+        check_count(patterns, first.as_ref())?;
         unique(&mut names, &grant.name, first)?;
         http.push(grant);
     }
@@ -369,7 +369,7 @@ pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>),
 }
 
 /// Compiling a manifest, and each decision by it, takes time in proportion to its patterns.
-fn few(patterns: usize, item: Option<&Item<'_>>) -> Result<(), Problem> {
+fn check_count(patterns: usize, item: Option<&Item<'_>>) -> Result<(), Problem> {
     match item {
         Some(item) if patterns > MAX_PATTERNS => Err(item.wrong(&format!(
             "is in the grant with which the lists of all grants have {patterns} entries; at most {MAX_PATTERNS} are allowed, and `*` stands for any characters"

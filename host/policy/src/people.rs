@@ -16,7 +16,7 @@ use cedar_policy::{
 
 use crate::authority::Decision;
 use crate::denial::Denial;
-use crate::engine::{Deep, PolicyError, uid, with_room};
+use crate::engine::{PolicyError, StackSafe, uid, with_stack};
 use crate::guardrails::Guardrails;
 use crate::roles::{GROUP, Right, Role};
 
@@ -85,7 +85,7 @@ impl Person {
 pub struct People {
     persons: BTreeMap<u32, Person>,
     /// The roles and the guardrails about people.
-    policies: Deep<PolicySet>,
+    policies: StackSafe<PolicySet>,
     /// The roles alone, which decide where no guardrail can deny.
     roles: PolicySet,
     /// The ids of the guardrails about people, since an evaluation failure of one denies.
@@ -140,7 +140,7 @@ impl People {
         let own: Vec<Policy> = own.collect();
         Ok(Self {
             persons: by_uid,
-            policies: Deep::with(set(&mut own.iter().cloned().chain(forbids))?, is_deep),
+            policies: StackSafe::with(set(&mut own.iter().cloned().chain(forbids))?, is_deep),
             roles: set(&mut own.iter().cloned())?,
             guardrails: about().map(|one| one.id.clone()).collect(),
         })
@@ -178,7 +178,7 @@ impl People {
             true => &self.roles,
             false => &self.policies,
         };
-        let answer = with_room(|| Authorizer::new().is_authorized(&request, policies, &entities));
+        let answer = with_stack(|| Authorizer::new().is_authorized(&request, policies, &entities));
         let own = |id: &PolicyId| {
             let id: &str = id.as_ref();
             let id = id.strip_prefix("guardrail/")?;

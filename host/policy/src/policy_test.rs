@@ -233,7 +233,7 @@ fn case(table: &Fields<'_>, usual: Option<&Item<'_>>, folder: &Path) -> Result<C
         (None, _, _) => Source::Own(Box::new(Manifest {
             grants,
             http,
-            ..Manifest::bare("test".to_owned(), "test".to_owned())
+            ..Manifest::without_grants("test".to_owned(), "test".to_owned())
         })),
     };
     let item = table.need("operation", "\"backtests/create-backtest\"")?;

@@ -101,9 +101,10 @@ fn on_a_thread(stack: usize, text: &str) -> Result<bool, String> {
     let thread = std::thread::Builder::new().stack_size(stack);
     let thread = thread.spawn(move || {
         let guardrails = read(&text)?;
-        let again = Guardrails::from_kept(&guardrails.kept()).map_err(|error| error.to_string())?;
+        let again =
+            Guardrails::from_stored(&guardrails.stored()).map_err(|error| error.to_string())?;
         assert_eq!(again.without(&guardrails).ids().count(), 0);
-        assert_eq!(again.kept()[0].1, guardrails.kept()[0].1);
+        assert_eq!(again.stored()[0].1, guardrails.stored()[0].1);
         let printed = format!("{guardrails:?}").len() + guardrails.revision().len();
         let person = Person {
             uid: 1,
@@ -260,7 +261,7 @@ fn too_many_guardrails_are_refused_at_once() {
     assert!(error.contains("more than 500 guardrails"), "{error}");
     assert!(read(&plain(4000)).is_err());
     let kept: Vec<_> = (0..8000).map(|at| (format!("r{at}"), plain(1))).collect();
-    assert!(Guardrails::from_kept(&kept).is_err());
+    assert!(Guardrails::from_stored(&kept).is_err());
     assert!(
         begun.elapsed() < Duration::from_secs(2),
         "{:?}",

@@ -403,14 +403,14 @@ async fn propose(gate: &Gate, ids: &[&str]) -> Option<PendingApproval> {
         .unwrap();
     let former = row.map_or_else(Guardrails::none, |row| {
         let kept: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text).unwrap();
-        Guardrails::from_kept(&kept.text).unwrap()
+        Guardrails::from_stored(&kept.text).unwrap()
     });
     let gone: Vec<_> = former.without(&found).ids().map(str::to_owned).collect();
     let proposal = Proposal {
         subject: Subject::Guardrails,
         name: String::new(),
         account: String::new(),
-        text: json!(found.kept()),
+        text: json!(found.stored()),
         remembered: Remembered::default(),
         changes: gone
             .iter()

@@ -25,7 +25,7 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     /// A denial that no line in a manifest can change.
-    pub(super) fn plainly(&self, why: &str) -> Denial {
+    pub(super) fn denial(&self, why: &str) -> Denial {
         Denial {
             reason: format!(
                 "`{}` of `{}` ({}): {why}",
@@ -63,7 +63,7 @@ impl Call<'_> {
                 );
                 return Denial {
                     nearest_grant: Some(grant.name.clone()),
-                    ..self.plainly(&why)
+                    ..self.denial(&why)
                 };
             }
             Some((grant, unmet)) => (
@@ -279,7 +279,7 @@ impl Call<'_> {
             method,
         } = &self.facts.resource
         else {
-            return self.plainly("it is no request");
+            return self.denial("it is no request");
         };
         let usual = matches!((scheme.as_str(), *port), ("https", 443) | ("http", 80));
         let origin = if usual {

@@ -38,9 +38,9 @@ pub(super) fn changes(former: Option<&Manifest>, now: Option<&Manifest>) -> Vec<
     match (former, now) {
         (None, None) => {}
         (None, Some(now)) => lines.appears(now),
-        (Some(former), None) => lines.goes(former),
+        (Some(former), None) => lines.add_removed(former),
         (Some(former), Some(now)) if former.plugin != now.plugin => {
-            lines.goes(former);
+            lines.add_removed(former);
             lines.appears(now);
         }
         (Some(former), Some(now)) => lines.changes(former, now),
@@ -93,11 +93,11 @@ impl Lines {
             self.push(ChangeKind::Added, whole(grant));
         }
         for grant in &manifest.http {
-            self.push(ChangeKind::Added, whole_http(grant));
+            self.push(ChangeKind::Added, http_line(grant));
         }
     }
 
-    fn goes(&mut self, manifest: &Manifest) {
+    fn add_removed(&mut self, manifest: &Manifest) {
         self.push(ChangeKind::TakenAway, of_plugin(manifest));
     }
 
@@ -172,8 +172,8 @@ impl Lines {
             }
         }
         for grant in new {
-            let few = gone.len() <= MAX_RENAMED;
-            let same = gone.values().find(|other| few && is_same(other, grant));
+            let is_few = gone.len() <= MAX_RENAMED;
+            let same = gone.values().find(|other| is_few && is_same(other, grant));
             match same.map(|other| other.name.as_str()) {
                 Some(name) => {
                     gone.remove(name);
@@ -194,7 +194,7 @@ impl Lines {
     }
 
     fn grant(&mut self, former: &Grant, now: &Grant) {
-        let mut about = About {
+        let mut about = GrantLines {
             lines: self,
             what: format!("grant `{}`", now.name),
         };
@@ -218,7 +218,7 @@ impl Lines {
     }
 
     fn limits(&mut self, former: Limits, now: Limits) {
-        let mut about = About {
+        let mut about = GrantLines {
             lines: self,
             what: "limits".to_owned(),
         };
@@ -245,7 +245,7 @@ impl Lines {
                         others.any(|other| is_beside(other, former) && limits(former, other));
                     self.one_http(former, grant, limited);
                 }
-                None => self.push(ChangeKind::Added, whole_http(grant)),
+                None => self.push(ChangeKind::Added, http_line(grant)),
             }
         }
         for grant in former
@@ -256,14 +256,14 @@ impl Lines {
             let limited = now
                 .iter()
                 .any(|other| is_beside(other, grant) && limits(grant, other));
-            let line = format!("no longer: {}", whole_http(grant));
+            let line = format!("no longer: {}", http_line(grant));
             self.push(ChangeKind::wider_if(limited), line);
         }
     }
 
     /// `limited`: another grant remains that covers some of what the former one covered.
     fn one_http(&mut self, former: &HttpGrant, now: &HttpGrant, limited: bool) {
-        let mut about = About {
+        let mut about = GrantLines {
             lines: self,
             what: format!("http `{}`", now.name),
         };
@@ -329,12 +329,12 @@ impl Lines {
 }
 
 /// The lines about one grant or table.
-struct About<'a> {
+struct GrantLines<'a> {
     lines: &'a mut Lines,
     what: String,
 }
 
-impl About<'_> {
+impl GrantLines<'_> {
     fn push(&mut self, kind: ChangeKind, line: String) {
         let line = format!("{}: {line}", self.what);
         self.lines.push(kind, line);
@@ -471,7 +471,7 @@ fn whole(grant: &Grant) -> String {
     format!("grant `{}`: {}", grant.name, parts.join("; "))
 }
 
-fn whole_http(grant: &HttpGrant) -> String {
+fn http_line(grant: &HttpGrant) -> String {
     let part = |key: &str, shown: &[String]| match shown {
         [] => String::new(),
         shown => format!("; {key} {}", list(shown)),

@@ -84,7 +84,7 @@ impl Action {
         ConditionsKey {
             raw: self.name == RAW,
             lists: self.lists,
-            attributes: self.attributes.and(*DISTINCTIVE),
+            attributes: self.attributes.and(*CONDITION_ATTRIBUTES),
         }
     }
 
@@ -107,7 +107,7 @@ impl Action {
 }
 
 /// The attributes that make the conditions of a grant differ between actions.
-static DISTINCTIVE: LazyLock<Attributes> = LazyLock::new(|| {
+static CONDITION_ATTRIBUTES: LazyLock<Attributes> = LazyLock::new(|| {
     Attributes::such(|attribute| {
         attribute.bound.scope().is_some() || matches!(attribute.bound, Bound::Amount(..))
     })

@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use super::actions::Kind;
 use super::prefilter::Prefilter;
-use super::stack::Deep;
+use super::stack::StackSafe;
 
 /// A single policy, ready to be evaluated. The slice that it is in implies the scope of a grant.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     /// Rules out, without Cedar, policies that certainly do not apply.
-    pub(crate) prefilter: Deep<Prefilter>,
+    pub(crate) prefilter: StackSafe<Prefilter>,
     /// The policy, for Cedar; shared by all kinds of resources.
-    pub(crate) policy: Arc<Deep<PolicySet>>,
+    pub(crate) policy: Arc<StackSafe<PolicySet>>,
 }
 
 impl Compiled {
@@ -42,20 +42,20 @@ impl Compiled {
         .map_err(|error| error.to_string())?;
         let alone = PolicySet::from_policies([policy]).map_err(|error| error.to_string())?;
         Ok(Self {
-            prefilter: Deep::new(prefilter, 0),
-            policy: Arc::new(Deep::new(alone, 0)),
+            prefilter: StackSafe::new(prefilter, 0),
+            policy: Arc::new(StackSafe::new(alone, 0)),
         })
     }
 
     /// Wraps a parsed policy with its scope and conditions, at most `depth` deep, for resources of a kind.
     pub(crate) fn of(
-        policy: &Arc<Deep<PolicySet>>,
+        policy: &Arc<StackSafe<PolicySet>>,
         conditions: &Value,
         kind: Kind,
         depth: usize,
     ) -> Self {
         Self {
-            prefilter: Deep::new(Prefilter::compile(conditions, kind), depth),
+            prefilter: StackSafe::new(Prefilter::compile(conditions, kind), depth),
             policy: Arc::clone(policy),
         }
     }

@@ -57,15 +57,15 @@ pub(crate) fn grant_conditions(
             }
             Bound::Maximum(_, maximum) => all.extend(maximum(grant).map(|maximum| {
                 let right = json!({ "Value": maximum });
-                let few = json!({ "<=": { "left": context(name), "right": right } });
-                absent_or(name, Some(few))
+                let within_limit = json!({ "<=": { "left": context(name), "right": right } });
+                absent_or(name, Some(within_limit))
             })),
             Bound::Amount(_, maximum) => all.extend(maximum(grant).map(|maximum| {
                 let maximum = json!({ "decimal": [{ "Value": maximum.decimal() }] });
-                let cheap = json!({ "lessThanOrEqual": [context(name), maximum] });
+                let within_limit = json!({ "lessThanOrEqual": [context(name), maximum] });
                 match has_it {
-                    true => and(has(name), cheap),
-                    false => absent_or(name, Some(cheap)),
+                    true => and(has(name), within_limit),
+                    false => absent_or(name, Some(within_limit)),
                 }
             })),
         }

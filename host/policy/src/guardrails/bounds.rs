@@ -4,7 +4,7 @@
 //! makes an expression deep is counted here in one pass over the text, which needs only a few counters.
 //!
 //! Invariant: the tree of an accepted policy is not deeper than [`MAX_OPERATORS`] plus a few levels per bracket, so
-//! [`with_room`](crate::engine::with_room) has the stack for it.
+//! [`with_stack`](crate::engine::with_stack) has the stack for it.
 
 /// Maximum bytes of a file of guardrails.
 pub(super) const MAX_FILE: usize = 256 << 10;
@@ -23,7 +23,7 @@ const MAX_ATTRIBUTES: usize = 16;
 
 /// Why a text is rejected.
 #[derive(Debug)]
-pub(super) struct Excess {
+pub(super) struct LimitError {
     /// The offset of the first excess byte.
     pub(super) at: usize,
     pub(super) message: String,
@@ -39,11 +39,11 @@ pub(super) struct Total {
 
 impl Total {
     /// Checks another text and counts it. Returns the maximum depth of each of its complete policies.
-    pub(super) fn add(&mut self, text: &str) -> Result<Vec<usize>, Excess> {
+    pub(super) fn add(&mut self, text: &str) -> Result<Vec<usize>, LimitError> {
         let policies = check(text)?;
         self.bytes += text.len();
         let too_much = |at, what: String| {
-            Err(Excess {
+            Err(LimitError {
                 at,
                 message: format!(
                     "{what}, with those of the files before; write one guardrail for many: with `action in [...]`, with a set of \
@@ -74,9 +74,9 @@ impl Total {
 }
 
 /// Checks each policy of a text. Returns the counts of each complete policy.
-fn check(text: &str) -> Result<Vec<Scan>, Excess> {
+fn check(text: &str) -> Result<Vec<Scan>, LimitError> {
     if text.len() > MAX_FILE {
-        return Err(Excess {
+        return Err(LimitError {
             at: MAX_FILE,
             message: format!(
                 "the file has more than {} KiB; put the rest into another file",
@@ -142,7 +142,7 @@ fn check(text: &str) -> Result<Vec<Scan>, Excess> {
             let message = format!(
                 "{what}; write it as several guardrails: one that forbids is enough, so each part of an `||` may be one of its own"
             );
-            return Err(Excess { at, message });
+            return Err(LimitError { at, message });
         }
         at = end;
     }

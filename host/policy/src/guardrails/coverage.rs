@@ -81,7 +81,7 @@ impl Guardrail {
     /// Whether it can forbid anything, if its scope leaves that open.
     pub(super) fn can_forbid(&self) -> Result<bool, PolicyError> {
         let of_plugins = self.concerns_plugins();
-        if self.in_vain.is_none() || of_plugins {
+        if self.ineffective.is_none() || of_plugins {
             return Ok(true);
         }
         Ok(!self.coverage()?.operations.is_empty())

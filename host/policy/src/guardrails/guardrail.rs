@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicySet, PrincipalConstraint};
 
-use crate::engine::{Compiled, Deep, Kind};
+use crate::engine::{Compiled, Kind, StackSafe};
 
 /// A single forbidding policy.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(crate) struct Guardrail {
     /// Where it begins: `trading.cedar:12`.
     pub(crate) at: String,
     /// The policy, in a set of its own.
-    pub(super) policy: Arc<Deep<PolicySet>>,
+    pub(super) policy: Arc<StackSafe<PolicySet>>,
     /// Its original text.
     pub(crate) text: String,
     /// Its meaning, independent of its id and layout.
@@ -25,7 +25,7 @@ pub(crate) struct Guardrail {
     /// Whether it explicitly concerns people.
     pub(crate) is_about_persons: bool,
     /// What it covers without effect, in words.
-    pub(super) in_vain: Option<String>,
+    pub(super) ineffective: Option<String>,
     /// The remaining conditions, for each action and kind of resource that it may apply to.
     pub(super) slices: HashMap<(usize, Kind), Arc<Compiled>>,
 }

@@ -53,7 +53,7 @@ fn mentions_persons(json: &Value) -> bool {
 }
 
 /// What a guardrail about people covers without effect, by its actions and in words; `None` if nothing.
-pub(super) fn in_vain(actions: &ActionConstraint) -> Option<String> {
+pub(super) fn ineffective(actions: &ActionConstraint) -> Option<String> {
     let (vain, limited): (Vec<&Right>, Vec<&Right>) = Right::ALL
         .iter()
         .filter(|right| names(actions, right.action(), &[GROUP]))

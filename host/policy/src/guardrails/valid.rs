@@ -21,7 +21,7 @@ use crate::engine::{PolicyError, schema};
 const MAX_FORMS: usize = 4096;
 
 /// Digests of the valid forms.
-static FORMS: LazyLock<Mutex<HashSet<[u8; 32]>>> = LazyLock::new(Mutex::default);
+static VALID_FORMS: LazyLock<Mutex<HashSet<[u8; 32]>>> = LazyLock::new(Mutex::default);
 
 static VALIDATOR: LazyLock<Result<Validator, String>> = LazyLock::new(|| {
     let schema = schema().map_err(|error| error.to_string())?;
@@ -37,7 +37,7 @@ pub(crate) fn validator() -> Result<&'static Validator, PolicyError> {
 }
 
 /// Why a policy cannot be a guardrail.
-pub(super) enum Wrong {
+pub(super) enum Invalid {
     Policy(String),
     Error(Box<ValidationError>),
     Never(Box<ValidationWarning>),
@@ -45,15 +45,15 @@ pub(super) enum Wrong {
 
 /// Checks one policy, given with its JSON: converting it takes Cedar as long as parsing. Policies are checked individually,
 /// since the validator's time grows with the square of their number.
-pub(super) fn check(policy: &Policy, json: &Value) -> Result<Result<(), Wrong>, PolicyError> {
+pub(super) fn check(policy: &Policy, json: &Value) -> Result<Result<(), Invalid>, PolicyError> {
     let validator = validator()?;
     let form = form(json.clone());
-    if FORMS.lock().contains(&form) {
+    if VALID_FORMS.lock().contains(&form) {
         return Ok(Ok(()));
     }
-    let found = one(validator, policy);
+    let found = validate(validator, policy);
     if found.is_ok() {
-        let mut forms = FORMS.lock();
+        let mut forms = VALID_FORMS.lock();
         if forms.len() >= MAX_FORMS {
             forms.clear();
         }
@@ -62,12 +62,12 @@ pub(super) fn check(policy: &Policy, json: &Value) -> Result<Result<(), Wrong>, 
     Ok(found)
 }
 
-fn one(validator: &Validator, policy: &Policy) -> Result<(), Wrong> {
+fn validate(validator: &Validator, policy: &Policy) -> Result<(), Invalid> {
     let set = PolicySet::from_policies([policy.clone()])
-        .map_err(|error| Wrong::Policy(error.to_string()))?;
+        .map_err(|error| Invalid::Policy(error.to_string()))?;
     let checked = validator.validate(&set, ValidationMode::Strict);
     if let Some(error) = checked.validation_errors().next() {
-        return Err(Wrong::Error(Box::new(error.clone())));
+        return Err(Invalid::Error(Box::new(error.clone())));
     }
     // Names in several alphabets are the operator's choice.
     let never = |warning: &&ValidationWarning| {
@@ -80,7 +80,7 @@ fn one(validator: &Validator, policy: &Policy) -> Result<(), Wrong> {
         )
     };
     match checked.validation_warnings().find(never) {
-        Some(warning) => Err(Wrong::Never(Box::new(warning.clone()))),
+        Some(warning) => Err(Invalid::Never(Box::new(warning.clone()))),
         None => Ok(()),
     }
 }
@@ -90,12 +90,12 @@ fn form(mut policy: Value) -> [u8; 32] {
     if let Some(fields) = policy.as_object_mut() {
         fields.remove("annotations");
     }
-    blank(&mut policy, &mut HashMap::new());
+    normalize(&mut policy, &mut HashMap::new());
     Sha256::digest(policy.to_string()).into()
 }
 
 /// Numbers the texts, so that equal texts stay equal: Cedar knows that `"a" == "a"`.
-fn blank(json: &mut Value, texts: &mut HashMap<String, usize>) {
+fn normalize(json: &mut Value, texts: &mut HashMap<String, usize>) {
     let Value::Object(fields) = json else {
         return;
     };
@@ -111,12 +111,12 @@ fn blank(json: &mut Value, texts: &mut HashMap<String, usize>) {
         match (key.as_str(), value) {
             ("Value", value @ Value::String(_)) => number(value, texts),
             ("Set" | "conditions", Value::Array(items)) => {
-                items.iter_mut().for_each(|item| blank(item, texts));
+                items.iter_mut().for_each(|item| normalize(item, texts));
             }
             ("pattern", pattern @ Value::Array(_)) if is_ascii(pattern) => *pattern = Value::Null,
             // Arguments of functions: whether `decimal("x")` is a number depends on the text.
             (_, Value::Array(_)) => {}
-            (_, value) => blank(value, texts),
+            (_, value) => normalize(value, texts),
         }
     }
 }

@@ -30,9 +30,9 @@ pub(crate) fn run(data: &[u8]) {
 }
 
 fn accepted(guardrails: &Guardrails) {
-    let kept = guardrails.kept();
-    let again = Guardrails::from_kept(&kept).unwrap_or_else(|error| panic!("{error}: {kept:?}"));
-    assert_eq!(again.kept(), kept);
+    let kept = guardrails.stored();
+    let again = Guardrails::from_stored(&kept).unwrap_or_else(|error| panic!("{error}: {kept:?}"));
+    assert_eq!(again.stored(), kept);
     assert_eq!(again.revision(), guardrails.revision());
     assert_eq!(again.without(guardrails).ids().count(), 0);
     let manifest = Manifest::parse(MANIFEST, Path::new("/lab.toml")).expect("it is a manifest");
