@@ -13,13 +13,13 @@ use qchost_policy::GrantLimits;
 use crate::approve::Approver;
 use crate::authorize::{Authorizer, decide_all};
 use crate::call::CallRequest;
+use crate::call_log::CallLog;
 use crate::decision::{CallDecision, Matched, Refused};
 use crate::obligations::obligations_under;
 use crate::policy::EffectivePolicy;
 use crate::read_limits::ReadLimits;
 use crate::record::AuditContext;
 use crate::refusal::Refusal;
-use crate::refusal_log::RefusalLog;
 use crate::resolve::Resolver;
 use crate::sources::{SourceGuard, SourceGuards};
 use crate::throttle::{CallGuards, Throttle};
@@ -44,7 +44,7 @@ pub(crate) struct Admitter {
     pub throttle: Arc<Throttle>,
     pub sources: Arc<SourceGuards>,
     pub limits: Arc<ReadLimits>,
-    pub refusals: Arc<RefusalLog>,
+    pub log: Arc<CallLog>,
 }
 
 impl Admitter {
@@ -82,7 +82,7 @@ impl Admitter {
                 let entering = self.acquire(request, &decision).await;
                 entered = entering.inspect_err(|refusal| {
                     let context = AuditContext::of(&decision, None);
-                    self.refusals.note(request, &context, refusal);
+                    self.log.note_refusal(request, &context, refusal);
                 })?;
             }
             if self.authorizer.is_current(request)
@@ -97,8 +97,8 @@ impl Admitter {
             }
             let policy = self.authorizer.policy_of(&request.principal);
             let policy = policy.inspect_err(|refusal| {
-                self.refusals
-                    .note(request, &AuditContext::default(), refusal);
+                self.log
+                    .note_refusal(request, &AuditContext::default(), refusal);
             })?;
             let former = std::mem::replace(&mut request.policy, policy);
             let anew = self.decide(request).await?;
@@ -149,7 +149,7 @@ impl Admitter {
             guardrails: &guardrails,
             ..AuditContext::default()
         };
-        self.refusals.note(request, &context, &internal);
+        self.log.note_refusal(request, &context, &internal);
         if matches!(internal, Refusal::Denied(_)) {
             self.limits.count_attempt(request).await;
         }
@@ -212,7 +212,7 @@ mod tests {
             throttle: stores.throttle(),
             sources: stores.sources(),
             limits: Arc::clone(&reads.limits),
-            refusals: stores.refusals(),
+            log: stores.log(),
             resolver: Resolver {
                 scope: Arc::default(),
                 reads,

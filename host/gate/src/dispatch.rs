@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use qchost_audit::{Audit, Entry};
+use qchost_audit::Entry;
 use qchost_catalog::{
     Access, BoxFuture, Call, Clearance, Failure, Outcome, Upstream, aside, length,
 };
@@ -23,12 +23,11 @@ use crate::answer::without_secrets;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::{Authorizer, decide_all};
 use crate::call::CallRequest;
-use crate::fingerprint::Fingerprints;
+use crate::call_log::CallLog;
 use crate::halts::{Departure, Halts};
 use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unrecorded, unresolved};
-use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 use crate::sources::{Evidence, SourceGuards};
 use crate::unsettled::UnsettledWrites;
@@ -42,15 +41,13 @@ pub(crate) struct Dispatcher {
     /// Time limit of one call.
     pub call_timeout: Duration,
     pub ledger: Ledger,
-    pub audit: Audit,
-    pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub reserver: Reserver,
     pub halts: Arc<Halts>,
     pub scope: Arc<Scope>,
     pub reads: Arc<HostReader>,
     pub sources: Arc<SourceGuards>,
-    pub refusals: Arc<RefusalLog>,
+    pub log: Arc<CallLog>,
     pub audit_quotas: Arc<AuditQuotas>,
     pub unsettled: Arc<UnsettledWrites>,
     /// Held by each write from its reservation to its intent, and by a backup, so that no write is in only one of the two
@@ -143,13 +140,15 @@ impl Dispatch {
             self.withdraw(reservation).await;
             return None;
         }
-        let intent = record::intent(&self.request, &context, &dispatcher.fingerprints);
+        let intent = record::intent(&self.request, &context, &dispatcher.log.fingerprints);
         let entry = intent.entry();
         dispatcher.audit_quotas.count(self.request.plugin(), &entry);
-        if let Err(error) = dispatcher.audit.record(entry).await {
+        if let Err(error) = dispatcher.log.audit.record(entry).await {
             self.withdraw(reservation).await;
             let refusal = unrecorded(&error);
-            dispatcher.refusals.note(&self.request, &context, &refusal);
+            dispatcher
+                .log
+                .note_refusal(&self.request, &context, &refusal);
             drop(reply.send(Err(refusal)));
             return None;
         }
@@ -238,10 +237,11 @@ impl Dispatch {
             sends: Some(sends),
             ..AuditContext::of(&self.admission.decision, None)
         };
-        let record = record::read(&self.request, &context, outcome, &dispatcher.fingerprints);
+        let log = &dispatcher.log;
+        let record = record::read(&self.request, &context, outcome, &log.fingerprints);
         let entry = record.entry();
         dispatcher.audit_quotas.count(self.request.plugin(), &entry);
-        dispatcher.audit.note(entry);
+        log.audit.note(entry);
     }
 
     /// Gives back what was reserved for a write that is not sent.
@@ -254,7 +254,7 @@ impl Dispatch {
     }
 
     async fn record_outcome(&self, entry: Entry) {
-        if let Err(error) = self.dispatcher.audit.record(entry).await {
+        if let Err(error) = self.dispatcher.log.audit.record(entry).await {
             tracing::error!(target: "gate", call = self.request.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
         }
     }
@@ -501,15 +501,13 @@ mod tests {
             upstream,
             call_timeout: Duration::from_secs(10),
             ledger: stores.ledger.clone(),
-            audit: stores.audit.clone(),
-            fingerprints: Arc::clone(&stores.fingerprints),
             authorizer: stores.authorizer(),
             reserver: stores.reserver(),
             halts: Arc::clone(&stores.halts),
             scope: Arc::default(),
             reads: stores.reads(),
             sources: stores.sources(),
-            refusals: stores.refusals(),
+            log: stores.log(),
             audit_quotas: Arc::new(AuditQuotas::new(u64::MAX)),
             unsettled: stores.unsettled(),
             writing: Arc::default(),

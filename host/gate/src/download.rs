@@ -11,7 +11,6 @@ use std::io::{Cursor, Read as _};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use qchost_audit::Audit;
 use qchost_catalog::host_calls::{
     READ_OBJECT_STORE_FILE_DOWNLOAD_URL, READ_OBJECT_STORE_FILE_JOB_ID,
 };
@@ -23,12 +22,11 @@ use tokio_util::task::TaskTracker;
 use crate::admission::AdmittedCall;
 use crate::authorize::Authorizer;
 use crate::call::CallRequest;
+use crate::call_log::CallLog;
 use crate::decision::CallDecision;
-use crate::fingerprint::Fingerprints;
 use crate::reads::HostReader;
-use crate::record::{self, AuditContext};
+use crate::record::AuditContext;
 use crate::refusal::Refusal;
-use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 use crate::throttle::CallGuards;
 
@@ -37,12 +35,10 @@ const POLL_BACKOFF: Backoff = Backoff::exact(Duration::from_millis(100), Duratio
 
 /// Downloads objects.
 pub(crate) struct Downloader {
-    pub audit: Audit,
-    pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub reserver: Reserver,
     pub reads: Arc<HostReader>,
-    pub refusals: Arc<RefusalLog>,
+    pub log: Arc<CallLog>,
     pub tasks: TaskTracker,
 }
 
@@ -105,12 +101,11 @@ impl Download {
             Ok(bytes) => Ok(bytes.len().into()),
             Err(Refusal::Failed(failure)) => Err(failure.clone()),
             Err(refusal) => {
-                downloader.refusals.note(request, &context, refusal);
+                downloader.log.note_refusal(request, &context, refusal);
                 return result;
             }
         };
-        let record = record::read(request, &context, &outcome, &downloader.fingerprints);
-        downloader.audit.note(record.entry());
+        downloader.log.note_read(request, &context, &outcome);
         result
     }
 
@@ -329,12 +324,10 @@ mod tests {
 
     async fn download(stores: &Stores, request: CallRequest) -> Result<Vec<u8>, Refusal> {
         let downloader = Arc::new(Downloader {
-            audit: stores.audit.clone(),
-            fingerprints: Arc::clone(&stores.fingerprints),
             authorizer: stores.authorizer(),
             reserver: stores.reserver(),
             reads: stores.reads(),
-            refusals: stores.refusals(),
+            log: stores.log(),
             tasks: stores.tasks.clone(),
         });
         let touched = Scope::new().download("o", "k").unwrap();

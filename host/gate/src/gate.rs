@@ -33,6 +33,7 @@ use crate::authorize::Authorizer;
 use crate::backup::Backups;
 use crate::body::{AdminBody, AdminDetail};
 use crate::call::{CallIds, CallRequest, Callee, HTTP, Principal, SentMarker};
+use crate::call_log::CallLog;
 use crate::changes::Changes;
 use crate::clock::now;
 use crate::components::Components;
@@ -57,7 +58,6 @@ use crate::reads::HostReader;
 use crate::reconcile::Reconciler;
 use crate::reconfigure::{Reconfigurer, recall};
 use crate::refusal::{Refusal, unusable};
-use crate::refusal_log::RefusalLog;
 use crate::report::{Explanation, Reporter};
 use crate::reserve::Reserver;
 use crate::resolve::Resolver;
@@ -68,7 +68,6 @@ use crate::sources::SourceGuards;
 use crate::throttle::Throttle;
 use crate::trade::TradeRules;
 use crate::unsettled::UnsettledWrites;
-use crate::workflows::Workflows;
 
 /// What the gate needs besides the upstream connection.
 #[derive(Debug)]
@@ -124,7 +123,7 @@ pub struct Gate {
     /// Calls under way, and the host's own work.
     tasks: TaskTracker,
     stages: Arc<Stages>,
-    refusals: Arc<RefusalLog>,
+    log: Arc<CallLog>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -145,7 +144,7 @@ struct Stages {
     dispatcher: Arc<Dispatcher>,
     raw_tools: RawTools,
     downloader: Arc<Downloader>,
-    workflows: Workflows,
+    reserver: Reserver,
     outgoing: Arc<OutgoingRequests>,
 }
 
@@ -258,7 +257,7 @@ impl Gate {
             audit_quotas: Arc::clone(&audit_quotas),
             unsettled: Arc::clone(&unsettled),
         });
-        let refusals = Arc::new(RefusalLog::new(audit.clone(), Arc::clone(&fingerprints)));
+        let log = Arc::new(CallLog::new(audit.clone(), Arc::clone(&fingerprints)));
         let limits = Arc::new(ReadLimits::new(Arc::clone(&rates), ledger.clone()));
         let reads = Arc::new(HostReader {
             upstream: Arc::clone(&upstream),
@@ -319,7 +318,7 @@ impl Gate {
         let throttle = Arc::new(Throttle::new(rates, Arc::clone(&queues)));
         let reserver = Reserver {
             ledger: ledger.clone(),
-            refusals: Arc::clone(&refusals),
+            log: Arc::clone(&log),
         };
 
         let is_halted = |scope: &HaltScope| halt_store.halts.is_set(scope);
@@ -348,56 +347,46 @@ impl Gate {
                 throttle: Arc::clone(&throttle),
                 sources: Arc::clone(&sources),
                 limits,
-                refusals: Arc::clone(&refusals),
+                log: Arc::clone(&log),
             },
             dispatcher: Arc::new(Dispatcher {
                 upstream: Arc::clone(&upstream),
                 call_timeout,
                 ledger: ledger.clone(),
-                audit: audit.clone(),
-                fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 reserver: reserver.clone(),
                 halts: Arc::clone(&halt_store.halts),
                 scope: Arc::clone(&scope),
                 reads: Arc::clone(&reads),
                 sources,
-                refusals: Arc::clone(&refusals),
+                log: Arc::clone(&log),
                 audit_quotas,
                 unsettled: Arc::clone(&unsettled),
                 writing: Arc::clone(&writing),
                 tasks: tasks.clone(),
             }),
             downloader: Arc::new(Downloader {
-                audit: audit.clone(),
-                fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 reserver: reserver.clone(),
                 reads: Arc::clone(&reads),
-                refusals: Arc::clone(&refusals),
+                log: Arc::clone(&log),
                 tasks: tasks.clone(),
             }),
-            workflows: Workflows {
-                audit: audit.clone(),
-                fingerprints: Arc::clone(&fingerprints),
-                reserver: reserver.clone(),
-            },
             outgoing: Arc::new(OutgoingRequests {
-                audit: audit.clone(),
-                fingerprints: Arc::clone(&fingerprints),
                 authorizer: Arc::clone(&authorizer),
                 throttle,
                 reserver: reserver.clone(),
-                refusals: Arc::clone(&refusals),
+                log: Arc::clone(&log),
                 writing: Arc::clone(&writing),
                 tasks: tasks.clone(),
             }),
             raw_tools: RawTools {
                 upstream,
-                refusals: Arc::clone(&refusals),
+                log: Arc::clone(&log),
             },
             ids,
             authorizer: Arc::clone(&authorizer),
+            reserver,
             approver,
             invocations,
         };
@@ -451,7 +440,7 @@ impl Gate {
             policies,
             changes,
             tasks,
-            refusals,
+            log,
             proposals,
             adoptions,
             liquidator,
@@ -583,7 +572,7 @@ impl PluginCalls for Gate {
             let callee = Callee::service(WORKFLOW, Access::Read);
             let mut request = self.request(principal, callee, Map::new())?;
             let decision = self.stages.admitter.admit(&mut request).await?.decision;
-            self.stages.workflows.charge(&request, &decision).await
+            self.stages.reserver.charge_batch(&request, &decision).await
         })
     }
 
@@ -689,7 +678,7 @@ impl Gate {
         self.tasks.close();
         self.tasks.wait().await;
         self.tasks.reopen();
-        self.refusals.write_counts();
+        self.log.write_counts();
         if let Err(error) = self.audit.flush().await {
             tracing::error!(target: "gate", %error, "the audit is not on disk");
         }
@@ -702,7 +691,7 @@ impl Gate {
         // A read that its caller neither polls nor drops does not end.
         if tokio::time::timeout(limit, self.idle()).await.is_err() {
             tracing::error!(target: "gate", "calls to QuantConnect are still without an answer");
-            self.refusals.write_counts();
+            self.log.write_counts();
         }
         if let Err(error) = self.ledger.close().await {
             tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");

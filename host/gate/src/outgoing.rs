@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_audit::{Audit, Entry, Kind};
+use qchost_audit::{Entry, Kind};
 use qchost_catalog::{Access, Failure};
 use qchost_ledger::Settle;
 use qchost_policy::{Authority, Facts, HttpGrant, Resource};
@@ -23,12 +23,11 @@ use tokio_util::task::TaskTracker;
 use crate::authorize::{Authorizer, decide_all};
 use crate::body::CallBody;
 use crate::call::CallRequest;
+use crate::call_log::CallLog;
 use crate::decision::{Matched, Refused};
-use crate::fingerprint::Fingerprints;
 use crate::policy::EffectivePolicy;
 use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unrecorded};
-use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 use crate::settings::Settings;
 use crate::throttle::Throttle;
@@ -183,7 +182,7 @@ impl Record {
         let kind = if writes { Kind::Outcome } else { Kind::Http };
         let entry = Entry::new(kind, false, &self.body);
         if !writes && reservation.is_none() {
-            requests.audit.note(entry);
+            requests.log.audit.note(entry);
             return;
         }
         self.requests.tasks.spawn(async move {
@@ -192,7 +191,7 @@ impl Record {
                 .reserver
                 .settle(&call, reservation, Settle::Commit)
                 .await;
-            if let Err(error) = requests.audit.record(entry).await {
+            if let Err(error) = requests.log.audit.record(entry).await {
                 tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
             }
         });
@@ -220,12 +219,10 @@ fn out_by<'a>(
 
 /// Decides about requests of plugins to other hosts.
 pub(crate) struct OutgoingRequests {
-    pub audit: Audit,
-    pub fingerprints: Arc<Fingerprints>,
     pub authorizer: Arc<Authorizer>,
     pub throttle: Arc<Throttle>,
     pub reserver: Reserver,
-    pub refusals: Arc<RefusalLog>,
+    pub log: Arc<CallLog>,
     /// Held by each request from its reservation to its intent, and by a backup.
     pub writing: Arc<RwLock<()>>,
     pub tasks: TaskTracker,
@@ -247,7 +244,7 @@ impl OutgoingRequests {
                 guardrails: &refused.guardrails,
                 ..AuditContext::default()
             };
-            self.refusals.note(&request, &context, &refused.internal);
+            self.log.note_refusal(&request, &context, &refused.internal);
             refused.internal
         })
     }
@@ -276,9 +273,9 @@ impl OutgoingRequests {
             reservation,
             ..AuditContext::default()
         };
-        let intent = record::intent(request, &context, &self.fingerprints);
+        let intent = record::intent(request, &context, &self.log.fingerprints);
         let writes = request.access != Access::Read;
-        if writes && let Err(error) = self.audit.record(intent.entry()).await {
+        if writes && let Err(error) = self.log.audit.record(intent.entry()).await {
             self.reserver
                 .settle(&request.call, reservation, Settle::Release)
                 .await;
@@ -366,12 +363,10 @@ mod tests {
 
     async fn decide(stores: &Stores, host: &str) -> Result<RequestPermission, Refusal> {
         let requests = Arc::new(OutgoingRequests {
-            audit: stores.audit.clone(),
-            fingerprints: Arc::clone(&stores.fingerprints),
             authorizer: stores.authorizer(),
             throttle: stores.throttle(),
             reserver: stores.reserver(),
-            refusals: stores.refusals(),
+            log: stores.log(),
             writing: Arc::default(),
             tasks: stores.tasks.clone(),
         });

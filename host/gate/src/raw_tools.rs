@@ -9,14 +9,14 @@ use qchost_catalog::{Failure, OPERATIONS, Upstream};
 use qchost_policy::{is_tool_name, nearest};
 
 use crate::call::{CallRequest, Callee};
+use crate::call_log::{CallLog, shown};
 use crate::record::AuditContext;
 use crate::refusal::Refusal;
-use crate::refusal_log::{RefusalLog, shown};
 
 /// Checks the names of tools.
 pub(crate) struct RawTools {
     pub upstream: Arc<dyn Upstream>,
-    pub refusals: Arc<RefusalLog>,
+    pub log: Arc<CallLog>,
 }
 
 impl RawTools {
@@ -38,8 +38,8 @@ impl RawTools {
             return Ok(());
         };
         let refusal = Refusal::Failed(failure);
-        self.refusals
-            .note(request, &AuditContext::default(), &refusal);
+        self.log
+            .note_refusal(request, &AuditContext::default(), &refusal);
         Err(refusal)
     }
 }
@@ -65,7 +65,7 @@ mod tests {
         let stores = Stores::new("[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n").await;
         let tools = RawTools {
             upstream: Arc::<Cloud>::clone(&stores.cloud),
-            refusals: stores.refusals(),
+            log: stores.log(),
         };
         let check = |tool: &str| {
             let request = stores.request_to(callee(tool), json!({}));

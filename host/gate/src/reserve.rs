@@ -1,24 +1,26 @@
 //! Reserving budgets and permits of a call in the ledger.
 //!
-//! Invariant: every call admitted with a permit spends it, whether a write, a read or a service of the host.
+//! Invariant: every call admitted with a permit spends it, whether a write, a read or a service of the host. That a batch may
+//! run is charged and recorded like a read; each call in it is decided by itself.
 
 use std::sync::Arc;
 
 use qchost_ledger::{Begin, Charge, Ledger, PermitUse, Settle};
+use serde_json::Value;
 
 use crate::call::CallRequest;
+use crate::call_log::CallLog;
 use crate::clock::now;
 use crate::decision::{CallDecision, Matched};
 use crate::obligations::obligations;
 use crate::record::AuditContext;
 use crate::refusal::{Refusal, exhausted};
-use crate::refusal_log::RefusalLog;
 
 /// Charges budgets.
 #[derive(Clone)]
 pub(crate) struct Reserver {
     pub ledger: Ledger,
-    pub refusals: Arc<RefusalLog>,
+    pub log: Arc<CallLog>,
 }
 
 impl Reserver {
@@ -35,6 +37,18 @@ impl Reserver {
         let reservation = self.reserve(request, decision).await?;
         self.settle(&request.call, reservation, Settle::Commit)
             .await;
+        Ok(())
+    }
+
+    /// Charges and records that a batch may run.
+    pub(crate) async fn charge_batch(
+        &self,
+        request: &CallRequest,
+        decision: &CallDecision,
+    ) -> Result<(), Refusal> {
+        self.charge_read(request, decision).await?;
+        let context = AuditContext::of(decision, None);
+        self.log.note_read(request, &context, &Ok(Value::Null));
         Ok(())
     }
 
@@ -59,7 +73,7 @@ impl Reserver {
 
     fn note(&self, request: &CallRequest, decision: &CallDecision, refusal: &Refusal) {
         let context = AuditContext::of(decision, None);
-        self.refusals.note(request, &context, refusal);
+        self.log.note_refusal(request, &context, refusal);
     }
 
     /// Reserves the call's share of every matching grant's budget, and its permit. A refusal is recorded.
@@ -123,10 +137,12 @@ impl Reserver {
 
 #[cfg(test)]
 mod tests {
+    use qchost_policy::WORKFLOW;
+    use qchost_scope::Scope;
     use serde_json::json;
 
     use super::*;
-    use crate::testing::Stores;
+    use crate::testing::{Stores, allowed};
 
     #[tokio::test]
     async fn what_was_not_done_gives_its_budget_back_and_what_was_keeps_it() {
@@ -150,5 +166,22 @@ mod tests {
         let refusal = begin().await.unwrap_err();
         assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
         assert!(stores.cloud.sent().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_charged_and_recorded_like_a_read() {
+        let grant = format!(
+            "[[grant]]\nname = \"one\"\nallow = [\"{WORKFLOW}\"]\nlimits = {{ per-day = 1 }}\n"
+        );
+        let stores = Stores::new(&grant).await;
+        let reserver = stores.reserver();
+        let request = stores.request(WORKFLOW, json!({}));
+        let decision = allowed(Scope::new().service());
+        let charge = || reserver.charge_batch(&request, &decision);
+        charge().await.unwrap();
+        assert_eq!(stores.kinds().await, ["read"]);
+        let refusal = charge().await.unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+        assert_eq!(stores.kinds().await, ["read", "denied"]);
     }
 }

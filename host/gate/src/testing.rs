@@ -24,6 +24,7 @@ use crate::approve::Approver;
 use crate::audit_quota::AuditQuotas;
 use crate::authorize::Authorizer;
 use crate::call::{CallIds, CallRequest, Callee, Principal};
+use crate::call_log::CallLog;
 use crate::changes::Changes;
 use crate::components::Components;
 use crate::decision::{CallDecision, Matched};
@@ -34,7 +35,6 @@ use crate::policy_store::PolicyStore;
 use crate::proposals::Proposals;
 use crate::read_limits::ReadLimits;
 use crate::reads::HostReader;
-use crate::refusal_log::RefusalLog;
 use crate::reserve::Reserver;
 use crate::settings::{Settings, Sources};
 use crate::source_locks::SourceLocks;
@@ -235,7 +235,7 @@ impl Stores {
     pub(crate) fn reserver(&self) -> Reserver {
         Reserver {
             ledger: self.ledger.clone(),
-            refusals: self.refusals(),
+            log: self.log(),
         }
     }
 
@@ -293,9 +293,9 @@ impl Stores {
         })
     }
 
-    pub(crate) fn refusals(&self) -> Arc<RefusalLog> {
+    pub(crate) fn log(&self) -> Arc<CallLog> {
         let fingerprints = Arc::clone(&self.fingerprints);
-        Arc::new(RefusalLog::new(self.audit.clone(), fingerprints))
+        Arc::new(CallLog::new(self.audit.clone(), fingerprints))
     }
 
     /// The records of calls and approvals so far, each with its kind.

@@ -1,6 +1,7 @@
-//! Audit records of refused calls: a plugin can cause any number of them, and all must be in the audit.
+//! The audit of calls, in which each read and each refusal is noted: a plugin can cause any number of refusals, and all must
+//! be in the audit.
 //!
-//! The first ones are recorded individually, and later ones at an even rate. The excess is counted, and the count is
+//! The first refusals are recorded individually, and later ones at an even rate. The excess is counted, and the count is
 //! written with the first of them as a sample. Allowed calls are never aggregated.
 //!
 //! Invariant: every refused call is in the audit, individually or in a count; and for one plugin and one kind of
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use qchost_audit::Audit;
+use qchost_catalog::Outcome;
 use qchost_traffic::RateLimiter;
 
 use crate::body::Repeated;
@@ -100,14 +102,14 @@ impl Counted {
     }
 }
 
-/// Records refused calls.
-pub(crate) struct RefusalLog {
-    audit: Audit,
-    fingerprints: Arc<Fingerprints>,
+/// Records calls.
+pub(crate) struct CallLog {
+    pub audit: Audit,
+    pub fingerprints: Arc<Fingerprints>,
     counts: Refusals,
 }
 
-impl RefusalLog {
+impl CallLog {
     pub(crate) fn new(audit: Audit, fingerprints: Arc<Fingerprints>) -> Self {
         Self {
             audit,
@@ -116,8 +118,19 @@ impl RefusalLog {
         }
     }
 
+    /// Records a read that has ended.
+    pub(crate) fn note_read(
+        &self,
+        request: &CallRequest,
+        context: &AuditContext<'_>,
+        outcome: &Outcome,
+    ) {
+        let record = record::read(request, context, outcome, &self.fingerprints);
+        self.audit.note(record.entry());
+    }
+
     /// Records a refusal, or adds it to a count if the plugin is refused often.
-    pub(crate) fn note(
+    pub(crate) fn note_refusal(
         self: &Arc<Self>,
         request: &CallRequest,
         context: &AuditContext<'_>,
