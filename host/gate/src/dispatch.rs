@@ -12,7 +12,7 @@ use qchost_audit::Entry;
 use qchost_catalog::{
     Access, BoxFuture, Call, Clearance, Failure, Outcome, Upstream, aside, length,
 };
-use qchost_ledger::{Ledger, Settle};
+use qchost_ledger::{Ledger, Settlement};
 use qchost_scope::{Learned, Scope};
 use serde_json::Value;
 use tokio::sync::{RwLock, oneshot};
@@ -186,9 +186,9 @@ impl Dispatch {
         if !done {
             // Before the reply, so that a caller that retries at once finds its budget restored, except for the attempt.
             let how = if is_answered(&outcome) {
-                Settle::Refused
+                Settlement::Refused
             } else {
-                Settle::Release
+                Settlement::Release
             };
             dispatcher
                 .reserver
@@ -224,7 +224,7 @@ impl Dispatch {
         if done {
             dispatcher
                 .reserver
-                .settle(&self.request.call, reservation, Settle::Commit)
+                .settle(&self.request.call, reservation, Settlement::Commit)
                 .await;
         }
         self.record_outcome(entry).await;
@@ -249,7 +249,7 @@ impl Dispatch {
         self.request.sent_marker.set(false);
         let reserver = &self.dispatcher.reserver;
         reserver
-            .settle(&self.request.call, reservation, Settle::Release)
+            .settle(&self.request.call, reservation, Settlement::Release)
             .await;
     }
 

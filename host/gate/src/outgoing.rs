@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use qchost_audit::{Entry, Kind};
 use qchost_catalog::{Access, Failure};
-use qchost_ledger::Settle;
+use qchost_ledger::Settlement;
 use qchost_policy::{Authority, Facts, HttpGrant, Resource};
 use qchost_secrets::Setting;
 use qchost_traffic::ConcurrencyGuard;
@@ -189,7 +189,7 @@ impl Record {
             // A request that was let out counts, however it ended.
             requests
                 .reserver
-                .settle(&call, reservation, Settle::Commit)
+                .settle(&call, reservation, Settlement::Commit)
                 .await;
             if let Err(error) = requests.log.audit.record(entry).await {
                 tracing::error!(target: "gate", %error, "the outcome of a request is not recorded");
@@ -277,7 +277,7 @@ impl OutgoingRequests {
         let writes = request.access != Access::Read;
         if writes && let Err(error) = self.log.audit.record(intent.entry()).await {
             self.reserver
-                .settle(&request.call, reservation, Settle::Release)
+                .settle(&request.call, reservation, Settlement::Release)
                 .await;
             return Err(unrecorded(&error).into());
         }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use qchost_catalog::{Access, by_name};
 use qchost_ledger::{
-    Adopt, Approval, ApprovalKind, Binding, Brought, Heir, InForce, Ledger, LedgerError,
-    NewApproval, Status, Subject, day_of,
+    AdoptOutcome, Approval, ApprovalKind, Binding, Heir, InForce, Ledger, LedgerError, NewApproval,
+    NewInForce, Status, Subject, day_of,
 };
 use qchost_policy::{ChangeKind, Difference, Manifest, Remembered, Successor, successors};
 use qchost_traffic::{GrantKey, GrantRates};
@@ -140,7 +140,7 @@ impl Proposals {
                 Some(approval) => names(approval),
                 None => FILES.to_owned(),
             };
-            let adopt = Adopt {
+            let adopt = NewInForce {
                 subject,
                 name: name.to_owned(),
                 digest: digest.clone(),
@@ -156,7 +156,7 @@ impl Proposals {
                 account: proposal.account.clone(),
                 heirs: proposal.heirs.clone(),
             };
-            if let Brought::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
+            if let AdoptOutcome::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
                 if subject == Subject::Manifest {
                     self.gone.lock().remove(name);
                 }

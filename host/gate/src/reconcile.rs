@@ -12,7 +12,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use qchost_audit::{Audit, AuditError, Entry, Kind, Trace};
 use qchost_catalog::host_calls::showing;
 use qchost_catalog::{Effect, Failure, Operation, Selector, by_name};
-use qchost_ledger::{Ledger, Settle};
+use qchost_ledger::{Ledger, Settlement};
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
 use serde::{Deserialize, Serialize};
@@ -114,9 +114,9 @@ impl Reconciler {
         for reservation in open {
             let intended = traces.contains_key(&reservation.call);
             let how = if intended {
-                Settle::Commit
+                Settlement::Commit
             } else {
-                Settle::Release
+                Settlement::Release
             };
             tracing::warn!(target: "gate", call = reservation.call, plugin = reservation.plugin, intended, "a call of a former run was reserved and not settled");
             ledger.settle(reservation.id, how).await?;

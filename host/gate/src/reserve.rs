@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use qchost_ledger::{Begin, Charge, Ledger, PermitUse, Settle};
+use qchost_ledger::{Charge, Ledger, NewReservation, PermitUse, Settlement};
 use serde_json::Value;
 
 use crate::call::CallRequest;
@@ -35,7 +35,7 @@ impl Reserver {
             return counted.inspect_err(|refusal| self.note(request, decision, refusal));
         }
         let reservation = self.reserve(request, decision).await?;
-        self.settle(&request.call, reservation, Settle::Commit)
+        self.settle(&request.call, reservation, Settlement::Commit)
             .await;
         Ok(())
     }
@@ -112,7 +112,7 @@ impl Reserver {
         if charges.is_empty() && permit.is_none() {
             return Ok(None);
         }
-        let begin = Begin {
+        let begin = NewReservation {
             call: request.call.clone(),
             account: request.account().to_owned(),
             plugin: request.plugin().to_owned(),
@@ -125,7 +125,7 @@ impl Reserver {
     }
 
     /// Ends a reservation, if there is one.
-    pub(crate) async fn settle(&self, call: &str, reservation: Option<i64>, how: Settle) {
+    pub(crate) async fn settle(&self, call: &str, reservation: Option<i64>, how: Settlement) {
         let Some(reservation) = reservation else {
             return;
         };
@@ -160,9 +160,9 @@ mod tests {
         assert!(first.is_some());
         let refusal = begin().await.unwrap_err();
         assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
-        reserver.settle("1-0", first, Settle::Release).await;
+        reserver.settle("1-0", first, Settlement::Release).await;
         let second = begin().await.unwrap();
-        reserver.settle("1-0", second, Settle::Commit).await;
+        reserver.settle("1-0", second, Settlement::Commit).await;
         let refusal = begin().await.unwrap_err();
         assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
         assert!(stores.cloud.sent().is_empty());

@@ -21,7 +21,7 @@ use qchost_catalog::host_calls::{
 use qchost_catalog::{
     Access, Call, Effect, Failure, OPERATIONS, Operation, Outcome, Target, always,
 };
-use qchost_ledger::{Ledger, NewCompile, Remembered};
+use qchost_ledger::{Ledger, NewCompile, SourceState};
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
@@ -324,14 +324,14 @@ impl SourceGuards {
             None => ledger
                 .record_compile(account, plugin, compile, project)
                 .await
-                .map(|()| Remembered::Known),
+                .map(|()| SourceState::Known),
         };
         match remembered {
-            Ok(Remembered::Known) => {}
-            Ok(Remembered::OverQuota) => {
+            Ok(SourceState::Known) => {}
+            Ok(SourceState::OverQuota) => {
                 tracing::warn!(target: "gate", plugin, project, compile, "the compile is of unknown code: the plugin's approvals that wait fill its quota of sources; decide about them with `qchost approvals`");
             }
-            Ok(Remembered::Contradicted) => {
+            Ok(SourceState::Contradicted) => {
                 tracing::warn!(target: "gate", project, compile, "the compile is of unknown code, and so is a former one: QuantConnect gave both the same signature, though their files differ");
             }
             Err(error) => {

@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use qchost_ledger::{Begin, Charge, Ledger, Settle};
+use qchost_ledger::{Charge, Ledger, NewReservation, Settlement};
 
 const IN_FLIGHT: usize = 64;
 const FOR: Duration = Duration::from_secs(5);
@@ -77,7 +77,7 @@ async fn begins(ledger: &Ledger, charges: usize, settle: bool) -> (f64, Vec<Dura
                     cost_per_day: Some(u64::MAX),
                 });
                 let reservation = ledger
-                    .begin(Begin {
+                    .begin(NewReservation {
                         call: format!("{task}-{}", times.len()),
                         account: "research".to_owned(),
                         plugin: format!("plugin-{}", task % 8),
@@ -89,7 +89,7 @@ async fn begins(ledger: &Ledger, charges: usize, settle: bool) -> (f64, Vec<Dura
                     .expect("a reservation");
                 if settle {
                     ledger
-                        .settle(reservation, Settle::Commit)
+                        .settle(reservation, Settlement::Commit)
                         .await
                         .expect("the end");
                 }

@@ -19,7 +19,7 @@ use crate::statements::Statements as _;
 use crate::subject::Subject;
 
 /// Where the terms of a standing permit are stored.
-const STANDING: &str = "decisions.standing";
+const STANDING_COLUMN: &str = "decisions.standing";
 /// Maximum pending approvals of one plugin.
 const MAX_PENDING: u32 = 100;
 /// Maximum bytes of one plugin's pending requests.
@@ -92,7 +92,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn told_of_approvals(&self, ids: Vec<String>) -> Result<(), LedgerError> {
+    pub async fn mark_approvals_told(&self, ids: Vec<String>) -> Result<(), LedgerError> {
         self.connections()
             .write(move |it| {
                 for id in ids {
@@ -213,7 +213,7 @@ impl Ledger {
         };
         let id = id.to_owned();
         self.connections()
-            .write(move |it| say_yes(it, &id, decision, permit_expires_ms))
+            .write(move |it| record_consent(it, &id, decision, permit_expires_ms))
             .await
     }
 
@@ -250,7 +250,7 @@ impl Ledger {
 }
 
 fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, RequestError> {
-    if let Some(mut standing) = same(connection, new)? {
+    if let Some(mut standing) = existing(connection, new)? {
         add_interested(connection, &standing.id, &new.interested)?;
         standing.interested = interested(connection, &standing.id)?;
         return Ok(standing);
@@ -356,7 +356,7 @@ fn add_interested(connection: &Connection, id: &str, uids: &[u32]) -> Result<(),
 }
 
 /// The existing approval that answers this request, if there is one.
-fn same(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, LedgerError> {
+fn existing(connection: &Connection, new: &NewApproval) -> Result<Option<Approval>, LedgerError> {
     let of = &new.binding;
     // One with a used or expired permit answers nothing, and there may be many of those.
     let sql = "SELECT a.id FROM approvals AS a LEFT JOIN permits AS p ON p.approval = a.id
@@ -407,18 +407,18 @@ fn page(
     filter: &ApprovalFilter,
     now: i64,
 ) -> Result<ApprovalPage, LedgerError> {
-    const WHICH: &str = "(?1 OR (status = 'pending' AND expires_ms > ?2))
+    const FILTER: &str = "(?1 OR (status = 'pending' AND expires_ms > ?2))
          AND (requested_ms, id) > (SELECT requested_ms, id FROM approvals WHERE id = ?3
                                    UNION ALL SELECT -1, '' LIMIT 1)";
     let after = filter.after.as_deref().unwrap_or_default();
-    let sql = format!("SELECT id FROM approvals WHERE {WHICH} ORDER BY requested_ms, id LIMIT ?4");
+    let sql = format!("SELECT id FROM approvals WHERE {FILTER} ORDER BY requested_ms, id LIMIT ?4");
     let values = params![filter.all, now, after, filter.limit];
     let ids: Vec<String> = connection.rows(&sql, values, |row| row.get(0))?;
     let mut approvals = Vec::new();
     for id in ids {
         approvals.extend(load_without(connection, &id, now)?);
     }
-    let sql = format!("SELECT count(*) FROM approvals WHERE {WHICH}");
+    let sql = format!("SELECT count(*) FROM approvals WHERE {FILTER}");
     let all: i64 = connection.value(&sql, params![filter.all, now, after])?;
     let listed = u64::try_from(approvals.len()).unwrap_or(u64::MAX);
     Ok(ApprovalPage {
@@ -434,7 +434,7 @@ fn covers(connection: &Connection, approval: &str, cost: u64) -> Result<bool, Le
     Ok(connection.value(sql, params![approval, stored(cost)])?)
 }
 
-fn say_yes(
+fn record_consent(
     connection: &Connection,
     id: &str,
     decision: DecisionBy,
@@ -489,7 +489,7 @@ fn record(connection: &Connection, id: &str, decision: &DecisionBy) -> Result<()
         .standing
         .map(|it| serde_json::to_string(&it))
         .transpose()
-        .map_err(LedgerError::content(STANDING))?;
+        .map_err(LedgerError::content(STANDING_COLUMN))?;
     // An approver may still refuse while it waits for the other approver.
     let sql =
         "INSERT OR REPLACE INTO decisions (approval, uid, name, at_ms, verdict, reason, standing)
@@ -638,7 +638,7 @@ fn decisions(connection: &Connection, id: &str) -> Result<Vec<DecisionBy>, Ledge
             at: row.get(2)?,
             verdict: verdict.unwrap_or(ApprovalVote::Refused),
             reason: row.get(4)?,
-            standing: standing.map_err(LedgerError::content(STANDING))?,
+            standing: standing.map_err(LedgerError::content(STANDING_COLUMN))?,
         });
     }
     Ok(found)

@@ -14,7 +14,7 @@ use crate::counters::{
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::permits;
-use crate::reservation::{Begin, BeginError, OpenReservation, Settle, Usage};
+use crate::reservation::{BeginError, NewReservation, OpenReservation, Settlement, Usage};
 use crate::statements::Statements as _;
 
 /// Where the charges of a reservation are stored.
@@ -27,7 +27,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When a budget is used up, the permit is not valid, or the ledger cannot be used.
-    pub async fn begin(&self, begin: Begin) -> Result<i64, BeginError> {
+    pub async fn begin(&self, begin: NewReservation) -> Result<i64, BeginError> {
         let begin = Arc::new(begin);
         let attempt = Arc::clone(&begin);
         let outcome = self
@@ -53,7 +53,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn settle(&self, reservation: i64, how: Settle) -> Result<(), LedgerError> {
+    pub async fn settle(&self, reservation: i64, how: Settlement) -> Result<(), LedgerError> {
         self.connections()
             .write(move |it| end(it, reservation, how))
             .await
@@ -145,7 +145,7 @@ impl Ledger {
     }
 }
 
-fn reserve(connection: &Connection, begin: &Begin) -> Result<i64, BeginError> {
+fn reserve(connection: &Connection, begin: &NewReservation) -> Result<i64, BeginError> {
     if let Some(permit) = &begin.permit {
         permits::spend(connection, permit, begin)?;
     }
@@ -178,29 +178,29 @@ fn reserve(connection: &Connection, begin: &Begin) -> Result<i64, BeginError> {
     Ok(connection.last_insert_rowid())
 }
 
-fn end(connection: &Connection, reservation: i64, how: Settle) -> Result<(), LedgerError> {
-    type Ended = (String, String, String, Option<String>, i64);
+fn end(connection: &Connection, reservation: i64, how: Settlement) -> Result<(), LedgerError> {
+    type ReservationRow = (String, String, String, Option<String>, i64);
     let sql = "DELETE FROM reservations WHERE id = ?1
         RETURNING account, plugin, charges, permit, permit_cost";
-    let ended: Option<Ended> = connection.row(sql, [reservation], |row| row.try_into())?;
+    let ended: Option<ReservationRow> = connection.row(sql, [reservation], |row| row.try_into())?;
     let Some((account, plugin, charges, permit, permit_cost)) = ended else {
         return Ok(());
     };
-    if how == Settle::Commit {
+    if how == Settlement::Commit {
         return Ok(());
     }
     let charges: Vec<(String, i64, i64)> =
         serde_json::from_str(&charges).map_err(LedgerError::content(CHARGES))?;
     for (grant, day, cost) in charges {
         give_back(connection, [&account, &plugin, &grant], day, 1, cost)?;
-        if how == Settle::Release {
+        if how == Settlement::Release {
             let sql = "UPDATE attempts SET count = max(0, count - 1)
                 WHERE account = ?1 AND plugin = ?2 AND grant_name = ?3 AND day = ?4";
             connection.change(sql, params![account, plugin, grant, day])?;
         }
     }
     if let Some(permit) = permit {
-        permits::give_back(connection, &permit, permit_cost, how == Settle::Refused)?;
+        permits::give_back(connection, &permit, permit_cost, how == Settlement::Refused)?;
     }
     Ok(())
 }

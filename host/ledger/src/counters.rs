@@ -8,7 +8,7 @@ use std::fmt;
 use rusqlite::{Connection, Row, params};
 
 use crate::error::LedgerError;
-use crate::reservation::{Begin, BeginError, Charge};
+use crate::reservation::{BeginError, Charge, NewReservation};
 use crate::statements::Statements as _;
 
 /// Milliseconds of a day.
@@ -223,7 +223,7 @@ impl Inherited for Counter {
 
     /// The later day of both is kept.
     fn add(&mut self, other: Self) {
-        self.turn_to(other.day);
+        self.advance_to(other.day);
         if other.day == self.day {
             self.count = self.count.saturating_add(other.count);
             self.cost = self.cost.saturating_add(other.cost);
@@ -232,7 +232,7 @@ impl Inherited for Counter {
 
     /// On the later day of both.
     fn raise(&mut self, other: Self) {
-        self.turn_to(other.day);
+        self.advance_to(other.day);
         if other.day == self.day {
             self.count = self.count.max(other.count);
             self.cost = self.cost.max(other.cost);
@@ -258,7 +258,7 @@ impl Counter {
     }
 
     /// Moves on to a later day.
-    fn turn_to(&mut self, day: i64) {
+    fn advance_to(&mut self, day: i64) {
         if day > self.day {
             *self = Self::none(day);
         }
@@ -315,7 +315,7 @@ impl Counter {
 /// Charges an attempt of a grant for a call that is about to be sent.
 pub(crate) fn charge_attempt(
     connection: &Connection,
-    begin: &Begin,
+    begin: &NewReservation,
     grant: &str,
     per_day: u32,
 ) -> Result<(), BeginError> {

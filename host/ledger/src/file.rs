@@ -36,7 +36,7 @@ const NEWEST: i64 = match MIGRATIONS {
     [] => 0,
 };
 /// The application id that `0002_ledger.sql` sets in the file: "qchd".
-const MARK: i64 = 1_902_340_196;
+const APPLICATION_ID: i64 = 1_902_340_196;
 
 /// How long to wait for another process that has locked the file, such as a short command.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -210,7 +210,7 @@ fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError
     let ours = match layout {
         0 => tables.is_empty(),
         1 => tables == "state",
-        _ => mark == MARK,
+        _ => mark == APPLICATION_ID,
     };
     if !ours {
         let why = "it is a database of another program".to_owned();

@@ -44,7 +44,7 @@ pub struct InForce {
 
 /// A text that is to come into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Adopt {
+pub struct NewInForce {
     /// Its subject.
     pub subject: Subject,
     /// The plugin of a manifest; empty otherwise.
@@ -67,7 +67,7 @@ pub struct Adopt {
 
 /// The result of bringing a text into force.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Brought {
+pub enum AdoptOutcome {
     /// It is in force. The other approvals of changes of the subject were closed: these.
     InForce(Vec<String>),
     /// Its approval is no longer valid: it was revoked, closed, or has expired. Nothing has changed.
@@ -121,7 +121,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be used; nothing has changed then.
-    pub async fn bring_into_force(&self, adopt: Adopt) -> Result<Brought, LedgerError> {
+    pub async fn bring_into_force(&self, adopt: NewInForce) -> Result<AdoptOutcome, LedgerError> {
         // The counters that another one continues must not have unused blocks of reads.
         let from = adopt
             .heirs
@@ -177,12 +177,12 @@ impl Ledger {
     }
 }
 
-fn bring(connection: &Connection, adopt: &Adopt) -> Result<Brought, LedgerError> {
+fn bring(connection: &Connection, adopt: &NewInForce) -> Result<AdoptOutcome, LedgerError> {
     if let Some(approval) = &adopt.approval {
         let sql = "UPDATE approvals SET status = 'used' WHERE id = ?1 AND status = 'approved' AND expires_ms > ?2";
         let used = connection.change(sql, params![approval, adopt.now])?;
         if used == 0 {
-            return Ok(Brought::NotApproved);
+            return Ok(AdoptOutcome::NotApproved);
         }
     }
     let sql =
@@ -205,5 +205,5 @@ fn bring(connection: &Connection, adopt: &Adopt) -> Result<Brought, LedgerError>
         &adopt.heirs,
         adopt.now,
     )?;
-    Ok(Brought::InForce(closed))
+    Ok(AdoptOutcome::InForce(closed))
 }

@@ -36,12 +36,14 @@ pub use connections::Head;
 pub use counters::{ATTEMPTS_PER_CALL, Heir, day_of, until_end};
 pub use error::LedgerError;
 pub use halts::{Halt, StoredHalts};
-pub use in_force::{Adopt, Brought, InForce};
+pub use in_force::{AdoptOutcome, InForce, NewInForce};
 pub use ledger::Ledger;
 pub use permits::Permit;
 pub use plugins::{Adoption, RateMark};
-pub use reservation::{Begin, BeginError, Charge, OpenReservation, PermitUse, Settle, Usage};
+pub use reservation::{
+    BeginError, Charge, NewReservation, OpenReservation, PermitUse, Settlement, Usage,
+};
 pub use reserve::{HaltReserve, ReserveError};
-pub use sources::{NewCompile, Remembered};
+pub use sources::{NewCompile, SourceState};
 pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};
 pub use subject::Subject;

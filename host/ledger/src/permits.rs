@@ -12,7 +12,7 @@ use crate::counters::{ATTEMPTS_PER_CALL, Dollars, amount, stored};
 use crate::error::LedgerError;
 use crate::identifier;
 use crate::ledger::Ledger;
-use crate::reservation::{Begin, BeginError, PermitUse};
+use crate::reservation::{BeginError, NewReservation, PermitUse};
 use crate::statements::Statements as _;
 
 /// A valid permit.
@@ -105,12 +105,12 @@ fn read(row: &Row<'_>) -> Result<Permit, rusqlite::Error> {
 pub(crate) fn spend(
     connection: &Connection,
     what: &PermitUse,
-    begin: &Begin,
+    begin: &NewReservation,
 ) -> Result<(), BeginError> {
-    type Found = (String, String, Option<i64>, i64, i64, Option<i64>, i64);
+    type PermitRow = (String, String, Option<i64>, i64, i64, Option<i64>, i64);
     let sql = "SELECT account, plugin, revoked_ms, attempts_left, uses_left, cost_left, expires_ms
         FROM permits WHERE id = ?1";
-    let found: Option<Found> = connection.row(sql, [&what.permit], |row| row.try_into())?;
+    let found: Option<PermitRow> = connection.row(sql, [&what.permit], |row| row.try_into())?;
     let cost = stored(what.cost);
     let why = match found {
         None => "does not exist".to_owned(),

@@ -13,7 +13,7 @@ use crate::blocks::{Block, GrantBlock, Key};
 use crate::counters::{Counter, Inherited as _, day_of, give_back};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
-use crate::reservation::{Begin, BeginError};
+use crate::reservation::{BeginError, NewReservation};
 
 /// Maximum units in a block, which bounds what a crash loses of one grant.
 const MAX_BLOCK: i64 = 64;
@@ -90,7 +90,7 @@ impl Ledger {
     /// Returns the blocks of the grants that a call needs; `None` if nothing of them was left.
     pub(crate) async fn return_blocks(
         &self,
-        begin: &Begin,
+        begin: &NewReservation,
     ) -> Result<Option<BlocksReturned>, LedgerError> {
         let grants = begin.charges.iter().map(|it| it.grant.clone()).collect();
         self.return_blocks_of(&begin.account, &begin.plugin, grants)

@@ -6,7 +6,7 @@ use crate::error::{LedgerError, from_sqlite};
 
 /// What a call reserves before it may be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begin {
+pub struct NewReservation {
     /// Identifies the call, here and in the audit.
     pub call: String,
     /// The account.
@@ -80,7 +80,7 @@ from_sqlite!(BeginError);
 
 /// How a reservation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settle {
+pub enum Settlement {
     /// The call was sent: its charges stay.
     Commit,
     /// Nothing was done: count, cost, attempt and permit are returned.

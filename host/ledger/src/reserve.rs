@@ -20,12 +20,12 @@ use crate::ledger::Ledger;
 /// The file's name, next to the database.
 const NAME: &str = "halts.reserve";
 /// Bytes of one copy.
-const COPY: usize = 32 << 10;
+const COPY_BYTES: usize = 32 << 10;
 /// Both copies.
-const BYTES: usize = 2 * COPY;
+const BYTES: usize = 2 * COPY_BYTES;
 const MAGIC: &[u8; 8] = b"qchalts1";
 /// Magic, sequence, length and hash.
-const HEADER: usize = 8 + 8 + 4 + 32;
+const HEADER_BYTES: usize = 8 + 8 + 4 + 32;
 
 /// Why the reserve cannot be used.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -76,7 +76,7 @@ impl Ledger {
 }
 
 /// The content of a copy.
-enum Found {
+enum Content {
     /// Never written.
     Nothing,
     Whole(u64, Vec<Halt>),
@@ -143,11 +143,11 @@ impl HaltReserve {
             }
             return Ok(None);
         }
-        let (first, second) = bytes.split_at(COPY);
+        let (first, second) = bytes.split_at(COPY_BYTES);
         let newest = match (copy(first), copy(second)) {
-            (Found::Nothing, Found::Nothing) => Some((0, Vec::new())),
-            (Found::Whole(one, _), Found::Whole(two, halts)) if two > one => Some((two, halts)),
-            (Found::Whole(sequence, halts), _) | (_, Found::Whole(sequence, halts)) => {
+            (Content::Nothing, Content::Nothing) => Some((0, Vec::new())),
+            (Content::Whole(one, _), Content::Whole(two, halts)) if two > one => Some((two, halts)),
+            (Content::Whole(sequence, halts), _) | (_, Content::Whole(sequence, halts)) => {
                 Some((sequence, halts))
             }
             _ => None,
@@ -165,18 +165,22 @@ impl HaltReserve {
     pub fn write(&mut self, halts: &[Halt]) -> Result<(), ReserveError> {
         let text = serde_json::to_vec(halts).unwrap_or_default();
         let too_many = || ReserveError::Full(halts.len());
-        if text.is_empty() || text.len() > COPY - HEADER {
+        if text.is_empty() || text.len() > COPY_BYTES - HEADER_BYTES {
             return Err(too_many());
         }
         let length = u32::try_from(text.len()).map_err(|_| too_many())?;
         let sequence = self.sequence.wrapping_add(1);
-        let mut bytes = Vec::with_capacity(HEADER + text.len());
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + text.len());
         bytes.extend(MAGIC);
         bytes.extend(sequence.to_be_bytes());
         bytes.extend(length.to_be_bytes());
         bytes.extend(hash(sequence, &text));
         bytes.extend(&text);
-        let at = if sequence.is_multiple_of(2) { 0 } else { COPY };
+        let at = if sequence.is_multiple_of(2) {
+            0
+        } else {
+            COPY_BYTES
+        };
         if self.file.is_none() {
             self.allocate()?;
         }
@@ -238,12 +242,12 @@ fn read_all(file: &File, bytes: &mut [u8]) -> io::Result<usize> {
     Ok(read)
 }
 
-fn copy(bytes: &[u8]) -> Found {
+fn copy(bytes: &[u8]) -> Content {
     if bytes.iter().all(|byte| *byte == 0) {
-        return Found::Nothing;
+        return Content::Nothing;
     }
-    whole(bytes).map_or(Found::Torn, |(sequence, halts)| {
-        Found::Whole(sequence, halts)
+    whole(bytes).map_or(Content::Torn, |(sequence, halts)| {
+        Content::Whole(sequence, halts)
     })
 }
 
@@ -296,7 +300,7 @@ mod tests {
             assert_eq!(reopen(&path).unwrap(), halts);
             assert_eq!(std::fs::metadata(&path).unwrap().len(), BYTES as u64);
         }
-        let error = reserve.write(&[halt(&"x".repeat(COPY))]).unwrap_err();
+        let error = reserve.write(&[halt(&"x".repeat(COPY_BYTES))]).unwrap_err();
         assert!(matches!(error, ReserveError::Full(1)), "{error}");
         assert_eq!(reopen(&path).unwrap().len(), 2, "what was there stays");
     }
@@ -311,7 +315,7 @@ mod tests {
         let before = std::fs::read(&path).unwrap();
         reserve.write(&[halt("second")]).unwrap();
         let after = std::fs::read(&path).unwrap();
-        for cut in 0..HEADER + 120 {
+        for cut in 0..HEADER_BYTES + 120 {
             let mut torn = before.clone();
             torn[..cut].copy_from_slice(&after[..cut]);
             std::fs::write(&path, &torn).unwrap();
@@ -328,7 +332,7 @@ mod tests {
         let (mut reserve, _) = HaltReserve::open(path.clone()).unwrap();
         reserve.write(&[halt("first")]).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
-        bytes[COPY + 20] ^= 1;
+        bytes[COPY_BYTES + 20] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
         assert!(matches!(reopen(&path), Err(ReserveError::Damaged { .. })));
         std::fs::write(&path, b"short").unwrap();

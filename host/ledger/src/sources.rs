@@ -50,7 +50,7 @@ pub struct NewCompile {
 
 /// The result of storing a compile with its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remembered {
+pub enum SourceState {
     /// Its source is known.
     Known,
     /// Pending approvals fill the plugin's quota: its code is unknown.
@@ -65,7 +65,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn put_compile(&self, new: NewCompile) -> Result<Remembered, LedgerError> {
+    pub async fn put_compile(&self, new: NewCompile) -> Result<SourceState, LedgerError> {
         let files = serde_json::to_string(&new.files).map_err(LedgerError::content(FILES))?;
         self.connections()
             .write(move |it| put(it, &new, &files))
@@ -166,15 +166,15 @@ impl Ledger {
     }
 }
 
-fn put(connection: &Connection, new: &NewCompile, files: &str) -> Result<Remembered, LedgerError> {
+fn put(connection: &Connection, new: &NewCompile, files: &str) -> Result<SourceState, LedgerError> {
     let outcome = if contradicts(connection, new)? {
-        Remembered::Contradicted
+        SourceState::Contradicted
     } else if make_room(connection, new, size(files))? {
-        Remembered::Known
+        SourceState::Known
     } else {
-        Remembered::OverQuota
+        SourceState::OverQuota
     };
-    let known = outcome == Remembered::Known;
+    let known = outcome == SourceState::Known;
     let sql = "INSERT OR REPLACE INTO compiles (account, plugin, compile, project, source, signature, contents)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     let values = params![

@@ -510,7 +510,10 @@ async fn what_no_client_was_told_of_can_be_closed_and_nothing_else() {
         ledger.request_approval(new).await.unwrap().id
     };
     let (orphan, told, crashed) = (ask(0).await, ask(1).await, ask(2).await);
-    ledger.told_of_approvals(vec![told.clone()]).await.unwrap();
+    ledger
+        .mark_approvals_told(vec![told.clone()])
+        .await
+        .unwrap();
     let both = Some(vec![orphan.clone(), told.clone()]);
     let closed = ledger
         .close_approvals(both, "it is gone", NOW)

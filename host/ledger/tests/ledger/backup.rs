@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use qchost_ledger::{
-    Adopt, Adoption, ApprovalKind, Halt, Ledger, LedgerError, NewApproval, NewCompile, Permit,
+    Adoption, ApprovalKind, Halt, Ledger, LedgerError, NewApproval, NewCompile, NewInForce, Permit,
     StandingPermit, Status, Subject,
 };
 use rusqlite::Connection;
@@ -135,13 +135,13 @@ async fn fill(ledger: &Ledger) -> [String; 4] {
     approve(&spent, None).await;
     let permit = ledger.permit_of(&spent).await.unwrap().unwrap().id;
     let reserved = ledger.begin(with_permit(&permit, 1, NOW)).await.unwrap();
-    let settle = qchost_ledger::Settle::Commit;
+    let settle = qchost_ledger::Settlement::Commit;
     ledger.settle(reserved, settle).await.unwrap();
     let waits = ask("waits", ApprovalKind::Call).await;
     let change = ask("guardrails", ApprovalKind::Change).await;
     approve(&change, None).await;
     for subject in [Subject::Manifest, Subject::Guardrails] {
-        let adopt = Adopt {
+        let adopt = NewInForce {
             subject,
             name: "lab".to_owned(),
             digest: "d".to_owned(),

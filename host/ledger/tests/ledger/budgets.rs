@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use qchost_ledger::{BeginError, Charge, Ledger, Settle};
+use qchost_ledger::{BeginError, Charge, Ledger, Settlement};
 
 use crate::{DAY, HOUR, NOW, begin, counted};
 
@@ -118,9 +118,9 @@ async fn follow(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     continue;
                 };
                 let how = if commit {
-                    Settle::Commit
+                    Settlement::Commit
                 } else {
-                    Settle::Release
+                    Settlement::Release
                 };
                 ledger.settle(*id, how).await.unwrap();
                 for (grant, day, cost) in open.take().into_iter().flatten().filter(|_| !commit) {
@@ -275,7 +275,7 @@ async fn a_release_does_not_reach_into_another_day() {
         .begin(begin("2", tomorrow, vec![counted("runs", 1)]))
         .await
         .unwrap();
-    ledger.settle(yesterday, Settle::Release).await.unwrap();
+    ledger.settle(yesterday, Settlement::Release).await.unwrap();
     ledger
         .begin(begin("3", tomorrow, vec![counted("runs", 1)]))
         .await

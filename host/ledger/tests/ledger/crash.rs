@@ -10,7 +10,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use qchost_ledger::{Ledger, Settle, StandingPermit};
+use qchost_ledger::{Ledger, Settlement, StandingPermit};
 
 use crate::{DAY, NOW, binding, counted, request, with_permit};
 
@@ -189,9 +189,9 @@ async fn work(ledger: Ledger, name: String, permit: String) {
             let commit = number % 3 == 1;
             say(&format!("ending {id} {commit}"));
             let how = if commit {
-                Settle::Commit
+                Settlement::Commit
             } else {
-                Settle::Release
+                Settlement::Release
             };
             ledger.settle(id, how).await.unwrap();
             say(&format!("ended {id} {commit}"));

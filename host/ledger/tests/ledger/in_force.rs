@@ -1,13 +1,14 @@
 //! What is in force, and the counters that belong to it.
 
 use qchost_ledger::{
-    Adopt, ApprovalError, ApprovalKind, Brought, Heir, Ledger, NewApproval, Settle, Status, Subject,
+    AdoptOutcome, ApprovalError, ApprovalKind, Heir, Ledger, NewApproval, NewInForce, Settlement,
+    Status, Subject,
 };
 
 use crate::{DAY, HOUR, NOW, begin, counted, request};
 
-fn adopt(text: &str, heirs: Vec<Heir>) -> Adopt {
-    Adopt {
+fn adopt(text: &str, heirs: Vec<Heir>) -> NewInForce {
+    NewInForce {
         subject: Subject::Manifest,
         name: "lab".to_owned(),
         digest: format!("digest of {text}"),
@@ -98,7 +99,7 @@ async fn a_counter_takes_over_what_others_counted_and_keeps_its_own() {
     for (call, grants) in [("1", vec!["a"]), ("2", vec!["a", "b"]), ("3", vec!["c"])] {
         let charges = grants.into_iter().map(|grant| counted(grant, 9)).collect();
         let taken = ledger.begin(begin(call, NOW, charges)).await.unwrap();
-        ledger.settle(taken, Settle::Commit).await.unwrap();
+        ledger.settle(taken, Settlement::Commit).await.unwrap();
     }
     let heirs = vec![
         heir("new", &["a", "b"]),
@@ -162,7 +163,7 @@ async fn those_who_are_interested_are_none_of_two_and_a_change_that_came_into_fo
     yes(9).await.unwrap();
     let approved = yes(10).await.unwrap();
     assert_eq!(approved.status, Status::Approved);
-    let used = Adopt {
+    let used = NewInForce {
         approval: Some(asked.id.clone()),
         ..adopt("three", Vec::new())
     };
@@ -188,7 +189,7 @@ async fn a_change_whose_approval_cannot_be_used_does_not_come_into_force() {
     };
     let asked = ledger.request_approval(change).await.unwrap();
     let bring = async |now: i64| {
-        let used = Adopt {
+        let used = NewInForce {
             approval: Some(asked.id.clone()),
             now,
             ..adopt("two", Vec::new())
@@ -200,14 +201,14 @@ async fn a_change_whose_approval_cannot_be_used_does_not_come_into_force() {
         row.unwrap().text
     };
     // Pending, expired, revoked.
-    assert_eq!(bring(NOW).await, Brought::NotApproved);
+    assert_eq!(bring(NOW).await, AdoptOutcome::NotApproved);
     let yes = ledger.approve(&asked.id, 9, "ann", None, NOW + HOUR, NOW);
     assert_eq!(yes.await.unwrap().status, Status::Approved);
-    assert_eq!(bring(asked.expires).await, Brought::NotApproved);
+    assert_eq!(bring(asked.expires).await, AdoptOutcome::NotApproved);
     let revoked = ledger.revoke(&asked.id, "ann", NOW).await.unwrap();
     assert_eq!(revoked.status, Status::Revoked);
     assert_eq!(revoked.closed.as_deref(), Some("revoked by ann"));
-    assert_eq!(bring(NOW).await, Brought::NotApproved);
+    assert_eq!(bring(NOW).await, AdoptOutcome::NotApproved);
     assert_eq!(text().await, "one");
     let again = ledger.revoke(&asked.id, "ann", NOW).await;
     assert!(

@@ -16,7 +16,7 @@ mod permits;
 mod reads;
 mod remembered;
 
-use qchost_ledger::{ApprovalKind, Begin, Binding, Charge, NewApproval, PermitUse};
+use qchost_ledger::{ApprovalKind, Binding, Charge, NewApproval, NewReservation, PermitUse};
 use serde_json::json;
 
 /// 2023-11-14, 22:13:20 UTC.
@@ -34,8 +34,8 @@ fn counted(grant: &str, per_day: u32) -> Charge {
     }
 }
 
-fn begin(call: &str, now: i64, charges: Vec<Charge>) -> Begin {
-    Begin {
+fn begin(call: &str, now: i64, charges: Vec<Charge>) -> NewReservation {
+    NewReservation {
         call: call.to_owned(),
         account: "research".to_owned(),
         plugin: "lab".to_owned(),
@@ -46,8 +46,8 @@ fn begin(call: &str, now: i64, charges: Vec<Charge>) -> Begin {
 }
 
 /// A call that needs only a permit.
-fn with_permit(permit: &str, cost: u64, now: i64) -> Begin {
-    Begin {
+fn with_permit(permit: &str, cost: u64, now: i64) -> NewReservation {
+    NewReservation {
         permit: Some(PermitUse {
             permit: permit.to_owned(),
             cost,

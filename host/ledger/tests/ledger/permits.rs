@@ -1,6 +1,6 @@
 //! Permits: valid only for what was approved, as often and as long as was approved.
 
-use qchost_ledger::{BeginError, Binding, Ledger, Permit, Settle, StandingPermit};
+use qchost_ledger::{BeginError, Binding, Ledger, Permit, Settlement, StandingPermit};
 use serde_json::{Value, json};
 
 use crate::{HOUR, NOW, binding, request, with_permit};
@@ -62,7 +62,7 @@ async fn a_permit_ends_after_ten_refused_attempts_for_each_use() {
     let ledger = Ledger::in_memory().unwrap();
     let permit = permit(&ledger, None).await;
     // A call that was not sent is no attempt.
-    for how in [vec![Settle::Release; 15], vec![Settle::Refused; 10]].concat() {
+    for how in [vec![Settlement::Release; 15], vec![Settlement::Refused; 10]].concat() {
         let begun = ledger.begin(with_permit(&permit.id, 20_000, NOW)).await;
         ledger.settle(begun.unwrap(), how).await.unwrap();
     }
@@ -240,7 +240,10 @@ async fn a_release_gives_the_permit_back_once() {
         .await
         .unwrap();
     for _ in 0..2 {
-        ledger.settle(reservation, Settle::Release).await.unwrap();
+        ledger
+            .settle(reservation, Settlement::Release)
+            .await
+            .unwrap();
     }
     let found = ledger
         .find_permit(&binding(), &scope(), 20_000, NOW)
@@ -252,8 +255,14 @@ async fn a_release_gives_the_permit_back_once() {
         .begin(with_permit(&permit.id, 15_000, NOW))
         .await
         .unwrap();
-    ledger.settle(reservation, Settle::Commit).await.unwrap();
-    ledger.settle(reservation, Settle::Release).await.unwrap();
+    ledger
+        .settle(reservation, Settlement::Commit)
+        .await
+        .unwrap();
+    ledger
+        .settle(reservation, Settlement::Release)
+        .await
+        .unwrap();
     assert_eq!(
         ledger
             .find_permit(&binding(), &scope(), 0, NOW)

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use qchost_ledger::{Adoption, Halt, Ledger, NewCompile, Remembered};
+use qchost_ledger::{Adoption, Halt, Ledger, NewCompile, SourceState};
 
 use crate::{HOUR, NOW, begin, counted, request};
 
@@ -117,7 +117,7 @@ async fn sources_are_kept_once_and_found_by_compile_and_hash() {
     let one = compile("lab", "c1", "h1", 10);
     let files = one.files.clone();
     for one in [one, compile("other", "c2", "h1", 10)] {
-        assert_eq!(ledger.put_compile(one).await.unwrap(), Remembered::Known);
+        assert_eq!(ledger.put_compile(one).await.unwrap(), SourceState::Known);
     }
     for compile in ["c1", "c2"] {
         let found = ledger.compile_source("research", compile).await.unwrap();
@@ -176,7 +176,7 @@ async fn a_plugin_fills_its_own_quota_of_sources_and_no_other_one() {
     waiting.source = Some("awaited".to_owned());
     ledger.request_approval(waiting).await.unwrap();
     for number in 0..20 {
-        assert_eq!(put("lab", &number.to_string()).await, Remembered::Known);
+        assert_eq!(put("lab", &number.to_string()).await, SourceState::Known);
     }
     for (compile, expected) in [
         ("c-theirs", true),
@@ -197,17 +197,17 @@ async fn a_plugin_fills_its_own_quota_of_sources_and_no_other_one() {
         waiting.source = Some(number.to_string());
         ledger.request_approval(waiting).await.unwrap();
     }
-    assert_eq!(put("lab", "more").await, Remembered::OverQuota);
+    assert_eq!(put("lab", "more").await, SourceState::OverQuota);
     assert!(!known("c-more").await);
     for number in 6..20 {
         assert!(known(&format!("c-{number}")).await, "{number}");
     }
     assert!(known("c-theirs").await);
-    assert_eq!(put("victim", "theirs too").await, Remembered::Known);
+    assert_eq!(put("victim", "theirs too").await, SourceState::Known);
     // Until no decision is pending any more.
     let mut later = compile("lab", "c-later", "later", LARGE);
     later.now = NOW + HOUR;
-    assert_eq!(ledger.put_compile(later).await.unwrap(), Remembered::Known);
+    assert_eq!(ledger.put_compile(later).await.unwrap(), SourceState::Known);
 }
 
 #[tokio::test]
@@ -222,14 +222,14 @@ async fn a_signature_that_says_otherwise_makes_both_compiles_unknown() {
         let found = ledger.compile_source("research", compile).await;
         found.unwrap().is_some()
     };
-    assert_eq!(put(signed("c1", "h1", "s1")).await, Remembered::Known);
-    assert_eq!(put(signed("c2", "h1", "s1")).await, Remembered::Known);
-    assert_eq!(put(signed("c3", "h2", "s2")).await, Remembered::Known);
+    assert_eq!(put(signed("c1", "h1", "s1")).await, SourceState::Known);
+    assert_eq!(put(signed("c2", "h1", "s1")).await, SourceState::Known);
+    assert_eq!(put(signed("c3", "h2", "s2")).await, SourceState::Known);
     // The same contents may get another signature, for example from another version of the compiler.
-    assert_eq!(put(signed("c4", "h2", "s3")).await, Remembered::Known);
+    assert_eq!(put(signed("c4", "h2", "s3")).await, SourceState::Known);
     assert_eq!(
         put(signed("c5", "h2", "s1")).await,
-        Remembered::Contradicted
+        SourceState::Contradicted
     );
     for (compile, expected) in [
         ("c1", false),
@@ -253,11 +253,11 @@ async fn a_signature_that_says_otherwise_makes_the_compiles_of_all_plugins_of_th
         ..compile(plugin, name, source, 10)
     };
     let put = async |new| ledger.put_compile(new).await.unwrap();
-    assert_eq!(put(signed("lab", "c1", 7, "h1")).await, Remembered::Known);
+    assert_eq!(put(signed("lab", "c1", 7, "h1")).await, SourceState::Known);
     // The same signature in another project proves nothing.
-    assert_eq!(put(signed("desk", "c2", 8, "h2")).await, Remembered::Known);
+    assert_eq!(put(signed("desk", "c2", 8, "h2")).await, SourceState::Known);
     let contradicted = put(signed("desk", "c3", 7, "h2")).await;
-    assert_eq!(contradicted, Remembered::Contradicted);
+    assert_eq!(contradicted, SourceState::Contradicted);
     for (compile, expected) in [("c1", false), ("c2", true), ("c3", false)] {
         let found = ledger.compile_source("research", compile).await.unwrap();
         assert_eq!(found.is_some(), expected, "{compile}");
