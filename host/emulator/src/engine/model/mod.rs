@@ -129,7 +129,10 @@ impl Engine for Model {
 
     fn compile(&self, language: Language, files: &[SourceFile]) -> Compilation {
         match language {
-            Language::CSharp => compile_csharp(),
+            Language::CSharp => Compilation {
+                warnings: vec![Diagnostic::new("Main.cs", CSHARP)],
+                ..Compilation::default()
+            },
             Language::Python => stacker::grow(STACK_BYTES, || compile_python(files)),
         }
     }
@@ -148,13 +151,6 @@ impl Engine for Model {
         })?;
         let run = simulation::run(&plan).map_err(|error| failed(error.0))?;
         Ok(report::report(&plan, &run))
-    }
-}
-
-fn compile_csharp() -> Compilation {
-    Compilation {
-        warnings: vec![Diagnostic::new("Main.cs", CSHARP)],
-        ..Compilation::default()
     }
 }
 

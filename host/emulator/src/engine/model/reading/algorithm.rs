@@ -14,7 +14,7 @@ use super::reader::{Evaluated, Mode, Reader};
 use super::value::{Refused, Value};
 use crate::engine::model::constants::{FIRST_DAY, LAST_DAY, MAX_CASH, MAX_SECURITIES, MAX_WARM_UP};
 use crate::engine::model::numbers::whole;
-use crate::engine::model::plan::{Security, SecurityKind, WarmUp};
+use crate::engine::model::plan::{AverageKind, Security, SecurityKind, WarmUp};
 use crate::text::snake;
 
 impl<'a> Reader<'a> {
@@ -64,7 +64,8 @@ impl<'a> Reader<'a> {
             "sell" => return self.trade_shares(call, -1.0),
             // The rule decides when a position is left.
             "liquidate" => return Ok(Value::Unknown),
-            "sma" | "ema" => return self.average(call),
+            "sma" => return self.average(AverageKind::Simple, call),
+            "ema" => return self.average(AverageKind::Exponential, call),
             _ => {}
         }
         if self.mode == Mode::Survey {
@@ -116,38 +117,30 @@ impl<'a> Reader<'a> {
         };
         let default = call.arguments.value(1, "default_value");
         let given = self.overrides.get(&*name).cloned();
-        let value = match (&given, &default) {
-            (None, _) => default,
-            (Some(given), Value::Int(_)) => match given.trim().parse::<i32>() {
-                Ok(int) => Value::Int(i64::from(int)),
-                Err(_) => self.default_instead(&name, given, "an integer", default),
-            },
-            (Some(given), Value::Float(_)) => match given.trim().parse() {
-                Ok(float) => Value::Float(float),
-                Err(_) => self.default_instead(&name, given, "a number", default),
-            },
-            (Some(given), _) => Value::text(given),
+        let (read, wanted) = match (&given, &default) {
+            (None, _) => (None, ""),
+            (Some(given), Value::Int(_)) => {
+                let int = given.trim().parse::<i32>().ok();
+                (int.map(|int| Value::Int(int.into())), "an integer")
+            }
+            (Some(given), Value::Float(_)) => {
+                (given.trim().parse().ok().map(Value::Float), "a number")
+            }
+            (Some(given), _) => (Some(Value::text(given)), "a text"),
         };
+        if let (Some(given), None) = (given, &read) {
+            let shown = parameter_text(&default).unwrap_or_default();
+            let given: String = given.chars().take(100).collect();
+            self.log(format!(
+                "parameter {name:?} is {given:?}, which is not {wanted}: its default {shown} is \
+                 used, as in LEAN"
+            ));
+        }
+        let value = read.unwrap_or(default);
         if let Some(text) = parameter_text(&value) {
             self.plan.parameters.insert(name.to_string(), text);
         }
         Ok(value)
-    }
-
-    fn default_instead(
-        &mut self,
-        name: &str,
-        given: &str,
-        wanted: &str,
-        default: Value<'a>,
-    ) -> Value<'a> {
-        let shown = parameter_text(&default).unwrap_or_default();
-        let given: String = given.chars().take(100).collect();
-        self.log(format!(
-            "parameter {name:?} is {given:?}, which is not {wanted}: its default {shown} is used, \
-             as in LEAN"
-        ));
-        default
     }
 
     /// `set_start_date` and `set_end_date`, with year, month and day or with a date.

@@ -28,9 +28,7 @@ impl<'a> Reader<'a> {
         match name {
             "int" if plain => self.refused(to_int(&first)),
             "float" if plain => self.refused(to_float(&first)),
-            "str" if plain => Ok(self
-                .display(&first)
-                .map_or(Value::Unknown, |text| Value::text(&text))),
+            "str" if plain => Ok(self.shown(&first)),
             "bool" if plain => Ok(self.truth(&first).map_or(Value::Unknown, Value::Bool)),
             "abs" if plain => Ok(match (first.integer(), first.number()) {
                 (Some(int), _) => int.checked_abs().map_or(Value::Unknown, Value::Int),

@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         let function = self.evaluate(&call.func)?;
         let arguments = self.arguments(&call.arguments)?;
         match function {
-            Value::Function(file, def) => self.call_function(file, def, arguments, None, None),
+            Value::Function(file, def) => self.call_function(file, def, arguments, None),
             Value::Method(object, method) => self.call_method(object, method, arguments),
             Value::Class(class) => self.instantiate(class, arguments),
             Value::Builtin(of, name) => self.call_builtin_method(&of, &name, &arguments),
@@ -161,13 +161,8 @@ impl<'a> Reader<'a> {
         method: BoundMethod<'a>,
         arguments: CallArguments<'a>,
     ) -> Evaluated<'a> {
-        self.call_function(
-            method.file,
-            method.def,
-            arguments,
-            Some(Value::Object(object)),
-            Some((method.class, object)),
-        )
+        let this = Some((method.class, object));
+        self.call_function(method.file, method.def, arguments, this)
     }
 
     fn call_function(
@@ -175,13 +170,13 @@ impl<'a> Reader<'a> {
         file: usize,
         def: &'a StmtFunctionDef,
         arguments: CallArguments<'a>,
-        this: Option<Value<'a>>,
         method: Option<(usize, usize)>,
     ) -> Evaluated<'a> {
         if self.frames.len() >= MAX_FRAMES {
             let message = format!("the model follows at most {MAX_FRAMES} nested calls");
             return self.refuse("RecursionError", message);
         }
+        let this = method.map(|(_, object)| Value::Object(object));
         let locals = self.parameters_of(def, arguments, this)?;
         self.frames.push(Frame {
             locals,
@@ -206,18 +201,12 @@ impl<'a> Reader<'a> {
     ) -> Result<BTreeMap<Rc<str>, Value<'a>>, Raise> {
         let incomplete = arguments.incomplete;
         let mut keywords = arguments.keywords;
-        let mut positional = this.into_iter().chain(arguments.positional);
+        let mut positional = this.into_iter().chain(arguments.positional).peekable();
         let mut locals = BTreeMap::new();
-        let named = def
-            .parameters
-            .posonlyargs
-            .iter()
-            .chain(&def.parameters.args);
-        let named = named.map(|parameter| (parameter, true));
-        let keyword_only = def.parameters.kwonlyargs.iter();
-        for (parameter, by_position) in named.chain(keyword_only.map(|only| (only, false))) {
+        let positions = def.parameters.posonlyargs.len() + def.parameters.args.len();
+        for (index, parameter) in def.parameters.iter_non_variadic_params().enumerate() {
             let name = parameter.parameter.name.as_str();
-            let given = if by_position { positional.next() } else { None };
+            let given = positional.next_if(|_| index < positions);
             let keyword = keywords.iter().position(|(keyword, _)| keyword == name);
             let keyword = keyword.map(|index| keywords.swap_remove(index).1);
             let value = match (given.or(keyword), &parameter.default) {
@@ -248,11 +237,9 @@ impl<'a> Reader<'a> {
             }
         }
         if let Some(parameter) = &def.parameters.kwarg {
-            let items = keywords
-                .drain(..)
-                .map(|(name, value)| (Value::text(&name), value));
-            let items = items.collect();
-            let dict = self.new_dict(items)?;
+            let items = keywords.into_iter();
+            let items = items.map(|(name, value)| (Value::text(&name), value));
+            let dict = self.new_dict(items.collect())?;
             locals.insert(Rc::from(parameter.name.as_str()), dict);
         } else if let Some((name, _)) = keywords.first() {
             let message = format!("{}() got an unexpected argument '{name}'", def.name);

@@ -101,15 +101,16 @@ impl<'a> Reader<'a> {
     }
 
     fn name(&self, name: &str) -> Value<'a> {
-        let module = || {
-            let module = self.modules.get(self.file())?;
-            module.names.get(name).cloned()
-        };
-        self.frames
-            .last()
-            .and_then(|frame: &Frame<'a>| frame.locals.get(name).cloned())
-            .or_else(module)
+        let local = self.frames.last().and_then(|frame| frame.locals.get(name));
+        local
+            .cloned()
+            .or_else(|| self.in_module(self.file(), name))
             .unwrap_or_else(|| Value::Path(Rc::from(name)))
+    }
+
+    /// A name of a file, if the file was imported and has it.
+    fn in_module(&self, file: usize, name: &str) -> Option<Value<'a>> {
+        self.modules.get(file)?.names.get(name).cloned()
     }
 
     /// `value.name`
@@ -130,19 +131,11 @@ impl<'a> Reader<'a> {
                     .find_map(|base| self.find_method(base, name))
                     .map_or(Value::Unknown, |method| Value::Method(*object, method))
             }
-            Value::Module(file) => self
-                .modules
-                .get(*file)
-                .and_then(|module| module.names.get(name).cloned())
-                .unwrap_or(Value::Unknown),
+            Value::Module(file) => self.in_module(*file, name).unwrap_or(Value::Unknown),
             Value::Api(path) => Value::Api(Rc::from(format!("{path}.{}", snake(name)))),
             Value::Path(path) => Value::Path(Rc::from(format!("{path}.{name}"))),
             Value::Security(security) if snake(name) == "symbol" => Value::Symbol(*security),
-            Value::Symbol(security) if snake(name) == "value" => self
-                .plan
-                .securities
-                .get(*security)
-                .map_or(Value::Unknown, |security| Value::text(&security.ticker)),
+            Value::Symbol(_) if snake(name) == "value" => self.shown(of),
             Value::Moment(at) => match snake(name).as_str() {
                 "year" => Value::Int(i64::from(at.year())),
                 "month" => Value::Int(i64::from(at.month())),
@@ -402,7 +395,13 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// `str(value)`, where the reader knows it.
+    /// `str(value)`
+    pub(super) fn shown(&self, value: &Value<'a>) -> Value<'a> {
+        let text = self.display(value);
+        text.map_or(Value::Unknown, |text| Value::text(&text))
+    }
+
+    /// The text of `str(value)`, where the reader knows it.
     pub(super) fn display(&self, value: &Value<'a>) -> Option<String> {
         match value {
             Value::Symbol(security) | Value::Security(security) => self

@@ -12,13 +12,8 @@ use crate::engine::model::plan::{Average, AverageKind, Entry, Size};
 
 impl<'a> Reader<'a> {
     /// `self.sma(symbol, period, …)`, `self.ema(symbol, period, …)`
-    pub(super) fn average(&mut self, call: &Call<'a>) -> Evaluated<'a> {
+    pub(super) fn average(&mut self, kind: AverageKind, call: &Call<'a>) -> Evaluated<'a> {
         let path = &*call.path;
-        let kind = if path == "sma" {
-            AverageKind::Simple
-        } else {
-            AverageKind::Exponential
-        };
         let symbol = call.arguments.value(0, "symbol");
         let security = match self.security_of(&symbol) {
             Ok(security) => security,
