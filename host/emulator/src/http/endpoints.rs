@@ -50,13 +50,23 @@ pub(crate) fn paths() -> impl Iterator<Item = &'static str> {
     ENDPOINTS.iter().map(|endpoint| endpoint.path)
 }
 
+/// The handler of an endpoint, from the function that answers it.
+macro_rules! handler {
+    (Now $service:path) => {
+        Handler::Now($service)
+    };
+    (Later $service:path) => {
+        Handler::Later(|cloud, arguments| Box::pin($service(cloud, arguments)))
+    };
+}
+
 /// Keeps the table at one line an endpoint.
 macro_rules! endpoints {
     ($($access:ident $handler:ident $path:literal => $service:path,)*) => {
         const ENDPOINTS: &[Endpoint] = &[$(Endpoint {
             path: $path,
             access: Access::$access,
-            handler: Handler::$handler($service),
+            handler: handler!($handler $service),
         },)*];
     };
 }

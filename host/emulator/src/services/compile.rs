@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::answer::{Answer, LaterAnswer, Reply};
+use super::answer::{Answer, Reply};
 use super::arguments::Arguments;
 use super::cloud::Cloud;
 use super::engine_work::check;
@@ -16,38 +16,36 @@ use crate::engine::DetectedParameter;
 use crate::store::compile::CompileJob;
 use crate::store::{State, limits};
 
-pub(crate) fn create(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
-    Box::pin(async move {
-        let (project_id, language, files) = {
-            let state = cloud.state();
-            let project = state.project(&arguments)?;
-            (project.id, project.language, project.sources())
-        };
-        let (compilation, files) = check(&cloud, language, files).await?;
-        let mut state = cloud.state();
-        let compile = CompileJob {
-            id: format!("{}-{}", state.next_id(), state.next_id()),
-            project_id,
-            language,
-            files,
-            compilation,
-            requested: Instant::now(),
-        };
-        let order: Vec<&String> = compile.files.iter().map(|file| &file.name).collect();
-        let answer = Reply::success(json!({
-            "compileId": compile.id,
-            "state": "InQueue",
-            "parameters": parameters_json(&compile.compilation.parameters),
-            "projectId": project_id,
-            "signature": compile.signature(),
-            "signatureOrder": order,
-        }));
-        if state.compiles.len() >= limits::COMPILES {
-            state.compiles.pop_front();
-        }
-        state.compiles.push_back(compile);
-        answer
-    })
+pub(crate) async fn create(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {
+    let (project_id, language, files) = {
+        let state = cloud.state();
+        let project = state.project(&arguments)?;
+        (project.id, project.language, project.sources())
+    };
+    let (compilation, files) = check(&cloud, language, files).await?;
+    let mut state = cloud.state();
+    let compile = CompileJob {
+        id: format!("{}-{}", state.next_id(), state.next_id()),
+        project_id,
+        language,
+        files,
+        compilation,
+        requested: Instant::now(),
+    };
+    let order: Vec<&String> = compile.files.iter().map(|file| &file.name).collect();
+    let answer = Reply::success(json!({
+        "compileId": compile.id,
+        "state": "InQueue",
+        "parameters": parameters_json(&compile.compilation.parameters),
+        "projectId": project_id,
+        "signature": compile.signature(),
+        "signatureOrder": order,
+    }));
+    if state.compiles.len() >= limits::COMPILES {
+        state.compiles.pop_front();
+    }
+    state.compiles.push_back(compile);
+    answer
 }
 
 pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::answer::{Answer, LaterAnswer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, is_relative_path};
 use super::cloud::Cloud;
 use crate::store::object::{Download, Object};
@@ -152,30 +152,28 @@ pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
 }
 
 /// Serves the archive of a download.
-pub(crate) fn download(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
-    Box::pin(async move {
-        let token = arguments.text("token")?;
-        let objects = {
-            let state = cloud.state();
-            let download = state
-                .objects
-                .downloads
-                .iter()
-                .find(|download| download.token == token)
-                .ok_or_else(|| Refusal::not_found("Download", "the address is not valid"))?;
-            download.objects.clone()
-        };
-        let broken = |error: &dyn std::fmt::Display| {
-            Refusal::because(format!("The archive cannot be built: {error}"))
-        };
-        let bytes = tokio::task::spawn_blocking(move || archive(&objects))
-            .await
-            .map_err(|error| broken(&error))?
-            .map_err(|error| broken(&error))?;
-        Ok(Reply::File {
-            mime: "application/zip",
-            bytes: Bytes::from(bytes),
-        })
+pub(crate) async fn download(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {
+    let token = arguments.text("token")?;
+    let objects = {
+        let state = cloud.state();
+        let download = state
+            .objects
+            .downloads
+            .iter()
+            .find(|download| download.token == token)
+            .ok_or_else(|| Refusal::not_found("Download", "the address is not valid"))?;
+        download.objects.clone()
+    };
+    let broken = |error: &dyn std::fmt::Display| {
+        Refusal::because(format!("The archive cannot be built: {error}"))
+    };
+    let bytes = tokio::task::spawn_blocking(move || archive(&objects))
+        .await
+        .map_err(|error| broken(&error))?
+        .map_err(|error| broken(&error))?;
+    Ok(Reply::File {
+        mime: "application/zip",
+        bytes: Bytes::from(bytes),
     })
 }
 

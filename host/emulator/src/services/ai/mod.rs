@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use self::corpus::PAGE_KINDS;
-use super::answer::{Answer, LaterAnswer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, integer_of};
 use super::cloud::Cloud;
 use super::engine_work::{check, run};
@@ -47,42 +47,38 @@ fn error_lines(compilation: &Compilation) -> Vec<String> {
         .collect()
 }
 
-pub(crate) fn syntax_check(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
-    Box::pin(async move {
-        let language = arguments.language()?;
-        let (compilation, _) = check(&cloud, language, files_of(&arguments)?).await?;
-        let errors = error_lines(&compilation);
-        let state = if errors.is_empty() { "End" } else { "Error" };
-        answer(state, json!(errors), "StringArray")
-    })
+pub(crate) async fn syntax_check(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {
+    let language = arguments.language()?;
+    let (compilation, _) = check(&cloud, language, files_of(&arguments)?).await?;
+    let errors = error_lines(&compilation);
+    let state = if errors.is_empty() { "End" } else { "Error" };
+    answer(state, json!(errors), "StringArray")
 }
 
 /// Runs the algorithm; only an error in `initialize` is reported.
-pub(crate) fn backtest_init(cloud: Arc<Cloud>, arguments: Arguments) -> LaterAnswer {
-    Box::pin(async move {
-        let language = arguments.language()?;
-        let (compilation, files) = check(&cloud, language, files_of(&arguments)?).await?;
-        if !compilation.errors.is_empty() {
-            let errors = error_lines(&compilation).join("\n");
-            return answer("Error", json!(errors), "String");
+pub(crate) async fn backtest_init(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {
+    let language = arguments.language()?;
+    let (compilation, files) = check(&cloud, language, files_of(&arguments)?).await?;
+    if !compilation.errors.is_empty() {
+        let errors = error_lines(&compilation).join("\n");
+        return answer("Error", json!(errors), "String");
+    }
+    let job = Job {
+        language,
+        files,
+        parameters: Default::default(),
+    };
+    match run(Arc::clone(&cloud.engine), Arc::new(job)).await? {
+        Err(error) if error.in_initialize => {
+            let text = format!("{}\n{}", error.message, error.stacktrace);
+            answer("Error", json!(text.trim_end()), "String")
         }
-        let job = Job {
-            language,
-            files,
-            parameters: Default::default(),
-        };
-        match run(Arc::clone(&cloud.engine), Arc::new(job)).await? {
-            Err(error) if error.in_initialize => {
-                let text = format!("{}\n{}", error.message, error.stacktrace);
-                answer("Error", json!(text.trim_end()), "String")
-            }
-            _ => answer(
-                "End",
-                json!("The algorithm initialized without errors."),
-                "String",
-            ),
-        }
-    })
+        _ => answer(
+            "End",
+            json!("The algorithm initialized without errors."),
+            "String",
+        ),
+    }
 }
 
 /// Names of the API that begin as the last word of the sentence does.
