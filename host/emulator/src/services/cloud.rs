@@ -1,15 +1,21 @@
 //! The emulated cloud: its settings, its engine and its state.
 //!
 //! Invariant: the state is behind one lock that is never held over an await, so every request
-//! sees and leaves a consistent whole.
+//! sees and leaves a consistent whole. The engine works on threads of its own, so that it holds up no
+//! request.
 
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use tokio::task::spawn_blocking;
+use tokio::time::sleep_until;
 
 use super::answer::Refusal;
 use super::arguments::Arguments;
-use crate::engine::Engine;
+use crate::engine::{Compilation, Engine, Job, Language, RuntimeError, SourceFile};
 use crate::store::State;
+use crate::store::backtest::Outcome;
 use crate::store::node::Node;
 use crate::store::settings::Settings;
 
@@ -70,4 +76,46 @@ impl Cloud {
         let check = |arguments: &Arguments, _: &str| self.check_organization(arguments);
         arguments.optional("organizationId", check).map(|_| ())
     }
+}
+
+/// Compiles sources and gives them back.
+pub(super) async fn check(
+    cloud: &Cloud,
+    language: Language,
+    files: Vec<SourceFile>,
+) -> Result<(Compilation, Vec<SourceFile>), Refusal> {
+    let engine = Arc::clone(&cloud.engine);
+    spawn_blocking(move || (engine.compile(language, &files), files))
+        .await
+        .map_err(|_| panicked())
+}
+
+/// Runs a job.
+pub(super) async fn run(engine: Arc<dyn Engine>, job: Arc<Job>) -> Result<Outcome, Refusal> {
+    spawn_blocking(move || engine.run(&job))
+        .await
+        .map_err(|_| panicked())
+}
+
+fn panicked() -> Refusal {
+    Refusal::because("The emulator's engine failed on these sources")
+}
+
+/// Runs a job and gives its outcome, not before `earliest`; `None` if the cloud was dropped
+/// before the run started.
+pub(super) async fn execute(
+    cloud: &Weak<Cloud>,
+    job: Arc<Job>,
+    earliest: Instant,
+) -> Option<Outcome> {
+    let engine = Arc::clone(&cloud.upgrade()?.engine);
+    let outcome = run(engine, job).await;
+    sleep_until(earliest.into()).await;
+    Some(outcome.unwrap_or_else(|_| {
+        Err(RuntimeError {
+            message: "The emulator's engine failed on this algorithm".to_owned(),
+            stacktrace: String::new(),
+            in_initialize: false,
+        })
+    }))
 }

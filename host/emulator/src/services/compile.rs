@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Reply};
 use super::arguments::Arguments;
-use super::cloud::Cloud;
-use super::engine_work::check;
+use super::cloud::{Cloud, check};
 use crate::engine::DetectedParameter;
 use crate::store::compile::CompileJob;
 use crate::store::{State, limits};

@@ -2,8 +2,7 @@
 //!
 //! An endpoint is a function from the [`arguments`] of a request to an [`answer`], over the
 //! [`cloud`] and its locked state: it finds what the request names ([`lookup`]), changes the store,
-//! and shows the result as the cloud does. What an endpoint starts (a backtest, a deployment) runs
-//! the engine through [`engine_work`].
+//! and shows the result as the cloud does.
 //!
 //! Invariant: services know nothing of HTTP beyond the answer's form; `crate::http` calls them.
 
@@ -15,7 +14,6 @@ pub(crate) mod cloud;
 pub(crate) mod collaborators;
 pub(crate) mod compile;
 pub(crate) mod connections;
-mod engine_work;
 pub(crate) mod files;
 pub(crate) mod live;
 mod lookup;

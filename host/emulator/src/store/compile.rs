@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use crate::engine::{Compilation, Diagnostic, Language, SourceFile};
+use super::project::Project;
+use crate::engine::{Compilation, Diagnostic, Job, Language, SourceFile};
 
 /// One compile job with the sources as they were.
 #[derive(Debug)]
@@ -52,6 +53,15 @@ impl CompileJob {
             }
         }
         logs
+    }
+
+    /// A run of the sources with the parameters of their project.
+    pub(crate) fn job(&self, project: &Project) -> Job {
+        Job {
+            language: self.language,
+            files: self.files.clone(),
+            parameters: project.parameters.iter().cloned().collect(),
+        }
     }
 
     /// How many parameters the sources read.

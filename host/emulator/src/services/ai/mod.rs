@@ -14,8 +14,7 @@ use serde_json::{Map, Value, json};
 use self::corpus::PAGE_KINDS;
 use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, integer_of};
-use super::cloud::Cloud;
-use super::engine_work::{check, run};
+use super::cloud::{Cloud, check, run};
 use crate::engine::{Compilation, Job, Language, SourceFile};
 use crate::store::{State, limits};
 

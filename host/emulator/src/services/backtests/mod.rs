@@ -16,7 +16,6 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Refusal, Reply, php_map};
 use super::arguments::{Arguments, scalar_text, set};
 use super::cloud::Cloud;
-use super::engine_work::job_of;
 use super::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, summary};
 use crate::engine::Report;
 use crate::store::backtest::{Backtest, Phase};
@@ -41,7 +40,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         .unwrap_or_default();
     check_room(state, 1)?;
     let project = state.project(arguments)?;
-    let mut job = job_of(compile, project);
+    let mut job = compile.job(project);
     for (name, value) in &parameters {
         let text = scalar_text(value).map(|text| (name.clone(), text));
         job.parameters.extend(text);

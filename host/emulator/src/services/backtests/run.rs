@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use crate::services::cloud::Cloud;
-use crate::services::engine_work::execute;
+use crate::services::cloud::{Cloud, execute};
 use crate::store::State;
 use crate::store::backtest::Phase;
 

@@ -19,8 +19,7 @@ use serde_json::{Map, Value, json};
 use self::view::LiveView;
 use super::answer::{Answer, Refusal, Reply};
 use super::arguments::{Arguments, number_of};
-use super::cloud::Cloud;
-use super::engine_work::{execute, job_of};
+use super::cloud::{Cloud, execute};
 use super::files::file_json;
 use super::organizations::version_of;
 use super::pages::{
@@ -39,7 +38,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let compile = state.built(arguments, cloud.settings.timing.compile)?;
     let project = state.project(arguments)?;
     let project_id = project.id;
-    let job = job_of(compile, project);
+    let job = compile.job(project);
     let version = version_of(arguments, "versionId")?;
     let node = arguments.text("nodeId")?;
     let mut nodes = state.nodes.iter();

@@ -19,7 +19,6 @@ use super::answer::{Answer, Refusal, Reply};
 use super::arguments::Arguments;
 use super::backtests::check_room;
 use super::cloud::Cloud;
-use super::engine_work::job_of;
 use super::pages::thinned;
 use crate::engine::Report;
 use crate::store::backtest::Backtest;
@@ -55,7 +54,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let detected = compile.parameter_count();
     let plan = plan_of(arguments, true)?;
     let name = arguments.name("name")?.to_owned();
-    let job = job_of(compile, state.project(arguments)?);
+    let job = compile.job(state.project(arguments)?);
     if plan.estimated_cost > balance {
         return Err(Refusal::because(format!(
             "Insufficient QuantConnect Credit: the estimated cost is {:.2}, the balance {balance:.2}",
