@@ -107,6 +107,14 @@ impl Refusal {
     }
 }
 
+/// Ends an endpoint, or what it calls, with one reason, written as for `format!`.
+macro_rules! refuse {
+    ($($reason:tt)+) => {
+        return Err($crate::services::answer::Refusal::because(format!($($reason)+)))
+    };
+}
+pub(crate) use refuse;
+
 /// A map as PHP encodes it: an empty one is an empty list.
 pub(crate) fn php_map(map: &Map<String, Value>) -> Value {
     if map.is_empty() {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::{Arguments, at_most};
 use super::cloud::Cloud;
 use super::organizations::USER_NAME;
@@ -25,12 +25,10 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         write: arguments.flag("collaborationWrite")?,
     };
     if project.collaborators.iter().any(|known| known.id == id) {
-        return Err(Refusal::because(format!(
-            "'{id}' is a collaborator already"
-        )));
+        refuse!("'{id}' is a collaborator already");
     }
     if project.collaborators.len() >= limits::COLLABORATORS {
-        return Err(Refusal::because("A project has at most 50 collaborators"));
+        refuse!("A project has at most 50 collaborators");
     }
     project.collaborators.push(collaborator);
     Reply::success(json!({"collaborators": all_json(cloud, project)}))

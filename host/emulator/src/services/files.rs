@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use qchost_text::excerpt;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::{Arguments, check_content, check_path};
 use super::cloud::Cloud;
 use crate::store::project::{File, Project};
@@ -53,9 +53,7 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
     let content = arguments.optional("content", content_of)?;
     let renamed = arguments.optional("newName", Arguments::path)?;
     if content.is_none() && renamed.is_none() {
-        return Err(Refusal::because(
-            "Missing required field: content or newName",
-        ));
+        refuse!("Missing required field: content or newName");
     }
     if let Some(new_name) = renamed
         && new_name != name
@@ -118,23 +116,21 @@ fn content_of<'a>(arguments: &'a Arguments, field: &str) -> Result<&'a str, Refu
     let content = arguments.text(field)?;
     check_content(content)?;
     if content.is_empty() {
-        return Err(Refusal::because("The content of a file must not be empty"));
+        refuse!("The content of a file must not be empty");
     }
     Ok(content)
 }
 
 fn check_free(project: &Project, name: &str) -> Result<(), Refusal> {
     if project.files.contains_key(name) {
-        return Err(Refusal::because(format!(
-            "The file '{name}' already exists"
-        )));
+        refuse!("The file '{name}' already exists");
     }
     Ok(())
 }
 
 fn check_room(project: &Project, added: usize) -> Result<(), Refusal> {
     if project.files.len() + added > limits::FILES {
-        return Err(Refusal::because("A project holds at most 500 files"));
+        refuse!("A project holds at most 500 files");
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::{Arguments, is_relative_path};
 use super::cloud::Cloud;
 use crate::store::object::{Download, Object};
@@ -56,20 +56,16 @@ pub(crate) fn set(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
     let freed = previous.map_or(0, |object| object.bytes.len());
     let created = previous.map_or(now, |object| object.created);
     let used = store.used() - freed + bytes.len();
-    if used > cloud.settings.object_store_quota {
-        return Err(Refusal::because(format!(
-            "The object store is full: {used} bytes would exceed its {} bytes",
-            cloud.settings.object_store_quota
-        )));
+    let quota = cloud.settings.object_store_quota;
+    if used > quota {
+        refuse!("The object store is full: {used} bytes would exceed its {quota} bytes");
     }
     if previous.is_none() && store.objects.len() >= limits::OBJECTS {
-        return Err(Refusal::because(
-            "The object store holds at most 10000 objects",
-        ));
+        refuse!("The object store holds at most 10000 objects");
     }
     let folder = format!("{key}/");
     if store.objects.keys().any(|other| other.starts_with(&folder)) {
-        return Err(Refusal::because(format!("'{key}' is a folder")));
+        refuse!("'{key}' is a folder");
     }
     let object = Object {
         bytes,

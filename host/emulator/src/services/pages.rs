@@ -6,7 +6,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::Arguments;
 use crate::engine::{Chart, Series};
 
@@ -89,9 +89,7 @@ impl ChartRequest {
         let start = arguments.integer("start")?;
         let end = arguments.integer("end")?;
         if end < start {
-            return Err(Refusal::because(
-                "Invalid range: end must not be before start",
-            ));
+            refuse!("Invalid range: end must not be before start");
         }
         Ok(Self {
             name: arguments.text("name")?.to_owned(),

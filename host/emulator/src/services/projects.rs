@@ -10,7 +10,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::{Arguments, check_path, integer_of, scalar_text, set};
 use super::backtests::dispatch;
 use super::cloud::Cloud;
@@ -80,9 +80,7 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
     if let Some(name) = name
         && others.any(|other| other.name == *name)
     {
-        return Err(Refusal::because(format!(
-            "A project with the name '{name}' already exists"
-        )));
+        refuse!("A project with the name '{name}' already exists");
     }
     let description = arguments.optional("description", Arguments::note)?;
     let parameters = arguments.optional("parameters", parameters_of)?;
@@ -116,9 +114,7 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
 pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.project(arguments)?.id;
     if state.trades_live(id) {
-        return Err(Refusal::because(
-            "The project has a running live algorithm: stop it before deleting the project",
-        ));
+        refuse!("The project has a running live algorithm: stop it before deleting the project");
     }
     state.remove_project(id);
     dispatch(cloud, state);
@@ -130,7 +126,7 @@ pub(crate) fn add_library(_: &Arc<Cloud>, state: &mut State, arguments: &Argumen
     let project = state.project_mut(arguments)?;
     check_library(project.id, library)?;
     if project.libraries.len() >= limits::LIBRARIES {
-        return Err(Refusal::because("The project has too many libraries"));
+        refuse!("The project has too many libraries");
     }
     project.libraries.insert(library);
     Reply::done()
@@ -218,7 +214,7 @@ fn libraries_of(
 
 fn check_library(project: u32, library: u32) -> Result<(), Refusal> {
     if project == library {
-        return Err(Refusal::because("A project cannot be its own library"));
+        refuse!("A project cannot be its own library");
     }
     Ok(())
 }

@@ -52,8 +52,6 @@ pub(super) struct SignalChange {
     pub(super) weight: Option<f64>,
     /// Trading day (index) of the next change, or the last day.
     pub(super) until: usize,
-    /// Whether another change came.
-    pub(super) is_over: bool,
     /// The close of its day, and that of `until`.
     pub(super) reference: f64,
     /// See `reference`.

@@ -285,7 +285,7 @@ impl Writer<'_> {
             "magnitude": null,
             "confidence": null,
             "weight": change.weight,
-            "scoreFinal": change.is_over,
+            "scoreFinal": change.until + 1 < self.run.days.len(),
             "scoreDirection": f64::from(u8::from(right)),
             "scoreMagnitude": 0.0,
             "estimatedValue": 0.0,

@@ -317,7 +317,6 @@ impl Simulation<'_> {
                 Some(Size::Shares(_)) => None,
             },
             until: self.run.days.len().saturating_sub(1),
-            is_over: false,
             reference,
             reference_final: reference,
         });
@@ -347,11 +346,9 @@ impl Simulation<'_> {
     }
 
     fn finish(mut self) -> Run {
-        let last = self.run.days.len().saturating_sub(1);
         let mut changes = std::mem::take(&mut self.run.changes);
         for change in &mut changes {
             change.reference_final = self.price(change.security, change.until, false);
-            change.is_over = change.until < last;
         }
         self.run.changes = changes;
         let filled = |order: &&Order| matches!(order.outcome, OrderOutcome::Filled { .. });

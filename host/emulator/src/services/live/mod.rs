@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use self::view::LiveView;
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::{Arguments, number_of};
 use super::cloud::{Cloud, execute};
 use super::files::file_json;
@@ -48,12 +48,10 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let brokerage = brokerage_of(arguments)?;
     check_providers(arguments)?;
     if state.user_of(node).is_some() {
-        return Err(Refusal::because(format!("The node {node} is busy")));
+        refuse!("The node {node} is busy");
     }
     if state.trades_live(project_id) {
-        return Err(Refusal::because(
-            "The project has a running live algorithm already: stop it first",
-        ));
+        refuse!("The project has a running live algorithm already: stop it first");
     }
     if state.deployments.len() >= limits::DEPLOYMENTS {
         // Never a running one: there are fewer nodes than deployments.
@@ -154,9 +152,7 @@ pub(crate) fn liquidate(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments
         None => deployment.stop(End::Liquidated, String::new()),
         Some(End::Liquidated) => {}
         Some(_) => {
-            return Err(Refusal::because(
-                "The live algorithm is not running: nothing can be liquidated",
-            ));
+            refuse!("The live algorithm is not running: nothing can be liquidated");
         }
     }
     Reply::done()
@@ -214,9 +210,7 @@ pub(crate) fn command(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argumen
     let text = command_text(arguments)?;
     let deployment = state.deployment_mut(arguments)?;
     if !deployment.is_running() {
-        return Err(Refusal::because(
-            "The live algorithm is not running: it takes no commands",
-        ));
+        refuse!("The live algorithm is not running: it takes no commands");
     }
     record(cloud, deployment, &text)?;
     Reply::done()
@@ -239,10 +233,8 @@ pub(crate) fn broadcast(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argum
 
 fn record(cloud: &Cloud, deployment: &mut Deployment, text: &str) -> Result<(), Refusal> {
     if deployment.commands.len() >= limits::COMMANDS {
-        return Err(Refusal::because(format!(
-            "The emulator records at most {} commands of a deployment",
-            limits::COMMANDS
-        )));
+        let limit = limits::COMMANDS;
+        refuse!("The emulator records at most {limit} commands of a deployment");
     }
     deployment.commands.push(Command {
         after: LiveView::of(cloud, deployment).log_length(),

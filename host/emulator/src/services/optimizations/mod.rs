@@ -15,7 +15,7 @@ use qchost_catalog::names::POSITIONS;
 use serde_json::{Map, Value, json};
 
 use self::request::{STRATEGY, plan_of};
-use super::answer::{Answer, Refusal, Reply};
+use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::Arguments;
 use super::backtests::check_room;
 use super::cloud::Cloud;
@@ -56,10 +56,10 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let name = arguments.name("name")?.to_owned();
     let job = compile.job(state.project(arguments)?);
     if plan.estimated_cost > balance {
-        return Err(Refusal::because(format!(
+        refuse!(
             "Insufficient QuantConnect Credit: the estimated cost is {:.2}, the balance {balance:.2}",
             plan.estimated_cost
-        )));
+        );
     }
     if state.optimizations.len() >= limits::OPTIMIZATIONS {
         return Err(Refusal::full(limits::OPTIMIZATIONS, "optimizations"));
@@ -110,10 +110,7 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
 pub(crate) fn abort(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let optimization = state.optimization_mut(arguments)?;
     if optimization.over() {
-        return Err(Refusal::because(format!(
-            "The optimization is {} already",
-            optimization.status
-        )));
+        refuse!("The optimization is {} already", optimization.status);
     }
     optimization.status = Status::Aborted;
     optimization.finished = Some(Instant::now());
