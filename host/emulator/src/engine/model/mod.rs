@@ -74,7 +74,7 @@
 //!
 //! Trading days are those of the New York Stock Exchange, for every kind of security
 //! (`calendar.rs`). Statistics are LEAN's, with 252 days a year and a risk-free rate of zero
-//! (`statistics.rs`, `trade_statistics.rs`): returns run from close to close; a trade is closed
+//! (`statistics.rs`): returns run from close to close; a trade is closed
 //! first in, first out, and wins if it gained after fees; its adverse and favourable excursions are
 //! those of opens and closes. The capacity is one percent of the daily dollar volume of the least
 //! liquid security traded. Insights are the changes of the signals.
@@ -103,7 +103,6 @@ mod rule;
 mod simulation;
 mod source;
 mod statistics;
-mod trade_statistics;
 
 use self::constants::NAME;
 use crate::engine::{

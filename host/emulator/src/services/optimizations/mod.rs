@@ -1,28 +1,35 @@
-//! `/optimizations/…`: estimate, create, read, list, rename, abort and delete grid searches.
-//! [`request`] reads what a client asks for, [`run`] runs it.
+//! `/optimizations/…`: estimate, create, run, read, list, rename, abort and delete grid searches.
+//! [`request`] reads what a client asks for.
 //!
 //! The estimated time is that of the whole search on one node. Estimate, charge and the account's
 //! balance agree with each other, not with what the cloud would need.
+//!
+//! Invariant: the nodes of an optimization are its own; they take none of the organisation's backtest
+//! nodes. After an abort no backtest is started. A charge is booked for each backtest that completed.
 
 mod request;
-mod run;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use qchost_catalog::names::POSITIONS;
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use self::request::{STRATEGY, plan_of};
 use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::Arguments;
-use super::backtests::check_room;
+use super::backtests::{check_room, run_backtest};
 use super::cloud::Cloud;
 use super::pages::thinned;
-use crate::engine::Report;
-use crate::store::backtest::Backtest;
+use crate::engine::{Job, Report};
+use crate::store::backtest::{Backtest, Phase};
 use crate::store::optimization::{Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status};
+use crate::store::timing::Timing;
 use crate::store::{State, limits};
 use crate::text::{clock_text, instant_text, seconds_text};
 
@@ -79,9 +86,137 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         worked: Duration::ZERO,
     };
     let summary = summary_json(state, &optimization);
-    run::start(cloud, &optimization, job, detected);
+    start(cloud, &optimization, job, detected);
     state.optimizations.push(optimization);
     Reply::success(json!({"optimizations": [summary]}))
+}
+
+/// Shared by the backtests of one optimization.
+struct Context {
+    cloud: Weak<Cloud>,
+    id: String,
+    project_id: u32,
+    job: Job,
+    detected_parameters: usize,
+    timing: Timing,
+}
+
+/// Starts the work for an optimization that is about to be stored.
+fn start(cloud: &Arc<Cloud>, optimization: &Optimization, job: Job, detected_parameters: usize) {
+    let context = Arc::new(Context {
+        cloud: Arc::downgrade(cloud),
+        id: optimization.id.clone(),
+        project_id: optimization.project_id,
+        job,
+        detected_parameters,
+        timing: cloud.settings.timing,
+    });
+    let combinations = optimization.plan.combinations.clone();
+    let parallel = usize::try_from(optimization.plan.parallel).unwrap_or(1);
+    tokio::spawn(work(context, combinations, parallel));
+}
+
+async fn work(context: Arc<Context>, grid: Vec<BTreeMap<String, String>>, parallel: usize) {
+    sleep(context.timing.optimization_queue).await;
+    let began = context.change(|optimization, _| {
+        if optimization.status == Status::New {
+            optimization.status = Status::Running;
+            optimization.started = Some(Instant::now());
+        }
+    });
+    if began.is_none() {
+        return;
+    }
+    let nodes = Arc::new(Semaphore::new(parallel));
+    let mut running = JoinSet::new();
+    for point in grid {
+        let Ok(node) = Arc::clone(&nodes).acquire_owned().await else {
+            return;
+        };
+        let Some(backtest) = context.begin(point) else {
+            break;
+        };
+        let context = Arc::clone(&context);
+        running.spawn(async move {
+            context.run(&backtest).await;
+            drop(node);
+        });
+        // Frees finished tasks early; a grid may have a thousand.
+        while running.try_join_next().is_some() {}
+    }
+    while running.join_next().await.is_some() {}
+    context.change(|optimization, _| {
+        if optimization.status == Status::Running {
+            optimization.status = Status::Completed;
+            optimization.finished = Some(Instant::now());
+        }
+    });
+}
+
+impl Context {
+    /// Changes the optimization and the credit spent under the lock; `None` if it was deleted.
+    fn change<T>(&self, change: impl FnOnce(&mut Optimization, &mut f64) -> T) -> Option<T> {
+        let cloud = self.cloud.upgrade()?;
+        let mut state = cloud.state();
+        let State {
+            optimizations,
+            spent,
+            ..
+        } = &mut *state;
+        let optimization = optimizations.iter_mut().find(|it| it.id == self.id)?;
+        Some(change(optimization, spent))
+    }
+
+    /// Adds a running backtest to the project and returns its id; `None` if the optimization is not
+    /// running.
+    fn begin(&self, point: BTreeMap<String, String>) -> Option<String> {
+        let cloud = self.cloud.upgrade()?;
+        let mut state = cloud.state();
+        let (backtest, snapshot) = (state.next_id(), state.next_number());
+        let optimization = state.optimizations.iter_mut().find(|it| it.id == self.id)?;
+        if optimization.status != Status::Running {
+            return None;
+        }
+        optimization.backtests.push(backtest.clone());
+        let number = optimization.backtests.len();
+        let mut job = self.job.clone();
+        job.parameters.extend(point.clone());
+        let node = optimization.plan.node.name.to_owned();
+        let name = format!("{} #{number}", optimization.name);
+        state.backtests.push(Backtest {
+            id: backtest.clone(),
+            project_id: self.project_id,
+            name,
+            note: None,
+            tags: Vec::new(),
+            created: Timestamp::now(),
+            snapshot,
+            optimization: Some(self.id.clone()),
+            parameters: point
+                .into_iter()
+                .map(|(name, value)| (name, Value::String(value)))
+                .collect(),
+            detected_parameters: self.detected_parameters,
+            job: Arc::new(job),
+            phase: Phase::Running {
+                node,
+                since: Instant::now(),
+                lasts: self.timing.optimization_backtest,
+            },
+        });
+        Some(backtest)
+    }
+
+    /// Runs the backtest and charges it.
+    async fn run(&self, backtest: &str) {
+        let lasts = self.timing.optimization_backtest;
+        if let Some(worked) = run_backtest(&self.cloud, backtest, lasts).await {
+            self.change(|optimization, spent| {
+                optimization.worked += worked;
+                *spent += optimization.plan.node.cost(1);
+            });
+        }
+    }
 }
 
 pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {

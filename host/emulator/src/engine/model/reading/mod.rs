@@ -18,7 +18,6 @@ mod expressions;
 mod modules;
 mod reader;
 mod statements;
-mod trading;
 mod value;
 
 use std::collections::{BTreeMap, BTreeSet};

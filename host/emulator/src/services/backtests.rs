@@ -1,28 +1,29 @@
-//! `/backtests/…`: create, read, list, change and delete backtests, and their results. [`run`] moves
-//! one from the queue to its result.
+//! `/backtests/…`: create, run, read, list, change and delete backtests, and their results.
 //!
 //! While a backtest has no result, its charts, orders, insights and log are still loading; of
 //! one that failed, the charts, orders and insights are empty.
 //!
 //! Every result says in `nodeName` that it comes from the emulator's model and not from LEAN.
+//!
+//! Invariant: a node runs one backtest at a time, and backtests get nodes in the order of
+//! their creation, a project that has chosen busy nodes excepted. The engine runs on a thread
+//! of its own; the result of a backtest that was deleted meanwhile is dropped.
 
-mod run;
-
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::time::sleep;
 
 use super::answer::{Answer, Refusal, Reply, php_map};
 use super::arguments::{Arguments, scalar_text, set};
-use super::cloud::Cloud;
+use super::cloud::{Cloud, execute};
 use super::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, summary};
 use crate::engine::Report;
 use crate::store::backtest::{Backtest, Phase};
 use crate::store::{State, limits};
 use crate::text::{instant_text, seconds_text};
-
-pub(super) use run::{dispatch, run_backtest};
 
 /// Refuses `count` more backtests where the store has no room for them.
 pub(super) fn check_room(state: &State, count: usize) -> Result<(), Refusal> {
@@ -62,10 +63,82 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     };
     let id = backtest.id.clone();
     state.backtests.push(backtest);
-    run::queue(cloud, id);
+    queue(cloud, id);
     let created = state.backtests.last();
     let created = created.map(|backtest| backtest_json(cloud, state, backtest));
     Reply::success(json!({"backtest": created, "debugging": false}))
+}
+
+/// Makes a queued backtest due after the shortest time in the queue.
+fn queue(cloud: &Arc<Cloud>, id: String) {
+    let wait = cloud.settings.timing.backtest_queue;
+    let cloud = Arc::downgrade(cloud);
+    tokio::spawn(async move {
+        sleep(wait).await;
+        let Some(cloud) = cloud.upgrade() else { return };
+        let mut state = cloud.state();
+        if let Some(backtest) = state.backtest_mut(&id)
+            && let Phase::Queued { due } = &mut backtest.phase
+        {
+            *due = true;
+        }
+        dispatch(&cloud, &mut state);
+    });
+}
+
+/// Starts due backtests on idle nodes. Callers call it whenever a node may have become idle.
+pub(super) fn dispatch(cloud: &Arc<Cloud>, state: &mut State) {
+    for index in 0..state.backtests.len() {
+        let Some(backtest) = state.backtests.get(index) else {
+            return;
+        };
+        if !matches!(backtest.phase, Phase::Queued { due: true }) {
+            continue;
+        }
+        let node = state
+            .projects
+            .get(&backtest.project_id)
+            .and_then(|project| state.idle_backtest_node(project));
+        let (Some(node), Some(backtest)) = (node, state.backtests.get_mut(index)) else {
+            continue;
+        };
+        let lasts = cloud.settings.timing.backtest;
+        backtest.phase = Phase::Running {
+            node: node.id,
+            since: Instant::now(),
+            lasts,
+        };
+        let id = backtest.id.clone();
+        let cloud = Arc::downgrade(cloud);
+        tokio::spawn(async move {
+            run_backtest(&cloud, &id, lasts).await;
+            if let Some(cloud) = cloud.upgrade() {
+                dispatch(&cloud, &mut cloud.state());
+            }
+        });
+    }
+}
+
+/// Runs a stored backtest for at least `lasts` and stores its outcome. Returns how long it took, or
+/// `None` if the backtest was deleted or the cloud dropped before it started.
+pub(super) async fn run_backtest(
+    cloud: &Weak<Cloud>,
+    id: &str,
+    lasts: Duration,
+) -> Option<Duration> {
+    let since = Instant::now();
+    let job = {
+        let cloud = cloud.upgrade()?;
+        let mut state = cloud.state();
+        Arc::clone(&state.backtest_mut(id)?.job)
+    };
+    let outcome = execute(cloud, job, since + lasts).await?;
+    if let Some(cloud) = cloud.upgrade()
+        && let Some(backtest) = cloud.state().backtest_mut(id)
+    {
+        backtest.phase = Phase::Finished(Box::new(outcome));
+    }
+    Some(since.elapsed())
 }
 
 pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
