@@ -338,11 +338,9 @@ impl Dispatch {
         if self.request.access != Access::Trade {
             return None;
         }
-        let (sources, request) = (&self.dispatcher.sources, &self.request);
-        let why = sources
-            .check_deployed(request, *project, before, answer)
-            .await?;
-        Some(sources.stop_deployment(request, *project, &why).await)
+        let source = self.dispatcher.sources.of(&self.request, *project);
+        let why = source.check_deployed(before, answer).await?;
+        Some(source.stop_deployment(&why).await)
     }
 
     /// Stores what was learned from an answer.
@@ -357,16 +355,9 @@ impl Dispatch {
             }
         }
         if let Some((project, compile)) = learned.compile {
-            self.dispatcher
-                .sources
-                .remember_compile(
-                    &self.request,
-                    project,
-                    &compile,
-                    self.admission.source.before.as_ref(),
-                    evidence,
-                )
-                .await;
+            let before = self.admission.source.before.as_ref();
+            let source = self.dispatcher.sources.of(&self.request, project);
+            source.remember_compile(&compile, before, evidence).await;
         }
     }
 

@@ -187,7 +187,7 @@ impl SourceGuards {
                     before: None,
                 })
             }
-            Use::Compiles(project) => Ok(match self.pin(request, project).await {
+            Use::Compiles(project) => Ok(match self.of(request, project).pin().await {
                 Ok(guard) => guard,
                 Err(failure) => {
                     tracing::warn!(target: "gate", project, %failure, "the source cannot be read: its compile will be of unknown code");
@@ -195,7 +195,8 @@ impl SourceGuards {
                 }
             }),
             Use::Deploys(project, hash) => {
-                let guard = self.pin(request, project).await.map_err(Refusal::Failed)?;
+                let pinned = self.of(request, project).pin().await;
+                let guard = pinned.map_err(Refusal::Failed)?;
                 match &guard.before {
                     Some(source) if source.hash() == hash => Ok(guard),
                     _ => Err(Refusal::denied(
@@ -204,6 +205,15 @@ impl SourceGuards {
                     )),
                 }
             }
+        }
+    }
+
+    /// The source of a project, for a call that is about it.
+    pub(crate) fn of<'a>(&'a self, request: &'a CallRequest, project: u32) -> ProjectSource<'a> {
+        ProjectSource {
+            guards: self,
+            request,
+            project,
         }
     }
 
@@ -260,19 +270,29 @@ impl SourceGuards {
             )))),
         }
     }
+}
 
-    /// Locks the source of a project against changes through this host, and reads it.
-    async fn pin(&self, request: &CallRequest, project: u32) -> Result<SourceGuard, Failure> {
-        let mut projects = BTreeSet::from([project]);
+/// The source of one project, as one call uses it. The host's reads of it are charged to the call.
+pub(crate) struct ProjectSource<'a> {
+    guards: &'a SourceGuards,
+    request: &'a CallRequest,
+    project: u32,
+}
+
+impl ProjectSource<'_> {
+    /// Locks the source against changes through this host, and reads it.
+    async fn pin(&self) -> Result<SourceGuard, Failure> {
+        let mut projects = BTreeSet::from([self.project]);
         for _ in 0..MAX_PIN_ATTEMPTS {
-            let lock = self.lock(request, SourceAccess::Pin, Some(projects.clone()));
+            let (access, wanted) = (SourceAccess::Pin, Some(projects.clone()));
+            let lock = self.guards.lock(self.request, access, wanted);
             let lock = lock.await.map_err(|refusal| match refusal {
                 Refusal::Failed(failure) => failure,
                 other => Failure::Unavailable(other.to_string()),
             })?;
-            let linked = self.linked(request, project).await?;
+            let linked = self.linked().await?;
             if linked.keys().all(|one| projects.contains(one)) {
-                let before = Some(self.read_source(request, project, &linked).await?);
+                let before = Some(self.read(&linked).await?);
                 return Ok(SourceGuard {
                     _lock: Some(lock),
                     before,
@@ -289,14 +309,13 @@ impl SourceGuards {
     /// changed through this host meanwhile, and is still the same.
     pub(crate) async fn remember_compile(
         &self,
-        request: &CallRequest,
-        project: u32,
         compile: &str,
         before: Option<&Source>,
         evidence: Evidence,
     ) {
+        let project = self.project;
         let source = match before {
-            Some(before) => match self.unchanged(request, project, before, &evidence).await {
+            Some(before) => match self.unchanged(before, &evidence).await {
                 Ok(()) => Some(before),
                 Err(why) => {
                     tracing::warn!(target: "gate", project, compile, why, "the compile is of unknown code");
@@ -305,7 +324,8 @@ impl SourceGuards {
             },
             None => None,
         };
-        let (ledger, account, plugin) = (&self.ledger, request.account(), request.plugin());
+        let (account, plugin) = (self.request.account(), self.request.plugin());
+        let ledger = &self.guards.ledger;
         let remembered = match source {
             Some(source) => {
                 let new = NewCompile {
@@ -341,17 +361,9 @@ impl SourceGuards {
     }
 
     /// Checks that all evidence confirms that a compile was made from this source; returns why not otherwise.
-    async fn unchanged(
-        &self,
-        request: &CallRequest,
-        project: u32,
-        before: &Source,
-        evidence: &Evidence,
-    ) -> Result<(), String> {
-        let linked = self.linked(request, project).await;
-        let linked = linked.map_err(|failure| failure.to_string())?;
-        let after = self.read_source(request, project, &linked).await;
-        let after = after.map_err(|failure| failure.to_string())?;
+    async fn unchanged(&self, before: &Source, evidence: &Evidence) -> Result<(), String> {
+        let read = async { self.read(&self.linked().await?).await };
+        let after = read.await.map_err(|failure| failure.to_string())?;
         if after != *before {
             return Err("the source changed while it was compiled".to_owned());
         }
@@ -364,13 +376,9 @@ impl SourceGuards {
     }
 
     /// The project and its libraries, transitively, each with its answer of `projects/read-project`.
-    async fn linked(
-        &self,
-        request: &CallRequest,
-        project: u32,
-    ) -> Result<BTreeMap<u32, Value>, Failure> {
+    async fn linked(&self) -> Result<BTreeMap<u32, Value>, Failure> {
         let mut found = BTreeMap::new();
-        let mut wanted = vec![project];
+        let mut wanted = vec![self.project];
         while let Some(next) = wanted.pop() {
             if found.contains_key(&next) {
                 continue;
@@ -380,7 +388,7 @@ impl SourceGuards {
                     "the project has more than {MAX_PROJECTS} libraries"
                 )));
             }
-            let answer = self.read_of(request, READ_PROJECT, next).await?;
+            let answer = self.read_of(READ_PROJECT, next).await?;
             let listed = READ_PROJECT.select(answer);
             let is_it =
                 |one: &&Value| one.get("projectId").and_then(Value::as_u64) == Some(next.into());
@@ -396,12 +404,8 @@ impl SourceGuards {
     }
 
     /// Reads the files of a project and of its libraries.
-    async fn read_source(
-        &self,
-        request: &CallRequest,
-        project: u32,
-        linked: &BTreeMap<u32, Value>,
-    ) -> Result<Source, Failure> {
+    async fn read(&self, linked: &BTreeMap<u32, Value>) -> Result<Source, Failure> {
+        let project = self.project;
         let settings = linked.get(&project).map(settings).unwrap_or_default();
         let mut files = vec![(SETTINGS.to_owned(), settings)];
         let mut stamps = Vec::new();
@@ -414,7 +418,7 @@ impl SourceGuards {
         });
         let parts: Vec<_> = std::iter::once((project, None)).chain(libraries).collect();
         for (part, under) in parts {
-            let read = self.read_files(request, part, under.as_deref(), &mut left);
+            let read = self.read_files(part, under.as_deref(), &mut left);
             for (name, content, stamp) in read.await? {
                 files.push((name, content));
                 stamps.push(stamp);
@@ -432,12 +436,11 @@ impl SourceGuards {
     /// The files of one project in order, each as name, content and stamp. `left`: how many more bytes the source may have.
     async fn read_files(
         &self,
-        request: &CallRequest,
         project: u32,
         under: Option<&str>,
         left: &mut usize,
     ) -> Result<Vec<(String, String, Value)>, Failure> {
-        let answer = self.read_of(request, READ_FILE, project).await?;
+        let answer = self.read_of(READ_FILE, project).await?;
         let listed = READ_FILE.select(answer);
         let listed = listed
             .as_ref()
@@ -475,31 +478,20 @@ impl SourceGuards {
     }
 
     /// Makes one of the host's reads about a project.
-    async fn read_of(
-        &self,
-        request: &CallRequest,
-        operation: &'static Operation,
-        project: u32,
-    ) -> Outcome {
+    async fn read_of(&self, operation: &'static Operation, project: u32) -> Outcome {
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-        let reads = self.reads.for_call(request);
+        let reads = self.guards.reads.for_call(self.request);
         reads.read(operation, arguments).await
     }
 
     /// Reads a new deployment back. Returns why it does not run what was compiled; `None` if it does.
-    pub(crate) async fn check_deployed(
-        &self,
-        request: &CallRequest,
-        project: u32,
-        before: &Source,
-        answer: &Value,
-    ) -> Option<String> {
+    pub(crate) async fn check_deployed(&self, before: &Source, answer: &Value) -> Option<String> {
         let files = |one: &Value| one.get("files").and_then(Value::as_array).cloned();
         let live = answer.get("live").unwrap_or(answer);
         let deployed = match files(live) {
             Some(files) => Some(files),
             None => {
-                let read = self.read_of(request, READ_LIVE_ALGORITHM, project).await;
+                let read = self.read_of(READ_LIVE_ALGORITHM, self.project).await;
                 // Reads are retried before they fail. Real money must not run on code that cannot be checked.
                 let read = match read {
                     Ok(read) => read,
@@ -522,24 +514,20 @@ impl SourceGuards {
             return Some(why);
         }
         let evidence = Evidence::default();
-        let unchanged = self.unchanged(request, project, before, &evidence).await;
+        let unchanged = self.unchanged(before, &evidence).await;
         unchanged.err().map(|why| {
             format!("whether the project is what was compiled cannot be told after it was deployed: {why}")
         })
     }
 
     /// Stops a deployment that is not known to run what was checked. Returns a message about it.
-    pub(crate) async fn stop_deployment(
-        &self,
-        request: &CallRequest,
-        project: u32,
-        why: &str,
-    ) -> String {
+    pub(crate) async fn stop_deployment(&self, why: &str) -> String {
+        let (plugin, project) = (self.request.plugin(), self.project);
         let mut failed = String::new();
         for _ in 0..MAX_STOP_ATTEMPTS {
-            match self.stop_once(request, project, why).await {
+            match self.stop_once(why).await {
                 Ok(_) => {
-                    tracing::error!(target: "gate", plugin = request.plugin(), project, why, "a deployment was stopped: it is not known to run what was compiled");
+                    tracing::error!(target: "gate", plugin, project, why, "a deployment was stopped: it is not known to run what was compiled");
                     return format!(
                         "the deployment was stopped, since it is not known to run what was compiled: {why}"
                     );
@@ -547,28 +535,29 @@ impl SourceGuards {
                 Err(failure) => failed = failure.to_string(),
             }
         }
-        tracing::error!(target: "gate", plugin = request.plugin(), project, why, failed, "a deployment is not known to run what was compiled, and could not be stopped");
+        tracing::error!(target: "gate", plugin, project, why, failed, "a deployment is not known to run what was compiled, and could not be stopped");
         format!(
             "the deployment is not known to run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
              an operator stops it with `qchost halt --liquidate`"
         )
     }
 
-    async fn stop_once(&self, request: &CallRequest, project: u32, why: &str) -> Outcome {
+    async fn stop_once(&self, why: &str) -> Outcome {
+        let (guards, request, project) = (self.guards, self.request, self.project);
         let operation = STOP_LIVE_ALGORITHM;
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
-        let stop = request.followed_by(self.ids.next(), operation, arguments);
+        let stop = request.followed_by(guards.ids.next(), operation, arguments);
         let record = async |mut record: CallRecord| {
             record.body.stops_deployment = Some(StopsDeployment {
                 call: request.call.clone(),
                 why: why.to_owned(),
             });
-            if let Err(error) = self.audit.record(record.entry()).await {
+            if let Err(error) = guards.audit.record(record.entry()).await {
                 tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
             }
         };
         let context = AuditContext::default();
-        record(record::intent(&stop, &context, &self.fingerprints)).await;
+        record(record::intent(&stop, &context, &guards.fingerprints)).await;
         let call = Call {
             account: stop.account(),
             target: Target::Known(operation),
@@ -577,7 +566,7 @@ impl SourceGuards {
             clearance: always(),
             sends: None,
         };
-        let outcome = self.reads.upstream.call(call).await;
+        let outcome = guards.reads.upstream.call(call).await;
         record(record::outcome(&stop, &context, &outcome)).await;
         outcome
     }
@@ -781,9 +770,8 @@ mod tests {
         let compile = stores.request("compile/create-compile", json!({ "projectId": 1 }));
         let compiling = sources.guard(&compile, &about_project(None)).await.unwrap();
         let (before, evidence) = (compiling.before.as_ref(), Evidence::default());
-        sources
-            .remember_compile(&compile, 1, "c-1", before, evidence)
-            .await;
+        let source = sources.of(&compile, 1);
+        source.remember_compile("c-1", before, evidence).await;
         drop(compiling);
         let deployment = json!({ "projectId": 1, "compileId": "c-1" });
         let deploy = stores.request("live/create-live-algorithm", deployment);
