@@ -156,17 +156,11 @@ impl Reconciler {
         let mut all = Vec::with_capacity(intents.len());
         for intent in intents {
             let is_accepted = accepted.contains(&intent.body.call);
-            let (finding, message) = match self.probe(&intent).await {
-                Ok((Finding::Open, message)) if is_accepted => (Finding::Accepted, message),
-                Err(failure) if is_accepted => (
-                    Finding::Accepted,
-                    format!("QuantConnect does not say: {failure}"),
-                ),
-                Ok(found) => found,
-                Err(failure) => (
-                    Finding::Open,
-                    format!("QuantConnect does not say: {failure}"),
-                ),
+            let unsaid = |failure: Failure| open(format!("QuantConnect does not say: {failure}"));
+            let (finding, message) = self.probe(&intent).await.unwrap_or_else(unsaid);
+            let finding = match finding {
+                Finding::Open if is_accepted => Finding::Accepted,
+                found => found,
             };
             let project = intent.body.project().cloned();
             let CallBody {
@@ -208,7 +202,7 @@ impl Reconciler {
                     "what `{name}` did cannot be told from what is there now; compare it with the arguments in the audit"
                 )
             };
-            return Ok((Finding::Open, message));
+            return Ok(open(message));
         };
         let arguments = match effect {
             // All of the account: those of the project are picked from the list.
@@ -268,17 +262,17 @@ impl Intent {
     ) -> (Finding, String) {
         // A long name is kept as its digest only.
         let Value::String(name) = self.argument(argument) else {
-            return (Finding::Open, "its name is not in the audit".to_owned());
+            return open("its name is not in the audit");
         };
         let items = body.get(list).and_then(Value::as_array);
         let Some(items) = items else {
-            return (Finding::Open, format!("QuantConnect lists no {list}"));
+            return open(format!("QuantConnect lists no {list}"));
         };
         let mut same = items
             .iter()
             .filter(|item| item.get(named).and_then(Value::as_str) == Some(&*name));
         let Some(since) = self.time() else {
-            return (Finding::Open, "the intent has no time".to_owned());
+            return open("the intent has no time");
         };
         let mut undated = false;
         let made = same.find(|item| match item.get("created").and_then(instant) {
@@ -298,10 +292,7 @@ impl Intent {
                     format!("{name} was created then: {}", id.unwrap_or(&Value::Null)),
                 )
             }
-            (None, true) => (
-                Finding::Open,
-                format!("there is a {name}, and it is not known since when"),
-            ),
+            (None, true) => open(format!("there is a {name}, and it is not known since when")),
             (None, false) => (Finding::NotDone, format!("no {name} was created since")),
         }
     }
@@ -311,10 +302,7 @@ impl Intent {
         let project = self.argument("projectId");
         let listed = body.get("live").and_then(Value::as_array);
         let (Some(listed), Some(since)) = (listed, self.time()) else {
-            return (
-                Finding::Open,
-                "the deployments cannot be compared".to_owned(),
-            );
+            return open("the deployments cannot be compared");
         };
         let of_project = listed
             .iter()
@@ -331,6 +319,11 @@ impl Intent {
     }
 }
 
+/// That it is unknown, and what to look at.
+fn open(message: impl Into<String>) -> (Finding, String) {
+    (Finding::Open, message.into())
+}
+
 /// Whether a deployment ended.
 fn ended(body: &Value) -> (Finding, String) {
     let status = body
@@ -340,10 +333,7 @@ fn ended(body: &Value) -> (Finding, String) {
     match status {
         "Stopped" | "Liquidated" => (Finding::Done, format!("the deployment is {status}")),
         "Running" => (Finding::NotDone, "the deployment runs".to_owned()),
-        _ => (
-            Finding::Open,
-            format!("the deployment's status is {status}"),
-        ),
+        _ => open(format!("the deployment's status is {status}")),
     }
 }
 
@@ -352,7 +342,7 @@ fn gone(outcome: Result<Value, Failure>) -> Result<(Finding, String), Failure> {
     match outcome {
         Ok(_) => Ok((Finding::NotDone, "it is still there".to_owned())),
         Err(Failure::NotFound(_)) => Ok((Finding::Done, "it is gone".to_owned())),
-        Err(Failure::Rejected(errors)) => Ok((Finding::Open, errors.join("; "))),
+        Err(Failure::Rejected(errors)) => Ok(open(errors.join("; "))),
         Err(failure) => Err(failure),
     }
 }
