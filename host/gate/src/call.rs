@@ -39,6 +39,19 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// One that no person asked for, with a meter and a limit of its own.
+    #[must_use]
+    pub fn new(plugin: &str, digest: &str, invocation: &str) -> Self {
+        Self {
+            plugin: plugin.into(),
+            digest: digest.into(),
+            invocation: invocation.into(),
+            person: None,
+            cpu: CpuMeter::default(),
+            log_limiter: Arc::default(),
+        }
+    }
+
     /// Whether it is a person rather than a plugin.
     pub(crate) fn is_operator(&self) -> bool {
         self.plugin.starts_with(OPERATOR)

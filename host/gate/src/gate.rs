@@ -52,7 +52,7 @@ use crate::outgoing::{Outgoing, OutgoingRequests, RequestPermission};
 use crate::plugin_calls::PluginCalls;
 use crate::policy_store::{PolicyStore, blocking};
 use crate::proposals::Proposals;
-use crate::raw_tools::{self, RawTools};
+use crate::raw_tools;
 use crate::read_limits::ReadLimits;
 use crate::reads::HostReader;
 use crate::reconcile::Reconciler;
@@ -142,7 +142,6 @@ struct Stages {
     approver: Arc<Approver>,
     invocations: Arc<InvocationApprovals>,
     dispatcher: Arc<Dispatcher>,
-    raw_tools: RawTools,
     downloader: Arc<Downloader>,
     reserver: Reserver,
     outgoing: Arc<OutgoingRequests>,
@@ -270,8 +269,7 @@ impl Gate {
             reads: Arc::clone(&reads),
             policies: Arc::clone(&policies),
             ledger: ledger.clone(),
-            audit: audit.clone(),
-            fingerprints: Arc::clone(&fingerprints),
+            log: Arc::clone(&log),
             ids: Arc::clone(&ids),
         });
 
@@ -350,7 +348,7 @@ impl Gate {
                 log: Arc::clone(&log),
             },
             dispatcher: Arc::new(Dispatcher {
-                upstream: Arc::clone(&upstream),
+                upstream,
                 call_timeout,
                 ledger: ledger.clone(),
                 authorizer: Arc::clone(&authorizer),
@@ -380,10 +378,6 @@ impl Gate {
                 writing: Arc::clone(&writing),
                 tasks: tasks.clone(),
             }),
-            raw_tools: RawTools {
-                upstream,
-                log: Arc::clone(&log),
-            },
             ids,
             authorizer: Arc::clone(&authorizer),
             reserver,
@@ -537,7 +531,7 @@ impl PluginCalls for Gate {
                 return self.call(principal, operation, arguments).await;
             }
             let request = self.request(principal, raw_tools::callee(tool), arguments)?;
-            self.stages.raw_tools.check(&request, tool)?;
+            raw_tools::check(&*self.stages.dispatcher.upstream, &self.log, &request, tool)?;
             self.pass(request).await
         })
     }
@@ -635,15 +629,9 @@ impl Gate {
             },
             None => None,
         };
-        let principal = Principal {
-            plugin: plugin.into(),
-            // Without an adopted component the digest does not affect the decision.
-            digest: digest.map_or("sha256:".into(), |digest| digest.into()),
-            invocation: "explain".into(),
-            person: None,
-            cpu: CpuMeter::default(),
-            log_limiter: Arc::default(),
-        };
+        // Without an adopted component the digest does not affect the decision.
+        let digest = digest.as_deref().unwrap_or("sha256:");
+        let principal = Principal::new(plugin, digest, "explain");
         let callee = Callee::named(operation).ok_or_else(|| {
             Refusal::Failed(Failure::NotFound(format!(
                 "there is no operation `{operation}`"

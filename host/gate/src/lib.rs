@@ -95,14 +95,7 @@
 //!     projects = ["Lab/*"]
 //! "#;
 //! gate.policies.install(Manifest::parse(manifest, Path::new("lab.toml"))?)?;
-//! let plugin = Principal {
-//!     plugin: "lab".into(),
-//!     digest: "sha256:0".into(),
-//!     invocation: "1".into(),
-//!     person: None,
-//!     cpu: Default::default(),
-//!     log_limiter: Default::default(),
-//! };
+//! let plugin = Principal::new("lab", "sha256:0", "1");
 //! let project = Map::from_iter([("projectId".to_owned(), json!(1))]);
 //! let listing = by_name("backtests/list-backtests").expect("it is in the catalog");
 //! gate.call(&plugin, listing, project.clone()).await?;

@@ -13,35 +13,31 @@ use crate::call_log::{CallLog, shown};
 use crate::record::AuditContext;
 use crate::refusal::Refusal;
 
-/// Checks the names of tools.
-pub(crate) struct RawTools {
-    pub upstream: Arc<dyn Upstream>,
-    pub log: Arc<CallLog>,
-}
-
-impl RawTools {
-    /// Checks that a name can be a tool's, and that a server may have it. A refusal is recorded.
-    pub(crate) fn check(&self, request: &CallRequest, tool: &str) -> Result<(), Refusal> {
-        let failure = if !is_tool_name(tool) {
-            Failure::InvalidArgument(format!(
-                "`{}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them",
-                request.tool
-            ))
-        } else if self.upstream.has_tool(request.account(), tool) == Some(false) {
-            let near = nearest(tool, OPERATIONS.iter().map(|known| known.tool));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-            Failure::NotFound(format!(
-                "no server of the account `{}` has a tool of this name{near}",
-                request.account()
-            ))
-        } else {
-            return Ok(());
-        };
-        let refusal = Refusal::Failed(failure);
-        self.log
-            .note_refusal(request, &AuditContext::default(), &refusal);
-        Err(refusal)
-    }
+/// Checks that a name can be a tool's, and that a server may have it. A refusal is recorded.
+pub(crate) fn check(
+    upstream: &dyn Upstream,
+    log: &Arc<CallLog>,
+    request: &CallRequest,
+    tool: &str,
+) -> Result<(), Refusal> {
+    let failure = if !is_tool_name(tool) {
+        Failure::InvalidArgument(format!(
+            "`{}` is no tool's name: letters, digits, `_`, `-`, `.` and at most 128 of them",
+            request.tool
+        ))
+    } else if upstream.has_tool(request.account(), tool) == Some(false) {
+        let near = nearest(tool, OPERATIONS.iter().map(|known| known.tool));
+        let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Failure::NotFound(format!(
+            "no server of the account `{}` has a tool of this name{near}",
+            request.account()
+        ))
+    } else {
+        return Ok(());
+    };
+    let refusal = Refusal::Failed(failure);
+    log.note_refusal(request, &AuditContext::default(), &refusal);
+    Err(refusal)
 }
 
 /// What is called by this name. The record and the error contain only the beginning of what is no tool's name.
@@ -58,18 +54,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{Cloud, Stores};
+    use crate::testing::Stores;
 
     #[tokio::test]
     async fn a_name_that_no_server_knows_or_that_is_no_tool_s_is_refused_and_recorded() {
         let stores = Stores::new("[[grant]]\nname = \"one\"\nallow = [\"files/*\"]\n").await;
-        let tools = RawTools {
-            upstream: Arc::<Cloud>::clone(&stores.cloud),
-            log: stores.log(),
-        };
+        let log = stores.log();
         let check = |tool: &str| {
             let request = stores.request_to(callee(tool), json!({}));
-            tools.check(&request, tool)
+            super::check(&*stores.cloud, &log, &request, tool)
         };
         check("new_tool").unwrap();
         assert!(stores.records().await.is_empty());

@@ -14,7 +14,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_audit::Audit;
 use qchost_catalog::host_calls::{
     READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
 };
@@ -27,9 +26,10 @@ use serde_json::{Map, Value, json};
 
 use crate::body::StopsDeployment;
 use crate::call::{CallIds, CallRequest};
+use crate::call_log::CallLog;
 use crate::clock::now;
 use crate::decision::{CallDecision, is_live};
-use crate::fingerprint::{Fingerprints, text_hash};
+use crate::fingerprint::text_hash;
 use crate::policy_store::PolicyStore;
 use crate::reads::HostReader;
 use crate::record::{self, AuditContext, CallRecord};
@@ -162,8 +162,7 @@ pub(crate) struct SourceGuards {
     pub reads: Arc<HostReader>,
     pub policies: Arc<PolicyStore>,
     pub ledger: Ledger,
-    pub audit: Audit,
-    pub fingerprints: Arc<Fingerprints>,
+    pub log: Arc<CallLog>,
     pub ids: Arc<CallIds>,
 }
 
@@ -544,6 +543,7 @@ impl ProjectSource<'_> {
 
     async fn stop_once(&self, why: &str) -> Outcome {
         let (guards, request, project) = (self.guards, self.request, self.project);
+        let log = &guards.log;
         let operation = STOP_LIVE_ALGORITHM;
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
         let stop = request.followed_by(guards.ids.next(), operation, arguments);
@@ -552,12 +552,12 @@ impl ProjectSource<'_> {
                 call: request.call.clone(),
                 why: why.to_owned(),
             });
-            if let Err(error) = guards.audit.record(record.entry()).await {
+            if let Err(error) = log.audit.record(record.entry()).await {
                 tracing::error!(target: "gate", project, %error, "a deployment is stopped without a record of it");
             }
         };
         let context = AuditContext::default();
-        record(record::intent(&stop, &context, &guards.fingerprints)).await;
+        record(record::intent(&stop, &context, &log.fingerprints)).await;
         let call = Call {
             account: stop.account(),
             target: Target::Known(operation),

@@ -12,7 +12,7 @@ use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest};
 use qchost_secrets::{Profiles, Secrets};
-use qchost_traffic::{AccountLimits, AccountQueues, CpuMeter, GrantRates, Moment};
+use qchost_traffic::{AccountLimits, AccountQueues, GrantRates, Moment};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio_util::task::TaskTracker;
@@ -178,14 +178,7 @@ impl Stores {
         let Value::Object(arguments) = arguments else {
             panic!("not an object")
         };
-        let principal = Principal {
-            plugin: "lab".into(),
-            digest: "sha256:0".into(),
-            invocation: "1".into(),
-            person: None,
-            cpu: CpuMeter::default(),
-            log_limiter: Arc::default(),
-        };
+        let principal = Principal::new("lab", "sha256:0", "1");
         let policy = self.policies.of("lab").unwrap();
         CallRequest::new("1-0".to_owned(), principal, policy, callee, arguments)
     }
@@ -226,8 +219,7 @@ impl Stores {
             reads: self.reads(),
             policies: Arc::clone(&self.policies),
             ledger: self.ledger.clone(),
-            audit: self.audit.clone(),
-            fingerprints: Arc::clone(&self.fingerprints),
+            log: self.log(),
             ids: Arc::new(CallIds::new(1)),
         })
     }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use qchost_audit::{Audit, Disk, Files, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream, by_name};
 use qchost_gate::{
-    CpuMeter, Gate, HaltReport, HaltScope, Options, Principal, Refusal, ResumeReport, Settings,
+    Gate, HaltReport, HaltScope, Options, Principal, Refusal, ResumeReport, Settings,
 };
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, Manifest, Person, Role, Usd};
@@ -421,14 +421,7 @@ impl Setup {
 }
 
 pub fn principal(plugin: &str) -> Principal {
-    Principal {
-        plugin: plugin.into(),
-        digest: "sha256:0".into(),
-        invocation: "1".into(),
-        person: None,
-        cpu: CpuMeter::default(),
-        log_limiter: std::sync::Arc::default(),
-    }
+    Principal::new(plugin, "sha256:0", "1")
 }
 
 pub fn parse(text: &str) -> Manifest {

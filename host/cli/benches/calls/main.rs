@@ -25,7 +25,7 @@ use qchost_catalog::{
     BoxFuture, Call, Failure, Outcome, Target as Tool, Upstream, always, by_name,
 };
 use qchost_emulator::{Emulator, Timing};
-use qchost_gate::{CpuMeter, Principal};
+use qchost_gate::Principal;
 use qchost_policy::Manifest;
 use qchost_quantconnect::{Credentials, Options, RestClient, RestOptions, Server};
 use qchost_runtime::Runtime;
@@ -438,14 +438,7 @@ async fn gate_alone(answer: Value, arguments: Map<String, Value>) -> f64 {
         .policies
         .install(manifest("often", Path::new("/")))
         .unwrap();
-    let principal = Principal {
-        plugin: "often".into(),
-        digest: "sha256:0".into(),
-        invocation: "1".into(),
-        person: None,
-        cpu: CpuMeter::default(),
-        log_limiter: Arc::default(),
-    };
+    let principal = Principal::new("often", "sha256:0", "1");
     let operation = by_name("backtests/read-backtest").unwrap();
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..GATED {

@@ -4,7 +4,7 @@
 
 use anyhow::{Result, anyhow};
 use qchost_catalog::Access;
-use qchost_gate::{CpuMeter, PluginCalls as _, Principal};
+use qchost_gate::{PluginCalls as _, Principal};
 use qchost_policy::{Manifest, Person, Right};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -71,12 +71,8 @@ impl Handler for Call {
         }
         let operator = Manifest::operator(&account);
         let principal = Principal {
-            plugin: operator.plugin.as_str().into(),
-            digest: "".into(),
-            invocation: "call".into(),
             person: Some(person.uid),
-            cpu: CpuMeter::default(),
-            log_limiter: std::sync::Arc::default(),
+            ..Principal::new(&operator.plugin, "", "call")
         };
         // Until no other settings come into force meanwhile.
         while !host
