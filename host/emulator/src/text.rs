@@ -21,12 +21,8 @@ pub(crate) fn seconds_text(seconds: i64) -> String {
 
 /// Hours of a day, minutes and seconds: `06:30:00`. Whole days are left out.
 pub(crate) fn clock_text(seconds: u64) -> String {
-    format!(
-        "{:02}:{:02}:{:02}",
-        seconds / 3_600 % 24,
-        seconds / 60 % 60,
-        seconds % 60
-    )
+    let (hours, minutes, seconds) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{hours:02}:{minutes:02}:{seconds:02}")
 }
 
 /// The size of an amount, without its sign, with cents and thousands separators: `1,234.50`.

@@ -20,7 +20,7 @@ use base64::prelude::BASE64_STANDARD;
 use qchost_text::excerpt;
 use sha2::{Digest as _, Sha256};
 
-use crate::services::answer::Refusal;
+use crate::services::answer::{Refusal, refuse};
 use crate::store::settings::Credentials;
 
 /// Allowed distance of a timestamp from the emulator's clock, in seconds.
@@ -35,17 +35,12 @@ pub(super) fn authenticate(
     let timestamp = headers
         .get("timestamp")
         .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
+        .filter(|text| !text.is_empty())
+        .unwrap_or("0");
     let time: i64 = timestamp.parse().unwrap_or_default();
     if now.abs_diff(time) > TIMESTAMP_TOLERANCE {
-        return Err(Refusal::because(format!(
-            "Invalid timestamp, value received: {}",
-            if timestamp.is_empty() {
-                "0".to_owned()
-            } else {
-                excerpt(timestamp, 32)
-            }
-        )));
+        let timestamp = excerpt(timestamp, 32);
+        refuse!("Invalid timestamp, value received: {timestamp}");
     }
     let unknown = || Refusal::because("UserID not valid");
     let (user, hash) = basic(headers).ok_or_else(unknown)?;
@@ -53,7 +48,7 @@ pub(super) fn authenticate(
         return Err(unknown());
     }
     if !hash.eq_ignore_ascii_case(&hash_of(&credentials.token, timestamp)) {
-        return Err(Refusal::because("Hash doesn't match."));
+        refuse!("Hash doesn't match.");
     }
     Ok(())
 }

@@ -146,10 +146,8 @@ pub(crate) fn set<T>(field: &mut T, value: Option<T>) {
 /// Refuses a string of more than `limit` characters.
 pub(crate) fn at_most<'t>(limit: usize, field: &str, text: &'t str) -> Result<&'t str, Refusal> {
     if text.chars().count() > limit {
-        return Err(Refusal::invalid(
-            field,
-            &format!("at most {limit} characters"),
-        ));
+        let expected = format!("at most {limit} characters");
+        return Err(Refusal::invalid(field, &expected));
     }
     Ok(text)
 }

@@ -73,10 +73,8 @@ impl State {
             "InQueue" => "is not finished yet",
             _ => "ended in a build error",
         };
-        Err(Refusal::because(format!(
-            "The compile {} {problem}",
-            compile.id
-        )))
+        let id = &compile.id;
+        Err(Refusal::because(format!("The compile {id} {problem}")))
     }
 
     /// The backtest that `backtestId` names.

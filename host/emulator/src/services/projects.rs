@@ -183,12 +183,10 @@ fn parameters_of(arguments: &Arguments, field: &str) -> Result<Vec<(String, Stri
 fn files_of(arguments: &Arguments, field: &str) -> Result<Vec<SourceFile>, Refusal> {
     let files = arguments.files(field)?;
     let mut names = BTreeSet::new();
-    match files.iter().find(|file| !names.insert(&file.name)) {
-        Some(SourceFile { name, .. }) => Err(Refusal::because(format!(
-            "The file '{name}' is given twice"
-        ))),
-        None => Ok(files),
+    if let Some(file) = files.iter().find(|file| !names.insert(&file.name)) {
+        refuse!("The file '{}' is given twice", file.name);
     }
+    Ok(files)
 }
 
 fn libraries_of(

@@ -148,7 +148,7 @@ impl Engine for Model {
             let algorithm = source::algorithm(&files).map_err(|error| does_not_compile(&error))?;
             reading::read(&files, algorithm, &job.parameters)
         })?;
-        let run = simulation::run(&plan).map_err(|error| failed(error.0))?;
+        let run = simulation::run(&plan).map_err(failed)?;
         Ok(report::report(&plan, &run))
     }
 }

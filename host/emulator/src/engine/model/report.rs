@@ -27,11 +27,8 @@ impl Security {
         // 35,797 days from 1899-12-30 are 1998-01-02.
         let date = u64::from(self.kind == SecurityKind::Equity) * 35_797;
         let kind = self.kind as u64;
-        format!(
-            "{} {}",
-            self.ticker,
-            base36(date * 100_000_000_000_000 + market * 100 + kind)
-        )
+        let code = base36(date * 100_000_000_000_000 + market * 100 + kind);
+        format!("{} {code}", self.ticker)
     }
 
     fn json(&self) -> Value {

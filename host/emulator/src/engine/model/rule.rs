@@ -121,14 +121,12 @@ impl Rule {
                 security,
                 fast,
                 slow,
-            } => format!(
-                "{traded}: hold {} while {} of {} is above {}, else {}",
-                position(self.up),
-                fast.describe(),
-                plan.ticker(*security),
-                slow.describe(),
-                position(self.down)
-            ),
+            } => {
+                let (up, down) = (position(self.up), position(self.down));
+                let (fast, slow) = (fast.describe(), slow.describe());
+                let of = plan.ticker(*security);
+                format!("{traded}: hold {up} while {fast} of {of} is above {slow}, else {down}")
+            }
         }
     }
 }

@@ -21,10 +21,6 @@ use super::portfolio::Portfolio;
 use super::record::{DailyClose, Order, OrderOutcome, Run, SignalChange};
 use super::rule::{Rule, Signal, rules};
 
-/// The run exceeds the model's bounds.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLarge(pub(super) String);
-
 /// A rule with the state of its signal.
 struct Trader {
     rule: Rule,
@@ -36,18 +32,19 @@ struct Trader {
 }
 
 /// Runs the whole plan.
-pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
+///
+/// # Errors
+/// Which of the model's bounds the run exceeds.
+pub(super) fn run(plan: &Plan) -> Result<Run, String> {
     let all_days = calendar::trading_days(plan.end);
     let first = all_days.partition_point(|day| *day < plan.start);
     let days = all_days.get(first..).unwrap_or_default().to_vec();
-    let size = days.len().saturating_mul(plan.securities.len());
-    if size > MAX_POSITION_DAYS {
-        return Err(TooLarge(format!(
-            "{} securities over {} trading days are more than the model's {MAX_POSITION_DAYS} \
-             security-days",
-            plan.securities.len(),
-            days.len()
-        )));
+    let (count, securities) = (days.len(), plan.securities.len());
+    if count.saturating_mul(securities) > MAX_POSITION_DAYS {
+        return Err(format!(
+            "{securities} securities over {count} trading days are more than the model's \
+             {MAX_POSITION_DAYS} security-days"
+        ));
     }
     let market = Market::new(all_days.len());
     let prices: Vec<Prices> = plan
@@ -74,7 +71,7 @@ pub(super) fn run(plan: &Plan) -> Result<Run, TooLarge> {
         traders,
         run: Run {
             days,
-            portfolio: Portfolio::new(plan.cash, plan.securities.len()),
+            portfolio: Portfolio::new(plan.cash, securities),
             ..Run::default()
         },
     };
@@ -154,7 +151,7 @@ impl Simulation<'_> {
         self.run.logs.push((day, line));
     }
 
-    fn day(&mut self, day: usize, benchmark: f64) -> Result<(), TooLarge> {
+    fn day(&mut self, day: usize, benchmark: f64) -> Result<(), String> {
         let volume_before = self.run.portfolio.volume;
         self.fill_orders(day);
         let close = self.value(day, benchmark, volume_before);
@@ -170,9 +167,7 @@ impl Simulation<'_> {
             }
         }
         if self.run.orders.len() > MAX_ORDERS {
-            return Err(TooLarge(format!(
-                "the algorithm sent more than {MAX_ORDERS} orders"
-            )));
+            return Err(format!("the algorithm sent more than {MAX_ORDERS} orders"));
         }
         if let Some(close) = self.run.closes.last_mut() {
             close.changes = self.run.changes.len();

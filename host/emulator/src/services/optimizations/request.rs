@@ -121,12 +121,8 @@ fn grid(axes: &[Axis]) -> Result<Vec<BTreeMap<String, String>>, Refusal> {
     if axes.is_empty() {
         return Err(Refusal::invalid("parameters", "at least one parameter"));
     }
-    let too_many = || {
-        Refusal::because(format!(
-            "The grid has more than {} combinations",
-            limits::COMBINATIONS
-        ))
-    };
+    let limit = limits::COMBINATIONS;
+    let too_many = || Refusal::because(format!("The grid has more than {limit} combinations"));
     let mut combinations = vec![BTreeMap::new()];
     for axis in axes {
         if combinations
@@ -136,7 +132,7 @@ fn grid(axes: &[Axis]) -> Result<Vec<BTreeMap<String, String>>, Refusal> {
             return Err(Refusal::invalid("parameters", "each parameter once"));
         }
         let values = axis.values().ok_or_else(too_many)?;
-        if combinations.len().saturating_mul(values.len()) > limits::COMBINATIONS {
+        if combinations.len().saturating_mul(values.len()) > limit {
             return Err(too_many());
         }
         combinations = combinations

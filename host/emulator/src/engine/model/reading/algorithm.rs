@@ -366,10 +366,8 @@ impl<'a> Reader<'a> {
             return self.unread("a moving average of unknown period", call);
         }
         let Some(number) = period.integer() else {
-            let message = format!(
-                "a moving average's period is an int, not '{}'",
-                period.type_name()
-            );
+            let given = period.type_name();
+            let message = format!("a moving average's period is an int, not '{given}'");
             return self.refuse("TypeError", message);
         };
         let days = u32::try_from(number).ok();

@@ -11,7 +11,7 @@ use ruff_python_ast::{
 
 use super::calls::CallArguments;
 use super::reader::{Body, Evaluated, Frame, MAX_DEPTH, Mode, Raise, Reader};
-use super::value::{self, Refused, Value};
+use super::value::{self, Value};
 use crate::text::snake;
 
 impl<'a> Reader<'a> {
@@ -324,16 +324,10 @@ impl<'a> Reader<'a> {
                         && !left.is_unknown()
                         && !right.is_unknown() =>
                 {
-                    let refused = Refused::new(
-                        "TypeError",
-                        format!(
-                            "'{}' not supported between instances of '{}' and '{}'",
-                            op.as_str(),
-                            left.type_name(),
-                            right.type_name()
-                        ),
-                    );
-                    return self.refused(Err(refused));
+                    let (op, left, right) = (op.as_str(), left.type_name(), right.type_name());
+                    let message =
+                        format!("'{op}' not supported between instances of '{left}' and '{right}'");
+                    return self.refuse("TypeError", message);
                 }
                 op => value::compare(*op, &left, &right),
             };

@@ -342,11 +342,8 @@ impl<'a> Reader<'a> {
             && elements.len() != targets.len()
             && !targets.iter().any(Expr::is_starred_expr)
         {
-            let message = format!(
-                "cannot unpack {} values into {} names",
-                elements.len(),
-                targets.len()
-            );
+            let (values, names) = (elements.len(), targets.len());
+            let message = format!("cannot unpack {values} values into {names} names");
             self.refuse("ValueError", message)?;
         }
         let mut elements = elements.unwrap_or_default().into_iter();

@@ -210,15 +210,9 @@ pub(super) fn binary<'a>(
         // Formatting is not read.
         (Operator::Mod, Value::Text(_), _) => Value::Unknown,
         (_, Value::None | Value::Text(_), _) | (_, _, Value::None | Value::Text(_)) => {
-            return Err(Refused::new(
-                "TypeError",
-                format!(
-                    "unsupported operand type(s) for {}: '{}' and '{}'",
-                    op.as_str(),
-                    left.type_name(),
-                    right.type_name()
-                ),
-            ));
+            let (op, left, right) = (op.as_str(), left.type_name(), right.type_name());
+            let message = format!("unsupported operand type(s) for {op}: '{left}' and '{right}'");
+            return Err(Refused::new("TypeError", message));
         }
         _ => Value::Unknown,
     })
