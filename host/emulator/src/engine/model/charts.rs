@@ -18,11 +18,11 @@ const BAR: u8 = 3;
 pub(super) fn charts(run: &Run) -> Vec<Chart> {
     let shown = shown_days(run.days.len());
     let of = |value: fn(&DailyClose) -> f64| -> Vec<f64> { run.closes.iter().map(value).collect() };
-    let equity = of(|close| close.equity);
+    let equity = of(|close| close.day.equity);
     let gains = gains(&equity, &shown);
     let drawdown = drawdowns(&equity).map(|fall| 100.0 * fall).collect();
     let benchmark = of(|close| close.benchmark);
-    let turnover = of(|close| 100.0 * ratio(close.volume, close.equity));
+    let turnover = of(|close| 100.0 * ratio(close.volume, close.day.equity));
     let long = of(|close| exposure(close, 1.0));
     let short = of(|close| exposure(close, -1.0));
     let all = [
@@ -91,7 +91,7 @@ fn gains(equity: &[f64], shown: &[usize]) -> Vec<f64> {
 fn exposure(close: &DailyClose, side: f64) -> f64 {
     ratio(
         side * (close.gross_exposure + side * close.net_exposure) / 2.0,
-        close.equity,
+        close.day.equity,
     )
 }
 

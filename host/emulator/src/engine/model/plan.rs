@@ -17,6 +17,37 @@ pub(super) struct Security {
     pub(super) kind: SecurityKind,
 }
 
+impl Security {
+    /// QuantConnect's security identifier: ticker and, in base 36, market, type and (for equities)
+    /// the first day of their data.
+    pub(super) fn identifier(&self) -> String {
+        let market = match self.kind {
+            SecurityKind::Equity | SecurityKind::Index => 1,
+            SecurityKind::Forex | SecurityKind::Cfd => 3,
+            SecurityKind::CryptoFuture => 16,
+            SecurityKind::Future => 23,
+            SecurityKind::Crypto => 38,
+        };
+        // 35,797 days from 1899-12-30 are 1998-01-02.
+        let date = u64::from(self.kind == SecurityKind::Equity) * 35_797;
+        let kind = self.kind as u64;
+        let code = base36(date * 100_000_000_000_000 + market * 100 + kind);
+        format!("{} {code}", self.ticker)
+    }
+}
+
+fn base36(mut number: u64) -> String {
+    let mut digits = Vec::new();
+    loop {
+        let digit = u32::try_from(number % 36).unwrap_or(0);
+        digits.extend(char::from_digit(digit, 36).map(|digit| digit.to_ascii_uppercase()));
+        number /= 36;
+        if number == 0 {
+            return digits.into_iter().rev().collect();
+        }
+    }
+}
+
 /// The kinds of security that the model has prices for, each named as in its `add_…` call and with
 /// LEAN's number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString)]

@@ -6,6 +6,7 @@
 use jiff::civil::Date;
 
 use super::portfolio::Portfolio;
+use crate::engine::Day;
 
 /// An order and its outcome.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,9 +62,9 @@ pub(super) struct SignalChange {
 /// The portfolio after the close of a day.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DailyClose {
-    /// Cash and positions at the close.
-    pub(super) equity: f64,
-    pub(super) cash: f64,
+    /// What a live deployment shows on the day. Its lists count from the run: orders are final, lines of
+    /// reading are not among those of the log.
+    pub(super) day: Day,
     /// Value of long positions less that of short ones, and their sizes added up.
     pub(super) net_exposure: f64,
     /// See `net_exposure`.
@@ -72,14 +73,6 @@ pub(super) struct DailyClose {
     pub(super) volume: f64,
     /// Close of the benchmark.
     pub(super) benchmark: f64,
-    /// Security, shares, average price, close.
-    pub(super) holdings: Vec<(usize, f64, f64, f64)>,
-    /// How many entries of each list exist and are final by now.
-    pub(super) orders: usize,
-    /// See `orders`.
-    pub(super) changes: usize,
-    /// See `orders`.
-    pub(super) logs: usize,
 }
 
 /// One run.

@@ -6,45 +6,16 @@ use serde_json::{Value, json};
 
 use super::constants::{CAPACITY_SHARE, NAME};
 use super::numbers::{dollars, money, percent, plain, ratio, rounded, span};
-use super::plan::{Plan, Security, SecurityKind};
-use super::record::{Order, OrderOutcome, Run, SignalChange};
+use super::plan::{Plan, Security};
+use super::record::{DailyClose, Order, OrderOutcome, Run, SignalChange};
 use super::statistics::{PortfolioStatistics, TimedTrade, trade_statistics};
 use super::{calendar, charts};
-use crate::engine::{Day, DayHolding, Report};
+use crate::engine::{Day, Report};
 use crate::text::{digest_id, seconds_text};
 
 impl Security {
-    /// QuantConnect's security identifier: ticker and, in base 36, market, type and (for equities)
-    /// the first day of their data.
-    fn identifier(&self) -> String {
-        let market = match self.kind {
-            SecurityKind::Equity | SecurityKind::Index => 1,
-            SecurityKind::Forex | SecurityKind::Cfd => 3,
-            SecurityKind::CryptoFuture => 16,
-            SecurityKind::Future => 23,
-            SecurityKind::Crypto => 38,
-        };
-        // 35,797 days from 1899-12-30 are 1998-01-02.
-        let date = u64::from(self.kind == SecurityKind::Equity) * 35_797;
-        let kind = self.kind as u64;
-        let code = base36(date * 100_000_000_000_000 + market * 100 + kind);
-        format!("{} {code}", self.ticker)
-    }
-
     fn json(&self) -> Value {
         json!({ "value": self.ticker, "id": self.identifier(), "permtick": self.ticker })
-    }
-}
-
-fn base36(mut number: u64) -> String {
-    let mut digits = Vec::new();
-    loop {
-        let digit = u32::try_from(number % 36).unwrap_or(0);
-        digits.extend(char::from_digit(digit, 36).map(|digit| digit.to_ascii_uppercase()));
-        number /= 36;
-        if number == 0 {
-            return digits.into_iter().rev().collect();
-        }
     }
 }
 
@@ -124,10 +95,10 @@ impl Writer<'_> {
     /// `Equity` is the starting cash plus `Net Profit` plus `Unrealized`.
     fn runtime_statistics(&self, s: &PortfolioStatistics) -> Value {
         let close = self.run.closes.last();
-        let holdings = close.map_or(&[][..], |close| &close.holdings);
+        let holdings = close.map_or(&[][..], |close| &close.day.holdings);
         let unrealized: f64 = holdings
             .iter()
-            .map(|(_, quantity, average, price)| quantity * (price - average))
+            .map(|it| it.quantity * (it.market_price - it.average_price))
             .sum();
         json!({
             "Equity": dollars(s.end_equity),
@@ -309,37 +280,11 @@ impl Writer<'_> {
 
     fn days(&self) -> Vec<Day> {
         let read = self.plan.logs.len() + 1;
-        let securities = self.plan.securities.iter();
-        let names: Vec<(String, String)> = securities
-            .map(|security| (security.ticker.clone(), security.identifier()))
-            .collect();
-        self.run
-            .days
-            .iter()
-            .zip(&self.run.closes)
-            .map(|(day, close)| Day {
-                time: calendar::midnight(*day),
-                equity: close.equity,
-                cash: close.cash,
-                holdings: close
-                    .holdings
-                    .iter()
-                    .map(|(security, quantity, average, price)| {
-                        let (ticker, symbol_id) = names.get(*security).cloned().unwrap_or_default();
-                        DayHolding {
-                            ticker,
-                            symbol_id,
-                            quantity: *quantity,
-                            average_price: *average,
-                            market_price: *price,
-                        }
-                    })
-                    .collect(),
-                orders: close.orders,
-                insights: close.changes,
-                logs: read + close.logs,
-            })
-            .collect()
+        let day = |close: &DailyClose| Day {
+            logs: read + close.day.logs,
+            ..close.day.clone()
+        };
+        self.run.closes.iter().map(day).collect()
     }
 }
 
@@ -365,6 +310,7 @@ fn two_digits(amount: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::model::plan::SecurityKind;
 
     #[test]
     fn identifiers_are_those_of_the_cloud() {

@@ -16,10 +16,11 @@ use super::constants::{
     MAX_POSITION_DAYS, MIN_FEE,
 };
 use super::market::{Market, Prices};
-use super::plan::{Plan, Size, WarmUp};
+use super::plan::{Plan, Security, Size, WarmUp};
 use super::portfolio::Portfolio;
 use super::record::{DailyClose, Order, OrderOutcome, Run, SignalChange};
 use super::rule::{Rule, Signal, rules};
+use crate::engine::{Day, DayHolding};
 
 /// A rule with the state of its signal.
 struct Trader {
@@ -66,6 +67,7 @@ pub(super) fn run(plan: &Plan) -> Result<Run, String> {
         .collect();
     let mut simulation = Simulation {
         plan,
+        symbols: plan.securities.iter().map(Security::identifier).collect(),
         prices,
         first,
         traders,
@@ -118,6 +120,8 @@ fn trader(plan: &Plan, rule: Rule, prices: &[Prices], all_days: &[Date], first: 
 
 struct Simulation<'p> {
     plan: &'p Plan,
+    /// The identifiers of the securities.
+    symbols: Vec<String>,
     prices: Vec<Prices>,
     first: usize,
     traders: Vec<Trader>,
@@ -156,7 +160,7 @@ impl Simulation<'_> {
         self.fill_orders(day);
         let close = self.value(day, benchmark, volume_before);
         let last = day + 1 == self.run.days.len();
-        let equity = close.equity;
+        let equity = close.day.equity;
         let gross = close.gross_exposure;
         self.run.closes.push(close);
         if !last {
@@ -170,8 +174,8 @@ impl Simulation<'_> {
             return Err(format!("the algorithm sent more than {MAX_ORDERS} orders"));
         }
         if let Some(close) = self.run.closes.last_mut() {
-            close.changes = self.run.changes.len();
-            close.logs = self.run.logs.len();
+            close.day.insights = self.run.changes.len();
+            close.day.logs = self.run.logs.len();
         }
         Ok(())
     }
@@ -214,19 +218,30 @@ impl Simulation<'_> {
             position.see(close);
             net += quantity * close;
             gross += quantity.abs() * close;
-            holdings.push((security, quantity, position.average_price(), close));
+            holdings.push(DayHolding {
+                ticker: self.plan.ticker(security).to_owned(),
+                symbol_id: self.symbols.get(security).cloned().unwrap_or_default(),
+                quantity,
+                average_price: position.average_price(),
+                market_price: close,
+            });
         }
-        DailyClose {
+        let date = self.run.days.get(day).copied();
+        let day = Day {
+            time: calendar::midnight(date.unwrap_or(self.plan.start)),
             equity: self.run.portfolio.cash + net,
             cash: self.run.portfolio.cash,
+            holdings,
+            orders: self.run.orders.len(),
+            insights: 0,
+            logs: 0,
+        };
+        DailyClose {
+            day,
             net_exposure: net,
             gross_exposure: gross,
             volume: self.run.portfolio.volume - volume_before,
             benchmark,
-            holdings,
-            orders: self.run.orders.len(),
-            changes: 0,
-            logs: 0,
         }
     }
 

@@ -56,13 +56,13 @@ pub(super) struct PortfolioStatistics {
 impl PortfolioStatistics {
     /// The statistics of a run that started with `cash` US dollars.
     pub(super) fn new(run: &Run, cash: f64) -> Self {
-        let equity: Vec<f64> = run.closes.iter().map(|close| close.equity).collect();
+        let equity: Vec<f64> = run.closes.iter().map(|close| close.day.equity).collect();
         let benchmark: Vec<f64> = run.closes.iter().map(|close| close.benchmark).collect();
         let end_equity = equity.last().copied().unwrap_or(cash);
         let turnover: Vec<f64> = run
             .closes
             .iter()
-            .map(|close| ratio(close.volume, close.equity))
+            .map(|close| ratio(close.volume, close.day.equity))
             .collect();
         let mut statistics = Self {
             start_equity: cash,
