@@ -169,7 +169,7 @@ impl Connections {
     /// Checks the accounts that are not known to be connected, concurrently.
     pub async fn check(&self, timeout: Duration) {
         let is_doubtful = |health: &AccountHealth| health.state != AccountState::Connected;
-        self.check_those(is_doubtful, timeout).await;
+        self.check_matching(is_doubtful, timeout).await;
     }
 
     /// Checks the accounts without a very recent success, concurrently.
@@ -178,10 +178,10 @@ impl Connections {
             health.state != AccountState::Connected
                 || health.seconds_since_news > REQUESTED_HEALTH_TTL.as_secs_f64()
         };
-        self.check_those(is_old, timeout).await;
+        self.check_matching(is_old, timeout).await;
     }
 
-    async fn check_those(&self, needs: impl Fn(&AccountHealth) -> bool, timeout: Duration) {
+    async fn check_matching(&self, needs: impl Fn(&AccountHealth) -> bool, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         let health = self.health();
         let health = health.iter().filter(|health| needs(health));
@@ -205,7 +205,7 @@ impl Connections {
                 AccountState::Connecting | AccountState::RateLimited => false,
                 _ => true,
             };
-            self.check_those(needs, CHECK_TIMEOUT).await;
+            self.check_matching(needs, CHECK_TIMEOUT).await;
         }
     }
 

@@ -90,7 +90,7 @@ impl Host {
         let known = StoredState::read(&ledger).await?;
         let sealer = Sealer::new(key.gate()?);
         let row = known.configuration.as_ref();
-        let config = &in_force::hold(config.clone(), row, known.adopted, &[], &sealer)?.config;
+        let config = &in_force::compare(config.clone(), row, known.adopted, &[], &sealer)?.config;
         let guardrails = guardrails(config, &known)?;
         let people = People::new(config.persons(), &guardrails)?;
         let accounts = config.account.iter();

@@ -106,7 +106,7 @@ impl Guarded {
     /// The most that may be in force of a configuration when all that is known of it comes from a restored backup. An
     /// admin has to remain who can approve. A backup that cannot be read or names no people has no influence on the
     /// people. Accounts that both backup and file have stay, since what runs live is stopped through them.
-    fn most_after_restore(stored: Option<&Self>, now: &Self) -> Self {
+    fn bound_after_restore(stored: Option<&Self>, now: &Self) -> Self {
         let people = stored
             .map(|stored| &stored.people)
             .filter(|it| !it.is_empty());
@@ -134,7 +134,7 @@ impl Guarded {
     }
 
     /// The strictest one: no people, and nothing that may need approval.
-    fn nothing() -> Self {
+    fn strictest() -> Self {
         Self {
             mode: Mode::Production,
             live_trading: false,
@@ -285,7 +285,7 @@ pub struct EffectiveConfig {
 
 /// Compares a configuration with what is in force. `adopted`: whether the data folder has adopted anything yet. `cleared`:
 /// accounts that are known to have nothing running live.
-pub fn hold(
+pub fn compare(
     mut config: Config,
     in_force: Option<&InForce>,
     adopted: bool,
@@ -303,10 +303,10 @@ pub fn hold(
             if development(&now) && stored.as_ref().is_none_or(development) {
                 (None, Vec::new(), Vec::new())
             } else {
-                let bound = Guarded::most_after_restore(stored.as_ref(), &now);
+                let bound = Guarded::bound_after_restore(stored.as_ref(), &now);
                 let mut gains = bound.changes(&now).0;
                 gains.push(AFTER_RESTORE.to_owned());
-                (Some(bound), gains, Guarded::nothing().changes(&now).1)
+                (Some(bound), gains, Guarded::strictest().changes(&now).1)
             }
         }
         (_, Some(stored)) => {
@@ -412,7 +412,7 @@ pub fn check_deciders(former: &Config, now: &Config) -> Result<()> {
 }
 
 /// Whether two configurations agree in everything that may need approval.
-pub fn holds_as(one: &Config, other: &Config) -> bool {
+pub fn agrees(one: &Config, other: &Config) -> bool {
     let names = |config: &Config| config.brokerage.keys().cloned().collect::<Vec<_>>();
     one.mode == other.mode
         && one.live_trading == other.live_trading
@@ -433,7 +433,7 @@ pub struct EffectiveGuardrails {
 }
 
 /// Compares guardrails with what is in force.
-pub fn hold_guardrails(
+pub fn compare_guardrails(
     found: Guardrails,
     in_force: Option<&InForce>,
     production: bool,
@@ -497,8 +497,8 @@ pub fn guardrails_at_start(config: &Config, known: &StoredState) -> Result<Guard
         });
     }
     let (files, owners) = (Vec::new(), BTreeSet::new());
-    let effective = hold_guardrails(
-        apart(|| config.guardrails())?,
+    let effective = compare_guardrails(
+        off_thread(|| config.guardrails())?,
         row,
         production,
         files,
@@ -514,7 +514,7 @@ fn stored_guardrails(in_force: Option<&InForce>) -> Result<Guardrails> {
     };
     let read = || -> Result<Guardrails> {
         let stored: StoredText<Vec<(String, String)>> = serde_json::from_str(&row.text)?;
-        Ok(apart(|| Guardrails::from_stored(&stored.text))?)
+        Ok(off_thread(|| Guardrails::from_stored(&stored.text))?)
     };
     match read() {
         // An unreadable text of a backup has no influence.
@@ -546,7 +546,7 @@ pub fn guardrails_to_halt() -> Result<Guardrails> {
 }
 
 /// Parses guardrails off the serving threads: many of them take seconds.
-fn apart<T>(work: impl FnOnce() -> T) -> T {
+fn off_thread<T>(work: impl FnOnce() -> T) -> T {
     match Handle::try_current() {
         Ok(runtime) if runtime.runtime_flavor() == RuntimeFlavor::MultiThread => {
             block_in_place(work)
@@ -608,9 +608,9 @@ mod tests {
         }
     }
 
-    fn hold_found(found: &Guardrails, row: &InForce, production: bool) -> EffectiveGuardrails {
+    fn compared(found: &Guardrails, row: &InForce, production: bool) -> EffectiveGuardrails {
         let (files, owners) = (Vec::new(), BTreeSet::new());
-        hold_guardrails(found.clone(), Some(row), production, files, owners).unwrap()
+        compare_guardrails(found.clone(), Some(row), production, files, owners).unwrap()
     }
 
     #[test]
@@ -633,18 +633,13 @@ mod tests {
             };
             assert_eq!(ids(&stored_guardrails(Some(&row)).unwrap()), [UNREADABLE]);
             // An admin has to approve those that replace them.
-            let production = hold_found(&found, &row, true);
+            let production = compared(&found, &row, true);
             assert_eq!(ids(&production.guardrails), ["calm", UNREADABLE]);
             assert!(production.proposal.gains[0].contains(UNREADABLE));
-            assert_eq!(ids(&hold_found(&found, &row, false).guardrails), ["calm"]);
+            assert_eq!(ids(&compared(&found, &row, false).guardrails), ["calm"]);
         }
         let readable = in_force(&[("calm", rule)]);
-        assert!(
-            hold_found(&found, &readable, true)
-                .proposal
-                .gains
-                .is_empty()
-        );
+        assert!(compared(&found, &readable, true).proposal.gains.is_empty());
     }
 
     fn guarded() -> impl Strategy<Value = Guarded> {
@@ -696,7 +691,7 @@ mod tests {
             confirmed,
             taken_away: false,
         };
-        hold(config(file), Some(&row), true, &[], &sealer).unwrap()
+        compare(config(file), Some(&row), true, &[], &sealer).unwrap()
     }
 
     const PEOPLE: &str = "[people.me]\nuid = 1\nroles = [\"admin\", \"viewer\"]\n\

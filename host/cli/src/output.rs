@@ -45,9 +45,9 @@ impl Output {
     pub fn error(self, error: &anyhow::Error) {
         let text = words(error);
         if self.json {
-            tell(&terminal::json(&json!({ "error": text }).to_string()));
+            write_stderr(&terminal::json(&json!({ "error": text }).to_string()));
         } else {
-            tell(&terminal::block(&format!("error: {text}")));
+            write_stderr(&terminal::block(&format!("error: {text}")));
         }
     }
 
@@ -69,7 +69,7 @@ impl Output {
             true => json!({ kind: text }).to_string(),
             false => format!("{kind}: {text}"),
         };
-        tell(&line);
+        write_stderr(&line);
     }
 
     /// Creates a progress display.
@@ -162,7 +162,7 @@ impl Display {
                 let now = Instant::now();
                 let line = format!("{percent:>3}% {message}");
                 if is_worth_a_line(self.last.as_ref(), now, &message, &line) {
-                    tell(&line);
+                    write_stderr(&line);
                     self.last = Some(PrintedLine {
                         at: now,
                         message,
@@ -173,7 +173,7 @@ impl Display {
             Kind::Json => {
                 let message = &progress.message;
                 let line = json!({ "progress": { "fraction": fraction, "message": message } });
-                tell(&terminal::json(&line.to_string()));
+                write_stderr(&terminal::json(&line.to_string()));
             }
         }
     }
@@ -197,9 +197,9 @@ pub fn usage<T>(
         let arguments = std::env::args_os();
         let clean = arguments.map(|argument| terminal::line(&argument.to_string_lossy()));
         let error = parse(clean.collect()).err().unwrap_or(error);
-        tell(terminal::block(&error.to_string()).trim_end());
+        write_stderr(terminal::block(&error.to_string()).trim_end());
     } else if let Err(error) = error.print() {
-        tell(&format!("error: cannot write the help: {error}"));
+        write_stderr(&format!("error: cannot write the help: {error}"));
     }
     status
 }
@@ -215,7 +215,7 @@ pub fn print_json(text: &str) -> Result<()> {
 }
 
 /// Writes a clean line to standard error. There is no way to report that it is gone.
-fn tell(line: &str) {
+fn write_stderr(line: &str) {
     drop(writeln!(std::io::stderr(), "{line}"));
 }
 

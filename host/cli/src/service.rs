@@ -16,29 +16,29 @@ const EXTEND_INTERVAL: Duration = Duration::from_secs(15);
 pub async fn busy() -> Infallible {
     loop {
         let timeout = u32::try_from((2 * EXTEND_INTERVAL).as_micros()).unwrap_or(u32::MAX);
-        tell(&[NotifyState::ExtendTimeoutUsec(timeout)]);
+        notify_manager(&[NotifyState::ExtendTimeoutUsec(timeout)]);
         tokio::time::sleep(EXTEND_INTERVAL).await;
     }
 }
 
 /// The host serves, after its start or a reload.
 pub fn ready() {
-    tell(&[NotifyState::Ready]);
+    notify_manager(&[NotifyState::Ready]);
 }
 
 /// The host reloads its files.
 pub fn reloading() {
     if let Ok(now) = NotifyState::monotonic_usec_now() {
-        tell(&[NotifyState::Reloading, now]);
+        notify_manager(&[NotifyState::Reloading, now]);
     }
 }
 
 /// The host drains and stops.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping]);
+    notify_manager(&[NotifyState::Stopping]);
 }
 
-fn tell(state: &[NotifyState<'_>]) {
+fn notify_manager(state: &[NotifyState<'_>]) {
     if let Err(error) = notify(state) {
         tracing::warn!(target: "host", "the service manager cannot be told: {error}");
     }

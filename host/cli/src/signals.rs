@@ -13,13 +13,13 @@ pub fn ended() -> impl Future<Output = ()> {
     );
     async move {
         tokio::select! {
-            () = told(terminated) => {}
-            () = told(interrupted) => {}
+            () = received(terminated) => {}
+            () = received(interrupted) => {}
         }
     }
 }
 
-async fn told(signal: Option<Signal>) {
+async fn received(signal: Option<Signal>) {
     match signal {
         Some(mut signal) => drop(signal.recv().await),
         None => std::future::pending().await,

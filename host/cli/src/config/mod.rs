@@ -154,8 +154,8 @@ impl Config {
 
     /// As much of an invalid file as is needed to find the host that was started with it, so that halting does not
     /// require fixing a file first. If it is not valid TOML, the lines before the error count.
-    pub fn to_reach(path: &Path) -> Option<Self> {
-        let table = before_fault(&read_text(path).ok()?);
+    pub fn readable_parts(path: &Path) -> Option<Self> {
+        let table = valid_lines(&read_text(path).ok()?);
         let kept: toml::Table = table
             .into_iter()
             .filter(|(key, _)| matches!(key.as_str(), "data" | "control"))
@@ -280,7 +280,7 @@ impl Config {
     }
 
     /// Makes it read its secrets with an existing reader: the vault of a host stays the one it started with.
-    pub fn reading_by(self, secrets: Secrets) -> Self {
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
         Self {
             reader: OnceLock::from(secrets),
             ..self
@@ -307,7 +307,7 @@ pub fn listed(accounts: &BTreeMap<String, Account>) -> String {
 }
 
 /// The lines of a text before the first TOML error.
-fn before_fault(mut text: &str) -> toml::Table {
+fn valid_lines(mut text: &str) -> toml::Table {
     loop {
         let fault = match text.parse::<toml::Table>() {
             Ok(table) => return table,

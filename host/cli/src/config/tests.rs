@@ -264,7 +264,7 @@ fn a_host_is_found_by_what_stands_before_the_fault_of_its_configuration() {
         for after in ["", "[control]\ngroup = \"desk\"\n", "still = [\n"] {
             std::fs::write(&file, format!("data = \"here\"\n{fault}{after}")).unwrap();
             assert!(Config::load(&file).is_err(), "{fault}");
-            let found = Config::to_reach(&file).unwrap();
+            let found = Config::readable_parts(&file).unwrap();
             assert_eq!(
                 found.data().unwrap(),
                 folder.path().join("here"),
@@ -273,5 +273,5 @@ fn a_host_is_found_by_what_stands_before_the_fault_of_its_configuration() {
         }
     }
     std::fs::write(&file, "nothing of this is TOML\ndata = \"here\"\n").unwrap();
-    assert_eq!(Config::to_reach(&file).unwrap().data, None);
+    assert_eq!(Config::readable_parts(&file).unwrap().data, None);
 }

@@ -119,7 +119,7 @@ pub async fn ask_starting<R: Handler + Into<Request> + Clone>(
                 // It ended just now.
                 Ok(_) => return answer,
                 Err(Refused::Failed(error)) => return Err(error),
-                Err(Refused::Held(holder)) => return Err(in_use(&data, holder, None)),
+                Err(Refused::Held(holder)) => return Err(in_use_error(&data, holder, None)),
             },
             false if waited >= APPEARANCE_TIMEOUT => return answer,
             _ => tokio::time::sleep(RETRY_INTERVAL).await,
@@ -141,7 +141,7 @@ pub async fn take_lock(config: &Config) -> Result<Lock> {
         let host = status(&data, &socket).await;
         let stays = host.as_ref().is_some_and(|host| !ends(host));
         if stays || begun.elapsed() >= LOCK_TIMEOUT {
-            return Err(in_use(&data, holder, host));
+            return Err(in_use_error(&data, holder, host));
         }
         tokio::time::sleep(RETRY_INTERVAL).await;
     }
@@ -179,7 +179,7 @@ async fn status(data: &Path, socket: &Path) -> Option<HostStatus> {
 /// Why a data folder cannot be taken by a command that does not wait.
 pub fn refused(data: &Path, refused: Refused) -> Error {
     match refused {
-        Refused::Held(holder) => in_use(data, holder, None),
+        Refused::Held(holder) => in_use_error(data, holder, None),
         Refused::Failed(error) => error,
     }
 }
@@ -200,7 +200,7 @@ pub fn has_host(data: &Path) -> bool {
 }
 
 /// Which process has a data folder, if it is not a host.
-pub fn holder(data: &Path) -> Error {
+pub fn holder_error(data: &Path) -> Error {
     match Lock::take(data) {
         Err(refused) => self::refused(data, refused),
         Ok(_) => anyhow!("it was at work until now; try again"),
@@ -208,7 +208,7 @@ pub fn holder(data: &Path) -> Error {
 }
 
 /// Which process has a data folder, and the remedy.
-fn in_use(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
+fn in_use_error(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
     let data_is = data.display();
     if let Some(HostStatus {
         pid,
@@ -286,7 +286,7 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             Err(error) => return Err(route.none_runs(&error)),
         };
         let data = config.data()?;
-        own(route, &data).map_err(Unopened::from_error)?;
+        check_owner(route, &data).map_err(Unopened::from_error)?;
         let is_new = !data.join(DATABASE).exists();
         match Lock::take(&data) {
             Ok(lock) => {
@@ -298,7 +298,7 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             }
             Err(Refused::Failed(error)) => return Err(Unopened::from_error(error)),
             Err(Refused::Held(holder)) if begun.elapsed() >= LOCK_TIMEOUT => {
-                return Err(in_use(&data, holder, None));
+                return Err(in_use_error(&data, holder, None));
             }
             // A starting host will have its socket soon; another process may end.
             Err(Refused::Held(_)) => tokio::time::sleep(RETRY_INTERVAL).await,
@@ -349,16 +349,16 @@ async fn alone(
         false => Host::open(config, lock).await,
     };
     let host = Arc::new(host.map_err(Unopened::from_error)?);
-    let told = signals::ended();
+    let signal = signals::ended();
     let result = tokio::select! {
         result = here(&host, config, request, display) => result,
-        () = told => Err(anyhow!("interrupted before it was done; what was sent is not undone: read the state before you try again")),
+        () = signal => Err(anyhow!("interrupted before it was done; what was sent is not undone: read the state before you try again")),
     };
     // A second signal ends it at once.
-    let told = signals::ended();
+    let signal = signals::ended();
     tokio::select! {
         _ = host.close(Duration::ZERO) => {}
-        () = told => {}
+        () = signal => {}
     }
     result.map_err(|error| anyhow!(host.redactor().clean(&words(&error)).into_owned()))
 }
@@ -395,7 +395,7 @@ async fn here(
 
 /// Checks that the data folder exists and belongs to this user. Another user's folder may have a host that this user cannot
 /// see.
-fn own(route: &Route, data: &Path) -> Result<()> {
+fn check_owner(route: &Route, data: &Path) -> Result<()> {
     if let Ok(found) = std::fs::metadata(data) {
         let (owner, user) = (found.uid(), geteuid());
         ensure!(
@@ -420,7 +420,7 @@ struct PendingReply {
 impl PendingReply {
     /// Waits for the host's first reply, which it sends as soon as it has read the request, and warns if it stays silent. A
     /// request without effects is given up soon; one with effects may have been read already, so it waits longer.
-    async fn hear<T>(&self, first: impl Future<Output = T>) -> Result<T> {
+    async fn first_reply<T>(&self, first: impl Future<Output = T>) -> Result<T> {
         let Self {
             host,
             read_back,
@@ -439,16 +439,16 @@ impl PendingReply {
             Some(_) => ACT_TIMEOUT - SLOW_HOST_WARNING_TIMEOUT,
         };
         let heard = tokio::time::timeout(limit, first).await;
-        heard.map_err(|_| self.silent())
+        heard.map_err(|_| self.silence_error())
     }
 
     /// Waits for further replies. The host sends signs of life at an interval.
-    async fn go_on<T>(&self, next: impl Future<Output = T>) -> Result<T> {
+    async fn next_reply<T>(&self, next: impl Future<Output = T>) -> Result<T> {
         let heard = tokio::time::timeout(ACT_TIMEOUT, next).await;
-        heard.map_err(|_| self.silent())
+        heard.map_err(|_| self.silence_error())
     }
 
-    fn silent(&self) -> Error {
+    fn silence_error(&self) -> Error {
         let Self {
             host, read_back, ..
         } = self;
@@ -504,7 +504,7 @@ async fn ask(
         let sent = lines.get_mut().write_all(message.as_bytes()).await;
         (sent, lines.next().await)
     };
-    let (sent, mut line) = pending.hear(first).await?;
+    let (sent, mut line) = pending.first_reply(first).await?;
     while let Some(read) = line {
         let reply = Envelope::open(read?.as_bytes()).context("the answer of the host")?;
         match reply {
@@ -529,7 +529,7 @@ async fn ask(
             Reply::Done(value) => return Ok(value),
             Reply::Failed(message) => bail!(message),
         }
-        line = pending.go_on(lines.next()).await?;
+        line = pending.next_reply(lines.next()).await?;
     }
     sent.context("the running host did not read the request")?;
     match request.kind() {

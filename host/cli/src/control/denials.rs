@@ -30,12 +30,12 @@ struct Window {
     person: Person,
     begun: Instant,
     singly: u32,
-    more: Option<More>,
+    more: Option<Combined>,
 }
 
 /// Denials that are recorded together.
 #[derive(Debug, Clone)]
-struct More {
+struct Combined {
     count: u64,
     first: Timestamp,
     last: Timestamp,
@@ -57,7 +57,7 @@ impl Denials {
             return true;
         }
         let now = Timestamp::now();
-        let more = window.more.get_or_insert_with(|| More {
+        let more = window.more.get_or_insert_with(|| Combined {
             count: 0,
             first: now,
             last: now,
@@ -72,14 +72,14 @@ impl Denials {
     }
 
     /// Takes the windows that have ended, or all of them.
-    fn over(&self, all: bool) -> Vec<Window> {
+    fn take_ended(&self, all: bool) -> Vec<Window> {
         let mut windows = self.0.lock();
-        let over: Vec<u32> = windows
+        let ended: Vec<u32> = windows
             .iter()
             .filter(|(_, window)| all || window.begun.elapsed() >= WINDOW)
             .map(|(uid, _)| *uid)
             .collect();
-        over.iter().filter_map(|uid| windows.remove(uid)).collect()
+        ended.iter().filter_map(|uid| windows.remove(uid)).collect()
     }
 
     /// Records a denial, or counts it.
@@ -91,7 +91,7 @@ impl Denials {
 
     /// Records the counts of windows that have ended, or of all.
     pub(super) async fn flush(&self, host: &Host, all: bool) {
-        for window in self.over(all) {
+        for window in self.take_ended(all) {
             let Some(more) = window.more else {
                 continue;
             };
@@ -139,15 +139,15 @@ mod tests {
         };
         assert_eq!(singly(1, 1000), 8);
         assert_eq!(singly(2, 5), 5);
-        assert!(denials.over(false).is_empty());
-        let mut over = denials.over(true);
-        over.sort_by_key(|window| window.person.uid);
-        let more: Vec<_> = over
+        assert!(denials.take_ended(false).is_empty());
+        let mut ended = denials.take_ended(true);
+        ended.sort_by_key(|window| window.person.uid);
+        let more: Vec<_> = ended
             .iter()
             .map(|it| it.more.as_ref().map(|it| it.count))
             .collect();
         assert_eq!(more, [Some(992), None]);
         assert_eq!(singly(1, 10), 8);
-        assert_eq!(denials.over(true).len(), 1);
+        assert_eq!(denials.take_ended(true).len(), 1);
     }
 }

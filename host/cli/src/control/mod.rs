@@ -23,7 +23,7 @@ mod socket;
 mod urgent;
 
 pub use client::{
-    Approach, Unopened, approach, ask_running, ask_starting, has_host, holder, perform,
+    Approach, Unopened, approach, ask_running, ask_starting, has_host, holder_error, perform,
     perform_lines, refused, take_lock,
 };
 pub use message::Unreadable;

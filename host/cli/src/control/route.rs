@@ -90,7 +90,7 @@ impl Route {
         }
         let path = match &config {
             Ok(config) => config.path.clone(),
-            Err(_) => leads_to(file),
+            Err(_) => resolved(file),
         };
         Self {
             config,
@@ -151,7 +151,7 @@ impl Route {
         }
         match &self.config {
             Ok(config) => config.data().ok(),
-            Err(_) => Config::to_reach(&self.file)?.data().ok(),
+            Err(_) => Config::readable_parts(&self.file)?.data().ok(),
         }
     }
 
@@ -274,7 +274,7 @@ impl Route {
                 }
             }
         }
-        each_once(&mut candidates);
+        remove_duplicates(&mut candidates);
         candidates
     }
 
@@ -285,7 +285,7 @@ impl Route {
                 data: self.file_data.clone(),
                 ..config.clone()
             }),
-            Err(_) => Config::to_reach(&self.file),
+            Err(_) => Config::readable_parts(&self.file),
         }
     }
 
@@ -331,7 +331,7 @@ impl Route {
         for folder in config::usual_data() {
             candidates.extend(in_data(&folder));
         }
-        each_once(&mut candidates);
+        remove_duplicates(&mut candidates);
         candidates
     }
 
@@ -502,18 +502,18 @@ fn in_data(data: &Path) -> Vec<Candidate> {
     candidates
 }
 
-fn each_once(candidates: &mut Vec<Candidate>) {
+fn remove_duplicates(candidates: &mut Vec<Candidate>) {
     let mut known = BTreeSet::new();
     candidates.retain(|candidate| known.insert(candidate.socket.clone()));
 }
 
 /// Whether two paths lead to the same folder, even if this user cannot read it.
 fn same(one: &Path, other: &Path) -> bool {
-    leads_to(one) == leads_to(other)
+    resolved(one) == resolved(other)
 }
 
 /// The absolute path of a file, with the links of its folder resolved, whether it exists or not.
-fn leads_to(file: &Path) -> PathBuf {
+fn resolved(file: &Path) -> PathBuf {
     if let Ok(path) = file.canonicalize() {
         return path;
     }

@@ -50,8 +50,8 @@ pub(super) async fn carry_out(
                     };
                     let mut failed = "nothing is halted, and nothing liquidated".to_owned();
                     if shared.halt_early(early) {
-                        let file = keep_by_file(shared, &scope).await;
-                        let unfinished = early_words(file.as_deref());
+                        let file = halt_next_host(shared, &scope).await;
+                        let unfinished = early_message(file.as_deref());
                         if !liquidate {
                             let early = Halted {
                                 unfinished: Some(unfinished),
@@ -97,7 +97,7 @@ pub(super) async fn carry_out(
 }
 
 /// Makes the next host halt everything too if this one does not start; returns the halt file.
-async fn keep_by_file(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
+async fn halt_next_host(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
     if *scope != HaltScope::default() {
         return None;
     }
@@ -111,7 +111,7 @@ async fn keep_by_file(shared: &Shared, scope: &HaltScope) -> Option<PathBuf> {
 }
 
 /// The message for a halt before there is a host: nothing can be sent until the halt is in force.
-fn early_words(file: Option<&Path>) -> String {
+fn early_message(file: Option<&Path>) -> String {
     let durable = match file {
         Some(path) => format!("{} keeps it until then", path.display()),
         None => "it is lost if the host does not start".to_owned(),

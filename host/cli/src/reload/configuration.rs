@@ -430,7 +430,7 @@ async fn admit(
         .in_force(Subject::Configuration, "")
         .await?;
     let whole = config.clone();
-    let effective = in_force::hold(config, row.as_ref(), adopted, cleared, &host.sealer)?;
+    let effective = in_force::compare(config, row.as_ref(), adopted, cleared, &host.sealer)?;
     let gains = !effective.proposal.gains.is_empty();
     let waiting = host.gate.proposals.propose(effective.proposal).await?;
     if gains && waiting.is_none() {
@@ -473,7 +473,7 @@ async fn take_guardrails(
     let snapshots = before.into_iter().chain([snapshot]);
     let owners = snapshots.flat_map(Snapshot::owners).collect();
     let effective =
-        in_force::hold_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
+        in_force::compare_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
     let waiting = host.gate.proposals.propose(effective.proposal).await?;
     let guardrails = match waiting {
         Some(_) => effective.guardrails,
@@ -587,7 +587,7 @@ impl Snapshot {
 fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
     let current = host.current();
     let same = config.table == current.config.table && config.path == current.config.path;
-    if same && in_force::holds_as(&config, &current.config) {
+    if same && in_force::agrees(&config, &current.config) {
         host.table.files().configuration.restart = restart_changes(&host.started, &config);
         return Ok(None);
     }
@@ -596,7 +596,7 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
         "{}: mode: this host was started with engine.baseline, which is for development; start it again",
         config.file.display()
     );
-    let config = config.reading_by(current.config.secrets()?);
+    let config = config.with_secrets(current.config.secrets()?);
     let secrets = config.secrets()?;
     let names = accounts_changed(&current.config, &config);
     Ok(Some(Job::spawn(async move {

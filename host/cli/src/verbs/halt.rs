@@ -47,7 +47,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
             ..
         } = &approach
         {
-            return Err(never_ran(&config.data()?, &scope));
+            return Err(no_host_error(&config.data()?, &scope));
         }
         let report = approach.perform(route, request, output, &mut display).await;
         display.done();
@@ -68,20 +68,20 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
         biased;
         report = &mut asking => return match (report, reached.get()) {
             (Ok(report), Some(HaltTarget::Alone { data })) => {
-                show_alone(report, &scope, liquidate, data, output)
+                show_stored(report, &scope, liquidate, data, output)
             }
             (Ok(report), _) => show(&report, "", &scope, liquidate, output),
             (Err(why), _) if why.is::<Unopened>() => {
-                by_file_alone(route.data().as_deref(), &why, liquidate, output)
+                halt_by_file(route.data().as_deref(), &why, liquidate, output)
             }
-            (Err(why), None) => Err(or_by_file(why, route.data().as_deref())),
+            (Err(why), None) => Err(with_file_remedy(why, route.data().as_deref())),
             (Err(why), Some(HaltTarget::Host(data))) if why.is::<Unreadable>() => {
                 if heard.load(Ordering::Relaxed) {
                     return Err(why.context(
                         "the halt is in force, but the rest of the answer is lost",
                     ));
                 }
-                by_file_unread(data.as_deref(), &why, liquidate, output)
+                halt_unread(data.as_deref(), &why, liquidate, output)
             }
             (Err(why), Some(_)) => Err(why),
         },
@@ -91,8 +91,8 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
     if reached.get().is_none()
         && let Some(data) = data.as_deref().filter(|data| !control::has_host(data))
     {
-        let why = anyhow!("{}", control::holder(data));
-        return by_file_alone(Some(data), &why, liquidate, output);
+        let why = anyhow!("{}", control::holder_error(data));
+        return halt_by_file(Some(data), &why, liquidate, output);
     }
     let file = match make_file(data.as_deref()) {
         Ok(file) => file,
@@ -117,7 +117,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
 }
 
 /// Halts by the file if no host was found and the halt cannot be stored.
-fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
+fn halt_by_file(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
     let why = output::words(why);
     let Some(data) = data else {
         bail!("nothing is halted: {why}");
@@ -140,7 +140,7 @@ fn by_file_alone(data: Option<&Path>, why: &Error, liquidate: bool, output: Outp
 }
 
 /// Halts by the file if the host cannot be understood: a command of another version must not keep it from being halted.
-fn by_file_unread(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
+fn halt_unread(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
     let why = output::words(why);
     let file = make_file(data).map_err(|error| anyhow!("{why}; {}", output::words(&error)))?;
     output.warning(&format!(
@@ -152,7 +152,7 @@ fn by_file_unread(data: Option<&Path>, why: &Error, liquidate: bool, output: Out
 }
 
 /// Adds to an error how to halt without a reply from the host.
-fn or_by_file(why: Error, data: Option<&Path>) -> Error {
+fn with_file_remedy(why: Error, data: Option<&Path>) -> Error {
     let Some(data) = data else { return why };
     anyhow!(
         "{}; to halt without an answer, have the user that the host runs as make the file: touch {}",
@@ -212,7 +212,7 @@ fn make_file(data: Option<&Path>) -> Result<PathBuf> {
 
 /// Why a halt is rejected where no host has ever run: a host that was started before the configuration named this folder
 /// would go on. Only the first host there can be halted.
-fn never_ran(data: &Path, scope: &HaltScope) -> Error {
+fn no_host_error(data: &Path, scope: &HaltScope) -> Error {
     let everything = *scope == HaltScope::default();
     let made = everything.then(|| make_halt_file(data).ok()).flatten();
     let made = made.map_or_else(String::new, |file| {
@@ -226,7 +226,7 @@ fn never_ran(data: &Path, scope: &HaltScope) -> Error {
 }
 
 /// Shows a halt that no running host knows of.
-fn show_alone(
+fn show_stored(
     mut report: Halted,
     scope: &HaltScope,
     liquidate: bool,
@@ -241,7 +241,7 @@ fn show_alone(
     });
     if let Some(lost) = lost {
         let why = anyhow!("{}", maybe(lost.trouble.as_ref()));
-        return by_file_alone(Some(data), &why, liquidate, output);
+        return halt_by_file(Some(data), &why, liquidate, output);
     }
     report.answered = Some(false);
     let data = data.display();

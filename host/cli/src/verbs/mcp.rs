@@ -14,10 +14,10 @@ pub async fn run(base_url: &str, credentials: Option<&Path>) -> Result<()> {
     let credentials = qchost_upstream::Credentials::load(credentials)?;
     let rest = client(base_url, &credentials.user_id, credentials.api_token)?;
     let shutdown = CancellationToken::new();
-    let told = shutdown.clone();
+    let canceller = shutdown.clone();
     tokio::spawn(async move {
         signals::ended().await;
-        told.cancel();
+        canceller.cancel();
     });
     Server::new(rest, Options::default())
         .serve_stdio(shutdown)

@@ -98,7 +98,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     if loaded {
         // How that task ended does not matter.
         drop(tokio::time::timeout(FIRST_CHECK_TIMEOUT, &mut first_news).await);
-        say_ready(&host, &socket, output)?;
+        announce_ready(&host, &socket, output)?;
         tokio::select! {
             () = ended => {}
             served = plane.served() => served?,
@@ -113,11 +113,11 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     service::stopping();
     tracing::info!(target: "host", "shutdown requested: no new invocations, running ones have {} s", drain.as_secs());
     // A second signal ends it at once.
-    let told = signals::ended();
+    let second_signal = signals::ended();
     let left = tokio::select! {
         left = host.close(drain) => left,
         never = service::busy() => match never {},
-        () = told => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
+        () = second_signal => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
     drop(following);
     // Clients that connected before this get a reply, later ones find no host.
@@ -136,7 +136,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
 
 /// Announces that every plugin was tried: to the service manager, and on standard output, with the problem of each
 /// broken one.
-fn say_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
+fn announce_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
     let (mut ready, mut broken) = (0, 0);
     for row in host.table.rows() {
         match row.holds {
