@@ -80,13 +80,8 @@ impl Dispatch {
         let AdmittedCall {
             decision, is_retry, ..
         } = &self.admission;
-        if !is_retry
-            && let Err(refusal) = self
-                .dispatcher
-                .reserver
-                .charge_read(&self.request, decision)
-                .await
-        {
+        let reserver = &self.dispatcher.reserver;
+        if !is_retry && let Err(refusal) = reserver.charge_read(&self.request, decision).await {
             drop(reply.send(Err(refusal)));
             return None;
         }
@@ -107,12 +102,8 @@ impl Dispatch {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
             Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
                 let touched = &self.admission.decision.touched;
-                Err(
-                    match dispatcher.scope.refused(self.request.account(), touched) {
-                        Some(error) => unresolved(error),
-                        None => failure.into(),
-                    },
-                )
+                let refused = dispatcher.scope.refused(self.request.account(), touched);
+                Err(refused.map_or_else(|| failure.into(), unresolved))
             }
             Err(failure) => Err(failure.into()),
         };

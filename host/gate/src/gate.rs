@@ -455,14 +455,8 @@ impl Gate {
         arguments: Map<String, Value>,
     ) -> Result<CallRequest, Refusal> {
         let policy = self.stages.authorizer.policy_of(principal)?;
-        let call = self.stages.ids.next();
-        Ok(CallRequest::new(
-            call,
-            principal.clone(),
-            policy,
-            callee,
-            arguments,
-        ))
+        let (call, principal) = (self.stages.ids.next(), principal.clone());
+        Ok(CallRequest::new(call, principal, policy, callee, arguments))
     }
 
     /// Makes a call, like [`call_marked`](PluginCalls::call_marked).

@@ -124,11 +124,10 @@ async fn restore(ledger: &Ledger, audit: &Audit, folder: &Path) -> Result<Restor
             // Its content is unknown, so it may have been a halt of everything.
             tracing::error!(target: "gate", %error, "everything is halted");
             let halt = Halt {
-                account: None,
-                plugin: None,
                 reason: error.to_string(),
                 by: HOST.to_owned(),
                 at: now(),
+                ..Halt::default()
             };
             halts.restore(halt, |_| {});
             None

@@ -67,7 +67,7 @@ pub struct ActiveHalt {
 }
 
 /// A halt in force, with its storage state.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Entry {
     pub halt: Halt,
     /// Distinguishes it from a later halt of the same scope.
@@ -175,16 +175,8 @@ impl State {
         let entry = Entry {
             halt,
             generation: self.generations,
-            in_database: false,
-            in_reserve: false,
-            in_audit: false,
             record,
-            tended: false,
-            lifting: false,
-            tried: false,
-            database_error: None,
-            reserve_error: None,
-            audit_error: None,
+            ..Entry::default()
         };
         let index = self
             .halts
@@ -226,11 +218,10 @@ impl State {
             person_name: Some(by.clone()),
         };
         let halt = Halt {
-            account: None,
-            plugin: None,
             reason,
             by,
             at: now(),
+            ..Halt::default()
         };
         self.put(halt, Some(record));
         true

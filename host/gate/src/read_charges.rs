@@ -17,8 +17,8 @@ pub(crate) struct ReadCharges {
     /// The rates that are charged: those that gave a unit, and once the call is admitted those of the matching grants.
     pub charged_grants: Mutex<Vec<(GrantKey, RateLimits)>>,
     pub first: tokio::sync::Mutex<FirstRead>,
-    /// Why a read was not sent.
-    refused: Mutex<Option<Refusal>>,
+    /// Why a read was not sent, since a failed read cannot carry it.
+    pub refused: Mutex<Option<Refusal>>,
 }
 
 /// Who pays for the first read of a call.
@@ -37,22 +37,6 @@ impl ReadCharges {
     /// How many reads the host made for the call.
     pub(crate) fn reads(&self) -> u32 {
         self.reads.load(Ordering::Relaxed)
-    }
-
-    /// Sets the rates that further reads are charged to.
-    pub(crate) fn set_charged_grants(&self, charged_grants: Vec<(GrantKey, RateLimits)>) {
-        *self.charged_grants.lock() = charged_grants;
-    }
-
-    /// Stores why a read was not sent, since a failed read cannot carry it.
-    pub(crate) fn refuse(&self, refusal: Refusal) {
-        *self.refused.lock() = Some(refusal);
-    }
-
-    /// Takes why a read was not sent.
-    pub(crate) fn take_refusal(&self) -> Option<Refusal> {
-        let mut refused = self.refused.lock();
-        refused.take()
     }
 
     /// Returns the units that were charged; no unit is charged for a read from here on.

@@ -145,7 +145,7 @@ impl ReadLimits {
         match refusal {
             Some((_, refusal)) if !open => Err(refusal),
             _ => {
-                request.read_charges.set_charged_grants(paid.clone());
+                *request.read_charges.charged_grants.lock() = paid.clone();
                 *state = FirstRead::Paid(paid);
                 Ok(())
             }

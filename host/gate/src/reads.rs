@@ -81,7 +81,7 @@ impl Reader for HostReads<'_> {
                     .pay_read(request)
                     .await
                     .map_err(|refusal| {
-                        request.read_charges.refuse(refusal);
+                        *request.read_charges.refused.lock() = Some(refusal);
                         Failure::RateLimited { retry_after: None }
                     })?;
             }

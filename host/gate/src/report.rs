@@ -104,7 +104,7 @@ pub struct GrantObligation {
 }
 
 /// The decision that a call would get.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Explanation {
     /// `allowed`, or the name of the refusal.
     pub decision: Cow<'static, str>,
@@ -236,11 +236,9 @@ impl Reporter {
         let refused = |refusal: Refusal, guardrails| Explanation {
             decision: refusal.word().into(),
             reason: Some(refusal.to_string()),
-            grants: Vec::new(),
             guardrails,
-            obligations: Vec::new(),
-            approval: false,
             assumed: take(),
+            ..Explanation::default()
         };
         if let Err(refusal) = self.authorizer.check_halt(&request) {
             return Ok(refused(refusal, Vec::new()));
@@ -290,11 +288,9 @@ impl Reporter {
         }
         Ok(Explanation {
             decision: "allowed".into(),
-            reason: None,
             grants: obligations(&request, &matched)
                 .map(|(name, _)| name.into_owned())
                 .collect(),
-            guardrails: Vec::new(),
             obligations: obligations(&request, &matched)
                 .map(|(grant, limits)| GrantObligation {
                     grant: grant.into_owned(),
@@ -303,6 +299,7 @@ impl Reporter {
                 .collect(),
             approval: requires_approval(&request.policy, &matched) || takes_two(&request, live),
             assumed: take(),
+            ..Explanation::default()
         })
     }
 

@@ -33,7 +33,8 @@ impl Resolver {
 
     /// The refusal of a call whose targets cannot be resolved.
     fn refuse(&self, request: &CallRequest, refused: Refused) -> Refused {
-        if let Some(unpaid) = request.read_charges.take_refusal() {
+        let unpaid = request.read_charges.refused.lock().take();
+        if let Some(unpaid) = unpaid {
             return unpaid.into();
         }
         // Nothing is hidden from an operator, nor from a plugin that is granted every project.

@@ -87,7 +87,7 @@ impl Throttle {
                 RateError::Unmarked(error) => unusable(error),
             })?;
         }
-        request.read_charges.set_charged_grants(charged_grants);
+        *request.read_charges.charged_grants.lock() = charged_grants;
         // Paid by grants that cover the operation but not what it touches.
         for (key, limits) in paid {
             self.rates.refund(&key, limits);

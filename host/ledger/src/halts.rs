@@ -12,7 +12,7 @@ use crate::statements::Statements as _;
 use crate::{file, liquidations};
 
 /// A halt. Without an account it applies to all accounts, without a plugin to all plugins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Halt {
     /// The account; `None` for all.
