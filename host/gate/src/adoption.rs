@@ -192,11 +192,11 @@ impl Adoptions {
             },
             view,
             contents: None,
-            untold: false,
+            unannounced: false,
             needs: self.requests.approvers(),
             requester: None,
             interested: interested.into_iter().collect(),
-            askers: Vec::new(),
+            reload_requesters: Vec::new(),
             scope: json!(ComponentScope {
                 imports: imports.to_vec(),
             }),

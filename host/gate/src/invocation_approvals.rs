@@ -70,7 +70,7 @@ impl InvocationApprovals {
         let (own, plugin) = (Arc::clone(self), Arc::clone(&principal.plugin));
         self.tasks.spawn(async move {
             if in_order {
-                if let Err(error) = own.ledger.mark_approvals_told(all).await {
+                if let Err(error) = own.ledger.mark_approvals_announced(all).await {
                     tracing::warn!(target: "gate", %plugin, %error, "approvals will be closed when the host starts again");
                 }
             } else {

@@ -25,7 +25,7 @@ use crate::decision::{Matched, is_live};
 use crate::obligations::{obligations, obligations_under};
 use crate::reconfigure::recall;
 use crate::refusal::{Refusal, unresolved, unusable};
-use crate::resolve::untold;
+use crate::resolve::outside_catalog;
 use crate::trade::TradeRules;
 
 /// The grants of a plugin.
@@ -270,7 +270,7 @@ impl Reporter {
                     .resolve(&reader, configured, account, plugin, operation, arguments)
                     .await
             }
-            None => untold(&self.scope, &request),
+            None => outside_catalog(&self.scope, &request),
         };
         let touched = match touched {
             Ok(touched) => touched,

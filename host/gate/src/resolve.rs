@@ -42,7 +42,7 @@ impl Resolver {
         if request.principal.is_operator()
             || authorities.all(|authority| authority.sees_all(&request.name, request.access))
         {
-            return not_there(refused);
+            return as_not_found(refused);
         }
         let public = match (&refused.internal, named(request)) {
             (Refusal::Denied(_), Resource::Project(Project { id: Some(id), .. })) => {
@@ -85,7 +85,7 @@ impl Resolver {
     /// What a call touches, as far as it can be read without delay.
     async fn resolved(&self, request: &CallRequest) -> Result<Resolved, Refusal> {
         let Some(operation) = request.operation else {
-            return untold(&self.scope, request)
+            return outside_catalog(&self.scope, request)
                 .map(Into::into)
                 .map_err(unresolved);
         };
@@ -109,7 +109,7 @@ impl Resolver {
 }
 
 /// What a call touches that is no operation of the catalog.
-pub(crate) fn untold(scope: &Scope, request: &CallRequest) -> Result<Touched, ScopeError> {
+pub(crate) fn outside_catalog(scope: &Scope, request: &CallRequest) -> Result<Touched, ScopeError> {
     let text = |name: &str| {
         let text = request.arguments.get(name).and_then(Value::as_str);
         text.unwrap_or_default()
@@ -122,7 +122,7 @@ pub(crate) fn untold(scope: &Scope, request: &CallRequest) -> Result<Touched, Sc
 }
 
 /// For a principal from whom nothing is hidden, a target that cannot be resolved does not exist.
-fn not_there(refused: Refused) -> Refused {
+fn as_not_found(refused: Refused) -> Refused {
     match refused.internal {
         Refusal::Denied(denial) => Refused {
             internal: Refusal::Failed(Failure::NotFound(denial.reason)),

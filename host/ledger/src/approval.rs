@@ -50,7 +50,7 @@ pub struct NewApproval {
     /// The call's arguments as JSON, if the view does not contain all of them.
     pub contents: Option<String>,
     /// Whether a running invocation requests it, and its client was not told of it yet.
-    pub untold: bool,
+    pub unannounced: bool,
     /// The number of approvals needed: 1 or 2.
     pub needs: u8,
     /// The uid of the person who asked for the invocation, if any.
@@ -58,7 +58,7 @@ pub struct NewApproval {
     /// The uids of others who may not be one of two approvers. Those of later requests for the same are added.
     pub interested: Vec<u32>,
     /// The same for people who asked for the reload that found it, unless it was requested before.
-    pub askers: Vec<u32>,
+    pub reload_requesters: Vec<u32>,
     /// The scope of a standing permit for it.
     pub scope: Value,
     /// Its cost, in 1/10000 dollar; a permit for the single call covers no more.

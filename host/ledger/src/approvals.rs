@@ -92,7 +92,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger cannot be used.
-    pub async fn mark_approvals_told(&self, ids: Vec<String>) -> Result<(), LedgerError> {
+    pub async fn mark_approvals_announced(&self, ids: Vec<String>) -> Result<(), LedgerError> {
         self.connections()
             .write(move |it| {
                 for id in ids {
@@ -281,7 +281,7 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
         new.expires,
         new.source,
         stored(bytes),
-        new.untold,
+        new.unannounced,
     ];
     connection.change(sql, values)?;
     if let Some(contents) = &new.contents {
@@ -289,7 +289,7 @@ fn request(connection: &Connection, new: &NewApproval) -> Result<Approval, Reque
         connection.change(sql, params![id, contents])?;
     }
     add_interested(connection, &id, &new.interested)?;
-    add_interested(connection, &id, &new.askers)?;
+    add_interested(connection, &id, &new.reload_requesters)?;
     let made = load(connection, &id, new.now)?;
     Ok(made.ok_or_else(|| LedgerError::Content {
         location: "approvals",

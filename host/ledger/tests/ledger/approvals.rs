@@ -506,12 +506,12 @@ async fn what_no_client_was_told_of_can_be_closed_and_nothing_else() {
     let ask = async |number: usize| {
         let mut new = request();
         new.binding.arguments_hmac = number.to_string();
-        new.untold = true;
+        new.unannounced = true;
         ledger.request_approval(new).await.unwrap().id
     };
     let (orphan, told, crashed) = (ask(0).await, ask(1).await, ask(2).await);
     ledger
-        .mark_approvals_told(vec![told.clone()])
+        .mark_approvals_announced(vec![told.clone()])
         .await
         .unwrap();
     let both = Some(vec![orphan.clone(), told.clone()]);
