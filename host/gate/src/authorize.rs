@@ -251,7 +251,7 @@ fn decide_by(
         if !passes(&decision) {
             return Err(Box::new(Refused {
                 internal: Refusal::Denied(decision.denial.unwrap_or_else(|| plain(request))),
-                public: told(authority, request, facts, &decision.guardrails),
+                public: public_refusal(authority, request, facts, &decision.guardrails),
                 guardrails: decision.guardrails,
                 project: None,
             }));
@@ -289,7 +289,7 @@ fn plain(request: &CallRequest) -> Denial {
 
 /// What a plugin is told of a denial about a project that none of its grants for the operation covers: the same as for
 /// a project that does not exist, so that it cannot enumerate names or ids.
-fn told(
+fn public_refusal(
     authority: &Authority,
     request: &CallRequest,
     facts: &Facts,

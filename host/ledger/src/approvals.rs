@@ -462,7 +462,7 @@ fn record_consent(
                 .iter()
                 .map(|it| it.standing)
                 .fold(decision.standing, |all, one| Some(all?.narrowest(one?)));
-            permits::give(connection, &approval, standing, permit_expires)?;
+            permits::create(connection, &approval, standing, permit_expires)?;
         }
     }
     load(connection, id, now)?.ok_or_else(|| ApprovalError::Unknown(id.to_owned()))

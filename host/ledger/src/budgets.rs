@@ -200,7 +200,7 @@ fn end(connection: &Connection, reservation: i64, how: Settlement) -> Result<(),
         }
     }
     if let Some(permit) = permit {
-        permits::give_back(connection, &permit, permit_cost, how == Settlement::Refused)?;
+        permits::return_use(connection, &permit, permit_cost, how == Settlement::Refused)?;
     }
     Ok(())
 }

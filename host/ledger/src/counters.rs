@@ -64,7 +64,7 @@ pub(crate) trait Inherited: Copy {
     fn store(&self, connection: &Connection, key: GrantKey<'_>) -> Result<(), LedgerError>;
 
     /// Nothing, on the same day.
-    fn nothing(self) -> Self;
+    fn zero(self) -> Self;
 
     /// Adds another count.
     fn add(&mut self, other: Self);
@@ -96,7 +96,7 @@ fn hand_over_one<C: Inherited>(
     let mut written = Vec::new();
     for heir in heirs {
         let own = load(&heir.to)?;
-        let mut taken = own.nothing();
+        let mut taken = own.zero();
         match &heir.of {
             Some(grants) => {
                 for grant in grants {
@@ -156,7 +156,7 @@ impl Inherited for Attempts {
         Ok(())
     }
 
-    fn nothing(self) -> Self {
+    fn zero(self) -> Self {
         Self { count: 0, ..self }
     }
 
@@ -217,7 +217,7 @@ impl Inherited for Counter {
         Ok(())
     }
 
-    fn nothing(self) -> Self {
+    fn zero(self) -> Self {
         Self::none(self.day)
     }
 

@@ -145,7 +145,7 @@ pub(crate) fn spend(
 }
 
 /// Returns one use and its cost, and the attempt too unless the server saw the call.
-pub(crate) fn give_back(
+pub(crate) fn return_use(
     connection: &Connection,
     permit: &str,
     cost: i64,
@@ -159,7 +159,7 @@ pub(crate) fn give_back(
 
 /// Creates the permit of an approval: standing if all approvers granted that, otherwise for its single call until
 /// `expires`.
-pub(crate) fn give(
+pub(crate) fn create(
     connection: &Connection,
     approval: &Approval,
     standing: Option<StandingPermit>,

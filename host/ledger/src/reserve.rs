@@ -246,12 +246,12 @@ fn copy(bytes: &[u8]) -> Content {
     if bytes.iter().all(|byte| *byte == 0) {
         return Content::Nothing;
     }
-    whole(bytes).map_or(Content::Torn, |(sequence, halts)| {
+    parse_whole(bytes).map_or(Content::Torn, |(sequence, halts)| {
         Content::Whole(sequence, halts)
     })
 }
 
-fn whole(bytes: &[u8]) -> Option<(u64, Vec<Halt>)> {
+fn parse_whole(bytes: &[u8]) -> Option<(u64, Vec<Halt>)> {
     let rest = bytes.strip_prefix(MAGIC)?;
     let (sequence, rest) = rest.split_first_chunk::<8>()?;
     let (length, rest) = rest.split_first_chunk::<4>()?;

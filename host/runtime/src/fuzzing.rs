@@ -155,10 +155,10 @@ impl Loader {
         let agent = parsed.link(&self.linker)?;
         let (machine, budget) = (&self.machine, &self.budget);
         let path = Path::new("fuzzed.wasm");
-        let said = loader::ask(machine, budget, path, &source.digest, &agent);
+        let described = loader::describe(machine, budget, path, &source.digest, &agent);
         let description = self
             .tasks
-            .block_on(said)
+            .block_on(described)
             .and_then(description::check)
             .map(|(description, _)| description);
         Ok(Loaded {

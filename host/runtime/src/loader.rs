@@ -284,19 +284,19 @@ impl Loader {
         let wrong = ComponentError::Description;
         let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
         let cached = blocking(move || {
-            let said = serde_json::from_slice(&loader.cache.read(&entry)?).ok()?;
-            Some(description::check(said))
+            let described = serde_json::from_slice(&loader.cache.read(&entry)?).ok()?;
+            Some(description::check(described))
         });
         if let Some(checked) = cached.await? {
             return checked.map_err(wrong);
         }
-        let said = ask(&self.machine, &self.budget, path, digest, agent)
+        let described = describe(&self.machine, &self.budget, path, digest, agent)
             .await
             .map_err(wrong)?;
         let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
         let checking = blocking(move || {
-            let written = serde_json::to_vec(&said);
-            let checked = description::check(said)?;
+            let written = serde_json::to_vec(&described);
+            let checked = description::check(described)?;
             if let Ok(written) = written {
                 loader.cache.keep(&entry, &written);
             }
@@ -307,7 +307,7 @@ impl Loader {
 }
 
 /// Has a component describe itself, with every capability denied.
-pub(crate) async fn ask(
+pub(crate) async fn describe(
     machine: &Machine,
     budget: &Budget,
     path: &Path,

@@ -33,13 +33,13 @@ impl Approvals {
     }
 
     /// Reports repeatedly in the progress what is waited for.
-    async fn tell(&self, id: &str) {
+    async fn report_wait(&self, id: &str) {
         let id = crate::text::line(id, 64);
         let message = format!("waiting for approval {id} (qchost approvals show {id})");
         let mut interval = tokio::time::interval(PROGRESS_INTERVAL);
         loop {
             interval.tick().await;
-            self.progress.say(&message);
+            self.progress.set_message(&message);
         }
     }
 }
@@ -51,12 +51,12 @@ impl Host for Approvals {
             .gate()?
             .wait_approval(self.calls.principal(), &id);
         let _wait = self.calls.wait();
-        let telling = self.tell(&id);
+        let reporting = self.report_wait(&id);
         let decided = async {
             tokio::select! {
                 biased;
                 decided = deciding => decided,
-                () = telling => Ok(()),
+                () = reporting => Ok(()),
             }
         };
         match tokio::time::timeout(self.max_wait(), decided).await {

@@ -37,7 +37,7 @@ impl Reporter {
 
 impl Reporter {
     /// Reports the current step without changing the fraction.
-    pub(crate) fn say(&self, message: &str) {
+    pub(crate) fn set_message(&self, message: &str) {
         let fraction = self.0.as_ref().map(|watcher| watcher.borrow().fraction);
         self.send(fraction.unwrap_or_default(), message);
     }

@@ -15,10 +15,10 @@ pub(crate) struct State(pub(crate) CallContext);
 
 impl State {
     /// Runs a request at the store that writes `bytes` bytes.
-    async fn ask<T: Send + 'static>(
+    async fn query<T: Send + 'static>(
         &self,
         bytes: usize,
-        question: impl FnOnce(&StateStore, &str) -> Result<T, StoreError> + Send + 'static,
+        request: impl FnOnce(&StateStore, &str) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StateError> {
         let Ok(gate) = self.0.gate().cloned() else {
             return Err(StateError::Unavailable(
@@ -32,7 +32,7 @@ impl State {
             tokio::time::sleep_until(limiter.until(bytes, Instant::now()).into()).await;
         }
         let plugin = Arc::clone(&self.0.principal().plugin);
-        tokio::task::spawn_blocking(move || question(gate.state(), &plugin))
+        tokio::task::spawn_blocking(move || request(gate.state(), &plugin))
             .await
             .map_err(|error| StateError::Unavailable(error.to_string()))?
             .map_err(refused)
@@ -51,7 +51,7 @@ fn refused(error: StoreError) -> StateError {
 impl Host for State {
     async fn get(&mut self, key: String) -> Result<Option<Entry>, StateError> {
         let entry = self
-            .ask(0, move |store, plugin| store.get(plugin, &key))
+            .query(0, move |store, plugin| store.get(plugin, &key))
             .await?;
         Ok(entry.map(|entry| Entry {
             value: entry.value,
@@ -60,7 +60,7 @@ impl Host for State {
     }
 
     async fn set(&mut self, key: String, value: Vec<u8>) -> Result<u32, StateError> {
-        self.ask(value.len(), move |store, plugin| {
+        self.query(value.len(), move |store, plugin| {
             store.set(plugin, &key, &value)
         })
         .await
@@ -72,19 +72,19 @@ impl Host for State {
         expected: Option<u32>,
         value: Vec<u8>,
     ) -> Result<u32, StateError> {
-        self.ask(value.len(), move |store, plugin| {
+        self.query(value.len(), move |store, plugin| {
             store.compare_and_swap(plugin, &key, expected, &value)
         })
         .await
     }
 
     async fn delete(&mut self, key: String) -> Result<(), StateError> {
-        self.ask(0, move |store, plugin| store.delete(plugin, &key))
+        self.query(0, move |store, plugin| store.delete(plugin, &key))
             .await
     }
 
     async fn list_keys(&mut self, prefix: String) -> Result<Vec<String>, StateError> {
-        self.ask(0, move |store, plugin| store.list_keys(plugin, &prefix))
+        self.query(0, move |store, plugin| store.list_keys(plugin, &prefix))
             .await
     }
 }

@@ -51,7 +51,7 @@ impl Deadline {
     {
         let mut wait = MIN_POLL_INTERVAL;
         loop {
-            if self.left().is_zero() {
+            if self.remaining().is_zero() {
                 return Err(Error::TimedOut(
                     "not sent: the time of the invocation is up".to_owned(),
                 ));
@@ -60,7 +60,7 @@ impl Deadline {
             match timeout_at(self.last_wait.into(), call(sent_marker.clone())).await {
                 Ok(Err(Error::RateLimited(seconds))) => {
                     wait = longer(wait).max(duration(seconds));
-                    if wait >= self.left() {
+                    if wait >= self.remaining() {
                         return Err(Error::RateLimited(seconds));
                     }
                     sleep(wait).await;
@@ -102,7 +102,7 @@ impl Deadline {
                     begun.elapsed().as_secs_f64()
                 ))
             };
-            let left = self.left();
+            let left = self.remaining();
             if left.is_zero() {
                 return Err(too_late());
             }
@@ -122,7 +122,7 @@ impl Deadline {
         }
     }
 
-    fn left(&self) -> Duration {
+    fn remaining(&self) -> Duration {
         self.last_send.saturating_duration_since(Instant::now())
     }
 }
