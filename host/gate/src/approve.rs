@@ -131,8 +131,7 @@ impl Approver {
         request: &CallRequest,
         touched: &Touched,
     ) -> Result<Option<DeployedSource>, Refusal> {
-        let compile = request.arguments.get("compileId").and_then(Value::as_str);
-        match (compile, &touched.project) {
+        match (request.text("compileId"), &touched.project) {
             (Some(compile), Some(_)) if request.access == Access::Trade => {
                 Ok(Some(DeployedSource {
                     compile: compile.to_owned(),

@@ -163,6 +163,11 @@ pub(crate) struct CallRequest {
 }
 
 impl CallRequest {
+    /// A text among its arguments.
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.arguments.get(name).and_then(Value::as_str)
+    }
+
     pub(crate) fn new(
         call: String,
         principal: Principal,

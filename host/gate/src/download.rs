@@ -110,10 +110,7 @@ impl Download {
     }
 
     async fn fetch(&self) -> Result<Vec<u8>, Refusal> {
-        let text = |name: &str| {
-            let text = self.request.arguments.get(name).and_then(Value::as_str);
-            text.unwrap_or_default().to_owned()
-        };
+        let text = |name: &str| self.request.text(name).unwrap_or_default().to_owned();
         let (organization, key) = (text("organizationId"), text("key"));
         let deadline = self.request.started_at + self.downloader.reads.call_timeout;
         let job = json!({ "organizationId": organization, "keys": [key] });

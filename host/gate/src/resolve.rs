@@ -8,7 +8,6 @@ use std::sync::Arc;
 use qchost_catalog::{Failure, Selector};
 use qchost_policy::{DOWNLOAD, Project, Resource, WORKFLOW};
 use qchost_scope::{Configured, Resolved, Scope, ScopeError, Touched};
-use serde_json::Value;
 
 use crate::authorize::{check_granted, named, out_of_sight};
 use crate::call::CallRequest;
@@ -110,10 +109,7 @@ impl Resolver {
 
 /// What a call touches that is no operation of the catalog.
 pub(crate) fn outside_catalog(scope: &Scope, request: &CallRequest) -> Result<Touched, ScopeError> {
-    let text = |name: &str| {
-        let text = request.arguments.get(name).and_then(Value::as_str);
-        text.unwrap_or_default()
-    };
+    let text = |name: &str| request.text(name).unwrap_or_default();
     match &*request.name {
         DOWNLOAD => scope.download(text("organizationId"), text("key")),
         WORKFLOW => Ok(scope.service()),

@@ -241,8 +241,7 @@ impl SourceGuards {
                 Ok(Use::Compiles(*project))
             }
             Some(Effect::Deploys) if decision.permit.is_some() || is_live(&decision.touched) => {
-                let compile = request.arguments.get("compileId").and_then(Value::as_str);
-                let compile = compile.unwrap_or_default();
+                let compile = request.text("compileId").unwrap_or_default();
                 let source = compiled_source(&self.ledger, request.account(), compile).await?;
                 // With real money, unknown code has been denied before.
                 Ok(source.map_or(Use::Nothing, |hash| Use::Deploys(*project, hash)))

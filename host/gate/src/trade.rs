@@ -51,11 +51,7 @@ impl TradeRules {
             ));
         }
         if live && request.operation.is_some_and(Operation::deploys) {
-            let compile = request
-                .arguments
-                .get("compileId")
-                .and_then(|id| id.as_str());
-            let known = match compile {
+            let known = match request.text("compileId") {
                 Some(compile) => compiled_source(&self.ledger, request.account(), compile).await?,
                 None => None,
             };

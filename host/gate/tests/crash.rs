@@ -20,7 +20,9 @@ use std::time::{Duration, Instant};
 
 use qchost_catalog::Failure;
 use qchost_gate::{Gate, Refusal};
-use qchost_testing::cloud::{Cloud, Setup, call, person, principal, records};
+use qchost_testing::cloud::{
+    Cloud, Setup, approve, call, file, person, principal, records, required,
+};
 use qchost_testing::is_listing;
 use serde_json::{Value, json};
 
@@ -112,11 +114,8 @@ async fn host(folder: &Path) {
         limit: 1000,
     };
     for approval in gate.approvals.list(waiting).await.unwrap().approvals {
-        drop(
-            gate.approvals
-                .refuse(&approval.id, &person(7, "ann"), "too late")
-                .await,
-        );
+        let ann = person(7, "ann");
+        drop(gate.approvals.refuse(&approval.id, &ann, "too late").await);
     }
     println!("ready");
     let files = (0..8).map(|task| write_files(gate.clone(), format!("{run}-{task}")));
@@ -129,7 +128,7 @@ async fn host(folder: &Path) {
 
 async fn write_files(gate: Gate, name: String) {
     for number in 0.. {
-        let file = json!({ "projectId": 1, "name": format!("f{name}-{number}"), "content": "" });
+        let file = file(&format!("f{name}-{number}"));
         let answer = call(&gate, &principal("lab"), "files/create-file", file).await;
         assert!(
             matches!(
@@ -149,22 +148,11 @@ async fn command(gate: Gate, name: String) {
     for number in 0.. {
         let command = json!({ "projectId": 1, "command": { "$type": "Order", "order": format!("o{name}-{number}") } });
         let send = async || {
-            call(
-                &gate,
-                &principal("lab"),
-                "live-commands/create-live-command",
-                command.clone(),
-            )
-            .await
+            let (lab, order) = (principal("lab"), command.clone());
+            call(&gate, &lab, "live-commands/create-live-command", order).await
         };
-        let id = match send().await {
-            Err(Refusal::ApprovalRequired { id }) => id,
-            other => panic!("{other:?}"),
-        };
-        gate.approvals
-            .approve(&id, &person(7, "ann"), None)
-            .await
-            .unwrap();
+        let id = required(send().await);
+        approve(&gate, &id, &person(7, "ann")).await;
         let answers = tokio::join!(send(), send(), send());
         let answers = [answers.0, answers.1, answers.2];
         // A refusal by the cloud releases the permit, so that another of the three may use it.
@@ -338,11 +326,8 @@ async fn check(folder: &Path, seen: &mut Seen) {
         .filter(|call| !settled.contains(*call))
         .cloned()
         .collect();
-    let listed = gate
-        .reconciler
-        .reconcile(&person(7, "ann"), &[])
-        .await
-        .unwrap();
+    let ann = person(7, "ann");
+    let listed = gate.reconciler.reconcile(&ann, &[]).await.unwrap();
     let listed: BTreeSet<String> = listed.into_iter().map(|one| one.call).collect();
     assert_eq!(open, listed, "what has no outcome is listed");
     seen.files = files;

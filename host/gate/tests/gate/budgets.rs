@@ -3,16 +3,21 @@
 
 use qchost_catalog::Failure;
 use qchost_gate::Refusal;
-use qchost_testing::cloud::{Cloud, Setup, call, file, parse, principal};
-use serde_json::json;
+use qchost_testing::cloud::{Cloud, Setup, World, call, file, parse, principal};
+use serde_json::{Value, json};
 
 const BACKTESTS: &str =
     "[[grant]]\nname = \"tests\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\n";
 
 const FILES: &str = "[[grant]]\nname = \"files\"\nallow = [\"files/*\"]\nprojects = [\"Lab/*\"]\n";
 
-fn backtest(name: &str) -> serde_json::Value {
+fn backtest(name: &str) -> Value {
     json!({ "projectId": 1, "compileId": "c1", "backtestName": name })
+}
+
+async fn list(world: &World) -> Result<Value, Refusal> {
+    let project = json!({ "projectId": 1 });
+    world.call("backtests/list-backtests", project).await
 }
 
 #[tokio::test]
@@ -21,13 +26,8 @@ async fn a_day_has_as_many_calls_as_the_grant_says_also_after_a_restart() {
     let (folder, cloud) = (tempfile::tempdir().unwrap(), Cloud::new());
     let gate = setup.open_in(folder.path(), &cloud).await;
     let create = async |gate: &qchost_gate::Gate| {
-        call(
-            gate,
-            &principal("lab"),
-            "backtests/create-backtest",
-            backtest("x"),
-        )
-        .await
+        let (lab, name) = (principal("lab"), "backtests/create-backtest");
+        call(gate, &lab, name, backtest("x")).await
     };
     create(&gate).await.unwrap();
     create(&gate).await.unwrap();
@@ -95,11 +95,7 @@ async fn what_was_not_done_is_given_back() {
 async fn reads_are_counted_too() {
     let setup = Setup::grants(&format!("{BACKTESTS}limits = {{ per-day = 2 }}\n"));
     let world = setup.open().await;
-    let read = async || {
-        world
-            .call("backtests/list-backtests", json!({ "projectId": 1 }))
-            .await
-    };
+    let read = || list(&world);
     read().await.unwrap();
     read().await.unwrap();
     let sent = world.cloud.sent();
@@ -169,11 +165,7 @@ async fn only_a_limited_number_at_a_time() {
 async fn too_fast_is_told_to_wait() {
     let setup = Setup::grants(&format!("{BACKTESTS}limits = {{ per-minute = 2 }}\n"));
     let world = setup.open().await;
-    let read = async || {
-        world
-            .call("backtests/list-backtests", json!({ "projectId": 1 }))
-            .await
-    };
+    let read = || list(&world);
     read().await.unwrap();
     read().await.unwrap();
     let sent = world.cloud.sent();
@@ -188,7 +180,7 @@ async fn too_fast_is_told_to_wait() {
 async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
     let grants = "[[grant]]\nname = \"optimise\"\nallow = [\"optimizations/create-optimization\"]\nprojects = [\"Lab/*\"]\nmax-cost = 5.0\nlimits = { cost-per-day = 6.0 }\n";
     let world = Setup::grants(grants).open().await;
-    let optimise = async |hours: f64, claimed: serde_json::Value| {
+    let optimise = async |hours: f64, claimed: Value| {
         let seconds = hours * 3600.0;
         world.cloud.hook(move |tool, _| {
             (tool == "estimate_optimization_time").then(|| {
