@@ -253,10 +253,7 @@ impl Reporter {
         let touched = match known {
             Some(operation) => {
                 // What is only given or assumed here must not be used for decisions.
-                let known = self
-                    .separate_scope(request.account())
-                    .await
-                    .map_err(unusable)?;
+                let known = self.new_scope(request.account()).await.map_err(unusable)?;
                 let reader = Unasked {
                     project_name,
                     scope: &self.scope,
@@ -307,7 +304,7 @@ impl Reporter {
     }
 
     /// A separate scope with what the ledger remembers of an account.
-    async fn separate_scope(&self, account: &str) -> Result<Scope, LedgerError> {
+    async fn new_scope(&self, account: &str) -> Result<Scope, LedgerError> {
         let scope = Scope::new();
         let account = account.to_owned();
         recall(&scope, &self.ledger, std::iter::once(&account)).await?;
