@@ -25,7 +25,7 @@ use crate::fingerprint::FileFingerprint;
 use crate::output::words;
 
 /// Buffer size in bytes, in each direction, of the pipe to the embedded server: a large answer in one piece.
-const PIPE: usize = 1 << 20;
+const PIPE_BYTES: usize = 1 << 20;
 
 /// How often a running host checks whether an account is due for a check.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
@@ -385,7 +385,7 @@ async fn connector(
             prepared.rest.insert(name.to_owned(), client.clone());
             let server = Server::new(client, Options { text_only: true });
             Arc::new(PipeConnector::new(label, move || {
-                let (ours, theirs) = tokio::io::duplex(PIPE);
+                let (ours, theirs) = tokio::io::duplex(PIPE_BYTES);
                 let server = server.clone();
                 tokio::spawn(async move {
                     // Ends when our end of the pipe is dropped; the result is irrelevant then.

@@ -19,7 +19,7 @@ use crate::keys::{self, Key};
 /// Time limit of one call to QuantConnect, even if its caller is gone.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(120);
 /// Maximum bytes of audit records per day and plugin: some 50 calls a second around the clock.
-const AUDIT_SHARE: u64 = 4 << 30;
+const MAX_AUDIT_BYTES_PER_DAY: u64 = 4 << 30;
 
 /// Opens a gate on a data folder.
 pub async fn open(
@@ -39,7 +39,7 @@ pub async fn open(
         opening,
         key: key.gate()?,
         call_timeout: CALL_TIMEOUT,
-        audit_share: AUDIT_SHARE,
+        audit_share: MAX_AUDIT_BYTES_PER_DAY,
     };
     Ok(Gate::open(upstream, options).await?)
 }

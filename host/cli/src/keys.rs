@@ -21,14 +21,14 @@ use crate::data_folder::DATABASE;
 
 /// The folder of the audit in a data folder.
 const RECORD: &str = "audit";
-const LENGTH: usize = 32;
+const KEY_BYTES: usize = 32;
 const AUDIT: &str = "qchost audit 1";
 const GATE: &str = "qchost gate 1";
 const BACKUP: &str = "qchost backup 1";
 const FOLDER: &str = "qchost data folder 1";
 
 /// The host's key.
-pub struct Key(Zeroizing<[u8; LENGTH]>);
+pub struct Key(Zeroizing<[u8; KEY_BYTES]>);
 
 /// Where the key of a data folder is.
 pub fn path(data: &Path) -> PathBuf {
@@ -77,7 +77,7 @@ impl Key {
             "others can read the host's key {0} (mode {mode:o}); run: chmod 600 {0}",
             path.display()
         );
-        let mut bytes = Zeroizing::new([0; LENGTH + 1]);
+        let mut bytes = Zeroizing::new([0; KEY_BYTES + 1]);
         let mut length = 0;
         while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
             match file.read(rest)? {
@@ -87,10 +87,10 @@ impl Key {
         }
         let key = bytes
             .get(..length)
-            .and_then(|key| <[u8; LENGTH]>::try_from(key).ok())
+            .and_then(|key| <[u8; KEY_BYTES]>::try_from(key).ok())
             .with_context(|| {
                 format!(
-                    "the host's key {} does not have {LENGTH} bytes; bring it back from a backup",
+                    "the host's key {} does not have {KEY_BYTES} bytes; bring it back from a backup",
                     path.display()
                 )
             })?;
@@ -130,7 +130,7 @@ fn make(path: &Path) -> io::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    let mut key = Zeroizing::new([0; LENGTH]);
+    let mut key = Zeroizing::new([0; KEY_BYTES]);
     getrandom::fill(&mut *key).map_err(io::Error::other)?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut draft = tempfile::Builder::new()
@@ -179,7 +179,7 @@ mod tests {
         let error = Key::open(&path).map(drop).unwrap_err().to_string();
         assert!(error.contains("chmod 600"), "{error}");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        for length in [0, LENGTH - 1, LENGTH + 1, 1000] {
+        for length in [0, KEY_BYTES - 1, KEY_BYTES + 1, 1000] {
             std::fs::write(&path, vec![1; length]).unwrap();
             let error = Key::open(&path).map(drop).unwrap_err().to_string();
             assert!(error.contains("32 bytes"), "{length}: {error}");

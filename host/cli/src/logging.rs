@@ -30,7 +30,7 @@ use crate::terminal;
 /// Maximum bytes of a field's value: a plugin's line has up to 4 KiB, and as many of fields.
 const MAX_FIELD: usize = 8 << 10;
 /// Bytes at the end of a truncated value that may contain the beginning of a secret, and are omitted.
-const MARGIN: usize = 8 << 10;
+const SECRET_MARGIN_BYTES: usize = 8 << 10;
 
 /// Knows the secrets of this process. Logging starts before the configuration is read, and no secret is read before
 /// that.
@@ -214,7 +214,7 @@ impl Visit for Fields {
 
 /// A value as it is written: first redacted, then truncated, so that no part of a secret remains.
 fn bounded(text: &str, redactor: Option<&Redactor>) -> String {
-    let start = text.floor_char_boundary(MAX_FIELD + MARGIN);
+    let start = text.floor_char_boundary(MAX_FIELD + SECRET_MARGIN_BYTES);
     let start = text.get(..start).unwrap_or_default();
     let clean = redactor.map_or(Cow::Borrowed(start), |redactor| redactor.clean(start));
     if clean.len() <= MAX_FIELD && start.len() == text.len() {
@@ -222,7 +222,7 @@ fn bounded(text: &str, redactor: Option<&Redactor>) -> String {
     }
     let end = match start.len() == text.len() {
         true => MAX_FIELD,
-        false => MAX_FIELD.min(clean.len().saturating_sub(MARGIN)),
+        false => MAX_FIELD.min(clean.len().saturating_sub(SECRET_MARGIN_BYTES)),
     };
     let kept = clean
         .get(..clean.floor_char_boundary(end))
@@ -236,11 +236,11 @@ struct Collected(String);
 
 impl fmt::Write for Collected {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if self.0.len() > MAX_FIELD + MARGIN {
+        if self.0.len() > MAX_FIELD + SECRET_MARGIN_BYTES {
             return Err(fmt::Error);
         }
         // One byte more than fits, to show that there is more.
-        let left = (MAX_FIELD + MARGIN + 1).saturating_sub(self.0.len());
+        let left = (MAX_FIELD + SECRET_MARGIN_BYTES + 1).saturating_sub(self.0.len());
         let taken = text.get(..text.ceil_char_boundary(left)).unwrap_or(text);
         self.0.push_str(taken);
         Ok(())
@@ -332,8 +332,8 @@ mod tests {
         let secret = "s3cret-0123456789-abcdefghij";
         let redactor = Redactor::default();
         redactor.remember(secret.into());
-        for before in
-            (MAX_FIELD - 40..MAX_FIELD + 40).chain(MAX_FIELD + MARGIN - 40..MAX_FIELD + MARGIN)
+        for before in (MAX_FIELD - 40..MAX_FIELD + 40)
+            .chain(MAX_FIELD + SECRET_MARGIN_BYTES - 40..MAX_FIELD + SECRET_MARGIN_BYTES)
         {
             let text = format!(
                 "{}{secret}{}",

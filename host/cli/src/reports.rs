@@ -5,7 +5,7 @@ use qchost_secrets::Redactor;
 use tokio::sync::mpsc;
 
 /// Reports buffered for a slow client. A line of the audit can have a megabyte.
-const BUFFERED: usize = 16;
+const MAX_BUFFERED: usize = 16;
 
 /// A report before the answer.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ pub struct Reports {
 
 impl Reports {
     pub fn new(redactor: Redactor) -> (Self, mpsc::Receiver<Report>) {
-        let (sender, receiver) = mpsc::channel(BUFFERED);
+        let (sender, receiver) = mpsc::channel(MAX_BUFFERED);
         (Self { sender, redactor }, receiver)
     }
 

@@ -37,7 +37,7 @@ use crate::policy_store::PolicyStore;
 use crate::reads::HOST;
 
 /// Divides the time-out of a plugin's call into steps: 120 s make steps of 5 s.
-const STEPS: u32 = 24;
+const STEPS_PER_CALL: u32 = 24;
 /// Liquidations sent before the deployment is stopped instead.
 const MAX_ATTEMPTS: u32 = 2;
 /// Listings of an account before what still runs there is reported as running.
@@ -196,7 +196,7 @@ impl Deployment {
 impl Liquidator {
     /// Time limit of one step: a call, or the wait for its effect.
     fn step(&self) -> Duration {
-        self.call_timeout / STEPS
+        self.call_timeout / STEPS_PER_CALL
     }
 
     /// The unfinished liquidations.

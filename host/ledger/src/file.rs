@@ -31,7 +31,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (90, include_str!("migrations/0090_taken_away.sql")),
 ];
 /// The newest layout.
-const NEWEST: i64 = match MIGRATIONS {
+const NEWEST_LAYOUT: i64 = match MIGRATIONS {
     [.., (newest, _)] => *newest,
     [] => 0,
 };
@@ -216,11 +216,11 @@ fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError
         let why = "it is a database of another program".to_owned();
         return Err(LedgerError::Foreign(path.to_owned(), why));
     }
-    if layout > NEWEST {
+    if layout > NEWEST_LAYOUT {
         return Err(LedgerError::Newer {
             path: path.to_owned(),
             found: layout,
-            known: NEWEST,
+            known: NEWEST_LAYOUT,
         });
     }
     Ok(layout)
@@ -234,7 +234,7 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
         for (_, step) in MIGRATIONS.iter().filter(|(leads_to, _)| *leads_to > layout) {
             connection.execute_batch(step)?;
         }
-        connection.pragma_update(None, "user_version", NEWEST)?;
+        connection.pragma_update(None, "user_version", NEWEST_LAYOUT)?;
         connection.execute_batch("COMMIT")?;
         Ok(())
     })();

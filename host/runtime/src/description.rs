@@ -18,7 +18,7 @@ use crate::text;
 /// Maximum actions of a plugin.
 const MAX_ACTIONS: usize = 256;
 /// Maximum bytes of a text in a description.
-const TEXT: usize = 4096;
+const MAX_TEXT: usize = 4096;
 
 /// A plugin's description of itself.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -120,6 +120,7 @@ fn named(what: &str, name: &str) -> Result<(), String> {
 
 /// A multi-line text, truncated. Line breaks stay, other control characters are removed.
 fn bounded(words: &str) -> String {
-    let lines: Vec<_> = words.lines().map(|line| text::line(line, TEXT)).collect();
-    excerpt_bytes(&lines.join("\n"), TEXT)
+    let lines = words.lines().map(|line| text::line(line, MAX_TEXT));
+    let lines: Vec<_> = lines.collect();
+    excerpt_bytes(&lines.join("\n"), MAX_TEXT)
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 /// Number of reserved descriptors.
-const RESERVED: usize = 16;
+const RESERVED_DESCRIPTORS: usize = 16;
 
 /// The reserve. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -26,7 +26,7 @@ impl Reserve {
     /// Reserves what is missing, as far as possible; returns whether the reserve is full.
     pub(super) fn fill(&self) -> bool {
         let mut reserved = self.0.lock();
-        while reserved.len() < RESERVED {
+        while reserved.len() < RESERVED_DESCRIPTORS {
             match File::open("/dev/null") {
                 Ok(file) => reserved.push(file),
                 Err(_) => return false,

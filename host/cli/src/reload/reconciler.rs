@@ -26,7 +26,7 @@ use super::load::{FinishedLoad, Outcome, Retry, load, spawn};
 use super::plan::{Candidate, Plan, plan};
 use super::scan::{Scan, ScannedManifest, scan};
 use super::tracked::{Loading, Tracked, problem};
-use super::watching::{INTERVAL, Watching};
+use super::watching::{RESCAN_INTERVAL, Watching};
 use crate::file_table::Problem;
 use crate::fingerprint::MIN_FILE_AGE;
 use crate::host::Host;
@@ -143,7 +143,8 @@ impl Reconciler {
         self.defer_young_files = true;
         // Changes since the first look were not watched.
         self.look(Instant::now()).await;
-        let mut due = tokio::time::interval_at(tokio::time::Instant::now() + INTERVAL, INTERVAL);
+        let first = tokio::time::Instant::now() + RESCAN_INTERVAL;
+        let mut due = tokio::time::interval_at(first, RESCAN_INTERVAL);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.notify_settled().await;

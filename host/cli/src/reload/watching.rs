@@ -8,7 +8,7 @@ use std::time::Duration;
 use qchost_runtime::Watch;
 
 /// How long it takes at most until a change is found without a watch.
-pub const INTERVAL: Duration = Duration::from_secs(30);
+pub const RESCAN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A watch, if there is one.
 #[derive(Debug, Default)]
@@ -61,7 +61,7 @@ impl Watching {
         if let Some(error) = &problem
             && self.logged != problem
         {
-            tracing::warn!(target: "host", "{error}; what is not watched is looked at every {} s", INTERVAL.as_secs());
+            tracing::warn!(target: "host", "{error}; what is not watched is looked at every {} s", RESCAN_INTERVAL.as_secs());
         }
         self.logged = problem;
     }

@@ -24,7 +24,7 @@ const COLUMNS: [&str; 8] = [
     "details",
 ];
 /// The widths of all columns but the last, for rows that are shown before all are known.
-const WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
+const COLUMN_WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
 
 /// Shows records as they arrive.
 pub struct RecordPrinter {
@@ -196,7 +196,7 @@ fn uids(uids: &BTreeSet<u32>) -> Option<String> {
 }
 
 fn columns(row: &[String]) -> String {
-    let widths = WIDTHS.iter().copied().chain(std::iter::repeat(0));
+    let widths = COLUMN_WIDTHS.iter().copied().chain(std::iter::repeat(0));
     let cells: Vec<_> = row
         .iter()
         .zip(widths)

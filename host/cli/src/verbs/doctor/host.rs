@@ -15,7 +15,7 @@ use crate::verbs::cells::{maybe, text, word};
 
 /// Maximum pages of approvals that are checked.
 const MAX_PAGES: usize = 100;
-const PAGE: u32 = 100;
+const PAGE_SIZE: u32 = 100;
 
 /// Whether the guardrails are valid: without them no host starts.
 pub fn guardrails(config: &Config, report: &mut Report) {
@@ -115,7 +115,7 @@ pub async fn permits(route: &Route, report: &mut Report, output: Output) {
         let request = ListApprovals {
             all: true,
             after: after.take(),
-            limit: PAGE,
+            limit: PAGE_SIZE,
         };
         let page = match control::perform(route, request, output).await {
             Ok(page) => page,

@@ -8,17 +8,17 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::report::{Mark, Report};
 
 /// Free bytes below which a host cannot reliably record what it does.
-const FEW_BYTES: u64 = 32 << 20;
+const MIN_BYTES: u64 = 32 << 20;
 /// Free bytes below which a warning is due.
-const SOON_FEW_BYTES: u64 = 256 << 20;
+const LOW_BYTES: u64 = 256 << 20;
 /// The lower limit for free inodes.
-const FEW_INODES: u64 = 200;
-const SOON_FEW_INODES: u64 = 5_000;
+const MIN_INODES: u64 = 200;
+const LOW_INODES: u64 = 5_000;
 /// Bytes written to test for space.
 const TEST_WRITE_BYTES: usize = 64 * 1024;
 /// Open files below which a host cannot serve, and below which it serves few clients.
-const FEW_FILES: u64 = 256;
-const SOON_FEW_FILES: u64 = 4_096;
+const MIN_FILES: u64 = 256;
+const LOW_FILES: u64 = 4_096;
 
 /// Free space of a file system. A total of 0 means unknown.
 #[derive(Debug, Clone, Copy)]
@@ -92,12 +92,12 @@ fn mark(amount: u64, few: u64, soon_few: u64) -> Mark {
 }
 
 fn space(room: Space) -> (Mark, String) {
-    let mark = mark(room.free, FEW_BYTES, SOON_FEW_BYTES);
+    let mark = mark(room.free, MIN_BYTES, LOW_BYTES);
     let mut finding = format!("{} MiB free", room.free >> 20);
     if mark == Mark::Failed {
         finding += &format!(
             "; a host needs {} MiB to record what it does",
-            FEW_BYTES >> 20
+            MIN_BYTES >> 20
         );
     }
     (mark, finding)
@@ -108,7 +108,7 @@ fn inodes(room: Space) -> (Mark, String) {
         return (Mark::Ok, "not limited".to_owned());
     }
     let finding = format!("{} files can be made", room.free_inodes);
-    (mark(room.free_inodes, FEW_INODES, SOON_FEW_INODES), finding)
+    (mark(room.free_inodes, MIN_INODES, LOW_INODES), finding)
 }
 
 /// Whether a host may open enough files.
@@ -120,9 +120,9 @@ pub fn files(report: &mut Report) {
         Err(error) => return report.unknown(what, format!("the limit cannot be read: {error}")),
     };
     let fix = format!(
-        "let the host open {SOON_FEW_FILES} files or more: LimitNOFILE= of a systemd unit, or `ulimit -Hn`"
+        "let the host open {LOW_FILES} files or more: LimitNOFILE= of a systemd unit, or `ulimit -Hn`"
     );
-    let mark = mark(limit, FEW_FILES, SOON_FEW_FILES);
+    let mark = mark(limit, MIN_FILES, LOW_FILES);
     report.add(what, mark, format!("{limit} at a time"), Some(fix));
 }
 
@@ -171,16 +171,16 @@ mod tests {
         };
         for (free, mark) in [
             (0, Mark::Failed),
-            (FEW_BYTES - 1, Mark::Failed),
-            (FEW_BYTES, Mark::Warning),
-            (SOON_FEW_BYTES, Mark::Ok),
+            (MIN_BYTES - 1, Mark::Failed),
+            (MIN_BYTES, Mark::Warning),
+            (LOW_BYTES, Mark::Ok),
         ] {
             assert_eq!(space(room(free, 0)).0, mark, "{free}");
         }
         for (free, mark) in [
             (0, Mark::Failed),
-            (FEW_INODES, Mark::Warning),
-            (SOON_FEW_INODES, Mark::Ok),
+            (MIN_INODES, Mark::Warning),
+            (LOW_INODES, Mark::Ok),
         ] {
             assert_eq!(inodes(room(0, free)).0, mark, "{free}");
         }
