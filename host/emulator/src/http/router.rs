@@ -194,9 +194,9 @@ fn respond(reply: Reply) -> Logged {
             }
             (response, success)
         }
-        Reply::File { mime, bytes } => {
-            let response = ([(CONTENT_TYPE, mime)], Body::from(bytes)).into_response();
-            (response, None)
+        Reply::Archive(bytes) => {
+            let kind = [(CONTENT_TYPE, "application/zip")];
+            ((kind, Body::from(bytes)).into_response(), None)
         }
         Reply::Page(html) => (Html(html).into_response(), None),
     }

@@ -22,13 +22,8 @@ pub(crate) enum Reply {
     Json(Map<String, Value>),
     /// HTTP 302 to this address, with the address in the body as well.
     Redirect(String),
-    /// A file to download.
-    File {
-        /// Its media type.
-        mime: &'static str,
-        /// Its content.
-        bytes: Bytes,
-    },
+    /// A zip archive to download.
+    Archive(Bytes),
     /// A page for a person in a browser.
     Page(String),
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::answer::{Answer, Refusal, Reply, fields};
+use super::answer::{Answer, Refusal, Reply};
 use super::arguments::Arguments;
 use super::cloud::Cloud;
 use crate::store::{Connection, State};
@@ -68,11 +68,12 @@ pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> 
         .get(brokerage)
         .and_then(|connection| connection.authorized)
         .ok_or_else(|| Refusal::not_found("Authorization", brokerage))?;
-    let mut authorization = fields(json!({
-        "authorized": instant_text(authorized),
-        "accounts": [{"id": "EMULATOR-1", "name": "Paper account of the emulator"}],
-    }));
     let token = format!("{brokerage}-access-token");
-    authorization.insert(token, json!("issued-by-the-emulator"));
-    Reply::success(json!({"authorization": authorization}))
+    Reply::success(json!({
+        "authorization": {
+            "authorized": instant_text(authorized),
+            "accounts": [{"id": "EMULATOR-1", "name": "Paper account of the emulator"}],
+            token: "issued-by-the-emulator",
+        },
+    }))
 }

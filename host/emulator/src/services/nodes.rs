@@ -23,13 +23,10 @@ pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> 
 pub(crate) fn update(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     state.project(arguments)?;
     let mut chosen = BTreeSet::new();
-    for item in arguments
-        .optional("nodes", Arguments::list)?
-        .unwrap_or_default()
-    {
-        let node = item
-            .as_str()
-            .ok_or_else(|| Refusal::invalid("nodes", "a list of node ids"))?;
+    let items = arguments.optional("nodes", Arguments::list)?;
+    for item in items.unwrap_or_default() {
+        let node = item.as_str();
+        let node = node.ok_or_else(|| Refusal::invalid("nodes", "a list of node ids"))?;
         if !state.nodes.iter().any(|known| known.id == node) {
             return Err(Refusal::not_found("Node", node));
         }

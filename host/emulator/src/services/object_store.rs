@@ -167,10 +167,7 @@ pub(crate) async fn download(cloud: Arc<Cloud>, arguments: Arguments) -> Answer 
         .await
         .map_err(|error| broken(&error))?
         .map_err(|error| broken(&error))?;
-    Ok(Reply::File {
-        mime: "application/zip",
-        bytes: Bytes::from(bytes),
-    })
+    Ok(Reply::Archive(Bytes::from(bytes)))
 }
 
 fn archive(objects: &[(String, Bytes)]) -> zip::result::ZipResult<Vec<u8>> {

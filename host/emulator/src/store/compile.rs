@@ -72,13 +72,11 @@ impl CompileJob {
     /// A hash of the sources, by name and content in order.
     pub(crate) fn signature(&self) -> String {
         let mut digest = Sha256::new();
-        for part in self
-            .files
-            .iter()
-            .flat_map(|file| [&file.name, &file.content])
-        {
-            digest.update(part.len().to_le_bytes());
-            digest.update(part.as_bytes());
+        for file in &self.files {
+            for part in [&file.name, &file.content] {
+                digest.update(part.len().to_le_bytes());
+                digest.update(part.as_bytes());
+            }
         }
         hex::encode(digest.finalize())
     }

@@ -119,11 +119,8 @@ impl State {
 
     /// Whether a deployment of the project has not stopped.
     pub(crate) fn trades_live(&self, project: u32) -> bool {
-        let mut of_project = self
-            .deployments
-            .iter()
-            .filter(|it| it.project_id == project);
-        of_project.any(|deployment| deployment.stopped.is_none())
+        let trades = |it: &Deployment| it.project_id == project && it.stopped.is_none();
+        self.deployments.iter().any(trades)
     }
 
     /// The project whose backtest or deployment runs on a node.

@@ -93,7 +93,6 @@ mod charts;
 mod constants;
 mod market;
 mod numbers;
-mod parameters;
 mod plan;
 mod portfolio;
 mod reading;
@@ -164,7 +163,7 @@ fn compile_python(files: &[SourceFile]) -> Compilation {
     Compilation {
         errors,
         warnings: Vec::new(),
-        parameters: parameters::detected(&parsed),
+        parameters: source::parameters(&parsed),
     }
 }
 

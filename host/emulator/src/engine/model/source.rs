@@ -1,17 +1,18 @@
-//! Parses a project's Python files and finds its algorithm class.
+//! Parses a project's Python files and finds its algorithm class and its parameters.
 //!
 //! Invariant: no source makes the parser or a walk of its tree overflow the stack. The
 //! tree's depth is bounded before it is built, from the tokens, because a syntax tree that is too
 //! deep could not even be dropped.
 
 use ruff_python_ast::token::TokenKind;
-use ruff_python_ast::{Expr, ModModule, PythonVersion, Stmt, StmtClassDef};
+use ruff_python_ast::visitor::source_order::{self, SourceOrderVisitor};
+use ruff_python_ast::{Expr, ExprCall, ModModule, PythonVersion, Stmt, StmtClassDef};
 use ruff_python_parser::{Mode, ParseOptions, lexer, parse_unchecked};
 use ruff_source_file::LineIndex;
-use ruff_text_size::{TextRange, TextSize};
+use ruff_text_size::{Ranged as _, TextRange, TextSize};
 
 use super::constants::MAX_INHERITANCE;
-use crate::engine::{Diagnostic, SourceFile};
+use crate::engine::{DetectedParameter, Diagnostic, SourceFile};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 1 << 20;
@@ -41,9 +42,7 @@ impl PythonFile<'_> {
 
     /// The text of a line without its indentation.
     pub(super) fn line_text(&self, line: u32) -> &str {
-        let index = usize::try_from(line)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(1);
+        let index = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
         self.text.lines().nth(index).unwrap_or_default().trim()
     }
 
@@ -257,5 +256,58 @@ fn base_name(base: &Expr) -> Option<&str> {
         Expr::Name(name) => Some(name.id.as_str()),
         Expr::Attribute(attribute) => Some(attribute.attr.as_str()),
         _ => None,
+    }
+}
+
+/// The calls of `get_parameter` with a literal name that a compile answer lists, file by file, in source
+/// order. Only their text is looked at: the reader decides which of them a backtest reaches, and with
+/// which value.
+pub(super) fn parameters(files: &[PythonFile<'_>]) -> Vec<DetectedParameter> {
+    files
+        .iter()
+        .flat_map(|file| {
+            let mut visitor = Visitor {
+                file,
+                found: Vec::new(),
+            };
+            visitor.visit_body(&file.module.body);
+            visitor.found
+        })
+        .collect()
+}
+
+struct Visitor<'f> {
+    file: &'f PythonFile<'f>,
+    found: Vec<DetectedParameter>,
+}
+
+impl Visitor<'_> {
+    fn call(&mut self, call: &ExprCall) {
+        let arguments = &call.arguments;
+        let named = |name: &str| arguments.find_keyword(name).map(|keyword| &keyword.value);
+        let name = arguments.args.first().or_else(|| named("name"));
+        let Some(Expr::StringLiteral(name)) = name else {
+            return;
+        };
+        let default = arguments.args.get(1);
+        let default = default.or_else(|| named("default_value").or_else(|| named("defaultValue")));
+        self.found.push(DetectedParameter {
+            file: self.file.name.to_owned(),
+            line: self.file.line(call.range_start),
+            name: name.value.to_str().to_owned(),
+            default: default.map(|default| self.file.slice(default.range()).to_owned()),
+        });
+    }
+}
+
+impl<'a> SourceOrderVisitor<'a> for Visitor<'_> {
+    fn visit_expr(&mut self, expression: &'a Expr) {
+        if let Expr::Call(call) = expression
+            && let Expr::Attribute(attribute) = call.func.as_ref()
+            && matches!(attribute.attr.as_str(), "get_parameter" | "GetParameter")
+        {
+            self.call(call);
+        }
+        source_order::walk_expr(self, expression);
     }
 }

@@ -97,11 +97,9 @@ fn start(cloud: &Arc<Cloud>, deployment: &Deployment, job: Job) {
             return;
         };
         let mut state = cloud.state();
-        let mut unstopped = state
-            .deployments
-            .iter_mut()
-            .filter(|it| it.stopped.is_none());
-        match (unstopped.find(|it| it.id == id), outcome) {
+        let mut deployments = state.deployments.iter_mut();
+        let found = deployments.find(|it| it.id == id && it.stopped.is_none());
+        match (found, outcome) {
             (Some(deployment), Ok(report)) => deployment.running = Some((report, Instant::now())),
             (Some(deployment), Err(error)) => deployment.stop(End::RuntimeError, error.message),
             (None, _) => {}

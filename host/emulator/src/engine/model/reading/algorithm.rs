@@ -420,27 +420,18 @@ impl<'a> Reader<'a> {
 
     /// A call with a symbol and a share of the portfolio.
     pub(super) fn trade_weight(&mut self, call: &Call<'a>) -> Evaluated<'a> {
-        let path = &*call.path;
-        let name = match path {
+        let argument = match &*call.path {
             "set_holdings" => "percentage",
             "PortfolioTarget" => "percent",
             _ => "target",
         };
-        match self.amount(path, call, &call.arguments.value(1, name))? {
-            Some(weight) => self.enter(path, call, Size::Weight(weight)),
-            None => Ok(Value::Unknown),
-        }
+        self.trade(&call.path, call, argument, Size::Weight)
     }
 
     /// A call with a symbol and a number of shares.
     fn trade_shares(&mut self, call: &Call<'a>, sign: f64) -> Evaluated<'a> {
-        match self.amount("the order", call, &call.arguments.value(1, "quantity"))? {
-            Some(shares) => {
-                let shares = libm::trunc(shares * sign);
-                self.enter("the order", call, Size::Shares(shares))
-            }
-            None => Ok(Value::Unknown),
-        }
+        let size = |shares: f64| Size::Shares(libm::trunc(shares * sign));
+        self.trade("the order", call, "quantity", size)
     }
 
     /// The number of a trade, within the model's bounds. `None` where it is not known or says to
@@ -488,7 +479,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn enter(&mut self, path: &str, call: &Call<'a>, size: Size) -> Evaluated<'a> {
+    fn trade(
+        &mut self,
+        path: &str,
+        call: &Call<'a>,
+        argument: &str,
+        size: impl FnOnce(f64) -> Size,
+    ) -> Evaluated<'a> {
+        let amount = self.amount(path, call, &call.arguments.value(1, argument))?;
+        let Some(size) = amount.map(size) else {
+            return Ok(Value::Unknown);
+        };
         let security = match self.security_of(&call.arguments.value(0, "symbol")) {
             Ok(security) => security,
             Err(ticker) if self.mode == Mode::Run => {

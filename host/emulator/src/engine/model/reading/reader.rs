@@ -236,10 +236,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// [`Self::note`] with the place of a node.
+    /// [`Self::note`] with the place of a node, such as `main.py:12`.
     pub(super) fn note_at(&mut self, what: &str, node: &impl Ranged) {
-        let location = self.location(node.start());
-        self.note(&format!("{what} at {location}"));
+        let file = self.files.get(self.file());
+        let location = file.map(|file| format!("{}:{}", file.name, file.line(node.start())));
+        self.note(&format!("{what} at {}", location.unwrap_or_default()));
     }
 
     /// [`Self::note_at`] for a call, whose result is unknown then.
@@ -256,13 +257,5 @@ impl<'a> Reader<'a> {
 
     pub(super) fn file(&self) -> usize {
         self.frames.last().map_or(0, |frame| frame.file)
-    }
-
-    /// `main.py:12`
-    pub(super) fn location(&self, offset: TextSize) -> String {
-        self.files
-            .get(self.file())
-            .map(|file| format!("{}:{}", file.name, file.line(offset)))
-            .unwrap_or_default()
     }
 }
