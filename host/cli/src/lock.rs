@@ -78,8 +78,8 @@ impl Lock {
     pub fn is_taken(data: &Path) -> bool {
         let file = File::open(Self::path(data));
         // A shared lock, so that checks do not exclude each other; taking the lock is retried.
-        let looked = file.map(|file| file.try_lock_shared());
-        matches!(looked, Ok(Err(TryLockError::WouldBlock)))
+        let attempt = file.map(|file| file.try_lock_shared());
+        matches!(attempt, Ok(Err(TryLockError::WouldBlock)))
     }
 }
 

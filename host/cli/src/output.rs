@@ -264,12 +264,12 @@ pub fn counted(number: usize, one: &str) -> String {
 }
 
 /// A line about something; further lines are indented, so that none of them is taken for a line about something else.
-pub fn remark(what: &str, said: &str) -> String {
+pub fn remark(what: &str, text: &str) -> String {
     let what = terminal::line(what);
-    let said = terminal::block(said.trim_end()).replace('\n', "\n    ");
-    match said.starts_with(&format!("{what}:")) {
-        true => said,
-        false => format!("{what}: {said}"),
+    let text = terminal::block(text.trim_end()).replace('\n', "\n    ");
+    match text.starts_with(&format!("{what}:")) {
+        true => text,
+        false => format!("{what}: {text}"),
     }
 }
 
@@ -293,14 +293,14 @@ mod tests {
     #[test]
     fn progress_is_a_line_a_second_and_one_for_each_new_message() {
         let begun = Instant::now();
-        let said = PrintedLine {
+        let printed = PrintedLine {
             at: begun,
             message: "compiling".to_owned(),
             line: "  0% compiling".to_owned(),
         };
         let after = |milliseconds, message: &str, line: &str| {
             let now = begun + Duration::from_millis(milliseconds);
-            is_worth_a_line(Some(&said), now, message, line)
+            is_worth_a_line(Some(&printed), now, message, line)
         };
         assert!(is_worth_a_line(None, begun, "compiling", "  0% compiling"));
         // The same message with more progress is not dropped forever, and not printed for each percent.

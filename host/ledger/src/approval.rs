@@ -112,15 +112,15 @@ pub struct Approval {
 impl Approval {
     /// The approvals that count: if two are needed, that of a person who is involved by now does not.
     pub fn yes(&self) -> impl Iterator<Item = &DecisionBy> {
-        let said = self.decisions.iter();
-        said.filter(|one| one.verdict == ApprovalVote::Approved && !self.is_void(one))
+        let decisions = self.decisions.iter();
+        decisions.filter(|one| one.verdict == ApprovalVote::Approved && !self.is_void(one))
     }
 
     /// The first approval that does not count because two are needed and its person is involved by now.
     #[must_use]
     pub fn void(&self) -> Option<&DecisionBy> {
-        let mut said = self.decisions.iter();
-        said.find(|one| one.verdict == ApprovalVote::Approved && self.is_void(one))
+        let mut decisions = self.decisions.iter();
+        decisions.find(|one| one.verdict == ApprovalVote::Approved && self.is_void(one))
     }
 
     fn is_void(&self, decision: &DecisionBy) -> bool {

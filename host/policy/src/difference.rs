@@ -46,8 +46,9 @@ impl Difference {
             grants::wider(former, &now.grants)
         });
         let wider = wider.unwrap_or_default();
-        let told = |change: &Change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened);
-        if !wider.is_empty() && !lines.iter().any(told) {
+        let is_gain =
+            |change: &Change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened);
+        if !wider.is_empty() && !lines.iter().any(is_gain) {
             // A removed grant may have limited what another one still allows.
             let names: Vec<_> = wider.iter().cloned().collect();
             lines.push(Change {
@@ -58,7 +59,7 @@ impl Difference {
                 ),
             });
         }
-        let widens = !wider.is_empty() || lines.iter().any(told);
+        let widens = !wider.is_empty() || lines.iter().any(is_gain);
         Self {
             changes: lines,
             widens,

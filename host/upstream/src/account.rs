@@ -286,9 +286,10 @@ impl Account {
 
     /// What to do after a delivery, and what it shows about the account.
     fn judge(&self, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
-        let line = |told: &str| decoder.redactor.line(told);
-        let unreachable = |told: &str| {
-            self.tracker.failed(Problem::Unreachable, line(told), None);
+        let line = |reason: &str| decoder.redactor.line(reason);
+        let unreachable = |reason: &str| {
+            self.tracker
+                .failed(Problem::Unreachable, line(reason), None);
         };
         match delivery {
             Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
@@ -303,25 +304,25 @@ impl Account {
                 self.fault(Failure::RateLimited { retry_after }.into())
             }
             Delivery::Withheld(refusal) => Step::Withheld(refusal),
-            Delivery::NotSent(told) => {
-                unreachable(&told);
-                Step::Reconnect(Failure::Unavailable(line(&told)))
+            Delivery::NotSent(reason) => {
+                unreachable(&reason);
+                Step::Reconnect(Failure::Unavailable(line(&reason)))
             }
-            Delivery::Lost(told) => {
-                unreachable(&told);
-                retry(decoder.lost(&line(&told)))
+            Delivery::Lost(reason) => {
+                unreachable(&reason);
+                retry(decoder.lost(&line(&reason)))
             }
-            Delivery::Barred(told) => Step::Done(Err(Failure::Unavailable(line(&told)))),
-            Delivery::Unauthorized(told) => self.fault(Fault {
-                failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&told))),
+            Delivery::Barred(reason) => Step::Done(Err(Failure::Unavailable(line(&reason)))),
+            Delivery::Unauthorized(reason) => self.fault(Fault {
+                failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&reason))),
                 problem: Some(Problem::Unauthorized),
             }),
-            Delivery::Garbled(told) => {
-                unreachable(&told);
+            Delivery::Garbled(reason) => {
+                unreachable(&reason);
                 Step::Done(Err(if decoder.idempotent() {
-                    Failure::UnexpectedResponse(line(&told))
+                    Failure::UnexpectedResponse(line(&reason))
                 } else {
-                    Failure::UnknownOutcome(line(&told))
+                    Failure::UnknownOutcome(line(&reason))
                 }))
             }
             Delivery::Late { sent: true } if !decoder.idempotent() => {

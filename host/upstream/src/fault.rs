@@ -106,7 +106,7 @@ fn send_error(error: DynamicTransportError) -> Delivery {
 }
 
 fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
-    let told = words(&error);
+    let reason = words(&error);
     match error {
         StreamableHttpError::HttpStatus(HttpStatusError {
             status: 429,
@@ -119,24 +119,24 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
             Delivery::NotSent("the server forgot the session".to_owned())
         }
         StreamableHttpError::Client(error) if error.is_connect() || error.is_builder() => {
-            Delivery::NotSent(told)
+            Delivery::NotSent(reason)
         }
-        StreamableHttpError::ReservedHeaderConflict(_) => Delivery::Barred(told),
+        StreamableHttpError::ReservedHeaderConflict(_) => Delivery::Barred(reason),
         StreamableHttpError::AuthRequired(_) | StreamableHttpError::InsufficientScope(_) => {
-            Delivery::Unauthorized(told)
+            Delivery::Unauthorized(reason)
         }
         StreamableHttpError::UnexpectedServerResponse(text) if refuses_credentials(&text) => {
-            Delivery::Unauthorized(told)
+            Delivery::Unauthorized(reason)
         }
         // 429 and 5xx have their own variants: this is another 4xx, a refusal to act.
         StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 4") => {
-            Delivery::Barred(format!("the server refuses the request: {told}"))
+            Delivery::Barred(format!("the server refuses the request: {reason}"))
         }
         StreamableHttpError::UnexpectedServerResponse(_)
         | StreamableHttpError::ResponseBodyTooLarge { .. }
         | StreamableHttpError::UnexpectedContentType(_)
-        | StreamableHttpError::Deserialize(_) => Delivery::Garbled(told),
-        _ => Delivery::Lost(told),
+        | StreamableHttpError::Deserialize(_) => Delivery::Garbled(reason),
+        _ => Delivery::Lost(reason),
     }
 }
 

@@ -159,9 +159,8 @@ impl Pool {
                 None => deadline,
             };
             if timeout_at(until.into(), changed.changed()).await.is_err() {
-                let told = last_error();
-                return Err(match told {
-                    Some((problem, told)) => NoSession::Down(problem, told),
+                return Err(match last_error() {
+                    Some((problem, reason)) => NoSession::Down(problem, reason),
                     None => NoSession::Late,
                 });
             }
@@ -242,7 +241,7 @@ impl Pool {
             state,
             seconds_in_state: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             seconds_since_news: 0.0,
-            last_error: error.map(|(_, told)| told.clone()),
+            last_error: error.map(|(_, reason)| reason.clone()),
             restarts: sessions
                 .iter()
                 .map(|pooled| pooled.opened.saturating_sub(1))
@@ -308,9 +307,9 @@ impl Pool {
         match pooled.state {
             State::Opening | State::Open(_) => {}
             State::Refused if pooled.pause.is_some_and(|pause| pause > Instant::now()) => {
-                let told = pooled.last_error.clone();
-                let (problem, told) = told.unwrap_or((Problem::Unreachable, String::new()));
-                return Err(NoSession::Down(problem, told));
+                let error = pooled.last_error.clone();
+                let (problem, reason) = error.unwrap_or((Problem::Unreachable, String::new()));
+                return Err(NoSession::Down(problem, reason));
             }
             State::Empty | State::Refused => {
                 let connections = crate::threads::connections()
@@ -391,10 +390,10 @@ impl PooledSession {
         }
         // A server that sends without limit would do so again, whatever it answered.
         let useful = session.has_answered() && !session.is_endless();
-        let told = session
+        let reason = session
             .end()
             .unwrap_or_else(|| "the session was lost".to_owned());
-        self.last_error = Some((Problem::Unreachable, told));
+        self.last_error = Some((Problem::Unreachable, reason));
         self.state = State::Empty;
         self.since = Instant::now();
         if useful {

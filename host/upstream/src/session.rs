@@ -60,15 +60,15 @@ impl Session {
         let tools = match tools::list(connection.peer()).await {
             Ok(tools) => tools,
             // Retried at once, it would answer the same.
-            Err(ListError::Endless(told)) => {
-                let error = ListError::Endless(redactor.line(&told));
+            Err(ListError::Endless(reason)) => {
+                let error = ListError::Endless(redactor.line(&reason));
                 return Err(ConnectError::Permanent(error.to_string()));
             }
             Err(ListError::Request(error)) => {
-                let told = redactor.line(&fault::words(&error));
+                let reason = redactor.line(&fault::words(&error));
                 return Err(ConnectError::Transient(match connection.cause().await {
                     Some(cause) => cause,
-                    None => format!("the server does not list its tools: {told}"),
+                    None => format!("the server does not list its tools: {reason}"),
                 }));
             }
         };
@@ -194,16 +194,16 @@ impl Session {
 
     /// Adds why the peer is gone, if the transport knows.
     async fn explain(&self, delivery: Delivery) -> Delivery {
-        let (Delivery::NotSent(told) | Delivery::Lost(told)) = &delivery else {
+        let (Delivery::NotSent(reason) | Delivery::Lost(reason)) = &delivery else {
             return delivery;
         };
         let Some(cause) = self.connection.cause().await else {
             return delivery;
         };
-        let told = format!("{told}: {cause}");
+        let reason = format!("{reason}: {cause}");
         match delivery {
-            Delivery::NotSent(_) => Delivery::NotSent(told),
-            _ => Delivery::Lost(told),
+            Delivery::NotSent(_) => Delivery::NotSent(reason),
+            _ => Delivery::Lost(reason),
         }
     }
 }

@@ -427,8 +427,8 @@ impl PendingReply {
             output,
         } = self;
         let mut first = pin!(first);
-        if let Ok(heard) = tokio::time::timeout(SLOW_HOST_WARNING_TIMEOUT, &mut first).await {
-            return Ok(heard);
+        if let Ok(reply) = tokio::time::timeout(SLOW_HOST_WARNING_TIMEOUT, &mut first).await {
+            return Ok(reply);
         }
         let seconds = SLOW_HOST_WARNING_TIMEOUT.as_secs();
         output.note(&format!(
@@ -438,14 +438,14 @@ impl PendingReply {
             None => READ_TIMEOUT,
             Some(_) => ACT_TIMEOUT - SLOW_HOST_WARNING_TIMEOUT,
         };
-        let heard = tokio::time::timeout(limit, first).await;
-        heard.map_err(|_| self.silence_error())
+        let reply = tokio::time::timeout(limit, first).await;
+        reply.map_err(|_| self.silence_error())
     }
 
     /// Waits for further replies. The host sends signs of life at an interval.
     async fn next_reply<T>(&self, next: impl Future<Output = T>) -> Result<T> {
-        let heard = tokio::time::timeout(ACT_TIMEOUT, next).await;
-        heard.map_err(|_| self.silence_error())
+        let reply = tokio::time::timeout(ACT_TIMEOUT, next).await;
+        reply.map_err(|_| self.silence_error())
     }
 
     fn silence_error(&self) -> Error {

@@ -158,9 +158,9 @@ async fn check(host: &Arc<Host>, scope: &HaltScope) -> Result<()> {
     if host.table.rows().iter().any(|row| row.claims(&plugin)) {
         return Ok(());
     }
-    let looks = Arc::clone(host);
-    let looking = tokio::task::spawn_blocking(move || looks.check_plugin_name(&plugin));
-    match tokio::time::timeout(NAME_TIMEOUT, looking).await {
+    let checker = Arc::clone(host);
+    let checking = tokio::task::spawn_blocking(move || checker.check_plugin_name(&plugin));
+    match tokio::time::timeout(NAME_TIMEOUT, checking).await {
         Ok(Ok(found)) => found,
         Ok(Err(failed)) => Err(failed.into()),
         Err(_) => Ok(()),

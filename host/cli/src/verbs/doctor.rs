@@ -126,8 +126,8 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
 fn unusable(file: &Path, why: &str, report: &mut Report) {
     let what = "configuration";
     // Not opened, which would block on a pipe.
-    let looked = access(file, Access::READ_OK).map_err(std::io::Error::from);
-    let kind = looked.err().map(|error| error.kind());
+    let checked = access(file, Access::READ_OK).map_err(std::io::Error::from);
+    let kind = checked.err().map(|error| error.kind());
     let owner = file.metadata().ok().map(|found| found.uid());
     match (kind, owner) {
         (Some(ErrorKind::PermissionDenied), owner) => {

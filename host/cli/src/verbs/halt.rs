@@ -134,9 +134,9 @@ fn halt_by_file(data: Option<&Path>, why: &Error, liquidate: bool, output: Outpu
         file.display()
     ));
     let data = data.display();
-    let whom = format!(", for the host that has {data} or starts there: none was found");
+    let suffix = format!(", for the host that has {data} or starts there: none was found");
     let why = "no host was found, so nothing is";
-    show_file(&file, &whom, liquidate, why, output)
+    show_file(&file, &suffix, liquidate, why, output)
 }
 
 /// Halts by the file if the host cannot be understood: a command of another version must not keep it from being halted.
@@ -162,10 +162,10 @@ fn with_file_remedy(why: Error, data: Option<&Path>) -> Error {
 }
 
 /// Shows a halt by the file. It liquidates nothing, so `why` is the error if that was requested.
-fn show_file(file: &Path, whom: &str, liquidate: bool, why: &str, output: Output) -> Result<()> {
+fn show_file(file: &Path, suffix: &str, liquidate: bool, why: &str, output: Output) -> Result<()> {
     let halted = json!({ "file": file, "answered": false });
     output.result(&halted, |_| {
-        format!("halted: everything, by the file {}{whom}", file.display())
+        format!("halted: everything, by the file {}{suffix}", file.display())
     })?;
     ensure!(
         !liquidate,
@@ -245,13 +245,13 @@ fn show_stored(
     }
     report.answered = Some(false);
     let data = data.display();
-    let whom = format!(", for the next host that starts in {data}: none runs there");
-    show(&report, &whom, scope, liquidate, output)
+    let suffix = format!(", for the next host that starts in {data}: none runs there");
+    show(&report, &suffix, scope, liquidate, output)
 }
 
 fn show(
     report: &Halted,
-    whom: &str,
+    suffix: &str,
     scope: &HaltScope,
     liquidate: bool,
     output: Output,
@@ -264,7 +264,7 @@ fn show(
     }
     output.result(report, |report| {
         let what = scope_words(scope);
-        let mut text = format!("halted: {what}{whom}\nend it with: {end}");
+        let mut text = format!("halted: {what}{suffix}\nend it with: {end}");
         if let Some(unfinished) = &report.unfinished {
             text += &format!("\n{}", terminal::line(unfinished));
         }

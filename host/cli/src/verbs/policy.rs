@@ -35,8 +35,8 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
                 arguments,
                 project,
             };
-            let said = control::perform(route, request, output).await?;
-            output.result(&said, explanation)
+            let explained = control::perform(route, request, output).await?;
+            output.result(&explained, explanation)
         }
         Policy::Coverage => {
             let coverages = route.config()?.guardrails()?.coverage()?;
@@ -47,17 +47,17 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
 }
 
 /// An explanation for people.
-fn explanation(said: &Explanation) -> String {
-    let mut shown = format!("{}\n", text(&said.decision));
+fn explanation(explained: &Explanation) -> String {
+    let mut shown = format!("{}\n", text(&explained.decision));
     for (names, title) in [
-        (&said.grants, "by the grants"),
-        (&said.guardrails, "by the guardrails"),
+        (&explained.grants, "by the grants"),
+        (&explained.guardrails, "by the guardrails"),
     ] {
         if !names.is_empty() {
             shown += &format!("{title} {}\n", list(names));
         }
     }
-    for obligation in &said.obligations {
+    for obligation in &explained.obligations {
         let limits = limits(&obligation.limits);
         if !limits.is_empty() {
             shown += &format!(
@@ -67,13 +67,13 @@ fn explanation(said: &Explanation) -> String {
             );
         }
     }
-    if said.approval {
+    if explained.approval {
         shown += "after a person approved it\n";
     }
-    for what in &said.assumed {
+    for what in &explained.assumed {
         shown += &format!("if {}\n", terminal::line(what));
     }
-    if let Some(reason) = &said.reason {
+    if let Some(reason) = &explained.reason {
         shown += &terminal::block(reason);
     }
     shown.trim_end().to_owned()

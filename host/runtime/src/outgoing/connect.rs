@@ -104,19 +104,19 @@ impl Connector {
         };
         let port = target.port;
         let lookups = Arc::clone(&self.0.lookups);
-        let looking = async move {
+        let lookup = async move {
             let permit = lookups.acquire_owned().await;
             // In a task of its own: an abandoned look-up continues in its thread, and holds its permit until
             // it ends.
-            let looking = tokio::spawn(async move {
+            let lookup = tokio::spawn(async move {
                 let found = tokio::net::lookup_host((name, port)).await;
                 drop(permit);
                 found.map(|found| found.map(|address| address.ip()).collect::<Vec<_>>())
             });
-            looking.await.map_err(io::Error::other).flatten()
+            lookup.await.map_err(io::Error::other).flatten()
         };
         let until = deadline.min(Instant::now() + LOOKUP_TIMEOUT);
-        match timeout_at(until, looking).await {
+        match timeout_at(until, lookup).await {
             Err(_) => Err(Error::DnsTimeout),
             Ok(Err(error)) => {
                 tracing::debug!(target: "http", host = %target.host, %error, "the name was not found");

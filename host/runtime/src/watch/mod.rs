@@ -89,9 +89,9 @@ impl Watch {
     /// When the system has no watch left for this user.
     pub fn new() -> Result<Self, WatchError> {
         let shared = Arc::new(Shared::default());
-        let told = Arc::clone(&shared);
+        let receiver = Arc::clone(&shared);
         let watcher = RecommendedWatcher::new(
-            move |event: notify::Result<Event>| told.receive(event.ok()),
+            move |event: notify::Result<Event>| receiver.receive(event.ok()),
             Config::default(),
         );
         Ok(Self {

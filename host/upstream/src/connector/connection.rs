@@ -112,8 +112,9 @@ impl EndSignal {
     /// The cause, waited for briefly.
     async fn cause(&self) -> Option<String> {
         let mut cause = self.cause.clone();
-        let told = tokio::time::timeout(LAST_WORDS_TIMEOUT, cause.wait_for(Option::is_some)).await;
-        told.ok()?.ok()?.clone()
+        let reason =
+            tokio::time::timeout(LAST_WORDS_TIMEOUT, cause.wait_for(Option::is_some)).await;
+        reason.ok()?.ok()?.clone()
     }
 }
 
@@ -137,10 +138,10 @@ impl Connection {
                 received,
             }),
             Err(error) => {
-                let told = redactor.line(&handshake_error(&error));
+                let reason = redactor.line(&handshake_error(&error));
                 if error.is_authorization_required() || refuses_credentials(&error) {
                     return Err(ConnectError::Unauthorized(format!(
-                        "{UNAUTHORIZED}: {told}"
+                        "{UNAUTHORIZED}: {reason}"
                     )));
                 }
                 if let Some(excess) = received.excess() {
@@ -148,7 +149,7 @@ impl Connection {
                 }
                 Err(ConnectError::Transient(match end_signal.cause().await {
                     Some(cause) => cause,
-                    None => format!("no MCP session: {told}"),
+                    None => format!("no MCP session: {reason}"),
                 }))
             }
         }

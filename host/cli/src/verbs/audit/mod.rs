@@ -80,8 +80,8 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
     let mut shown = RecordPrinter::new(form);
     let answer = {
         let mut on_line = |line: &str| shown.line(line);
-        let asked = request.clone();
-        match control::perform_lines(route, asked, output, &mut on_line).await? {
+        let sent = request.clone();
+        match control::perform_lines(route, sent, output, &mut on_line).await? {
             Some(answer) => answer,
             None => {
                 let config = route.config().map_err(|error| route.none_runs(&error))?;

@@ -230,7 +230,7 @@ pub fn why(why: &Why) -> String {
     let mut lines = vec![format!(
         "call {}: {}",
         terminal::line(&why.call),
-        said(why.decision.as_deref())
+        or_unknown(why.decision.as_deref())
     )];
     let mut put = |name: &str, value: Option<String>| {
         if let Some(value) = value {
@@ -304,7 +304,7 @@ pub fn why(why: &Why) -> String {
             let more = step.permit.as_ref().map(|permit| format!(": {permit}"));
             let line = format!(
                 "{}  {}{who}{}",
-                said(step.time.as_deref()),
+                or_unknown(step.time.as_deref()),
                 step.what,
                 more.unwrap_or_default()
             );
@@ -317,7 +317,7 @@ pub fn why(why: &Why) -> String {
 fn text_lines(what: &str, text: &TextWhy) -> Vec<String> {
     let mut lines = vec![format!("{what} {}", terminal::line(&text.digest))];
     if let Some(change) = &text.change {
-        let mut line = format!("in force since {}", said(text.since.as_deref()));
+        let mut line = format!("in force since {}", or_unknown(text.since.as_deref()));
         if let Some(file) = &change.file {
             line.push_str(&format!(", from {file}"));
         }
@@ -341,7 +341,7 @@ fn text_lines(what: &str, text: &TextWhy) -> Vec<String> {
     lines
 }
 
-fn said(text: Option<&str>) -> &str {
+fn or_unknown(text: Option<&str>) -> &str {
     text.unwrap_or("unknown")
 }
 

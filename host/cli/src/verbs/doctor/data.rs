@@ -256,8 +256,8 @@ async fn unlocked(folder: &Path, report: &mut Report) {
         return;
     }
     let path = state.clone();
-    let looking = tokio::task::spawn_blocking(move || Ledger::check_unlocked(&path));
-    match looking.await {
+    let checking = tokio::task::spawn_blocking(move || Ledger::check_unlocked(&path));
+    match checking.await {
         // Beginning a transaction needs no disk space; committing does.
         Ok(Ok(())) if report.has_failed("data: writing") => report.fail(
             "state",
