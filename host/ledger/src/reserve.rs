@@ -176,11 +176,8 @@ impl HaltReserve {
         bytes.extend(length.to_be_bytes());
         bytes.extend(hash(sequence, &text));
         bytes.extend(&text);
-        let at = if sequence.is_multiple_of(2) {
-            0
-        } else {
-            COPY_BYTES
-        };
+        let is_even = sequence.is_multiple_of(2);
+        let at = if is_even { 0 } else { COPY_BYTES };
         if self.file.is_none() {
             self.allocate()?;
         }

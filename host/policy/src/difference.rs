@@ -46,9 +46,8 @@ impl Difference {
             grants::wider(former, &now.grants)
         });
         let wider = wider.unwrap_or_default();
-        let is_gain =
-            |change: &Change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened);
-        if !wider.is_empty() && !lines.iter().any(is_gain) {
+        let gain = |change: &Change| matches!(change.kind, ChangeKind::Added | ChangeKind::Widened);
+        if !wider.is_empty() && !lines.iter().any(gain) {
             // A removed grant may have limited what another one still allows.
             let names: Vec<_> = wider.iter().cloned().collect();
             lines.push(Change {
@@ -59,7 +58,7 @@ impl Difference {
                 ),
             });
         }
-        let widens = !wider.is_empty() || lines.iter().any(is_gain);
+        let widens = !wider.is_empty() || lines.iter().any(gain);
         Self {
             changes: lines,
             widens,

@@ -38,11 +38,11 @@ pub struct Source {
 
 /// A request that is answered by reading the record.
 pub trait ReadAudit: Serialize + DeserializeOwned + Send + Sync + 'static {
-    /// The answer, besides the lines.
-    type Outcome: Serialize + DeserializeOwned + Send + 'static;
+    /// The rest of the answer, besides the lines.
+    type Rest: Serialize + DeserializeOwned + Send + 'static;
 
     /// Answers from the files; lines go to `on_line` one by one, in order. Blocks.
-    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Self::Outcome>;
+    fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Self::Rest>;
 
     /// Whether new records follow, until the client disconnects.
     fn follows(&self) -> bool {
@@ -213,13 +213,13 @@ pub enum ExportFormat {
 }
 
 impl<R: ReadAudit> Handler for R {
-    type Answer = R::Outcome;
+    type Answer = R::Rest;
     const RULES: Rules = Rules {
         class: Class::Read,
         ..Rules::reads(Right::ReadAudit)
     };
 
-    async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<R::Outcome> {
+    async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<R::Rest> {
         let audit = &host.gate.audit;
         let coming = self.follows().then(|| audit.follow());
         // A call of a moment ago may not be written yet.

@@ -18,7 +18,7 @@ use super::audit::{
 use crate::config::Period;
 
 impl ReadAudit for AuditHead {
-    type Outcome = Head;
+    type Rest = Head;
 
     fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Head> {
         if let Some(head) = source.newest.clone() {
@@ -36,7 +36,7 @@ impl ReadAudit for AuditHead {
 }
 
 impl ReadAudit for VerifyAudit {
-    type Outcome = Verified;
+    type Rest = Verified;
 
     fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Verified> {
         let since = self.since.as_deref().map(str::trim);
@@ -57,7 +57,7 @@ impl ReadAudit for VerifyAudit {
 }
 
 impl ReadAudit for AuditQuery {
-    type Outcome = Matches;
+    type Rest = Matches;
 
     fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Matches> {
         let filter = Filter {
@@ -74,7 +74,7 @@ impl ReadAudit for AuditQuery {
 }
 
 impl ReadAudit for WhyCall {
-    type Outcome = Why;
+    type Rest = Why;
 
     fn read(&self, source: &Source, _: OnLine<'_>) -> Result<Why> {
         let call = &self.call;
@@ -88,7 +88,7 @@ impl ReadAudit for WhyCall {
 }
 
 impl ReadAudit for TailAudit {
-    type Outcome = ();
+    type Rest = ();
 
     fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<()> {
         for record in qchost_audit::tail(&disk(), &source.folder, self.lines)? {
@@ -103,7 +103,7 @@ impl ReadAudit for TailAudit {
 }
 
 impl ReadAudit for ExportAudit {
-    type Outcome = Matches;
+    type Rest = Matches;
 
     fn read(&self, source: &Source, on_line: OnLine<'_>) -> Result<Matches> {
         let format = match self.format {

@@ -76,12 +76,11 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
     request: R,
     form: Form,
     output: Output,
-) -> Result<R::Outcome> {
+) -> Result<R::Rest> {
     let mut shown = RecordPrinter::new(form);
     let answer = {
         let mut on_line = |line: &str| shown.line(line);
-        let sent = request.clone();
-        match control::perform_lines(route, sent, output, &mut on_line).await? {
+        match control::perform_lines(route, request.clone(), output, &mut on_line).await? {
             Some(answer) => answer,
             None => {
                 let config = route.config().map_err(|error| route.none_runs(&error))?;
@@ -98,11 +97,7 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
 }
 
 /// Answers from the files, if no host runs.
-fn from_files<R: ReadAudit>(
-    config: &Config,
-    request: &R,
-    on_line: OnLine<'_>,
-) -> Result<R::Outcome> {
+fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -> Result<R::Rest> {
     let uid = geteuid().as_raw();
     let people = People::new(config.persons(), &config.guardrails()?)?;
     let person = people.by_uid(uid).with_context(|| match config.data() {
