@@ -83,12 +83,8 @@ impl RequestLog {
     /// Records the answer to a request that is still in the ring.
     pub(crate) fn answered(&self, number: u64, status: u16, success: Option<bool>) {
         let mut ring = self.ring.lock();
-        let entry = ring
-            .entries
-            .iter_mut()
-            .rev()
-            .find(|entry| entry.number == number);
-        if let Some(entry) = entry {
+        let mut entries = ring.entries.iter_mut().rev();
+        if let Some(entry) = entries.find(|entry| entry.number == number) {
             entry.status = Some(status);
             entry.success = success;
         }
@@ -148,11 +144,8 @@ fn redact_settings(value: &Value) -> Value {
 /// An object with the same names and other values.
 fn map_values(fields: &Map<String, Value>, value: fn(&str, &Value) -> Value) -> Value {
     let fields = fields.iter();
-    Value::Object(
-        fields
-            .map(|(name, old)| (name.clone(), value(name, old)))
-            .collect(),
-    )
+    let fields = fields.map(|(name, old)| (name.clone(), value(name, old)));
+    Value::Object(fields.collect())
 }
 
 fn names_a_secret(name: &str) -> bool {

@@ -48,11 +48,9 @@ pub(crate) fn update(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let id = user_id(arguments, "collaboratorUserId")?;
     let live_control = arguments.flag("liveControl")?;
     let write = arguments.flag("write")?;
-    let collaborator = project
-        .collaborators
-        .iter_mut()
-        .find(|collaborator| collaborator.id == id)
-        .ok_or_else(|| Refusal::not_found("Collaborator", id))?;
+    let mut collaborators = project.collaborators.iter_mut();
+    let collaborator = collaborators.find(|collaborator| collaborator.id == id);
+    let collaborator = collaborator.ok_or_else(|| Refusal::not_found("Collaborator", id))?;
     collaborator.live_control = live_control;
     collaborator.write = write;
     Reply::success(json!({"collaborators": all_json(cloud, project)}))
@@ -62,9 +60,7 @@ pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let project = state.project_mut(arguments)?;
     let id = user_id(arguments, "collaboratorId")?;
     let before = project.collaborators.len();
-    project
-        .collaborators
-        .retain(|collaborator| collaborator.id != id);
+    project.collaborators.retain(|known| known.id != id);
     if project.collaborators.len() == before {
         return Err(Refusal::not_found("Collaborator", id));
     }

@@ -80,11 +80,8 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argu
     cloud.check_organization(arguments)?;
     let requested = arguments.text("key")?;
     let key = key_of(requested)?;
-    let object = state
-        .objects
-        .objects
-        .get(key)
-        .ok_or_else(|| Refusal::not_found("Object", requested))?;
+    let object = state.objects.objects.get(key);
+    let object = object.ok_or_else(|| Refusal::not_found("Object", requested))?;
     let preview: Option<String> = std::str::from_utf8(&object.bytes)
         .ok()
         .map(|text| text.chars().take(PREVIEW_LENGTH).collect());
@@ -106,12 +103,9 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argu
 pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
     if let Some(job) = arguments.optional("jobId", Arguments::text)? {
-        let download = state
-            .objects
-            .downloads
-            .iter()
-            .find(|download| download.job == job)
-            .ok_or_else(|| Refusal::not_found("Job", job))?;
+        let mut downloads = state.objects.downloads.iter();
+        let download = downloads.find(|download| download.job == job);
+        let download = download.ok_or_else(|| Refusal::not_found("Job", job))?;
         let done = download.requested.elapsed() >= cloud.settings.timing.object_download;
         let url = done.then(|| {
             let (base_url, token) = (&cloud.base_url, &download.token);

@@ -53,14 +53,7 @@ pub(super) fn run(plan: &Plan) -> Result<Run, String> {
         .iter()
         .map(|security| market.prices(&security.ticker))
         .collect();
-    let traded = plan
-        .securities
-        .iter()
-        .position(|security| security.ticker == plan.benchmark)
-        .and_then(|security| prices.get(security));
-    let benchmark = traded
-        .cloned()
-        .unwrap_or_else(|| market.prices(&plan.benchmark));
+    let benchmark = market.prices(&plan.benchmark);
     let traders = rules(plan)
         .into_iter()
         .map(|rule| trader(plan, rule, &prices, &all_days, first))

@@ -51,11 +51,9 @@ fn files_of(arguments: &Arguments) -> Result<Vec<SourceFile>, Refusal> {
 }
 
 fn error_lines(compilation: &Compilation) -> Vec<String> {
-    compilation
-        .errors
-        .iter()
-        .map(|it| format!("{}:{}:{}: {}", it.file, it.line, it.column, it.message))
-        .collect()
+    let errors = compilation.errors.iter();
+    let line = errors.map(|it| format!("{}:{}:{}: {}", it.file, it.line, it.column, it.message));
+    line.collect()
 }
 
 pub(crate) async fn syntax_check(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {

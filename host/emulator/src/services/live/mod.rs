@@ -269,10 +269,8 @@ fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
         (currency.len() <= 16).then(|| (currency.to_owned(), amount))
     };
     let holding = |item: &Value| {
-        let symbol = item
-            .get("symbolId")
-            .or_else(|| item.get("symbol"))?
-            .as_str()?;
+        let symbol = item.get("symbolId").or_else(|| item.get("symbol"))?;
+        let symbol = symbol.as_str()?;
         let holding = Holding {
             symbol_id: symbol.to_owned(),
             quantity: number_of(item.get("quantity")?)?,

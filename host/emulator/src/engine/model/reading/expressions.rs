@@ -34,10 +34,7 @@ impl<'a> Reader<'a> {
     fn evaluate_node(&mut self, expression: &'a Expr) -> Evaluated<'a> {
         Ok(match expression {
             Expr::NumberLiteral(literal) => match &literal.value {
-                Number::Int(int) => int
-                    .as_u64()
-                    .and_then(|int| i64::try_from(int).ok())
-                    .map_or(Value::Unknown, Value::Int),
+                Number::Int(int) => int.as_i64().map_or(Value::Unknown, Value::Int),
                 Number::Float(float) => Value::Float(*float),
                 Number::Complex { .. } => Value::Unknown,
             },

@@ -107,11 +107,7 @@ impl<'a> Reader<'a> {
                 self.execute(std::slice::from_ref(statement))?;
             }
         }
-        let attributes = self
-            .frames
-            .pop()
-            .map(|frame| frame.locals)
-            .unwrap_or_default();
+        let attributes = self.frames.pop().unwrap_or_default().locals;
         let class = Value::Class(self.classes.len());
         self.classes.push(Class {
             file,

@@ -260,21 +260,17 @@ impl<'a> Reader<'a> {
             let name = match exception.as_ref() {
                 Expr::Call(call) => {
                     let arguments = self.arguments(&call.arguments)?;
-                    message = arguments
-                        .positional
-                        .first()
-                        .and_then(|first| self.display(first))
-                        .unwrap_or_default();
+                    if let Some(first) = arguments.positional.first() {
+                        message = self.display(first).unwrap_or_default();
+                    }
                     call.func.as_ref()
                 }
                 name => name,
             };
-            if let Expr::Name(name) = name {
-                kind = EXCEPTIONS
-                    .iter()
-                    .copied()
-                    .find(|known| *known == name.id.as_str())
-                    .unwrap_or(kind);
+            if let Expr::Name(name) = name
+                && let Some(&known) = EXCEPTIONS.iter().find(|known| **known == name.id.as_str())
+            {
+                kind = known;
             }
         }
         if self.mode == Mode::Survey {
