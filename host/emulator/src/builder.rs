@@ -272,10 +272,8 @@ impl Emulator {
     pub async fn shutdown(self) {
         let Self { stop, mut task, .. } = self;
         drop(stop);
-        if tokio::time::timeout(DRAIN_TIMEOUT, &mut task)
-            .await
-            .is_err()
-        {
+        let ended = tokio::time::timeout(DRAIN_TIMEOUT, &mut task).await;
+        if ended.is_err() {
             task.abort();
         }
     }

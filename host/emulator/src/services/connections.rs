@@ -48,10 +48,8 @@ pub(crate) fn authorize(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argum
 /// The page that stands for the brokerage's own.
 pub(crate) fn consent(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let grant = arguments.text("grant")?;
-    let connection = state
-        .connections
-        .iter_mut()
-        .find(|(_, connection)| connection.grant == grant);
+    let mut connections = state.connections.iter_mut();
+    let connection = connections.find(|(_, connection)| connection.grant == grant);
     let (brokerage, connection) =
         connection.ok_or_else(|| Refusal::not_found("Authorization", grant))?;
     connection.authorized.get_or_insert_with(Timestamp::now);
@@ -63,11 +61,9 @@ pub(crate) fn consent(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
 
 pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let brokerage = brokerage_of(arguments)?;
-    let authorized = state
-        .connections
-        .get(brokerage)
-        .and_then(|connection| connection.authorized)
-        .ok_or_else(|| Refusal::not_found("Authorization", brokerage))?;
+    let connection = state.connections.get(brokerage);
+    let authorized = connection.and_then(|connection| connection.authorized);
+    let authorized = authorized.ok_or_else(|| Refusal::not_found("Authorization", brokerage))?;
     let token = format!("{brokerage}-access-token");
     Reply::success(json!({
         "authorization": {

@@ -86,10 +86,8 @@ pub(crate) fn apply_patch(_: &Arc<Cloud>, state: &mut State, arguments: &Argumen
         check_content(content)?;
     }
     let written = changes.written.keys();
-    check_room(
-        project,
-        written.filter(|name| !before.contains_key(*name)).count(),
-    )?;
+    let added = written.filter(|name| !before.contains_key(*name));
+    check_room(project, added.count())?;
     project.modified = Timestamp::now();
     for name in &changes.deleted {
         project.files.remove(name);

@@ -55,10 +55,9 @@ impl State {
     pub(super) fn compile(&self, arguments: &Arguments) -> Result<&CompileJob, Refusal> {
         let project = self.project(arguments)?.id;
         let id = arguments.text("compileId")?;
-        self.compiles
-            .iter()
-            .find(|compile| compile.id == id && compile.project_id == project)
-            .ok_or_else(|| Refusal::not_found("Compile", id))
+        let mut compiles = self.compiles.iter();
+        let found = compiles.find(|it| it.id == id && it.project_id == project);
+        found.ok_or_else(|| Refusal::not_found("Compile", id))
     }
 
     /// The same, for a job that was built successfully; `duration` is how long a compile takes.
@@ -81,19 +80,16 @@ impl State {
     pub(super) fn backtest(&self, arguments: &Arguments) -> Result<&Backtest, Refusal> {
         let project = self.project(arguments)?.id;
         let id = arguments.text("backtestId")?;
-        self.backtests
-            .iter()
-            .find(|backtest| backtest.id == id && backtest.project_id == project)
-            .ok_or_else(|| Refusal::not_found("Backtest", id))
+        let mut backtests = self.backtests.iter();
+        let found = backtests.find(|it| it.id == id && it.project_id == project);
+        found.ok_or_else(|| Refusal::not_found("Backtest", id))
     }
 
     /// The optimization that `optimizationId` names.
     pub(super) fn optimization(&self, arguments: &Arguments) -> Result<&Optimization, Refusal> {
         let id = arguments.text("optimizationId")?;
-        self.optimizations
-            .iter()
-            .find(|optimization| optimization.id == id)
-            .ok_or_else(|| Refusal::not_found("Optimization", id))
+        let found = self.optimizations.iter().find(|it| it.id == id);
+        found.ok_or_else(|| Refusal::not_found("Optimization", id))
     }
 
     /// The same, to change it.

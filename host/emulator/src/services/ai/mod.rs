@@ -52,8 +52,8 @@ fn files_of(arguments: &Arguments) -> Result<Vec<SourceFile>, Refusal> {
 
 fn error_lines(compilation: &Compilation) -> Vec<String> {
     let errors = compilation.errors.iter();
-    let line = errors.map(|it| format!("{}:{}:{}: {}", it.file, it.line, it.column, it.message));
-    line.collect()
+    let lines = errors.map(|it| format!("{}:{}:{}: {}", it.file, it.line, it.column, it.message));
+    lines.collect()
 }
 
 pub(crate) async fn syntax_check(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {
@@ -107,10 +107,8 @@ pub(crate) fn complete(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> 
 pub(crate) fn error_enhance(_: &Arc<Cloud>, _: &mut State, arguments: &Arguments) -> Answer {
     arguments.language()?;
     let error = arguments.object("error")?;
-    let message = error
-        .get("message")
-        .and_then(Value::as_str)
-        .ok_or_else(|| Refusal::missing("error.message"))?;
+    let message = error.get("message").and_then(Value::as_str);
+    let message = message.ok_or_else(|| Refusal::missing("error.message"))?;
     answer("End", json!(advice(message)), "String")
 }
 

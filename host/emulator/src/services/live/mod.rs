@@ -173,11 +173,9 @@ pub(crate) fn chart(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments
 pub(crate) fn logs(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let project = state.project(arguments)?.id;
     let id = arguments.text("algorithmId")?;
-    let deployment = state
-        .deployments
-        .iter()
-        .find(|deployment| deployment.id == id && deployment.project_id == project)
-        .ok_or_else(|| Refusal::not_found("Live algorithm", id))?;
+    let mut deployments = state.deployments.iter();
+    let deployment = deployments.find(|it| it.id == id && it.project_id == project);
+    let deployment = deployment.ok_or_else(|| Refusal::not_found("Live algorithm", id))?;
     let window = Window::read(arguments, ("startLine", "endLine"), false, MAX_LIVE_LINES)?;
     let lines = LiveView::of(cloud, deployment).logs();
     Reply::success(json!({

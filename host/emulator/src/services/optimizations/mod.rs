@@ -380,8 +380,9 @@ fn child_json(backtest: &Backtest) -> Value {
 
 /// The statistics of a backtest in the order in which the API documents them.
 fn statistics(report: &Report) -> Vec<f64> {
-    let names = POSITIONS.iter().flat_map(|(_, _, names)| *names);
-    names
+    let positions = POSITIONS.iter();
+    let own = positions.filter(|(record, ..)| *record == "optimization-backtest");
+    own.flat_map(|(_, _, names)| *names)
         .map(|name| {
             let text = report.statistics.get(*name).and_then(Value::as_str);
             text.map_or(0.0, plain_number)
