@@ -386,7 +386,7 @@ fn proposal(
         changes,
         files,
         owners,
-        heirs: Vec::new(),
+        successors: Vec::new(),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use qchost_ledger::{Heir, LedgerError, RequestError, Subject};
+use qchost_ledger::{CounterSuccessor, LedgerError, RequestError, Subject};
 use qchost_policy::{Change, Manifest, Remembered};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -34,7 +34,7 @@ pub struct Proposal {
     /// The uids of the files' owners when they were read; the files may be gone by now.
     pub owners: BTreeSet<u32>,
     /// Which counters continue the counts of others.
-    pub heirs: Vec<Heir>,
+    pub successors: Vec<CounterSuccessor>,
 }
 
 /// A change that awaits approval, while the former version stays in force.

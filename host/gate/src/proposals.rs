@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use qchost_catalog::{Access, by_name};
 use qchost_ledger::{
-    AdoptOutcome, Approval, ApprovalKind, Binding, Heir, InForce, Ledger, LedgerError, NewApproval,
-    NewInForce, Status, Subject, day_of,
+    AdoptOutcome, Approval, ApprovalKind, Binding, CounterSuccessor, InForce, Ledger, LedgerError,
+    NewApproval, NewInForce, Status, Subject, day_of,
 };
 use qchost_policy::{ChangeKind, Difference, Manifest, Remembered, Successor, successors};
 use qchost_traffic::{GrantKey, GrantRates};
@@ -154,7 +154,7 @@ impl Proposals {
                 now: now(),
                 approval: approval.as_ref().map(|approval| approval.id.clone()),
                 account: proposal.account.clone(),
-                heirs: proposal.heirs.clone(),
+                successors: proposal.successors.clone(),
             };
             if let AdoptOutcome::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
                 if subject == Subject::Manifest {
@@ -318,11 +318,11 @@ impl Proposals {
             files: vec![manifest.path.clone()],
             owners: manifest.origin.owner.into_iter().collect(),
             remembered,
-            heirs: successors.into_iter().map(heir).collect(),
+            successors: successors.into_iter().map(counter_successor).collect(),
         };
-        let heirs = proposal.heirs.clone();
+        let successors = proposal.successors.clone();
         let Some(pending) = self.propose(proposal).await? else {
-            self.hand_over_rates(manifest, &heirs).await?;
+            self.hand_over_rates(manifest, &successors).await?;
             return Ok(Admitted::Whole);
         };
         let base = match former.filter(|former| !gone && former.account == manifest.account) {
@@ -336,15 +336,19 @@ impl Proposals {
     }
 
     /// Makes the rates of grants start with what was used of the grants whose calls they now allow.
-    async fn hand_over_rates(&self, of: &Manifest, heirs: &[Heir]) -> Result<(), LedgerError> {
+    async fn hand_over_rates(
+        &self,
+        of: &Manifest,
+        successors: &[CounterSuccessor],
+    ) -> Result<(), LedgerError> {
         let key = |grant: &String| GrantKey::new(&of.account, &of.plugin, grant);
-        for heir in heirs {
-            let former = heir.of.as_ref().map(|former| {
-                let former = former.iter().chain(&heir.at_least);
+        for successor in successors {
+            let former = successor.of.as_ref().map(|former| {
+                let former = former.iter().chain(&successor.at_least);
                 former.map(key).collect::<Vec<_>>()
             });
-            let rates = &self.rates;
-            rates.hand_over(&key(&heir.to), former.as_deref()).await?;
+            let to = key(&successor.to);
+            self.rates.hand_over(&to, former.as_deref()).await?;
         }
         Ok(())
     }
@@ -382,8 +386,8 @@ impl Proposals {
     }
 }
 
-fn heir(successor: Successor) -> Heir {
-    Heir {
+fn counter_successor(successor: Successor) -> CounterSuccessor {
+    CounterSuccessor {
         to: successor.name,
         adds: successor.adds,
         of: successor.of,

@@ -31,7 +31,7 @@ pub(crate) fn max_attempts(per_day: u32) -> i64 {
 
 /// A counter that continues the counts of other counters of the same plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heir {
+pub struct CounterSuccessor {
     /// The grant that continues them, by its name in counters.
     pub to: String,
     /// Whether their counts are added to its own. A new grant may already have counted calls that the others counted as
@@ -77,27 +77,27 @@ pub(crate) trait Inherited: Copy {
 pub(crate) fn hand_over(
     connection: &Connection,
     of: [&str; 2],
-    heirs: &[Heir],
+    successors: &[CounterSuccessor],
     now: i64,
 ) -> Result<(), LedgerError> {
-    hand_over_one::<Counter>(connection, of, heirs, now)?;
-    hand_over_one::<Attempts>(connection, of, heirs, now)
+    hand_over_one::<Counter>(connection, of, successors, now)?;
+    hand_over_one::<Attempts>(connection, of, successors, now)
 }
 
 fn hand_over_one<C: Inherited>(
     connection: &Connection,
     of: [&str; 2],
-    heirs: &[Heir],
+    successors: &[CounterSuccessor],
     now: i64,
 ) -> Result<(), LedgerError> {
     let [account, plugin] = of;
     let load = |grant: &str| C::load(connection, [account, plugin, grant], now);
     // All are read before any is written: two grants may exchange their names.
     let mut written = Vec::new();
-    for heir in heirs {
-        let own = load(&heir.to)?;
+    for successor in successors {
+        let own = load(&successor.to)?;
         let mut taken = own.zero();
-        match &heir.of {
+        match &successor.of {
             Some(grants) => {
                 for grant in grants {
                     taken.add(load(grant)?);
@@ -105,15 +105,15 @@ fn hand_over_one<C: Inherited>(
             }
             None => taken.raise(C::sum(connection, of, now)?),
         }
-        if heir.adds && heir.of.is_some() {
+        if successor.adds && successor.of.is_some() {
             taken.add(own);
         } else {
             taken.raise(own);
         }
-        for grant in &heir.at_least {
+        for grant in &successor.at_least {
             taken.raise(load(grant)?);
         }
-        written.push((&heir.to, taken));
+        written.push((&successor.to, taken));
     }
     for (grant, count) in written {
         count.store(connection, [account, plugin, grant])?;

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 
 use crate::approvals::close_changes;
-use crate::counters::{Heir, hand_over};
+use crate::counters::{CounterSuccessor, hand_over};
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 use crate::statements::Statements as _;
@@ -62,7 +62,7 @@ pub struct NewInForce {
     /// The account of the counters.
     pub account: String,
     /// Which counters continue the counts of others.
-    pub heirs: Vec<Heir>,
+    pub successors: Vec<CounterSuccessor>,
 }
 
 /// The result of bringing a text into force.
@@ -124,9 +124,9 @@ impl Ledger {
     pub async fn bring_into_force(&self, adopt: NewInForce) -> Result<AdoptOutcome, LedgerError> {
         // The counters that another one continues must not have unused blocks of reads.
         let from = adopt
-            .heirs
+            .successors
             .iter()
-            .flat_map(|heir| heir.of.iter().flatten().cloned());
+            .flat_map(|successor| successor.of.iter().flatten().cloned());
         let from = from.collect();
         let returned = self
             .return_blocks_of(&adopt.account, &adopt.name, from)
@@ -202,7 +202,7 @@ fn bring(connection: &Connection, adopt: &NewInForce) -> Result<AdoptOutcome, Le
     hand_over(
         connection,
         [&adopt.account, &adopt.name],
-        &adopt.heirs,
+        &adopt.successors,
         adopt.now,
     )?;
     Ok(AdoptOutcome::InForce(closed))

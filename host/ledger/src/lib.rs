@@ -33,7 +33,7 @@ pub use approval::{
     DecisionBy, NewApproval, PermitState, RequestError, StandingPermit, Status,
 };
 pub use connections::Head;
-pub use counters::{ATTEMPTS_PER_CALL, Heir, day_of, until_end};
+pub use counters::{ATTEMPTS_PER_CALL, CounterSuccessor, day_of, until_end};
 pub use error::LedgerError;
 pub use halts::{Halt, StoredHalts};
 pub use in_force::{AdoptOutcome, InForce, NewInForce};

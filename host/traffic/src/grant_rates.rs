@@ -208,10 +208,10 @@ impl GrantRates {
             self.ledger.mark_rate(&to.account, name, marked).await?;
         }
         let mut grants = self.grants.lock();
-        let heir = grants.entry(to.clone()).or_default();
-        heir.second = heir.second.max(second);
-        heir.minute = heir.minute.max(minute);
-        heir.marked = heir.marked.max(marked);
+        let successor = grants.entry(to.clone()).or_default();
+        successor.second = successor.second.max(second);
+        successor.minute = successor.minute.max(minute);
+        successor.marked = successor.marked.max(marked);
         Ok(())
     }
 

@@ -422,7 +422,7 @@ async fn propose(gate: &Gate, ids: &[&str]) -> Option<PendingApproval> {
         gains: gone,
         files: vec![PathBuf::from("policies")],
         owners: BTreeSet::new(),
-        heirs: Vec::new(),
+        successors: Vec::new(),
     };
     gate.proposals.propose(proposal).await.unwrap()
 }
@@ -611,7 +611,7 @@ async fn propose_people(gate: &Gate, people: &[&str], gains: &[&str]) -> Option<
         gains: gains.collect(),
         files: vec![PathBuf::from("qchost.toml")],
         owners: [64_001].into(),
-        heirs: Vec::new(),
+        successors: Vec::new(),
     };
     gate.proposals.propose(proposal).await.unwrap()
 }

@@ -150,7 +150,7 @@ async fn fill(ledger: &Ledger) -> [String; 4] {
             now: NOW,
             approval: None,
             account: "research".to_owned(),
-            heirs: Vec::new(),
+            successors: Vec::new(),
         };
         ledger.bring_into_force(adopt).await.unwrap();
     }

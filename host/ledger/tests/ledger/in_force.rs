@@ -1,13 +1,13 @@
 //! What is in force, and the counters that belong to it.
 
 use qchost_ledger::{
-    AdoptOutcome, ApprovalError, ApprovalKind, Heir, Ledger, NewApproval, NewInForce, Settlement,
-    Status, Subject,
+    AdoptOutcome, ApprovalError, ApprovalKind, CounterSuccessor, Ledger, NewApproval, NewInForce,
+    Settlement, Status, Subject,
 };
 
 use crate::{DAY, HOUR, NOW, begin, counted, request};
 
-fn adopt(text: &str, heirs: Vec<Heir>) -> NewInForce {
+fn adopt(text: &str, successors: Vec<CounterSuccessor>) -> NewInForce {
     NewInForce {
         subject: Subject::Manifest,
         name: "lab".to_owned(),
@@ -17,12 +17,12 @@ fn adopt(text: &str, heirs: Vec<Heir>) -> NewInForce {
         now: NOW,
         approval: None,
         account: "research".to_owned(),
-        heirs,
+        successors,
     }
 }
 
-fn heir(to: &str, of: &[&str]) -> Heir {
-    Heir {
+fn successor(to: &str, of: &[&str]) -> CounterSuccessor {
+    CounterSuccessor {
         to: to.to_owned(),
         adds: false,
         of: Some(of.iter().map(|name| (*name).to_owned()).collect()),
@@ -101,23 +101,26 @@ async fn a_counter_takes_over_what_others_counted_and_keeps_its_own() {
         let taken = ledger.begin(begin(call, NOW, charges)).await.unwrap();
         ledger.settle(taken, Settlement::Commit).await.unwrap();
     }
-    let heirs = vec![
-        heir("new", &["a", "b"]),
-        Heir {
+    let successors = vec![
+        successor("new", &["a", "b"]),
+        CounterSuccessor {
             adds: true,
-            ..heir("c", &["a"])
+            ..successor("c", &["a"])
         },
-        heir("b", &["c"]),
-        Heir {
+        successor("b", &["c"]),
+        CounterSuccessor {
             of: None,
-            ..heir("any", &[])
+            ..successor("any", &[])
         },
-        Heir {
+        CounterSuccessor {
             at_least: vec!["a".to_owned()],
-            ..heir("least", &["c"])
+            ..successor("least", &["c"])
         },
     ];
-    ledger.bring_into_force(adopt("two", heirs)).await.unwrap();
+    ledger
+        .bring_into_force(adopt("two", successors))
+        .await
+        .unwrap();
     let expected = [
         ("a", 2),
         ("any", 4),

@@ -289,18 +289,19 @@ fn released<'a>(
         }
     }
     // Whether a current grant applies to all calls that both others cover.
-    let holds =
-        |heir: &Side<'_>, one: &Side<'_>| budget.within(one, heir) || budget.within(former, heir);
+    let holds = |current: &Side<'_>, one: &Side<'_>| {
+        budget.within(one, current) || budget.within(former, current)
+    };
     if had_approval {
-        let heirs: Vec<_> = now
+        let stricter: Vec<_> = now
             .iter()
-            .filter(|heir| heir.grant.approval >= former.grant.approval)
+            .filter(|current| current.grant.approval >= former.grant.approval)
             .collect();
         for (one, common) in &touched {
             let mut left = common.clone();
-            for heir in &heirs {
-                if holds(heir, one) {
-                    left.retain(|name| !heir.operations.contains(name));
+            for current in &stricter {
+                if holds(current, one) {
+                    left.retain(|name| !current.operations.contains(name));
                 }
             }
             released.extend(left);
@@ -310,13 +311,13 @@ fn released<'a>(
         let former_limit = limit(&former.grant.limits);
         // A single counter for all of it: two counters of the same limit would allow twice as much.
         let still_limited = touched.is_empty()
-            || now.iter().any(|heir| {
-                let smaller = limit(&heir.grant.limits)
+            || now.iter().any(|current| {
+                let smaller = limit(&current.grant.limits)
                     .is_some_and(|now| former_limit.is_some_and(|former| now <= former));
                 smaller
-                    && touched
-                        .iter()
-                        .all(|(one, common)| common.is_subset(&heir.operations) && holds(heir, one))
+                    && touched.iter().all(|(one, common)| {
+                        common.is_subset(&current.operations) && holds(current, one)
+                    })
             });
         if !still_limited {
             released.extend(

@@ -135,10 +135,10 @@ proptest! {
             for grant in old.iter().filter(|grant| grant.limits.per_day.is_some()) {
                 let under = |grants: &[Grant]| grants.iter().any(|other| other.name == grant.name);
                 let together: Vec<_> = held.iter().filter(|(_, old, _)| under(old)).collect();
-                let counts = |heir: &Grant| heir.limits.per_day.is_some_and(|limit| Some(limit) <= grant.limits.per_day);
+                let counts = |successor: &Grant| successor.limits.per_day.is_some_and(|limit| Some(limit) <= grant.limits.per_day);
                 let (_, _, first) = together[0];
-                let one = first.iter().filter(|heir| counts(heir)).any(|heir| {
-                    together.iter().all(|(_, _, new)| new.iter().any(|other| other.name == heir.name))
+                let one = first.iter().filter(|successor| counts(successor)).any(|successor| {
+                    together.iter().all(|(_, _, new)| new.iter().any(|other| other.name == successor.name))
                 });
                 prop_assert!(one, "{} limits less: {:?}", grant.name, difference);
             }
