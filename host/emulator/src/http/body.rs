@@ -25,12 +25,9 @@ pub(super) async fn parse(parts: &Parts, body: Bytes) -> Result<Arguments, Refus
         fields: form(query.as_bytes())?,
         object_data: None,
     };
-    let kind = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let kind = parts.headers.get(CONTENT_TYPE);
+    let kind = kind.and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_ascii_lowercase();
     if kind.starts_with("multipart/form-data") {
         multipart(parts, body, &mut arguments).await?;
     } else if kind.starts_with("application/x-www-form-urlencoded") {

@@ -128,8 +128,8 @@ impl Faults {
     /// The faults that apply to a request to `endpoint`, in the order in which the faults were given.
     pub(crate) fn strike(&self, endpoint: &str) -> Vec<FaultKind> {
         let mut faults = self.0.lock();
-        let struck = faults.iter_mut().map(|fault| fault.strike(endpoint));
-        struck.flatten().collect()
+        let struck = faults.iter_mut().filter_map(|fault| fault.strike(endpoint));
+        struck.collect()
     }
 }
 

@@ -205,10 +205,8 @@ fn respond(reply: Reply) -> Logged {
 /// A JSON object as a response.
 fn json_response(status: StatusCode, body: Map<String, Value>) -> Logged {
     let success = body.get("success").and_then(Value::as_bool);
-    (
-        (status, axum::Json(Value::Object(body))).into_response(),
-        success,
-    )
+    let response = (status, axum::Json(Value::Object(body))).into_response();
+    (response, success)
 }
 
 /// The response of a fault that replaces the answer; `None` for other faults.

@@ -28,7 +28,8 @@ pub(crate) fn fleet(backtest: u32, live: u32) -> Vec<Node> {
         (NodeKind::Live, live, "LN", "L1-2", (1, 2.0, 24)),
         (NodeKind::Research, 1, "RN", "R1-4", (1, 4.0, 14)),
     ];
-    let nodes = kinds.into_iter().map(|(kind, count, prefix, sku, size)| {
+    let nodes = kinds.into_iter();
+    let nodes = nodes.flat_map(|(kind, count, prefix, sku, size)| {
         (1..=count).map(move |number| Node {
             id: format!("{prefix}-{}", digest_id(&format!("{sku}/{number}"))),
             name: format!("{sku} node {number}"),
@@ -37,5 +38,5 @@ pub(crate) fn fleet(backtest: u32, live: u32) -> Vec<Node> {
             size,
         })
     });
-    nodes.flatten().collect()
+    nodes.collect()
 }

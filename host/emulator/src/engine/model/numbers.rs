@@ -84,7 +84,7 @@ pub(super) fn normal_cdf(z: f64) -> f64 {
 pub(super) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    // The two in the middle, which are one and the same of an odd number.
+    // Of an odd number of values, both are the one in the middle.
     let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
     (at(sorted.len().saturating_sub(1) / 2) + at(sorted.len() / 2)) / 2.0
 }

@@ -62,8 +62,7 @@ pub(super) struct SignalChange {
 /// The portfolio after the close of a day.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct DailyClose {
-    /// What a live deployment shows on the day. Its lists count from the run: orders are final, lines of
-    /// reading are not among those of the log.
+    /// What a live deployment shows on the day; `logs` leaves out the lines of reading.
     pub(super) day: Day,
     /// Value of long positions less that of short ones, and their sizes added up.
     pub(super) net_exposure: f64,

@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
             (Some(given), Value::Float(_)) => {
                 (given.trim().parse().ok().map(Value::Float), "a number")
             }
-            (Some(given), _) => (Some(Value::text(given)), "a text"),
+            (Some(given), _) => (Some(Value::text(given)), ""),
         };
         if let (Some(given), None) = (given, &read) {
             let shown = parameter_text(&default).unwrap_or_default();
