@@ -1,6 +1,5 @@
 //! Account, organisations, versions, nodes of the organisation, authorised connections.
 
-use reqwest::Method;
 use serde_json::json;
 
 use crate::client::cloud;
@@ -66,7 +65,7 @@ async fn a_connection_is_authorized_by_opening_the_page() {
     // Asking for the page is not opening it.
     cloud.refused("/live/auth0/read", body.clone()).await;
 
-    let opened = cloud.http.get(&page).send().await.unwrap();
+    let opened = cloud.open(&page).await;
     assert_eq!(opened.status(), 200);
     assert!(opened.text().await.unwrap().contains("alpaca"));
     let read = cloud.ok("/live/auth0/read", body.clone()).await;
@@ -84,20 +83,12 @@ async fn a_browser_needs_no_credentials_to_authorize() {
     let cloud = cloud().await;
     let base = cloud.emulator.base_url();
     let url = format!("{base}/live/auth0/authorize?brokerage=charlesschwab&projectId=1");
-    let redirect = cloud.http.request(Method::GET, url).send().await.unwrap();
+    let redirect = cloud.open(&url).await;
     assert_eq!(redirect.status(), 302);
     cloud
         .refused("/live/auth0/authorize", json!({"brokerage": "bank"}))
         .await;
     let url = format!("{base}/live/auth0/consent?grant=guess");
-    let page: serde_json::Value = cloud
-        .http
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let page: serde_json::Value = cloud.open(&url).await.json().await.unwrap();
     assert_eq!(page["success"], false);
 }

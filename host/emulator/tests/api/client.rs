@@ -101,6 +101,11 @@ impl Cloud {
         request.send().await.unwrap()
     }
 
+    /// What an address gives to a browser, which has no credentials.
+    pub async fn open(&self, url: &str) -> Response {
+        self.http.get(url).send().await.unwrap()
+    }
+
     /// The answer, whether a success or a refusal; always HTTP 200.
     pub async fn answer(&self, path: &str, body: Value) -> Value {
         let response = self.send(path, &body).await;

@@ -29,25 +29,21 @@ impl Cloud {
         body
     }
 
-    /// The files of the archive with these keys.
-    async fn download(&self, keys: &[&str]) -> Vec<(String, Vec<u8>)> {
-        let job = self.ok("/object/get", self.of(json!({"keys": keys}))).await;
-        assert_eq!(job["url"], Value::Null);
+    /// The archive of a job, whose address is served without credentials.
+    async fn archive(&self, job: &Value) -> Vec<u8> {
         let body = self.of(json!({"jobId": job["jobId"]}));
         let ready = self
             .until("/object/get", body, |it| it["url"].is_string())
             .await;
-        // The address is served without credentials.
-        let url = ready["url"].as_str().unwrap();
-        let bytes = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .bytes()
-            .await
-            .unwrap();
+        let address = self.open(ready["url"].as_str().unwrap()).await;
+        address.bytes().await.unwrap().to_vec()
+    }
+
+    /// The files of the archive with these keys.
+    async fn download(&self, keys: &[&str]) -> Vec<(String, Vec<u8>)> {
+        let job = self.ok("/object/get", self.of(json!({"keys": keys}))).await;
+        assert_eq!(job["url"], Value::Null);
+        let bytes = self.archive(&job).await;
         let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
         (0..archive.len())
             .map(|index| {
@@ -168,20 +164,7 @@ async fn a_download_is_of_the_moment_it_was_asked_for() {
         .ok("/object/get", cloud.of(json!({"keys": ["a"]})))
         .await;
     cloud.set("a", b"new").await;
-    let body = cloud.of(json!({"jobId": job["jobId"]}));
-    let ready = cloud
-        .until("/object/get", body, |it| it["url"].is_string())
-        .await;
-    let url = ready["url"].as_str().unwrap();
-    let bytes = cloud
-        .http
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let bytes = cloud.archive(&job).await;
     let found = bytes.windows(3).any(|window| window == b"old");
     assert!(found && !bytes.windows(3).any(|window| window == b"new"));
 }
@@ -229,14 +212,6 @@ async fn bad_objects_are_refused() {
         cloud.refused("/object/get", cloud.of(body)).await;
     }
     let url = format!("{}/object/download?token=guess", cloud.emulator.base_url());
-    let answer: Value = cloud
-        .http
-        .get(url)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let answer: Value = cloud.open(&url).await.json().await.unwrap();
     assert_eq!(answer["success"], false);
 }
