@@ -170,10 +170,7 @@ impl Route {
                 }
                 Ok(Probe::NotListening) => {}
                 Ok(Probe::Closed) => {
-                    self.unseen.lock().insert(format!(
-                        "{} is closed to this user",
-                        candidate.socket.display()
-                    ));
+                    self.note_unseen(&candidate.socket, "is closed to");
                     closed = closed.or(Some(candidate.socket));
                 }
                 Err(error) => failed = failed.or(Some(error)),
@@ -293,10 +290,14 @@ impl Route {
     fn note_unreadable(&self, file: &Path) {
         // Not opened, which would block on a pipe.
         if matches!(access(file, Access::READ_OK), Err(Errno::ACCESS)) {
-            self.unseen
-                .lock()
-                .insert(format!("{} cannot be read by this user", file.display()));
+            self.note_unseen(file, "cannot be read by");
         }
+    }
+
+    /// Remembers a place that this user cannot see.
+    fn note_unseen(&self, place: &Path, why: &str) {
+        let reason = format!("{} {why} this user", place.display());
+        self.unseen.lock().insert(reason);
     }
 
     /// The places that no option and no configuration names, without duplicates.
@@ -310,9 +311,7 @@ impl Route {
                 Ok(entries) => entries,
                 Err(error) => {
                     if error.kind() == ErrorKind::PermissionDenied {
-                        self.unseen
-                            .lock()
-                            .insert(format!("{} cannot be read by this user", folder.display()));
+                        self.note_unseen(&folder, "cannot be read by");
                     }
                     continue;
                 }
@@ -347,12 +346,7 @@ impl Route {
             // A socket that is not accessible or not trusted belongs to another user's host.
             match candidate.connect().await {
                 Ok(Probe::Connected(stream)) => running.push((candidate, stream)),
-                Ok(Probe::Closed) => {
-                    let socket = candidate.socket.display();
-                    self.unseen
-                        .lock()
-                        .insert(format!("{socket} is closed to this user"));
-                }
+                Ok(Probe::Closed) => self.note_unseen(&candidate.socket, "is closed to"),
                 Ok(Probe::NotListening) | Err(_) => {}
             }
         }
