@@ -148,7 +148,7 @@ impl Engine for Model {
             reading::read(&files, algorithm, &job.parameters)
         })?;
         let run = simulation::run(&plan).map_err(failed)?;
-        Ok(report::report(&plan, &run))
+        Ok(report::report(&plan, run))
     }
 }
 

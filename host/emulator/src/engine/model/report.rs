@@ -20,9 +20,9 @@ impl Security {
 }
 
 /// The report of a run.
-pub(super) fn report(plan: &Plan, run: &Run) -> Report {
-    let writer = Writer { plan, run };
-    let statistics = PortfolioStatistics::new(run, plan.cash);
+pub(super) fn report(plan: &Plan, run: Run) -> Report {
+    let writer = Writer { plan, run: &run };
+    let statistics = PortfolioStatistics::new(&run, plan.cash);
     Report {
         start: calendar::midnight(run.days.first().copied().unwrap_or(plan.start)),
         end: calendar::midnight(run.days.last().copied().unwrap_or(plan.end)),
@@ -37,9 +37,9 @@ pub(super) fn report(plan: &Plan, run: &Run) -> Report {
             .iter()
             .map(|change| writer.insight(change))
             .collect(),
-        charts: charts::charts(run),
+        charts: charts::charts(&run),
         logs: writer.logs(),
-        days: writer.days(),
+        days: days(run.closes, plan.logs.len() + 1),
     }
 }
 
@@ -277,15 +277,15 @@ impl Writer<'_> {
             .map(|(day, line)| format!("{} 16:00:00 {line}", self.day(*day)));
         read.chain(run).collect()
     }
+}
 
-    fn days(&self) -> Vec<Day> {
-        let read = self.plan.logs.len() + 1;
-        let day = |close: &DailyClose| Day {
-            logs: read + close.day.logs,
-            ..close.day.clone()
-        };
-        self.run.closes.iter().map(day).collect()
-    }
+/// What a live deployment shows on each day; its log begins with `read` lines of reading.
+fn days(closes: Vec<DailyClose>, read: usize) -> Vec<Day> {
+    let day = |close: DailyClose| Day {
+        logs: read + close.day.logs,
+        ..close.day
+    };
+    closes.into_iter().map(day).collect()
 }
 
 /// `100000` or `112300.25`.
