@@ -125,7 +125,7 @@ impl CallContext {
     }
 
     /// Processor time that the gate has spent on deciding its calls.
-    pub(crate) fn cpu_of_gate(&self) -> Duration {
+    pub(crate) fn gate_cpu(&self) -> Duration {
         let principal = self.0.principal.get();
         principal.map_or(Duration::ZERO, |principal| principal.cpu.spent())
     }
@@ -327,9 +327,9 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
 impl CallContext {
     /// A caller for tests.
     #[cfg(test)]
-    pub(crate) fn of_test(gate: impl PluginCalls + 'static, plugin: &str) -> Self {
+    pub(crate) fn for_test(gate: impl PluginCalls + 'static, plugin: &str) -> Self {
         Self::new(
-            VersionContext::of_test(Some(Arc::new(gate)), plugin),
+            VersionContext::for_test(Some(Arc::new(gate)), plugin),
             "test".into(),
             None,
         )
@@ -337,9 +337,9 @@ impl CallContext {
 
     /// A component that describes itself, for tests.
     #[cfg(test)]
-    pub(crate) fn describing_of_test() -> Self {
+    pub(crate) fn describing_for_test() -> Self {
         Self::new(
-            VersionContext::of_test(None, "lab"),
+            VersionContext::for_test(None, "lab"),
             "describe".into(),
             None,
         )
@@ -353,7 +353,7 @@ mod tests {
     #[tokio::test]
     async fn it_waited_for_an_external_event_until_a_moment_after() {
         let gated = qchost_testing::Gated::new(qchost_testing::uncalled()).await;
-        let calls = CallContext::of_test(gated.gate.clone(), "lab");
+        let calls = CallContext::for_test(gated.gate.clone(), "lab");
         let long = Duration::from_secs(60);
         assert!(!calls.waited(long), "it never did");
         let (one, other) = (calls.wait(), calls.clone().wait());

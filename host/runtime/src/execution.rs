@@ -91,7 +91,7 @@ pub(crate) async fn run<T>(
     store.set_epoch_deadline(1);
     let watched = cpu.clone();
     store.epoch_deadline_callback(move |store| {
-        watched.check(store.data().calls.cpu_of_gate())?;
+        watched.check(store.data().calls.gate_cpu())?;
         Ok(UpdateDeadline::Yield(1))
     });
 
@@ -127,7 +127,7 @@ pub(crate) async fn run<T>(
     tracing::info!(
         plugin = &*calls.version_context().plugin,
         invocation = &**calls.invocation(),
-        cpu_us = (cpu.spent() + calls.cpu_of_gate()).as_micros(),
+        cpu_us = (cpu.spent() + calls.gate_cpu()).as_micros(),
         wall_us = begun.elapsed().as_micros(),
         stopped = outcome.as_ref().err().map(tracing::field::display),
         "ran"

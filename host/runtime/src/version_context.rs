@@ -39,7 +39,7 @@ pub(crate) struct VersionContext {
 #[cfg(test)]
 impl VersionContext {
     /// The context of a plugin without a manifest.
-    pub(crate) fn of_test(gate: Option<Arc<dyn PluginCalls>>, plugin: &str) -> Arc<Self> {
+    pub(crate) fn for_test(gate: Option<Arc<dyn PluginCalls>>, plugin: &str) -> Arc<Self> {
         Arc::new(Self {
             gate,
             plugin: plugin.into(),

@@ -21,7 +21,7 @@ use crate::calls::CallContext;
 
 /// The caller of the connections.
 fn principal() -> Principal {
-    CallContext::describing_of_test().principal().clone()
+    CallContext::describing_for_test().principal().clone()
 }
 
 /// A server that greets every client.

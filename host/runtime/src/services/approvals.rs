@@ -112,7 +112,7 @@ mod tests {
         let gated = Gated::with(uncalled(), |options| options.ledger = ledger.clone()).await;
         let (reports, mut seen) = tokio::sync::watch::channel(Progress::default());
         let approvals = |plugin: &str, left: Duration| Approvals {
-            calls: CallContext::of_test(gated.gate.clone(), plugin),
+            calls: CallContext::for_test(gated.gate.clone(), plugin),
             deadline: Instant::now() + left,
             progress: Reporter(Some(reports.clone())),
         };
@@ -166,7 +166,7 @@ mod tests {
             assert!(matches!(waited, Err(Error::NotFound(_))), "{waited:?}");
         }
         let mut describing = Approvals {
-            calls: CallContext::describing_of_test(),
+            calls: CallContext::describing_for_test(),
             deadline: Instant::now() + long,
             progress: Reporter::default(),
         };

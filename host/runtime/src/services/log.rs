@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn an_invocation_writes_a_limited_number_of_lines() {
-        let calls = CallContext::describing_of_test();
+        let calls = CallContext::describing_for_test();
         let lines = Lines::new(calls.clone());
         lines.written.store(MAX_LINES - 2, Ordering::Relaxed);
         assert_eq!([(); 4].map(|()| lines.admit(1)), [true, true, false, false]);

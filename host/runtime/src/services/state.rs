@@ -101,7 +101,7 @@ mod tests {
             folder: _folder,
         } = Gated::new(uncalled()).await;
         let [mut one, mut two] =
-            ["one", "two"].map(|plugin| State(CallContext::of_test(gate.clone(), plugin)));
+            ["one", "two"].map(|plugin| State(CallContext::for_test(gate.clone(), plugin)));
         let key = || "best/fast".to_owned();
         assert_eq!(one.set(key(), vec![1]).await.unwrap(), 1);
         assert_eq!(
@@ -124,7 +124,7 @@ mod tests {
         let large = one.set(key(), vec![0; 2 << 20]).await;
         assert!(matches!(large, Err(StateError::QuotaExceeded(_))));
 
-        let mut describing = State(CallContext::describing_of_test());
+        let mut describing = State(CallContext::describing_for_test());
         let denied = describing.get(key()).await;
         assert!(matches!(denied, Err(StateError::Unavailable(_))));
     }

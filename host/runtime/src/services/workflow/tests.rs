@@ -35,7 +35,7 @@ async fn gate(upstream: &Scripted, allow: &str) -> Gated {
 fn workflow(gate: &Gate, seconds: u64) -> (Workflow, watch::Receiver<Progress>) {
     let (progress, watcher) = watch::channel(Progress::default());
     let workflow = Workflow::new(
-        CallContext::of_test(gate.clone(), "lab"),
+        CallContext::for_test(gate.clone(), "lab"),
         Reporter(Some(progress)),
         Instant::now() + Duration::from_secs(seconds),
         3,
