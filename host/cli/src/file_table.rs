@@ -25,7 +25,7 @@ pub struct ManifestState {
     /// Its component, as far as it can be read.
     pub component: Option<PathBuf>,
     /// The plugin that serves because of it, or of its former content.
-    pub holds: Option<String>,
+    pub serving: Option<String>,
     /// Whether its component is being checked and compiled.
     pub loading: bool,
     /// Why what serves is not what the file says.
@@ -39,7 +39,7 @@ pub struct ManifestState {
 impl ManifestState {
     /// Whether it is being loaded, or was found just now and will be.
     pub fn is_new(&self) -> bool {
-        self.loading || (self.holds.is_none() && self.problem.is_none())
+        self.loading || (self.serving.is_none() && self.problem.is_none())
     }
 
     /// Whether it is for a plugin, or may be meant for it.

@@ -14,7 +14,7 @@ pub struct Candidate<'a> {
     /// The plugin it is for; `None` if it is invalid.
     pub plugin: Option<&'a str>,
     /// The plugin that serves because of it, and may.
-    pub holds: Option<&'a str>,
+    pub serving: Option<&'a str>,
     /// Whether it was tried in its current form, and cannot be loaded.
     pub failed: bool,
 }
@@ -59,7 +59,7 @@ pub fn plan<'a>(manifests: &[Candidate<'_>], served: impl IntoIterator<Item = &'
     }
     for plugin in served {
         let stands = manifests.iter().any(|manifest| {
-            manifest.holds == Some(plugin) && manifest.plugin.is_none_or(|now| now == plugin)
+            manifest.serving == Some(plugin) && manifest.plugin.is_none_or(|now| now == plugin)
         });
         let claiming = claims.get(plugin).map(Vec::as_slice);
         let follows = matches!(claiming, Some([manifest]) if !manifest.failed);
@@ -76,15 +76,15 @@ mod tests {
 
     use super::*;
 
-    /// Path, plugin, what it holds: `-` is none, and `!` before the plugin is a failure.
+    /// Path, plugin, the one that serves because of it: `-` is none, and `!` before the plugin is a failure.
     fn decide(manifests: &[(&'static str, &'static str, &'static str)], served: &[&str]) -> Plan {
         let some = |text: &'static str| (text != "-").then_some(text);
         let manifests: Vec<_> = manifests
             .iter()
-            .map(|(path, plugin, holds)| Candidate {
+            .map(|(path, plugin, serving)| Candidate {
                 path: Path::new(*path),
                 plugin: some(plugin.trim_start_matches('!')),
-                holds: some(holds),
+                serving: some(serving),
                 failed: plugin.starts_with('!'),
             })
             .collect();
@@ -190,10 +190,10 @@ mod tests {
             let candidates: Vec<_> = manifests
                 .iter()
                 .zip(&paths)
-                .map(|((plugin, holds, failed), path)| Candidate {
+                .map(|((plugin, serving, failed), path)| Candidate {
                     path,
                     plugin: name(*plugin),
-                    holds: name(*holds),
+                    serving: name(*serving),
                     failed: *failed,
                 })
                 .collect();
@@ -219,10 +219,10 @@ mod tests {
             }
             for plugin in served.iter().filter(|plugin| !plan.unload.contains(**plugin)) {
                 let stands = candidates.iter().any(|manifest| {
-                    let holds = manifest.holds == Some(plugin);
+                    let serving = manifest.serving == Some(plugin);
                     match manifest.plugin {
-                        Some(now) => now == *plugin && (holds || !manifest.failed),
-                        None => holds,
+                        Some(now) => now == *plugin && (serving || !manifest.failed),
+                        None => serving,
                     }
                 });
                 prop_assert!(stands, "{} serves without a manifest", plugin);

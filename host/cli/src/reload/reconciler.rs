@@ -319,7 +319,7 @@ impl Reconciler {
                 tracing::info!(target: "host", %plugin, "unloaded: no manifest stands for it any more");
             }
             for tracked in self.manifests.values_mut() {
-                if tracked.holds.as_ref() == Some(plugin) {
+                if tracked.serving.as_ref() == Some(plugin) {
                     tracked.release();
                 }
             }
@@ -343,7 +343,7 @@ impl Reconciler {
                 Candidate {
                     path,
                     plugin: fitting.map(|manifest| manifest.plugin.as_str()),
-                    holds: tracked.holds.as_deref().filter(|it| !barred.contains(it)),
+                    serving: tracked.serving.as_deref().filter(|it| !barred.contains(it)),
                     failed: tracked.is_tried() && tracked.failure.is_some(),
                 }
             })
@@ -384,7 +384,7 @@ impl Reconciler {
             // What it does not allow is denied already, although it cannot be loaded; and allowed again if it is what
             // serves.
             if let Ok(manifest) = &scanned.file.manifest
-                && tracked.holds.as_ref() == Some(&manifest.plugin)
+                && tracked.serving.as_ref() == Some(&manifest.plugin)
                 && (former.is_some() || tracked.obstacle.is_some())
             {
                 let (gate, manifest) = (self.host.gate.clone(), manifest.clone());
@@ -449,7 +449,7 @@ impl Reconciler {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
-        let serves = tracked.holds.as_ref() == Some(&manifest.plugin);
+        let serves = tracked.serving.as_ref() == Some(&manifest.plugin);
         let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
         if tracked.is_tried() && settled {
             return;
@@ -540,14 +540,14 @@ impl Reconciler {
         begun: Instant,
     ) {
         for tracked in self.manifests.values_mut() {
-            if tracked.holds.as_deref() == Some(plugin.name()) {
-                tracked.holds = None;
+            if tracked.serving.as_deref() == Some(plugin.name()) {
+                tracked.serving = None;
             }
         }
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
-        tracked.holds = Some(plugin.name().to_owned());
+        tracked.serving = Some(plugin.name().to_owned());
         if former.is_some_and(|former| Arc::ptr_eq(former, plugin)) {
             return;
         }

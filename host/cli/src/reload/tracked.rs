@@ -24,7 +24,7 @@ const BACKOFF: Backoff = Backoff::exact(Duration::from_secs(30), Duration::from_
 pub struct Tracked {
     pub scanned: ScannedManifest,
     /// The plugin that serves because of it.
-    pub holds: Option<String>,
+    pub serving: Option<String>,
     /// What was tried last.
     pub tried: Option<ScannedManifest>,
     /// Why that failed.
@@ -70,7 +70,7 @@ impl Tracked {
     pub fn new(scanned: ScannedManifest, path: &Path) -> Self {
         Self {
             scanned,
-            holds: None,
+            serving: None,
             tried: None,
             failure: None,
             paused: None,
@@ -129,7 +129,7 @@ impl Tracked {
 
     /// It no longer serves.
     pub fn release(&mut self) {
-        self.holds = None;
+        self.serving = None;
         self.row.loaded = None;
     }
 
@@ -144,7 +144,7 @@ impl Tracked {
         row.name.clone_from(&self.scanned.file.name);
         let manifest = self.scanned.file.manifest.as_ref().ok();
         row.component = manifest.map(|manifest| manifest.component.clone());
-        row.holds.clone_from(&self.holds);
+        row.serving.clone_from(&self.serving);
         row.loading = self.loading.is_some() || self.waits;
         if self.waits {
             return;
@@ -162,7 +162,7 @@ impl Tracked {
             if log && pending {
                 tracing::warn!(target: "host", "{reason}");
             } else if log {
-                let serves = match &row.holds {
+                let serves = match &row.serving {
                     Some(_) => "; what was loaded before keeps serving",
                     None => "",
                 };

@@ -130,7 +130,7 @@ impl Handler for ListPlugins {
 /// A plugin as people see it. `approvals` are those of components, as pairs of plugin and id.
 fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) -> PluginRow {
     let plugin = row
-        .holds
+        .serving
         .as_deref()
         .and_then(|name| host.runtime.plugin(name));
     let plugin = plugin.as_ref();

@@ -139,7 +139,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
 fn announce_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
     let (mut ready, mut broken) = (0, 0);
     for row in host.table.rows() {
-        match row.holds {
+        match row.serving {
             Some(_) => ready += 1,
             None => broken += 1,
         }
