@@ -372,7 +372,7 @@ impl Liquidator {
         let mut refusal = None;
         // A running deployment is liquidated before it is inspected: it keeps trading during each read.
         if !runs || entry.state.result.starts_with("stopped") {
-            state = self.look(&account, project).await;
+            state = self.read_state(&account, project).await;
         }
         for _ in 0..MAX_ATTEMPTS {
             if state.is_closed() {
@@ -389,7 +389,7 @@ impl Liquidator {
                 Err(failure) => {
                     // A call whose answer was lost may have taken effect.
                     refusal = Some(self.clean(&failure));
-                    state = self.look(&account, project).await;
+                    state = self.read_state(&account, project).await;
                     liquidated |= matches!(failure, Failure::UnknownOutcome(_));
                     if state.runs == Some(false) {
                         break;
@@ -409,7 +409,7 @@ impl Liquidator {
                 }
                 Err(failure) => {
                     refusal = Some(self.clean(&failure));
-                    state = self.look(&account, project).await;
+                    state = self.read_state(&account, project).await;
                 }
             }
         }
@@ -451,7 +451,7 @@ impl Liquidator {
     ) -> State {
         let end = Instant::now() + self.step();
         loop {
-            let state = self.look(account, project).await;
+            let state = self.read_state(account, project).await;
             if enough(&state) || Instant::now() >= end {
                 return state;
             }
@@ -460,7 +460,7 @@ impl Liquidator {
     }
 
     /// Reads whether a deployment runs, and what it holds.
-    async fn look(&self, account: &str, project: u32) -> State {
+    async fn read_state(&self, account: &str, project: u32) -> State {
         let about = || Map::from_iter([("projectId".to_owned(), project.into())]);
         let (status, portfolio) = tokio::join!(
             self.read_now(account, READ_LIVE_ALGORITHM, about()),

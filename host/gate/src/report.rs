@@ -254,7 +254,7 @@ impl Reporter {
             Some(operation) => {
                 // What is only given or assumed here must not be used for decisions.
                 let known = self.new_scope(request.account()).await.map_err(unusable)?;
-                let reader = Unasked {
+                let reader = AssumingReader {
                     project_name,
                     scope: &self.scope,
                     account: request.account(),
@@ -314,14 +314,14 @@ impl Reporter {
 
 /// Answers from what it was given and what the host knows; explaining reads nothing. A child and its project are
 /// taken from the caller unchecked, since a call for which they are wrong is denied.
-struct Unasked<'a> {
+struct AssumingReader<'a> {
     project_name: Option<String>,
     scope: &'a Scope,
     account: &'a str,
     assumed: &'a Mutex<Vec<String>>,
 }
 
-impl Unasked<'_> {
+impl AssumingReader<'_> {
     fn assume(&self, what: String) {
         let mut assumed = self.assumed.lock();
         assumed.push(what);
@@ -366,7 +366,7 @@ impl Unasked<'_> {
     }
 }
 
-impl Reader for Unasked<'_> {
+impl Reader for AssumingReader<'_> {
     fn read<'a>(
         &'a self,
         operation: &'static Operation,
