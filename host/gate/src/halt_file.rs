@@ -48,7 +48,7 @@ impl HaltFile {
     }
 
     /// Checks for it with one system call that does not open the file, so a FIFO or a device cannot block it.
-    pub fn present(&self) -> Option<Present> {
+    pub fn find(&self) -> Option<Present> {
         match statat(&self.folder, HALT_FILE, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(found) => Some(Present {
                 uid: Some(found.st_uid),
@@ -128,13 +128,13 @@ mod tests {
             }),
         ];
         for (what, make) in makers {
-            assert_eq!(file.present(), None, "before {what}");
+            assert_eq!(file.find(), None, "before {what}");
             make(&path);
             let owner = rustix::process::geteuid().as_raw();
-            assert_eq!(file.present(), Some(Present { uid: Some(owner) }), "{what}");
+            assert_eq!(file.find(), Some(Present { uid: Some(owner) }), "{what}");
             file.remove().unwrap();
         }
-        assert_eq!(file.present(), None);
+        assert_eq!(file.find(), None);
         file.remove().unwrap();
     }
 
@@ -144,7 +144,7 @@ mod tests {
         let file = HaltFile::new(folder.path()).unwrap();
         std::fs::create_dir_all(folder.path().join("halt/evidence")).unwrap();
         file.remove().unwrap_err();
-        assert!(file.present().is_some());
+        assert!(file.find().is_some());
     }
 
     #[test]
@@ -154,9 +154,9 @@ mod tests {
         std::fs::create_dir(&here).unwrap();
         let file = HaltFile::new(&here).unwrap();
         std::fs::rename(&here, &moved).unwrap();
-        assert_eq!(file.present(), None);
+        assert_eq!(file.find(), None);
         make_halt_file(&moved).unwrap();
-        assert!(file.present().is_some());
+        assert!(file.find().is_some());
     }
 
     #[test]

@@ -199,7 +199,7 @@ impl State {
         if self.halts.iter().any(halted) {
             return false;
         }
-        let Some(present) = file.present() else {
+        let Some(present) = file.find() else {
             return false;
         };
         let by = match present.uid {
@@ -276,10 +276,7 @@ impl Halts {
 
     /// The halts in force, each with where it is kept.
     pub(crate) fn list(&self) -> Vec<ActiveHalt> {
-        let file = self
-            .file
-            .as_ref()
-            .is_some_and(|file| file.present().is_some());
+        let file = self.file.as_ref().is_some_and(|file| file.find().is_some());
         let state = self.state.lock();
         let standing = |entry: &Entry| {
             let file = file && same_scope(&entry.halt, &HaltScope::default());
