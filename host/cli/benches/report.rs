@@ -38,11 +38,10 @@ Written by `make bench`. A floor is measured in the same run as the figure besid
 whatever else the machine does slows both; the ratio is the figure over its floor. A target that was missed stands here
 as missed.
 
-Built with the `bench` profile of `Cargo.toml`: optimised like a release, but without optimisation across crates
-(`lto = false`, 16 codegen units), so that a dozen programs link in reasonable time. Reloads, starts, idle memory and
-`qchost mcp` are those of a release. Memory is what is resident (`VmRSS`), the program's own code with it. That of parked
-invocations is what the process grew by, counted twice: resident, with the kernel's page tables (`VmPTE`), and with a page
-that several of them show counted once (`Pss`); the target holds for both.
+Built as a release is. Reloads, starts, idle memory and `qchost mcp` are those of the released program, without what the
+other benchmarks need. Memory is what is resident (`VmRSS`), the program's own code with it. That of parked invocations is
+what the process grew by, counted twice: resident, with the kernel's page tables (`VmPTE`), and with a page that several of
+them show counted once (`Pss`); the target holds for both.
 ";
 
 fn main() {
