@@ -202,7 +202,7 @@ impl Guest {
             .select_world(package.as_slice(), Some("guest"))
             .and_then(|world| {
                 let utf8 = StringEncoding::UTF8;
-                embed_component_metadata(&mut module, &resolve, world, utf8, false)?;
+                embed_component_metadata(&mut module, &resolve, world, utf8)?;
                 ComponentEncoder::default()
                     .validate(true)
                     .module(&module)?
