@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::adoption::Adoptions;
 use crate::approval_requests::{ApprovalRequests, about, milliseconds};
 use crate::approval_scope::{CallScope, ComponentScope};
-use crate::body::{ApprovalBody, ApprovalDetail};
+use crate::body::{ApprovalBody, ApprovalDetail, RevokedApproval};
 use crate::clock::now;
 use crate::policy_store::PolicyStore;
 
@@ -89,9 +89,9 @@ impl Approvals {
     pub async fn revoke(self: &Arc<Self>, id: &str, by: &Person) -> Result<Approval, DecideError> {
         let (approvals, id, by) = (Arc::clone(self), id.to_owned(), by.clone());
         let revoking = async move {
-            let detail = ApprovalDetail::Revoke {
+            let detail = ApprovalDetail::Revoke(RevokedApproval {
                 approval: id.clone(),
-            };
+            });
             approvals
                 .record_decision(&by, "revoke", &id, detail)
                 .await?;

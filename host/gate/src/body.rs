@@ -263,7 +263,7 @@ impl ApprovalBody {
 }
 
 /// Details of a step of an approval, by the members that it has: a detail with the members of several of these is the
-/// first of them. Further members, which another version may have written, are ignored.
+/// first of them. Further members, which another version may have written, are ignored where no other step is mistaken for it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged, rename_all_fields = "kebab-case")]
 pub enum ApprovalDetail {
@@ -294,10 +294,7 @@ pub enum ApprovalDetail {
         standing: Option<StandingPermit>,
     },
     /// Of an approval that is revoked.
-    Revoke {
-        /// The approval, or the permit that is revoked.
-        approval: String,
-    },
+    Revoke(RevokedApproval),
     /// Of the permit that it gave.
     Permit {
         /// The remaining cost of its calls, in 1/10000 dollar; no limit if absent.
@@ -314,6 +311,14 @@ pub enum ApprovalDetail {
     },
     /// Of another version.
     Other(Value),
+}
+
+/// The detail of a revocation. It has no further members, since with them it could be that of any step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokedApproval {
+    /// The approval, or the permit that is revoked.
+    pub approval: String,
 }
 
 /// What is recorded of a halt or of its end.
@@ -372,7 +377,7 @@ pub struct AdminBody {
 }
 
 /// Details of an administrative action, by the members that it has: a detail with the members of several of these is the
-/// first of them. Further members, which another version may have written, are ignored.
+/// first of them. Further members, which another version may have written, are ignored where no other step is mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum AdminDetail {

@@ -69,6 +69,9 @@ use crate::throttle::Throttle;
 use crate::trade::TradeRules;
 use crate::unsettled::UnsettledWrites;
 
+/// How long the ledger may take to be closed, beyond its own wait for other processes.
+const LEDGER_CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What the gate needs besides the upstream connection.
 #[derive(Debug)]
 pub struct Options {
@@ -675,8 +678,15 @@ impl Gate {
             tracing::error!(target: "gate", "calls to QuantConnect are still without an answer");
             self.log.write_counts();
         }
-        if let Err(error) = self.ledger.close().await {
-            tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");
+        match tokio::time::timeout(LEDGER_CLOSE_TIMEOUT, self.ledger.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(target: "gate", %error, "counted reads that were reserved ahead are lost");
+            }
+            // Such a read may be the one that reserves others.
+            Err(_) => {
+                tracing::error!(target: "gate", "counted reads that were reserved ahead are lost, since one of them does not end");
+            }
         }
         self.audit.close().await;
     }

@@ -184,7 +184,7 @@ pub use approvals::{Approvals, DecideError};
 pub use backup::{BackupError, Backups};
 pub use body::{
     AdminBody, AdminDetail, ApprovalBody, ApprovalDetail, Body, CallBody, Change, HaltBody,
-    Project, Repeated, Sample, StopsDeployment, Subject,
+    Project, Repeated, RevokedApproval, Sample, StopsDeployment, Subject,
 };
 pub use call::{Principal, SentMarker};
 pub use changes::{Changes, RequesterGuard};

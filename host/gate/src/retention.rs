@@ -31,7 +31,7 @@ async fn run(changes: Weak<Changes>) {
         match looking.await {
             Ok(Ok(first)) => previous = first,
             Ok(Err(error)) => {
-                tracing::warn!(target: "gate", %error, "kept texts that no record names any more were not dropped");
+                tracing::warn!(target: "gate", %error, "redacted texts that no record names any more were not dropped");
             }
             Err(_) => return,
         }
@@ -53,10 +53,10 @@ impl Changes {
         match self.texts.retain(&named) {
             Ok(0) => {}
             Ok(dropped) => {
-                tracing::info!(target: "gate", dropped, "kept texts that no record names any more were dropped");
+                tracing::info!(target: "gate", dropped, "redacted texts that no record names any more were dropped");
             }
             Err(error) => {
-                tracing::warn!(target: "gate", %error, folder = %self.texts.folder().display(), "kept texts were not dropped");
+                tracing::warn!(target: "gate", %error, folder = %self.texts.folder().display(), "redacted texts were not dropped");
             }
         }
         Ok(first)

@@ -163,7 +163,7 @@ impl Runtime {
     }
 
     /// Shuts down: nothing new begins, running invocations are cancelled after `drain`. Returns how many were
-    /// cancelled. CallContext that they sent belong to the gate; wait for them with [`Gate::idle`]. Invocations whose future
+    /// cancelled. Calls that they sent belong to the gate; wait for them with [`Gate::idle`]. Invocations whose future
     /// is no longer polled are not awaited.
     pub async fn shutdown(&self, drain: Duration) -> usize {
         self.0.end();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use qchost_audit::faults::{Drive, Event};
 use qchost_audit::{Kind, Record};
 use qchost_catalog::Failure;
-use qchost_gate::{AdminDetail, ApprovalDetail, Body, CallBody, HaltBody, Refusal, Subject};
+use qchost_gate::{
+    AdminDetail, ApprovalDetail, Body, CallBody, HaltBody, Refusal, RevokedApproval, Subject,
+};
 use qchost_testing::cloud::{Cloud, Setup, person, principal, records};
 use serde_json::{Value, json};
 
@@ -386,8 +388,12 @@ fn a_further_member_of_another_version_hides_none_of_those_that_are_known() {
             },
         ),
         (
-            r#"{"approval":"ap-1","member":1}"#,
-            ApprovalDetail::Revoke { approval },
+            r#"{"approval":"ap-1"}"#,
+            ApprovalDetail::Revoke(RevokedApproval { approval }),
+        ),
+        (
+            r#"{"approval":"ap-1","standing":{"member":1}}"#,
+            ApprovalDetail::Other(json!({ "approval": "ap-1", "standing": { "member": 1 } })),
         ),
     ] {
         let Body::Approval(step) = detail_of("approval", detail) else {
