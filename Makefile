@@ -45,6 +45,9 @@ run: setup ## build the host and the strategy-lab plugin, and run the demonstrat
 
 # The tests are compiled first: that builds the host with the features of the whole workspace, and the same host then
 # builds the plugins that the tests load. cargo-nextest does not run the examples in the documentation.
+# Most of them wait for processes and time limits, so more of them are run at once than there are processors, if each is a
+# process of its own.
+TEST_THREADS := $(shell expr $$(nproc) + $$(nproc) / 2)
 LEFT_OUT := $(abspath $(CARGO_TARGET_DIR))/tmp/left-out
 
 .PHONY: test
@@ -54,7 +57,7 @@ test: setup-test ## build everything and run every test, with cargo-nextest wher
 	for plugin in $(PLUGINS) $(TEST_PLUGINS); do $(QCHOST) plugin build "$$plugin"; done
 	@rm -f $(LEFT_OUT)
 	if command -v cargo-nextest >/dev/null; then \
-		cargo nextest run --locked --workspace; cargo test --locked --workspace --doc; \
+		cargo nextest run --locked --workspace --test-threads $(TEST_THREADS); cargo test --locked --workspace --doc; \
 	else \
 		cargo test --locked --workspace; \
 	fi

@@ -86,19 +86,24 @@ impl CallDriver {
     /// Runs a guest, and polls its calls while it waits.
     pub(crate) async fn drive<F: Future>(&self, mut guest: Pin<&mut F>) -> F::Output {
         let _driving = Driving::begin(self);
-        let mut calls = FuturesUnordered::new();
+        // Most invocations are short, and many make no call.
+        let mut calls = None;
         poll_fn(|context| {
             loop {
                 if let Poll::Ready(output) = guest.as_mut().poll(context) {
                     return Poll::Ready(output);
                 }
-                if let Some(new) = &mut *self.0.lock() {
-                    calls.extend(new.drain(..));
+                if let Some(new) = &mut *self.0.lock()
+                    && !new.is_empty()
+                {
+                    calls
+                        .get_or_insert_with(FuturesUnordered::new)
+                        .extend(new.drain(..));
                 }
-                match calls.poll_next_unpin(context) {
+                match calls.as_mut().map(|calls| calls.poll_next_unpin(context)) {
                     // The guest may go on.
-                    Poll::Ready(Some(())) => {}
-                    Poll::Ready(None) | Poll::Pending => return Poll::Pending,
+                    Some(Poll::Ready(Some(()))) => {}
+                    Some(Poll::Ready(None) | Poll::Pending) | None => return Poll::Pending,
                 }
             }
         })
