@@ -28,12 +28,12 @@ pub async fn open(
     key: &Key,
     ledger: Ledger,
     upstream: Box<dyn Upstream>,
-    guardrails: Guardrails,
+    settings: Settings,
 ) -> Result<Gate> {
     ledger.bind(&key.folder_id()?).await?;
     let (audit, opening) = open_audit(config, data, key, &ledger).await?;
     let options = Options {
-        settings: settings(config, guardrails)?,
+        settings,
         ledger,
         audit,
         opening,
@@ -79,6 +79,7 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
             waits: config.waits.clone(),
             policies: config.policies().unwrap_or_default(),
             guardrail_owners: config.guardrail_owners(),
+            stand_in: false,
         },
     })
 }
@@ -92,7 +93,7 @@ pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
         &key,
         Ledger::in_memory()?,
         Box::new(NoUpstream),
-        config.guardrails()?,
+        settings(config, config.guardrails()?)?,
     )
     .await
 }

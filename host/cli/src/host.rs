@@ -66,19 +66,19 @@ pub struct Current {
 impl Host {
     /// Opens connections, gate and runtime on the data folder of the lock. No plugin is loaded yet.
     pub async fn open(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
-        Self::open_under(config, lock, in_force::guardrails_at_start).await
+        Self::open_for(config, lock, false).await
     }
 
     /// Opens what a halt needs, independent of the guardrails' files and their number: no guardrail can deny a halt.
     /// Plugins may do nothing.
     pub async fn open_to_halt(config: &Config, lock: impl Into<Arc<Lock>>) -> Result<Self> {
-        Self::open_under(config, lock, |_, _| in_force::guardrails_to_halt()).await
+        Self::open_for(config, lock, true).await
     }
 
-    async fn open_under(
+    async fn open_for(
         config: &Config,
         lock: impl Into<Arc<Lock>>,
-        guardrails: fn(&Config, &StoredState) -> Result<Guardrails>,
+        only_halts: bool,
     ) -> Result<Self> {
         let lock = lock.into();
         let data = config.data()?;
@@ -91,13 +91,18 @@ impl Host {
         let sealer = Sealer::new(key.gate()?);
         let row = known.configuration.as_ref();
         let config = &in_force::compare(config.clone(), row, known.adopted, &[], &sealer)?.config;
-        let guardrails = guardrails(config, &known)?;
+        let guardrails = match only_halts {
+            true => in_force::guardrails_to_halt()?,
+            false => in_force::guardrails_at_start(config, &known)?,
+        };
         let people = People::new(config.persons(), &guardrails)?;
         let accounts = config.account.iter();
         let accounts = accounts.map(|(name, account)| (name.as_str(), account));
         let connections = Arc::new(accounts::prepare(accounts, &secrets).await?);
         let upstream = Box::new(connections.accounts.clone());
-        let gate = gate::open(config, &data, &key, ledger, upstream, guardrails.clone()).await?;
+        let mut settings = gate::settings(config, guardrails.clone())?;
+        settings.sources.stand_in = only_halts;
+        let gate = gate::open(config, &data, &key, ledger, upstream, settings).await?;
         let components = config.cache()?.join("components");
         let mut options = RuntimeOptions::new(components, keys::path(&data), compiler());
         config.engine.apply(&mut options);

@@ -150,6 +150,13 @@ impl std::fmt::Debug for Changes {
     }
 }
 
+impl Noted {
+    fn in_force(&mut self, key: &str, text: &RedactedText) {
+        let digest = text.digest.to_string();
+        self.digests.insert(key.to_owned(), Some(digest));
+    }
+}
+
 impl From<Change> for Noted {
     fn from(change: Change) -> Self {
         Self {
@@ -397,7 +404,7 @@ impl Changes {
         if settled {
             noted.settled.insert(key.clone());
         }
-        noted.digests.insert(key, Some(text.digest.to_string()));
+        noted.in_force(&key, text);
         let pending = |policy: &EffectivePolicy| {
             let waits = policy.pending_approval.as_deref().map(Waits::from);
             let pending = policy.pending.as_ref();
@@ -447,8 +454,11 @@ impl Changes {
         let mut noted = Noted::default();
         let guardrails = &new.guardrails_text;
         let before = former.map(|former| &*former.guardrails_text);
-        let change = self.since(GUARDRAILS, false, before, guardrails);
-        noted.changes.extend(change.map(short));
+        if !new.sources.stand_in {
+            let change = self.since(GUARDRAILS, false, before, guardrails);
+            noted.changes.extend(change.map(short));
+            noted.in_force(GUARDRAILS, guardrails);
+        }
         let configuration = &new.configuration_text;
         let before = former.map(|former| &*former.configuration_text);
         let settled = new.configuration_pending.is_none();
@@ -476,11 +486,7 @@ impl Changes {
             let change = of_pending(of, configuration, was, is.as_ref(), until);
             noted.changes.extend(change.into_iter().flat_map(split));
         }
-        for (key, text) in [(GUARDRAILS, guardrails), (CONFIGURATION, configuration)] {
-            noted
-                .digests
-                .insert(key.to_owned(), Some(text.digest.to_string()));
-        }
+        noted.in_force(CONFIGURATION, configuration);
         noted
     }
 

@@ -80,4 +80,7 @@ pub struct Sources {
     pub policies: PathBuf,
     /// The user ids of the owners of the guardrails' files.
     pub guardrail_owners: BTreeSet<u32>,
+    /// Whether the guardrails stand in for those of the files, in a process that only halts. They are not recorded then,
+    /// since those of the files stay in force.
+    pub stand_in: bool,
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::categories::{folder, serving};
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, private_file};
+use crate::policies::GUARDRAIL;
 use crate::process::{BOUND, signal, wait_until};
 
 /// Uses up all free space in the data folder.
@@ -29,6 +30,26 @@ fn fill(folder: &Folder) {
 
 fn empty(folder: &Folder) {
     std::fs::remove_file(folder.path().join("data/ballast")).unwrap();
+}
+
+/// A process that only halts reads no guardrails, so it must not record that they changed.
+#[test]
+fn a_halt_without_a_host_is_no_change_of_the_guardrails() {
+    let cloud = Cloud::start();
+    let folder = folder(&embedded(cloud.url()));
+    std::fs::create_dir(folder.path().join("policies")).unwrap();
+    std::fs::write(folder.path().join("policies/hours.cedar"), GUARDRAIL).unwrap();
+    let changes = || {
+        let query = ["audit", "query", "--kind", "change", "--json"];
+        folder.run(&query).good().stdout.clone()
+    };
+    folder.run(&["call", "read_account"]).good();
+    let recorded = changes();
+    assert!(recorded.contains("no-nights"), "{recorded}");
+    folder.run(&["halt"]).good();
+    folder.run(&["resume"]).good();
+    folder.run(&["call", "read_account"]).good();
+    assert_eq!(changes(), recorded);
 }
 
 #[test]
