@@ -1,8 +1,13 @@
-//! Exports records as a table or as one JSON document.
+//! Exports records as a table, as one JSON document or as JSON lines.
+//!
+//! Invariant: no cell of a table is a formula to a spreadsheet, and every text is read back by removing one apostrophe
+//! from the beginning of each cell that has one. A table does not distinguish the text `5` from the number, nor what is
+//! absent from what is empty: both forms of JSON do, and hold each record exactly as recorded.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use csv::{QuoteStyle, WriterBuilder};
 use serde_json::{Map, Value};
 
 use crate::error::AuditError;
@@ -12,11 +17,19 @@ use crate::query::Record;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// A table with a header (RFC 4180). Fields without a column of their own are in `other`, as
-    /// JSON. A text that a spreadsheet would interpret as a formula is prefixed with an apostrophe.
+    /// JSON. A text that a spreadsheet would interpret as a formula, or that begins with an
+    /// apostrophe, is prefixed with an apostrophe.
     Csv,
     /// An array with one record per line, each exactly as recorded.
     Json,
+    /// One record per line, each exactly as recorded.
+    JsonLines,
 }
+
+/// What makes a text a formula to a spreadsheet if it begins with it, by OWASP's list.
+const FORMULA: [char; 11] = [
+    '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
 
 /// The columns of the table; the last one holds all other fields.
 const COLUMNS: [&str; 24] = [
@@ -72,6 +85,16 @@ pub fn export(
             to.write_all(end.as_bytes()).map_err(writing)?;
             count
         }
+        Format::JsonLines => {
+            let mut count = 0;
+            for record in records {
+                let record = record?;
+                to.write_all(record.line.as_bytes()).map_err(writing)?;
+                to.write_all(b"\n").map_err(writing)?;
+                count += 1;
+            }
+            count
+        }
     };
     to.flush().map_err(writing)?;
     Ok(count)
@@ -82,7 +105,10 @@ fn table(
     to: &mut dyn Write,
 ) -> Result<u64, AuditError> {
     let writing = |error: csv::Error| AuditError::Export(Arc::new(error.into()));
-    let mut table = csv::Writer::from_writer(to);
+    // A text in quotes is one cell also where another separator is usual.
+    let mut table = WriterBuilder::new()
+        .quote_style(QuoteStyle::NonNumeric)
+        .from_writer(to);
     table.write_record(COLUMNS).map_err(writing)?;
     let mut count = 0;
     for record in records {
@@ -101,9 +127,11 @@ fn table(
     Ok(count)
 }
 
+/// A value as a cell. Only texts can be formulas: a number is one although it may be negative.
 fn cell(value: Value) -> String {
     match value {
-        Value::String(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
+        // The second, so that removing one apostrophe always gives the text.
+        Value::String(text) if text.starts_with(FORMULA) || text.starts_with('\'') => {
             format!("'{text}")
         }
         Value::String(text) => text,

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
 use qchost_audit::faults::Drive;
-use qchost_audit::{Files, Filter, Format, Kind, export, query, tail, trace};
+use qchost_audit::{Files, Filter, Format, Kind, Record, export, query, tail, trace};
 use serde_json::{Value, json};
 
 use crate::support::{FOLDER, all, entry, folder, intent, open, outcome, sample};
@@ -263,6 +264,94 @@ async fn an_export_has_every_record() {
     let mut empty = Vec::new();
     export(std::iter::empty(), Format::Json, &mut empty).unwrap();
     assert_eq!(empty, b"[]\n");
+}
+
+/// The records in one of the formats.
+fn exported(records: &[Record], format: Format) -> String {
+    let mut written = Vec::new();
+    let count = export(records.iter().cloned().map(Ok), format, &mut written).unwrap();
+    assert_eq!(count, u64::try_from(records.len()).unwrap());
+    String::from_utf8(written).unwrap()
+}
+
+#[test]
+fn a_text_like_a_formula_gets_an_apostrophe_inside_quotes_and_a_number_none() {
+    let fields = json!({
+        "plugin": "=1+1",
+        "person": "-5",
+        "operation": "\n@SUM(A1)",
+        "reason": "'as said'",
+        "outcome": "\u{ff1d}1",
+        "latency-us": -5,
+    });
+    let record = Record::parse(fields.to_string()).unwrap();
+    let table = exported(&[record], Format::Csv);
+    for cell in [
+        r#","'=1+1","#,
+        r#","'-5","#,
+        ",\"'\n@SUM(A1)\",",
+        r#","''as said'","#,
+        ",\"'\u{ff1d}1\",",
+        ",-5,",
+    ] {
+        assert!(table.contains(cell), "{cell} in {table}");
+    }
+}
+
+/// What makes a formula in a spreadsheet, at the beginning of a cell.
+const FORMULA: [char; 11] = [
+    '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
+
+/// Texts with what spreadsheets, separators and quotes act on, and any others.
+fn texts() -> impl Strategy<Value = String> {
+    let acting = "[-=+@\t\r\n\u{ff1d}\u{ff0b}\u{ff0d}\u{ff20}',;\"1a ]{0,6}";
+    prop_oneof![acting, any::<String>()]
+}
+
+proptest! {
+    #[test]
+    fn every_export_is_safe_in_a_spreadsheet_and_reads_back(
+        rows in prop::collection::vec((texts(), any::<i64>()), 0..6)
+    ) {
+        let fields = rows.iter().map(|(text, number)| {
+            json!({"reason": text, "latency-us": number, "more": text})
+        });
+        let records: Vec<Record> = fields.map(|it| Record::parse(it.to_string()).unwrap()).collect();
+        for format in [Format::Csv, Format::Json, Format::JsonLines] {
+            let written = exported(&records, format);
+            match format {
+                Format::Csv => {
+                    let mut table = csv::Reader::from_reader(written.as_bytes());
+                    let heading = table.headers().unwrap().clone();
+                    let column = |name: &str| heading.iter().position(|it| it == name).unwrap();
+                    let found: Vec<_> = table.records().map(Result::unwrap).collect();
+                    prop_assert_eq!(found.len(), rows.len());
+                    for (row, (text, number)) in found.iter().zip(&rows) {
+                        prop_assert_eq!(&row[column("latency-us")], number.to_string());
+                        for (index, cell) in row.iter().enumerate() {
+                            let safe = index == column("latency-us") || !cell.starts_with(FORMULA);
+                            prop_assert!(safe, "{:?}", cell);
+                        }
+                        let cell = &row[column("reason")];
+                        prop_assert_eq!(cell.strip_prefix('\'').unwrap_or(cell), text);
+                        let other: Value = serde_json::from_str(&row[column("other")]).unwrap();
+                        prop_assert_eq!(other, json!({"more": text}));
+                    }
+                }
+                Format::Json => {
+                    let found: Vec<Value> = serde_json::from_str(&written).unwrap();
+                    let recorded: Vec<Value> = records.iter().map(|it| Value::Object(it.fields.clone())).collect();
+                    prop_assert_eq!(found, recorded);
+                }
+                Format::JsonLines => {
+                    let found: Vec<&str> = written.lines().collect();
+                    let recorded: Vec<&str> = records.iter().map(|it| it.line.as_str()).collect();
+                    prop_assert_eq!(found, recorded);
+                }
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -94,7 +94,12 @@ pub enum Audit {
     },
     /// Export records for other programs.
     #[command(
-        after_help = "Example:\n  qchost audit export --format csv --from 2026-01-01 > january.csv"
+        after_help = "In a table, a text that a spreadsheet would take for a formula, or that begins\n\
+        with an apostrophe, has an apostrophe before it: a program that reads the\n\
+        table removes one. Characters that a terminal acts on are JSON escapes.\n\
+        JSON lines are the records exactly as recorded.\n\n\
+        Examples:\n  qchost audit export --format csv --from 2026-01-01 > january.csv\n  \
+        qchost audit export --format jsonl > record.jsonl"
     )]
     Export {
         /// The format.

@@ -206,10 +206,12 @@ pub struct Query {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExportFormat {
-    /// A line a record, with a header.
+    /// A table for spreadsheets, with a header.
     Csv,
     /// One array.
     Json,
+    /// A record a line, exactly as recorded.
+    Jsonl,
 }
 
 impl<R: ReadAudit> Handler for R {

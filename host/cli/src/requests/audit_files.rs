@@ -109,6 +109,7 @@ impl ReadAudit for ExportAudit {
         let format = match self.format {
             ExportFormat::Csv => Format::Csv,
             ExportFormat::Json => Format::Json,
+            ExportFormat::Jsonl => Format::JsonLines,
         };
         let records = qchost_audit::query(disk(), &source.folder, source.filter(&self.query)?)?;
         let mut found = 0_u64;

@@ -241,6 +241,8 @@ fn the_record_is_exported_whole() {
     let json = folder.run(&["audit", "export", "--format", "json"]);
     let exported: Vec<Value> = serde_json::from_str(&json.good().stdout).unwrap();
     assert_eq!(exported, all);
+    let lines = folder.run(&["audit", "export", "--format", "jsonl"]);
+    assert_eq!(records(&lines.good().stdout), all);
     let csv = folder.run(&["audit", "export", "--format", "csv", "--kind", "intent"]);
     let lines: Vec<&str> = csv.good().stdout.lines().collect();
     assert!(
