@@ -76,8 +76,12 @@ async fn silent(watch: &mut Watch) -> bool {
 
 /// Runs one test of this program again, as another user: nothing is closed to root.
 fn as_stranger(test: &str) {
-    // By this name the program can be run although its folder is closed to the other user.
-    let ran = Command::new("/proc/self/exe")
+    use std::os::unix::fs::PermissionsExt as _;
+    // By this name the program can be run although its folder is closed to the other user. It may have been built under a
+    // umask that closes the file as well.
+    let program = "/proc/self/exe";
+    fs::set_permissions(program, fs::Permissions::from_mode(0o755)).unwrap();
+    let ran = Command::new(program)
         .args(["--exact", test])
         .current_dir("/")
         .uid(STRANGER)

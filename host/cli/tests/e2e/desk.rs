@@ -61,13 +61,17 @@ impl Desk {
             "{configuration}\n{}{PAPER}{PEOPLE}[control]\nsocket = \"run/control.sock\"\ngroup = \"{group}\"\n",
             embedded(cloud.url())
         ));
-        let open = |path: &Path| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let open = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
         std::fs::create_dir(folder.path().join("run")).unwrap();
-        open(folder.path());
-        open(&folder.path().join("run"));
-        folder.manifest("every-category", &manifest(&bundled(EVERY)));
+        let written = folder.manifest("every-category", &manifest(&bundled(EVERY)));
+        // Whatever the umask of the tests: the people read the configuration, and find the socket.
+        for inner in ["", "run", "plugins"] {
+            open(&folder.path().join(inner), 0o755);
+        }
+        open(&folder.path().join("qchost.toml"), 0o644);
+        open(&written, 0o644);
         Some(Self {
             cloud,
             folder,

@@ -258,6 +258,7 @@ fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
 
 #[test]
 fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_its_socket() {
+    use std::os::unix::fs::PermissionsExt as _;
     let _machine = machine();
     let Some(desk) = Desk::new("", str::to_owned) else {
         return;
@@ -266,6 +267,8 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     let name = desk.folder.path().file_name().unwrap().to_str().unwrap();
     let socket = format!("/run/qchost/{}.sock", name.trim_start_matches('.'));
     std::fs::create_dir_all("/run/qchost").unwrap();
+    // Whatever the umask of the tests.
+    std::fs::set_permissions("/run/qchost", std::fs::Permissions::from_mode(0o755)).unwrap();
     let good = std::fs::read_to_string(&path).unwrap();
     let good = good.replace("\"run/control.sock\"", &format!("\"{socket}\""));
     std::fs::write(&path, &good).unwrap();
@@ -273,7 +276,6 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     let file = socket.replace(".sock", ".json");
     assert!(Path::new(&file).exists());
     // Unreadable to every user but root, and then removed.
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
     mode(0o600).unwrap();
     let ran = desk.run_as(OPERATOR, &["halt", "--reason", "fills look wrong"]);

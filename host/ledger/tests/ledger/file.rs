@@ -195,6 +195,8 @@ fn what_may_not_be_written_is_said_to_be_so() {
     // A folder that another user can reach.
     let program = folder.path().join("test");
     fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // It may have been built under a umask that closes it to others.
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     for path in [&readable, &sealed.join("inside.db"), &sealed.join("new.db")] {
         let mut command = Command::new(&program);
         command.args(["--exact", "file::tries_to_open", "--ignored", "--nocapture"]);
