@@ -21,6 +21,7 @@ use crate::accounts::{self, Connections};
 use crate::children::compiler;
 use crate::config::{Config, listed};
 use crate::data_folder::{DATABASE, halt_file};
+use crate::exit_status::{ErrorKind, Failed};
 use crate::file_table::FileTable;
 use crate::gate;
 use crate::in_force::{self, StoredState};
@@ -270,7 +271,7 @@ impl Host {
         self.gate
             .note_admin(&without_role(uid), "denied", unknown_person())
             .await?;
-        bail!(self.stranger(uid))
+        Err(Failed::error(ErrorKind::DENIED, self.stranger(uid)))
     }
 
     /// Why a uid has no role.

@@ -6,6 +6,7 @@ mod children;
 mod config;
 mod control;
 mod data_folder;
+mod exit_status;
 mod file_table;
 mod fingerprint;
 mod gate;
@@ -33,6 +34,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 
 use args::{Cli, Verb};
+use exit_status::{ErrorKind, ExitStatus};
 use output::Output;
 
 /// Answers become thousands of small values that are freed again, which is most of the adapter's time.
@@ -42,7 +44,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return output::usage(error, Cli::try_parse_from),
+        Err(error) => return output::usage(error, Cli::try_parse_from).into(),
     };
     // Before anything else starts: it needs a process to itself.
     match &cli.verb {
@@ -58,11 +60,10 @@ fn main() -> ExitCode {
     let done = begin(cli, output);
     logging::close();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitStatus::Done.into(),
         Err(error) => {
             output.error(&error);
-            let own = error.downcast_ref::<output::ExitWith>();
-            own.map_or(ExitCode::FAILURE, |own| ExitCode::from(own.status))
+            ErrorKind::from_error(&error).exit_status().into()
         }
     }
 }

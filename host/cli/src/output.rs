@@ -5,7 +5,6 @@
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use qchost_text::error_chain;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::exit_status::ExitStatus;
 use crate::terminal;
 
 /// Minimum interval between progress lines with the same message.
@@ -94,14 +94,6 @@ impl Output {
             heard: Arc::default(),
         }
     }
-}
-
-/// An error with its own exit status.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct ExitWith {
-    pub status: u8,
-    pub message: String,
 }
 
 /// A progress display: a bar on a terminal, lines elsewhere.
@@ -191,17 +183,18 @@ impl Display {
 pub fn usage<T>(
     error: clap::Error,
     parse: impl FnOnce(Vec<String>) -> Result<T, clap::Error>,
-) -> ExitCode {
-    let status = u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+) -> ExitStatus {
     if error.use_stderr() {
         let arguments = std::env::args_os();
         let clean = arguments.map(|argument| terminal::line(&argument.to_string_lossy()));
         let error = parse(clean.collect()).err().unwrap_or(error);
         write_stderr(terminal::block(&error.to_string()).trim_end());
-    } else if let Err(error) = error.print() {
+        return ExitStatus::Usage;
+    }
+    if let Err(error) = error.print() {
         write_stderr(&format!("error: cannot write the help: {error}"));
     }
-    status
+    ExitStatus::Done
 }
 
 /// Prints text for people to standard output.

@@ -10,15 +10,19 @@ use qchost_catalog::{Failure, FailureKind};
 use qchost_ledger::{BeginError, LedgerError, RequestError};
 use qchost_policy::Denial;
 use qchost_scope::ScopeError;
-use strum::{EnumDiscriminants, EnumIter, IntoEnumIterator as _, IntoStaticStr, VariantNames as _};
+use strum::{
+    EnumDiscriminants, EnumIter, EnumString, IntoEnumIterator as _, IntoStaticStr,
+    VariantNames as _,
+};
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, EnumDiscriminants)]
 #[strum_discriminants(
     name(RefusalKind),
-    vis(pub(self)),
-    derive(EnumIter, IntoStaticStr),
-    strum(serialize_all = "kebab-case")
+    derive(EnumIter, EnumString, IntoStaticStr),
+    strum(serialize_all = "kebab-case"),
+    doc = "The kind of a [`Refusal`]. Its name in kebab-case is the word in the contract's error and in the audit; it is parsed \
+           with `str::parse`."
 )]
 pub enum Refusal {
     /// No grant allows it, or a guardrail forbids it, and nothing was sent; or its answer is withheld because it is about

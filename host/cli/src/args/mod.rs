@@ -1,6 +1,4 @@
 //! The command line: verbs, their options and their help.
-//!
-//! Exit status: 0 on success, 1 on failure, 2 when the command line is wrong.
 
 mod gate;
 
@@ -12,13 +10,12 @@ use qchost_emulator::DEFAULT_ADDRESS;
 
 pub use gate::{Approvals, Audit, Policy, Schema};
 
+use crate::exit_status::ExitStatus;
 use crate::requests::{Grants, Halt, Resume};
-
-const EXIT: &str = "Exit status: 0 done, 1 not done, 2 the command line is wrong.";
 
 /// A headless WebAssembly plugin host for QuantConnect agents.
 #[derive(Debug, Parser)]
-#[command(name = "qchost", version, after_help = EXIT, propagate_version = true)]
+#[command(name = "qchost", version, after_help = ExitStatus::help(), propagate_version = true)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -159,8 +156,8 @@ pub enum Verb {
         after_help = "It takes effect at the instant before a call is sent, whatever waits or is retried, and survives a \
         restart. The result lists the calls that were past that point, how each ended, and where the halt is kept. A file \
         `halt` in the data folder halts everything too, within a second: touch DATA/halt\n\n\
-        Exit status: 0 halted, and with --liquidate nothing runs and nothing is held; 1 not as asked, the error says what; \
-        3 halted, and positions are open.\n\nExamples:\n  \
+        Exit status: 0 halted, and with --liquidate nothing runs and nothing is held; 9 halted, and positions are open; \
+        any other: not as asked, the error says what (qchost --help).\n\nExamples:\n  \
         qchost halt --reason \"fills look wrong\"\n  qchost halt --account research --liquidate\n  \
         qchost halt --plugin strategy-lab\n  qchost halt --list"
     )]

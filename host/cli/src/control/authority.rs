@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Error, Result, anyhow};
+use anyhow::{Error, Result};
 use qchost_gate::AdminDetail;
 use qchost_policy::{People, Person};
 
 use super::shared::Shared;
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::{Current, Host, stranger, unknown_person, without_role};
 use crate::requests::RequestKind;
 
@@ -93,7 +94,7 @@ impl Denied {
             };
             shared.denials.note(&host, &person, &what, detail).await;
         }
-        anyhow!("denied: {reason}")
+        Failed::error(ErrorKind::DENIED, format!("denied: {reason}"))
     }
 }
 
@@ -122,12 +123,12 @@ fn may(
 /// Records the attempt of a user without a role; returns why it is refused.
 pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
     let Some(host) = shared.opened() else {
-        return anyhow!(stranger(uid, &shared.data, None));
+        return Failed::error(ErrorKind::DENIED, stranger(uid, &shared.data, None));
     };
     let person = without_role(uid);
     let denials = &shared.denials;
     denials
         .note(&host, &person, "denied", unknown_person())
         .await;
-    anyhow!(host.stranger(uid))
+    Failed::error(ErrorKind::DENIED, host.stranger(uid))
 }

@@ -20,6 +20,7 @@ use super::presence::Presence;
 use super::route::{Route, RunningHost};
 use crate::config::Config;
 use crate::data_folder::{DATABASE, private_folder};
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 use crate::lock::{Lock, Refused};
 use crate::output::{Display, Output, words};
@@ -352,7 +353,10 @@ async fn alone(
     let signal = signals::ended();
     let result = tokio::select! {
         result = here(&host, config, request, display) => result,
-        () = signal => Err(anyhow!("interrupted before it was done; what was sent is not undone: read the state before you try again")),
+        () = signal => Err(Failed::error(
+            ErrorKind::UNKNOWN_OUTCOME,
+            "interrupted before it was done; what was sent is not undone: read the state before you try again",
+        )),
     };
     // A second signal ends it at once.
     let signal = signals::ended();
@@ -360,7 +364,10 @@ async fn alone(
         _ = host.close(Duration::ZERO) => {}
         () = signal => {}
     }
-    result.map_err(|error| anyhow!(host.redactor().clean(&words(&error)).into_owned()))
+    result.map_err(|error| {
+        let message = host.redactor().clean(&words(&error)).into_owned();
+        Failed::error(ErrorKind::from_error(&error), message)
+    })
 }
 
 /// Carries out a request in this process, for the user that runs it.
@@ -453,12 +460,18 @@ impl PendingReply {
             host, read_back, ..
         } = self;
         match read_back {
-            None => anyhow!(
-                "{host} does not answer; see what it logs, and whether it is stopped or hangs"
+            None => Failed::error(
+                ErrorKind::UNAVAILABLE,
+                format!(
+                    "{host} does not answer; see what it logs, and whether it is stopped or hangs"
+                ),
             ),
-            Some(read_back) => anyhow!(
-                "no answer from {host}: it may still be carried out when the host goes on; read it back with: {read_back}; see \
-                 what the host logs, and whether it is stopped or hangs"
+            Some(read_back) => Failed::error(
+                ErrorKind::UNKNOWN_OUTCOME,
+                format!(
+                    "no answer from {host}: it may still be carried out when the host goes on; read it back with: {read_back}; \
+                     see what the host logs, and whether it is stopped or hangs"
+                ),
             ),
         }
     }
@@ -527,17 +540,19 @@ async fn ask(
             Reply::Halted(message) => display.halted(message),
             Reply::Line(line) => on_line(&line)?,
             Reply::Done(value) => return Ok(value),
-            Reply::Failed(message) => bail!(message),
+            Reply::Failed(failed) => return Err(Error::new(failed)),
         }
         line = pending.next_reply(lines.next()).await?;
     }
     sent.context("the running host did not read the request")?;
     match request.kind() {
-        RequestKind::Invoke | RequestKind::Call => bail!(
-            "the running host ended before it answered; a write may have been sent: read the state before you try again"
-        ),
-        _ => bail!(
-            "the running host ended before it answered; ask again, and see what it logs if it is not there any more"
-        ),
+        RequestKind::Invoke | RequestKind::Call => Err(Failed::error(
+            ErrorKind::UNKNOWN_OUTCOME,
+            "the running host ended before it answered; a write may have been sent: read the state before you try again",
+        )),
+        _ => Err(Failed::error(
+            ErrorKind::UNAVAILABLE,
+            "the running host ended before it answered; ask again, and see what it logs if it is not there any more",
+        )),
     }
 }

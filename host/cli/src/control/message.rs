@@ -12,11 +12,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::exit_status::Failed;
 use crate::reports::Report;
 use crate::requests::RequestKind;
 
 /// The version of the forms of requests and answers. A changed form is a new version.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Maximum bytes of a line of a reply: an action's output.
 pub(super) const MAX_LINE: usize = 64 << 20;
 /// Maximum bytes of a request's first line.
@@ -127,7 +128,7 @@ pub(super) enum Reply {
     /// The answer, in the form of the request's type; after a result in lines, its end.
     Done(Value),
     /// Why there is no answer.
-    Failed(String),
+    Failed(Failed),
 }
 
 impl From<Report> for Reply {
@@ -153,14 +154,14 @@ mod tests {
             format!("{error:#}")
         };
         let head = r#"{"config":"/x","verb":"halts","about":null,"bytes":2"#;
-        let line = format!("{{\"version\":1,\"message\":{head}}}}}");
+        let line = format!("{{\"version\":2,\"message\":{head}}}}}");
         assert!(Envelope::<Head>::open(line.as_bytes()).is_ok(), "{line}");
         let newer = open(&format!(
-            "{{\"version\":2,\"message\":{head},\"more\":1}}}}"
+            "{{\"version\":3,\"message\":{head},\"more\":1}}}}"
         ));
-        assert!(newer.contains("version 2"), "{newer}");
+        assert!(newer.contains("version 3"), "{newer}");
         let unknown = open(&format!(
-            "{{\"version\":1,\"message\":{head},\"more\":1}}}}"
+            "{{\"version\":2,\"message\":{head},\"more\":1}}}}"
         ));
         assert!(unknown.contains("unknown field `more`"), "{unknown}");
         let none = open(&format!("{head}}}"));

@@ -25,6 +25,7 @@ use tokio::net::UnixStream;
 
 use super::presence::Presence;
 use crate::config::{self, Config};
+use crate::exit_status::{self, Failed};
 use crate::output::words;
 
 /// Where hosts with a socket for a group are announced.
@@ -185,12 +186,13 @@ impl Route {
             return Err(error);
         }
         if closed.is_some() {
-            bail!(
+            let message = format!(
                 "{}; if that is the host's: an administrator configures `control.socket` outside of the data folder, adds the \
                  user (uid {}) to its group (usermod --append --groups), and to [people]",
                 self.none_found(),
                 geteuid()
             );
+            return Err(Failed::error(exit_status::ErrorKind::UNAVAILABLE, message));
         }
         Ok(None)
     }
@@ -233,7 +235,12 @@ impl Route {
             (None, Some(_)) => self.none_found(),
             (None, None) => format!("{}, or its data folder: --data DIR", self.none_found()),
         };
-        anyhow!("{}; {no_host}", words(error))
+        // A configuration that is wrong is mended in its file, whether or not a host runs.
+        let kind = match self.config {
+            Ok(_) => exit_status::ErrorKind::UNAVAILABLE,
+            Err(_) => exit_status::ErrorKind::Failed,
+        };
+        Failed::error(kind, format!("{}; {no_host}", words(error)))
     }
 
     /// The places named by the options or the configuration.

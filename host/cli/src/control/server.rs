@@ -7,9 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
+use qchost_secrets::Redactor;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -23,6 +24,7 @@ use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, Reply};
 use super::reserve::Spare;
 use super::shared::Shared;
 use super::urgent;
+use crate::exit_status::{ErrorKind, Failed};
 use crate::output::words;
 use crate::reports::{Report, Reports};
 use crate::requests::{Class, HostStatus, Request, RequestKind};
@@ -165,8 +167,8 @@ async fn answer(stream: UnixStream, shared: &Arc<Shared>, spare: Option<&Spare>)
         }
         Ok(Admitted::Left) => Ok(()),
         Err(error) => {
-            let clean = shared.redactor().clean(&words(&error)).into_owned();
-            sink.send(&Reply::Failed(clean), WRITE_TIMEOUT).await?;
+            let reply = failed(&error, &shared.redactor());
+            sink.send(&reply, WRITE_TIMEOUT).await?;
             Ok(())
         }
     }
@@ -417,12 +419,17 @@ async fn work(
         }
     }
     let redactor = shared.redactor();
-    let reply = result.map_or_else(
-        |error| Reply::Failed(redactor.clean(&words(&error)).into_owned()),
-        Reply::Done,
-    );
+    let reply = result.map_or_else(|error| failed(&error, &redactor), Reply::Done);
     sink.send(&reply, WRITE_TIMEOUT).await?;
     Ok(())
+}
+
+/// The reply to a request that failed, without secrets.
+fn failed(error: &Error, redactor: &Redactor) -> Reply {
+    Reply::Failed(Failed {
+        kind: ErrorKind::from_error(error),
+        message: redactor.clean(&words(error)).into_owned(),
+    })
 }
 
 /// The connection to a client.

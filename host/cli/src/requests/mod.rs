@@ -22,7 +22,7 @@ mod rules;
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use qchost_gate::AdminDetail;
 use qchost_policy::Person;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,7 @@ pub use plugins::{ListPlugins, PluginRow, Status};
 pub use rules::{Class, Handler, Rules};
 
 use crate::config::Config;
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 use crate::reports::Reports;
 
@@ -176,7 +177,10 @@ impl Request {
             host.gate
                 .note_admin(person, &format!("{} (denied)", right.word()), detail)
                 .await?;
-            bail!("denied: {reason}");
+            return Err(Failed::error(
+                ErrorKind::DENIED,
+                format!("denied: {reason}"),
+            ));
         }
         self.handle(host, person, reports).await
     }

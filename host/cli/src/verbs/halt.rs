@@ -13,7 +13,8 @@ use serde_json::json;
 use super::cells::{maybe, text};
 use crate::control::{self, Approach, Route, Unopened, Unreadable};
 use crate::data_folder::{DATABASE, halt_file};
-use crate::output::{self, ExitWith, Output, table};
+use crate::exit_status::{ErrorKind, Failed};
+use crate::output::{self, Output, table};
 use crate::requests::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_words};
 use crate::terminal;
 
@@ -24,8 +25,6 @@ const HALT_REPLY_TIMEOUT: Duration = Duration::from_millis(600);
 const FILE_ANSWER_TIMEOUT: Duration = Duration::from_millis(50);
 /// How long to wait for its reply if the file cannot be created.
 const LATE_ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The exit status of a halt that left positions open.
-const POSITIONS_OPEN: u8 = 3;
 
 /// The columns of a halt.
 const HALT_COLUMNS: [&str; 6] = ["account", "plugin", "since", "by", "reason", "holds"];
@@ -294,13 +293,13 @@ fn show(
     if open == 0 {
         return Ok(());
     }
-    Err(Error::new(ExitWith {
-        status: POSITIONS_OPEN,
-        message: format!(
+    Err(Failed::error(
+        ErrorKind::PositionsOpen,
+        format!(
             "positions open: {open} live deployments run or hold something, or may, see above; a host that runs goes on with \
              them until `qchost resume`: look at qchost halt --list, and at QuantConnect's site"
         ),
-    }))
+    ))
 }
 
 /// Lists the halts.

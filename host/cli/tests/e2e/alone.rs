@@ -287,8 +287,8 @@ fn a_host_that_speaks_another_version_is_halted_by_the_file() {
     let listener = UnixListener::bind(data.join("control.sock")).unwrap();
     let answers = [
         "{\"failed\":\"what is this?\"}\n",
-        "{\"version\":2,\"message\":{\"stopped\":true}}\n",
-        "{\"version\":1,\"message\":{\"unheard-of\":true}}\n",
+        "{\"version\":3,\"message\":{\"stopped\":true}}\n",
+        "{\"version\":2,\"message\":{\"unheard-of\":true}}\n",
     ];
     let other = std::thread::spawn(move || {
         for answer in answers.into_iter().chain([answers[0]]) {

@@ -22,7 +22,7 @@ fn refused(folder: &Folder, bytes: &[u8]) -> String {
         lines.read_line(&mut line).unwrap();
         let reply: Value = serde_json::from_str(&line).unwrap();
         let reply = &reply["message"];
-        if let Some(failed) = reply["failed"].as_str() {
+        if let Some(failed) = reply["failed"]["message"].as_str() {
             return failed.to_owned();
         }
         assert!(reply.get("done").is_none(), "{reply}");
@@ -32,7 +32,7 @@ fn refused(folder: &Folder, bytes: &[u8]) -> String {
 fn head(folder: &Folder, verb: &str, about: Option<&str>, bytes: usize) -> String {
     let config = folder.path().join("qchost.toml");
     let head = json!({ "config": config, "verb": verb, "about": about, "bytes": bytes });
-    json!({ "version": 1, "message": head }).to_string() + "\n"
+    json!({ "version": 2, "message": head }).to_string() + "\n"
 }
 
 #[test]

@@ -298,7 +298,7 @@ fn positions_that_stay_open_are_no_success_and_are_gone_on_with() {
         pretend("/live/update/stop"),
     ]);
     let ran = folder.run(&["halt", "--liquidate", "--json"]);
-    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(9), "{ran:?}");
     assert!(ran.stderr.contains("positions open"), "{ran:?}");
     let report: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!(report["stopped"][0]["open"], true, "{report}");

@@ -121,7 +121,7 @@ fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
     // A call that needs a read first is unavailable for the same cause, and recorded as that.
     let sweep = json!({ "grid": { "fast": [10], "slow": [100] } }).to_string();
     let ran = start(&folder, &["--json", "invoke", "strategy-lab.sweep", &sweep]).wait();
-    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     let said = format!("{}{}", ran.stdout, ran.stderr);
     assert!(said.contains("refuses the credentials"), "{said}");
     assert!(!said.contains("denied"), "{said}");

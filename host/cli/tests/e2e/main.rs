@@ -29,6 +29,7 @@ mod dependencies;
 mod desk;
 mod discovery;
 mod documents;
+mod exit_statuses;
 mod following;
 mod gate;
 mod guests;

@@ -102,7 +102,7 @@ fn a_shutdown_waits_for_what_was_sent() {
     let (_cloud, folder, prepared) = prepared();
     let host = folder.serve(&["--log", "gate=info", "--log-json", "run"]);
     let ran = folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()]);
-    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     host.terminate();
     learned(&host.wait().good().stderr);
 }

@@ -85,7 +85,7 @@ fn a_stranger_is_not_heard_and_root_is_one_unless_configured() {
     let host = desk.serve();
     let ran = desk.run_as(STRANGER, &["plugin", "list"]);
     let error = &ran.stderr;
-    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
     for expected in [
         "uid 64006 is not a person of this host",
         "[people.NAME]",

@@ -155,10 +155,14 @@ impl Ran {
         self
     }
 
-    /// The error in one line; it must be the last line and the only error, and the exit status 1. Progress
-    /// may be reported before it.
+    /// Checks that the run failed, for any other reason than a wrong command line.
+    fn failed(&self) {
+        assert!(matches!(self.status.code(), Some(1 | 3..=9)), "{self:?}");
+    }
+
+    /// The error in one line; it must be the last line and the only error. Progress may be reported before it.
     pub fn error(&self) -> &str {
-        assert_eq!(self.status.code(), Some(1), "{self:?}");
+        self.failed();
         let line = self.stderr.lines().last().unwrap_or_default();
         let error = line
             .strip_prefix("error: ")
@@ -171,9 +175,9 @@ impl Ran {
         error
     }
 
-    /// The text of the error that `--json` prints last; the exit status must be 1.
+    /// The text of the error that `--json` prints last.
     pub fn json_error(&self) -> String {
-        assert_eq!(self.status.code(), Some(1), "{self:?}");
+        self.failed();
         let line = self
             .stderr
             .lines()

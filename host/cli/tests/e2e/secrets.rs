@@ -180,7 +180,7 @@ fn deploy(watched: &mut Watched, cloud: &Cloud) {
     let mut wrong = arguments.clone();
     wrong["compileId"] = "none".into();
     let ran = watched.run(&["call", "create_live_algorithm", &wrong.to_string()]);
-    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    ran.json_error();
     // Settings in place of a profile's name are refused as well.
     let mut direct = arguments;
     direct["brokerage"] = json!({ "id": "InteractiveBrokersBrokerage" });
@@ -259,7 +259,7 @@ fn when_the_cloud_rejects_the_token() {
             "every-category.deploy-live",
             "{\"profile\": \"main\"}",
         ]);
-        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        ran.json_error();
         watched.clean(&ALL);
     }
 }

@@ -153,7 +153,7 @@ fn an_invocation_that_outlasts_the_drain_is_cut_off_and_counted() {
     );
     // The waiting client gets an error.
     let ran = invocation.wait_for(Duration::from_secs(10));
-    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
     assert!(ran.stderr.contains("error: "), "{ran:?}");
 }
 

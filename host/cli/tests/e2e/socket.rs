@@ -67,7 +67,7 @@ impl Control {
             Some("call") => request["account"].as_str(),
             _ => None,
         };
-        let head = json!({ "version": 1, "message": {
+        let head = json!({ "version": 2, "message": {
             "config": self.config,
             "verb": request["verb"],
             "about": about,
@@ -102,8 +102,8 @@ impl Control {
             if let Some(value) = reply.get("done") {
                 return Answer::Done(value.clone());
             }
-            if let Some(words) = reply.get("failed") {
-                return Answer::Failed(words.as_str().unwrap().to_owned());
+            if let Some(failed) = reply.get("failed") {
+                return Answer::Failed(failed["message"].as_str().unwrap().to_owned());
             }
         }
         Answer::Lost(format!("no answer; sending: {sent:?}"))

@@ -547,7 +547,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         if restart {
             // Without an earlier connection the running deployments are unknown, which is not the same as
             // none.
-            assert_eq!(ran.status.code(), Some(3), "{changed}: {ran:?}");
+            assert_eq!(ran.status.code(), Some(9), "{changed}: {ran:?}");
             assert!(ran.stdout.contains("not known"), "{changed}: {ran:?}");
             assert_eq!(liquidated, 0);
         } else {
@@ -788,7 +788,7 @@ fn asked_while_it_opens(
     let told = clients.into_iter().map(Process::wait).collect();
     let body = json!({ "verb": "resume", "account": null, "plugin": null }).to_string();
     let head = json!({ "config": "/x", "verb": "resume", "about": null, "bytes": body.len() });
-    let head = json!({ "version": 1, "message": head });
+    let head = json!({ "version": 2, "message": head });
     write!(late, "{head}\n{body}").unwrap();
     late.set_read_timeout(Some(BOUND)).unwrap();
     let mut late_told = String::new();

@@ -2,7 +2,7 @@
 
 mod show;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use nix::unistd::geteuid;
 use qchost_gate::Finding;
 use qchost_ledger::Ledger;
@@ -12,6 +12,7 @@ use self::show::{Form, RecordPrinter};
 use crate::args::Audit;
 use crate::config::Config;
 use crate::control::{self, Route};
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::stranger;
 use crate::keys::{self, Key};
 use crate::output::{Output, words};
@@ -106,7 +107,10 @@ fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -
     })?;
     let decision = people.decide(person, qchost_policy::Right::ReadAudit, None);
     if let Some(denial) = decision.denial {
-        bail!("denied: {}", denial.reason);
+        return Err(Failed::error(
+            ErrorKind::DENIED,
+            format!("denied: {}", denial.reason),
+        ));
     }
     ensure!(
         !request.follows(),

@@ -1,0 +1,167 @@
+//! Exit statuses: what a script learns of how a command ended, with a running host and without one.
+
+use qchost_emulator::{Fault, FaultKind};
+use serde_json::{Value, json};
+
+use crate::categories::{EVERY, with_cloud};
+use crate::cloud::Cloud;
+use crate::common::{Folder, bundled};
+use crate::process::{Process, Ran};
+
+/// How a folder differs from one in which a write is done, and the exit status of that write.
+struct Situation {
+    name: &'static str,
+    make: fn(&Cloud, &Folder, &Value),
+    status: i32,
+}
+
+/// Adds a grant that the write has to satisfy as well.
+fn grant(folder: &Folder, line: &str) {
+    let grant = format!(
+        "[[grant]]\nname = \"more\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"*\"]\n{line}\n\n[limits]"
+    );
+    let manifest = bundled(EVERY).replacen("[limits]", &grant, 1);
+    assert!(manifest.contains(line));
+    folder.manifest("every-category", &manifest);
+}
+
+fn fault(cloud: &Cloud, kind: FaultKind) {
+    let faults = vec![Fault::at("/backtests/create", kind)];
+    cloud.emulator().set_faults(faults);
+}
+
+const SITUATIONS: [Situation; 8] = [
+    Situation {
+        name: "done",
+        make: |_, _, _| {},
+        status: 0,
+    },
+    Situation {
+        name: "refused by QuantConnect",
+        make: |cloud, _, _| fault(cloud, FaultKind::Refuse("no such compile job".to_owned())),
+        status: 1,
+    },
+    Situation {
+        name: "denied by a guardrail",
+        make: |_, folder, _| {
+            let policies = folder.path().join("policies");
+            std::fs::create_dir(&policies).unwrap();
+            std::fs::write(
+                policies.join("none.cedar"),
+                "@id(\"no-backtests\")\nforbid (principal, action == Action::\"backtests/create-backtest\", resource);\n",
+            )
+            .unwrap();
+        },
+        status: 3,
+    },
+    Situation {
+        name: "waiting for an approval",
+        make: |_, folder, _| grant(folder, "approval = \"operator\""),
+        status: 4,
+    },
+    Situation {
+        name: "halted",
+        make: |_, folder, _| {
+            folder.run(&["halt"]).good();
+        },
+        status: 5,
+    },
+    Situation {
+        name: "over its budget",
+        make: |_, folder, prepared| {
+            grant(folder, "limits = { per-day = 1 }");
+            write(folder, prepared).good();
+        },
+        status: 6,
+    },
+    Situation {
+        name: "without an account that can be reached",
+        make: |_, folder, _| {
+            let file = folder.path().join("qchost.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let (before, _) = text.split_once("cloud = ").unwrap();
+            let rest = text.split_once("[brokerage").unwrap().1;
+            let closed = "cloud = \"http://127.0.0.1:1/api/v2\"\n[brokerage";
+            std::fs::write(&file, format!("{before}{closed}{rest}")).unwrap();
+        },
+        status: 7,
+    },
+    Situation {
+        name: "with an answer that was lost",
+        make: |cloud, _, _| fault(cloud, FaultKind::LoseAnswer),
+        status: 8,
+    },
+];
+
+fn write(folder: &Folder, prepared: &Value) -> Ran {
+    folder.run(&["invoke", "every-category.slow-write", &prepared.to_string()])
+}
+
+#[test]
+fn the_exit_status_says_how_an_invocation_ended_with_and_without_a_host() {
+    for Situation { name, make, status } in &SITUATIONS {
+        for serves in [false, true] {
+            let (cloud, folder) = with_cloud();
+            let prepared = folder.invoke("every-category.prepare", &json!({}));
+            make(&cloud, &folder, &prepared);
+            let host = serves.then(|| folder.serve(&["run"]));
+            let ran = write(&folder, &prepared);
+            assert_eq!(
+                ran.status.code(),
+                Some(*status),
+                "{name}, with a host: {serves}: {ran:?}"
+            );
+            if let Some(host) = host {
+                host.terminate();
+                host.wait();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_exit_status_of_a_call_is_that_of_its_refusal() {
+    let (cloud, folder) = with_cloud();
+    let create = |name: &str| {
+        let project = json!({ "name": name, "language": "Py" }).to_string();
+        folder.run(&["call", "create_project", &project])
+    };
+    let unauthorized = |arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.env("QUANTCONNECT_API_TOKEN", "another-token");
+        Process::start(command, folder.path()).wait()
+    };
+    let cases: [(&[&str], i32); 6] = [
+        (&["call", "read_account"], 0),
+        (&["call", "no_such_tool"], 1),
+        (&["invoke", "no-such-plugin.act"], 1),
+        (&["call"], 2),
+        (&["no-such-verb"], 2),
+        (
+            &[
+                "--socket",
+                "nothing.sock",
+                "call",
+                "read_account",
+                "--account",
+                "research",
+            ],
+            7,
+        ),
+    ];
+    for (arguments, status) in cases {
+        let ran = folder.run(arguments);
+        assert_eq!(ran.status.code(), Some(status), "{arguments:?}: {ran:?}");
+    }
+    let ran = unauthorized(&["call", "read_account"]);
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
+    cloud
+        .emulator()
+        .set_faults(vec![Fault::at("/projects/create", FaultKind::LoseAnswer)]);
+    let ran = create("Lab/one");
+    assert_eq!(ran.status.code(), Some(8), "{ran:?}");
+    cloud.emulator().set_faults(Vec::new());
+    folder.run(&["halt"]).good();
+    let ran = create("Lab/two");
+    assert_eq!(ran.status.code(), Some(5), "{ran:?}");
+}
