@@ -1,5 +1,8 @@
 //! Whether a component may import what it imports: each interface has to be mentioned by a grant.
 
+use std::collections::BTreeMap;
+
+use qchost_catalog::{Access, OPERATIONS};
 use serde_json::json;
 
 use crate::authority::explain::{every, everything};
@@ -9,14 +12,30 @@ use crate::manifest::Manifest;
 
 /// A component imports more than its manifest mentions. It is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{plugin}` imports {}, which no grant mentions; to allow it, add to the manifest:\n{}",
+#[error("`{plugin}` imports {}, which no grant mentions; {}to allow it, add to the manifest:\n{}",
     interfaces.join(", "),
+    if *whole { format!("{WHOLE_CONTRACT}; ") } else { String::new() },
     interfaces.iter().map(|interface| remedy(interface)).collect::<Vec<_>>().join("\n"))]
 pub struct ImportsDenied {
     /// The plugin.
     pub plugin: String,
     /// The interfaces.
     pub interfaces: Vec<String>,
+    /// Whether the component imports every interface of the contract.
+    pub whole: bool,
+}
+
+/// Advice for a component that imports every interface of the contract.
+pub const WHOLE_CONTRACT: &str = "it imports the whole contract, as a component does that is built against the world `agent`: \
+    build it against a world of its own, `include core` and the interfaces that it uses, and it needs no more grants than those";
+
+/// Whether these are all interfaces that a manifest can grant, as components import them that are built against the
+/// world `agent` by a toolchain that imports whatever its world names.
+#[must_use]
+pub fn is_whole_contract(interfaces: &[String]) -> bool {
+    let has = |name: &str| interfaces.iter().any(|interface| interface == name);
+    let mut of_catalog = OPERATIONS.iter().map(|operation| operation.interface());
+    has(RAW) && has(WORKFLOW) && of_catalog.all(has)
 }
 
 impl Manifest {
@@ -41,6 +60,7 @@ impl Manifest {
             Err(ImportsDenied {
                 plugin: self.plugin.clone(),
                 interfaces: missing,
+                whole: is_whole_contract(interfaces),
             })
         }
     }
@@ -89,27 +109,60 @@ fn remedy(interface: &str) -> String {
         .map(String::as_str)
         .chain(named.iter().copied());
     let entries: Vec<_> = entries.map(|entry| json!(entry).to_string()).collect();
-    let mut lines = vec![
-        ("name", json!(interface).to_string()),
-        ("allow", format!("[{}]", entries.join(", "))),
-    ];
-    let scopes = own.iter().filter(|action| action.name != RAW);
-    lines.extend(every(
-        scopes
-            .clone()
-            .flat_map(|action| action.kinds.iter().copied()),
-    ));
+    text.push_str("[[grant]]\n");
+    text.push_str(&format!("name = {}\n", json!(interface)));
+    text.push_str(&format!("allow = [{}]\n", entries.join(", ")));
+    text.push_str(&scopes(&own));
+    text
+}
+
+/// Manifest lines that allow these entries of `allow` lists: a grant for each interface, on everything, with hints to narrow
+/// it. What trades or destroys is marked.
+#[must_use]
+pub fn granting(entries: &[String]) -> String {
+    let mut interfaces: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for entry in entries {
+        let interface = entry.split('/').next().unwrap_or(entry);
+        interfaces.entry(interface).or_default().push(entry);
+    }
+    let grants = interfaces.into_iter().map(|(interface, entries)| {
+        let mut text = format!("[[grant]]\nname = {}\nallow = [\n", json!(interface));
+        let mut own: Vec<&Action> = Vec::new();
+        for entry in entries {
+            let action = actions().iter().find(|action| action.name == entry);
+            let mark = match action.map(|action| action.access) {
+                Some(access @ (Access::Trade | Access::Destroy)) => {
+                    format!("  # {}: leave it out unless it is meant", access.word())
+                }
+                _ if interface == RAW => {
+                    "  # every tool that the catalog does not know; narrow it to those that are meant".to_owned()
+                }
+                _ => String::new(),
+            };
+            text.push_str(&format!("    {},{mark}\n", json!(entry)));
+            own.extend(action);
+        }
+        text.push_str("]\n");
+        text.push_str(&scopes(&own));
+        text
+    });
+    grants.collect::<Vec<_>>().join("\n")
+}
+
+/// The lines of a grant that scope these actions: on everything, with hints to narrow it.
+fn scopes(actions: &[&Action]) -> String {
+    let scoped = || actions.iter().filter(|action| action.name != RAW);
+    let kinds = scoped().flat_map(|action| action.kinds.iter().copied().chain(action.lists));
+    let mut lines = every(kinds);
     for attribute in attributes() {
         if let Some(key) = attribute.bound.scope()
             && !lines.iter().any(|(known, _)| *known == key)
-            && scopes
-                .clone()
-                .any(|action| action.attributes.has(attribute))
+            && scoped().any(|action| action.attributes.has(attribute))
         {
             lines.push((key, everything(key)));
         }
     }
-    text.push_str("[[grant]]\n");
+    let mut text = String::new();
     for (key, value) in lines {
         text.push_str(&format!("{key} = {value}\n"));
     }

@@ -77,7 +77,7 @@ pub use grantable::{
     DOWNLOAD, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, is_tool_name, nearest,
 };
 pub use guardrails::{Coverage, Guardrails};
-pub use imports::ImportsDenied;
+pub use imports::{ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};
 pub use manifest::{
     Approval, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS, MAX_PATTERNS, Manifest,
     ManifestError, Prefix, ProjectScope, is_name, manifest_schema,

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use qchost_catalog::{Access, OPERATIONS};
 use qchost_policy::{
-    Authority, Brokerage, Context, Facts, Guardrails, Manifest, Project, Resource,
+    Authority, Brokerage, Context, Facts, Guardrails, Manifest, Project, Resource, WHOLE_CONTRACT,
+    granting,
 };
 
 const HEAD: &str = "plugin = \"probe\"\ncomponent = \"p.wasm\"\naccount = \"a\"\n";
@@ -116,6 +117,55 @@ fn the_lines_for_an_import_allow_what_a_pattern_may_cover() {
             .check_imports(&[service.to_owned()])
             .unwrap();
     }
+}
+
+#[test]
+fn the_lines_for_named_operations_allow_each_alone_and_all_together() {
+    let context = Context::default();
+    let names: Vec<String> = OPERATIONS
+        .iter()
+        .map(|operation| operation.name.to_owned())
+        .collect();
+    let all = authority(&granting(&names));
+    for operation in OPERATIONS {
+        let lines = granting(&[operation.name.to_owned()]);
+        let alone = authority(&lines);
+        for authority in [&alone, &all] {
+            assert!(
+                allows(authority, operation.name, operation.access, &context),
+                "{}:\n{lines}",
+                operation.name
+            );
+        }
+        let marked = lines.contains("leave it out unless it is meant");
+        assert_eq!(marked, !operation.access.globbed(), "{lines}");
+    }
+    let services = ["raw/*", "workflow", "object-store/download"].map(str::to_owned);
+    let lines = granting(&services);
+    let interfaces = ["raw", "workflow", "object-store"].map(str::to_owned);
+    let granted = authority(&lines);
+    granted.manifest().check_imports(&interfaces).unwrap();
+    assert!(
+        lines.contains("every tool that the catalog does not know"),
+        "{lines}"
+    );
+}
+
+#[test]
+fn of_a_component_that_imports_the_whole_contract_it_is_said_to_build_it_against_less() {
+    let manifest = Manifest::parse(HEAD, Path::new("p.toml")).unwrap();
+    let interfaces: BTreeSet<&str> = OPERATIONS
+        .iter()
+        .map(|operation| operation.interface())
+        .chain(["raw", "workflow"])
+        .collect();
+    let mut interfaces: Vec<String> = interfaces.into_iter().map(str::to_owned).collect();
+    let denied = manifest.check_imports(&interfaces).unwrap_err().to_string();
+    assert!(denied.contains(WHOLE_CONTRACT), "{denied}");
+    // The twin, with one interface less.
+    interfaces.pop();
+    let denied = manifest.check_imports(&interfaces).unwrap_err().to_string();
+    assert!(!denied.contains(WHOLE_CONTRACT), "{denied}");
 }
 
 #[test]

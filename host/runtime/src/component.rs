@@ -139,13 +139,19 @@ impl Code {
             .iter()
             .filter_map(|import| import.granted_as().map(str::to_owned))
             .collect();
-        manifest.check_imports(&interfaces)?;
-        match self.imports.iter().find(|import| import.kind == Kind::Http) {
-            Some(import) if manifest.http.is_empty() => Err(LoadError::HttpDenied {
+        let http = self
+            .imports
+            .iter()
+            .find(|import| import.kind == Kind::Http && manifest.http.is_empty());
+        match (manifest.check_imports(&interfaces), http) {
+            (Ok(()), None) => Ok(()),
+            (Err(denied), None) => Err(denied.into()),
+            // One answer has all the lines that are missing.
+            (Err(denied), Some(_)) => Err(LoadError::DeniedWithHttp(denied)),
+            (Ok(()), Some(import)) => Err(LoadError::HttpDenied {
                 plugin: manifest.plugin.clone(),
                 import: import.name.clone(),
             }),
-            _ => Ok(()),
         }
     }
 }

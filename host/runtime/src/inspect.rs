@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
+use qchost_policy::{WHOLE_CONTRACT, granting, is_whole_contract};
 use serde::Serialize;
 
 use crate::component::Parsed;
 use crate::description::Description;
 use crate::description::Inputs;
-use crate::imports::{Import, Kind};
+use crate::imports::{HTTP_GRANT, Import, Kind};
 use crate::load_error::LoadError;
 
 /// The result of an inspection.
@@ -62,6 +63,30 @@ impl Inspection {
             description,
             problem,
         }
+    }
+
+    /// Manifest lines that grant what it needs: a grant for each interface and, if it sends requests, an `[[http]]`, each to be
+    /// narrowed by the operator. Empty if it needs none.
+    #[must_use]
+    pub fn grants(&self) -> String {
+        let mut blocks = Vec::new();
+        if !self.needs.is_empty() {
+            blocks.push(granting(&self.needs));
+        }
+        if self.imports.iter().any(|import| import.kind == Kind::Http) {
+            blocks.push(format!(
+                "# It sends requests: write the address that it needs.\n{HTTP_GRANT}"
+            ));
+        }
+        blocks.join("\n")
+    }
+
+    /// Advice about how it was built, if it imports more than a component needs.
+    #[must_use]
+    pub fn advice(&self) -> Option<&'static str> {
+        let interfaces = self.imports.iter().filter_map(Import::granted_as);
+        let interfaces: Vec<String> = interfaces.map(str::to_owned).collect();
+        is_whole_contract(&interfaces).then_some(WHOLE_CONTRACT)
     }
 }
 

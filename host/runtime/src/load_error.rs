@@ -33,6 +33,13 @@ pub enum LoadError {
         /// The import.
         import: String,
     },
+    /// It imports interfaces and outgoing HTTP, and its manifest grants neither.
+    #[error(
+        "{}\n# It sends requests too: write the address that it needs.\n{}",
+        .0,
+        HTTP_GRANT
+    )]
+    DeniedWithHttp(ImportsDenied),
     /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
     Policy(#[from] GateError),

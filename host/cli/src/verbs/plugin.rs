@@ -73,16 +73,14 @@ fn inspection(found: &Inspection) -> String {
         .map(|import| vec![import.name.clone(), import.functions.join(", ")])
         .collect();
     text += &table(&["import", "functions"], &imports);
-    if !found.needs.is_empty() {
-        let list: Vec<_> = found
-            .needs
-            .iter()
-            .map(|need| format!("    \"{need}\",\n"))
-            .collect();
+    if let Some(advice) = found.advice() {
+        text += &format!("\n\n{advice}");
+    }
+    let grants = found.grants();
+    if !grants.is_empty() {
         text += &format!(
-            "\n\nIt can make every call that it was built to make with this grant, on the projects that you name in it:\n\n\
-             [[grant]]\nname     = \"all\"\nallow    = [\n{}]\nprojects = [\"Lab/*\"]",
-            list.concat()
+            "\n\nIt can make every call that it was built to make with these lines in its manifest:\n\n{}",
+            grants.trim_end()
         );
     }
     text
