@@ -75,7 +75,7 @@ pub enum Audit {
     /// Print records by plugin, operation, project, call, time and more, newest first.
     #[command(
         after_help = "Examples:\n  qchost audit query --plugin strategy-lab --decision denied\n  \
-        qchost audit query --operation live/create-live-algorithm --from 2026-01-01 --json"
+        qchost audit query --operation compile/create-compile --from 2026-01-01 --json"
     )]
     Query {
         #[command(flatten)]
@@ -126,7 +126,7 @@ pub enum Policy {
     /// Explain whether a plugin may make a call, by which grants, and under which conditions.
     #[command(
         after_help = "Nothing is read from QuantConnect, so the name of the project is what --project says.\n\nExamples:\n  qchost policy explain strategy-lab compile/create-compile \
-        '{\"projectId\": 1}' --project Lab/Momentum\n  qchost policy explain strategy-lab projects/list-projects"
+        '{\"projectId\": 1}' \\\n    --project Lab/Momentum\n  qchost policy explain strategy-lab projects/list-projects"
     )]
     Explain {
         /// The plugin.
@@ -145,7 +145,7 @@ pub enum Policy {
     Coverage,
     /// Check a file of expected decisions against manifests and the guardrails of the configuration.
     #[command(
-        after_help = "The file is TOML:\n\n  manifest = \"strategy-lab.toml\"    # beside the file; a case may name its own, or hold grants\n\n  \
+        after_help = "The file is TOML:\n\n  # The path from this file's folder. A case may name its own, or hold grants.\n  manifest = \"../plugins/strategy-lab.toml\"\n\n  \
         [[case]]\n  name      = \"the lab may backtest\"\n  operation = \"backtests/create-backtest\"\n  \
         project   = { id = 12, name = \"Lab/momentum\" }\n  expect    = \"allowed\"          # or \"denied\"\n  \
         grants    = [\"lab-backtests\"]   # optional, as are guardrails and reason\n\n\

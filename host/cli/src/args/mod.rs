@@ -72,7 +72,7 @@ pub struct Global {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Write a configuration and an example manifest into a folder.
-    #[command(after_help = "Example:\n  qchost init my-host && cd my-host && qchost doctor")]
+    #[command(after_help = "Example:\n  qchost init my-host")]
     Init {
         /// The folder; created if it does not exist.
         #[arg(default_value = ".")]
@@ -87,7 +87,7 @@ pub enum Verb {
     },
     /// Invoke a plugin's action; by the running host if there is one, in this process otherwise.
     #[command(
-        after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"grid\": {\"fast\": [10, 20], \"slow\": [100, 200]}}'\n  \
+        after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"grid\": {\"fast\": [10], \"slow\": [50, 90]}}'\n  \
         echo '{}' | qchost invoke strategy-lab.backtest -"
     )]
     Invoke {
@@ -100,7 +100,7 @@ pub enum Verb {
     },
     /// Call one of QuantConnect's tools as the operator, past no plugin.
     #[command(
-        after_help = "Examples:\n  qchost call read_account\n  qchost call read_compile '{\"projectId\": 1, \"compileId\": \"c\"}'"
+        after_help = "Examples:\n  qchost call read_account\n  qchost call create_project '{\"name\": \"Lab/first\", \"language\": \"Py\"}'"
     )]
     Call {
         /// The tool: `read_backtest`.
@@ -126,7 +126,7 @@ pub enum Verb {
     /// Check configurations, manifests, guardrails and components.
     #[command(
         after_help = "Manifests are checked against the configuration (--config) too, where there is one.\n\nExample:\n  \
-        qchost validate qchost.toml plugins/*/manifest.toml policies/*.cedar"
+        qchost validate qchost.toml plugins/*.toml"
     )]
     Validate {
         /// The files.
@@ -201,7 +201,7 @@ pub enum Verb {
         components, guardrails and the configuration need a new approval by an admin whom the backup and the configuration \
         both name. Budgets, plugins' state and the projects that plugins made are as in the backup: with `--digest` it is \
         certain that the backup is the one that was taken.\n\n\
-        Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost --digest sha256:…"
+        Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost \\\n    --digest sha256:…"
     )]
     Restore {
         /// The folder that `qchost backup` wrote.

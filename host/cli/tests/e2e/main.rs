@@ -42,6 +42,7 @@ mod midwrite;
 mod odd_files;
 mod people;
 mod policies;
+mod printed;
 mod process;
 mod reconfigured;
 mod records;

@@ -297,9 +297,8 @@ fn init_writes_what_doctor_accepts_and_never_over_a_file() {
     assert_eq!(std::fs::read_to_string(config).unwrap(), "# mine\n");
 }
 
-#[test]
-fn every_verb_has_an_example_in_its_help() {
-    let folder = Folder::new("");
+/// Every verb that help lists, in its order.
+pub fn all(folder: &Folder) -> Vec<Vec<String>> {
     let verbs = |of: &[&str]| -> Vec<String> {
         let text = folder
             .run(&[of, &["--help"]].concat())
@@ -329,6 +328,13 @@ fn every_verb_has_an_example_in_its_help() {
             all.push(vec![verb]);
         }
     }
+    all
+}
+
+#[test]
+fn every_verb_has_an_example_in_its_help() {
+    let folder = Folder::new("");
+    let all = all(&folder);
     assert!(all.len() >= 31, "{all:?}");
     for verb in all {
         let mut arguments: Vec<&str> = verb.iter().map(String::as_str).collect();
