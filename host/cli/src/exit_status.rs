@@ -65,6 +65,19 @@ impl ExitStatus {
         }
     }
 
+    /// The command that shows more about it.
+    pub fn hint(self) -> Option<&'static str> {
+        match self {
+            Self::Done | Self::Failed => None,
+            Self::Usage => Some("qchost --help"),
+            Self::Denied | Self::Limited => Some("qchost audit query --limit 20"),
+            Self::WaitingForApproval => Some("qchost approvals list"),
+            Self::Halted | Self::PositionsOpen => Some("qchost halt --list"),
+            Self::Unavailable => Some("qchost doctor"),
+            Self::UnknownOutcome => Some("qchost audit reconcile"),
+        }
+    }
+
     /// The table in the help.
     pub fn help() -> String {
         let rows = Self::ALL.map(|status| {
@@ -259,8 +272,10 @@ impl Failed {
 #[cfg(test)]
 mod tests {
     use anyhow::{Context as _, anyhow};
+    use clap::Parser as _;
 
     use super::*;
+    use crate::args::Cli;
 
     #[test]
     fn the_numbers_are_those_that_are_documented() {
@@ -271,6 +286,16 @@ mod tests {
             let (number, meaning) = status.row();
             let row = format!("| {number} | {meaning} |");
             assert!(guide.contains(&row), "host/OPERATING.md has no {row}");
+        }
+    }
+
+    #[test]
+    fn every_hint_is_a_command() {
+        for hint in ExitStatus::ALL.iter().filter_map(|status| status.hint()) {
+            match Cli::try_parse_from(hint.split_whitespace()) {
+                Ok(_) => {}
+                Err(error) => assert!(!error.use_stderr(), "{hint}: {error}"),
+            }
         }
     }
 

@@ -17,7 +17,7 @@ use qchost_text::error_chain;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::exit_status::ExitStatus;
+use crate::exit_status::{ErrorKind, ExitStatus};
 use crate::terminal;
 
 /// Minimum interval between progress lines with the same message.
@@ -45,7 +45,8 @@ impl Output {
     pub fn error(self, error: &anyhow::Error) {
         let text = words(error);
         if self.json {
-            write_stderr(&terminal::json(&json!({ "error": text }).to_string()));
+            let kind = ErrorKind::from_error(error);
+            write_json_error(kind, &text, kind.exit_status().hint());
         } else {
             write_stderr(&terminal::block(&format!("error: {text}")));
         }
@@ -188,13 +189,43 @@ pub fn usage<T>(
         let arguments = std::env::args_os();
         let clean = arguments.map(|argument| terminal::line(&argument.to_string_lossy()));
         let error = parse(clean.collect()).err().unwrap_or(error);
-        write_stderr(terminal::block(&error.to_string()).trim_end());
+        let text = terminal::block(&error.to_string());
+        if !asks_for_json() {
+            write_stderr(text.trim_end());
+        } else if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+            // Its text is the help.
+            let hint = ExitStatus::Usage.hint();
+            write_json_error(ErrorKind::Usage, "a command is missing", hint);
+        } else {
+            let (message, hint) = split_usage(&text);
+            write_json_error(ErrorKind::Usage, message, Some(hint));
+        }
         return ExitStatus::Usage;
     }
     if let Err(error) = error.print() {
         write_stderr(&format!("error: cannot write the help: {error}"));
     }
     ExitStatus::Done
+}
+
+/// Whether the command line asks for JSON, even if it cannot be parsed.
+fn asks_for_json() -> bool {
+    let arguments = std::env::args_os().skip(1);
+    let mut options = arguments.take_while(|argument| argument.to_str() != Some("--"));
+    options.any(|argument| argument.to_str() == Some("--json"))
+}
+
+/// The problem in clap's text about a command line, and the tips and the usage below it.
+fn split_usage(text: &str) -> (&str, &str) {
+    let text = text.strip_prefix("error: ").unwrap_or(text);
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    (message.trim_end(), rest.trim())
+}
+
+/// Writes the one object that ends a command with `--json`, in one line.
+fn write_json_error(kind: ErrorKind, message: &str, hint: Option<&str>) {
+    let error = json!({ "kind": kind.word(), "message": message, "hint": hint });
+    write_stderr(&terminal::json(&error.to_string()));
 }
 
 /// Prints text for people to standard output.
@@ -301,6 +332,17 @@ mod tests {
         assert!(after(1_000, "compiling", " 50% compiling"));
         assert!(!after(5_000, "compiling", "  0% compiling"));
         assert!(after(1, "uploading", "  0% uploading"));
+    }
+
+    #[test]
+    fn the_problem_of_a_command_line_is_split_from_its_usage() {
+        let text = "error: unrecognized subcommand 'hlt'\n\n  tip: a similar subcommand exists: 'halt'\n\nUsage: qchost\n";
+        let (message, hint) = split_usage(text);
+        assert_eq!(message, "unrecognized subcommand 'hlt'");
+        assert!(
+            hint.starts_with("tip: ") && hint.ends_with("Usage: qchost"),
+            "{hint}"
+        );
     }
 
     #[test]

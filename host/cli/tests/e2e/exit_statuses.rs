@@ -165,3 +165,56 @@ fn the_exit_status_of_a_call_is_that_of_its_refusal() {
     let ran = create("Lab/two");
     assert_eq!(ran.status.code(), Some(5), "{ran:?}");
 }
+
+#[test]
+fn an_error_as_json_is_one_object_with_kind_message_and_hint() {
+    let (_cloud, folder) = with_cloud();
+    folder.run(&["halt", "--reason", "a drill"]).good();
+    let project = json!({ "name": "Lab/one", "language": "Py" }).to_string();
+    let cases: [(&[&str], &str, &str, &str); 6] = [
+        (
+            &["--json", "call", "create_project", &project],
+            "halted",
+            "a drill",
+            "qchost halt --list",
+        ),
+        (
+            &["--json", "--socket", "nothing.sock", "halt", "--list"],
+            "unavailable",
+            "no host listens at nothing.sock",
+            "qchost doctor",
+        ),
+        (
+            &["no-such-verb", "--json"],
+            "usage",
+            "no-such-verb",
+            "Usage: qchost",
+        ),
+        (&["call", "--json"], "usage", "<TOOL>", "Usage: qchost call"),
+        (&["--json"], "usage", "subcommand", "Usage: qchost"),
+        (
+            &["--json", "plugin"],
+            "usage",
+            "a command is missing",
+            "qchost --help",
+        ),
+    ];
+    for (arguments, kind, message, hint) in cases {
+        let ran = folder.run(arguments);
+        let last = ran.stderr.lines().last().unwrap_or_default();
+        let error: Value =
+            serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {ran:?}"));
+        let keys: Vec<&String> = error.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 3, "{error}");
+        assert_eq!(error["kind"], kind, "{error}");
+        let text = |key: &str| error[key].as_str().unwrap().to_owned();
+        assert!(text("message").contains(message), "{error}");
+        assert!(text("hint").contains(hint), "{error}");
+        assert_eq!(ran.stdout, "", "{ran:?}");
+    }
+    // What has no hint says so.
+    let ran = folder.run(&["--json", "call", "no_such_tool"]);
+    let error: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+    assert_eq!(error["kind"], "failed", "{error}");
+    assert_eq!(error["hint"], Value::Null, "{error}");
+}

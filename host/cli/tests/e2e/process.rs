@@ -185,7 +185,7 @@ impl Ran {
             .unwrap_or_else(|| panic!("{self:?}"));
         let value: Value =
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {self:?}"));
-        value["error"]
+        value["message"]
             .as_str()
             .unwrap_or_else(|| panic!("{self:?}"))
             .to_owned()
