@@ -66,7 +66,7 @@ test: setup-test ## build everything and run every test, with cargo-nextest wher
 		echo "$$(sort -u $(LEFT_OUT) | wc -l) tests need another user; run as root to include them"; \
 	fi
 
-# No test may depend on the priority, the time zone, the locale or the umask of whoever runs it. The tests here start
+# No test may depend on the priority, the time zone, the locale or the umask of the user who runs it. The tests here start
 # processes, write files, act as other users or compare whole outputs.
 AGAIN := nice -n 5 cargo test --locked --workspace
 
