@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use qchost_catalog::{Failure, FailureKind};
-use qchost_gate::{Refusal, RefusalKind};
+use qchost_gate::{DecideError, Refusal, RefusalKind};
 use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, StopReason};
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +108,8 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// There is too much of it now.
+    pub const LIMITED: Self = Self::Refusal(RefusalKind::RateLimited);
     /// A policy or a role does not allow it.
     pub const DENIED: Self = Self::Refusal(RefusalKind::Denied);
     /// What it needs does not answer.
@@ -171,6 +173,8 @@ impl ErrorKind {
                 Some(Self::from(refusal))
             } else if let Some(failure) = cause.downcast_ref::<Failure>() {
                 Some(Self::Failure(failure.into()))
+            } else if let Some(DecideError::NotAdmin(_)) = cause.downcast_ref() {
+                Some(Self::DENIED)
             } else {
                 cause.downcast_ref::<InvokeError>().map(Self::from)
             }
@@ -208,7 +212,7 @@ impl From<&InvokeError> for ErrorKind {
             InvokeError::UnknownPlugin { .. } | InvokeError::UnknownAction { .. } => {
                 Self::Failure(FailureKind::NotFound)
             }
-            InvokeError::Busy { .. } => Self::Refusal(RefusalKind::RateLimited),
+            InvokeError::Busy { .. } => Self::LIMITED,
             InvokeError::Quarantined { .. }
             | InvokeError::Unloaded { .. }
             | InvokeError::ShuttingDown => Self::UNAVAILABLE,
@@ -347,6 +351,7 @@ mod tests {
         assert_eq!(number(Refusal::from(lost.clone()).into()), 8);
         assert_eq!(number(lost.into()), 8);
         assert_eq!(number(Failed::error(ErrorKind::DENIED, "no")), 3);
+        assert_eq!(number(DecideError::NotAdmin("ann".to_owned()).into()), 3);
     }
 
     #[test]

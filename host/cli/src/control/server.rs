@@ -233,7 +233,7 @@ async fn admit(
     );
     let guard = idle
         .admit(class, head.bytes)
-        .map_err(|why| anyhow!("{why}"))?;
+        .map_err(|why| Failed::error(ErrorKind::LIMITED, why))?;
     drop(idle);
     // After the limits, since a flood of requests costs less to count than to decide.
     let about = head.about.as_deref();

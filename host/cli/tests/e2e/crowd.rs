@@ -101,6 +101,8 @@ fn readers_of_the_audit_take_places_of_their_own_and_no_more() {
         matches!(&answer, Answer::Failed(why) if why.contains("8 requests of this kind")),
         "{answer:?}"
     );
+    let limited = folder.run(&["audit", "query"]);
+    assert_eq!(limited.status.code(), Some(6), "{limited:?}");
     folder.run(&["halt"]).good();
     folder.run(&["plugin", "list"]).good();
     drop(readers);

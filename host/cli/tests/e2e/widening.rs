@@ -645,7 +645,9 @@ fn two_other_admins_put_a_widening_into_force() {
         listed[0]["id"].as_str().map(str::to_owned)
     });
     let approve = |by| desk.run_as(by, &["--json", "approvals", "approve", &id]);
-    assert!(approve(APPROVER).json_error().contains("role admin"));
+    let denied = approve(APPROVER);
+    assert!(denied.json_error().contains("role admin"), "{denied:?}");
+    assert_eq!(denied.status.code(), Some(3), "{denied:?}");
     assert_eq!(approve(ADMIN).json()["status"], "pending");
     approve(ADMIN).json_error();
     act();
