@@ -281,11 +281,24 @@ pub enum Plugin {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Cli, ExitStatus};
+
+    #[test]
+    fn every_hint_of_an_exit_status_is_a_command() {
+        for hint in ExitStatus::ALL.iter().filter_map(|status| status.hint()) {
+            match Cli::try_parse_from(hint.split_whitespace()) {
+                Ok(_) => {}
+                // The help ends like an error, but is none.
+                Err(error) => assert!(!error.use_stderr(), "{hint}: {error}"),
+            }
+        }
+    }
 
     /// The parser asserts it only in a debug build, and only for the verb that is run.
     #[test]
     fn every_verb_is_well_formed() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }
