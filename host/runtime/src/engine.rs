@@ -1,6 +1,8 @@
 //! The engine: compiles components and holds their instances.
 //!
-//! Every invocation has a fresh instance, so instances come from a pool of address space that is reserved once.
+//! Every invocation has a fresh instance, so instances come from a pool of address space that is reserved once. Where there
+//! is too little address space for a pool, each instance is allocated when it is needed, with code that checks each access
+//! to memory instead of relying on reserved address space.
 //! A dedicated thread advances the epoch every millisecond, which makes every guest yield: guests in endless
 //! loops share the processors with all others.
 
@@ -9,11 +11,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{
     Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     Strategy, WasmBacktraceDetails,
 };
 
+use crate::limits::{MAX_CORE_INSTANCES, MAX_MEMORIES, MAX_TABLES};
 use crate::running::{Running, RunningCount};
 use crate::start_error::StartError;
 
@@ -31,50 +35,76 @@ const FIBRE_STACK: usize = 2 << 20;
 const MAX_RESIDENT: usize = 128 << 10;
 /// Maximum bytes that stay mapped this way when nothing runs.
 const MAX_ALL_RESIDENT: usize = 256 << 20;
-/// Maximum core instances of one component. Python's toolchain makes at least 14.
-const MAX_CORE_INSTANCES: u32 = 64;
-/// Maximum memories of one component. QuickJS has two.
-const MAX_MEMORIES: u32 = 8;
 /// Maximum memories in the address space: 4 GiB and a guard each, below the 85 TiB where the kernel puts the
 /// program itself, and above the 6 TiB below which the allocator works.
 const MAX_ALL_MEMORIES: u32 = 20_016;
 /// Memories per component if there is not enough address space for the maximum of all.
 const MIN_MEMORIES: u32 = 2;
-/// Maximum tables of one component.
-const MAX_TABLES: u32 = 32;
 /// Maximum elements of one table.
 const MAX_ELEMENTS: usize = 100_000;
-/// Components that may describe themselves while the maximum number of invocations runs.
-const MAX_DESCRIBING: u32 = 8;
+/// Components that may describe themselves at a time, on a host for as many invocations or more.
+const MAX_DESCRIBING: u32 = 4;
 /// Maximum bytes that the host keeps for an instance besides its memories.
 const MAX_INSTANCE: usize = 4 << 20;
+/// Address space in which a memory without a pool grows before it is moved.
+const SPARE: u64 = 16 << 20;
+/// Address space after such a memory that no code can use.
+const GUARD: u64 = 64 << 10;
+
+/// What compiled code depends on. A compiler and the engine that runs its code have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CodeSettings {
+    /// Whether the baseline compiler makes it, or the optimising one.
+    pub(crate) baseline: bool,
+    /// Whether it checks each access to memory, or relies on address space that is reserved for every possible one.
+    pub(crate) checked: bool,
+}
 
 /// The engine and the thread that advances its epoch.
 pub(crate) struct Machine {
     pub(crate) engine: Engine,
+    /// The code that it runs.
+    pub(crate) code: CodeSettings,
     ticker: Ticker,
 }
 
 impl Machine {
-    /// An engine with room for `invocations` concurrent invocations, for code of the baseline compiler or of the
-    /// optimising one.
+    /// An engine for `invocations` concurrent invocations, and for code of the baseline compiler or of the optimising
+    /// one. It has a pool for them if the address space has room for one.
     ///
     /// # Errors
-    /// When there is not enough room, or the engine does not support the processor.
+    /// When the engine does not support the processor.
     pub(crate) fn new(invocations: u32, baseline: bool) -> Result<Self, StartError> {
-        let mut config = settings(baseline);
+        let unchecked = CodeSettings {
+            baseline,
+            checked: false,
+        };
+        let mut config = settings(unchecked);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(invocations)));
-        let engine = Engine::new(&config).map_err(|error| match compiling(baseline) {
-            // The settings are valid without a pool, so the pool is the problem.
-            Ok(_) => StartError::Room {
-                invocations,
-                why: format!("{error:#}"),
-            },
-            Err(error) => StartError::Engine(error),
-        })?;
+        let (engine, code) = match Engine::new(&config) {
+            Ok(engine) => (engine, unchecked),
+            Err(error) => {
+                let checked = CodeSettings {
+                    baseline,
+                    checked: true,
+                };
+                // Fails too if the pool is not the problem.
+                let engine = compiling(checked).map_err(StartError::Engine)?;
+                tracing::warn!(
+                    "a pool for {invocations} invocations does not fit into the address space ({error:#}), so plugins run \
+                     slower without one; lower `engine.invocations`, or raise the limits on address space (`ulimit -v`) \
+                     and on mappings (`vm.max_map_count`)"
+                );
+                (engine, checked)
+            }
+        };
         let ticker =
             Ticker::start(engine.clone()).map_err(|error| StartError::Engine(error.into()))?;
-        Ok(Self { engine, ticker })
+        Ok(Self {
+            engine,
+            code,
+            ticker,
+        })
     }
 
     /// Keeps the epoch advancing while the guard lives.
@@ -91,15 +121,21 @@ impl Machine {
 
 /// An engine that compiles for the host's engine but runs nothing: it has no pool, which would exceed the memory
 /// limit of a compiler.
-pub(crate) fn compiling(baseline: bool) -> wasmtime::Result<Engine> {
-    Engine::new(&settings(baseline))
+pub(crate) fn compiling(code: CodeSettings) -> wasmtime::Result<Engine> {
+    Engine::new(&settings(code))
+}
+
+/// How many components may describe themselves at a time: no more than may be invoked, so that the pool of a small host is
+/// small.
+pub(crate) fn max_describing(invocations: u32) -> u32 {
+    invocations.clamp(1, MAX_DESCRIBING)
 }
 
 /// Settings that compiled code depends on, or that all engines share.
-fn settings(baseline: bool) -> Config {
+fn settings(code: CodeSettings) -> Config {
     let mut config = Config::new();
     config
-        .strategy(if baseline {
+        .strategy(if code.baseline {
             Strategy::Winch
         } else {
             Strategy::Cranelift
@@ -115,6 +151,13 @@ fn settings(baseline: bool) -> Config {
         .native_unwind_info(false)
         .max_wasm_stack(MAX_STACK)
         .async_stack_size(FIBRE_STACK);
+    if code.checked {
+        config
+            .memory_reservation(0)
+            .memory_reservation_for_growth(SPARE)
+            .memory_guard_size(GUARD)
+            .guard_before_linear_memory(false);
+    }
     config
 }
 
@@ -125,7 +168,8 @@ fn settings(baseline: bool) -> Config {
 /// waits in a call of the host takes up to six of the kernel's mappings (two for its stack, four for its
 /// memory), of which a process has 65,530 by default (`vm.max_map_count`).
 fn pool(invocations: u32) -> PoolingAllocationConfig {
-    let components = invocations.saturating_add(MAX_DESCRIBING);
+    // Twice as many describe themselves, since the instance of one that is done may not have been dropped yet.
+    let components = invocations.saturating_add(2 * max_describing(invocations));
     let each = MAX_ALL_RESIDENT / 3 / usize::try_from(components).unwrap_or(usize::MAX);
     let resident = MAX_RESIDENT.min(each);
     let mut pool = PoolingAllocationConfig::new();
@@ -225,9 +269,13 @@ impl Drop for Ticker {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
     use super::*;
+
+    /// More invocations than any machine has address space for.
+    const TOO_MANY: u32 = 1_000_000;
 
     #[test]
     fn a_compiler_without_a_pool_compiles_for_the_host() {
@@ -236,23 +284,31 @@ mod tests {
             engine.precompile_compatibility_hash().hash(&mut hasher);
             hasher.finish()
         };
-        let [optimised, baseline] = [false, true].map(|baseline| {
-            let machine = Machine::new(4, baseline).unwrap();
-            let compiler = compiling(baseline).unwrap();
+        let kinds = [(4, false), (4, true), (TOO_MANY, false), (TOO_MANY, true)];
+        let hashes = kinds.map(|(invocations, baseline)| {
+            let machine = Machine::new(invocations, baseline).unwrap();
+            let compiler = compiling(machine.code).unwrap();
             assert_eq!(hash(&machine.engine), hash(&compiler));
             hash(&compiler)
         });
-        assert_ne!(optimised, baseline, "their code is kept apart");
+        let apart = hashes.iter().collect::<HashSet<_>>();
+        assert_eq!(apart.len(), 4, "their code is kept apart");
     }
 
     #[test]
-    fn there_is_room_for_ten_thousand_and_a_word_for_too_many() {
-        drop(Machine::new(10_000, false).unwrap());
-        let error = Machine::new(1_000_000, false).map(drop).unwrap_err();
-        let words = error.to_string();
-        assert!(
-            words.contains("1000000") && words.contains("engine.invocations"),
-            "{words}"
-        );
+    fn there_is_room_for_a_pool_for_ten_thousand_and_none_for_too_many() {
+        for (invocations, checked) in [(10_000, false), (TOO_MANY, true)] {
+            let machine = Machine::new(invocations, false).unwrap();
+            assert_eq!(machine.code.checked, checked, "{invocations}");
+        }
+    }
+
+    /// Each memory is 4 GiB of address space and a guard.
+    #[test]
+    fn the_pool_of_a_small_host_is_small() {
+        for (invocations, components) in [(1, 3), (2, 6), (128, 136)] {
+            let memories = pool(invocations).get_total_memories();
+            assert_eq!(memories, components * MAX_MEMORIES, "{invocations}");
+        }
     }
 }

@@ -14,6 +14,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use wasmtime::ResourceLimiter;
 
+/// Maximum core instances of one component. Python's toolchain makes at least 14.
+pub(crate) const MAX_CORE_INSTANCES: u32 = 64;
+/// Maximum memories of one component. QuickJS has two.
+pub(crate) const MAX_MEMORIES: u32 = 8;
+/// Maximum tables of one component.
+pub(crate) const MAX_TABLES: u32 = 32;
 /// Bytes of a table element in the host.
 const ELEMENT_BYTES: u64 = 16;
 
@@ -145,7 +151,24 @@ fn growth(current: usize, desired: usize) -> u64 {
     u64::try_from(desired.saturating_sub(current)).unwrap_or(u64::MAX)
 }
 
+fn count(limit: u32) -> usize {
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 impl ResourceLimiter for Allocation {
+    // A pool rejects a component that exceeds these when it is loaded. Without a pool, it is rejected when it is instantiated.
+    fn instances(&self) -> usize {
+        count(MAX_CORE_INSTANCES)
+    }
+
+    fn memories(&self) -> usize {
+        count(MAX_MEMORIES)
+    }
+
+    fn tables(&self) -> usize {
+        count(MAX_TABLES)
+    }
+
     fn memory_growing(
         &mut self,
         current: usize,

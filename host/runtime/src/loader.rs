@@ -23,7 +23,7 @@ use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
 use crate::description::{self, Description, Inputs};
-use crate::engine::Machine;
+use crate::engine::{Machine, max_describing};
 use crate::execution::{self, Allowance, StopReason};
 use crate::inspect::Inspection;
 use crate::instance::{Instance, Parts};
@@ -42,8 +42,6 @@ const DESCRIBE_ALLOWANCE: Allowance = Allowance {
     wall: Duration::from_secs(5),
     transfer: 256 << 10,
 };
-/// Components whose bytes are in memory at a time.
-const MAX_LOADING: usize = 4;
 /// The format of the descriptions in the cache. Changes with `description` in the contract.
 const CONTRACT: &str = "agent-0.1.0";
 
@@ -55,7 +53,7 @@ pub(crate) struct Loader {
     cache: Cache,
     compilers: Compilers,
     options: Options,
-    /// One permit for each component whose bytes may be in memory.
+    /// One permit for each component whose bytes may be in memory. Also limits those that describe themselves.
     loading: Semaphore,
     /// One compiler at a time, which uses all processors by itself.
     compiling: Semaphore,
@@ -73,14 +71,17 @@ impl Loader {
         cache: Cache,
         options: Options,
     ) -> Self {
+        let compilers = Compilers::new(&options, machine.code);
+        // A component describes itself while its bytes are in memory.
+        let loading = usize::try_from(max_describing(options.invocations)).unwrap_or(1);
         Self {
             machine,
             linker,
             budget,
             cache,
-            compilers: Compilers::new(&options),
+            compilers,
             options,
-            loading: Semaphore::new(MAX_LOADING),
+            loading: Semaphore::new(loading),
             compiling: Semaphore::new(1),
             compiles: Mutex::default(),
             codes: RwLock::default(),

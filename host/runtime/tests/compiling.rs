@@ -271,7 +271,8 @@ fn compiler(request: &str) -> Child {
 }
 
 fn request(cpu: u64, memory: u64, size: usize) -> String {
-    json!({ "baseline": false, "cpu": cpu, "memory": memory, "size": size }).to_string() + "\n"
+    let code = json!({ "baseline": false, "checked": false });
+    json!({ "code": code, "cpu": cpu, "memory": memory, "size": size }).to_string() + "\n"
 }
 
 /// The nice value of a process, by its folder in `/proc`.

@@ -252,6 +252,28 @@ fn a_host_that_ends_says_so_to_those_who_come() {
     host.wait().good();
 }
 
+/// No pool of instances fits into 8 GiB.
+#[test]
+fn a_host_with_little_address_space_starts_and_says_once_that_it_has_no_pool() {
+    let folder = Folder::embedded("emulator");
+    let plain = folder.command(&[]);
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "ulimit -v 8388608 && exec \"$0\" call read_account"])
+        .arg(plain.get_program())
+        .current_dir(folder.path())
+        .env_clear();
+    command.envs(
+        plain
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let ran = Process::start(command, folder.path()).wait();
+    let said = &ran.good().stderr;
+    let count = said.matches("does not fit into the address space").count();
+    assert_eq!(count, 1, "{said}");
+}
+
 #[test]
 fn a_socket_of_another_user_is_not_taken_away() {
     let Some(desk) = crate::desk::Desk::new("", str::to_owned) else {

@@ -72,7 +72,7 @@ fn work() -> io::Result<()> {
     drop(input);
     thread::Builder::new().spawn(end_with_the_host)?;
 
-    let compiler = engine::compiling(request.baseline).map_err(io::Error::other)?;
+    let compiler = engine::compiling(request.code).map_err(io::Error::other)?;
     let compiled = match segments::excess(&component) {
         Some(why) => Err(wasmtime::Error::msg(why)),
         None => compiler.precompile_component(&component),

@@ -27,6 +27,7 @@ use tokio::process::{Child, Command};
 
 pub use child::compile_child;
 
+use crate::engine::CodeSettings;
 use crate::load_error::{ComponentError, MAX_REASON};
 use crate::options::{Compiler, Options};
 use crate::text;
@@ -66,7 +67,7 @@ impl Compiled {
 #[derive(Debug)]
 pub(crate) struct Compilers {
     start: Compiler,
-    baseline: bool,
+    code: CodeSettings,
     cpu: Duration,
     memory: u64,
     /// Time limit of one compiler.
@@ -74,10 +75,11 @@ pub(crate) struct Compilers {
 }
 
 impl Compilers {
-    pub(crate) fn new(options: &Options) -> Self {
+    /// Compilers of code for the engine with these settings.
+    pub(crate) fn new(options: &Options, code: CodeSettings) -> Self {
         Self {
             start: options.compiler.clone(),
-            baseline: options.baseline,
+            code,
             cpu: options.compile_cpu,
             memory: options.compile_memory,
             timeout: options
@@ -159,7 +161,7 @@ impl Compilers {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
         let request = Request {
-            baseline: self.baseline,
+            code: self.code,
             cpu: wire::seconds(self.cpu),
             memory: self.memory,
             size: u64::try_from(component.len()).map_err(io::Error::other)?,
@@ -257,7 +259,10 @@ mod tests {
                 program: "/bin/sh".into(),
                 arguments: vec!["-c".into(), "exec sleep 600".into()],
             },
-            baseline: false,
+            code: CodeSettings {
+                baseline: false,
+                checked: false,
+            },
             cpu: Duration::from_secs(1),
             memory: 1 << 20,
             timeout: Duration::from_millis(200),

@@ -6,13 +6,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::engine::CodeSettings;
+
 /// Maximum length of a line in bytes.
 pub(super) const MAX_LINE: u64 = 64 << 10;
 
 /// A request to compile; the component's bytes follow.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Request {
-    pub(super) baseline: bool,
+    /// The code of the host's engine.
+    pub(super) code: CodeSettings,
     /// Limit on processor time in seconds.
     pub(super) cpu: u64,
     /// Limit on address space in bytes.
