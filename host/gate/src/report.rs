@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use qchost_catalog::host_calls::{READ_LIVE_ALGORITHM, READ_PROJECT};
-use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome};
+use qchost_catalog::host_calls::{
+    LIST_LIVE_ALGORITHMS, LIST_OBJECT_STORE_FILES, READ_LIVE_ALGORITHM, READ_PROJECT,
+};
+use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError};
-use qchost_policy::{Facts, Glob, Grant, GrantLimits, Usd};
+use qchost_policy::{Facts, Glob, Grant, GrantLimits, Resource, Usd};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -27,6 +29,9 @@ use crate::reconfigure::recall;
 use crate::refusal::{Refusal, unresolved, unusable};
 use crate::resolve::outside_catalog;
 use crate::trade::TradeRules;
+
+/// The id that a project is given which is only named: no project has it, so no grant of an id covers it.
+const NAMED_PROJECT: u32 = u32::MAX;
 
 /// The grants of a plugin.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -258,6 +263,8 @@ impl Reporter {
                     project_name,
                     scope: &self.scope,
                     account: request.account(),
+                    arguments: &request.arguments,
+                    deployment: deployment(operation, &request.arguments),
                     assumed: &assumed,
                 };
                 let settings = request.settings();
@@ -272,10 +279,17 @@ impl Reporter {
             }
             None => outside_catalog(&self.scope, &request),
         };
-        let touched = match touched {
+        let mut touched = match touched {
             Ok(touched) => touched,
             Err(error) => return Ok(refused(unresolved(error), Vec::new())),
         };
+        for facts in &mut touched.facts {
+            if let Resource::Project(project) = &mut facts.resource
+                && project.id == Some(NAMED_PROJECT)
+            {
+                project.id = None;
+            }
+        }
         let matched = match decide_all(&request.policy, &request, &touched.facts) {
             Ok(matched) => matched,
             Err(error) => return Ok(refused(error.internal, error.guardrails)),
@@ -318,13 +332,52 @@ struct AssumingReader<'a> {
     project_name: Option<String>,
     scope: &'a Scope,
     account: &'a str,
+    /// Of the call.
+    arguments: &'a Map<String, Value>,
+    /// The deployment that the call names.
+    deployment: Option<&'a str>,
     assumed: &'a Mutex<Vec<String>>,
+}
+
+/// The deployment that a call names.
+fn deployment<'a>(operation: &Operation, arguments: &'a Map<String, Value>) -> Option<&'a str> {
+    operation
+        .selectors
+        .iter()
+        .find_map(|selector| match selector {
+            Selector::Deployment(name) => arguments.get(*name)?.as_str(),
+            _ => None,
+        })
 }
 
 impl AssumingReader<'_> {
     fn assume(&self, what: String) {
         let mut assumed = self.assumed.lock();
-        assumed.push(what);
+        if !assumed.contains(&what) {
+            assumed.push(what);
+        }
+    }
+
+    /// A listing of a folder of the Object Store in which the call's own keys are objects.
+    fn listing(&self, path: &str) -> Value {
+        let several = self.arguments.get("keys").and_then(Value::as_array);
+        let keys = several
+            .into_iter()
+            .flatten()
+            .chain(self.arguments.get("key"));
+        let parent = |key: &str| {
+            key.rsplit_once('/')
+                .map_or_else(|| "/".to_owned(), |(parent, _)| parent.to_owned())
+        };
+        let objects: Vec<_> = keys
+            .filter_map(Value::as_str)
+            .filter(|key| *key == path || parent(key) == path)
+            .map(|key| {
+                self.assume(format!("{key:?} is no folder"));
+                json!({ "key": key, "folder": false })
+            })
+            .collect();
+        json!({ "success": true, "objects": objects })
     }
 
     fn answer(&self, operation: &Operation, arguments: &Map<String, Value>) -> Outcome {
@@ -353,10 +406,30 @@ impl AssumingReader<'_> {
                 self.assume(format!("real money is at stake in project {project}"));
                 Err(Failure::NotFound("nothing is read".to_owned()))
             }
+            (Some(project), _) if operation == LIST_LIVE_ALGORITHMS => {
+                let live = self.deployment.map(|id| {
+                    self.assume(format!("the deployment {id:?} is of project {project}"));
+                    json!({ "deployId": id, "projectId": project })
+                });
+                Ok(json!({ "success": true, "live": Vec::from_iter(live) }))
+            }
+            _ if operation == LIST_OBJECT_STORE_FILES => {
+                Ok(self.listing(text("path").unwrap_or_default()))
+            }
             (Some(project), Some((field, id, word, part))) => {
                 self.assume(format!("the {word} {id:?} is of project {project}"));
-                let child = json!({ field: id, "projectId": project });
-                Ok(part.map_or_else(|| child.clone(), |part| json!({ part: child })))
+                Ok(child_of(project, field, id, part))
+            }
+            (None, Some((field, id, word, part))) => {
+                let name = self.project_name.as_deref().ok_or_else(|| {
+                    Failure::Unavailable(format!(
+                        "to explain, nothing is read, and the project of the {word} is known only by `{}`; name it with \
+                         --project",
+                        operation.name
+                    ))
+                })?;
+                self.assume(format!("the {word} {id:?} is of the project {name:?}"));
+                Ok(child_of(NAMED_PROJECT, field, id, part))
             }
             _ => Err(Failure::Unavailable(format!(
                 "to explain, nothing is read, and what this touches is known only by `{}`",
@@ -373,6 +446,15 @@ impl Reader for AssumingReader<'_> {
         arguments: Map<String, Value>,
     ) -> BoxFuture<'a, Outcome> {
         Box::pin(async move { self.answer(operation, &arguments) })
+    }
+}
+
+/// The answer about a child of a project.
+fn child_of(project: u32, field: &str, id: &str, part: Option<&str>) -> Value {
+    let child = json!({ field: id, "projectId": project });
+    match part {
+        Some(part) => json!({ part: child }),
+        None => child,
     }
 }
 

@@ -125,7 +125,8 @@ pub enum Audit {
 pub enum Policy {
     /// Explain whether a plugin may make a call, by which grants, and under which conditions.
     #[command(
-        after_help = "Nothing is read from QuantConnect, so the name of the project is what --project says.\n\nExamples:\n  qchost policy explain strategy-lab compile/create-compile \
+        after_help = "Nothing is read from QuantConnect, so the name of the project is what --project says.\n\n\
+        The exit status is 0 for every decision, also if it is `denied`.\n\nExamples:\n  qchost policy explain strategy-lab compile/create-compile \
         '{\"projectId\": 1}' \\\n    --project Lab/Momentum\n  qchost policy explain strategy-lab projects/list-projects"
     )]
     Explain {

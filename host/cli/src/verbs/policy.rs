@@ -13,6 +13,7 @@ use super::cells::{list, text};
 use crate::args::Policy;
 use crate::config::Config;
 use crate::control::{self, Route};
+use crate::exit_status::{ErrorKind, Failed};
 use crate::output::{Output, table};
 use crate::requests::Explain;
 use crate::terminal;
@@ -36,13 +37,25 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
                 project,
             };
             let explained = control::perform(route, request, output).await?;
-            output.result(&explained, explanation)
+            output.result(&explained, explanation)?;
+            decided(&explained)
         }
         Policy::Coverage => {
             let coverages = route.config()?.guardrails()?.coverage()?;
             output.result(&coverages, |all| coverage(all))
         }
         Policy::Test { file } => test(route.config()?, &file, output),
+    }
+}
+
+/// Fails if nothing was decided: the call is invalid, or what it touches is not known.
+fn decided(explained: &Explanation) -> Result<()> {
+    match ErrorKind::parse(&explained.decision) {
+        Some(kind @ ErrorKind::Failure(_)) => {
+            let reason = explained.reason.as_deref().unwrap_or_default();
+            Err(Failed::error(kind, format!("no decision: {reason}")))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -23,7 +23,12 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
         (&["audit", "verify"], &ALL),
         (&["approvals", "list"], &ALL),
         (
-            &["policy", "explain", "every-category", "files/read-file"],
+            &[
+                "policy",
+                "explain",
+                "every-category",
+                "account/read-account",
+            ],
             &operate,
         ),
         (&["invoke", "every-category.account"], &operate),
@@ -255,7 +260,12 @@ fn a_rule_without_a_scope_keeps_plugins_from_acting_and_operators_in_control() {
         &["halt", "--liquidate"],
         &["halt", "--list"],
         &["plugin", "list"],
-        &["policy", "explain", "every-category", "files/read-file"],
+        &[
+            "policy",
+            "explain",
+            "every-category",
+            "account/read-account",
+        ],
         &["resume"],
     ] {
         desk.run_as(OPERATOR, arguments).good();

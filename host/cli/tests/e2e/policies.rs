@@ -1,8 +1,9 @@
 //! `qchost policy`, `schema`, `validate` of guardrails, `plugin grants`: what would be decided, without
 //! sending anything.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::categories::with_cloud;
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, strategy_lab};
 
@@ -60,6 +61,70 @@ fn explaining_says_what_would_be_and_sends_nothing() {
     assert!(ran.error().contains("backtests/create-backtest"), "{ran:?}");
     let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
     assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
+    assert_eq!(cloud.emulator().requests(), [], "something was sent");
+}
+
+#[test]
+fn a_named_project_is_enough_to_decide_and_without_a_decision_the_exit_status_is_that_of_the_failure()
+ {
+    let (cloud, folder) = with_cloud();
+    let explain = |operation: &str, arguments: Value, more: &[&str]| {
+        let arguments = arguments.to_string();
+        let verb = [
+            "--json",
+            "policy",
+            "explain",
+            "every-category",
+            operation,
+            arguments.as_str(),
+        ];
+        folder.run(&[&verb[..], more].concat())
+    };
+    let named = ["--project", "Lab/x"];
+    let optimisation = json!({ "optimizationId": "o" });
+    let logs = json!({ "projectId": 7, "algorithmId": "L-1", "startLine": 0, "endLine": 9 });
+    let keys = json!({ "organizationId": "org", "keys": ["a/b", "a/c", "d"] });
+    for (operation, arguments, assumed) in [
+        (
+            "optimizations/abort-optimization",
+            &optimisation,
+            "the optimisation \"o\" is of the project \"Lab/x\"",
+        ),
+        (
+            "optimizations/delete-optimization",
+            &optimisation,
+            "the optimisation \"o\" is of the project \"Lab/x\"",
+        ),
+        (
+            "live/read-live-logs",
+            &logs,
+            "the deployment \"L-1\" is of project 7",
+        ),
+        (
+            "object-store/read-object-store-file-job-id",
+            &keys,
+            "\"a/c\" is no folder",
+        ),
+    ] {
+        let explained = explain(operation, arguments.clone(), &named).json();
+        assert_eq!(explained["decision"], "allowed", "{operation}: {explained}");
+        let all = explained["assumed"].as_array().unwrap();
+        assert!(all.contains(&json!(assumed)), "{operation}: {explained}");
+    }
+    // No project is named, and an argument is missing.
+    for (operation, arguments, status, words) in [
+        (
+            "optimizations/abort-optimization",
+            optimisation,
+            7,
+            "--project",
+        ),
+        ("files/read-file", json!({}), 1, "`projectId` is missing"),
+    ] {
+        let ran = explain(operation, arguments, &[]);
+        assert_eq!(ran.status.code(), Some(status), "{operation}: {ran:?}");
+        assert!(ran.stderr.contains(words), "{operation}: {ran:?}");
+    }
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
 }
 
