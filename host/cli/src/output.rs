@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use clap::error::{ContextKind, ContextValue};
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use qchost_policy::nearest;
 use qchost_runtime::Progress;
 use qchost_text::error_chain;
 use serde::Serialize;
@@ -22,6 +24,10 @@ use crate::terminal;
 
 /// Minimum interval between progress lines with the same message.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a command takes before a bar is drawn: one that ends earlier would only flash.
+const BAR_DELAY: Duration = Duration::from_millis(500);
+/// How often a bar is drawn.
+const BAR_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The output format.
 #[derive(Debug, Clone, Copy)]
@@ -78,14 +84,7 @@ impl Output {
         let kind = if self.json {
             Kind::Json
         } else if std::io::stderr().is_terminal() {
-            let bar = ProgressBar::new(1000);
-            if let Ok(style) =
-                ProgressStyle::with_template("{elapsed_precise} {bar:32} {percent:>3}% {msg}")
-            {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(200));
-            Kind::Bar(bar)
+            Kind::Bar(delayed_bar(ProgressDrawTarget::stderr()))
         } else {
             Kind::Lines
         };
@@ -95,6 +94,27 @@ impl Output {
             heard: Arc::default(),
         }
     }
+}
+
+/// A bar that is drawn once [`BAR_DELAY`] is over, unless it is finished by then.
+fn delayed_bar(target: ProgressDrawTarget) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::hidden());
+    if let Ok(style) =
+        ProgressStyle::with_template("{elapsed_precise} {bar:32} {percent:>3}% {msg}")
+    {
+        bar.set_style(style);
+    }
+    let waiting = bar.downgrade();
+    tokio::spawn(async move {
+        tokio::time::sleep(BAR_DELAY).await;
+        if let Some(bar) = waiting.upgrade()
+            && !bar.is_finished()
+        {
+            bar.set_draw_target(target);
+            bar.enable_steady_tick(BAR_INTERVAL);
+        }
+    });
+    bar
 }
 
 /// A progress display: a bar on a terminal, lines elsewhere.
@@ -181,14 +201,15 @@ impl Display {
 
 /// Formats clap's message about the command line. Help is shown unchanged. An error repeats arguments among its own lines,
 /// so it is generated again from cleaned ones: `parse` parses a command line.
-pub fn usage<T>(
+pub fn usage<T: clap::CommandFactory>(
     error: clap::Error,
     parse: impl FnOnce(Vec<String>) -> Result<T, clap::Error>,
 ) -> ExitStatus {
     if error.use_stderr() {
         let arguments = std::env::args_os();
         let clean = arguments.map(|argument| terminal::line(&argument.to_string_lossy()));
-        let error = parse(clean.collect()).err().unwrap_or(error);
+        let mut error = parse(clean.collect()).err().unwrap_or(error);
+        prune_suggestions(&mut error, &T::command());
         let text = terminal::block(&error.to_string());
         if !asks_for_json() {
             write_stderr(text.trim_end());
@@ -206,6 +227,36 @@ pub fn usage<T>(
         write_stderr(&format!("error: cannot write the help: {error}"));
     }
     ExitStatus::Done
+}
+
+/// Removes suggested commands that no person uses, and those that have some letters in common with what was typed and
+/// are no slip of it: `restore` for `stop`.
+fn prune_suggestions(error: &mut clap::Error, command: &clap::Command) {
+    let Some(ContextValue::Strings(suggested)) = error.remove(ContextKind::SuggestedSubcommand)
+    else {
+        return;
+    };
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return;
+    };
+    let is_meant = |name: &String| {
+        let near = nearest(typed, std::iter::once(name.as_str()));
+        near.is_some() && !is_hidden(command, name)
+    };
+    let meant: Vec<String> = suggested.into_iter().filter(is_meant).collect();
+    if !meant.is_empty() {
+        error.insert(
+            ContextKind::SuggestedSubcommand,
+            ContextValue::Strings(meant),
+        );
+    }
+}
+
+/// Whether a command of this name is hidden in its help.
+fn is_hidden(command: &clap::Command, name: &str) -> bool {
+    command
+        .get_subcommands()
+        .any(|inner| (inner.is_hide_set() && inner.get_name() == name) || is_hidden(inner, name))
 }
 
 /// Whether the command line asks for JSON, even if it cannot be parsed.
@@ -312,7 +363,14 @@ pub fn pretty(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+
+    use clap::{CommandFactory as _, Parser as _};
+    use indicatif::TermLike;
+
     use super::*;
+    use crate::args::Cli;
 
     #[test]
     fn progress_is_a_line_a_second_and_one_for_each_new_message() {
@@ -332,6 +390,97 @@ mod tests {
         assert!(after(1_000, "compiling", " 50% compiling"));
         assert!(!after(5_000, "compiling", "  0% compiling"));
         assert!(after(1, "uploading", "  0% uploading"));
+    }
+
+    /// A terminal that counts what is written to it.
+    #[derive(Debug)]
+    struct Screen(Arc<AtomicUsize>);
+
+    impl Screen {
+        fn write(&self) -> io::Result<()> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    impl TermLike for Screen {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn write_line(&self, _: &str) -> io::Result<()> {
+            self.write()
+        }
+
+        fn write_str(&self, _: &str) -> io::Result<()> {
+            self.write()
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bar_is_drawn_for_a_command_that_takes_long_and_for_no_other() {
+        let written = Arc::new(AtomicUsize::new(0));
+        let bar = || {
+            let screen = Box::new(Screen(Arc::clone(&written)));
+            delayed_bar(ProgressDrawTarget::term_like(screen))
+        };
+        let quick = bar();
+        quick.set_position(10);
+        quick.finish_and_clear();
+        tokio::time::sleep(BAR_DELAY * 2).await;
+        assert_eq!(written.load(Ordering::Relaxed), 0);
+
+        let slow = bar();
+        let drawn = async {
+            while written.load(Ordering::Relaxed) == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), drawn)
+            .await
+            .unwrap();
+        slow.finish_and_clear();
+    }
+
+    #[test]
+    fn what_is_suggested_is_a_slip_of_what_was_typed_and_a_command_for_people() {
+        let said = |typed: &str| {
+            let mut error = Cli::try_parse_from(["qchost", typed]).unwrap_err();
+            prune_suggestions(&mut error, &Cli::command());
+            error.to_string()
+        };
+        for typed in ["stop", "compile-componen", "supervise-serve"] {
+            let text = said(typed);
+            assert!(!text.contains("tip"), "{text}");
+        }
+        for (typed, meant) in [("hlt", "'halt'"), ("aprovals", "'approvals'")] {
+            let text = said(typed);
+            assert!(text.contains(meant), "{text}");
+        }
     }
 
     #[test]
