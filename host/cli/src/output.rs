@@ -333,9 +333,19 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A count with its noun: `1 plugin`, `2 plugins`.
-pub fn counted(number: usize, one: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
+pub fn counted<N: std::fmt::Display + PartialEq + From<u8>>(number: N, one: &str) -> String {
+    let plural = if number == N::from(1) { "" } else { "s" };
     format!("{number} {one}{plural}")
+}
+
+/// A part of a count, as the subject of a sentence: `1 of 1 file is`, `1 of 2 files are`.
+pub fn part_is(number: usize, of: usize, one: &str) -> String {
+    format!("{number} of {} {}", counted(of, one), is_or_are(of))
+}
+
+/// The verb of a count.
+pub fn is_or_are(number: usize) -> &'static str {
+    if number == 1 { "is" } else { "are" }
 }
 
 /// A line about something; further lines are indented, so that none of them is taken for a line about something else.
@@ -499,6 +509,8 @@ mod tests {
         assert_eq!(counted(1, "plugin"), "1 plugin");
         assert_eq!(counted(0, "plugin"), "0 plugins");
         assert_eq!(counted(2, "plugin"), "2 plugins");
+        assert_eq!(part_is(1, 1, "plugin"), "1 of 1 plugin is");
+        assert_eq!(part_is(1, 2, "plugin"), "1 of 2 plugins are");
     }
 
     #[test]

@@ -274,7 +274,7 @@ async fn follow(mut coming: Receiver<Arc<str>>, last: u64, reports: &Reports) ->
                 );
             }
             Err(RecvError::Lagged(missed)) => bail!(
-                "{missed} records came faster than they were read; read them with: qchost audit query"
+                "{missed} of the records came faster than they were read; read them with: qchost audit query"
             ),
             Err(RecvError::Closed) => return Ok(()),
         }

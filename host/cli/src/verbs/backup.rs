@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::control::{self, Route};
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::requests::Backup;
 
 /// Requests a backup.
@@ -17,10 +17,10 @@ pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
     let made = control::perform(route, request, output).await?;
     output.result(&made, |made| {
         format!(
-            "copied to {} and verified: {} records\nkey:    {}\ndigest: {}\nkeep these two lines elsewhere, and bring the \
+            "copied to {} and verified: {}\nkey:    {}\ndigest: {}\nkeep these two lines elsewhere, and bring the \
              backup back with: qchost restore {0} --key {2} --digest {3}",
             folder.display(),
-            made.records,
+            counted(made.records, "record"),
             made.key,
             made.digest,
         )

@@ -32,7 +32,7 @@ use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::Route;
-use crate::output::{Output, table, words};
+use crate::output::{Output, counted, table, words};
 use crate::verbs::cells::word;
 
 /// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
@@ -117,7 +117,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         table(&["", "check", "finding"], &rows) + &fixes.concat()
     })?;
     if failed > 0 {
-        bail!("{failed} of {} checks failed", report.0.len());
+        bail!("{failed} of {} failed", counted(report.0.len(), "check"));
     }
     Ok(())
 }

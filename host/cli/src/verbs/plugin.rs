@@ -12,7 +12,7 @@ use crate::children::compiler;
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::gate;
-use crate::output::{Output, remark, table};
+use crate::output::{Output, part_is, remark, table};
 use crate::requests::{ListFiles, ListPlugins, PluginRow, Status};
 use crate::terminal;
 
@@ -162,14 +162,14 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
     let count = |of: fn(&PluginRow) -> bool| rows.iter().filter(|row| of(row)).count();
     let wrong = count(|row| !row.status.is_in_effect());
     let broken = count(|row| row.status == Status::Broken);
-    let what = if broken == wrong {
-        "are broken"
-    } else {
-        "are not in effect as their files are"
+    let what = match (broken == wrong, rows.len()) {
+        (true, _) => "broken",
+        (false, 1) => "not in effect as its file is",
+        (false, _) => "not in effect as their files are",
     };
     let mut words = Vec::new();
     if wrong > 0 {
-        words.push(format!("{wrong} of {} plugins {what}", rows.len()));
+        words.push(format!("{} {what}", part_is(wrong, rows.len(), "plugin")));
     }
     words.extend(reload::trouble(&files));
     ensure!(words.is_empty(), "{}", words.join("; "));

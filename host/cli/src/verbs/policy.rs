@@ -14,7 +14,7 @@ use crate::args::Policy;
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::exit_status::{ErrorKind, Failed};
-use crate::output::{Output, table};
+use crate::output::{Output, counted, table};
 use crate::requests::Explain;
 use crate::terminal;
 
@@ -168,7 +168,11 @@ fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
             .collect();
         table(&["", "case", ""], &rows)
     })?;
-    ensure!(failed == 0, "{failed} of {} cases failed", cases.len());
+    ensure!(
+        failed == 0,
+        "{failed} of {} failed",
+        counted(cases.len(), "case")
+    );
     ensure!(
         !cases.is_empty(),
         "{}: there is no [[case]] in it",

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::cells::{maybe, text, word};
 use crate::control::{self, Route};
-use crate::output::{Output, table};
+use crate::output::{Output, part_is, table};
 use crate::requests::{FileRow, Reload};
 
 /// Requests a reload, and shows the result.
@@ -57,7 +57,9 @@ pub fn trouble(rows: &[FileRow]) -> Vec<String> {
     let mut words = Vec::new();
     if wrong > 0 {
         words.push(format!(
-            "{wrong} of {files} files are not in effect as they are"
+            "{} not in effect as {}",
+            part_is(wrong, files, "file"),
+            if files == 1 { "it is" } else { "they are" }
         ));
     }
     if !unusable.is_empty() {

@@ -19,7 +19,7 @@ use crate::control;
 use crate::data_folder::{make_private, private_folder};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
-use crate::output::Output;
+use crate::output::{Output, counted};
 use crate::requests::{LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify};
 
 /// The copied files, in the order they are moved into place.
@@ -93,10 +93,11 @@ pub fn run(
             }
         };
         format!(
-            "restored to {}: {records} records, as of {}\nkey: {fingerprint}{unknown}\nhalts are as they were; permits \
+            "restored to {}: {}, as of {}\nkey: {fingerprint}{unknown}\nhalts are as they were; permits \
              and approvals are void, and in production all that a person has to say yes to waits for a new yes: qchost \
              approvals list\nnext: qchost doctor, then: qchost run",
             data.display(),
+            counted(records, "record"),
             list.taken
         )
     })

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::manifests;
-use crate::output::{Output, words};
+use crate::output::{Output, part_is, words};
 use crate::verbs::plugin;
 
 #[derive(Debug, Serialize)]
@@ -68,7 +68,7 @@ pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()>
             .join("\n")
     })?;
     if bad > 0 {
-        bail!("{bad} of {} files are not valid", results.len());
+        bail!("{} not valid", part_is(bad, results.len(), "file"));
     }
     Ok(())
 }

@@ -71,7 +71,7 @@ fn what_is_no_component_is_refused_with_its_name_and_the_reason() {
 
         let ran = folder.run(&["--json", "validate", file]);
         assert!(
-            ran.json_error().contains("1 of 1 files are not valid"),
+            ran.json_error().contains("1 of 1 file is not valid"),
             "{name}: {ran:?}"
         );
         let verdicts: Value = serde_json::from_str(&ran.stdout).unwrap();

@@ -62,7 +62,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
     // `plugin list` shows the same, with a count.
     let listed = folder.run(&["--json", "plugin", "list"]);
     assert!(
-        listed.json_error().contains("1 of 1 plugins are broken"),
+        listed.json_error().contains("1 of 1 plugin is broken"),
         "{listed:?}"
     );
     let rows: Value = serde_json::from_str(&listed.stdout).unwrap();

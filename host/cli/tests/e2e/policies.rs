@@ -223,7 +223,7 @@ fn guardrails_are_checked_before_they_count() {
             ran.stdout.contains("FAILED") && ran.stdout.contains("hours.cedar:1"),
             "{wrong}: {ran:?}"
         );
-        assert!(ran.error().contains("1 of 1 files"), "{ran:?}");
+        assert!(ran.error().contains("1 of 1 file is not valid"), "{ran:?}");
         // A host does not start without its configured guardrails.
         let ran = folder.run(&["run"]);
         assert!(ran.error().contains("hours.cedar:1"), "{wrong}: {ran:?}");

@@ -15,7 +15,7 @@ use crate::control::{self, Route};
 use crate::exit_status::{ErrorKind, Failed};
 use crate::host::stranger;
 use crate::keys::{self, Key};
-use crate::output::{Output, words};
+use crate::output::{Output, counted, is_or_are, words};
 use crate::requests::{
     AuditHead, AuditQuery, ExportAudit, Matches, OnLine, ReadAudit, Reconcile, Request, Source,
     TailAudit, VerifyAudit, WhyCall,
@@ -140,7 +140,9 @@ async fn reconcile(route: &Route, accept: Vec<String>, output: Output) -> Result
     let open = open.count();
     ensure!(
         open == 0,
-        "{open} calls are still without an outcome, see above; look at them on QuantConnect's site"
+        "{} {} still without an outcome, see above; look on QuantConnect's site",
+        counted(open, "call"),
+        is_or_are(open)
     );
     Ok(())
 }
