@@ -110,7 +110,12 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fa
     // An unreadable file may be either.
     match text {
         Err(error) => ("file", Err(Error::from(error).context("cannot read it"))),
-        Ok(text) if text.trim().is_empty() => ("file", Err(anyhow!("it is empty"))),
+        Ok(text) if sets_nothing(&text) => (
+            "file",
+            Err(anyhow!(
+                "it sets nothing: a host refuses it as a manifest, and learns nothing from it as a configuration"
+            )),
+        ),
         Ok(_) => {
             let checked = Config::load(path).and_then(|config| config.guardrails());
             (
@@ -122,6 +127,13 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fa
             )
         }
     }
+}
+
+/// Whether a text is empty or has only comments.
+fn sets_nothing(text: &str) -> bool {
+    text.lines()
+        .map(str::trim_start)
+        .all(|line| line.is_empty() || line.starts_with('#'))
 }
 
 /// Whether a file is a manifest rather than a configuration, by its place or by its keys, even if it is invalid.
@@ -203,6 +215,7 @@ mod tests {
             ("[[http]]\nallow = \n".to_owned(), "manifest"),
             ("plugins = \"p\"\n[account.a\n".to_owned(), "configuration"),
             (String::new(), "file"),
+            ("# nothing yet\n\n".to_owned(), "file"),
         ] {
             std::fs::write(&path, &text).unwrap();
             let (kind, checked) = check(&path, None).await;
