@@ -1,4 +1,5 @@
-//! What is printed to be pasted works as it is printed: grants, and the examples of every verb's help.
+//! What is printed to be pasted works as it is printed: grants, the examples of every verb's help, and the first steps of the
+//! README.
 
 use std::path::Path;
 use std::process::Command;
@@ -99,6 +100,31 @@ fn shell(folder: &Folder, within: &Path, script: &str) -> Process {
         .env("QUANTCONNECT_USER_ID", USER.to_string())
         .env("QUANTCONNECT_API_TOKEN", TOKEN);
     Process::start(command, folder.path())
+}
+
+#[test]
+fn the_five_minutes_of_the_readme_work_as_they_are_printed() {
+    let folder = Folder::new("");
+    component("plugins/strategy-lab");
+    let checkout = folder.path().join("checkout");
+    std::fs::create_dir(&checkout).unwrap();
+    std::os::unix::fs::symlink(repository("plugins"), checkout.join("plugins")).unwrap();
+    let readme = std::fs::read_to_string(repository("README.md")).unwrap();
+    let (_, after) = readme
+        .split_once("## A host in five minutes\n\n```sh\n")
+        .unwrap();
+    let (steps, _) = after.split_once("```").unwrap();
+    // The last step serves until it is told to end.
+    let (steps, last) = steps.split_once("\nqchost run").unwrap();
+    shell(&folder, &checkout, &format!("set -e\n{steps}"))
+        .wait()
+        .good();
+    let my_host = folder.path().join("my-host");
+    let mut host = shell(&folder, &my_host, &format!("exec qchost run{last}"));
+    host.until("the host is ready", |host| {
+        host.stdout().contains("ready: 1 plugin,").then_some(())
+    });
+    host.end();
 }
 
 /// The examples in a help text. One that goes on in the next line ends its line with a backslash.

@@ -34,6 +34,30 @@ async fn outgoing_http_is_imported_where_the_manifest_grants_some() {
 }
 
 #[tokio::test]
+async fn the_lines_for_interfaces_and_requests_that_no_grant_mentions_are_printed_together() {
+    const HTTP: &str =
+        "package wasi:http@0.2.0; interface types { resource fields { constructor(); } }";
+    let host = Host::new(&uncalled()).await;
+    let component = compiler("")
+        .package(HTTP)
+        .import(
+            "import wasi:http/types@0.2.0;",
+            r#"(import "wasi:http/types@0.2.0" "[constructor]fields" (func (result i32)))"#,
+        )
+        .build();
+    let error = host.load("caller", &component, "").await.unwrap_err();
+    assert!(matches!(error, LoadError::DeniedWithHttp(_)), "{error}");
+    let text = error.to_string();
+    let (_, lines) = text.split_once("add to the manifest:\n").unwrap();
+    host.load("caller", &component, lines).await.unwrap();
+
+    // An inspection prints both too.
+    let path = host.file("caller.wasm", &component);
+    let lines = host.runtime.inspect(&path).await.unwrap().grants();
+    host.load("inspected", &component, &lines).await.unwrap();
+}
+
+#[tokio::test]
 async fn in_production_what_trades_is_replaced_by_an_operator() {
     let trades = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\n\
                   projects = [\"*\"]\nbrokerages = [\"paper\"]";
