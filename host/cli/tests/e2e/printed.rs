@@ -114,7 +114,7 @@ fn the_five_minutes_of_the_readme_work_as_they_are_printed() {
         .split_once("## A host in five minutes\n\n```sh\n")
         .unwrap();
     let (steps, _) = after.split_once("```").unwrap();
-    // The last step serves until it is told to end.
+    // The last step serves until SIGTERM.
     let (steps, last) = steps.split_once("\nqchost run").unwrap();
     shell(&folder, &checkout, &format!("set -e\n{steps}"))
         .wait()
