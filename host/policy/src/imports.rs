@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
 use qchost_catalog::{Access, OPERATIONS};
 use serde_json::json;
 
@@ -66,10 +67,19 @@ impl Manifest {
     }
 }
 
+/// What `workflow` calls for a plugin; each of these calls is decided on its own.
+fn workflow_calls() -> [&'static str; 4] {
+    [CREATE_COMPILE, READ_COMPILE, CREATE_BACKTEST, READ_BACKTEST].map(|operation| operation.name)
+}
+
 /// Manifest lines that allow what a component with an import of this interface may call, as far as that can be known: on
 /// everything, with hints to narrow it, and without trade and destroy, which the operator has to name.
 fn remedy(interface: &str) -> String {
-    let of_interface = |name: &str| name.split('/').next() == Some(interface);
+    let calls = workflow_calls();
+    let of_interface = |name: &str| {
+        name.split('/').next() == Some(interface)
+            || (interface == WORKFLOW && calls.contains(&name))
+    };
     let own: Vec<_> = actions()
         .iter()
         .filter(|action| of_interface(action.name) && action.name != HTTP)
@@ -98,6 +108,7 @@ fn remedy(interface: &str) -> String {
             }
             &[][..]
         }
+        Some(_) if interface == WORKFLOW => &calls[..],
         Some(_) => &[],
         None => {
             text.push_str("# This trades or deletes: leave out what is not to be allowed, and the grant if that is all.\n");

@@ -70,17 +70,17 @@ fn the_lines_that_inspect_prints_grant_what_the_component_calls() {
 }
 
 #[test]
-fn the_lines_that_doctor_prints_for_a_component_without_grants_make_it_ready() {
+fn the_lines_that_doctor_prints_for_a_component_without_grants_grant_what_it_calls() {
     let cloud = Cloud::start();
     let folder = folder(&cloud);
-    for (path, _) in plugins() {
+    for (path, action) in plugins() {
         let plugin = path.rsplit('/').next().unwrap();
         folder.manifest("pasted", &head(plugin, path));
         let ran = folder.run(&["doctor"]);
         assert!(ran.error().contains("1 of "), "{ran:?}");
         // The next check begins a line of its own.
         let lines = tables(&ran.stdout, |line| line.is_empty() || line.starts_with(' '));
-        grants(&folder, path, None, &lines);
+        grants(&folder, path, action, &lines);
     }
 }
 
