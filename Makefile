@@ -47,7 +47,7 @@ run: setup ## build the host and the strategy-lab plugin, and run the demonstrat
 # builds the plugins that the tests load. cargo-nextest does not run the examples in the documentation.
 # Most of them wait for processes and time limits, so more of them are run at once than there are processors, if each is a
 # process of its own.
-TEST_THREADS := $(shell expr $$(nproc) + $$(nproc) / 2)
+TEST_THREADS := $(shell expr $$(nproc) \* 2)
 LEFT_OUT := $(abspath $(CARGO_TARGET_DIR))/tmp/left-out
 
 .PHONY: test

@@ -169,6 +169,8 @@ fn the_exit_status_of_a_call_is_that_of_its_refusal() {
 #[test]
 fn an_error_as_json_is_one_object_with_kind_message_and_hint() {
     let (_cloud, folder) = with_cloud();
+    // A halt is stored where a host has run.
+    folder.run(&["call", "read_account"]).good();
     folder.run(&["halt", "--reason", "a drill"]).good();
     let project = json!({ "name": "Lab/one", "language": "Py" }).to_string();
     let cases: [(&[&str], &str, &str, &str); 6] = [
