@@ -69,9 +69,22 @@ impl Folder {
 
     /// The binary with arguments, in this folder and without the environment of the tests.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = self.program(BINARY);
+        command.args(arguments);
         command
-            .args(arguments)
+    }
+
+    /// The same under a limit that the shell sets.
+    pub fn limited(&self, limit: &str, arguments: &[&str]) -> Command {
+        let mut command = self.program("sh");
+        let line = format!("{limit} && exec \"$0\" \"$@\"");
+        command.args(["-c", &line, BINARY]).args(arguments);
+        command
+    }
+
+    fn program(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
             .current_dir(self.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())

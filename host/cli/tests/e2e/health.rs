@@ -729,21 +729,7 @@ fn doctor_asks_the_host_of_another_user_and_says_of_the_rest_that_it_is_not_know
 fn doctor_sees_too_few_open_files() {
     let (_cloud, folder) = connected();
     for (limit, mark) in [(200, "failed"), (1_000, "warning")] {
-        let mut command = std::process::Command::new("sh");
-        let plain = folder.command(&["--json", "doctor"]);
-        let line = format!(
-            "ulimit -n {limit}; exec {} --json doctor",
-            plain.get_program().display()
-        );
-        command
-            .args(["-c", &line])
-            .current_dir(folder.path())
-            .env_clear();
-        command.envs(
-            plain
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        );
+        let command = folder.limited(&format!("ulimit -n {limit}"), &["--json", "doctor"]);
         let ran = Process::start(command, folder.path()).wait();
         let checks: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
         let found = check(&checks, "open files");

@@ -256,18 +256,7 @@ fn a_host_that_ends_says_so_to_those_who_come() {
 #[test]
 fn a_host_with_little_address_space_starts_and_says_once_that_it_has_no_pool() {
     let folder = Folder::embedded("emulator");
-    let plain = folder.command(&[]);
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", "ulimit -v 8388608 && exec \"$0\" call read_account"])
-        .arg(plain.get_program())
-        .current_dir(folder.path())
-        .env_clear();
-    command.envs(
-        plain
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    let command = folder.limited("ulimit -v 8388608", &["call", "read_account"]);
     let ran = Process::start(command, folder.path()).wait();
     let said = &ran.good().stderr;
     let count = said.matches("does not fit into the address space").count();
