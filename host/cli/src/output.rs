@@ -54,7 +54,13 @@ impl Output {
             let kind = ErrorKind::from_error(error);
             write_json_error(kind, &text, kind.exit_status().hint());
         } else {
-            write_stderr(&terminal::block(&format!("error: {text}")));
+            let remedy = match ErrorKind::from_error(error).exit_status() {
+                ExitStatus::Halted => {
+                    "; list the halts with `qchost halt --list`, and end one with `qchost resume`"
+                }
+                _ => "",
+            };
+            write_stderr(&terminal::block(&format!("error: {text}{remedy}")));
         }
     }
 

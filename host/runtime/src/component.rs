@@ -26,6 +26,9 @@ use crate::instance::Instance;
 use crate::load_error::{ComponentError, LoadError, MAX_REASON};
 use crate::text;
 
+/// Bytes of a page of WebAssembly's memory.
+const PAGE_BYTES: u64 = 64 << 10;
+
 /// A component's file, read once: the checked bytes are the compiled ones.
 pub(crate) struct Source {
     /// Its hash, as manifests write it.
@@ -38,6 +41,8 @@ pub(crate) struct Parsed {
     pub(crate) component: Component,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<String>,
+    /// Bytes that the largest of its memories starts with.
+    pub(crate) memory: u64,
 }
 
 /// A component that may run.
@@ -47,6 +52,8 @@ pub(crate) struct Code {
     pub(crate) size: u64,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<String>,
+    /// Bytes that the largest of its memories starts with.
+    pub(crate) memory: u64,
     pub(crate) agent: Agent,
     pub(crate) description: Description,
     pub(crate) inputs: Inputs,
@@ -154,6 +161,19 @@ impl Code {
             }),
         }
     }
+
+    /// Checks that the component can start within the memory that a manifest allows.
+    pub(crate) fn check_memory(&self, manifest: &Manifest) -> Result<(), LoadError> {
+        let limit = manifest.limits.memory;
+        if self.memory <= limit {
+            return Ok(());
+        }
+        Err(LoadError::MemoryLimit {
+            plugin: manifest.plugin.clone(),
+            needed: self.memory,
+            limit,
+        })
+    }
 }
 
 /// The hash of a component, as manifests write it.
@@ -174,10 +194,14 @@ impl Parsed {
             .exports(engine)
             .map(|(name, _)| name.to_owned())
             .collect();
+        let pages = component
+            .resources_required()
+            .and_then(|required| required.max_initial_memory_size);
         Ok(Self {
             component,
             imports,
             exports,
+            memory: pages.unwrap_or_default().saturating_mul(PAGE_BYTES),
         })
     }
 

@@ -20,6 +20,9 @@ use crate::text;
 /// Maximum bytes of a trap's message.
 const MAX_MESSAGE: usize = 600;
 
+/// The cause and the remedy of a guest that calls out while it receives a value: Go's runtime does, when it collects.
+const COLLECTS_IN_A_CALL: &str = "it called the host while it received a value, as Go does when its collector starts there: turn the collector off with `debug.SetGCPercent(-1)`, and call `runtime.GC()` at the start of an action";
+
 /// Why a run was stopped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
@@ -165,10 +168,14 @@ fn stopped(error: &wasmtime::Error, instance: &Instance, allowance: Allowance) -
         };
     }
     let what = if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        format!("it exited with status {}", exit.0)
+        format!(
+            "it exited with status {}; an action returns an output or a failure, and does not call `exit`",
+            exit.0
+        )
     } else if let Some(trap) = error.downcast_ref::<Trap>() {
         match trap {
             Trap::StackOverflow => "its stack is used up: it recurses too deeply".to_owned(),
+            Trap::CannotLeaveComponent => format!("{trap}; {COLLECTS_IN_A_CALL}"),
             trap => trap.to_string(),
         }
     } else if matches!(error.downcast_ref(), Some(ResourceTableError::Full))

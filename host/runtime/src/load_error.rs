@@ -13,6 +13,9 @@ use crate::text;
 /// Maximum bytes of an engine error that a message repeats.
 pub(crate) const MAX_REASON: usize = 300;
 
+/// The remedy for a component that was built to run asynchronously.
+const BUILD_SYNCHRONOUS: &str = "this host runs components without component-model async: build JavaScript for QuickJS with `--sync`, and export plain functions in other languages";
+
 /// Why a plugin was not loaded. The version that served keeps serving.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -40,6 +43,19 @@ pub enum LoadError {
         HTTP_GRANT
     )]
     DeniedWithHttp(ImportsDenied),
+    /// It starts with more memory than its manifest allows, so every invocation would fail.
+    #[error(
+        "`{plugin}`: its component starts with {needed} bytes of memory, and `limits.memory` allows {limit}; raise `memory` in [limits] to \"{}MiB\" or more",
+        .needed.div_ceil(1 << 20)
+    )]
+    MemoryLimit {
+        /// The plugin.
+        plugin: String,
+        /// What it starts with, in bytes.
+        needed: u64,
+        /// The limit, in bytes.
+        limit: u64,
+    },
     /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
     Policy(#[from] GateError),
@@ -85,7 +101,7 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
     /// The file cannot be read.
-    #[error("cannot read the component: {0}")]
+    #[error("cannot read the component: {0}{}", next_step(.0))]
     Read(#[from] io::Error),
     /// The file is larger than the host allows.
     #[error("the component has {size} bytes; the host loads at most {limit}")]
@@ -146,6 +162,8 @@ impl ComponentError {
         let why = text::line(why, MAX_REASON);
         if why.contains("unexpected end") {
             Self::Truncated(why)
+        } else if why.contains("requires the component model async feature") {
+            Self::Invalid(format!("{why}; {BUILD_SYNCHRONOUS}"))
         } else {
             Self::Invalid(why)
         }
@@ -154,6 +172,16 @@ impl ComponentError {
     /// The error of a load from this file.
     pub(crate) fn at(self, path: &Path) -> LoadError {
         LoadError::Component(path.to_owned(), self)
+    }
+}
+
+/// What to do about a file that cannot be read.
+fn next_step(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "; build it with `qchost plugin build`, or correct `component` in the manifest"
+        }
+        _ => "",
     }
 }
 

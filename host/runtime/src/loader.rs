@@ -111,6 +111,7 @@ impl Loader {
             size,
             imports: parsed.imports,
             exports: parsed.exports,
+            memory: parsed.memory,
             agent,
             description,
             inputs,

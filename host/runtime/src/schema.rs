@@ -10,7 +10,8 @@ mod survey;
 
 use std::sync::Arc;
 
-use jsonschema::Validator;
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{ValidationError, Validator};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -119,11 +120,31 @@ impl Schema {
     /// Checks a value, whatever the work.
     pub(crate) fn validate(&self, value: &Value) -> Result<(), Misfit> {
         self.validator.validate(value).map_err(|error| {
+            let message = text::line(&error.masked().to_string(), MAX_MESSAGE);
             (
                 text::line(error.instance_path().as_str(), MAX_MESSAGE),
-                text::line(&error.masked().to_string(), MAX_MESSAGE),
+                message + &self.known_keys(&error),
             )
         })
+    }
+
+    /// The keys that there are where an unknown one is refused.
+    fn known_keys(&self, error: &ValidationError<'_>) -> String {
+        let ValidationErrorKind::AdditionalProperties { .. } = error.kind() else {
+            return String::new();
+        };
+        let keyword = error.schema_path().as_str();
+        let properties = keyword
+            .strip_suffix("/additionalProperties")
+            .and_then(|parent| self.value.pointer(parent)?.get("properties")?.as_object());
+        let Some(properties) = properties else {
+            return String::new();
+        };
+        let names: Vec<&str> = properties.keys().map(String::as_str).collect();
+        match names.as_slice() {
+            [] => String::new(),
+            names => format!("; it has: {}", text::line(&names.join(", "), MAX_MESSAGE)),
+        }
     }
 
     /// Checks a value on a thread that may block, once it has a permit of each semaphore. Dropping
@@ -216,6 +237,39 @@ mod tests {
         let (pointer, message) = schema.check(&long).unwrap_err();
         assert_eq!(pointer, "/name");
         assert!(message.len() <= MAX_MESSAGE + 3, "{message}");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_known_ones() {
+        let closed = json!({
+            "type": "object",
+            "properties": { "fast": {}, "slow": { "$ref": "#/$defs/range" } },
+            "additionalProperties": false,
+            "$defs": { "range": {
+                "type": "object",
+                "properties": { "from": {}, "to": {} },
+                "additionalProperties": false
+            } }
+        });
+        let schema = Schema::parse(&closed.to_string()).unwrap();
+        schema
+            .check(&json!({ "fast": 1, "slow": { "from": 1 } }))
+            .unwrap();
+        let (pointer, message) = schema.check(&json!({ "fasst": 1 })).unwrap_err();
+        assert_eq!(pointer, "");
+        assert!(
+            message.contains("fasst") && message.ends_with("; it has: fast, slow"),
+            "{message}"
+        );
+        let (pointer, message) = schema.check(&json!({ "slow": { "till": 1 } })).unwrap_err();
+        assert_eq!(pointer, "/slow");
+        assert!(message.ends_with("; it has: from, to"), "{message}");
+        let many: serde_json::Map<_, _> =
+            (0..1000).map(|at| (format!("k{at}"), json!({}))).collect();
+        let schema = json!({ "properties": many, "additionalProperties": false });
+        let schema = Schema::parse(&schema.to_string()).unwrap();
+        let (_, message) = schema.check(&json!({ "other": 1 })).unwrap_err();
+        assert!(message.len() < 3 * MAX_MESSAGE, "{message}");
     }
 
     #[test]

@@ -42,6 +42,7 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
         .await
         .map_err(|problem| problem.at(&manifest.component))?;
     code.check_granted(&manifest)?;
+    code.check_memory(&manifest)?;
     if let Some(former) = &former {
         same_name(former, &code)?;
     }

@@ -362,8 +362,36 @@ async fn an_exit_is_an_error_with_its_last_words() {
         panic!("not a trap");
     };
     assert!(message.contains("it exited with status 1"), "{message}");
+    assert!(message.contains("does not call `exit`"), "{message}");
     assert!(message.contains("it said: out of"), "{message}");
     assert!(!message.contains('\u{1b}'), "{message}");
+}
+
+#[tokio::test]
+async fn a_guest_that_calls_out_while_it_receives_a_value_is_told_of_its_collector() {
+    const REALLOC: &str = r#"(global $heap (mut i32) (i32.const 65536))
+        (func $alloc (export "cabi_realloc")
+          (param $old i32) (param $old_len i32) (param $align i32) (param $len i32) (result i32)
+          (local $at i32)
+          (drop (call $remaining))
+          (local.set $at (global.get $heap))
+          (global.set $heap (i32.add (local.get $at) (i32.const 1024)))
+          (local.get $at))"#;
+    let guest = Guest::echo()
+        .import(
+            "import qchost:agent/clock@0.1.0;",
+            r#"(import "qchost:agent/clock@0.1.0" "remaining" (func $remaining (result f64)))"#,
+        )
+        .more(REALLOC);
+    let outcome = stopped(attack(&Host::new(&uncalled()).await, &guest, "").await);
+    let StopReason::Trap(message) = outcome else {
+        panic!("{outcome:?}");
+    };
+    assert!(
+        message.contains("cannot leave component instance"),
+        "{message}"
+    );
+    assert!(message.contains("debug.SetGCPercent(-1)"), "{message}");
 }
 
 /// Counts the lines of plugins.

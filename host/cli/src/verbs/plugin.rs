@@ -1,9 +1,10 @@
 //! `qchost plugin inspect | list`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_runtime::{Inspection, Options, Runtime};
+use qchost_runtime::{Import, Inspection, Kind, Options, Runtime};
 use serde_json::Value;
 
 use super::cells::{list as list_of, maybe, text, word};
@@ -12,7 +13,7 @@ use crate::children::compiler;
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::gate;
-use crate::output::{Output, part_is, remark, table};
+use crate::output::{Output, counted, part_is, remark, table};
 use crate::requests::{ListFiles, ListPlugins, PluginRow, Status};
 use crate::terminal;
 
@@ -67,12 +68,7 @@ fn inspection(found: &Inspection) -> String {
         found.size.div_ceil(1024),
         found.compiled.div_ceil(1024),
     );
-    let imports: Vec<_> = found
-        .imports
-        .iter()
-        .map(|import| vec![import.name.clone(), import.functions.join(", ")])
-        .collect();
-    text += &table(&["import", "functions"], &imports);
+    text += &table(&["import", "functions"], &imports(&found.imports));
     if let Some(advice) = found.advice() {
         text += &format!("\n\n{advice}");
     }
@@ -84,6 +80,25 @@ fn inspection(found: &Inspection) -> String {
         );
     }
     text
+}
+
+/// The imports with their functions. Those of WASI, which grant nothing and come with the toolchain, are one row.
+fn imports(imports: &[Import]) -> Vec<Vec<String>> {
+    let (wasi, others): (Vec<&Import>, Vec<&Import>) = imports.iter().partition(|import| {
+        matches!(import.kind, Kind::Wasi | Kind::Types) && import.name.starts_with("wasi:")
+    });
+    let mut rows: Vec<_> = others
+        .iter()
+        .map(|import| vec![import.name.clone(), import.functions.join(", ")])
+        .collect();
+    if !wasi.is_empty() {
+        let package = |import: &&Import| import.name.split('/').next().map(str::to_owned);
+        let packages: BTreeSet<String> = wasi.iter().filter_map(package).collect();
+        let packages: Vec<String> = packages.into_iter().collect();
+        let functions: usize = wasi.iter().map(|import| import.functions.len()).sum();
+        rows.push(vec![packages.join(", "), counted(functions, "function")]);
+    }
+    rows
 }
 
 /// The names of an input's fields; optional ones have a question mark.
@@ -174,4 +189,38 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
     words.extend(reload::trouble(&files));
     ensure!(words.is_empty(), "{}", words.join("; "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_functions_of_wasi_are_counted_and_all_others_named() {
+        let import = |name: &str, kind, functions: &[&str]| Import {
+            name: name.to_owned(),
+            kind,
+            functions: functions.iter().map(|&it| it.to_owned()).collect(),
+        };
+        let rows = imports(&[
+            import("wasi:io/error@0.2.6", Kind::Types, &[]),
+            import("wasi:io/streams@0.2.6", Kind::Wasi, &["read", "write"]),
+            import(
+                "quantconnect:api/files@0.1.0",
+                Kind::Quantconnect,
+                &["read-file"],
+            ),
+            import("wasi:clocks/wall-clock@0.2.6", Kind::Wasi, &["now"]),
+            import("wasi:http/types@0.2.6", Kind::Http, &["drop"]),
+        ]);
+        assert_eq!(
+            rows,
+            [
+                ["quantconnect:api/files@0.1.0", "read-file"],
+                ["wasi:http/types@0.2.6", "drop"],
+                ["wasi:clocks, wasi:io", "3 functions"],
+            ]
+        );
+        assert!(imports(&[]).is_empty());
+    }
 }

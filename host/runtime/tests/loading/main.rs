@@ -72,6 +72,44 @@ async fn each_kind_of_wrong_file_is_told_apart() {
         error.contains("missing.wasm: cannot read the component"),
         "{error}"
     );
+    assert!(
+        error.contains("build it with `qchost plugin build`"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_component_that_was_built_to_run_asynchronously_is_told_how_to_be_built() {
+    let host = Host::new(&uncalled()).await;
+    let component = wat::parse_str("(component (core func $cancel (canon task.cancel)))").unwrap();
+    let error = host.load("async", &component, "").await.unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("component model async") && error.contains("`--sync`"),
+        "{error}"
+    );
+    assert_eq!(error.lines().count(), 1, "{error}");
+}
+
+#[tokio::test]
+async fn a_memory_limit_below_what_a_component_starts_with_is_refused_at_load() {
+    let host = Host::new(&uncalled()).await;
+    let guest = Guest::echo().build();
+    let error = host
+        .load("small", &guest, "[limits]\nmemory = \"64KiB\"")
+        .await
+        .unwrap_err();
+    let LoadError::MemoryLimit { needed, limit, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!((*needed, *limit), (128 << 10, 64 << 10));
+    assert!(error.to_string().contains("\"1MiB\" or more"), "{error}");
+    // As much as it starts with is enough.
+    host.load("small", &guest, "[limits]\nmemory = \"128KiB\"")
+        .await
+        .unwrap();
+    let echoed = host.runtime.invoke("small", "act", json!(1), None, None);
+    assert_eq!(echoed.await, Ok(json!(1)));
 }
 
 #[tokio::test]
