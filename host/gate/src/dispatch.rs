@@ -246,7 +246,7 @@ impl Dispatch {
 
     async fn record_outcome(&self, entry: Entry) {
         if let Err(error) = self.dispatcher.log.audit.record(entry).await {
-            tracing::error!(target: "gate", call = self.request.call, %error, "the outcome of a write is not recorded; qchost audit reconcile finds it");
+            tracing::error!(target: "gate", call = self.request.call, %error, "the outcome of a write is not recorded; `qchost audit reconcile` finds it");
         }
     }
 

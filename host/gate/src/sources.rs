@@ -347,7 +347,7 @@ impl ProjectSource<'_> {
         match remembered {
             Ok(SourceState::Known) => {}
             Ok(SourceState::OverQuota) => {
-                tracing::warn!(target: "gate", plugin, project, compile, "the compile is of unknown code: the plugin's approvals that wait fill its quota of sources; decide about them with `qchost approvals`");
+                tracing::warn!(target: "gate", plugin, project, compile, "the compile is of unknown code: the plugin's approvals that wait fill its quota of sources; decide about them: `qchost approvals list`");
             }
             Ok(SourceState::Contradicted) => {
                 tracing::warn!(target: "gate", project, compile, "the compile is of unknown code, and so is a former one: QuantConnect gave both the same signature, though their files differ");

@@ -255,7 +255,7 @@ impl StandingPermit {
 pub enum RequestError {
     /// The plugin has too many pending ones.
     #[error(
-        "{plugin} has {limit} approvals that wait for a decision, and may not ask for more: decide some with `qchost approvals`"
+        "{plugin} has {limit} approvals that wait for a decision, and may not ask for more: decide some of `qchost approvals list`"
     )]
     TooManyPending {
         /// The plugin.
@@ -265,7 +265,7 @@ pub enum RequestError {
     },
     /// The requested data exceeds the plugin's quota.
     #[error(
-        "what {plugin} wants approved has {bytes} bytes, and with {waiting} bytes that wait for a decision that is more than {limit}: decide some with `qchost approvals`, or have it ask for less at once"
+        "what {plugin} wants approved has {bytes} bytes, and with {waiting} bytes that wait for a decision that is more than {limit}: decide some of `qchost approvals list`, or have it ask for less at once"
     )]
     TooLarge {
         /// The plugin.

@@ -1,6 +1,8 @@
 //! The command line: verbs, their options and their help.
 
 mod gate;
+#[cfg(test)]
+mod printed;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -259,7 +259,7 @@ impl Configuration {
     fn log_busy(&mut self, busy: BTreeSet<String>) {
         let logged = self.cleared.take().map(|(_, logged)| logged);
         for name in busy.difference(&logged.unwrap_or_default()) {
-            tracing::warn!(target: "host", "the account `{name}` was taken away while something runs live on it, or may: its connection stays for qchost halt --liquidate until nothing does");
+            tracing::warn!(target: "host", "the account `{name}` was taken away while something runs live on it, or may: its connection stays for `qchost halt --liquidate` until nothing does");
         }
         self.cleared = Some((Instant::now(), busy));
     }

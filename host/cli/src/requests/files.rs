@@ -226,7 +226,7 @@ fn files(host: &Host) -> Vec<FileRow> {
         let file = format!("account {}", health.account);
         if config.dormant.contains(&health.account) {
             let detail =
-                "not in force; connected for qchost halt --liquidate and what else makes it safer";
+                "not in force; connected for `qchost halt --liquidate` and what else makes it safer";
             return FileRow::Dormant {
                 file,
                 status: Dormant::Dormant,

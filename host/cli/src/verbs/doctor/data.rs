@@ -278,7 +278,7 @@ fn state_fix(error: &LedgerError, state: &Path) -> String {
     let shown = state.display();
     match error {
         LedgerError::Foreign { .. } | LedgerError::Damaged { .. } | LedgerError::Content { .. } => {
-            "budgets, halts and permits are in it: bring it back from a backup, qchost restore"
+            "budgets, halts and permits are in it: bring it back from a backup: qchost restore BACKUP"
                 .to_owned()
         }
         LedgerError::Full => format!(

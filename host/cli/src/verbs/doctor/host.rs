@@ -59,7 +59,7 @@ pub async fn plugins(route: &Route, report: &mut Report, output: Output) {
                 |_| "the running host has none".to_owned(),
                 |config| format!("no manifest in {}", config.plugins().display()),
             ),
-            "put one there: qchost init writes an example",
+            "put one there: `qchost init` writes an example",
         ),
         Ok(rows) => {
             for row in rows {
@@ -217,7 +217,7 @@ pub async fn followed(route: &Route, report: &mut Report, output: Output) {
                 ..
             } => (
                 Mark::Failed,
-                "correct what it names: the host picks up the change, and qchost reload shows the result. Do not start the \
+                "correct what it names: the host picks up the change, and `qchost reload` shows the result. Do not start the \
                  host again before: it keeps what was in effect, and a start would read the files as they are"
                     .to_owned(),
             ),
