@@ -44,6 +44,11 @@ impl ExitStatus {
         self.row().0
     }
 
+    /// What it says, in a sentence.
+    pub fn meaning(self) -> &'static str {
+        self.row().1
+    }
+
     fn row(self) -> (u8, &'static str) {
         match self {
             Self::Done => (0, "done"),

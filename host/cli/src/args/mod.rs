@@ -7,7 +7,7 @@ mod printed;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use qchost_emulator::DEFAULT_ADDRESS;
 
 pub use gate::{Approvals, Audit, Policy, Schema};
@@ -37,6 +37,9 @@ pub struct Expected {
     pub digest: Option<String>,
 }
 
+/// The heading of the options that every verb has.
+const GLOBAL: &str = "Options of every command";
+
 #[derive(Debug, Args)]
 pub struct Global {
     /// The host's configuration.
@@ -45,17 +48,24 @@ pub struct Global {
         global = true,
         env = "QCHOST_CONFIG",
         default_value = "qchost.toml",
-        value_name = "FILE"
+        value_name = "FILE",
+        help_heading = GLOBAL
     )]
     pub config: PathBuf,
     /// The data folder, instead of the one that the configuration names; a running host is found by it too.
-    #[arg(long, global = true, value_name = "FOLDER")]
+    #[arg(long, global = true, value_name = "FOLDER", help_heading = GLOBAL)]
     pub data: Option<PathBuf>,
     /// The control socket of the running host that a command is for, whatever the configuration says.
-    #[arg(long, global = true, value_name = "PATH", conflicts_with = "data")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        conflicts_with = "data",
+        help_heading = GLOBAL
+    )]
     pub socket: Option<PathBuf>,
     /// Print results, progress and errors as JSON.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub json: bool,
     /// Log filter for standard error: `error`, `warn`, `info`, `debug`, `trace`, or by target: `gate=info`.
     #[arg(
@@ -63,11 +73,12 @@ pub struct Global {
         global = true,
         env = "QCHOST_LOG",
         default_value = "warn,notify=error",
-        value_name = "FILTER"
+        value_name = "FILTER",
+        help_heading = GLOBAL
     )]
     pub log: String,
     /// Log as JSON lines.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub log_json: bool,
 }
 
@@ -239,6 +250,28 @@ pub enum Verb {
         #[arg(long, default_value_t = 1, value_name = "FACTOR")]
         faster: u32,
     },
+    /// Print a script by which a shell completes commands and options.
+    #[command(
+        after_help = "Put it where the shell looks for it, under the name that it looks for:\n  \
+        bash  ~/.local/share/bash-completion/completions/qchost\n  \
+        zsh   _qchost, in a folder of $fpath\n  \
+        fish  ~/.config/fish/completions/qchost.fish\n\n\
+        Example:\n  qchost completions bash > qchost.bash"
+    )]
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual: a page about qchost, and one about each command.
+    #[command(
+        after_help = "Without a folder, the page about qchost is printed.\n\n\
+        Examples:\n  qchost man > qchost.1\n  qchost man man1"
+    )]
+    Man {
+        /// The folder for all pages; created if it does not exist.
+        folder: Option<PathBuf>,
+    },
     /// Compile one component, as a process that a host starts: it reads from standard input and answers on
     /// standard output.
     #[command(hide = true)]
@@ -252,6 +285,14 @@ pub enum Verb {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<std::ffi::OsString>,
     },
+}
+
+/// A shell that completions can be made for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
 }
 
 #[derive(Debug, Subcommand)]

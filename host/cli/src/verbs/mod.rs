@@ -7,6 +7,7 @@ mod backup;
 mod build;
 mod call;
 mod cells;
+mod completions;
 mod demo;
 mod doctor;
 mod emulator;
@@ -14,6 +15,7 @@ mod grants;
 mod halt;
 mod init;
 mod invoke;
+mod man;
 mod mcp;
 mod plugin;
 mod policy;
@@ -52,6 +54,8 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             | Verb::Schema(_)
             | Verb::Mcp { .. }
             | Verb::Emulator { .. }
+            | Verb::Completions { .. }
+            | Verb::Man { .. }
     );
     if let Some(data) = data.as_ref().filter(|_| !may_come) {
         ensure!(
@@ -100,6 +104,8 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             user_id,
             faster,
         } => emulator::run(listen, user_id, faster, output).await,
+        Verb::Completions { shell } => completions::run(shell, output),
+        Verb::Man { folder } => man::run(folder.as_deref(), output),
         Verb::CompileComponent | Verb::SuperviseServer { .. } => {
             bail!("it is done before there is a runtime")
         }
