@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use qchost_gate::HALT_FILE;
+use qchost_ledger::Ledger;
 
 /// The database's name in a data folder.
 pub const DATABASE: &str = "state.db";
@@ -13,6 +14,12 @@ pub const DATABASE: &str = "state.db";
 pub fn halt_file(data: &Path) -> String {
     let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
     data.join(HALT_FILE).display().to_string()
+}
+
+/// Refuses a data folder of a newer version, before a lock or a file is made in it. The layout of the database is the version
+/// of the whole folder.
+pub fn check_version(data: &Path) -> Result<()> {
+    Ok(Ledger::check_version(&data.join(DATABASE))?)
 }
 
 /// Creates a folder, and those above it, that only this user can open; an existing one stays as it is.

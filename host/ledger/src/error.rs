@@ -23,8 +23,11 @@ pub enum LedgerError {
     Foreign(PathBuf, String),
     /// The file is of a newer version of the host.
     #[error(
-        "the database {} has layout {found}, this version knows layouts up to {known}; use the version of qchost that wrote it, or a newer one",
-        path.display()
+        "the database {} has layout {found}, and this version, {}, knows layouts up to {known}; nothing was changed: use the \
+         version of qchost that wrote it, or a newer one, or bring the backup from before the upgrade back into another data \
+         folder (qchost restore)",
+        path.display(),
+        env!("CARGO_PKG_VERSION")
     )]
     Newer {
         /// The file.

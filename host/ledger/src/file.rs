@@ -3,8 +3,8 @@
 //! Invariant: every connection returned here is to a valid file of ours, with the newest layout, in WAL mode, and each
 //! COMMIT on it is durable when it returns. In a file that was restored from a backup, no approval of a person is valid.
 
-use std::fs::OpenOptions;
-use std::io::ErrorKind;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -30,13 +30,20 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (80, include_str!("migrations/0080_adoptions_confirmed.sql")),
     (90, include_str!("migrations/0090_taken_away.sql")),
 ];
-/// The newest layout.
+/// The newest layout. It is the version of the whole data folder, and kept in no other file of it.
 const NEWEST_LAYOUT: i64 = match MIGRATIONS {
     [.., (newest, _)] => *newest,
     [] => 0,
 };
 /// The application id that `0002_ledger.sql` sets in the file: "qchd".
 const APPLICATION_ID: i64 = 1_902_340_196;
+/// The beginning of every database of SQLite.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+/// Where SQLite keeps `user_version` and `application_id` in its header, big-endian.
+const LAYOUT_OFFSET: usize = 60;
+const MARK_OFFSET: usize = 68;
+/// The bytes of the header up to the end of both.
+const HEADER_BYTES: usize = 72;
 
 /// How long to wait for another process that has locked the file, such as a short command.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +69,7 @@ pub(crate) fn open_restored(path: &Path) -> Result<Connection, LedgerError> {
 }
 
 fn open_as(path: &Path, restored: bool) -> Result<Connection, LedgerError> {
+    check_header(path)?;
     let cannot_open = |why: String| LedgerError::Open(path.to_owned(), why);
     // SQLite would silently open a file without write permission for reading, and create a new one readable by
     // everyone.
@@ -116,6 +124,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, LedgerError> {
 /// the index of the write-ahead log, and it leaves file and log unchanged. No other process can use the file
 /// meanwhile.
 pub(crate) fn inspector(path: &Path) -> Result<Connection, LedgerError> {
+    check_header(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(READ_BUSY_TIMEOUT)?;
@@ -196,6 +205,37 @@ fn withdraw_consent(connection: &Connection) -> Result<(), LedgerError> {
     Ok(())
 }
 
+/// Rejects a newer layout by the header of the file alone: SQLite creates files beside it even to read it, and may write
+/// the log of a host that was killed into it.
+///
+/// What is wrong with the file otherwise shows when it is opened.
+pub(crate) fn check_header(path: &Path) -> Result<(), LedgerError> {
+    let mut header = [0; HEADER_BYTES];
+    // Opening a pipe would block.
+    let is_database = path.is_file()
+        && File::open(path)
+            .and_then(|mut file| file.read_exact(&mut header))
+            .is_ok()
+        && header.starts_with(MAGIC);
+    let number = |at: usize| {
+        let bytes = header.get(at..).and_then(|rest| rest.first_chunk::<4>());
+        bytes.map_or(0, |bytes| i64::from(i32::from_be_bytes(*bytes)))
+    };
+    let (layout, mark) = (number(LAYOUT_OFFSET), number(MARK_OFFSET));
+    if is_database && mark == APPLICATION_ID && layout > NEWEST_LAYOUT {
+        return Err(newer(path, layout));
+    }
+    Ok(())
+}
+
+fn newer(path: &Path, found: i64) -> LedgerError {
+    LedgerError::Newer {
+        path: path.to_owned(),
+        found,
+        known: NEWEST_LAYOUT,
+    }
+}
+
 /// The layout of the file, 0 for an empty one. Rejects files that are not ours or newer.
 fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let layout: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
@@ -217,11 +257,7 @@ fn check_layout(connection: &Connection, path: &Path) -> Result<i64, LedgerError
         return Err(LedgerError::Foreign(path.to_owned(), why));
     }
     if layout > NEWEST_LAYOUT {
-        return Err(LedgerError::Newer {
-            path: path.to_owned(),
-            found: layout,
-            known: NEWEST_LAYOUT,
-        });
+        return Err(newer(path, layout));
     }
     Ok(layout)
 }

@@ -112,6 +112,14 @@ impl Ledger {
         }
     }
 
+    /// Checks that a file is not of a newer version. Opens no database, and changes nothing; a missing file is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Newer`].
+    pub fn check_version(path: &Path) -> Result<(), LedgerError> {
+        crate::file::check_header(path)
+    }
+
     /// Checks that the database of a running host accepts writes, and is not locked by a third process. Changes
     /// nothing. Blocks for seconds if it is locked.
     ///

@@ -19,7 +19,7 @@ use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Rep
 use super::presence::Presence;
 use super::route::{Route, RunningHost};
 use crate::config::Config;
-use crate::data_folder::{DATABASE, private_folder};
+use crate::data_folder::{DATABASE, check_version, private_folder};
 use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 use crate::lock::{Lock, Refused};
@@ -132,6 +132,7 @@ pub async fn ask_starting<R: Handler + Into<Request> + Clone>(
 /// host.
 pub async fn take_lock(config: &Config) -> Result<Lock> {
     let (data, socket) = (config.data()?, config.socket()?);
+    check_version(&data)?;
     let begun = Instant::now();
     loop {
         let holder = match Lock::take(&data) {
@@ -287,7 +288,9 @@ pub async fn approach(route: &Route) -> Result<Approach<'_>> {
             Err(error) => return Err(route.none_runs(&error)),
         };
         let data = config.data()?;
-        check_owner(route, &data).map_err(Unopened::from_error)?;
+        check_owner(route, &data)
+            .and_then(|()| check_version(&data))
+            .map_err(Unopened::from_error)?;
         let is_new = !data.join(DATABASE).exists();
         match Lock::take(&data) {
             Ok(lock) => {

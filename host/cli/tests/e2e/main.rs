@@ -59,5 +59,6 @@ mod snapshots;
 mod socket;
 mod starting;
 mod steady;
+mod upgrades;
 mod verbs;
 mod widening;

@@ -77,11 +77,17 @@ fn a_file_of_a_newer_layout_is_refused_and_left_alone() {
         .pragma_update(None, "user_version", 99)
         .unwrap();
     let before = fs::read(&path).unwrap();
+    let made = || fs::metadata(&path).unwrap().modified().unwrap();
+    let modified = made();
     let error = refusal(&path);
     assert!(
         matches!(error, LedgerError::Newer { found: 99, .. }),
         "{error}"
     );
+    Ledger::check_version(&path).unwrap_err();
+    // No file of SQLite is made beside it.
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    assert_eq!(made(), modified);
     assert!(
         error
             .to_string()
@@ -89,6 +95,55 @@ fn a_file_of_a_newer_layout_is_refused_and_left_alone() {
         "{error}"
     );
     assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+/// The migrations by their layouts, in order.
+fn migrations() -> Vec<(i64, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/migrations");
+    let mut steps: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let (layout, _) = path.file_name().unwrap().to_str().unwrap().split_at(4);
+            (
+                layout.parse::<i64>().unwrap(),
+                fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect();
+    steps.sort_unstable();
+    steps
+}
+
+#[test]
+fn a_file_of_every_layout_before_is_migrated_with_what_is_in_it() {
+    let steps = migrations();
+    assert!(steps.len() >= 13);
+    for newest in 1..=steps.len() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&steps[0].1).unwrap();
+        old.execute("INSERT INTO state VALUES ('lab', 'k', 3, x'07')", [])
+            .unwrap();
+        for (_, step) in &steps[1..newest] {
+            old.execute_batch(step).unwrap();
+        }
+        let layout = steps[newest - 1].0;
+        old.pragma_update(None, "user_version", layout).unwrap();
+        drop(old);
+
+        Ledger::check_version(&path).unwrap();
+        let ledger = Ledger::open(&path).unwrap();
+        let kept = ledger.state().get("lab", "k").unwrap().unwrap();
+        assert_eq!((kept.version, kept.value), (3, vec![7]), "layout {layout}");
+        drop(ledger);
+        let now: i64 = Connection::open(&path)
+            .unwrap()
+            .pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap();
+        assert_eq!(now, steps[steps.len() - 1].0, "layout {layout}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use self::show::{Form, RecordPrinter};
 use crate::args::Audit;
 use crate::config::Config;
 use crate::control::{self, Route};
+use crate::data_folder::check_version;
 use crate::exit_status::{ErrorKind, Failed};
 use crate::host::stranger;
 use crate::keys::{self, Key};
@@ -123,6 +124,7 @@ fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -
         "there is no record in {} yet; no host ran there",
         data.display()
     );
+    check_version(&data)?;
     let source = Source {
         folder,
         key: Key::read(&keys::path(&data))?.audit()?,

@@ -14,6 +14,7 @@ use super::machine;
 use super::report::{Check, Mark, Report};
 use crate::config::Config;
 use crate::control::{self, Presence, Route};
+use crate::data_folder::DATABASE;
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::output::{Output, words};
@@ -323,6 +324,12 @@ fn damaged(report: &mut Report, text: &str) {
 
 /// Whether key, state and audit of a folder without a host are intact.
 async fn contents(folder: &Path, report: &mut Report) -> bool {
+    let state = folder.join(DATABASE);
+    if let Err(error) = Ledger::check_version(&state) {
+        let fix = state_fix(&error, &state);
+        report.fail("state", error.to_string(), fix);
+        return false;
+    }
     let _lock = match Lock::take(folder) {
         Ok(lock) => lock,
         Err(refused) => {
@@ -331,7 +338,7 @@ async fn contents(folder: &Path, report: &mut Report) -> bool {
         }
     };
     let key_file = keys::path(folder);
-    let (audit, state) = (folder.join("audit"), folder.join("state.db"));
+    let audit = folder.join("audit");
     let used = audit.exists() || state.exists();
     let key = match key_file.exists() {
         // A new folder, in which a host creates one.
