@@ -42,6 +42,6 @@ pub use query::{
     Filter, ProjectName, Query, Record, Summary, Trace, oldest, query, read_members, since, tail,
     trace,
 };
-pub use record::{Entry, Kind, MAX_BODY, canonical, canonical_object};
+pub use record::{Entry, Kind, MAX_BODY, RecordLine, canonical, canonical_object};
 pub use report::{Fault, Problem, Report};
 pub use verify::verify;

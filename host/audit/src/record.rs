@@ -13,6 +13,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -33,7 +34,7 @@ const MAX_DEPTH: usize = 100;
 const OWN: [&str; 6] = ["group", "hash", "kind", "prev", "seq", "time"];
 
 /// The kind of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// A read and its outcome.
@@ -111,6 +112,26 @@ impl Kind {
             Self::Retention => "retention",
         }
     }
+}
+
+/// A record, as its line says it: the members that the audit adds to each, and those of its entry.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RecordLine {
+    /// The number of the group of records that were written together.
+    pub group: u64,
+    /// The hash of the line without this member.
+    pub hash: String,
+    /// The kind of the entry.
+    pub kind: Kind,
+    /// The hash of the record before.
+    pub prev: String,
+    /// The sequence number.
+    pub seq: u64,
+    /// When it was recorded.
+    pub time: String,
+    /// The members of its entry.
+    #[serde(flatten)]
+    pub body: Map<String, Value>,
 }
 
 /// An entry to be recorded.
@@ -519,6 +540,10 @@ mod tests {
                 let value: Map<String, Value> = serde_json::from_str(&line).unwrap();
                 prop_assert_eq!(value.len(), body.len() + OWN.len());
                 prop_assert!(value.keys().is_sorted());
+                let typed: RecordLine = serde_json::from_str(&line).unwrap();
+                prop_assert!(typed.body.keys().all(|name| body.contains_key(name)));
+                prop_assert_eq!(typed.body.len(), body.len());
+                prop_assert_eq!((typed.seq, typed.group, typed.kind), (7, 5, Kind::Http));
             }
         }
 

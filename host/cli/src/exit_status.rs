@@ -8,6 +8,7 @@ use anyhow::Error;
 use qchost_catalog::{Failure, FailureKind};
 use qchost_gate::{DecideError, Refusal, RefusalKind};
 use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, StopReason};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a command ended.
@@ -101,7 +102,7 @@ impl From<ExitStatus> for ExitCode {
 
 /// The kind of an error: one of the gate's or the catalog's, or one that only the command line has. It crosses the control
 /// socket as its word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(into = "String", try_from = "String")]
 pub enum ErrorKind {
     /// Anything that has no kind of its own.

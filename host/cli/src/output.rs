@@ -16,8 +16,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use qchost_policy::nearest;
 use qchost_runtime::Progress;
 use qchost_text::error_chain;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 use crate::exit_status::{ErrorKind, ExitStatus};
 use crate::terminal;
@@ -36,9 +36,46 @@ pub struct Output {
     pub json: bool,
 }
 
+/// The one object that ends a command which fails.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ErrorObject<'a> {
+    /// The kind of the error, by which a program decides.
+    kind: ErrorKind,
+    /// The error with its causes, in one line.
+    message: &'a str,
+    /// The command that shows more about it, if there is one.
+    hint: Option<&'a str>,
+}
+
+/// A remark beside a result.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Remark<'a> {
+    Warning(&'a str),
+    Note(&'a str),
+}
+
+/// A line about the progress of a command.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ProgressLine<'a> {
+    progress: ProgressState<'a>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct ProgressState<'a> {
+    /// What is done: 0 to 1.
+    fraction: f64,
+    message: &'a str,
+}
+
 impl Output {
     /// Prints a result: as JSON for machines, formatted by `text` for people.
-    pub fn result<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    /// `verbs/outputs.rs` has a row for it.
+    pub fn result<T: Serialize + JsonSchema>(
+        self,
+        value: &T,
+        text: impl FnOnce(&T) -> String,
+    ) -> Result<()> {
         if self.json {
             let text = serde_json::to_string(value);
             print_json(&text.context("the result cannot be written as JSON")?)
@@ -66,23 +103,26 @@ impl Output {
 
     /// Prints a warning to standard error.
     pub fn warning(self, text: &str) {
-        self.aside("warning", text);
+        self.remark(&Remark::Warning(text));
     }
 
     /// Prints a note beside the result to standard error, unless it was printed before.
     pub fn note(self, text: &str) {
         static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         if PRINTED.lock().insert(text.to_owned()) {
-            self.aside("note", text);
+            self.remark(&Remark::Note(text));
         }
     }
 
-    fn aside(self, kind: &str, text: &str) {
-        let line = match self.json {
-            true => json!({ kind: text }).to_string(),
-            false => format!("{kind}: {text}"),
-        };
-        write_stderr(&line);
+    fn remark(self, remark: &Remark<'_>) {
+        if self.json {
+            write_stderr_json(remark);
+            return;
+        }
+        write_stderr(&match remark {
+            Remark::Warning(text) => format!("warning: {text}"),
+            Remark::Note(text) => format!("note: {text}"),
+        });
     }
 
     /// Creates a progress display.
@@ -190,9 +230,9 @@ impl Display {
                 }
             }
             Kind::Json => {
-                let message = &progress.message;
-                let line = json!({ "progress": { "fraction": fraction, "message": message } });
-                write_stderr(&terminal::json(&line.to_string()));
+                let (fraction, message) = (progress.fraction, progress.message.as_str());
+                let progress = ProgressState { fraction, message };
+                write_stderr_json(&ProgressLine { progress });
             }
         }
     }
@@ -281,8 +321,19 @@ fn split_usage(text: &str) -> (&str, &str) {
 
 /// Writes the one object that ends a command with `--json`, in one line.
 fn write_json_error(kind: ErrorKind, message: &str, hint: Option<&str>) {
-    let error = json!({ "kind": kind.word(), "message": message, "hint": hint });
-    write_stderr(&terminal::json(&error.to_string()));
+    write_stderr_json(&ErrorObject {
+        kind,
+        message,
+        hint,
+    });
+}
+
+/// Writes a document to standard error, in one line.
+fn write_stderr_json(document: &impl Serialize) {
+    // These documents have texts and numbers only, which always have a form in JSON.
+    if let Ok(line) = serde_json::to_string(document) {
+        write_stderr(&terminal::json(&line));
+    }
 }
 
 /// Prints text for people to standard output.
@@ -372,9 +423,9 @@ pub fn words(error: &anyhow::Error) -> String {
     words
 }
 
-/// A JSON value for people.
-pub fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+/// A JSON document for people.
+pub fn pretty(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use qchost_audit::{Entry, Kind, Record, read_members};
 use qchost_ledger::StandingPermit;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,7 +53,7 @@ impl Body {
 }
 
 /// A project, by its id, and by its name if that is known.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Project {
     /// Its id.
     pub id: u32,
@@ -264,7 +265,7 @@ impl ApprovalBody {
 
 /// Details of a step of an approval, by the members that it has: a detail with the members of several of these is the
 /// first of them. Further members, which another version may have written, are ignored where no other step is mistaken for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged, rename_all_fields = "kebab-case")]
 pub enum ApprovalDetail {
     /// Of one that was not decided.
@@ -314,7 +315,7 @@ pub enum ApprovalDetail {
 }
 
 /// The detail of a revocation. It has no further members, since with them it could be that of any step.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevokedApproval {
     /// The approval, or the permit that is revoked.
@@ -426,7 +427,7 @@ pub struct Sample {
 }
 
 /// What a change concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::Display, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Subject {
@@ -453,7 +454,7 @@ pub enum Subject {
 }
 
 /// A change of what is in force, as it is recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Change {
     /// What it is of.

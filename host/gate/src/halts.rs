@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use parking_lot::Mutex;
 use qchost_catalog::Failure;
 use qchost_ledger::Halt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::body::HaltBody;
@@ -37,7 +38,7 @@ fn same_scope(halt: &Halt, scope: &HaltScope) -> bool {
 }
 
 /// Where a halt is kept, from the most to the least durable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum HaltStorage {
     /// In the database.
@@ -119,7 +120,7 @@ fn covers(named: Option<&str>, actual: &str) -> bool {
 }
 
 /// A write that was past the point of no return when the halt was set, and how it ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Departed {
     /// The call's id in the audit.
     pub call: String,

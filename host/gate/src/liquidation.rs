@@ -25,6 +25,7 @@ use qchost_catalog::{
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::Person;
 use qchost_scope::Scope;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
@@ -61,7 +62,7 @@ const FINAL_STATUSES: [&str; 5] = [
 ];
 
 /// A position in one symbol.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Position {
     /// The symbol, as QuantConnect names it.
     pub symbol: String,
@@ -72,7 +73,7 @@ pub struct Position {
 }
 
 /// The state of a live deployment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stopped {
     /// The account.
     pub account: String,

@@ -15,6 +15,7 @@ use qchost_catalog::{Effect, Failure, Operation, Selector, by_name};
 use qchost_ledger::{Ledger, Settlement};
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -27,7 +28,7 @@ use crate::unsettled::{Intent, UnsettledWrites};
 const MAX_CLOCK_SKEW: i64 = 5;
 
 /// What was learned about a write.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
     /// It took effect.
@@ -52,7 +53,7 @@ pub enum ReconcileError {
 }
 
 /// A write whose outcome was unknown, and what is known of it now.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reconciled {
     /// The call's id in the audit.
     pub call: String,

@@ -16,6 +16,7 @@ use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError};
 use qchost_policy::{Facts, Glob, Grant, GrantLimits, Resource, Usd};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -34,7 +35,7 @@ use crate::trade::TradeRules;
 const NAMED_PROJECT: u32 = u32::MAX;
 
 /// The grants of a plugin.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantsReport {
     /// The plugin.
     pub plugin: String,
@@ -49,7 +50,7 @@ pub struct GrantsReport {
 }
 
 /// A grant and its use.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantReport {
     /// Its name in counters; that of a grant for another host starts with `http:`.
     pub name: String,
@@ -64,7 +65,7 @@ pub struct GrantReport {
 }
 
 /// A resource or condition that a grant is limited to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Condition {
     /// A maximum.
@@ -74,7 +75,7 @@ pub enum Condition {
 }
 
 /// An obligation of a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Obligation {
     /// A limit on its use.
@@ -90,7 +91,7 @@ pub enum Obligation {
 }
 
 /// A number, or a sum of money as text: `$5.00`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Amount {
     /// A number.
@@ -100,7 +101,7 @@ pub enum Amount {
 }
 
 /// What a matching grant limits a call to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GrantObligation {
     /// The grant's name in counters.
     pub grant: String,
@@ -109,7 +110,7 @@ pub struct GrantObligation {
 }
 
 /// The decision that a call would get.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// `allowed`, or the name of the refusal.
     pub decision: Cow<'static, str>,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qchost_audit::{AuditError, Files, Filter, Kind, Record, query, read_members};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ use crate::redacted_text::{grants_in, guardrails_in};
 use crate::texts::Texts;
 
 /// Everything known about a call.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct Why {
     /// The call's id.
@@ -75,7 +76,7 @@ pub struct Why {
 }
 
 /// A text that was in force.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct TextWhy {
     /// Its digest.
@@ -91,7 +92,7 @@ pub struct TextWhy {
 }
 
 /// A grant or a guardrail in such a text.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct PartWhy {
     /// The name of the grant, or the id of the guardrail.
@@ -103,7 +104,7 @@ pub struct PartWhy {
 }
 
 /// An approval and the people involved.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ApprovalWhy {
     /// Its id.
@@ -113,7 +114,7 @@ pub struct ApprovalWhy {
 }
 
 /// One step of an approval.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct StepWhy {
     /// `request`, `approve`, `refuse`, `permit` …
@@ -133,7 +134,7 @@ pub struct StepWhy {
 }
 
 /// How a call ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct OutcomeWhy {
     /// `answered`, or the name of the failure.

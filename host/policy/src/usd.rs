@@ -18,6 +18,7 @@ use std::fmt;
     Default,
     serde::Serialize,
     serde::Deserialize,
+    schemars::JsonSchema,
 )]
 pub struct Usd(pub u64);
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use qchost_policy::is_name;
 use qchost_text::excerpt_bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,7 +22,7 @@ const MAX_ACTIONS: usize = 256;
 const MAX_TEXT: usize = 4096;
 
 /// A plugin's description of itself.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Description {
     /// Its own name: `[a-z0-9-]{1,64}`. The manifest's name takes precedence.
     pub name: String,
@@ -34,7 +35,8 @@ pub struct Description {
 }
 
 /// An action of a plugin.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct Action {
     /// Its name: `[a-z0-9-]{1,64}`.
     pub name: String,
@@ -49,7 +51,8 @@ pub struct Action {
 }
 
 /// A plugin's own claims about an action. They grant nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct Hints {
     /// It changes nothing at QuantConnect.
     pub read_only: bool,

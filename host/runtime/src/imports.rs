@@ -3,6 +3,7 @@
 //! Invariant: every function that a component can call belongs to a kind that was checked: an
 //! unknown interface is [`Kind::Unknown`], and a component with one does not load.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
 
@@ -38,7 +39,7 @@ const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2
 pub(crate) const HTTP_GRANT: &str = "[[http]]\nname    = \"example\"\nallow   = \"https://example.com/path/\"\nmethods = [\"GET\"]\n";
 
 /// The kind of an import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Types only: there is nothing to call.
@@ -58,7 +59,7 @@ pub enum Kind {
 }
 
 /// An interface that a component imports.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Import {
     /// Its full name: `quantconnect:api/backtests@0.1.0`.
     pub name: String,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
 use qchost_policy::{WHOLE_CONTRACT, granting, is_whole_contract};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::component::Parsed;
@@ -13,7 +14,7 @@ use crate::imports::{HTTP_GRANT, Import, Kind};
 use crate::load_error::LoadError;
 
 /// The result of an inspection.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Inspection {
     /// Its hash, as a manifest pins it: `sha256:…`.
     pub digest: String,

@@ -166,4 +166,13 @@ pub enum Schema {
     /// The Cedar schema that guardrails are checked against.
     #[command(after_help = "Example:\n  qchost schema guardrails > guardrails.cedarschema")]
     Guardrails,
+    /// The JSON Schema of what --json prints: a definition for each verb, and for errors.
+    #[command(
+        after_help = "A verb that prints a document a line, such as `audit query`, has the schema of a line.\n\n\
+        Examples:\n  qchost schema output > output.schema.json\n  qchost schema output approvals list"
+    )]
+    Output {
+        /// The verb, for the schema of what it prints; or `error`, `remark` or `progress`.
+        verb: Vec<String>,
+    },
 }

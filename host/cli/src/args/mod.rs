@@ -193,7 +193,7 @@ pub enum Verb {
     /// Show what the gate would decide about calls, without sending anything.
     #[command(subcommand)]
     Policy(Policy),
-    /// Print the schema of a file that the host reads.
+    /// Print the schema of a file that the host reads, or of what --json prints.
     #[command(subcommand)]
     Schema(Schema),
     /// Copy the host's database, audit, texts and key into a folder, as one consistent set.

@@ -10,6 +10,7 @@ use qchost_ledger::{
     Approval, ApprovalFilter, ApprovalKind, ApprovalVote, PermitState, StandingPermit, Status,
 };
 use qchost_policy::{Person, Right, Usd};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -98,7 +99,8 @@ pub struct ApprovalsPage {
 }
 
 /// An approval as people see it; costs are dollars as text.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct ApprovalRow {
     pub id: String,
     pub status: Status,
@@ -121,10 +123,8 @@ pub struct ApprovalRow {
     pub closed: Option<String>,
     pub decisions: Vec<DecisionRow>,
     /// The number of approvals that count.
-    #[serde(rename = "said yes")]
     pub said_yes: usize,
     /// Who may not be one of two approvers, besides the requester.
-    #[serde(rename = "not by")]
     pub not_by: Vec<String>,
     pub permit: Option<PermitRow>,
     /// What was resolved when it was requested, as a document to read.
@@ -135,7 +135,7 @@ pub struct ApprovalRow {
 }
 
 /// A person's decision.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DecisionRow {
     pub by: String,
     pub uid: u32,
@@ -146,17 +146,15 @@ pub struct DecisionRow {
 }
 
 /// What is left of a permit.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct PermitRow {
     pub id: String,
     /// Whether it covers any call of its operation and scope, or a single call only.
     pub standing: bool,
-    #[serde(rename = "uses left")]
     pub uses_left: u32,
-    #[serde(rename = "money left")]
     pub money_left: Option<String>,
     pub expires: Option<Timestamp>,
-    #[serde(rename = "revoked by")]
     pub revoked_by: Option<String>,
 }
 

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_audit::Record;
 use qchost_gate::Reconciled;
 use qchost_policy::{Person, Right};
+use schemars::JsonSchema;
 use secrecy::SecretSlice;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -56,7 +57,7 @@ pub trait ReadAudit: Serialize + DeserializeOwned + Send + Sync + 'static {
 pub struct AuditHead {}
 
 /// The signed head.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
     pub head: String,
@@ -71,7 +72,7 @@ pub struct VerifyAudit {
 }
 
 /// The result of verifying.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     #[serde(flatten)]
     pub report: qchost_audit::Report,

@@ -17,6 +17,7 @@ use qchost_audit::Disk;
 use qchost_gate::AdminDetail;
 use qchost_policy::{Person, Right};
 use rustix::fs::OFlags;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -82,7 +83,7 @@ pub struct Backup {
 }
 
 /// The result of a backup.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct BackupMade {
     pub folder: PathBuf,
     /// The number of files in it.

@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use qchost_gate::{AdminDetail, PendingApproval};
 use qchost_policy::{Person, Right};
 use qchost_upstream::AccountState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::plugins::{ListPlugins, PluginRow, Status};
@@ -29,7 +30,7 @@ pub struct ListFiles {}
 pub struct Reload {}
 
 /// A file or an account, with its state.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FileRow {
     Account {
@@ -71,7 +72,7 @@ pub enum FileRow {
 }
 
 /// The status of an account that is not in force.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Dormant {
     Dormant,

@@ -4,6 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use qchost_gate::{ActiveHalt, Departed, HaltScope, HaltStorage, OpenLiquidation, Stopped};
 use qchost_policy::{Person, Right};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Class, Handler, Rules};
@@ -50,7 +51,7 @@ pub struct Resume {
 pub struct ListHalts {}
 
 /// What a halt did.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Halted {
     /// The writes that had been sent before, and how each ended.
     pub departed: Vec<Departed>,
@@ -70,7 +71,7 @@ pub struct Halted {
 }
 
 /// What the end of a halt did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Resumed {
     /// How many halts ended: those of exactly the requested scope.
     pub ended: usize,
@@ -81,7 +82,7 @@ pub struct Resumed {
 }
 
 /// A halt in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HaltRow {
     pub account: Option<String>,
     pub plugin: Option<String>,
@@ -100,7 +101,7 @@ pub struct HaltRow {
 }
 
 /// A deployment that is still being liquidated.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LiquidationRow {
     #[serde(flatten)]
     pub state: Stopped,

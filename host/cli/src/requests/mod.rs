@@ -32,17 +32,17 @@ pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
 };
 pub use audit::{
-    AuditHead, AuditQuery, ExportAudit, ExportFormat, Matches, OnLine, Query, ReadAudit, Reconcile,
-    Source, TailAudit, Verified, VerifyAudit, WhyCall,
+    AuditHead, AuditQuery, ExportAudit, ExportFormat, Head, Matches, OnLine, Query, ReadAudit,
+    Reconcile, Source, TailAudit, Verified, VerifyAudit, WhyCall,
 };
 pub use backup::{
-    Backup, LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify,
+    Backup, BackupMade, LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify,
 };
 pub use call::Call;
 pub use explain::Explain;
 pub use files::{FileRow, ListFiles, Reload};
 pub use grants::Grants;
-pub use halts::{Halt, HaltRow, Halted, ListHalts, Resume, listed, scope_words, shown};
+pub use halts::{Halt, HaltRow, Halted, ListHalts, Resume, Resumed, listed, scope_words, shown};
 pub use host::{AskHost, HostStatus};
 pub use invoke::Invoke;
 pub use plugins::{ListPlugins, PluginRow, Status};

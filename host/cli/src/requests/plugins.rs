@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use qchost_policy::{Person, Right};
 use qchost_runtime::Quarantine;
 use qchost_upstream::AccountState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Handler, Rules};
@@ -24,7 +25,7 @@ use crate::reports::Reports;
 pub struct ListPlugins {}
 
 /// The state of a plugin or of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// In effect as its file says.
@@ -51,12 +52,12 @@ impl Status {
 }
 
 /// A manifest, with the plugin that serves because of it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct PluginRow {
     /// Operations that a changed manifest, not in force yet, does not allow or limits more: denied already.
     pub denied: Option<BTreeSet<String>>,
     /// What an admin has to approve.
-    #[serde(rename = "waits for")]
     pub waits_for: Option<Vec<String>>,
     pub plugin: Option<String>,
     pub status: Status,
@@ -67,11 +68,7 @@ pub struct PluginRow {
     pub failures: u64,
     /// Whether its component is being checked and compiled.
     pub loading: bool,
-    #[serde(
-        default,
-        rename = "account-state",
-        skip_serializing_if = "Option::is_none"
-    )]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub account_state: Option<AccountState>,
     #[serde(flatten)]
     pub serves: Option<ServingVersion>,
@@ -83,7 +80,7 @@ pub struct PluginRow {
 }
 
 /// The version of a plugin that serves.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ServingVersion {
     pub version: String,
@@ -97,7 +94,7 @@ pub struct ServingVersion {
 }
 
 /// The numbers of a plugin's invocations.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Invocations {
     /// Running on the serving version.
     pub running: usize,

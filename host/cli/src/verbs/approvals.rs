@@ -298,8 +298,8 @@ mod tests {
             "cost": "$0.00",
             "needs": 1,
             "decisions": [{ "by": "ann", "uid": 7, "verdict": "approved", "at": "2026-01-01T00:00:00Z", "reason": "" }],
-            "said yes": 1,
-            "not by": [],
+            "said-yes": 1,
+            "not-by": [],
             "view": {
                 "source": { "hash": "sha256:00", "diff": "-old\n+new\u{1b}[31m\n" },
                 "nodes": ["a", "b"],

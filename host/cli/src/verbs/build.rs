@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::output::Output;
@@ -23,8 +24,8 @@ const DEBIAN: [&str; 6] = [
 ];
 
 /// The result of a build.
-#[derive(Debug, Serialize)]
-struct Built {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Built {
     component: PathBuf,
     bytes: u64,
     toolchain: &'static str,

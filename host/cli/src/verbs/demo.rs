@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_policy::Manifest;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -81,8 +82,8 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
 }
 
 /// The result of the demo.
-#[derive(Serialize)]
-struct DemoResult {
+#[derive(Serialize, JsonSchema)]
+pub struct DemoResult {
     /// What the plugin returned.
     ranking: Value,
     seconds: f64,

@@ -28,6 +28,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use self::host::{followed, guardrails, halts, permits, plugins};
+pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};

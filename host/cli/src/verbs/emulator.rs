@@ -5,10 +5,22 @@ use std::net::SocketAddr;
 use anyhow::{Result, ensure};
 use qchost_emulator::{Emulator, Timing};
 use qchost_text::EMULATOR_TOKEN;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::output::{Output, pretty};
 use crate::signals;
+
+/// How a client reaches the emulator.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Serving {
+    base_url: String,
+    user_id: u64,
+    organization_id: String,
+    /// Where its results come from.
+    engine: &'static str,
+}
 
 /// Serves until SIGTERM or Ctrl-C.
 pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) -> Result<()> {
@@ -24,12 +36,12 @@ pub async fn run(listen: SocketAddr, user_id: u64, faster: u32, output: Output) 
         .timing(Timing::default().faster(faster))
         .start()
         .await?;
-    let ready = json!({
-        "base-url": emulator.base_url(),
-        "user-id": emulator.user_id(),
-        "organization-id": emulator.organization_id(),
-        "engine": "the emulator's model, not LEAN",
-    });
+    let ready = Serving {
+        base_url: emulator.base_url().to_owned(),
+        user_id: emulator.user_id(),
+        organization_id: emulator.organization_id().to_owned(),
+        engine: "the emulator's model, not LEAN",
+    };
     let ended = signals::ended();
     output.result(&ready, pretty)?;
     ended.await;

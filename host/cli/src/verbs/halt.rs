@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use qchost_gate::{Departed, HALT_FILE, HaltScope, HaltStorage, Stopped, make_halt_file};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::cells::{maybe, text};
 use crate::control::{self, Approach, Route, Unopened, Unreadable};
@@ -162,15 +163,27 @@ fn with_file_remedy(why: Error, data: Option<&Path>) -> Error {
 
 /// Shows a halt by the file. It liquidates nothing, so `why` is the error if that was requested.
 fn show_file(file: &Path, suffix: &str, liquidate: bool, why: &str, output: Output) -> Result<()> {
-    let halted = json!({ "file": file, "answered": false });
-    output.result(&halted, |_| {
-        format!("halted: everything, by the file {}{suffix}", file.display())
+    let halted = HaltedByFile {
+        file: file.to_owned(),
+        answered: false,
+    };
+    output.result(&halted, |halted| {
+        let file = halted.file.display();
+        format!("halted: everything, by the file {file}{suffix}")
     })?;
     ensure!(
         !liquidate,
         "halted, but {why} liquidated; look at QuantConnect's site"
     );
     Ok(())
+}
+
+/// A halt by the file, of which no host has said that it is in force.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct HaltedByFile {
+    file: PathBuf,
+    /// Whether a host answered; always `false`.
+    answered: bool,
 }
 
 /// The target of a halt.

@@ -3,12 +3,20 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::output::Output;
 
 const CONFIG: &str = include_str!("../../templates/qchost.toml");
 const MANIFEST: &str = include_str!("../../../../plugins/strategy-lab/manifest.toml");
+
+/// What was written.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Written {
+    /// The files.
+    written: Vec<String>,
+}
 
 /// Writes the files; never overwrites an existing one.
 pub fn run(folder: &Path, output: Output) -> Result<()> {
@@ -29,14 +37,14 @@ pub fn run(folder: &Path, output: Output) -> Result<()> {
             .with_context(|| format!("cannot make {}", folder.display()))?;
         std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let paths: Vec<_> = files
-        .iter()
-        .map(|(path, _)| path.display().to_string())
-        .collect();
-    output.result(&json!({ "written": paths }), |_| {
+    let written = files.iter().map(|(path, _)| path.display().to_string());
+    let written = Written {
+        written: written.collect(),
+    };
+    output.result(&written, |written| {
         format!(
             "wrote {}\nnext: put strategy_lab.wasm into {}, then: cd {} && qchost doctor",
-            paths.join(" and "),
+            written.written.join(" and "),
             folder.join("plugins").display(),
             folder.display()
         )

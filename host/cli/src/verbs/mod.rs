@@ -17,6 +17,7 @@ mod init;
 mod invoke;
 mod man;
 mod mcp;
+mod outputs;
 mod plugin;
 mod policy;
 mod reload;
@@ -92,7 +93,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Verb::Resume(request) => halt::resume(&route(), request, output).await,
         Verb::Audit(verb) => audit::run(&route(), verb, output).await,
         Verb::Policy(verb) => policy::run(&route(), verb, output).await,
-        Verb::Schema(schema) => schema::run(&schema, output),
+        Verb::Schema(schema) => schema::run(schema, output),
         Verb::Backup { folder } => backup::run(&route(), &folder, output).await,
         Verb::Restore { folder, expected } => restore::run(&file, &folder, &expected, data, output),
         Verb::Mcp {

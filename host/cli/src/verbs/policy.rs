@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Error, Result, bail, ensure};
 use qchost_gate::Explanation;
 use qchost_policy::{Coverage, GrantLimits, ManifestError, PolicyTestError, run_policy_tests};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -121,8 +122,8 @@ fn coverage(all: &[Coverage]) -> String {
 }
 
 /// The result of a case.
-#[derive(Debug, Serialize)]
-struct CaseRow {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct CaseRow {
     case: String,
     passed: bool,
     problems: Vec<String>,

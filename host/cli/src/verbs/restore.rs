@@ -10,8 +10,10 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use jiff::Timestamp;
 use qchost_ledger::Ledger;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::args::Expected;
 use crate::config::Config;
@@ -30,6 +32,19 @@ const TEXTS: &str = "texts";
 const MAX_LIST_BYTES: u64 = 16 << 20;
 /// The only file that an empty data folder may contain.
 const LOCK: &str = "host.lock";
+
+/// What was restored.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Restored {
+    /// The data folder.
+    data: PathBuf,
+    /// The number of records of the audit.
+    records: u64,
+    /// When the backup was taken.
+    taken: Timestamp,
+    /// The fingerprint of the host's key.
+    key: String,
+}
 
 /// Restores a backup.
 pub fn run(
@@ -83,8 +98,13 @@ pub fn run(
         fs::rename(draft.path().join(name), data.join(name))?;
         File::open(&data)?.sync_all()?;
     }
-    let done = json!({ "data": data, "records": records, "taken": list.taken, "key": fingerprint });
-    output.result(&done, |_| {
+    let restored = Restored {
+        data,
+        records,
+        taken: list.taken,
+        key: fingerprint,
+    };
+    output.result(&restored, |restored| {
         let unknown = match &expected.digest {
             Some(_) => "",
             None => {
@@ -93,12 +113,13 @@ pub fn run(
             }
         };
         format!(
-            "restored to {}: {}, as of {}\nkey: {fingerprint}{unknown}\nhalts are as they were; permits \
+            "restored to {}: {}, as of {}\nkey: {}{unknown}\nhalts are as they were; permits \
              and approvals are void, and in production all that a person has to say yes to waits for a new yes: qchost \
              approvals list\nnext: qchost doctor, then: qchost run",
-            data.display(),
-            counted(records, "record"),
-            list.taken
+            restored.data.display(),
+            counted(restored.records, "record"),
+            restored.taken,
+            restored.key
         )
     })
 }

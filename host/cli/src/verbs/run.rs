@@ -3,14 +3,17 @@
 //! Invariant: after a shutdown request it ends in bounded time, and the service manager is told that it is still
 //! working.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Error, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde_json::json;
+use qchost_upstream::AccountState;
+use schemars::JsonSchema;
+use serde::Serialize;
 use tokio::signal::unix::Signal;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +34,21 @@ const LIMIT_MARGIN: Duration = Duration::from_secs(30);
 
 /// How long the first check of the accounts may delay a host that is ready otherwise.
 const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is printed once every plugin was tried.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ready {
+    /// Whether the host serves; always `true`.
+    ready: bool,
+    /// The number of plugins that serve.
+    plugins: usize,
+    /// The number of manifests of which nothing is in effect.
+    broken: usize,
+    /// The control socket.
+    socket: PathBuf,
+    /// The state of each account.
+    accounts: BTreeMap<String, AccountState>,
+}
 
 /// Runs until SIGTERM or Ctrl-C, then drains.
 pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
@@ -149,13 +167,16 @@ fn announce_ready(host: &Host, socket: &Path, output: Output) -> Result<()> {
     }
     service::ready();
     let health = host.connections.health();
-    let states: serde_json::Map<_, _> = health
+    let states = health
         .iter()
-        .map(|health| (health.account.clone(), json!(health.state)))
-        .collect();
-    let line = json!({
-        "ready": true, "plugins": ready, "broken": broken, "socket": socket, "accounts": states,
-    });
+        .map(|health| (health.account.clone(), health.state));
+    let line = Ready {
+        ready: true,
+        plugins: ready,
+        broken,
+        socket: socket.to_owned(),
+        accounts: states.collect(),
+    };
     output.result(&line, |_| {
         let bad = health.iter().filter(|health| health.state.is_problem());
         let bad: String = bad

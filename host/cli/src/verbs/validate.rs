@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
 use qchost_policy::{Guardrails, Manifest, read_text};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::Config;
@@ -11,8 +12,8 @@ use crate::manifests;
 use crate::output::{Output, part_is, words};
 use crate::verbs::plugin;
 
-#[derive(Debug, Serialize)]
-struct FileResult {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FileResult {
     file: String,
     kind: &'static str,
     /// Number of guardrails in the file.

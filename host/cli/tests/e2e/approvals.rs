@@ -164,8 +164,8 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     let shown = |arguments: &[&str]| desk.run_as(APPROVER, arguments).json();
     let left = shown(&["--json", "approvals", "show", &id]);
     assert_eq!(left["permit"]["standing"], true, "{left}");
-    assert_eq!(left["permit"]["uses left"], 1, "{left}");
-    assert_eq!(left["permit"]["money left"], "$50.00", "{left}");
+    assert_eq!(left["permit"]["uses-left"], 1, "{left}");
+    assert_eq!(left["permit"]["money-left"], "$50.00", "{left}");
     assert_eq!(left["expires"], left["permit"]["expires"], "{left}");
     let hours = |field: &str| {
         left[field].as_str().unwrap()[11..13]
@@ -192,7 +192,7 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     desk.run_as(APPROVER, &revoke).good();
     let revoked = shown(&["--json", "approvals", "show", &next]);
     assert_eq!(revoked["status"], "revoked", "{revoked}");
-    assert_eq!(revoked["permit"]["revoked by"], "approver", "{revoked}");
+    assert_eq!(revoked["permit"]["revoked-by"], "approver", "{revoked}");
     let ran = write(&desk, OPERATOR, &prepared);
     assert_ne!(approval(ran.error()), next);
     assert_eq!(desk.cloud.created_backtests().len(), 2);

@@ -3,6 +3,7 @@
 use std::str::FromStr as _;
 
 use cedar_policy::{PolicySet, ValidationMode, ValidationWarning};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::engine::{PolicyError, actions};
 use crate::roles::{GROUP, Right};
 
 /// What one guardrail can affect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Coverage {
     /// Its id.
     pub guardrail: String,

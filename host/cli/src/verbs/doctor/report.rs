@@ -1,13 +1,14 @@
 //! The results of the checks.
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Validity below this is reported.
 pub const EXPIRY_WARNING: SignedDuration = SignedDuration::from_hours(24);
 
 /// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mark {
     Ok,
@@ -18,7 +19,7 @@ pub enum Mark {
 }
 
 /// One check.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Check {
     pub what: String,
     pub mark: Mark,
