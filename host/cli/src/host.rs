@@ -167,7 +167,8 @@ impl Host {
         let loaded = rows.iter().filter(|row| !row.is_new()).count();
         let compiling = self.runtime.compiling();
         let compiled = rows.iter().find(|row| {
-            row.loading && compiling.is_some() && row.component.as_ref() == compiling.as_ref()
+            let component = row.component.as_ref();
+            row.loading && component.is_some_and(|component| compiling.contains(component))
         });
         let what = match compiled.and_then(|row| row.name.as_deref()) {
             Some(plugin) => format!("compiling {plugin}"),

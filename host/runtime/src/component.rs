@@ -21,7 +21,7 @@ use crate::compiler::Compiled;
 use crate::content;
 use crate::contract::AgentPre;
 use crate::description::{Description, Inputs};
-use crate::imports::{self, GUEST, Import, Kind};
+use crate::imports::{GUEST, Import, Kind, hint};
 use crate::instance::Instance;
 use crate::load_error::{ComponentError, LoadError, MAX_REASON};
 use crate::text;
@@ -208,19 +208,7 @@ impl Parsed {
     /// Checks that the host provides everything a component imports, and that it exports what an agent must
     /// export.
     pub(crate) fn link(&self, linker: &Linker<Instance>) -> Result<Agent, ComponentError> {
-        let unknown = self
-            .imports
-            .iter()
-            .find(|import| import.kind == Kind::Unknown);
-        if let Some(import) = unknown {
-            return Err(ComponentError::UnknownImport {
-                import: text::line(&import.name, MAX_REASON),
-                hint: imports::hint(&import.name),
-            });
-        }
-        if !self.exports.iter().any(|name| name == GUEST) {
-            return Err(ComponentError::NotAnAgent(self.exports.clone()));
-        }
+        check_world(&self.imports, &self.exports)?;
         let linked = linker.instantiate_pre(&self.component).and_then(|pre| {
             // The error names the missing function.
             AgentPre::new(pre.clone())?;
@@ -236,6 +224,20 @@ impl Parsed {
             ComponentError::Incompatible(why)
         })
     }
+}
+
+/// Checks that the host provides these imports, and that an agent's export is among these exports.
+pub(crate) fn check_world(imports: &[Import], exports: &[String]) -> Result<(), ComponentError> {
+    if let Some(import) = imports.iter().find(|import| import.kind == Kind::Unknown) {
+        return Err(ComponentError::UnknownImport {
+            import: text::line(&import.name, MAX_REASON),
+            hint: hint(&import.name),
+        });
+    }
+    if !exports.iter().any(|name| name == GUEST) {
+        return Err(ComponentError::NotAnAgent(exports.to_owned()));
+    }
+    Ok(())
 }
 
 #[allow(unsafe_code)]

@@ -12,6 +12,7 @@ use crate::capabilities::{self, bound::Bound};
 use crate::compiler::Compiled;
 use crate::component::{Parsed, Source};
 use crate::contract::exports::qchost::agent::guest;
+use crate::declared::Declared;
 use crate::description::{self, Description};
 use crate::engine::Machine;
 use crate::instance::Instance;
@@ -102,6 +103,8 @@ pub struct Loaded {
     pub exports: Vec<String>,
     /// Its description, or why it is not accepted.
     pub description: Result<Description, String>,
+    /// Whether a host would have refused it before compiling it, which it must not.
+    pub refused: bool,
 }
 
 /// The loader, which compiles in this process.
@@ -150,6 +153,7 @@ impl Loader {
         let engine = &self.machine.engine;
         let invalid =
             |error: wasmtime::Error| ComponentError::invalid(&error.root_cause().to_string());
+        let declared = Declared::read(bytes);
         let compiled = engine.precompile_component(bytes).map_err(invalid)?;
         let parsed = Parsed::map(engine, &Compiled::verified(compiled.into())).map_err(invalid)?;
         let agent = parsed.link(&self.linker)?;
@@ -165,6 +169,7 @@ impl Loader {
             imports: parsed.imports,
             exports: parsed.exports,
             description,
+            refused: declared.is_some_and(|declared| declared.check().is_err()),
         })
     }
 }

@@ -101,9 +101,9 @@ impl Runtime {
         self.0.ended()
     }
 
-    /// The file of the component being compiled.
+    /// The files of the components being compiled.
     #[must_use]
-    pub fn compiling(&self) -> Option<PathBuf> {
+    pub fn compiling(&self) -> Vec<PathBuf> {
         self.0.loader.compiles()
     }
 

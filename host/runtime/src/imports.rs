@@ -90,6 +90,11 @@ impl Import {
             ComponentItem::Type(_) => (Vec::new(), false),
             _ => (vec![name.to_owned()], true),
         };
+        Self::declared(name, functions, callable)
+    }
+
+    /// An import with these functions; `callable` if there is anything to call.
+    pub(crate) fn declared(name: &str, functions: Vec<String>, callable: bool) -> Self {
         Self {
             name: name.to_owned(),
             kind: if callable { kind(name) } else { Kind::Types },

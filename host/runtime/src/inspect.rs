@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::component::Parsed;
+use crate::declared::Declared;
 use crate::description::Description;
-use crate::description::Inputs;
 use crate::imports::{HTTP_GRANT, Import, Kind};
 use crate::load_error::LoadError;
 
@@ -20,7 +20,7 @@ pub struct Inspection {
     pub digest: String,
     /// Its size, in bytes.
     pub size: u64,
-    /// Its size once it is compiled, in bytes.
+    /// Its size once it is compiled, in bytes; 0 if it is refused before that.
     pub compiled: u64,
     /// What it imports.
     pub imports: Vec<Import>,
@@ -36,31 +36,49 @@ pub struct Inspection {
 }
 
 impl Inspection {
+    /// Of a component that was compiled.
     pub(crate) fn new(
         digest: String,
         size: u64,
         parsed: Parsed,
-        described: Result<(Description, Inputs), LoadError>,
+        described: Result<Description, LoadError>,
     ) -> Self {
-        let (description, problem) = match described {
-            Ok((description, _)) => (Some(description), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
         let image = parsed.component.image_range();
         let compiled = image.end.addr().saturating_sub(image.start.addr());
+        let declared = Declared {
+            imports: parsed.imports,
+            exports: parsed.exports,
+        };
+        Self {
+            compiled: u64::try_from(compiled).unwrap_or(u64::MAX),
+            ..Self::declared(digest, size, declared, described)
+        }
+    }
+
+    /// Of a component that was not compiled.
+    pub(crate) fn declared(
+        digest: String,
+        size: u64,
+        declared: Declared,
+        described: Result<Description, LoadError>,
+    ) -> Self {
+        let (description, problem) = match described {
+            Ok(description) => (Some(description), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        let Declared { imports, exports } = declared;
         Self {
             digest,
             size,
-            compiled: u64::try_from(compiled).unwrap_or(u64::MAX),
-            needs: parsed
-                .imports
+            compiled: 0,
+            needs: imports
                 .iter()
                 .flat_map(needs)
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
-            imports: parsed.imports,
-            exports: parsed.exports,
+            imports,
+            exports,
             description,
             problem,
         }

@@ -48,6 +48,7 @@ mod compiler;
 mod component;
 mod content;
 mod contract;
+mod declared;
 mod description;
 mod engine;
 mod execution;

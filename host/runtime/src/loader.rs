@@ -1,8 +1,10 @@
 //! From a file to code that may run: its kind, its imports, its description.
 //!
-//! Files are read, mapped and linked on threads that may block, a few at a time, and compiled in another process, one at a
-//! time, so the serving threads are not blocked and a hundred plugins that change at once take no more memory than a few. A
-//! component that waits for the compiler has nothing in memory, and does not delay those that are compiled already.
+//! Files are read, mapped and linked on threads that may block, a few at a time, and each is compiled in a process of its own,
+//! as many at a time as the machine has processors and memory for, so the serving threads are not blocked and a hundred
+//! plugins that change at once take no more memory than a few. A component that waits for a compiler has nothing in memory,
+//! and does not delay those that are compiled already. One that this host cannot run whatever its code is, since it imports
+//! or exports something else, is refused before that.
 //!
 //! Invariant: an accepted component has described itself while every capability was denied, now or when this host first saw
 //! it. The bytes that were hashed are the bytes that run.
@@ -22,6 +24,7 @@ use crate::compiler::{Compiled, Compilers};
 use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
+use crate::declared::Declared;
 use crate::description::{self, Description, Inputs};
 use crate::engine::{Machine, max_describing};
 use crate::execution::{self, Allowance, StopReason};
@@ -55,10 +58,12 @@ pub(crate) struct Loader {
     options: Options,
     /// One permit for each component whose bytes may be in memory. Also limits those that describe themselves.
     loading: Semaphore,
-    /// One compiler at a time, which uses all processors by itself.
+    /// One permit for each compiler.
     compiling: Semaphore,
-    /// The file being compiled.
-    compiles: Mutex<Option<PathBuf>>,
+    /// Held while the component with this digest is compiled, or waits for that: plugins of one component compile it once.
+    digests: Mutex<HashMap<Arc<str>, Weak<DigestLock>>>,
+    /// The files being compiled.
+    compiles: Mutex<Vec<PathBuf>>,
     /// Described components, by digest.
     codes: RwLock<HashMap<Arc<str>, Weak<Code>>>,
 }
@@ -74,6 +79,11 @@ impl Loader {
         let compilers = Compilers::new(&options, machine.code);
         // A component describes itself while its bytes are in memory.
         let loading = usize::try_from(max_describing(options.invocations)).unwrap_or(1);
+        // One place is for a component that needs no compiler.
+        let compiling = options
+            .compilers
+            .unwrap_or_else(|| compilers.side_by_side())
+            .clamp(1, loading.saturating_sub(1).max(1));
         Self {
             machine,
             linker,
@@ -82,7 +92,8 @@ impl Loader {
             compilers,
             options,
             loading: Semaphore::new(loading),
-            compiling: Semaphore::new(1),
+            compiling: Semaphore::new(compiling),
+            digests: Mutex::default(),
             compiles: Mutex::default(),
             codes: RwLock::default(),
         }
@@ -101,6 +112,7 @@ impl Loader {
             permit,
         } = match self.open(path, pin, |digest| self.known(digest)).await? {
             Content::Known(code) => return Ok(code),
+            Content::Refused(refused) => return Err(refused.error),
             Content::New(opened) => opened,
         };
         let (parsed, agent) = self.link(parsed).await?;
@@ -136,6 +148,20 @@ impl Loader {
             permit: _permit,
         } = match self.open(path, None, |_| None::<Infallible>).await? {
             Content::Known(never) => match never {},
+            Content::Refused(RefusedComponent {
+                digest,
+                size,
+                declared,
+                error,
+            }) => {
+                let problem = Err(error.at(path));
+                return Ok(Inspection::declared(
+                    digest.to_string(),
+                    size,
+                    declared,
+                    problem,
+                ));
+            }
             Content::New(opened) => opened,
         };
         let (parsed, agent) = self.link(parsed).await?;
@@ -143,7 +169,9 @@ impl Loader {
             Err(error) => Err(error),
             Ok(agent) => self.describe(path, &digest, &agent).await,
         };
-        let described = described.map_err(|problem| problem.at(path));
+        let described = described
+            .map(|(description, _)| description)
+            .map_err(|problem| problem.at(path));
         Ok(Inspection::new(digest.to_string(), size, parsed, described))
     }
 
@@ -154,11 +182,14 @@ impl Loader {
         pin: Option<&str>,
         known: impl Fn(&str) -> Option<K>,
     ) -> Result<Content<'_, K>, ComponentError> {
-        if let Ok(found) = self.look_up(path, pin, &known).await? {
-            return Ok(found);
-        }
+        let digest = match self.look_up(path, pin, &known).await? {
+            Ok(found) => return Ok(found),
+            Err((source, _permit)) => source.digest,
+        };
         // Neither semaphore is ever closed. Its bytes are released while it waits: when it is admitted, the file may have
         // changed, or may have been compiled for another plugin.
+        let lock = self.digest_lock(&digest);
+        let _only = lock.lock().await;
         let _compiling = self.compiling.acquire().await;
         let (source, permit) = match self.look_up(path, pin, &known).await? {
             Ok(found) => return Ok(found),
@@ -187,19 +218,45 @@ impl Loader {
         if let Some(known) = known(&source.digest) {
             return Ok(Ok(Content::Known(known)));
         }
-        Ok(match self.cached(&source.digest).await? {
-            Some(parsed) => Ok(Content::New(NewComponent {
+        if let Some(parsed) = self.cached(&source.digest).await? {
+            return Ok(Ok(Content::New(NewComponent {
                 digest: Arc::clone(&source.digest),
                 size: source.size(),
                 parsed,
                 permit,
+            })));
+        }
+        let bytes = source.bytes.clone();
+        let refused = blocking(move || {
+            let declared = Declared::read(&bytes)?;
+            let error = declared.check().err()?;
+            Some((declared, error))
+        });
+        Ok(match refused.await? {
+            Some((declared, error)) => Ok(Content::Refused(RefusedComponent {
+                digest: Arc::clone(&source.digest),
+                size: source.size(),
+                declared,
+                error,
             })),
             None => Err((source, permit)),
         })
     }
 
-    /// The component that is being compiled.
-    pub(crate) fn compiles(&self) -> Option<PathBuf> {
+    /// The lock of the component with this digest.
+    fn digest_lock(&self, digest: &Arc<str>) -> Arc<DigestLock> {
+        let mut locks = self.digests.lock();
+        locks.retain(|_, lock| lock.strong_count() > 0);
+        if let Some(lock) = locks.get(digest).and_then(Weak::upgrade) {
+            return lock;
+        }
+        let lock = Arc::new(DigestLock::new(()));
+        locks.insert(Arc::clone(digest), Arc::downgrade(&lock));
+        lock
+    }
+
+    /// The components that are being compiled.
+    pub(crate) fn compiles(&self) -> Vec<PathBuf> {
         self.compiles.lock().clone()
     }
 
@@ -368,6 +425,15 @@ enum Content<'a, K> {
     Known(K),
     /// Code that has not described itself yet.
     New(NewComponent<'a>),
+    /// No code: whatever it would be, the host cannot run it.
+    Refused(RefusedComponent),
+}
+
+struct RefusedComponent {
+    digest: Arc<str>,
+    size: u64,
+    declared: Declared,
+    error: ComponentError,
 }
 
 struct NewComponent<'a> {
@@ -381,19 +447,29 @@ struct NewComponent<'a> {
 /// The bytes of a component that needs compiling, with the permit to keep them in memory.
 type Uncompiled<'a> = (Source, Option<SemaphorePermit<'a>>);
 
+/// A lock that is held across compiling.
+type DigestLock = tokio::sync::Mutex<()>;
+
 /// A compile in progress.
-struct CompileGuard<'a>(&'a Loader);
+struct CompileGuard<'a> {
+    loader: &'a Loader,
+    path: &'a Path,
+}
 
 impl<'a> CompileGuard<'a> {
-    fn begin(loader: &'a Loader, path: &Path) -> Self {
-        *loader.compiles.lock() = Some(path.to_owned());
-        Self(loader)
+    fn begin(loader: &'a Loader, path: &'a Path) -> Self {
+        loader.compiles.lock().push(path.to_owned());
+        Self { loader, path }
     }
 }
 
 impl Drop for CompileGuard<'_> {
     fn drop(&mut self) {
-        *self.0.compiles.lock() = None;
+        let mut compiles = self.loader.compiles.lock();
+        // Two plugins may have the same file, each with an entry of its own.
+        if let Some(at) = compiles.iter().position(|path| path == self.path) {
+            compiles.swap_remove(at);
+        }
     }
 }
 

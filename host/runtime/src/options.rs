@@ -19,6 +19,9 @@ pub struct Options {
     /// Limit on memory (address space) in bytes for compiling one component. The compiled code may
     /// have a quarter of it.
     pub compile_memory: u64,
+    /// Maximum components compiled at a time, each under both limits. `None`: as many as the machine has processors and
+    /// memory for.
+    pub compilers: Option<usize>,
     /// Compiles four times faster to slower code (Winch instead of Cranelift). For development
     /// only: it is less mature, and has had more sandbox escapes.
     pub baseline: bool,
@@ -57,6 +60,7 @@ impl Options {
             compiler,
             compile_cpu: Duration::from_secs(60),
             compile_memory: 2 << 30,
+            compilers: None,
             baseline: false,
             invocations: 128,
             memory: 4 << 30,

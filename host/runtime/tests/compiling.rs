@@ -39,7 +39,7 @@ fn sized(content: &[u8]) -> Vec<u8> {
     [leb(content.len()), content.to_vec()].concat()
 }
 
-/// A component with one core module: `count` functions, each with this body.
+/// A component with one core module, `count` functions, each with this body, and an empty instance as what an agent exports.
 fn functions(count: usize, body: &[u8]) -> Vec<u8> {
     let section = |id: u8, content: &[u8]| [vec![id], sized(content)].concat();
     let body = sized(&[&[0], body, &[0x0b]].concat());
@@ -51,7 +51,16 @@ fn functions(count: usize, body: &[u8]) -> Vec<u8> {
         section(10, &[leb(count), body.repeat(count)].concat()),
     ]
     .concat();
-    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, &module)].concat()
+    let instance = [1, 1, 0];
+    let name = sized(b"qchost:agent/guest@0.1.0");
+    let export = [&[1, 0][..], &name, &[5, 0, 0]].concat();
+    [
+        b"\0asm\x0d\0\x01\0".to_vec(),
+        section(1, &module),
+        section(5, &instance),
+        section(11, &export),
+    ]
+    .concat()
 }
 
 /// Two megabytes that take many seconds to compile: a hundred thousand functions.
@@ -346,7 +355,7 @@ fn half_a_request_is_not_compiled() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn plugins_that_are_loaded_at_once_are_compiled_one_at_a_time_and_each_once() {
+async fn plugins_that_are_loaded_at_once_are_compiled_as_many_at_a_time_as_allowed_and_each_once() {
     let log = tempfile::NamedTempFile::new().unwrap();
     // Begins and ends are written down around the real compiler.
     let script = format!(
@@ -358,6 +367,7 @@ async fn plugins_that_are_loaded_at_once_are_compiled_one_at_a_time_and_each_onc
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
         };
+        options.compilers = Some(1);
     })
     .await;
     // Six plugins, three components.
@@ -382,4 +392,96 @@ async fn plugins_that_are_loaded_at_once_are_compiled_one_at_a_time_and_each_onc
             .await;
         assert_eq!(answer, Ok(json!(number % 3)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn components_are_compiled_side_by_side_and_one_that_fails_stops_no_other() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    // Each compiler waits until as many have begun as there are components. Were they started one after the other, the
+    // first would give up.
+    let script = format!(
+        "echo + >> {0}; tries=0
+         while [ $(grep -c + {0}) -lt 3 ]; do
+           tries=$((tries + 1)); [ $tries -gt 3000 ] && exit 3; sleep 0.02
+         done
+         exec {COMPILER}",
+        log.path().display()
+    );
+    let host = Host::with(&uncalled(), |options| {
+        options.compiler = Compiler {
+            program: "/bin/sh".into(),
+            arguments: vec!["-c".into(), script.into()],
+        };
+        options.compilers = Some(3);
+    })
+    .await;
+    let good = |number| Guest::new(&format!("(call $digit (i32.const {number}))")).build();
+    // Its function finds nothing on the stack.
+    let bad = functions(1, &[0x45]);
+    let (one, two, broken) = tokio::join!(
+        host.load("one", &good(1), ""),
+        host.load("two", &good(2), ""),
+        host.load("broken", &bad, ""),
+    );
+    one.unwrap();
+    two.unwrap();
+    let error = broken.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::Invalid(_) | ComponentError::Truncated(_))
+        ),
+        "{error}"
+    );
+    for (name, number) in [("one", 1), ("two", 2)] {
+        let answer = host
+            .runtime
+            .invoke(name, "act", json!({}), None, None)
+            .await;
+        assert_eq!(answer, Ok(json!(number)));
+    }
+    assert_eq!(
+        std::fs::read_to_string(log.path()).unwrap(),
+        "+\n".repeat(3)
+    );
+}
+
+#[tokio::test]
+async fn what_imports_or_exports_something_else_is_refused_before_a_compiler_is_started() {
+    const ELSEWHERE: &str = "package acme:tools@1.0.0; interface teleport { go: func(); }";
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let host = with_shell(&format!("echo + >> {}; exit 3", log.path().display())).await;
+    let started = || std::fs::read_to_string(log.path()).unwrap().lines().count();
+    let stranger = Guest::echo().package(ELSEWHERE).import(
+        "import acme:tools/teleport@1.0.0;",
+        r#"(import "acme:tools/teleport@1.0.0" "go" (func))"#,
+    );
+    let error = refused(&host, &stranger.build()).await;
+    assert!(
+        matches!(&error, LoadError::Component(_, ComponentError::UnknownImport { import, .. }) if import == "acme:tools/teleport@1.0.0"),
+        "{error}"
+    );
+    let error = refused(&host, &wat::parse_str("(component)").unwrap()).await;
+    assert!(
+        matches!(
+            error,
+            LoadError::Component(_, ComponentError::NotAnAgent(_))
+        ),
+        "{error}"
+    );
+    let file = host.file("stranger.wasm", &stranger.build());
+    let seen = host.runtime.inspect(&file).await.unwrap();
+    assert!(seen.problem.unwrap().contains("acme:tools/teleport"));
+    let import = seen.imports.iter().find(|it| it.name.contains("teleport"));
+    assert_eq!(import.unwrap().functions, ["go"]);
+    assert_eq!(seen.compiled, 0);
+    assert_eq!(started(), 0);
+
+    // What could be an agent is compiled.
+    let error = refused(&host, &Guest::echo().build()).await;
+    assert!(
+        matches!(error, LoadError::Component(_, ComponentError::Compiler(_))),
+        "{error}"
+    );
+    assert_eq!(started(), 1);
 }

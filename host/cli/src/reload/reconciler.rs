@@ -34,8 +34,8 @@ use crate::manifests;
 use crate::output::words;
 use crate::reload_trigger::{ReloadRequest, ReloadTrigger};
 
-/// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles one after the other;
-/// those that wait for the compiler do not delay those that need none.
+/// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles a few side by side; those
+/// that wait for a compiler do not delay those that need none.
 const MAX_LOADS: usize = 256;
 /// Maximum consecutive looks while each finds places that must be watched first.
 const MAX_RESCANS: usize = 4;

@@ -13,6 +13,7 @@ mod segments;
 mod wire;
 
 use std::io;
+use std::num::NonZeroUsize;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitStatus, Stdio};
 use std::thread;
@@ -37,6 +38,8 @@ use wire::{Answer, MAX_LINE, Request};
 const MAX_THREADS: usize = 8;
 /// Sets the number of its threads, by the library that starts them.
 const THREADS_SETTING: &str = "RAYON_NUM_THREADS";
+/// Maximum compilers at a time.
+const MAX_COMPILERS: usize = 4;
 /// Time limit of a compiler as a multiple of its processor time: the machine may be busy with processes of
 /// higher priority.
 const TIMEOUT_FACTOR: u32 = 10;
@@ -87,6 +90,15 @@ impl Compilers {
                 .saturating_mul(TIMEOUT_FACTOR)
                 .max(MIN_TIMEOUT),
         }
+    }
+
+    /// How many compilers the machine has processors for, and memory if each takes all that it may.
+    pub(crate) fn side_by_side(&self) -> usize {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let machine = rustix::system::sysinfo();
+        let memory: u64 = machine.totalram.saturating_mul(machine.mem_unit.into());
+        let fit = usize::try_from(memory / self.memory.max(1)).unwrap_or(usize::MAX);
+        processors.min(fit).clamp(1, MAX_COMPILERS)
     }
 
     /// Compiles a component. Dropping the future kills the compiler.
@@ -252,9 +264,8 @@ fn out_of_memory(complaint: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn one_that_hangs_is_ended() {
-        let compilers = Compilers {
+    fn compilers(memory: u64) -> Compilers {
+        Compilers {
             start: Compiler {
                 program: "/bin/sh".into(),
                 arguments: vec!["-c".into(), "exec sleep 600".into()],
@@ -264,9 +275,21 @@ mod tests {
                 checked: false,
             },
             cpu: Duration::from_secs(1),
-            memory: 1 << 20,
+            memory,
             timeout: Duration::from_millis(200),
-        };
+        }
+    }
+
+    #[test]
+    fn as_many_compile_at_a_time_as_the_machine_has_processors_and_memory_for() {
+        let processors = thread::available_parallelism().unwrap().get();
+        assert_eq!(compilers(1).side_by_side(), processors.min(MAX_COMPILERS));
+        assert_eq!(compilers(u64::MAX).side_by_side(), 1);
+    }
+
+    #[tokio::test]
+    async fn one_that_hangs_is_ended() {
+        let compilers = compilers(1 << 20);
         // More than fits into a pipe without a reader.
         let component = vec![0; 1 << 20];
         let error = compilers.compile(&component).await.map(drop).unwrap_err();

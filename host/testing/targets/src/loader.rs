@@ -62,6 +62,7 @@ fn load(bytes: &[u8]) {
     match LOADER.load(bytes) {
         Ok(loaded) => {
             assert!(bytes.starts_with(COMPONENT), "it is no component");
+            assert!(!loaded.refused, "it is refused before it is compiled");
             let guest = |name: &String| name == "qchost:agent/guest@0.1.0";
             assert!(loaded.exports.iter().any(guest), "{:?}", loaded.exports);
             for import in &loaded.imports {

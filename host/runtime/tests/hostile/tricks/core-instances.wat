@@ -5,4 +5,5 @@
 (component
   (core module $module)
 <<100   (core instance (instantiate $module))
->>)
+>>  (instance $empty)
+  (export "qchost:agent/guest@0.1.0" (instance $empty)))
