@@ -147,7 +147,8 @@ impl Fields {
                 FieldValue::Plain(value) => value,
                 FieldValue::Text(text) | FieldValue::Words(text) => Value::String(text),
             };
-            (name.to_owned(), value)
+            // Names in the sources are identifiers, which have no hyphens.
+            (name.replace('_', "-"), value)
         });
         Value::Object(fields.collect())
     }
@@ -190,6 +191,21 @@ impl Visit for Fields {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.0.push((field.name(), FieldValue::Plain(value.into())));
+    }
+
+    fn record_i128(&mut self, field: &Field, value: i128) {
+        match i64::try_from(value) {
+            Ok(value) => self.record_i64(field, value),
+            Err(_) => self.record_debug(field, &value),
+        }
+    }
+
+    /// Durations in small units have this type, and fit a number of JSON.
+    fn record_u128(&mut self, field: &Field, value: u128) {
+        match u64::try_from(value) {
+            Ok(value) => self.record_u64(field, value),
+            Err(_) => self.record_debug(field, &value),
+        }
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -305,6 +321,24 @@ mod tests {
         assert_eq!(
             (&read["level"], &read["target"]),
             (&json!("WARN"), &json!("gate"))
+        );
+    }
+
+    #[test]
+    fn keys_in_json_are_in_kebab_case_and_numbers_are_numbers() {
+        let log = || {
+            let wall_us = Duration::from_secs(2).as_micros();
+            tracing::info!(target: "gate", wall_us, left_out = 1_u64, below = -5_i128, "done");
+        };
+        let read: Value = serde_json::from_str(&logged(true, log)).unwrap();
+        assert_eq!(
+            read["fields"],
+            json!({ "message": "done", "wall-us": 2_000_000, "left-out": 1, "below": -5 })
+        );
+        let line = logged(false, log);
+        assert!(
+            line.ends_with("gate: done wall_us=2000000 left_out=1 below=-5\n"),
+            "{line}"
         );
     }
 

@@ -371,9 +371,9 @@ impl Dispatch {
         let (plugin, invocation) = (&*principal.plugin, &*principal.invocation);
         let (ms, awaited) = (started_at.elapsed().as_millis(), !alone);
         if *access == Access::Read {
-            tracing::debug!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, %ms, outcome);
+            tracing::debug!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, ms, outcome);
         } else {
-            tracing::info!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, %ms, outcome);
+            tracing::info!(target: "gate", plugin, invocation, %tool, access = access.word(), awaited, ms, outcome);
         }
     }
 }

@@ -143,9 +143,9 @@ impl Account {
                 if let Some(key) = key {
                     self.cache.put(key, value.clone(), Instant::now());
                 }
-                tracing::debug!(elapsed = ?started.elapsed(), "answered");
+                tracing::debug!(ms = started.elapsed().as_millis(), "answered");
             }
-            Err(failure) => tracing::debug!(elapsed = ?started.elapsed(), %failure, "failed"),
+            Err(failure) => tracing::debug!(ms = started.elapsed().as_millis(), %failure, "failed"),
         }
         outcome
     }
