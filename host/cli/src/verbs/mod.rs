@@ -78,13 +78,15 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             account,
         } => call::run(&route(), account.as_deref(), &tool, &arguments, output).await,
         Verb::Demo { manifest } => demo::run(&manifest, output).await,
-        Verb::Validate { files } => validate::run(&files, &file, output).await,
+        Verb::Validate { files } => validate::run(&files, route().config().ok(), output).await,
         Verb::Reload => reload::run(&route(), output).await,
         Verb::Doctor => doctor::run(&route(), output).await,
         Verb::Plugin(Plugin::Build { folder, output: to }) => {
             build::run(&folder, to.as_deref(), output)
         }
-        Verb::Plugin(Plugin::Inspect { component }) => plugin::inspect(&component, output).await,
+        Verb::Plugin(Plugin::Inspect { component }) => {
+            plugin::inspect(&component, route().config().ok(), output).await
+        }
         Verb::Plugin(Plugin::List) => plugin::list(&route(), output).await,
         Verb::Plugin(Plugin::Grants(request)) => grants::run(&route(), request, output).await,
         Verb::Approvals(verb) => approvals::run(&route(), verb, output).await,

@@ -1,10 +1,14 @@
 //! `qchost plugin inspect | list`.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_runtime::{Import, Inspection, Kind, Options, Runtime};
+use nix::unistd::geteuid;
+use qchost_runtime::{Import, Inspection, Kind, Options, Runtime, StartError};
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use serde_json::Value;
 
 use super::cells::{list as list_of, maybe, text, word};
@@ -13,23 +17,52 @@ use crate::children::compiler;
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::gate;
+use crate::keys;
 use crate::output::{Output, counted, part_is, remark, table};
 use crate::requests::{ListFiles, ListPlugins, PluginRow, Status};
 use crate::terminal;
 
-/// Inspects a component without granting it anything.
-pub async fn examine(path: &Path) -> Result<Inspection> {
+/// Inspects a component without granting it anything. Uses and fills the cache of the host with this configuration, if this
+/// user can.
+pub async fn examine(path: &Path, config: Option<&Config>) -> Result<Inspection> {
     let folder = tempfile::tempdir().context("cannot make a folder for the look")?;
     let gate = gate::scratch(&Config::default(), folder.path()).await?;
-    let (cache, key) = (folder.path().join("cache"), folder.path().join("key"));
-    let options = Options::new(cache, key, compiler());
-    let found = Runtime::new(gate, options)?.inspect(path).await?;
-    Ok(found)
+    let options = |(cache, key): (PathBuf, PathBuf)| {
+        let mut options = Options::new(cache, key, compiler());
+        if let Some(config) = config {
+            // Code depends on them, and so does what can be compiled at all.
+            config.engine.apply(&mut options);
+        }
+        options
+    };
+    let apart = || options((folder.path().join("cache"), folder.path().join("key")));
+    let runtime = match config.and_then(host_cache) {
+        None => Runtime::new(gate, apart())?,
+        Some(shared) => match Runtime::new(gate.clone(), options(shared)) {
+            // Without it, a look takes longer.
+            Err(StartError::Cache(_)) => Runtime::new(gate, apart())?,
+            started => started?,
+        },
+    };
+    Ok(runtime.inspect(path).await?)
+}
+
+/// The folder of a host's compiled components and the host's key, unless only another user can use them. A host creates its
+/// key: there is none to share before, and what another user creates is none that a host trusts.
+fn host_cache(config: &Config) -> Option<(PathBuf, PathBuf)> {
+    let key = keys::path(&config.data().ok()?);
+    let found = key.metadata().ok()?;
+    let cache = config.cache().ok()?.join("components");
+    let is_closed = matches!(
+        access(&cache, Access::WRITE_OK),
+        Err(Errno::ACCESS | Errno::ROFS)
+    );
+    (found.uid() == geteuid().as_raw() && !is_closed).then_some((cache, key))
 }
 
 /// Shows a component.
-pub async fn inspect(path: &Path, output: Output) -> Result<()> {
-    let found = examine(path).await?;
+pub async fn inspect(path: &Path, config: Option<&Config>, output: Output) -> Result<()> {
+    let found = examine(path, config).await?;
     output.result(&found, inspection)?;
     match found.problem {
         Some(problem) => bail!(problem),

@@ -26,12 +26,11 @@ pub struct FileResult {
 }
 
 /// Checks every file, prints one line each, and fails if one of them is invalid. Manifests are checked against the
-/// configuration too, if there is a readable one.
-pub async fn run(files: &[PathBuf], config: &Path, output: Output) -> Result<()> {
-    let config = Config::load(config).ok();
+/// configuration too, if there is a readable one, and components are compiled as its host does.
+pub async fn run(files: &[PathBuf], config: Option<&Config>, output: Output) -> Result<()> {
     let mut results = Vec::new();
     for path in files {
-        let (kind, checked) = check(path, config.as_ref()).await;
+        let (kind, checked) = check(path, config).await;
         let (error, found) = match checked {
             Ok(found) => (None, found),
             Err(error) => (Some(words(&error)), Facts::default()),
@@ -90,7 +89,7 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fa
         return ("guardrails", guardrails(path));
     }
     if path.extension().is_none_or(|extension| extension != "toml") {
-        let found = plugin::examine(path).await;
+        let found = plugin::examine(path, config).await;
         return (
             "component",
             found.and_then(|found| {

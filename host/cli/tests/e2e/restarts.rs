@@ -89,7 +89,7 @@ fn a_shutdown_requested_under_load_answers_every_client() {
 }
 
 /// The entries of the cache with their inodes: an entry that is written again has another one.
-fn entries(folder: &Folder) -> BTreeMap<PathBuf, u64> {
+pub fn entries(folder: &Folder) -> BTreeMap<PathBuf, u64> {
     let files = fs::read_dir(folder.path().join("data/cache/components")).unwrap();
     let paths = files.map(|file| file.unwrap().path());
     paths

@@ -1,5 +1,6 @@
 //! The verbs besides `run`: what they show, with and without `--json`, and how they fail.
 
+use qchost_testing::Guest;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
@@ -7,6 +8,7 @@ use crate::common::{
     ALGORITHM, Folder, TOKEN, component, embedded, repository, strategy_lab, wait_for_file,
 };
 use crate::process::Process;
+use crate::restarts::entries;
 
 #[test]
 fn in_production_a_plugin_that_may_trade_is_pinned() {
@@ -38,6 +40,51 @@ fn in_production_a_plugin_that_may_trade_is_pinned() {
     folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
     folder.manifest("strategy-lab", &strategy_lab());
     folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
+}
+
+#[test]
+fn what_was_compiled_for_one_look_is_not_compiled_again() {
+    let folder = Folder::apart(&embedded("emulator"));
+    let file = folder.path().join("echo.wasm");
+    std::fs::write(&file, Guest::echo().build()).unwrap();
+    let file = file.to_str().unwrap();
+    for first in [["plugin", "inspect", file].as_slice(), &["validate", file]] {
+        folder.run(first).good();
+        // Compiled code gets another inode whenever it is written.
+        let code = entries(&folder);
+        assert!(code.len() >= 2, "its code and its description: {code:?}");
+        folder.run(&["plugin", "inspect", file]).good();
+        folder.run(&["validate", file]).good();
+        assert_eq!(entries(&folder), code, "it compiled again");
+        // Nor is it for the host.
+        folder.manifest(
+            "echo",
+            &format!("plugin = \"echo\"\ncomponent = \"{file}\"\naccount = \"research\"\n"),
+        );
+        let listed = folder.run(&["--json", "plugin", "list"]).json();
+        assert_eq!(listed[0]["status"], "ready", "{listed}");
+        assert_eq!(entries(&folder), code, "the host compiled again");
+        std::fs::remove_dir_all(folder.path().join("data/cache")).unwrap();
+    }
+}
+
+#[test]
+fn a_look_needs_no_cache_and_makes_no_folder_of_a_host() {
+    let folder = Folder::apart(&embedded("emulator"));
+    let file = folder.path().join("echo.wasm");
+    std::fs::write(&file, Guest::echo().build()).unwrap();
+    let file = file.to_str().unwrap();
+    let data = folder.path().join("data");
+    // The cache cannot be made, and then there is no data folder.
+    std::fs::write(data.join("cache"), "").unwrap();
+    for _ in 0..2 {
+        for look in [["plugin", "inspect", file].as_slice(), &["validate", file]] {
+            let ran = folder.run(look);
+            assert_eq!(ran.good().stderr, "", "{ran:?}");
+        }
+        drop(std::fs::remove_dir_all(&data));
+    }
+    assert!(!data.exists());
 }
 
 #[test]
