@@ -24,6 +24,7 @@ mod reports;
 mod requests;
 mod service;
 mod signals;
+mod systemd;
 mod terminal;
 mod verbs;
 

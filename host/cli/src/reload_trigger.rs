@@ -4,27 +4,44 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Triggers looks of the reconciler. Clones trigger the same one.
 #[derive(Debug, Clone)]
-pub struct ReloadTrigger(mpsc::UnboundedSender<ReloadRequest>);
+pub struct ReloadTrigger {
+    requests: mpsc::UnboundedSender<ReloadRequest>,
+    pulses: mpsc::UnboundedSender<Pulse>,
+}
 
 /// A request to the reconciler: it is answered when everything that it started has ended.
 pub type ReloadRequest = Option<oneshot::Sender<()>>;
 
+/// Asks whether the reconciler works: it is answered by its next turn.
+pub type Pulse = oneshot::Sender<()>;
+
 impl ReloadTrigger {
     /// A trigger, and what the reconciler receives from it.
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<ReloadRequest>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), receiver)
+    pub fn new() -> (
+        Self,
+        mpsc::UnboundedReceiver<ReloadRequest>,
+        mpsc::UnboundedReceiver<Pulse>,
+    ) {
+        let (requests, requested) = mpsc::unbounded_channel();
+        let (pulses, asked) = mpsc::unbounded_channel();
+        (Self { requests, pulses }, requested, asked)
     }
 
     /// Triggers a look.
     pub fn look(&self) {
         // Without a reconciler nothing is loaded any more.
-        drop(self.0.send(None));
+        drop(self.requests.send(None));
     }
 
     /// Triggers a look, and waits until its changes are done. `false` if no reconciler runs.
     pub async fn reload(&self) -> bool {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Some(answer)).is_ok() && answered.await.is_ok()
+        self.requests.send(Some(answer)).is_ok() && answered.await.is_ok()
+    }
+
+    /// Waits for the reconciler's next turn. `false` if no reconciler runs.
+    pub async fn pulse(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        self.pulses.send(answer).is_ok() && answered.await.is_ok()
     }
 }

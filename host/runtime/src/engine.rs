@@ -7,7 +7,7 @@
 //! loops share the processors with all others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -117,6 +117,17 @@ impl Machine {
         }
         running
     }
+
+    /// Waits until the epoch has advanced: the thread that makes every guest yield runs. Never returns if it does not.
+    pub(crate) async fn advanced(&self) {
+        let ticking = self.tick();
+        let ticks = &self.ticker.shared.ticks;
+        let begun = ticks.load(Ordering::Acquire);
+        while ticks.load(Ordering::Acquire) == begun {
+            tokio::time::sleep(EPOCH_INTERVAL).await;
+        }
+        drop(ticking);
+    }
 }
 
 /// An engine that compiles for the host's engine but runs nothing: it has no pool, which would exceed the memory
@@ -212,6 +223,8 @@ struct Ticker {
 struct Shared {
     /// Running invocations.
     running: RunningCount,
+    /// How often the epoch advanced.
+    ticks: AtomicU64,
     /// Whether the thread is parked.
     parked: AtomicBool,
     ended: AtomicBool,
@@ -225,6 +238,7 @@ impl Shared {
         while !self.ended.load(Ordering::Acquire) {
             thread::sleep(EPOCH_INTERVAL);
             engine.increment_epoch();
+            self.ticks.fetch_add(1, Ordering::Release);
             if self.running.sum() > 0 {
                 idle = 0;
             } else if idle < MAX_IDLE_TICKS {
@@ -276,6 +290,16 @@ mod tests {
 
     /// More invocations than any machine has address space for.
     const TOO_MANY: u32 = 1_000_000;
+
+    #[tokio::test]
+    async fn a_parked_epoch_advances_for_a_caller_that_waits() {
+        let machine = Machine::new(1, false).unwrap();
+        let parked = &machine.ticker.shared.parked;
+        while !parked.load(Ordering::SeqCst) {
+            tokio::time::sleep(EPOCH_INTERVAL).await;
+        }
+        machine.advanced().await;
+    }
 
     #[test]
     fn a_compiler_without_a_pool_compiles_for_the_host() {

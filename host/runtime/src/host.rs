@@ -101,6 +101,12 @@ impl Runtime {
         self.0.ended()
     }
 
+    /// Waits until the engine has advanced once, which makes every running guest yield. Never returns if the engine
+    /// hangs.
+    pub async fn advanced(&self) {
+        self.0.machine.advanced().await;
+    }
+
     /// The files of the components being compiled.
     #[must_use]
     pub fn compiling(&self) -> Vec<PathBuf> {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
+use crate::credentials::is_exposed;
 use crate::error::SecretError;
 
 /// Maximum bytes of a secret. A private key has a few thousand.
@@ -36,7 +37,7 @@ pub fn read_secret(path: &Path) -> Result<SecretString, SecretError> {
         return Err(SecretError::NoFile(path.to_owned()));
     }
     let mode = metadata.permissions().mode() & 0o777;
-    if mode & 0o077 != 0 {
+    if is_exposed(path, mode) {
         return Err(SecretError::Exposed {
             path: path.to_owned(),
             mode,

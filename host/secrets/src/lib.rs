@@ -8,6 +8,7 @@
 //! [`Redactor`], which all text that leaves the process must pass; an error names the source of a
 //! secret, never its value.
 
+mod credentials;
 mod error;
 mod file;
 mod profiles;
@@ -15,6 +16,7 @@ mod secrets;
 mod source;
 mod vault;
 
+pub use credentials::{is_exposed, resolve};
 pub use error::{SecretError, VaultError};
 pub use file::read_secret;
 pub use profiles::{Profile, Profiles};

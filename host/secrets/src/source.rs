@@ -10,6 +10,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::credentials;
+
 /// The forms of a source, for messages.
 const FORMS: &str = "{ env = \"NAME\" }, { file = \"path\" } or { vault = \"mount/path#field\" }";
 
@@ -51,10 +53,10 @@ pub enum Setting {
 }
 
 impl Source {
-    /// Resolves a relative file against this folder.
+    /// Resolves a relative file against this folder, or against that of the credentials of systemd.
     pub fn resolve(&mut self, folder: &Path) {
         if let Self::File(file) = self {
-            *file = folder.join(&file);
+            *file = credentials::resolve(folder, file);
         }
     }
 

@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use qchost_secrets::is_exposed;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -105,7 +106,7 @@ impl Credentials {
         // Mode and content of the same open file, so that a swap in between cannot evade the check.
         let file = File::open(path).map_err(unreadable)?;
         let mode = file.metadata().map_err(unreadable)?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        if is_exposed(path, mode) {
             return Err(CredentialsError::Exposed {
                 path: path.to_owned(),
                 mode,

@@ -90,6 +90,12 @@ pub enum Verb {
         /// The folder; created if it does not exist.
         #[arg(default_value = ".")]
         folder: PathBuf,
+        /// Write a unit for systemd too, and a configuration with the folders that the unit gives the host.
+        #[arg(long)]
+        systemd: bool,
+        /// The version of systemd that the unit is for, instead of this machine's.
+        #[arg(long, requires = "systemd", value_name = "N")]
+        systemd_version: Option<u32>,
     },
     /// Run the host until SIGTERM or Ctrl-C, then let running invocations end.
     #[command(after_help = "Example:\n  qchost run --log info")]

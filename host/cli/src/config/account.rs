@@ -62,6 +62,13 @@ fn yes() -> bool {
     true
 }
 
+/// Resolves a file with credentials against the folder of the configuration, or against that of systemd's.
+fn resolve_file(file: &mut Option<PathBuf>, folder: &Path) {
+    *file = file
+        .take()
+        .map(|file| qchost_secrets::resolve(folder, &file));
+}
+
 impl Account {
     /// Resolves its paths against the folder of the configuration.
     pub(super) fn resolve(&mut self, folder: &Path) {
@@ -69,7 +76,7 @@ impl Account {
             Self::Embedded {
                 credentials_file, ..
             } => {
-                *credentials_file = credentials_file.take().map(|file| folder.join(file));
+                resolve_file(credentials_file, folder);
                 return;
             }
             Self::Stdio {
@@ -78,7 +85,7 @@ impl Account {
                 credentials_file,
                 ..
             } => {
-                *credentials_file = credentials_file.take().map(|file| folder.join(file));
+                resolve_file(credentials_file, folder);
                 *cwd = cwd.take().map(|cwd| folder.join(cwd));
                 env
             }

@@ -32,7 +32,7 @@ use crate::fingerprint::MIN_FILE_AGE;
 use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
-use crate::reload_trigger::{ReloadRequest, ReloadTrigger};
+use crate::reload_trigger::{Pulse, ReloadRequest, ReloadTrigger};
 
 /// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles a few side by side; those
 /// that wait for a compiler do not delay those that need none.
@@ -50,6 +50,7 @@ pub struct Reconciler {
     finished_sender: mpsc::UnboundedSender<FinishedLoad>,
     finished: mpsc::UnboundedReceiver<FinishedLoad>,
     requests: mpsc::UnboundedReceiver<ReloadRequest>,
+    pulses: mpsc::UnboundedReceiver<Pulse>,
     /// Clients that wait until all changes found are done.
     waiters: Vec<oneshot::Sender<()>>,
     watching: Watching,
@@ -72,6 +73,8 @@ enum Wake {
     /// A configuration can be applied.
     Prepared,
     Requested(ReloadRequest),
+    /// The watchdog asks whether it works.
+    Asked(Pulse),
     LoadFinished(FinishedLoad),
     /// The host shuts down.
     Ending,
@@ -80,7 +83,7 @@ enum Wake {
 impl Reconciler {
     /// Creates the reconciler of this host, which sends its reload requests here from now on.
     pub fn new(host: Arc<Host>) -> Self {
-        let (trigger, requests) = ReloadTrigger::new();
+        let (trigger, requests, pulses) = ReloadTrigger::new();
         host.follow(trigger);
         let (finished_sender, finished) = mpsc::unbounded_channel();
         Self {
@@ -92,6 +95,7 @@ impl Reconciler {
             finished_sender,
             finished,
             requests,
+            pulses,
             waiters: Vec::new(),
             watching: Watching::default(),
             watched: Vec::new(),
@@ -154,6 +158,7 @@ impl Reconciler {
                 () = tokio::time::sleep(MIN_FILE_AGE), if self.unfinished => Wake::Changed,
                 Some(finished) = self.finished.recv() => Wake::LoadFinished(finished),
                 Some(request) = self.requests.recv() => Wake::Requested(request),
+                Some(pulse) = self.pulses.recv() => Wake::Asked(pulse),
                 () = self.configuration.prepared() => Wake::Prepared,
                 () = ending.cancelled(), if !self.load_permits.is_closed() => Wake::Ending,
                 _ = due.tick() => Wake::Due,
@@ -161,6 +166,7 @@ impl Reconciler {
             let noticed = Instant::now();
             match wake {
                 Wake::LoadFinished(finished) => self.settle(&finished).await,
+                Wake::Asked(pulse) => answer(pulse),
                 Wake::Ending => {
                     self.stop_loading().await;
                     self.waiters.clear();
@@ -215,7 +221,8 @@ impl Reconciler {
     async fn look(&mut self, noticed: Instant) {
         for _ in 0..MAX_RESCANS {
             self.rescan_due = false;
-            self.watching.set(&self.watched).await;
+            let watching = self.watching.set(&self.watched);
+            beside(&mut self.pulses, watching).await;
             let mut found = self.scan().await;
             let mut watched = mem::take(&mut found.watched);
             // Removals are applied before anything else is examined.
@@ -257,6 +264,10 @@ impl Reconciler {
                 biased;
                 done = &mut work => return done,
                 () = self.watching.changed() => {}
+                Some(pulse) = self.pulses.recv() => {
+                    answer(pulse);
+                    continue;
+                }
             }
             self.rescan_due = true;
             let found = self.scan().await;
@@ -264,7 +275,7 @@ impl Reconciler {
         }
     }
 
-    async fn scan(&self) -> Scan {
+    async fn scan(&mut self) -> Scan {
         let folder = self.host.current().config.plugins();
         let known: BTreeMap<_, _> = self
             .manifests
@@ -273,7 +284,9 @@ impl Reconciler {
             .collect();
         let defer_young_files = self.defer_young_files;
         let former = known.clone();
-        tokio::task::spawn_blocking(move || scan(&folder, &known, defer_young_files))
+        let scanning =
+            tokio::task::spawn_blocking(move || scan(&folder, &known, defer_young_files));
+        beside(&mut self.pulses, scanning)
             .await
             .unwrap_or_else(|error| Scan {
                 scanned: former,
@@ -591,4 +604,25 @@ impl Reconciler {
             self.hold(path, &plugin, pending);
         }
     }
+}
+
+/// Waits for something outside of the host, and answers the watchdog meanwhile: to restart the host mends no file system
+/// that hangs.
+async fn beside<T>(
+    pulses: &mut mpsc::UnboundedReceiver<Pulse>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            Some(pulse) = pulses.recv() => answer(pulse),
+        }
+    }
+}
+
+fn answer(pulse: Pulse) {
+    // During shutdown the watchdog may be gone.
+    pulse.send(()).unwrap_or_default();
 }

@@ -1,4 +1,4 @@
-//! `qchost init`: writes a configuration and an example manifest.
+//! `qchost init`: writes a configuration and an example manifest, and a unit for systemd.
 
 use std::path::Path;
 
@@ -7,9 +7,12 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::output::Output;
+use crate::systemd;
 
 const CONFIG: &str = include_str!("../../templates/qchost.toml");
 const MANIFEST: &str = include_str!("../../../../plugins/strategy-lab/manifest.toml");
+/// The unit's name.
+const UNIT: &str = "qchost.service";
 
 /// What was written.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -18,12 +21,28 @@ pub struct Written {
     written: Vec<String>,
 }
 
-/// Writes the files; never overwrites an existing one.
-pub fn run(folder: &Path, output: Output) -> Result<()> {
-    let files = [
-        (folder.join("qchost.toml"), CONFIG),
-        (folder.join("plugins").join("strategy-lab.toml"), MANIFEST),
+/// Writes the files; never overwrites an existing one. For `service`, there is a unit among them, made for this version of
+/// systemd if one is named.
+pub fn run(folder: &Path, service: bool, version: Option<u32>, output: Output) -> Result<()> {
+    let config = folder.join("qchost.toml");
+    let mut files = vec![
+        (config.clone(), CONFIG.to_owned()),
+        (
+            folder.join("plugins").join("strategy-lab.toml"),
+            MANIFEST.to_owned(),
+        ),
     ];
+    if service {
+        let version = version.map_or_else(systemd::version, Ok)?;
+        let unit = systemd::unit(version, &std::env::current_exe()?)?;
+        if config.exists() {
+            // The unit is for the configuration that is there.
+            files.clear();
+        } else if let Some((_, text)) = files.first_mut() {
+            *text = with_folders_of_the_unit(CONFIG);
+        }
+        files.push((folder.join(UNIT), unit));
+    }
     for (path, _) in &files {
         ensure!(
             !path.exists(),
@@ -42,11 +61,36 @@ pub fn run(folder: &Path, output: Output) -> Result<()> {
         written: written.collect(),
     };
     output.result(&written, |written| {
-        format!(
-            "wrote {}\nnext: put strategy_lab.wasm into {}, then: cd {} && qchost doctor",
-            written.written.join(" and "),
-            folder.join("plugins").display(),
-            folder.display()
-        )
+        let wrote = format!("wrote {}", written.written.join(" and "));
+        let folder = folder.display();
+        if service {
+            format!(
+                "{wrote}\nnext, as root: have a user `qchost`, {folder} at /etc/qchost and the unit in /etc/systemd/system, \
+                 then: systemctl enable --now qchost"
+            )
+        } else {
+            format!(
+                "{wrote}\nnext: put strategy_lab.wasm into {folder}/plugins, then: cd {folder} && qchost doctor"
+            )
+        }
     })
+}
+
+/// The configuration with the folders that the unit gives the host.
+fn with_folders_of_the_unit(config: &str) -> String {
+    config
+        .replace("# data  = ", "data    = ")
+        .replace("# cache = ", "cache   = ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CONFIG, with_folders_of_the_unit};
+
+    #[test]
+    fn a_service_has_its_data_where_its_unit_says() {
+        let config: toml::Table = with_folders_of_the_unit(CONFIG).parse().unwrap();
+        assert_eq!(config["data"].as_str(), Some("/var/lib/qchost"));
+        assert_eq!(config["cache"].as_str(), Some("/var/cache/qchost"));
+    }
 }

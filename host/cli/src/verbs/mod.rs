@@ -67,7 +67,11 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
     }
     let route = || Route::new(&file, data.clone(), socket.clone());
     match cli.verb {
-        Verb::Init { folder } => init::run(&folder, output),
+        Verb::Init {
+            folder,
+            systemd,
+            systemd_version,
+        } => init::run(&folder, systemd, systemd_version, output),
         Verb::Run { drain } => {
             run::run(route().config()?, Duration::from_secs(drain), output).await
         }

@@ -102,6 +102,10 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let (started, starting) = oneshot::channel();
     let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run(started, ending.clone())));
     let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
+    let watched = Arc::clone(&host);
+    let feeding = AbortOnDropHandle::new(tokio::spawn(async move {
+        service::watchdog(&watched).await;
+    }));
     let loaded = tokio::select! {
         loaded = starting => loaded.is_ok(),
         never = &mut busy => match never {},
@@ -137,7 +141,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
         never = service::busy() => match never {},
         () = second_signal => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
-    drop(following);
+    drop((following, feeding));
     // Clients that connected before this get a reply, later ones find no host.
     drop(std::fs::remove_file(&socket));
     drop(announced);

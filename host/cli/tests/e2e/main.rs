@@ -59,6 +59,7 @@ mod snapshots;
 mod socket;
 mod starting;
 mod steady;
+mod systemd;
 mod upgrades;
 mod verbs;
 mod widening;
