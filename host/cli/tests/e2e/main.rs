@@ -42,6 +42,7 @@ mod load;
 mod manual;
 mod midwrite;
 mod odd_files;
+mod outputs;
 mod people;
 mod policies;
 mod printed;
