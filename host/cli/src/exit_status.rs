@@ -241,6 +241,7 @@ impl From<&ActionError> for ErrorKind {
             ActionError::Stopped(StopReason::HostOutOfMemory | StopReason::NoRoom) => {
                 Self::UNAVAILABLE
             }
+            ActionError::UnfitOutput { .. } => Self::Failure(FailureKind::UnexpectedResponse),
             // The plugin reports what the gate told it.
             ActionError::Failure(PluginFailure::Capability { kind, .. }) => {
                 Self::parse(kind).unwrap_or(Self::Failed)
@@ -359,6 +360,9 @@ mod tests {
             let failure = PluginFailure::Capability { kind, message };
             assert_eq!(number(ActionError::Failure(failure)), expected, "{kind}");
         }
+        let (path, message) = ("/n".to_owned(), "no".to_owned());
+        let unfit = ActionError::UnfitOutput { path, message };
+        assert_eq!(ErrorKind::from(&unfit).word(), "unexpected-response");
         assert_eq!(number(ActionError::CutOff), 8);
         assert_eq!(number(ActionError::Stopped(StopReason::NoRoom)), 7);
         let own = PluginFailure::Failed("no".to_owned());

@@ -20,7 +20,7 @@ use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
 use crate::compiler::Compiled;
 use crate::content;
 use crate::contract::AgentPre;
-use crate::description::{Description, Inputs};
+use crate::description::{Description, Schemas};
 use crate::imports::{GUEST, Import, Kind, hint};
 use crate::instance::Instance;
 use crate::load_error::{ComponentError, LoadError, MAX_REASON};
@@ -56,7 +56,7 @@ pub(crate) struct Code {
     pub(crate) memory: u64,
     pub(crate) agent: Agent,
     pub(crate) description: Description,
-    pub(crate) inputs: Inputs,
+    pub(crate) schemas: Schemas,
 }
 
 /// A component linked with everything it imports.

@@ -44,7 +44,7 @@ pub struct Action {
     pub description: String,
     /// JSON Schema of its input; the host checks every input against it.
     pub input_schema: Value,
-    /// JSON Schema of its output.
+    /// JSON Schema of its output; the host checks every output against it.
     pub output_schema: Value,
     /// The plugin's own claims about its effects.
     pub hints: Hints,
@@ -62,11 +62,18 @@ pub struct Hints {
     pub idempotent: bool,
 }
 
-/// The schemas of the inputs, by action.
-pub(crate) type Inputs = HashMap<String, Arc<Schema>>;
+/// The schemas of the actions, by their names.
+pub(crate) type Schemas = HashMap<String, ActionSchemas>;
+
+/// What an action's inputs and outputs are checked against.
+#[derive(Debug)]
+pub(crate) struct ActionSchemas {
+    pub(crate) input: Arc<Schema>,
+    pub(crate) output: Arc<Schema>,
+}
 
 /// Checks a description; the error says what is wrong with it.
-pub(crate) fn check(description: guest::Description) -> Result<(Description, Inputs), String> {
+pub(crate) fn check(description: guest::Description) -> Result<(Description, Schemas), String> {
     named("the plugin", &description.name)?;
     if description.actions.len() > MAX_ACTIONS {
         return Err(format!(
@@ -74,7 +81,7 @@ pub(crate) fn check(description: guest::Description) -> Result<(Description, Inp
             description.actions.len()
         ));
     }
-    let mut inputs = Inputs::new();
+    let mut schemas = Schemas::new();
     let mut actions = Vec::with_capacity(description.actions.len());
     for action in description.actions {
         named("an action", &action.name)?;
@@ -88,15 +95,16 @@ pub(crate) fn check(description: guest::Description) -> Result<(Description, Inp
             name: action.name.clone(),
             description: bounded(&action.description),
             input_schema: input.value.clone(),
-            output_schema: output.value,
+            output_schema: output.value.clone(),
             hints: Hints {
                 read_only: action.hints.read_only,
                 destructive: action.hints.destructive,
                 idempotent: action.hints.idempotent,
             },
         });
-        if inputs
-            .insert(action.name.clone(), Arc::new(input))
+        let (input, output) = (Arc::new(input), Arc::new(output));
+        if schemas
+            .insert(action.name.clone(), ActionSchemas { input, output })
             .is_some()
         {
             return Err(format!("there are two actions called `{}`", action.name));
@@ -108,7 +116,7 @@ pub(crate) fn check(description: guest::Description) -> Result<(Description, Inp
         summary: bounded(&description.summary),
         actions,
     };
-    Ok((description, inputs))
+    Ok((description, schemas))
 }
 
 fn named(what: &str, name: &str) -> Result<(), String> {

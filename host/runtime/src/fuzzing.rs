@@ -86,9 +86,9 @@ pub fn describe(
         summary: name.to_owned(),
         actions: vec![action],
     };
-    let (described, inputs) = description::check(described)?;
+    let (described, schemas) = description::check(described)?;
     let fits = input.and_then(|input| {
-        let schema = inputs.get(name)?;
+        let schema = &schemas.get(name)?.input;
         Some(schema.work(input).is_ok() && schema.validate(input).is_ok())
     });
     Ok((described, fits))

@@ -4,11 +4,12 @@
 //! admitted, and its input is checked again against that version's schema.
 //!
 //! An input that takes long to check is checked aside, once it is admitted, so that the serving
-//! threads are never blocked by it; each plugin has one such check at a time.
+//! threads are never blocked by it, and so is such an output; each plugin has one such check at a
+//! time.
 //!
 //! Invariant: an answer comes from one version, with one code and one manifest. An input that does
-//! not match the plugin's schema never reaches the plugin, and an output that is too large or is
-//! not JSON never reaches the caller.
+//! not match the plugin's schema never reaches the plugin, and an output that is too large, is not
+//! JSON or does not match the plugin's own schema never reaches the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,6 +47,8 @@ struct SerializedInput {
     text: String,
     /// The schema still to be checked, if that takes long.
     unchecked: Option<Arc<Schema>>,
+    /// What the output is checked against.
+    output: Arc<Schema>,
 }
 
 /// One invocation.
@@ -148,19 +151,10 @@ impl Invocation<'_> {
         begun: Instant,
     ) -> Result<Value, ActionError> {
         if let Some(schema) = serialized.unchecked {
-            let semaphores = [&plugin.tenant.checking, &self.shared.checking];
-            let checked = Box::pin(schema.validate_aside(input, semaphores));
-            let wall = plugin.manifest().limits.wall;
-            let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
-            // Its time was over before it ran, which is not the plugin's fault.
-            let late = StopReason::Wall {
-                limit: wall,
-                hung: false,
-            };
-            let checked = checked.map_err(|_| ActionError::Stopped(late))?;
+            let checked = self.check_aside(plugin, schema, input, begun).await?;
             checked.map_err(invalid)?;
         }
-        let input = serialized.text;
+        let (input, schema) = (serialized.text, serialized.output);
         let limits = plugin.manifest().limits;
         let allowance = Allowance {
             memory: limits.memory,
@@ -192,7 +186,10 @@ impl Invocation<'_> {
         .await;
         ending.in_order = ended.is_ok();
         match ended {
-            Ok(Ok(output)) => parsed(plugin, &output),
+            Ok(Ok(output)) => {
+                let output = parsed(plugin, &output)?;
+                self.checked(plugin, schema, output, begun).await
+            }
             Ok(Err(failure)) => Err(ActionError::Failure(failure.into())),
             Err(stopped) => {
                 tracing::warn!(plugin = plugin.name(), action = self.action, invocation = &*invocation, %stopped, "stopped");
@@ -201,11 +198,51 @@ impl Invocation<'_> {
         }
     }
 
+    /// The output, if it fits the action's schema.
+    async fn checked(
+        &self,
+        plugin: &Plugin,
+        schema: Arc<Schema>,
+        output: Value,
+        begun: Instant,
+    ) -> Result<Value, ActionError> {
+        match schema.work(&output).map_err(unfit_output)? {
+            Work::Little => {
+                schema.validate(&output).map_err(unfit_output)?;
+                Ok(output)
+            }
+            Work::Much => {
+                let checked = self.check_aside(plugin, schema, output, begun).await?;
+                checked.map_err(unfit_output)
+            }
+        }
+    }
+
+    /// Checks a value on a thread that may block, within the time of the invocation.
+    async fn check_aside(
+        &self,
+        plugin: &Plugin,
+        schema: Arc<Schema>,
+        value: Value,
+        begun: Instant,
+    ) -> Result<Result<Value, Misfit>, ActionError> {
+        let semaphores = [&plugin.tenant.checking, &self.shared.checking];
+        let checked = Box::pin(schema.validate_aside(value, semaphores));
+        let wall = plugin.manifest().limits.wall;
+        let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
+        // Its time was over while it did not run, which is not the plugin's fault.
+        let late = StopReason::Wall {
+            limit: wall,
+            hung: false,
+        };
+        checked.map_err(|_| ActionError::Stopped(late))
+    }
+
     /// Checks the input against the action's schema, unless that takes long, and serializes it for
     /// the plugin.
     fn check(&self, plugin: &Plugin, input: &Value) -> Result<SerializedInput, InvokeError> {
         let code = &plugin.code;
-        let Some(schema) = code.inputs.get(self.action) else {
+        let Some(schemas) = code.schemas.get(self.action) else {
             let actions = code.description.actions.iter();
             return Err(InvokeError::UnknownAction {
                 plugin: plugin.name().to_owned(),
@@ -224,6 +261,7 @@ impl Invocation<'_> {
             return Err(self.failed(plugin, invalid((String::new(), message))));
         }
         let unfit = |misfit| self.failed(plugin, invalid(misfit));
+        let schema = &schemas.input;
         let unchecked = match schema.work(input).map_err(unfit)? {
             Work::Little => {
                 schema.validate(input).map_err(unfit)?;
@@ -231,7 +269,11 @@ impl Invocation<'_> {
             }
             Work::Much => Some(Arc::clone(schema)),
         };
-        Ok(SerializedInput { text, unchecked })
+        Ok(SerializedInput {
+            text,
+            unchecked,
+            output: Arc::clone(&schemas.output),
+        })
     }
 
     fn failed(&self, plugin: &Plugin, problem: ActionError) -> InvokeError {
@@ -275,6 +317,10 @@ fn invalid((path, message): Misfit) -> ActionError {
     ActionError::InvalidInput { path, message }
 }
 
+fn unfit_output((path, message): Misfit) -> ActionError {
+    ActionError::UnfitOutput { path, message }
+}
+
 fn rejected(tenant: &Tenant, why: Rejection) -> InvokeError {
     let plugin = tenant.name.to_string();
     match why {
@@ -305,6 +351,7 @@ fn run_result(result: &Result<Value, InvokeError>) -> RunResult {
         ActionError::Failure(_) => RunResult::Succeeded,
         ActionError::InvalidOutput(_)
         | ActionError::OutputTooLarge { .. }
+        | ActionError::UnfitOutput { .. }
         | ActionError::Stopped(
             StopReason::Trap(_)
             | StopReason::OutOfMemory { .. }

@@ -100,6 +100,14 @@ pub enum ActionError {
     /// Its output is not JSON, or has more values than fit `limits.output`.
     #[error("the output is not usable JSON: {0}")]
     InvalidOutput(String),
+    /// Its output does not fit the action's schema of outputs.
+    #[error("the output does not fit its own schema{}: {message}", at(.path))]
+    UnfitOutput {
+        /// The location in the output, as a JSON pointer; empty for the whole.
+        path: String,
+        /// The problem.
+        message: String,
+    },
     /// The plugin itself reports a failure.
     #[error("{0}")]
     Failure(Failure),

@@ -25,7 +25,7 @@ use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
 use crate::contract::exports::qchost::agent::guest;
 use crate::declared::Declared;
-use crate::description::{self, Description, Inputs};
+use crate::description::{self, Description, Schemas};
 use crate::engine::{Machine, max_describing};
 use crate::execution::{self, Allowance, StopReason};
 use crate::inspect::Inspection;
@@ -117,7 +117,7 @@ impl Loader {
         };
         let (parsed, agent) = self.link(parsed).await?;
         let agent = agent?;
-        let (description, inputs) = self.describe(path, &digest, &agent).await?;
+        let (description, schemas) = self.describe(path, &digest, &agent).await?;
         let code = Arc::new(Code {
             digest: Arc::clone(&digest),
             size,
@@ -126,7 +126,7 @@ impl Loader {
             memory: parsed.memory,
             agent,
             description,
-            inputs,
+            schemas,
         });
         let mut codes = self.codes.write();
         codes.retain(|_, code| code.strong_count() > 0);
@@ -339,7 +339,7 @@ impl Loader {
         path: &Path,
         digest: &Arc<str>,
         agent: &Agent,
-    ) -> Result<(Description, Inputs), ComponentError> {
+    ) -> Result<(Description, Schemas), ComponentError> {
         let wrong = ComponentError::Description;
         let (loader, entry) = (Arc::clone(self), Entry::description(CONTRACT, digest));
         let cached = blocking(move || {

@@ -1,4 +1,4 @@
-//! A plugin's JSON Schemas: untrusted programs that the host runs over untrusted inputs.
+//! A plugin's JSON Schemas: untrusted programs that the host runs over untrusted inputs and outputs.
 //!
 //! Invariant: the maximum duration of a check is known before it begins, from the sizes of value
 //! and schema, and is never more than a second or two. So a schema's size is bounded with its
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use self::survey::{MAX_PATTERN, Survey, Weight, options};
@@ -90,6 +90,10 @@ impl Schema {
 
     /// The amount of work to check a value, or an error if it is too much.
     pub(crate) fn work(&self, value: &Value) -> Result<Work, Misfit> {
+        // Nothing is asked of the value, so it need not be measured.
+        if self.value.as_object().is_some_and(Map::is_empty) {
+            return Ok(Work::Little);
+        }
         let Weight { schemas, programs } = self.weight;
         let mut size = Size::default();
         size.add(value);
@@ -147,20 +151,20 @@ impl Schema {
         }
     }
 
-    /// Checks a value on a thread that may block, once it has a permit of each semaphore. Dropping
-    /// the future does not stop the check, which keeps its permits until it ends.
+    /// Checks a value on a thread that may block, once it has a permit of each semaphore, and gives
+    /// it back. Dropping the future does not stop the check, which keeps its permits until it ends.
     pub(crate) async fn validate_aside(
         self: Arc<Self>,
         value: Value,
         semaphores: [&Arc<Semaphore>; 2],
-    ) -> Result<(), Misfit> {
+    ) -> Result<Value, Misfit> {
         // They are never closed.
         let [first, second] = semaphores.map(Arc::clone);
         let permits = (first.acquire_owned().await, second.acquire_owned().await);
         let checking = tokio::task::spawn_blocking(move || {
             let fits = self.validate(&value);
             drop(permits);
-            fits
+            fits.map(|()| value)
         });
         checking.await.unwrap_or_else(|error| {
             let why = format!("it could not be checked: {error}");
@@ -201,6 +205,7 @@ impl Size {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -428,5 +433,47 @@ mod tests {
         assert_eq!(schema.work(&input(10)), Ok(Work::Little));
         assert_eq!(schema.work(&input(1000)), Ok(Work::Much));
         schema.check(&input(64)).unwrap();
+    }
+
+    /// Values of every kind, a few deep.
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-3i64..12).prop_map(Value::from),
+            "[a-c~/]{0,3}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::btree_map("[a-c~/]{1,2}", inner, 0..4)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_check_says_what_the_library_says_and_names_a_place_in_the_value(
+            value in values(),
+            at in 0usize..5,
+        ) {
+            let schemas = [
+                json!({}),
+                json!({ "type": "object" }),
+                json!({ "items": { "type": "integer", "minimum": 0 } }),
+                json!({ "properties": { "a": { "items": { "maxLength": 1 } } }, "additionalProperties": { "type": "string" } }),
+                json!({ "anyOf": [{ "required": ["a"] }, { "type": ["array", "null"], "maxItems": 2 }] }),
+            ];
+            let schema = Schema::parse(&schemas[at].to_string()).unwrap();
+            let fits = jsonschema::is_valid(&schemas[at], &value);
+            match schema.check(&value) {
+                Ok(()) => prop_assert!(fits),
+                Err((place, _)) => {
+                    prop_assert!(!fits);
+                    prop_assert!(value.pointer(&place).is_some(), "{}", place);
+                }
+            }
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::plugin::Plugin;
 use crate::start_error::StartError;
 use crate::tenants::Tenants;
 
-/// Inputs of different plugins that are checked aside at a time.
+/// Inputs and outputs of different plugins that are checked aside at a time.
 const MAX_CHECKS: usize = 2;
 
 /// What all plugins share.
@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) cancellation: CancellationToken,
     pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
-    /// Limits inputs checked aside.
+    /// Limits inputs and outputs checked aside.
     pub(crate) checking: Arc<Semaphore>,
     /// Held while the serving version and its authority change together.
     pub(crate) changing: Mutex<()>,

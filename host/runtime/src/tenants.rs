@@ -28,7 +28,7 @@ pub(crate) struct Tenant {
     pub(crate) state: Arc<StateLimiter>,
     /// Held while a version is loaded, so that loads are sequential.
     pub(crate) loading: tokio::sync::Mutex<()>,
-    /// Limits the inputs of the plugin checked aside to one at a time.
+    /// Limits the inputs and outputs of the plugin checked aside to one at a time.
     pub(crate) checking: Arc<Semaphore>,
     unloads: AtomicU64,
 }

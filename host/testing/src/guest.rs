@@ -30,6 +30,8 @@ pub struct Guest {
     pub name: String,
     /// Actions with the schemas of their inputs.
     pub actions: Vec<(String, String)>,
+    /// The schema of all their outputs.
+    pub output: String,
 }
 
 impl Guest {
@@ -44,6 +46,7 @@ impl Guest {
             describe: None,
             name: "guest".to_owned(),
             actions: vec![("act".to_owned(), "{}".to_owned())],
+            output: "{}".to_owned(),
         }
     }
 
@@ -120,12 +123,17 @@ impl Guest {
         self
     }
 
+    pub fn output(mut self, schema: &str) -> Self {
+        schema.clone_into(&mut self.output);
+        self
+    }
+
     /// The core module, as text.
     fn module(&self) -> String {
         let mut data = Data::new();
         let mut actions = Vec::new();
         for (name, schema) in &self.actions {
-            for text in [name.as_str(), "acts", schema, "{}"] {
+            for text in [name.as_str(), "acts", schema, &self.output] {
                 actions.extend(data.text(text));
             }
             // The hints: three flags, and one byte to the next multiple of four.

@@ -14,7 +14,7 @@ use granted::compiler;
 use qchost_runtime::{ActionError, ComponentError, Failure, InvokeError, Kind, LoadError, Runtime};
 use qchost_testing::runtime::{manifest, options};
 use qchost_testing::{Guest, Host, uncalled};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// A component that exports something else.
 fn other_world() -> Vec<u8> {
@@ -439,6 +439,55 @@ async fn what_a_plugin_returns_is_checked() {
         ),
         "{error:?}"
     );
+}
+
+#[tokio::test]
+async fn an_output_that_does_not_fit_its_own_schema_is_a_failure_of_the_plugin() {
+    let host = Host::new(&uncalled()).await;
+    let schema = r#"{"type":"object","properties":{"n":{"items":{"type":"integer"}}}}"#;
+    let fits = Guest::echo().output(schema).build();
+    let consts: Vec<_> = (0..2000).map(|at| json!({ "const": at })).collect();
+    let large = json!({ "items": { "anyOf": consts } }).to_string();
+    let large = Guest::echo().output(&large).build();
+    host.load("fits", &fits, "").await.unwrap();
+    host.load("large", &large, "").await.unwrap();
+    let invoke = async |plugin: &str, output: &Value| {
+        let runtime = &host.runtime;
+        runtime
+            .invoke(plugin, "act", output.clone(), None, None)
+            .await
+    };
+    // The second ones are checked aside.
+    let mut many = vec![json!(1); 40_000];
+    let good = [json!({ "n": [1] }), json!({ "n": many })];
+    many.push(json!("x"));
+    let bad = [
+        (json!([1]), ""),
+        (json!({ "n": [1, "x"] }), "/n/1"),
+        (json!({ "n": many }), "/n/40000"),
+    ];
+    for good in &good {
+        assert_eq!(invoke("fits", good).await.as_ref(), Ok(good));
+    }
+    for (output, place) in &bad {
+        let error = invoke("fits", output).await.unwrap_err();
+        let InvokeError::Action(name, ActionError::UnfitOutput { path, .. }) = &error else {
+            panic!("{error}");
+        };
+        assert_eq!((name.as_str(), path.as_str()), ("fits.act", *place));
+        let shown = error.to_string();
+        assert!(
+            shown.contains("the output does not fit its own schema"),
+            "{shown}"
+        );
+        assert!(shown.len() < 500, "{shown}");
+        // It serves on.
+        invoke("fits", &good[0]).await.unwrap();
+    }
+    assert_eq!(invoke("large", &json!([1])).await, Ok(json!([1])));
+    let error = invoke("large", &json!(vec![1; 50_000])).await.unwrap_err();
+    let shown = error.to_string();
+    assert!(shown.contains("it has 50001 values"), "{shown}");
 }
 
 #[tokio::test]
