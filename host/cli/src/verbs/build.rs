@@ -69,7 +69,7 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
     }
     ensure!(
         folder.join("Cargo.toml").is_file(),
-        "{} has no Cargo.toml; this version builds plugins in Rust, others are built by their own tools",
+        "{} has no Cargo.toml; this version builds plugins in Rust, others are built by their own tools: wit/README.md says how",
         folder.display()
     );
     let metadata = metadata(folder)?;

@@ -4,7 +4,7 @@ use std::path::{Component, Path};
 
 use crate::common::repository;
 
-const DOCUMENTS: [&str; 9] = [
+pub const DOCUMENTS: [&str; 9] = [
     "README.md",
     "host/README.md",
     "host/OPERATING.md",

@@ -34,6 +34,7 @@ mod exit_statuses;
 mod following;
 mod gate;
 mod guests;
+mod guides;
 mod halts;
 mod health;
 mod hostile_text;

@@ -13,12 +13,13 @@ use crate::process::Process;
 use crate::verbs;
 
 /// Plugins, each with an action and its input where every call of the action has to be granted.
-fn plugins() -> [(&'static str, Option<(&'static str, Value)>); 4] {
+fn plugins() -> [(&'static str, Option<(&'static str, Value)>); 5] {
     let compile = json!({ "source": ALGORITHM });
     [
         ("plugins/strategy-lab", Some(("compile", compile))),
         (EVERY, Some(("prepare", json!({})))),
         ("host/cli/tests/plugins/any-tool", None),
+        ("host/cli/tests/plugins/best-of", None),
         ("host/cli/tests/plugins/http-client", None),
     ]
 }
@@ -85,7 +86,7 @@ fn the_lines_that_doctor_prints_for_a_component_without_grants_grant_what_it_cal
 }
 
 /// A script in a folder, with the binary in its path.
-fn shell(folder: &Folder, within: &Path, script: &str) -> Process {
+pub fn shell(folder: &Folder, within: &Path, script: &str) -> Process {
     let mut path = std::ffi::OsString::from(Path::new(BINARY).parent().unwrap());
     path.push(":");
     path.push(std::env::var_os("PATH").unwrap());
@@ -152,7 +153,7 @@ const LEFT_OUT: [&str; 3] = [
     "QC_API=local lean ",
 ];
 /// Ids that stand for one of the reader's own: what is said of them is that there is none.
-const IDS: [&str; 3] = ["ap-abcdefghij", "19ad3b7c2f1-17", "19c3f2-17"];
+pub const IDS: [&str; 3] = ["ap-abcdefghij", "19ad3b7c2f1-17", "19c3f2-17"];
 
 #[test]
 fn every_example_of_help_works_as_it_is_printed() {
