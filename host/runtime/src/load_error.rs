@@ -179,7 +179,7 @@ impl ComponentError {
 fn next_step(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "; build it with `qchost plugin build`, or correct `component` in the manifest"
+            "; build it with `qchost plugin build FOLDER`, or correct `component` in the manifest"
         }
         _ => "",
     }

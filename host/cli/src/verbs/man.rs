@@ -37,7 +37,7 @@ const ENVIRONMENT: [(&str, &str); 9] = [
     ),
     (
         "QCHOST_WASM_TOOLCHAIN",
-        "The Rust toolchain that `qchost plugin build` uses.",
+        "The Rust toolchain that `plugin build` uses.",
     ),
     (
         "XDG_STATE_HOME",

@@ -73,7 +73,7 @@ async fn each_kind_of_wrong_file_is_told_apart() {
         "{error}"
     );
     assert!(
-        error.contains("build it with `qchost plugin build`"),
+        error.contains("build it with `qchost plugin build FOLDER`"),
         "{error}"
     );
 }
