@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Error;
 use qchost_catalog::{Failure, FailureKind};
 use qchost_gate::{DecideError, Refusal, RefusalKind};
-use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, StopReason};
+use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, LoadError, StopReason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -181,6 +181,8 @@ impl ErrorKind {
                 Some(Self::Failure(failure.into()))
             } else if let Some(DecideError::NotAdmin(_)) = cause.downcast_ref() {
                 Some(Self::DENIED)
+            } else if let Some(error) = cause.downcast_ref::<LoadError>() {
+                Some(Self::from(error))
             } else {
                 cause.downcast_ref::<InvokeError>().map(Self::from)
             }
@@ -208,6 +210,23 @@ impl From<&Refusal> for ErrorKind {
         match refusal {
             Refusal::Failed(failure) => Self::Failure(failure.into()),
             own => Self::Refusal(own.into()),
+        }
+    }
+}
+
+impl From<&LoadError> for ErrorKind {
+    fn from(error: &LoadError) -> Self {
+        match error {
+            LoadError::Denied(_) | LoadError::HttpDenied { .. } | LoadError::DeniedWithHttp(_) => {
+                Self::DENIED
+            }
+            LoadError::AwaitsOperator { .. } => Self::Refusal(RefusalKind::ApprovalRequired),
+            LoadError::Unloaded { .. } | LoadError::ShuttingDown => Self::UNAVAILABLE,
+            LoadError::Component(..)
+            | LoadError::MemoryLimit { .. }
+            | LoadError::Policy(_)
+            | LoadError::NotAdmitted(_)
+            | LoadError::Renamed { .. } => Self::Failed,
         }
     }
 }
@@ -347,6 +366,37 @@ mod tests {
         assert_eq!(number(lost.into()), 8);
         assert_eq!(number(Failed::error(ErrorKind::DENIED, "no")), 3);
         assert_eq!(number(DecideError::NotAdmin("ann".to_owned()).into()), 3);
+    }
+
+    #[test]
+    fn a_plugin_that_is_not_loaded_for_a_grant_or_an_approval_has_their_status() {
+        let number = |error: LoadError| {
+            let error = Error::from(error).context("plugins/lab.toml");
+            ErrorKind::from_error(&error).exit_status().number()
+        };
+        let plugin = || "lab".to_owned();
+        assert_eq!(
+            number(LoadError::HttpDenied {
+                plugin: plugin(),
+                import: "wasi:http/types".to_owned(),
+            }),
+            3
+        );
+        assert_eq!(
+            number(LoadError::AwaitsOperator {
+                plugin: plugin(),
+                digest: "sha256:00".to_owned(),
+                approval: "ap-abcdefghij".to_owned(),
+            }),
+            4
+        );
+        assert_eq!(number(LoadError::ShuttingDown), 7);
+        let broken = LoadError::MemoryLimit {
+            plugin: plugin(),
+            needed: 2,
+            limit: 1,
+        };
+        assert_eq!(number(broken), 1);
     }
 
     #[test]

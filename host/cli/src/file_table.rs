@@ -6,11 +6,14 @@ use std::path::PathBuf;
 
 use qchost_gate::PendingApproval;
 
+use crate::exit_status::ErrorKind;
 use crate::manifests;
 
 /// A problem with a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
+    /// The kind of error of a request that needs the plugin.
+    pub kind: ErrorKind,
     pub reason: String,
     /// The approval that would resolve it.
     pub approval: Option<String>,

@@ -229,7 +229,7 @@ impl Host {
         for row in self.table.rows() {
             let claims = row.claims(plugin);
             if let Some(problem) = row.problem.filter(|_| claims) {
-                bail!(problem.reason);
+                return Err(Failed::error(problem.kind, problem.reason));
             }
         }
         Ok(())

@@ -185,7 +185,7 @@ impl Running {
             "about": about,
             "bytes": request.len(),
         });
-        let head = json!({ "version": 2, "message": head });
+        let head = json!({ "version": 3, "message": head });
         stream
             .write_all(format!("{head}\n{request}").as_bytes())
             .unwrap();

@@ -13,7 +13,7 @@ use qchost_runtime::Progress;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
-use tokio_util::codec::{Framed, LinesCodec};
+use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 
 use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Reply};
 use super::presence::Presence;
@@ -205,12 +205,20 @@ pub fn has_host(data: &Path) -> bool {
 pub fn holder_error(data: &Path) -> Error {
     match Lock::take(data) {
         Err(refused) => self::refused(data, refused),
-        Ok(_) => anyhow!("it was at work until now; try again"),
+        Ok(_) => Failed::error(
+            ErrorKind::UNAVAILABLE,
+            "it was at work until now; try again",
+        ),
     }
 }
 
-/// Which process has a data folder, and the remedy.
+/// The error that another process has a data folder.
 fn in_use_error(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> Error {
+    Failed::error(ErrorKind::UNAVAILABLE, in_use_words(data, holder, host))
+}
+
+/// Which process has a data folder, and the remedy.
+fn in_use_words(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> String {
     let data_is = data.display();
     if let Some(HostStatus {
         pid,
@@ -221,14 +229,14 @@ fn in_use_error(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> E
     {
         let configuration = configuration.display();
         return match stage {
-            Some(stage) if stage.starts_with("ending") => anyhow!(
+            Some(stage) if stage.starts_with("ending") => format!(
                 "the host with process id {pid} still uses {data_is}, and is {stage}; try again when it has ended, or end it at once: kill {pid}"
             ),
-            Some(stage) => anyhow!(
+            Some(stage) => format!(
                 "the host with process id {pid} uses {data_is} already, with the configuration {configuration}, and is {stage}; use that one, \
                  end it (kill {pid}), or give this one another `data` folder"
             ),
-            None => anyhow!(
+            None => format!(
                 "a host with process id {pid} uses {data_is} already, with the configuration {configuration}; use that one, end it \
                  (kill {pid}), or give this one another `data` folder"
             ),
@@ -237,14 +245,14 @@ fn in_use_error(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> E
     let announced = Presence::read(&Presence::in_data(data));
     let is_host = announced.is_some_and(|(host, _)| Some(host.pid) == holder);
     match holder {
-        Some(pid) if is_host => anyhow!(
+        Some(pid) if is_host => format!(
             "the host with process id {pid} uses {data_is}, and does not answer; see what it logs, or end it: kill {pid}"
         ),
-        Some(pid) => anyhow!(
+        Some(pid) => format!(
             "a command of qchost with process id {pid} is at work in {data_is}, where no host runs; try again when it has ended, or end it: \
              kill {pid}"
         ),
-        None => anyhow!(
+        None => format!(
             "a process that is no host has locked {0}; find out which, and end it: fuser --verbose {0}",
             Lock::path(data).display()
         ),
@@ -254,11 +262,14 @@ fn in_use_error(data: &Path, holder: Option<u32>, host: Option<HostStatus>) -> E
 /// A command needs the data folder, found no host, and cannot open the folder or its content. Nothing was done.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Unopened(String);
+pub struct Unopened(#[source] Failed);
 
 impl Unopened {
     fn from_error(error: Error) -> Error {
-        Error::new(Self(words(&error)))
+        Error::new(Self(Failed {
+            kind: ErrorKind::from_error(&error),
+            message: words(&error),
+        }))
     }
 }
 
@@ -408,12 +419,14 @@ async fn here(
 fn check_owner(route: &Route, data: &Path) -> Result<()> {
     if let Ok(found) = std::fs::metadata(data) {
         let (owner, user) = (found.uid(), geteuid());
-        ensure!(
-            owner == user.as_raw(),
-            "{}; this user (uid {user}) cannot do it without one, since the data folder {} belongs to uid {owner}",
-            route.none_found(),
-            data.display()
-        );
+        if owner != user.as_raw() {
+            let message = format!(
+                "{}; this user (uid {user}) cannot do it without one, since the data folder {} belongs to uid {owner}",
+                route.none_found(),
+                data.display()
+            );
+            return Err(Failed::error(ErrorKind::UNAVAILABLE, message));
+        }
     }
     private_folder(data)
 }
@@ -522,7 +535,12 @@ async fn ask(
     };
     let (sent, mut line) = pending.first_reply(first).await?;
     while let Some(read) = line {
-        let reply = Envelope::open(read?.as_bytes()).context("the answer of the host")?;
+        let read = match read {
+            // It ended with the request, or some of it, unread.
+            Err(LinesCodecError::Io(_)) => break,
+            read => read?,
+        };
+        let reply = Envelope::open(read.as_bytes()).context("the answer of the host")?;
         match reply {
             Reply::Host {
                 pid,
@@ -547,7 +565,10 @@ async fn ask(
         }
         line = pending.next_reply(lines.next()).await?;
     }
-    sent.context("the running host did not read the request")?;
+    if let Err(error) = sent {
+        let message = format!("the running host did not read the request: {error}");
+        return Err(Failed::error(ErrorKind::UNAVAILABLE, message));
+    }
     match request.kind() {
         RequestKind::Invoke | RequestKind::Call => Err(Failed::error(
             ErrorKind::UNKNOWN_OUTCOME,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::Result;
 use parking_lot::Mutex;
 use qchost_gate::HaltScope;
 use qchost_policy::{People, Person};
@@ -17,6 +17,7 @@ use super::denials::Denials;
 use super::limits::Limits;
 use super::reserve::Reserve;
 use crate::config::Config;
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 
 /// Minimum interval between warnings about exhausted file descriptors.
@@ -101,12 +102,15 @@ impl Shared {
         let found = opened
             .wait_for(|it| !matches!(it, Opened::Opening))
             .await
-            .context("the host ends")?
+            .map_err(|_| Failed::error(ErrorKind::UNAVAILABLE, "the host ends"))?
             .clone();
         match found {
             Opened::Host(host) => Ok(host),
-            Opened::Failed(reason) => bail!("the host could not start: {reason}"),
-            Opened::Opening => bail!("the host ends"),
+            Opened::Failed(reason) => Err(Failed::error(
+                ErrorKind::UNAVAILABLE,
+                format!("the host could not start: {reason}"),
+            )),
+            Opened::Opening => Err(Failed::error(ErrorKind::UNAVAILABLE, "the host ends")),
         }
     }
 
@@ -185,5 +189,28 @@ impl Shared {
             }
             None => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_waits_for_a_host_that_does_not_start_is_told_that_it_is_unavailable() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            data: Some(folder.path().to_owned()),
+            ..Config::default()
+        };
+        let shared = Shared::new(&config).unwrap();
+        let waiting = shared.host();
+        shared.open(Opened::Failed("the state is damaged".to_owned()));
+        let error = waiting.await.err().unwrap();
+        assert_eq!(ErrorKind::from_error(&error), ErrorKind::UNAVAILABLE);
+        assert!(
+            error.to_string().contains("the state is damaged"),
+            "{error}"
+        );
     }
 }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use anyhow::Error;
 use jiff::Timestamp;
-use qchost_gate::PendingApproval;
+use qchost_gate::{PendingApproval, RefusalKind};
 use qchost_policy::Manifest;
 use qchost_runtime::Plugin;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -27,6 +27,7 @@ use super::plan::{Candidate, Plan, plan};
 use super::scan::{Scan, ScannedManifest, scan};
 use super::tracked::{Loading, Tracked, problem};
 use super::watching::{RESCAN_INTERVAL, Watching};
+use crate::exit_status::ErrorKind;
 use crate::file_table::Problem;
 use crate::fingerprint::MIN_FILE_AGE;
 use crate::host::Host;
@@ -521,8 +522,12 @@ impl Reconciler {
                     "{}: the host itself failed while it loaded this: {stopped}",
                     path.display()
                 );
-                let approval = None;
-                tracked.fail(Problem { reason, approval }, Retry::Late, Instant::now());
+                let problem = Problem {
+                    kind: ErrorKind::Failed,
+                    reason,
+                    approval: None,
+                };
+                tracked.fail(problem, Retry::Late, Instant::now());
             }
         }
         // A manifest was to replace it, and could not.
@@ -541,8 +546,12 @@ impl Reconciler {
             plugin.description().version,
             pending.words()
         );
-        let approval = Some(pending.approval);
-        tracked.fail(Problem { reason, approval }, Retry::Soon, Instant::now());
+        let problem = Problem {
+            kind: ErrorKind::Refusal(RefusalKind::ApprovalRequired),
+            reason,
+            approval: Some(pending.approval),
+        };
+        tracked.fail(problem, Retry::Soon, Instant::now());
     }
 
     fn loaded(

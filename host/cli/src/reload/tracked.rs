@@ -14,6 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::load::{Outcome, Retry};
 use super::scan::ScannedManifest;
+use crate::exit_status::ErrorKind;
 use crate::file_table::{ManifestState, Problem};
 use crate::output::words;
 
@@ -136,6 +137,7 @@ impl Tracked {
     /// Updates its row; a new problem is counted, and logged if `log`.
     pub fn update_row(&mut self, log: bool) {
         let obstacle = self.obstacle.clone().map(|reason| Problem {
+            kind: ErrorKind::Failed,
             reason,
             approval: None,
         });
@@ -179,8 +181,10 @@ pub fn problem(path: &Path, error: LoadError) -> Problem {
         LoadError::AwaitsOperator { approval, .. } => Some(approval.clone()),
         _ => None,
     };
+    let kind = ErrorKind::from(&error);
     let error = Error::from(error).context(path.display().to_string());
     Problem {
+        kind,
         reason: words(&error),
         approval,
     }
@@ -203,6 +207,7 @@ mod tests {
     fn pause(tracked: &mut Tracked, retry: Retry) -> Option<u64> {
         let now = Instant::now();
         let failed = Problem {
+            kind: ErrorKind::Failed,
             reason: "the compiler failed".to_owned(),
             approval: None,
         };

@@ -235,6 +235,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::exit_status::ErrorKind;
 
     #[test]
     fn a_quarantine_does_not_hide_a_manifest_that_cannot_be_read() {
@@ -245,6 +246,7 @@ mod tests {
         };
         let broken = ManifestState {
             problem: Some(Problem {
+                kind: ErrorKind::Failed,
                 reason: "line 1: expected a key".to_owned(),
                 approval: None,
             }),

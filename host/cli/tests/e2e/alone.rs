@@ -287,8 +287,8 @@ fn a_host_that_speaks_another_version_is_halted_by_the_file() {
     let listener = UnixListener::bind(data.join("control.sock")).unwrap();
     let answers = [
         "{\"failed\":\"what is this?\"}\n",
-        "{\"version\":3,\"message\":{\"stopped\":true}}\n",
-        "{\"version\":2,\"message\":{\"unheard-of\":true}}\n",
+        "{\"version\":4,\"message\":{\"stopped\":true}}\n",
+        "{\"version\":3,\"message\":{\"unheard-of\":true}}\n",
     ];
     let other = std::thread::spawn(move || {
         for answer in answers.into_iter().chain([answers[0]]) {
@@ -308,7 +308,7 @@ fn a_host_that_speaks_another_version_is_halted_by_the_file() {
             "{answer}: {ran:?}"
         );
         assert!(
-            ran.stderr.contains("it cannot be read") || ran.stderr.contains("version 2"),
+            ran.stderr.contains("it cannot be read") || ran.stderr.contains("version 3"),
             "{answer}: {ran:?}"
         );
         std::fs::remove_file(data.join("halt")).unwrap();

@@ -38,7 +38,7 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
     folder.manifest("strategy-lab", &manifest(""));
 
     let ran = folder.run(&["invoke", "strategy-lab.backtest", &backtest().to_string()]);
-    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(3), "{ran:?}");
     assert!(
         ran.stderr
             .contains("`strategy-lab` imports backtests, which no grant mentions"),

@@ -1,11 +1,14 @@
 //! Exit statuses: what a script learns of how a command ended, with a running host and without one.
 
+use std::io::Read as _;
+use std::os::unix::net::UnixListener;
+
 use qchost_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
 use crate::categories::{EVERY, with_cloud};
 use crate::cloud::Cloud;
-use crate::common::{Folder, bundled};
+use crate::common::{Folder, bundled, component, embedded};
 use crate::process::{Process, Ran};
 
 /// How a folder differs from one in which a write is done, and the exit status of that write.
@@ -219,4 +222,95 @@ fn an_error_as_json_is_one_object_with_kind_message_and_hint() {
     let error: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
     assert_eq!(error["kind"], "failed", "{error}");
     assert_eq!(error["hint"], Value::Null, "{error}");
+}
+
+/// The kind of the error that ends a run, and its exit status.
+fn kind(ran: &Ran) -> (String, i32) {
+    let last = ran.stderr.lines().last().unwrap_or_default();
+    let error: Value = serde_json::from_str(last).unwrap_or_else(|why| panic!("{why}: {ran:?}"));
+    let kind = error["kind"].as_str().unwrap_or_else(|| panic!("{ran:?}"));
+    (kind.to_owned(), ran.status.code().unwrap())
+}
+
+#[test]
+fn an_import_that_no_grant_mentions_is_denied_with_and_without_a_host() {
+    let folder = Folder::embedded("emulator");
+    let manifest = format!(
+        "plugin = \"strategy-lab\"\ncomponent = \"{}\"\naccount = \"research\"\n",
+        component("plugins/strategy-lab").display()
+    );
+    folder.manifest("strategy-lab", &manifest);
+    let invoke = || folder.run(&["--json", "invoke", "strategy-lab.backtest"]);
+    let denied = ("denied".to_owned(), 3);
+    assert_eq!(kind(&invoke()), denied);
+    let host = folder.serve(&["run"]);
+    assert_eq!(kind(&invoke()), denied);
+    // Of a plugin that is not there, nothing is denied.
+    let ran = folder.run(&["--json", "invoke", "no-such-plugin.act"]);
+    assert_eq!(kind(&ran), ("not-found".to_owned(), 1));
+    host.end();
+}
+
+#[test]
+fn a_folder_that_a_host_has_is_unavailable_to_another() {
+    let (_cloud, folder) = with_cloud();
+    let host = folder.serve(&["run"]);
+    let ran = folder.run(&["--json", "run"]);
+    assert_eq!(kind(&ran), ("unavailable".to_owned(), 7), "{ran:?}");
+    assert!(ran.json_error().contains("uses"), "{ran:?}");
+    host.end();
+}
+
+#[test]
+fn the_record_is_denied_to_a_stranger() {
+    let other = rustix::process::geteuid().as_raw() + 1;
+    let account = embedded("emulator");
+    let folder = Folder::new(&format!(
+        "people.other = {{ uid = {other}, roles = [\"viewer\"] }}\n{account}"
+    ));
+    for verb in [
+        &["verify"][..],
+        &["head"],
+        &["tail"],
+        &["query"],
+        &["why", "19ad3b7c2f1-17"],
+        &["export", "--format", "jsonl"],
+    ] {
+        let ran = folder.run(&[&["--json", "audit"], verb].concat());
+        assert_eq!(kind(&ran), ("denied".to_owned(), 3), "{verb:?}");
+        assert!(ran.json_error().contains("is not a person"), "{ran:?}");
+    }
+}
+
+/// A host that ends before it answers, once it has read this many bytes of a request.
+fn ends_early(folder: &Folder, requests: usize, bytes: usize) -> std::thread::JoinHandle<()> {
+    let socket = folder.path().join("data/control.sock");
+    let listener = UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        for _ in 0..requests {
+            let (mut stream, _) = listener.accept().unwrap();
+            assert!(stream.read(&mut vec![0; bytes]).unwrap() > 0);
+        }
+    })
+}
+
+#[test]
+fn a_host_that_ends_while_a_verb_waits_leaves_it_unavailable_or_its_outcome_unknown() {
+    let call = ["call", "read_account"];
+    let cases: [(&[&str], &str, i32); 4] = [
+        (&["plugin", "list"], "unavailable", 7),
+        (&["approvals", "list"], "unavailable", 7),
+        (&call, "unknown-outcome", 8),
+        (&["invoke", "lab.act"], "unknown-outcome", 8),
+    ];
+    // With the whole request read, and with most of it unread.
+    for bytes in [1 << 16, 1] {
+        let folder = Folder::embedded("emulator");
+        let host = ends_early(&folder, cases.len(), bytes);
+        for (arguments, expected, status) in cases {
+            let ran = folder.run(&[&["--json"], arguments].concat());
+            assert_eq!(kind(&ran), (expected.to_owned(), status), "{ran:?}");
+        }
+        host.join().unwrap();
+    }
 }

@@ -2,7 +2,7 @@
 
 mod show;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use nix::unistd::geteuid;
 use qchost_gate::Finding;
 use qchost_ledger::Ledger;
@@ -16,7 +16,7 @@ use crate::data_folder::check_version;
 use crate::exit_status::{ErrorKind, Failed};
 use crate::host::stranger;
 use crate::keys::{self, Key};
-use crate::output::{Output, counted, is_or_are, words};
+use crate::output::{Output, counted, is_or_are};
 use crate::requests::{
     AuditHead, AuditQuery, ExportAudit, Matches, OnLine, ReadAudit, Reconcile, Request, Source,
     TailAudit, VerifyAudit, WhyCall,
@@ -102,10 +102,10 @@ async fn read<R: ReadAudit + Clone + Into<Request>>(
 fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -> Result<R::Rest> {
     let uid = geteuid().as_raw();
     let people = People::new(config.persons(), &config.guardrails()?)?;
-    let person = people.by_uid(uid).with_context(|| match config.data() {
-        Ok(data) => stranger(uid, &data, None),
-        Err(error) => words(&error),
-    })?;
+    let data = config.data()?;
+    let person = people
+        .by_uid(uid)
+        .ok_or_else(|| Failed::error(ErrorKind::DENIED, stranger(uid, &data, None)))?;
     let decision = people.decide(person, qchost_policy::Right::ReadAudit, None);
     if let Some(denial) = decision.denial {
         return Err(Failed::error(
@@ -117,7 +117,6 @@ fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -
         !request.follows(),
         "no host runs, so nothing is added to the record; start one (qchost run), or leave --follow out"
     );
-    let data = config.data()?;
     let folder = data.join("audit");
     ensure!(
         folder.is_dir(),
