@@ -5,6 +5,7 @@
 //! are being served and the engine's current runs.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,10 @@ use crate::http::faults::{Fault, Faults};
 use crate::http::request_log::{LoggedRequest, RequestLog};
 use crate::http::router::{ServerState, router};
 use crate::services::cloud::Cloud;
+use crate::services::resume::resume;
+use crate::services::seed::{Seed, SeedError};
+use crate::store::State;
+use crate::store::disk::{self, DataError, Disk};
 use crate::store::limits;
 use crate::store::node::fleet;
 use crate::store::settings::{Credentials, Settings};
@@ -48,6 +53,12 @@ pub enum StartError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The data of an earlier emulator cannot be used.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The seed cannot be used.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
 }
 
 /// The settings of a new emulator.
@@ -61,6 +72,8 @@ pub struct Builder {
     live_nodes: u32,
     body_timeout: Duration,
     log_capacity: usize,
+    keep: Option<PathBuf>,
+    seed: Option<Seed>,
 }
 
 /// Settings that are one value each.
@@ -94,6 +107,8 @@ impl Builder {
             backtest_nodes: 4,
             live_nodes: 2,
             log_capacity: 10_000,
+            keep: None,
+            seed: None,
         }
     }
 
@@ -145,10 +160,25 @@ impl Builder {
         self
     }
 
-    /// Starts serving on the current Tokio runtime.
+    /// The file in which the state is kept from one emulator to the next; made if it is missing. Without it, an
+    /// emulator begins afresh and leaves nothing.
+    pub fn keep(mut self, path: impl Into<PathBuf>) -> Self {
+        self.keep = Some(path.into());
+        self
+    }
+
+    /// What it begins with, if it begins afresh.
+    pub fn seed(mut self, seed: Seed) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    /// Starts serving on the current Tokio runtime. With a kept state, work that would be over by now is carried out
+    /// before, for a few seconds at most.
     ///
     /// # Errors
-    /// [`StartError::Bind`] when the address is taken or not this machine's.
+    /// [`StartError::Bind`] when the address is taken or not this machine's, [`StartError::Data`] when the kept state
+    /// is in use, newer or damaged, [`StartError::Seed`] when the seed breaks a limit.
     pub async fn start(self) -> Result<Emulator, StartError> {
         let bind = |source| StartError::Bind {
             address: self.address,
@@ -158,9 +188,32 @@ impl Builder {
         let address = listener.local_addr().map_err(bind)?;
         let nodes = fleet(self.backtest_nodes, self.live_nodes);
         let base_url = format!("http://{address}{BASE}");
-        tracing::info!(base_url, "the emulator listens");
+        let (mut disk, mut state) = match self.keep {
+            Some(path) => {
+                let (disk, state) = blocking(move || Disk::open(&path, nodes)).await?;
+                (Some(disk), state)
+            }
+            None => (None, State::new(nodes)),
+        };
+        if disk.as_ref().is_none_or(Disk::is_new)
+            && let Some(seed) = &self.seed
+        {
+            seed.sow(&mut state, self.settings.object_store_quota)?;
+        }
+        if let Some(disk) = &mut disk {
+            disk.store(&state)?;
+        }
+        let cloud = Arc::new(Cloud::new(
+            self.engine,
+            self.settings,
+            base_url,
+            state,
+            disk,
+        ));
+        resume(&cloud).await;
+        tracing::info!(base_url = cloud.base_url, "the emulator listens");
         let state = Arc::new(ServerState {
-            cloud: Arc::new(Cloud::new(self.engine, self.settings, base_url, nodes)),
+            cloud,
             faults: Faults::default(),
             log: RequestLog::new(self.log_capacity),
             body_timeout: self.body_timeout,
@@ -183,6 +236,19 @@ impl Builder {
             task,
         })
     }
+}
+
+/// Does what blocks on a thread for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DataError> + Send + 'static,
+) -> Result<T, DataError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(DataError::Unusable {
+            path: PathBuf::new(),
+            reason: error.to_string(),
+        })
+    })
 }
 
 /// An emulator that runs. Dropping the handle stops it.
@@ -239,6 +305,21 @@ impl Emulator {
         &self.state.cloud.settings.organization_id
     }
 
+    /// Forgets what is kept in a file, which is made if it is missing, and keeps a seed instead. Only the counters
+    /// stay, so that no id is given again. A file that is damaged, or of a newer version, is replaced. Blocks.
+    ///
+    /// # Errors
+    /// [`StartError::Data`] when an emulator uses the file, or it cannot be written; [`StartError::Seed`] when the seed
+    /// breaks a limit. Then nothing was changed.
+    pub fn reset(path: &Path, seed: &Seed) -> Result<(), StartError> {
+        let quota = Self::builder().settings.object_store_quota;
+        // Before anything is forgotten.
+        seed.sow(&mut State::new(Vec::new()), quota)?;
+        let (mut disk, mut state) = disk::reset(path)?;
+        seed.sow(&mut state, quota)?;
+        Ok(disk.store(&state)?)
+    }
+
     /// Every path that is served, such as `/projects/read`.
     pub fn endpoints() -> impl Iterator<Item = &'static str> {
         paths()
@@ -270,11 +351,18 @@ impl Emulator {
 
     /// Closes the listener, waits a few seconds for requests that are being served, and stops.
     pub async fn shutdown(self) {
-        let Self { stop, mut task, .. } = self;
+        let Self {
+            state,
+            stop,
+            mut task,
+            ..
+        } = self;
         drop(stop);
         let ended = tokio::time::timeout(DRAIN_TIMEOUT, &mut task).await;
         if ended.is_err() {
             task.abort();
         }
+        // A request or a run that goes on has no effect on what the next emulator finds.
+        state.cloud.close();
     }
 }

@@ -12,7 +12,12 @@
 //! (`datacenter` of a live algorithm). The AI tools check syntax and initialisation for real
 //! and answer everything else from a few built-in lines.
 //!
-//! All state is in memory and ends with the process. Everything that clients can add to is bounded.
+//! All state is in memory and ends with the process, unless [`Builder::keep`] names a file: then what was answered is
+//! in the file, whatever ends the process (a power loss may take the last moments). The clock goes on meanwhile. What
+//! was under way when the process ended goes on with the next one: a compile is over when it would have been; a
+//! backtest that ran is run again, and is over if its time is; one that was queued starts, if its turn has come; the
+//! rest of an optimization follows; a live algorithm is as many simulated days further, and what was stopped stays
+//! stopped. Ids are never given again, also not after [`Emulator::reset`]. Everything that clients can add to is bounded.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), qchost_emulator::StartError> {
@@ -40,5 +45,7 @@ mod text;
 pub use builder::{Builder, DEFAULT_ADDRESS, Emulator, StartError};
 pub use http::faults::{Fault, FaultKind};
 pub use http::request_log::{LoggedRequest, REDACTED};
+pub use services::seed::{Seed, SeedError, SeedProject};
+pub use store::disk::DataError;
 pub use store::patch;
 pub use store::timing::Timing;

@@ -11,8 +11,10 @@ pub mod model;
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// One file of a project.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceFile {
     /// The path inside the project, such as `main.py`.
     pub name: String,
@@ -21,7 +23,9 @@ pub struct SourceFile {
 }
 
 /// The language of a project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, Serialize, Deserialize,
+)]
 pub enum Language {
     /// `Py` in the API.
     #[strum(serialize = "Py")]
@@ -32,7 +36,7 @@ pub enum Language {
 }
 
 /// An error or warning about a source line.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     /// The file's name inside the project.
     pub file: String,
@@ -57,7 +61,7 @@ impl Diagnostic {
 }
 
 /// A call of `get_parameter` that was found in the source.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetectedParameter {
     /// The file's name inside the project.
     pub file: String,
@@ -70,7 +74,7 @@ pub struct DetectedParameter {
 }
 
 /// The result of compiling a project.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Compilation {
     /// Errors; empty means that the project builds.
     pub errors: Vec<Diagnostic>,
@@ -81,7 +85,7 @@ pub struct Compilation {
 }
 
 /// A backtest to run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// The project's language.
     pub language: Language,
@@ -92,7 +96,7 @@ pub struct Job {
 }
 
 /// An algorithm that failed while it ran, as the cloud shows it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct RuntimeError {
     /// The message.
@@ -104,7 +108,7 @@ pub struct RuntimeError {
 }
 
 /// One sample of a series.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
     /// Unix time in seconds, UTC.
     pub time: i64,
@@ -113,7 +117,7 @@ pub struct Sample {
 }
 
 /// One named series of a chart.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Series {
     /// Such as `Equity`.
     pub name: String,
@@ -126,7 +130,7 @@ pub struct Series {
 }
 
 /// One chart, such as `Strategy Equity`, `Drawdown`, `Benchmark`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chart {
     /// The name by which it is read.
     pub name: String,
@@ -137,7 +141,7 @@ pub struct Chart {
 /// The result of one run of an algorithm. Records that are only passed on to clients are JSON in
 /// QuantConnect's own form (`outputSchema` of the official tools); all of them are computed
 /// from one simulated run and agree with each other.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// First and last simulated day, Unix seconds (midnight UTC).
     pub start: i64,
@@ -174,7 +178,7 @@ impl Report {
 }
 
 /// The portfolio at the close of one simulated day.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Day {
     /// Unix seconds.
     pub time: i64,
@@ -193,7 +197,7 @@ pub struct Day {
 }
 
 /// One position at the close of a day.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DayHolding {
     /// The ticker.
     pub ticker: String,

@@ -1,7 +1,8 @@
 //! Takes a request through authentication, log and faults to its handler, and answers it.
 //!
 //! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
-//! method, a body that is too large or malformed; only a [`crate::Fault`] changes that.
+//! method, a body that is too large or malformed; only a [`crate::Fault`] changes that. A write that an emulator
+//! with a file could not store is answered with HTTP 507, since it is done, but may be lost.
 //! Every request is in the log before its handler runs. No byte of a body is read before the
 //! request is authenticated.
 
@@ -119,6 +120,14 @@ async fn carry_out(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
         Handler::Now(handler) => handler(cloud, &mut cloud.state(), &arguments),
         Handler::Later(handler) => handler(Arc::clone(cloud), arguments).await,
     };
+    // What a read changes is an id at most.
+    if endpoint.access == Access::Write
+        && let Some(problem) = cloud.storage_problem()
+    {
+        let reason =
+            format!("The emulator cannot store its data, and has it in memory only: {problem}");
+        return Err(Failure::new(StatusCode::INSUFFICIENT_STORAGE, reason));
+    }
     Ok(answer?)
 }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::answer::{Answer, Refusal, Reply, php_map};
@@ -22,7 +23,7 @@ use super::cloud::{Cloud, execute};
 use super::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, summary};
 use crate::engine::Report;
 use crate::store::backtest::{Backtest, Phase};
-use crate::store::{State, limits};
+use crate::store::{State, clock, limits};
 use crate::text::{instant_text, seconds_text};
 
 /// Refuses `count` more backtests where the store has no room for them.
@@ -62,7 +63,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         phase: Phase::Queued { due: false },
     };
     let id = backtest.id.clone();
-    state.backtests.push(backtest);
+    state.backtests.push(backtest.into());
     queue(cloud, id);
     let created = state.backtests.last();
     let created = created.map(|backtest| backtest_json(cloud, state, backtest));
@@ -109,30 +110,62 @@ pub(super) fn dispatch(cloud: &Arc<Cloud>, state: &mut State) {
             lasts,
         };
         let id = backtest.id.clone();
-        let cloud = Arc::downgrade(cloud);
-        tokio::spawn(async move {
-            run_backtest(&cloud, &id, lasts).await;
-            if let Some(cloud) = cloud.upgrade() {
-                dispatch(&cloud, &mut cloud.state());
-            }
-        });
+        run(cloud, id);
     }
 }
 
-/// Runs a stored backtest for at least `lasts` and stores its outcome. Returns how long it took, or
-/// `None` if the backtest was deleted or the cloud dropped before it started.
-pub(super) async fn run_backtest(
-    cloud: &Weak<Cloud>,
-    id: &str,
-    lasts: Duration,
-) -> Option<Duration> {
+/// Runs a backtest that has a node, and gives the node to the next one.
+fn run(cloud: &Arc<Cloud>, id: String) -> JoinHandle<()> {
+    let cloud = Arc::downgrade(cloud);
+    tokio::spawn(async move {
+        run_backtest(&cloud, &id).await;
+        if let Some(cloud) = cloud.upgrade() {
+            dispatch(&cloud, &mut cloud.state());
+        }
+    })
+}
+
+/// Goes on with the backtests that an ended emulator left. One that ran is run again, and its time counts from
+/// its first start; one that was queued has waited long enough if it would have by the clock. Returns the tasks
+/// of those whose time is over.
+pub(super) fn resume(cloud: &Arc<Cloud>, state: &mut State) -> Vec<JoinHandle<()>> {
+    let wait = cloud.settings.timing.backtest_queue;
+    let mut over = Vec::new();
+    // Optimizations run theirs.
+    let own = state.backtests.iter_mut();
+    for backtest in own.filter(|backtest| backtest.optimization.is_none()) {
+        let waited = clock::elapsed(backtest.created) >= wait;
+        match &backtest.phase {
+            Phase::Queued { .. } if waited => backtest.phase = Phase::Queued { due: true },
+            Phase::Queued { .. } => queue(cloud, backtest.id.clone()),
+            Phase::Running { since, lasts, .. } => {
+                let is_over = since.elapsed() >= *lasts;
+                let task = run(cloud, backtest.id.clone());
+                if is_over {
+                    over.push(task);
+                }
+            }
+            Phase::Finished(_) => {}
+        }
+    }
+    dispatch(cloud, state);
+    over
+}
+
+/// Runs a backtest that is in the phase for it, for as long as that says at least, and stores its outcome.
+/// Returns how long it took, or `None` if the backtest was deleted or the cloud dropped before it started.
+pub(super) async fn run_backtest(cloud: &Weak<Cloud>, id: &str) -> Option<Duration> {
     let since = Instant::now();
-    let job = {
+    let (job, earliest) = {
         let cloud = cloud.upgrade()?;
-        let mut state = cloud.state();
-        Arc::clone(&state.backtest_mut(id)?.job)
+        let state = cloud.state();
+        let backtest = state.backtest_named(id)?;
+        let Phase::Running { since, lasts, .. } = &backtest.phase else {
+            return None;
+        };
+        (Arc::clone(&backtest.job), *since + *lasts)
     };
-    let outcome = execute(cloud, job, since + lasts).await?;
+    let outcome = execute(cloud, job, earliest).await?;
     if let Some(cloud) = cloud.upgrade()
         && let Some(backtest) = cloud.state().backtest_mut(id)
     {

@@ -2,9 +2,11 @@
 //!
 //! Invariant: the state is behind one lock that is never held over an await, so every request
 //! sees and leaves a consistent whole. The engine works on threads of its own, so that it holds up no
-//! request.
+//! request. What was changed under the lock is stored before the lock is released, and so before any answer,
+//! if the emulator keeps its data.
 
 use parking_lot::{Mutex, MutexGuard};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ use super::arguments::Arguments;
 use crate::engine::{Compilation, Engine, Job, Language, RuntimeError, SourceFile};
 use crate::store::State;
 use crate::store::backtest::Outcome;
-use crate::store::node::Node;
+use crate::store::disk::Disk;
 use crate::store::settings::Settings;
 
 /// The emulated cloud.
@@ -25,29 +27,73 @@ pub(crate) struct Cloud {
     pub(crate) settings: Settings,
     /// The address under which clients reach the API, without a slash at its end.
     pub(crate) base_url: String,
-    state: Mutex<State>,
+    kept: Mutex<KeptState>,
+}
+
+/// The state, and the file that it is kept in, if it is.
+struct KeptState {
+    state: State,
+    disk: Option<Disk>,
+}
+
+/// The locked state.
+pub(crate) struct StateGuard<'c>(MutexGuard<'c, KeptState>);
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.0.state
+    }
+}
+
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.0.state
+    }
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        let KeptState { state, disk } = &mut *self.0;
+        if let Some(disk) = disk {
+            disk.save(state);
+        }
+    }
 }
 
 impl Cloud {
-    /// A cloud that was not used yet.
+    /// A cloud in a state, which is kept on the disk if there is one.
     pub(crate) fn new(
         engine: Arc<dyn Engine>,
         settings: Settings,
         base_url: String,
-        nodes: Vec<Node>,
+        state: State,
+        disk: Option<Disk>,
     ) -> Self {
         Self {
             engine,
             settings,
             base_url,
-            state: Mutex::new(State::new(nodes)),
+            kept: Mutex::new(KeptState { state, disk }),
         }
     }
 
     /// Locks the state. A thread that panicked while holding the lock does not take the
     /// emulator down with it.
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock()
+    pub(crate) fn state(&self) -> StateGuard<'_> {
+        StateGuard(self.kept.lock())
+    }
+
+    /// Why the latest changes are in memory only, although they should be stored.
+    pub(crate) fn storage_problem(&self) -> Option<String> {
+        let kept = self.kept.lock();
+        kept.disk.as_ref()?.problem().map(str::to_owned)
+    }
+
+    /// Closes the file. Later changes are not stored.
+    pub(crate) fn close(&self) {
+        self.kept.lock().disk = None;
     }
 
     /// The name under which results are shown: they are a model's, not LEAN's.

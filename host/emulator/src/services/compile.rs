@@ -43,7 +43,7 @@ pub(crate) async fn create(cloud: Arc<Cloud>, arguments: Arguments) -> Answer {
     if state.compiles.len() >= limits::COMPILES {
         state.compiles.pop_front();
     }
-    state.compiles.push_back(compile);
+    state.compiles.push_back(compile.into());
     answer
 }
 

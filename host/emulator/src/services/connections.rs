@@ -38,10 +38,12 @@ pub(crate) fn authorize(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argum
     let token = &cloud.settings.credentials.token;
     let grant = digest_id(&format!("grant/{token}/{number}"));
     let address = format!("{}/live/auth0/consent?grant={grant}", cloud.base_url);
-    let authorized = None;
-    state
-        .connections
-        .insert(brokerage, Connection { grant, authorized });
+    let connection = Connection {
+        brokerage: brokerage.clone(),
+        grant,
+        authorized: None,
+    };
+    state.connections.insert(brokerage, connection.into());
     Ok(Reply::Redirect(address))
 }
 

@@ -10,6 +10,7 @@ use crate::store::State;
 use crate::store::backtest::Backtest;
 use crate::store::compile::CompileJob;
 use crate::store::deployment::Deployment;
+use crate::store::kept::Kept;
 use crate::store::optimization::Optimization;
 use crate::store::project::Project;
 
@@ -19,6 +20,7 @@ impl State {
         u32::try_from(id)
             .ok()
             .and_then(|id| self.projects.get(&id))
+            .map(Kept::value)
             .ok_or_else(|| Refusal::not_found("Project", id))
     }
 
@@ -30,7 +32,7 @@ impl State {
     /// The same, to change it.
     pub(super) fn project_mut(&mut self, arguments: &Arguments) -> Result<&mut Project, Refusal> {
         let id = self.project(arguments)?.id;
-        let project = self.projects.get_mut(&id);
+        let project = self.projects.get_mut(&id).map(Kept::value_mut);
         project.ok_or_else(|| Refusal::not_found("Project", id))
     }
 
@@ -57,6 +59,7 @@ impl State {
         let id = arguments.text("compileId")?;
         let mut compiles = self.compiles.iter();
         let found = compiles.find(|it| it.id == id && it.project_id == project);
+        let found = found.map(Kept::value);
         found.ok_or_else(|| Refusal::not_found("Compile", id))
     }
 
@@ -82,6 +85,7 @@ impl State {
         let id = arguments.text("backtestId")?;
         let mut backtests = self.backtests.iter();
         let found = backtests.find(|it| it.id == id && it.project_id == project);
+        let found = found.map(Kept::value);
         found.ok_or_else(|| Refusal::not_found("Backtest", id))
     }
 
@@ -89,6 +93,7 @@ impl State {
     pub(super) fn optimization(&self, arguments: &Arguments) -> Result<&Optimization, Refusal> {
         let id = arguments.text("optimizationId")?;
         let found = self.optimizations.iter().find(|it| it.id == id);
+        let found = found.map(Kept::value);
         found.ok_or_else(|| Refusal::not_found("Optimization", id))
     }
 
@@ -99,6 +104,7 @@ impl State {
     ) -> Result<&mut Optimization, Refusal> {
         let id = self.optimization(arguments)?.id.clone();
         let found = self.optimizations.iter_mut().find(|it| it.id == id);
+        let found = found.map(Kept::value_mut);
         found.ok_or_else(|| Refusal::not_found("Optimization", id))
     }
 
@@ -107,6 +113,7 @@ impl State {
         let project = self.project(arguments)?.id;
         let mut recent = self.deployments.iter().rev();
         let found = recent.find(|deployment| deployment.project_id == project);
+        let found = found.map(Kept::value);
         found.ok_or_else(|| Refusal::not_found("Live algorithm of project", project))
     }
 
@@ -117,6 +124,7 @@ impl State {
     ) -> Result<&mut Deployment, Refusal> {
         let id = self.deployment(arguments)?.id.clone();
         let found = self.deployments.iter_mut().find(|it| it.id == id);
+        let found = found.map(Kept::value_mut);
         found.ok_or_else(|| Refusal::not_found("Live algorithm", id))
     }
 }

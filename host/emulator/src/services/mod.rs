@@ -23,3 +23,5 @@ pub(crate) mod optimizations;
 pub(crate) mod organizations;
 mod pages;
 pub(crate) mod projects;
+pub(crate) mod resume;
+pub(crate) mod seed;

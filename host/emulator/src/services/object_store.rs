@@ -29,7 +29,7 @@ use crate::text::{digest_id, instant_text};
 /// Length of the preview in `properties`, in characters.
 const PREVIEW_LENGTH: usize = 1_000;
 /// In characters.
-const MAX_KEY_LENGTH: usize = 1_000;
+pub(super) const MAX_KEY_LENGTH: usize = 1_000;
 
 /// A key without its leading slashes.
 fn key_of(text: &str) -> Result<&str, Refusal> {
@@ -68,11 +68,12 @@ pub(crate) fn set(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
         refuse!("'{key}' is a folder");
     }
     let object = Object {
+        key: key.to_owned(),
         bytes,
         created,
         modified: now,
     };
-    store.objects.insert(key.to_owned(), object);
+    store.objects.insert(key.to_owned(), object.into());
     Reply::done()
 }
 
@@ -137,7 +138,7 @@ pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) 
     if state.objects.downloads.len() >= limits::DOWNLOADS {
         state.objects.downloads.pop_front();
     }
-    state.objects.downloads.push_back(download);
+    state.objects.downloads.push_back(download.into());
     answer
 }
 

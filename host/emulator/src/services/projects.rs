@@ -42,7 +42,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     project.put(code, content, state.next_number());
     project.put(notebook, NOTEBOOK, state.next_number());
     let answer = project_json(cloud, state, &project);
-    state.projects.insert(id, project);
+    state.projects.insert(id, project.into());
     Reply::success(json!({"projects": [answer], "versions": versions_json()}))
 }
 

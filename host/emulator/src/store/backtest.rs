@@ -4,15 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::clock;
 use crate::engine::{Job, Report, RuntimeError};
 
 /// What the engine made of a job.
 pub(crate) type Outcome = Result<Report, RuntimeError>;
 
 /// How far a backtest is.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Waits until it is due, and then for a node.
     Queued {
@@ -21,6 +23,7 @@ pub(crate) enum Phase {
     },
     Running {
         node: String,
+        #[serde(with = "clock")]
         since: Instant,
         /// Its running time, at least.
         lasts: Duration,
@@ -29,7 +32,7 @@ pub(crate) enum Phase {
 }
 
 /// One backtest.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Backtest {
     pub(crate) id: String,
     pub(crate) project_id: u32,

@@ -5,19 +5,22 @@
 
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::clock;
 use super::project::Project;
 use crate::engine::{Compilation, Diagnostic, Job, Language, SourceFile};
 
 /// One compile job with the sources as they were.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct CompileJob {
     pub(crate) id: String,
     pub(crate) project_id: u32,
     pub(crate) language: Language,
     pub(crate) files: Vec<SourceFile>,
     pub(crate) compilation: Compilation,
+    #[serde(with = "clock")]
     pub(crate) requested: Instant,
 }
 

@@ -3,14 +3,17 @@
 //! Invariant: no setting of a brokerage or data provider but its id, and for the paper brokerage
 //! its cash and holdings, is kept.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use crate::engine::{Report, SourceFile};
+use super::clock;
+use crate::engine::{Job, Report};
 
 /// How a deployment ended, by the status in the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 pub(crate) enum End {
     Stopped,
     Liquidated,
@@ -18,8 +21,9 @@ pub(crate) enum End {
 }
 
 /// The end of a deployment.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Stop {
+    #[serde(with = "clock")]
     pub(crate) at: Instant,
     pub(crate) time: Timestamp,
     pub(crate) end: End,
@@ -28,7 +32,7 @@ pub(crate) struct Stop {
 }
 
 /// A position that the paper brokerage is given at the start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Holding {
     pub(crate) symbol_id: String,
     pub(crate) quantity: f64,
@@ -36,7 +40,7 @@ pub(crate) struct Holding {
 }
 
 /// The brokerage of a deployment and, for the paper brokerage, what it starts with.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Brokerage {
     pub(crate) name: String,
     /// Currencies and amounts.
@@ -45,25 +49,35 @@ pub(crate) struct Brokerage {
 }
 
 /// A command in the log of a deployment.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Command {
     /// How many lines of the algorithm's own log come before it.
     pub(crate) after: usize,
     pub(crate) line: String,
 }
 
+/// An algorithm that runs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    /// What the engine made of it.
+    pub(crate) report: Report,
+    /// Since when the report's days are shown one after the other.
+    #[serde(with = "clock")]
+    pub(crate) since: Instant,
+}
+
 /// One deployment.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Deployment {
     pub(crate) id: String,
     pub(crate) project_id: u32,
     pub(crate) node: String,
     pub(crate) brokerage: Brokerage,
     pub(crate) launched: Timestamp,
+    #[serde(with = "clock")]
     pub(crate) requested: Instant,
-    pub(crate) files: Vec<SourceFile>,
-    /// The engine's report, and since when its days are shown one after the other.
-    pub(crate) running: Option<(Report, Instant)>,
+    pub(crate) job: Arc<Job>,
+    pub(crate) running: Option<Run>,
     pub(crate) stopped: Option<Stop>,
     pub(crate) commands: Vec<Command>,
 }

@@ -7,14 +7,17 @@
 //! 3. [`crate::services`]: the endpoints, as functions of a request's arguments.
 //! 4. [`crate::http`]: authentication, encodings, faults, request log and the endpoint table.
 //!
-//! All of it is in memory; a new process starts empty.
+//! All of it is in memory. [`disk`] keeps a copy in a file, if the emulator is to go on where it ended.
 //!
 //! Invariant: nothing here waits, spawns a task or knows HTTP. Identifiers are counted and hashed,
 //! not drawn, so the same requests in the same order get the same identifiers.
 
 pub(crate) mod backtest;
+pub(crate) mod clock;
 pub(crate) mod compile;
 pub(crate) mod deployment;
+pub(crate) mod disk;
+pub(crate) mod kept;
 pub(crate) mod limits;
 pub(crate) mod node;
 pub(crate) mod object;
@@ -27,10 +30,12 @@ pub(crate) mod timing;
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use self::backtest::Backtest;
 use self::compile::CompileJob;
 use self::deployment::Deployment;
+use self::kept::{Entry, Kept};
 use self::node::{Node, NodeKind};
 use self::object::ObjectStore;
 use self::optimization::Optimization;
@@ -41,12 +46,24 @@ use crate::text::digest_id;
 const FIRST_PROJECT: u32 = 20_000_001;
 
 /// The connection to a brokerage that is authorised in a browser.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Connection {
+    /// The name under which clients ask for it.
+    pub(crate) brokerage: String,
     /// What the address of the consent page ends with.
     pub(crate) grant: String,
     /// When the consent was given.
     pub(crate) authorized: Option<Timestamp>,
+}
+
+/// What is counted rather than listed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Counters {
+    /// Numbers that were given.
+    pub(crate) count: u64,
+    pub(crate) next_project: u32,
+    /// QuantConnect Credit spent so far.
+    pub(crate) spent: f64,
 }
 
 /// Everything that requests change.
@@ -54,19 +71,19 @@ pub(crate) struct Connection {
 pub(crate) struct State {
     count: u64,
     next_project: u32,
-    pub(crate) projects: BTreeMap<u32, Project>,
+    pub(crate) projects: BTreeMap<u32, Kept<Project>>,
     /// Oldest first.
-    pub(crate) compiles: VecDeque<CompileJob>,
+    pub(crate) compiles: VecDeque<Kept<CompileJob>>,
     /// Oldest first.
-    pub(crate) backtests: Vec<Backtest>,
+    pub(crate) backtests: Vec<Kept<Backtest>>,
     /// Oldest first.
-    pub(crate) optimizations: Vec<Optimization>,
+    pub(crate) optimizations: Vec<Kept<Optimization>>,
     /// Oldest first.
-    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) deployments: Vec<Kept<Deployment>>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) objects: ObjectStore,
     /// By the brokerage's name.
-    pub(crate) connections: BTreeMap<String, Connection>,
+    pub(crate) connections: BTreeMap<String, Kept<Connection>>,
     /// QuantConnect Credit spent so far.
     pub(crate) spent: f64,
 }
@@ -79,6 +96,35 @@ impl State {
             nodes,
             ..Self::default()
         }
+    }
+
+    /// What it counts.
+    pub(crate) fn counters(&self) -> Counters {
+        Counters {
+            count: self.count,
+            next_project: self.next_project,
+            spent: self.spent,
+        }
+    }
+
+    /// Goes on counting where another state ended.
+    pub(crate) fn count_from(&mut self, counters: Counters) {
+        self.count = counters.count;
+        self.next_project = counters.next_project;
+        self.spent = counters.spent;
+    }
+
+    /// Everything but nodes and counters; the entries of one kind in the order in which they are kept.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &dyn Entry> {
+        let downloads = self.objects.downloads.iter();
+        kept::entries(self.projects.values())
+            .chain(kept::entries(self.compiles.iter()))
+            .chain(kept::entries(self.backtests.iter()))
+            .chain(kept::entries(self.optimizations.iter()))
+            .chain(kept::entries(self.deployments.iter()))
+            .chain(kept::entries(self.objects.objects.values()))
+            .chain(kept::entries(downloads))
+            .chain(kept::entries(self.connections.values()))
     }
 
     /// A number that was never given before.
@@ -107,19 +153,27 @@ impl State {
         self.backtests.retain(|it| it.project_id != id);
         self.optimizations.retain(|it| it.project_id != id);
         self.deployments.retain(|it| it.project_id != id);
-        for project in self.projects.values_mut() {
+        let users = self.projects.values_mut();
+        for project in users.filter(|project| project.libraries.contains(&id)) {
             project.libraries.remove(&id);
         }
     }
 
     /// A backtest by its id alone; `None` once it is deleted.
+    pub(crate) fn backtest_named(&self, id: &str) -> Option<&Backtest> {
+        let found = self.backtests.iter().find(|backtest| backtest.id == id);
+        found.map(Kept::value)
+    }
+
+    /// The same, to change it.
     pub(crate) fn backtest_mut(&mut self, id: &str) -> Option<&mut Backtest> {
-        self.backtests.iter_mut().find(|backtest| backtest.id == id)
+        let found = self.backtests.iter_mut().find(|backtest| backtest.id == id);
+        found.map(Kept::value_mut)
     }
 
     /// Whether a deployment of the project has not stopped.
     pub(crate) fn trades_live(&self, project: u32) -> bool {
-        let trades = |it: &Deployment| it.project_id == project && it.stopped.is_none();
+        let trades = |it: &Kept<Deployment>| it.project_id == project && it.stopped.is_none();
         self.deployments.iter().any(trades)
     }
 
@@ -134,7 +188,7 @@ impl State {
         let mut projects = backtests
             .map(|backtest| backtest.project_id)
             .chain(deployments.map(|deployment| deployment.project_id));
-        self.projects.get(&projects.next()?)
+        self.projects.get(&projects.next()?).map(Kept::value)
     }
 
     /// A backtest node that is idle and that the project may use. A choice that names no

@@ -7,21 +7,27 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::clock;
+use super::kept::Kept;
 
 /// One object.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Object {
+    pub(crate) key: String,
     pub(crate) bytes: Bytes,
     pub(crate) created: Timestamp,
     pub(crate) modified: Timestamp,
 }
 
 /// A set of objects to be downloaded, as they were when it was asked for.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Download {
     pub(crate) job: String,
     /// What the address ends with; it cannot be guessed from the job id.
     pub(crate) token: String,
+    #[serde(with = "clock")]
     pub(crate) requested: Instant,
     pub(crate) objects: Vec<(String, Bytes)>,
 }
@@ -29,9 +35,9 @@ pub(crate) struct Download {
 /// Objects by key, and the downloads that were asked for.
 #[derive(Debug, Default)]
 pub(crate) struct ObjectStore {
-    pub(crate) objects: BTreeMap<String, Object>,
+    pub(crate) objects: BTreeMap<String, Kept<Object>>,
     /// Oldest first.
-    pub(crate) downloads: VecDeque<Download>,
+    pub(crate) downloads: VecDeque<Kept<Download>>,
 }
 
 impl ObjectStore {
@@ -51,5 +57,6 @@ impl ObjectStore {
         self.objects
             .iter()
             .filter(move |(key, _)| whole || **key == path || key.starts_with(&folder))
+            .map(|(key, object)| (key, Kept::value(object)))
     }
 }

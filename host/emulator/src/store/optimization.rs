@@ -4,20 +4,23 @@
 //! node type is the one that the `lean` command line shows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::backtest::Backtest;
-use super::limits;
-use crate::engine::Report;
+use super::kept::Kept;
+use super::{clock, limits};
+use crate::engine::{Job, Report};
 
 /// Node time that one backtest is charged, in seconds.
 pub(crate) const SECONDS_PER_BACKTEST: u32 = 6;
 
 /// A statistic that can be optimised or constrained, by its path in LEAN's result.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Target(&'static str);
 
 const TARGETS: [&str; 4] = [
@@ -41,8 +44,16 @@ impl Target {
     }
 }
 
+impl TryFrom<String> for Target {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        Self::named(&path).ok_or_else(|| format!("there is no target {path}"))
+    }
+}
+
 /// A condition on a result.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Constraint {
     pub(crate) target: Target,
     /// Such as `LessOrEqual`.
@@ -79,7 +90,8 @@ fn compare(operator: &str, actual: f64, value: f64) -> Option<bool> {
 }
 
 /// A node type for optimizations, as the `lean` command line has it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub(crate) struct NodeType {
     pub(crate) name: &'static str,
     /// The limit for one optimization.
@@ -113,8 +125,22 @@ impl NodeType {
     }
 }
 
+impl From<NodeType> for String {
+    fn from(node: NodeType) -> Self {
+        node.name.to_owned()
+    }
+}
+
+impl TryFrom<String> for NodeType {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<Self, String> {
+        Self::named(&name).ok_or_else(|| format!("there is no node type {name}"))
+    }
+}
+
 /// One parameter of the grid.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Axis {
     pub(crate) name: String,
@@ -151,7 +177,7 @@ fn decimal(value: f64) -> String {
 }
 
 /// What an optimization is asked to do.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SearchPlan {
     pub(crate) target: Target,
     pub(crate) maximize: bool,
@@ -166,7 +192,7 @@ pub(crate) struct SearchPlan {
 }
 
 /// How far an optimization is, by the name in the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, strum::Display)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display)]
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase")]
 pub(crate) enum Status {
@@ -177,16 +203,22 @@ pub(crate) enum Status {
 }
 
 /// One optimization.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Optimization {
     pub(crate) id: String,
     pub(crate) project_id: u32,
     pub(crate) name: String,
     pub(crate) plan: SearchPlan,
+    /// A run of the sources without a point of the grid.
+    pub(crate) job: Arc<Job>,
+    /// How many parameters the sources read.
+    pub(crate) detected_parameters: usize,
     pub(crate) created: Timestamp,
     pub(crate) snapshot: u64,
     pub(crate) status: Status,
+    #[serde(with = "clock::optional")]
     pub(crate) started: Option<Instant>,
+    #[serde(with = "clock::optional")]
     pub(crate) finished: Option<Instant>,
     /// Backtests that were started, in order.
     pub(crate) backtests: Vec<String>,
@@ -201,13 +233,17 @@ impl Optimization {
     }
 
     /// Its own among all backtests.
-    pub(crate) fn children<'s>(&self, all: &'s [Backtest]) -> impl Iterator<Item = &'s Backtest> {
+    pub(crate) fn children<'s>(
+        &self,
+        all: &'s [Kept<Backtest>],
+    ) -> impl Iterator<Item = &'s Backtest> {
         all.iter()
+            .map(Kept::value)
             .filter(|backtest| backtest.optimization.as_deref() == Some(&self.id))
     }
 
     /// The best result by the criterion, among those that meet the constraints.
-    pub(crate) fn best<'s>(&self, all: &'s [Backtest]) -> Option<&'s Report> {
+    pub(crate) fn best<'s>(&self, all: &'s [Kept<Backtest>]) -> Option<&'s Report> {
         let value = |report: &Report| self.plan.target.of(report).unwrap_or(f64::NEG_INFINITY);
         self.children(all)
             .filter_map(Backtest::report)

@@ -6,11 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Language, SourceFile};
 
 /// One file.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct File {
     pub(crate) id: u64,
     pub(crate) content: String,
@@ -18,7 +19,7 @@ pub(crate) struct File {
 }
 
 /// Another user with whom a project is shared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Collaborator {
     pub(crate) id: String,
     pub(crate) live_control: bool,
@@ -26,7 +27,7 @@ pub(crate) struct Collaborator {
 }
 
 /// One project.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Project {
     pub(crate) id: u32,
     pub(crate) name: String,

@@ -19,6 +19,7 @@ mod compile;
 mod engine;
 mod faults;
 mod files;
+mod kept;
 mod live;
 mod object_store;
 mod optimizations;

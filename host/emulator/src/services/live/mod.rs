@@ -3,7 +3,8 @@
 //!
 //! A deployment runs the engine once over the algorithm's own dates and then shows one simulated
 //! day after the other, as fast as [`crate::Timing::live_day`] says; after the last day it goes on
-//! running and the market stands still.
+//! running and the market stands still. A simulated day that ends while no emulator runs is over at the next
+//! start.
 //!
 //! The model does not act on a command; it records it in the deployment's log, where a test can see
 //! that it arrived.
@@ -15,6 +16,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
+use tokio::task::JoinHandle;
 
 use self::view::LiveView;
 use super::answer::{Answer, Refusal, Reply, refuse};
@@ -25,8 +27,8 @@ use super::organizations::version_of;
 use super::pages::{
     ChartRequest, MAX_LIVE_INSIGHTS, MAX_LIVE_LINES, MAX_LIVE_ORDERS, Window, summary,
 };
-use crate::engine::{Job, SourceFile};
-use crate::store::deployment::{Brokerage, Command, Deployment, End, Holding};
+use crate::engine::SourceFile;
+use crate::store::deployment::{Brokerage, Command, Deployment, End, Holding, Run};
 use crate::store::node::NodeKind;
 use crate::store::{State, limits};
 use crate::text::instant_text;
@@ -67,12 +69,12 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         brokerage,
         launched: Timestamp::now(),
         requested: Instant::now(),
-        files: job.files.clone(),
+        job: Arc::new(job),
         running: None,
         stopped: None,
         commands: Vec::new(),
     };
-    start(cloud, &deployment, job);
+    start(cloud, &deployment);
     let answer = Reply::success(json!({
         "responseCode": "0",
         "source": "api-v2",
@@ -81,18 +83,19 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         "projectId": project_id,
         "live": deployment_json(cloud, state, &deployment),
     }));
-    state.deployments.push(deployment);
+    state.deployments.push(deployment.into());
     answer
 }
 
 /// Runs the engine while the deployment logs in and initialises.
-fn start(cloud: &Arc<Cloud>, deployment: &Deployment, job: Job) {
+fn start(cloud: &Arc<Cloud>, deployment: &Deployment) -> JoinHandle<()> {
     let timing = cloud.settings.timing;
     let earliest = deployment.requested + timing.live_login + timing.live_initialize;
     let id = deployment.id.clone();
+    let job = Arc::clone(&deployment.job);
     let cloud = Arc::downgrade(cloud);
     tokio::spawn(async move {
-        let outcome = execute(&cloud, Arc::new(job), earliest).await;
+        let outcome = execute(&cloud, job, earliest).await;
         let (Some(cloud), Some(outcome)) = (cloud.upgrade(), outcome) else {
             return;
         };
@@ -100,11 +103,29 @@ fn start(cloud: &Arc<Cloud>, deployment: &Deployment, job: Job) {
         let mut deployments = state.deployments.iter_mut();
         let found = deployments.find(|it| it.id == id && it.stopped.is_none());
         match (found, outcome) {
-            (Some(deployment), Ok(report)) => deployment.running = Some((report, Instant::now())),
+            (Some(deployment), Ok(report)) => {
+                deployment.running = Some(Run {
+                    report,
+                    since: Instant::now(),
+                });
+            }
             (Some(deployment), Err(error)) => deployment.stop(End::RuntimeError, error.message),
             (None, _) => {}
         }
+    })
+}
+
+/// Starts what an ended emulator did not get to run. Returns the tasks of what runs by the clock.
+pub(super) fn resume(cloud: &Arc<Cloud>, state: &State) -> Vec<JoinHandle<()>> {
+    let timing = cloud.settings.timing;
+    let deployments = state.deployments.iter();
+    let waiting = deployments.filter(|it| it.stopped.is_none() && it.running.is_none());
+    let started = waiting.filter_map(|deployment| {
+        let task = start(cloud, deployment);
+        let runs = deployment.requested.elapsed() >= timing.live_login + timing.live_initialize;
+        runs.then_some(task)
     });
+    started.collect()
 }
 
 pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
@@ -316,8 +337,8 @@ fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Val
     let project = state.projects.get(&deployment.project_id);
     let (id, launched) = (deployment.project_id, deployment.launched);
     let file = |file: &SourceFile| file_json(None, id, &file.name, &file.content, launched);
-    let files: Vec<Value> = deployment.files.iter().map(file).collect();
-    let report = deployment.running.as_ref().map(|(report, _)| report);
+    let files: Vec<Value> = deployment.job.files.iter().map(file).collect();
+    let report = deployment.running.as_ref().map(|run| &run.report);
     let stop = deployment.stopped.as_ref();
     json!({
         "message": stop.map_or("", |stop| stop.message.as_str()),

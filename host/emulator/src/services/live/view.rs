@@ -30,8 +30,9 @@ impl<'d> LiveView<'d> {
     pub(super) fn of(cloud: &Cloud, deployment: &'d Deployment) -> Self {
         let stop = deployment.stopped.as_ref();
         let moment = stop.map_or_else(Instant::now, |stop| stop.at);
-        let now = deployment.running.as_ref().and_then(|(report, since)| {
-            let elapsed = moment.saturating_duration_since(*since).as_millis();
+        let now = deployment.running.as_ref().and_then(|run| {
+            let report = &run.report;
+            let elapsed = moment.saturating_duration_since(run.since).as_millis();
             let day = cloud.settings.timing.live_day.as_millis().max(1);
             let index = usize::try_from(elapsed / day).unwrap_or(usize::MAX);
             let day = report.days.get(index).or_else(|| report.days.last())?;

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use qchost_catalog::names::POSITIONS;
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
 use self::request::{STRATEGY, plan_of};
@@ -28,9 +28,9 @@ use super::cloud::Cloud;
 use super::pages::thinned;
 use crate::engine::{Job, Report};
 use crate::store::backtest::{Backtest, Phase};
+use crate::store::kept::Kept;
 use crate::store::optimization::{Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status};
-use crate::store::timing::Timing;
-use crate::store::{State, limits};
+use crate::store::{State, clock, limits};
 use crate::text::{clock_text, instant_text, seconds_text};
 
 pub(crate) fn estimate(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
@@ -77,6 +77,8 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         project_id,
         name,
         plan,
+        job: Arc::new(job),
+        detected_parameters: detected,
         created: Timestamp::now(),
         snapshot: state.next_number(),
         status: Status::New,
@@ -86,8 +88,13 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
         worked: Duration::ZERO,
     };
     let summary = summary_json(state, &optimization);
-    start(cloud, &optimization, job, detected);
-    state.optimizations.push(optimization);
+    let work = Work {
+        wait: cloud.settings.timing.optimization_queue,
+        lasts: cloud.settings.timing.optimization_backtest,
+        started: Vec::new(),
+    };
+    start(cloud, &optimization, work);
+    state.optimizations.push(optimization.into());
     Reply::success(json!({"optimizations": [summary]}))
 }
 
@@ -96,28 +103,77 @@ struct Context {
     cloud: Weak<Cloud>,
     id: String,
     project_id: u32,
-    job: Job,
+    job: Arc<Job>,
     detected_parameters: usize,
-    timing: Timing,
+    /// Running time of each backtest, at least.
+    lasts: Duration,
 }
 
-/// Starts the work for an optimization that is about to be stored.
-fn start(cloud: &Arc<Cloud>, optimization: &Optimization, job: Job, detected_parameters: usize) {
+/// What is to be done for an optimization, besides the points of the grid that have no backtest yet.
+struct Work {
+    /// Until it begins.
+    wait: Duration,
+    /// Running time of each backtest, at least.
+    lasts: Duration,
+    /// The backtests that were started and have no result.
+    started: Vec<String>,
+}
+
+/// Starts the work for an optimization.
+fn start(cloud: &Arc<Cloud>, optimization: &Optimization, work: Work) -> JoinHandle<()> {
     let context = Arc::new(Context {
         cloud: Arc::downgrade(cloud),
         id: optimization.id.clone(),
         project_id: optimization.project_id,
-        job,
-        detected_parameters,
-        timing: cloud.settings.timing,
+        job: Arc::clone(&optimization.job),
+        detected_parameters: optimization.detected_parameters,
+        lasts: work.lasts,
     });
-    let combinations = optimization.plan.combinations.clone();
+    let grid = optimization.plan.combinations.iter();
+    let rest = grid.skip(optimization.backtests.len()).cloned().collect();
     let parallel = usize::try_from(optimization.plan.parallel).unwrap_or(1);
-    tokio::spawn(work(context, combinations, parallel));
+    tokio::spawn(carry_out(context, work, rest, parallel))
 }
 
-async fn work(context: Arc<Context>, grid: Vec<BTreeMap<String, String>>, parallel: usize) {
-    sleep(context.timing.optimization_queue).await;
+/// Goes on with the optimizations that an ended emulator left: what ran is run again, and the rest of the grid
+/// follows, at once if the whole would be over by the clock. Returns the tasks of those.
+pub(super) fn resume(cloud: &Arc<Cloud>, state: &State) -> Vec<JoinHandle<()>> {
+    let timing = cloud.settings.timing;
+    let resumed = state.optimizations.iter().filter_map(|optimization| {
+        let children = optimization.children(&state.backtests);
+        let open = children.filter(|backtest| !backtest.finished());
+        let started: Vec<String> = open.map(|backtest| backtest.id.clone()).collect();
+        // An aborted one waits for those that ran.
+        if optimization.over() && started.is_empty() {
+            return None;
+        }
+        let plan = &optimization.plan;
+        let total = u32::try_from(plan.combinations.len()).unwrap_or(u32::MAX);
+        let rounds = total.div_ceil(plan.parallel.max(1));
+        let whole = timing.optimization_queue + timing.optimization_backtest * rounds;
+        let age = clock::elapsed(optimization.created);
+        let is_over = age >= whole;
+        let work = Work {
+            wait: timing.optimization_queue.saturating_sub(age),
+            lasts: match is_over {
+                true => Duration::ZERO,
+                false => timing.optimization_backtest,
+            },
+            started,
+        };
+        let task = start(cloud, optimization, work);
+        is_over.then_some(task)
+    });
+    resumed.collect()
+}
+
+async fn carry_out(
+    context: Arc<Context>,
+    work: Work,
+    grid: Vec<BTreeMap<String, String>>,
+    parallel: usize,
+) {
+    sleep(work.wait).await;
     let began = context.change(|optimization, _| {
         if optimization.status == Status::New {
             optimization.status = Status::Running;
@@ -129,6 +185,16 @@ async fn work(context: Arc<Context>, grid: Vec<BTreeMap<String, String>>, parall
     }
     let nodes = Arc::new(Semaphore::new(parallel));
     let mut running = JoinSet::new();
+    for backtest in work.started {
+        let Ok(node) = Arc::clone(&nodes).acquire_owned().await else {
+            return;
+        };
+        let context = Arc::clone(&context);
+        running.spawn(async move {
+            context.run(&backtest).await;
+            drop(node);
+        });
+    }
     for point in grid {
         let Ok(node) = Arc::clone(&nodes).acquire_owned().await else {
             return;
@@ -164,7 +230,7 @@ impl Context {
             ..
         } = &mut *state;
         let optimization = optimizations.iter_mut().find(|it| it.id == self.id)?;
-        Some(change(optimization, spent))
+        Some(change(Kept::value_mut(optimization), spent))
     }
 
     /// Adds a running backtest to the project and returns its id; `None` if the optimization is not
@@ -179,11 +245,11 @@ impl Context {
         }
         optimization.backtests.push(backtest.clone());
         let number = optimization.backtests.len();
-        let mut job = self.job.clone();
+        let mut job = Job::clone(&self.job);
         job.parameters.extend(point.clone());
         let node = optimization.plan.node.name.to_owned();
         let name = format!("{} #{number}", optimization.name);
-        state.backtests.push(Backtest {
+        let added = Backtest {
             id: backtest.clone(),
             project_id: self.project_id,
             name,
@@ -201,16 +267,16 @@ impl Context {
             phase: Phase::Running {
                 node,
                 since: Instant::now(),
-                lasts: self.timing.optimization_backtest,
+                lasts: self.lasts,
             },
-        });
+        };
+        state.backtests.push(added.into());
         Some(backtest)
     }
 
     /// Runs the backtest and charges it.
     async fn run(&self, backtest: &str) {
-        let lasts = self.timing.optimization_backtest;
-        if let Some(worked) = run_backtest(&self.cloud, backtest, lasts).await {
+        if let Some(worked) = run_backtest(&self.cloud, backtest).await {
             self.change(|optimization, spent| {
                 optimization.worked += worked;
                 *spent += optimization.plan.node.cost(1);

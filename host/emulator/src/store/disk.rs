@@ -1,0 +1,674 @@
+//! The file in which the state is kept from one process to the next: an SQLite database with a row an entry.
+//!
+//! Invariant: a file that cannot be read is left as it is. One process at a time has a file open. Numbers and
+//! ids that were given once are not given again, also after [`reset`]: the counters stay.
+
+use std::collections::BTreeSet;
+use std::fs::OpenOptions;
+use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
+use serde::de::DeserializeOwned;
+
+use super::backtest::Backtest;
+use super::compile::CompileJob;
+use super::deployment::Deployment;
+use super::kept::{Kept, Kind};
+use super::node::Node;
+use super::object::{Download, Object};
+use super::optimization::Optimization;
+use super::project::Project;
+use super::{Connection as Authorization, Counters, FIRST_PROJECT, State};
+
+/// The version of the layout and of the values in it.
+const VERSION: i64 = 1;
+/// The application id of the file: "qcem".
+const APPLICATION_ID: i64 = 0x7163_656d;
+/// How long to wait for another process that has the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Seconds from the Unix epoch to the beginning of 2020, from which ids count when no counter can be read.
+const YEAR_2020: i64 = 1_577_836_800;
+
+const LAYOUT: &str = "
+CREATE TABLE counters (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    count INTEGER NOT NULL,
+    next_project INTEGER NOT NULL,
+    spent REAL NOT NULL
+) STRICT;
+CREATE TABLE entry (
+    place INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    body BLOB NOT NULL
+) STRICT;
+";
+
+/// Gives every kind its word.
+macro_rules! kinds {
+    ($($kind:ident => $word:literal,)*) => {
+        $(impl Kind for $kind {
+            const WORD: &'static str = $word;
+        })*
+    };
+}
+
+kinds! {
+    Project => "project",
+    CompileJob => "compile",
+    Backtest => "backtest",
+    Optimization => "optimization",
+    Deployment => "deployment",
+    Object => "object",
+    Download => "download",
+    Authorization => "connection",
+}
+
+/// Why the data of an emulator cannot be used. Nothing in the file was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// Another process uses it.
+    #[error("{path} is in use by another process; end that, or wait for it")]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A later version of this program wrote it.
+    #[error(
+        "{path} has format {found}, which a newer version of this program wrote; this one reads format {known}",
+        known = VERSION
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of its format.
+        found: i64,
+    },
+    /// It is not what an emulator wrote, or not any more.
+    #[error("{path} is damaged or is no emulator's data: {reason}")]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The system does not let it be read or written.
+    #[error("cannot use {path}: {reason}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+}
+
+impl DataError {
+    /// Whether beginning afresh is a remedy.
+    #[must_use]
+    pub fn is_mended_by_reset(&self) -> bool {
+        matches!(self, Self::Newer { .. } | Self::Damaged { .. })
+    }
+
+    fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Damaged {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn unusable(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Unusable {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn of(path: &Path, error: &rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::InUse {
+                path: path.to_owned(),
+            },
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
+                Self::damaged(path, error)
+            }
+            // A value of another type, or a table that is missing.
+            None | Some(ErrorCode::Unknown) => Self::damaged(path, error),
+            Some(_) => Self::unusable(path, error),
+        }
+    }
+}
+
+/// Why a change was not stored.
+#[derive(Debug, thiserror::Error)]
+enum SaveError {
+    #[error(transparent)]
+    Database(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Encode(#[from] ciborium::ser::Error<std::io::Error>),
+}
+
+/// The open file.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    path: PathBuf,
+    connection: Connection,
+    /// As they stand in the file; `None` if they do not.
+    counters: Option<Counters>,
+    /// The rows of the file.
+    places: BTreeSet<i64>,
+    /// The highest place that was given.
+    last: i64,
+    /// Why the latest changes are not in the file.
+    problem: Option<String>,
+}
+
+impl Disk {
+    /// Opens a file, which is made if it is missing, and reads the state of a cloud with these nodes. Blocks,
+    /// for a few seconds if another process has the file.
+    pub(crate) fn open(path: &Path, nodes: Vec<Node>) -> Result<(Self, State), DataError> {
+        let connection = connect(path)?;
+        let failed = |error| DataError::of(path, &error);
+        let counters = counters(&connection).map_err(failed)?;
+        let mut state = State::new(nodes);
+        if let Some(counters) = counters {
+            state.count_from(counters);
+        }
+        let mut places = BTreeSet::new();
+        {
+            let sql = "SELECT place, kind, body FROM entry ORDER BY place";
+            let mut statement = connection.prepare(sql).map_err(failed)?;
+            let mut rows = statement.query([]).map_err(failed)?;
+            while let Some(row) = rows.next().map_err(failed)? {
+                let place: i64 = row.get(0).map_err(failed)?;
+                let kind: String = row.get(1).map_err(failed)?;
+                let body: Vec<u8> = row.get(2).map_err(failed)?;
+                add(&mut state, place, &kind, &body)
+                    .map_err(|reason| DataError::damaged(path, reason))?;
+                places.insert(place);
+            }
+        }
+        let disk = Self {
+            path: path.to_owned(),
+            connection,
+            counters,
+            last: places.last().copied().unwrap_or(0),
+            places,
+            problem: None,
+        };
+        Ok((disk, state))
+    }
+
+    /// Whether nothing was ever kept in the file.
+    pub(crate) fn is_new(&self) -> bool {
+        // A reset leaves the counters.
+        self.counters.is_none()
+    }
+
+    /// Stores what was changed. A failure is kept, and what failed is tried again with the next change.
+    pub(crate) fn save(&mut self, state: &State) {
+        match self.write(state) {
+            Ok(()) => self.problem = None,
+            Err(error) => {
+                let problem = format!("{}: {error}", self.path.display());
+                if self.problem.is_none() {
+                    tracing::error!(problem, "the emulator cannot store its data");
+                }
+                self.problem = Some(problem);
+            }
+        }
+    }
+
+    /// Stores what was changed, or says why it cannot.
+    pub(crate) fn store(&mut self, state: &State) -> Result<(), DataError> {
+        self.write(state)
+            .map_err(|error| DataError::unusable(&self.path, error))
+    }
+
+    /// Why the latest changes are not stored.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+
+    fn write(&mut self, state: &State) -> Result<(), SaveError> {
+        let counters = state.counters();
+        let mut count: usize = 0;
+        let mut changed = self.counters != Some(counters);
+        for entry in state.entries() {
+            count += 1;
+            changed |= entry.is_changed();
+        }
+        // An entry that is gone is not marked, but missing; a new one is marked.
+        if !changed && count == self.places.len() {
+            return Ok(());
+        }
+        let transaction = self.connection.transaction()?;
+        let mut places = BTreeSet::new();
+        let mut last = self.last;
+        let mut written = Vec::new();
+        for entry in state.entries() {
+            let place = match entry.place() {
+                Some(place) => place,
+                None => {
+                    last += 1;
+                    last
+                }
+            };
+            places.insert(place);
+            if entry.is_changed() {
+                let sql = "INSERT OR REPLACE INTO entry (place, kind, body) VALUES (?1, ?2, ?3)";
+                let body = entry.encode()?;
+                transaction
+                    .prepare_cached(sql)?
+                    .execute(params![place, entry.word(), body])?;
+                written.push((entry, place));
+            }
+        }
+        for gone in self.places.difference(&places) {
+            let sql = "DELETE FROM entry WHERE place = ?1";
+            transaction.prepare_cached(sql)?.execute(params![gone])?;
+        }
+        put_counters(&transaction, counters)?;
+        transaction.commit()?;
+        for (entry, place) in written {
+            entry.stored(place);
+        }
+        self.counters = Some(counters);
+        self.places = places;
+        self.last = last;
+        Ok(())
+    }
+}
+
+/// Forgets everything in a file but the counters, and returns a state that goes on counting. A file that cannot
+/// be read is replaced; one that another process uses is refused.
+pub(crate) fn reset(path: &Path) -> Result<(Disk, State), DataError> {
+    match Disk::open(path, Vec::new()) {
+        Ok((disk, before)) => {
+            let mut state = State::new(Vec::new());
+            state.count_from(Counters {
+                spent: 0.0,
+                ..before.counters()
+            });
+            Ok((disk, state))
+        }
+        Err(error) if error.is_mended_by_reset() => {
+            let counters = readable_counters(path);
+            for name in ["", "-wal", "-shm", "-journal"] {
+                let mut file = path.as_os_str().to_owned();
+                file.push(name);
+                match std::fs::remove_file(PathBuf::from(file)) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => {
+                        return Err(DataError::unusable(path, error));
+                    }
+                    _ => {}
+                }
+            }
+            let (disk, mut state) = Disk::open(path, Vec::new())?;
+            state.count_from(counters.unwrap_or_else(counters_by_clock));
+            Ok((disk, state))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The counters in a file of another version, or in one that is damaged elsewhere.
+fn readable_counters(path: &Path) -> Option<Counters> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).ok()?;
+    let found = counters(&connection).ok()??;
+    Some(Counters {
+        spent: 0.0,
+        ..found
+    })
+}
+
+/// Counters beyond any that were given, when none can be read: as if one number and one project a second had
+/// been given since 2020.
+fn counters_by_clock() -> Counters {
+    let seconds = Timestamp::now().as_second().saturating_sub(YEAR_2020);
+    let seconds = u32::try_from(seconds).unwrap_or_default();
+    Counters {
+        count: u64::from(seconds),
+        next_project: FIRST_PROJECT.saturating_add(seconds),
+        spent: 0.0,
+    }
+}
+
+/// Opens the file for this process alone, and checks or makes its layout.
+fn connect(path: &Path) -> Result<Connection, DataError> {
+    // SQLite would make a file that everyone can read.
+    let made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    match made {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(DataError::unusable(path, error));
+        }
+        _ => {}
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(|error| DataError::unusable(path, error))?;
+    let found = prepare(&connection).map_err(|error| DataError::of(path, &error))?;
+    match found {
+        Found::Ours => Ok(connection),
+        Found::Version(found) => Err(DataError::Newer {
+            path: path.to_owned(),
+            found,
+        }),
+        Found::Foreign => Err(DataError::damaged(path, "another program wrote it")),
+    }
+}
+
+/// What a file turned out to be.
+enum Found {
+    /// Of this version, and ready.
+    Ours,
+    /// Of another version.
+    Version(i64),
+    Foreign,
+}
+
+fn prepare(connection: &Connection) -> Result<Found, rusqlite::Error> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    // Before the first read: the lock is held from there until the connection is closed.
+    connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (application, version) = (number("application_id")?, number("user_version")?);
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (application, version, tables) {
+        (APPLICATION_ID, VERSION, _) | (0, 0, 0) => {}
+        (APPLICATION_ID, version, _) if version > VERSION => return Ok(Found::Version(version)),
+        _ => return Ok(Found::Foreign),
+    }
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    // A commit survives the end of the process in any way, and a power loss once the system wrote it.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // Takes the lock, also if the journal had this mode.
+    connection.execute_batch("BEGIN EXCLUSIVE")?;
+    if tables == 0 {
+        connection.execute_batch(LAYOUT)?;
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(Found::Ours)
+}
+
+fn counters(connection: &Connection) -> Result<Option<Counters>, rusqlite::Error> {
+    let sql = "SELECT count, next_project, spent FROM counters";
+    let row = connection.query_row(sql, [], |row| {
+        let count: i64 = row.get(0)?;
+        Ok(Counters {
+            count: u64::try_from(count).unwrap_or_default(),
+            next_project: row.get(1)?,
+            spent: row.get(2)?,
+        })
+    });
+    row.optional()
+}
+
+fn put_counters(connection: &Connection, counters: Counters) -> Result<(), rusqlite::Error> {
+    let sql =
+        "INSERT OR REPLACE INTO counters (one, count, next_project, spent) VALUES (1, ?1, ?2, ?3)";
+    let count = i64::try_from(counters.count).unwrap_or(i64::MAX);
+    connection.prepare_cached(sql)?.execute(params![
+        count,
+        counters.next_project,
+        counters.spent
+    ])?;
+    Ok(())
+}
+
+/// Adds a stored entry to the state. Rows come in the order of their places.
+fn add(state: &mut State, place: i64, kind: &str, body: &[u8]) -> Result<(), String> {
+    match kind {
+        Project::WORD => {
+            let project: Kept<Project> = decode(place, body)?;
+            state.projects.insert(project.id, project);
+        }
+        CompileJob::WORD => state.compiles.push_back(decode(place, body)?),
+        Backtest::WORD => state.backtests.push(decode(place, body)?),
+        Optimization::WORD => state.optimizations.push(decode(place, body)?),
+        Deployment::WORD => state.deployments.push(decode(place, body)?),
+        Object::WORD => {
+            let object: Kept<Object> = decode(place, body)?;
+            state.objects.objects.insert(object.key.clone(), object);
+        }
+        Download::WORD => state.objects.downloads.push_back(decode(place, body)?),
+        Authorization::WORD => {
+            let found: Kept<Authorization> = decode(place, body)?;
+            state.connections.insert(found.brokerage.clone(), found);
+        }
+        _ => return Err(format!("row {place} is of no known kind")),
+    }
+    Ok(())
+}
+
+fn decode<T: DeserializeOwned>(place: i64, body: &[u8]) -> Result<Kept<T>, String> {
+    let value: T = ciborium::from_reader(body)
+        .map_err(|error| format!("row {place} cannot be read: {error}"))?;
+    Ok(Kept::read(value, place))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use bytes::Bytes;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::engine::{Chart, Day, Job, Language, Report, RuntimeError, Sample, Series};
+    use crate::store::backtest::Phase;
+    use crate::store::node::fleet;
+
+    fn report(numbers: &[f64], text: &str, whole: i64) -> Report {
+        let samples = numbers.iter().map(|value| Sample {
+            time: whole,
+            value: *value,
+        });
+        let series = Series {
+            name: text.to_owned(),
+            unit: "$".to_owned(),
+            kind: 0,
+            samples: samples.collect(),
+        };
+        let days = numbers.iter().map(|number| Day {
+            time: whole,
+            equity: *number,
+            cash: -number,
+            holdings: Vec::new(),
+            orders: 1,
+            insights: 2,
+            logs: 3,
+        });
+        Report {
+            start: whole,
+            end: whole,
+            tradeable_dates: 7,
+            parameters: BTreeMap::from([("fast".to_owned(), text.to_owned())]),
+            statistics: json!({"Sharpe Ratio": text, "second": [1, null]}),
+            runtime_statistics: Value::Null,
+            total_performance: json!({"of": numbers, "whole": whole, "first": true}),
+            orders: vec![json!({"quantity": numbers})],
+            insights: Vec::new(),
+            charts: vec![Chart {
+                name: text.to_owned(),
+                series: vec![series],
+            }],
+            logs: vec![text.to_owned()],
+            days: days.collect(),
+        }
+    }
+
+    fn backtest(id: String, phase: Phase) -> Backtest {
+        Backtest {
+            id,
+            project_id: 1,
+            name: "one".to_owned(),
+            note: None,
+            tags: vec!["tag".to_owned()],
+            created: Timestamp::from_second(1_700_000_000).unwrap(),
+            snapshot: 3,
+            optimization: None,
+            parameters: serde_json::Map::new(),
+            detected_parameters: 0,
+            job: Arc::new(Job {
+                language: Language::Python,
+                files: Vec::new(),
+                parameters: BTreeMap::new(),
+            }),
+            phase,
+        }
+    }
+
+    /// What the state contains, without its places. Finished entries only: instants are read again by the clock.
+    fn contents(state: &State) -> Vec<(&'static str, Vec<u8>)> {
+        let entries = state.entries();
+        entries
+            .map(|entry| (entry.word(), entry.encode().unwrap()))
+            .collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_stored_is_what_is_read(
+            texts in prop::collection::vec(".{0,40}", 1..4),
+            numbers in prop::collection::vec(any::<f64>().prop_filter("JSON has no others", |it| it.is_finite()), 0..6),
+            bytes in prop::collection::vec(any::<u8>(), 0..6_000),
+            whole in any::<i64>(),
+            fails in any::<bool>(),
+            removed in any::<bool>(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("cloud.db");
+            let (mut disk, mut state) = Disk::open(&path, fleet(2, 1)).unwrap();
+            prop_assert!(disk.is_new());
+            let at = Timestamp::from_microsecond(whole % (1 << 50)).unwrap();
+            for (number, text) in texts.iter().enumerate() {
+                let id = state.next_project_id();
+                let mut project = Project::new(id, text.clone(), Language::CSharp);
+                project.put("main.py", &text.repeat(300), state.next_number());
+                project.parameters.push((text.clone(), "1".to_owned()));
+                state.projects.insert(id, project.into());
+                let outcome = match fails {
+                    true => Err(RuntimeError {
+                        message: text.clone(),
+                        stacktrace: String::new(),
+                        in_initialize: true,
+                    }),
+                    false => Ok(report(&numbers, text, whole)),
+                };
+                let id = state.next_id();
+                state.backtests.push(backtest(id, Phase::Finished(Box::new(outcome))).into());
+                let object = Object {
+                    key: format!("{number}"),
+                    bytes: Bytes::from(bytes.clone()),
+                    created: at,
+                    modified: at,
+                };
+                state.objects.objects.insert(object.key.clone(), object.into());
+            }
+            state.spent = 0.1 + 0.2;
+            disk.save(&state);
+            prop_assert_eq!(disk.problem(), None);
+            if removed {
+                state.backtests.remove(0);
+                let changed = state.projects.values_mut().last().unwrap();
+                changed.description = "changed".to_owned();
+                disk.save(&state);
+            }
+            drop(disk);
+            let (disk, read) = Disk::open(&path, fleet(2, 1)).unwrap();
+            prop_assert!(!disk.is_new());
+            prop_assert_eq!(contents(&read), contents(&state));
+            prop_assert_eq!(read.counters(), state.counters());
+        }
+    }
+
+    #[test]
+    fn only_what_was_changed_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut disk, mut state) = Disk::open(&folder.path().join("it.db"), Vec::new()).unwrap();
+        for id in 1..=3 {
+            let project = Project::new(id, format!("project {id}"), Language::Python);
+            state.projects.insert(id, project.into());
+        }
+        disk.save(&state);
+        assert!(state.entries().all(|entry| !entry.is_changed()));
+        assert_eq!(state.projects.get(&2).unwrap().name, "project 2");
+        assert!(state.entries().all(|entry| !entry.is_changed()));
+        state.projects.get_mut(&2).unwrap().name = "other".to_owned();
+        assert_eq!(
+            state.entries().filter(|entry| entry.is_changed()).count(),
+            1
+        );
+        disk.save(&state);
+        assert!(state.entries().all(|entry| !entry.is_changed()));
+    }
+
+    #[test]
+    fn a_file_is_private_and_for_one_process_at_a_time() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.db");
+        let (disk, _) = Disk::open(&path, Vec::new()).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let began = Instant::now();
+        let second = Disk::open(&path, Vec::new());
+        assert!(
+            matches!(second, Err(DataError::InUse { .. })),
+            "{:?}",
+            second.err()
+        );
+        assert!(began.elapsed() >= Duration::from_secs(1));
+        drop(disk);
+        Disk::open(&path, Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_stays_until_it_is_reset_and_no_id_is_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.db");
+        std::fs::write(
+            &path,
+            "no database, and longer than the header of one ".repeat(200),
+        )
+        .unwrap();
+        let before = std::fs::read(&path).unwrap();
+        let error = Disk::open(&path, Vec::new()).unwrap_err();
+        assert!(matches!(error, DataError::Damaged { .. }), "{error}");
+        assert!(error.is_mended_by_reset());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+
+        let (mut disk, state) = reset(&path).unwrap();
+        let first = state.counters();
+        assert!(first.next_project > FIRST_PROJECT + 100_000_000);
+        disk.save(&state);
+        // What is known is counted on from.
+        disk.connection
+            .pragma_update(None, "user_version", VERSION + 1)
+            .unwrap();
+        drop(disk);
+        let error = Disk::open(&path, Vec::new()).unwrap_err();
+        assert!(
+            matches!(error, DataError::Newer { found: 2, .. }),
+            "{error}"
+        );
+        let (_, state) = reset(&path).unwrap();
+        assert_eq!(state.counters(), first);
+    }
+}

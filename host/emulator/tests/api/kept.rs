@@ -1,0 +1,257 @@
+//! An emulator whose data is kept: what the next one finds.
+
+use std::path::Path;
+use std::time::Duration;
+
+use qchost_emulator::{DataError, Emulator, Seed, SeedProject, StartError, Timing};
+use serde_json::{Value, json};
+
+use crate::client::{Cloud, quick, start};
+
+async fn keeping(path: &Path) -> Cloud {
+    keeping_with(path, quick()).await
+}
+
+async fn keeping_with(path: &Path, timing: Timing) -> Cloud {
+    start(|builder| builder.timing(timing).keep(path)).await
+}
+
+async fn create(cloud: &Cloud, name: &str) -> u64 {
+    let body = json!({"name": name, "language": "Py"});
+    let created = cloud.ok("/projects/create", body).await;
+    created["projects"][0]["projectId"].as_u64().unwrap()
+}
+
+async fn names(cloud: &Cloud) -> Vec<String> {
+    let read = cloud.ok("/projects/read", json!({})).await;
+    let projects = read["projects"].as_array().unwrap();
+    let names = projects
+        .iter()
+        .map(|it| it["name"].as_str().unwrap().to_owned());
+    names.collect()
+}
+
+fn seed(name: &str) -> Seed {
+    let project = SeedProject {
+        name: name.to_owned(),
+        language: "Py".to_owned(),
+        description: "from a seed".to_owned(),
+        parameters: [("fast".to_owned(), "10".to_owned())].into(),
+        files: [("main.py".to_owned(), "code".to_owned())].into(),
+    };
+    Seed {
+        project: vec![project],
+        objects: [("models/one".to_owned(), "text".to_owned())].into(),
+    }
+}
+
+#[tokio::test]
+async fn the_next_emulator_finds_what_the_last_one_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    let cloud = keeping(&path).await;
+    let project = cloud.project("code").await;
+    let compile = cloud.built(project).await;
+    let backtest = cloud.backtest(project, &compile).await;
+    cloud.result(project, &backtest).await;
+    let library = create(&cloud, "Library").await;
+    let body = json!({"projectId": project, "libraryId": library});
+    cloud.ok("/projects/library/create", body).await;
+    let gone = create(&cloud, "Gone").await;
+    cloud
+        .ok("/projects/delete", json!({"projectId": gone}))
+        .await;
+    let reads = [
+        ("/projects/read", json!({})),
+        ("/files/read", json!({"projectId": project})),
+        (
+            "/compile/read",
+            json!({"projectId": project, "compileId": compile}),
+        ),
+        (
+            "/backtests/read",
+            json!({"projectId": project, "backtestId": backtest}),
+        ),
+        ("/backtests/list", json!({"projectId": project})),
+        (
+            "/backtests/orders/read",
+            json!({"projectId": project, "backtestId": backtest, "start": 0, "end": 100}),
+        ),
+    ];
+    let mut before = Vec::new();
+    for (path, body) in &reads {
+        before.push(cloud.ok(path, body.clone()).await);
+    }
+    cloud.emulator.shutdown().await;
+
+    let cloud = keeping(&path).await;
+    for ((path, body), before) in reads.iter().zip(&before) {
+        assert_eq!(cloud.ok(path, body.clone()).await, *before, "{path}");
+    }
+    // The id of the deleted project is not given again.
+    assert!(create(&cloud, "Next").await > gone);
+    cloud.emulator.shutdown().await;
+
+    // The twin: without a file nothing is kept.
+    let afresh = start(|builder| builder).await;
+    assert_eq!(names(&afresh).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_was_under_way_goes_on_by_the_clock() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    // Nothing is over before the first emulator ends.
+    let hour = Duration::from_secs(3_600);
+    let slow = Timing {
+        backtest: hour,
+        optimization_backtest: hour,
+        live_initialize: hour,
+        ..quick()
+    };
+    let cloud = keeping_with(&path, slow).await;
+    let project = cloud.project("code").await;
+    let compile = cloud.built(project).await;
+    let backtest = cloud.backtest(project, &compile).await;
+    let of_backtest = json!({"projectId": project, "backtestId": backtest});
+    let runs = |it: &Value| it["backtest"]["status"] == "'Running: _%'";
+    cloud
+        .until("/backtests/read", of_backtest.clone(), runs)
+        .await;
+    let paper = json!({"id": "QuantConnectBrokerage"});
+    let body = cloud.deployment(project, &compile, paper).await;
+    cloud.ok("/live/create", body).await;
+    let body = json!({
+        "projectId": project,
+        "compileId": compile,
+        "name": "Search",
+        "target": "TotalPerformance.PortfolioStatistics.SharpeRatio",
+        "targetTo": "max",
+        "strategy": "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy",
+        "parameters": [{"name": "fast", "min": 1, "max": 5, "step": 1}],
+        "estimatedCost": 1,
+        "nodeType": "O2-8",
+        "parallelNodes": 2,
+    });
+    let created = cloud.ok("/optimizations/create", body).await;
+    let search = json!({"optimizationId": created["optimizations"][0]["optimizationId"]});
+    let runs = |it: &Value| it["optimization"]["runtimeStatistics"]["Running"] == "2";
+    cloud
+        .until("/optimizations/read", search.clone(), runs)
+        .await;
+    cloud.emulator.shutdown().await;
+
+    // A cloud with the same hours shows the same again, and one in which they have passed goes on.
+    let cloud = keeping_with(&path, slow).await;
+    let read = cloud.ok("/backtests/read", of_backtest.clone()).await;
+    assert_eq!(read["backtest"]["status"], "'Running: _%'");
+    let initializes = |it: &Value| it["status"] == "Initializing";
+    let of_project = json!({"projectId": project});
+    cloud.until("/live/read", of_project, initializes).await;
+    let read = cloud.ok("/optimizations/read", search.clone()).await;
+    let statistics = &read["optimization"]["runtimeStatistics"];
+    assert_eq!(statistics["Running"], "2");
+    assert_eq!(statistics["In Queue"], "3");
+    // Aborted, it waits for what ran; the next emulator runs nothing else of it.
+    cloud.ok("/optimizations/abort", search.clone()).await;
+    cloud.emulator.shutdown().await;
+
+    let cloud = keeping(&path).await;
+    let live = cloud.ok("/live/read", json!({"projectId": project})).await;
+    assert_eq!(live["status"], "Running");
+    let read = cloud.ok("/optimizations/read", search).await;
+    assert_eq!(read["optimization"]["status"], "aborted");
+    let children = read["optimization"]["backtests"].as_object().unwrap();
+    assert_eq!(children.len(), 2);
+    cloud
+        .ok("/live/update/stop", json!({"projectId": project}))
+        .await;
+    cloud.emulator.shutdown().await;
+
+    let cloud = keeping(&path).await;
+    let live = cloud.ok("/live/read", json!({"projectId": project})).await;
+    assert_eq!(live["status"], "Stopped");
+}
+
+#[tokio::test]
+async fn an_optimization_goes_on_with_the_rest_of_its_grid() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    let slow = Timing {
+        optimization_queue: Duration::from_secs(3_600),
+        ..quick()
+    };
+    let cloud = keeping_with(&path, slow).await;
+    let project = cloud.project("code").await;
+    let compile = cloud.built(project).await;
+    let body = json!({
+        "projectId": project,
+        "compileId": compile,
+        "name": "Search",
+        "target": "TotalPerformance.PortfolioStatistics.SharpeRatio",
+        "targetTo": "max",
+        "strategy": "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy",
+        "parameters": [{"name": "fast", "min": 1, "max": 5, "step": 1}],
+        "estimatedCost": 1,
+        "nodeType": "O2-8",
+        "parallelNodes": 2,
+    });
+    let created = cloud.ok("/optimizations/create", body).await;
+    assert_eq!(created["optimizations"][0]["status"], "new");
+    let search = json!({"optimizationId": created["optimizations"][0]["optimizationId"]});
+    cloud.emulator.shutdown().await;
+
+    let cloud = keeping(&path).await;
+    let over = |it: &Value| it["optimization"]["status"] == "completed";
+    let done = cloud.until("/optimizations/read", search, over).await;
+    let statistics = &done["optimization"]["runtimeStatistics"];
+    assert_eq!(statistics["Completed"], "5");
+}
+
+#[tokio::test]
+async fn a_reset_forgets_everything_but_the_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    let cloud = start(|builder| builder.keep(&path).seed(seed("Seeded"))).await;
+    assert_eq!(names(&cloud).await, ["Seeded"]);
+    let last = create(&cloud, "Own").await;
+    let used = Emulator::reset(&path, &Seed::default());
+    assert!(
+        matches!(used, Err(StartError::Data(DataError::InUse { .. }))),
+        "{used:?}"
+    );
+    cloud.emulator.shutdown().await;
+
+    // A seed is for a cloud that begins afresh.
+    let cloud = start(|builder| builder.keep(&path).seed(seed("Another"))).await;
+    assert_eq!(names(&cloud).await, ["Own", "Seeded"]);
+    cloud.emulator.shutdown().await;
+
+    // A seed that breaks a limit takes nothing away.
+    let twice = Seed {
+        project: [seed("Twice").project, seed("Twice").project].concat(),
+        ..Seed::default()
+    };
+    let refused = Emulator::reset(&path, &twice);
+    assert!(matches!(refused, Err(StartError::Seed(_))), "{refused:?}");
+    Emulator::reset(&path, &seed("Again")).unwrap();
+    let cloud = keeping(&path).await;
+    assert_eq!(names(&cloud).await, ["Again"]);
+    let read = cloud.ok("/projects/read", json!({})).await;
+    let project = &read["projects"][0];
+    assert!(project["projectId"].as_u64().unwrap() > last);
+    assert_eq!(
+        project["parameters"],
+        json!([{"key": "fast", "value": "10"}])
+    );
+    let body = json!({"projectId": project["projectId"], "name": "main.py"});
+    let file = cloud.ok("/files/read", body).await;
+    assert_eq!(file["files"][0]["content"], "code");
+    let body = json!({"organizationId": cloud.emulator.organization_id(), "key": "models/one"});
+    let found = cloud.ok("/object/properties", body).await;
+    assert_eq!(found["metadata"]["preview"], "text");
+    cloud.emulator.shutdown().await;
+    Emulator::reset(&path, &Seed::default()).unwrap();
+    let cloud = keeping(&path).await;
+    assert_eq!(names(&cloud).await, Vec::<String>::new());
+}
