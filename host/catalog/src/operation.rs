@@ -51,7 +51,8 @@ impl Access {
 }
 
 /// An argument that says what an operation touches, by its JSON name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Selector {
     /// A project's id.
     Project(&'static str),
@@ -105,6 +106,12 @@ pub enum Selector {
 }
 
 impl Selector {
+    /// What it selects, in a word: `project`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        self.into()
+    }
+
     /// The JSON name of the argument.
     #[must_use]
     pub fn argument(&self) -> &'static str {

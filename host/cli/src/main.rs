@@ -13,6 +13,7 @@ mod gate;
 mod host;
 mod in_force;
 mod keys;
+mod layout;
 mod lock;
 mod log_queue;
 mod logging;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
+    layout::measure();
     let output = Output {
         json: cli.global.json,
     };

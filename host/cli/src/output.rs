@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use clap::error::{ContextKind, ContextValue};
-use comfy_table::{CellAlignment, Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use qchost_policy::nearest;
 use qchost_runtime::Progress;
@@ -20,6 +19,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::exit_status::{ErrorKind, ExitStatus};
+pub use crate::layout::{fields, fits, folded, records, table};
 use crate::terminal;
 
 /// Minimum interval between progress lines with the same message.
@@ -357,36 +357,6 @@ fn write(text: &str) -> Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         written => written.context("cannot write to standard output"),
     }
-}
-
-/// A table without rules. Columns of numbers are aligned to the right.
-pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(header.iter().map(|name| name.to_uppercase()));
-    let clean = |row: &Vec<String>| row.iter().map(|cell| terminal::block(cell)).collect();
-    table.add_rows(rows.iter().map(clean).collect::<Vec<Vec<String>>>());
-    for (at, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 2));
-        let numeric = |row: &Vec<String>| {
-            row.get(at).is_some_and(|cell| {
-                cell == "-"
-                    || cell
-                        .trim_end_matches('%')
-                        .replace(',', "")
-                        .parse::<f64>()
-                        .is_ok()
-            })
-        };
-        if !rows.is_empty() && rows.iter().all(numeric) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// A count with its noun: `1 plugin`, `2 plugins`.

@@ -119,10 +119,10 @@ pub enum Verb {
     },
     /// Call one of QuantConnect's tools as the operator, past no plugin.
     #[command(
-        after_help = "Examples:\n  qchost call read_account\n  qchost call create_project '{\"name\": \"Lab/first\", \"language\": \"Py\"}'"
+        after_help = "Examples:\n  qchost call account/read-account\n  qchost call create_project '{\"name\": \"Lab/first\", \"language\": \"Py\"}'"
     )]
     Call {
-        /// The tool: `read_backtest`.
+        /// The operation, or its tool: `backtests/read-backtest`, `read_backtest`.
         tool: String,
         /// Its arguments; `-` reads them from standard input.
         #[arg(default_value = "{}", value_name = "JSON")]
@@ -130,6 +130,16 @@ pub enum Verb {
         /// The account; needed when several are configured.
         #[arg(long)]
         account: Option<String>,
+    },
+    /// List and search QuantConnect's operations: what they do and touch, and their arguments.
+    #[command(
+        after_help = "NAME is what `call` and the manifests of plugins take. An operation of class destroy or trade is \
+        granted by its whole name only, and no pattern with a star covers it. No host is needed.\n\n\
+        Examples:\n  qchost tools\n  qchost tools backtest orders\n  qchost tools backtests/read-backtest"
+    )]
+    Tools {
+        /// Words that all occur in the name, description or arguments of an operation; or the name of one, to show it whole.
+        words: Vec<String>,
     },
     /// Sweep a strategy on an emulated QuantConnect, with the bundled plugin.
     #[command(after_help = "Example:\n  qchost demo")]
@@ -270,10 +280,8 @@ pub enum Verb {
         shell: Shell,
     },
     /// Write the manual: a page about qchost, and one about each command.
-    #[command(
-        after_help = "Without a folder, the page about qchost is printed.\n\n\
-        Examples:\n  qchost man > qchost.1\n  qchost man man1"
-    )]
+    #[command(after_help = "Without a folder, the page about qchost is printed.\n\n\
+        Examples:\n  qchost man > qchost.1\n  qchost man man1")]
     Man {
         /// The folder for all pages; created if it does not exist.
         folder: Option<PathBuf>,
@@ -317,7 +325,7 @@ pub enum Plugin {
         after_help = "Example:\n  qchost plugin inspect plugins/strategy-lab/strategy_lab.wasm"
     )]
     Inspect {
-        /// The component.
+        /// The component, or the plugin of the configuration whose component it is.
         component: PathBuf,
     },
     /// List the plugins of the configuration, with their problems.

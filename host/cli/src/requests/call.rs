@@ -57,16 +57,12 @@ impl Handler for Call {
             arguments,
         } = self;
         if qchost_catalog::by_tool(&tool).is_none() {
-            // Manifests and components use other names for the same operations.
-            let near = qchost_catalog::by_name(&tool)
-                .map(|operation| operation.tool)
-                .or_else(|| {
-                    let tools = qchost_catalog::OPERATIONS.iter();
-                    qchost_policy::nearest(&tool, tools.map(|operation| operation.tool))
-                });
+            let known = qchost_catalog::OPERATIONS.iter();
+            let known = known.flat_map(|operation| [operation.tool, operation.name]);
+            let near = qchost_policy::nearest(&tool, known);
             return Err(match near {
                 Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
-                None => anyhow!("there is no tool `{tool}`; `qchost mcp` serves the list"),
+                None => anyhow!("there is no tool `{tool}`; list them: qchost tools"),
             });
         }
         let operator = Manifest::operator(&account);

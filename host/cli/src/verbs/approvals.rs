@@ -10,7 +10,7 @@ use super::cells::{list, maybe, text, word};
 use crate::args::Approvals;
 use crate::config::{Period, dollars_of};
 use crate::control::{self, Route};
-use crate::output::{Output, counted, table};
+use crate::output::{Output, counted, fields, table};
 use crate::requests::{ApprovalRow, Approve, PermitRow, StandingRequest};
 use crate::terminal;
 
@@ -127,8 +127,7 @@ fn overview(listed: &[ApprovalRow], all: bool, is_first: bool, more: u64) -> Str
 
 /// All of it, for reading before the decision.
 fn show(approval: &ApprovalRow) -> String {
-    let mut shown = String::new();
-    for (name, value) in [
+    let mut rows = vec![
         ("id", text(&approval.id)),
         ("status", word(approval.status)),
         ("kind", word(approval.kind)),
@@ -144,39 +143,38 @@ fn show(approval: &ApprovalRow) -> String {
         ("requested", maybe(approval.requested)),
         ("expires", maybe(approval.expires)),
         ("closed", maybe(approval.closed.as_ref())),
-    ] {
-        if value != "-" {
-            shown += &format!("{name:<10} {value}\n");
-        }
-    }
+    ];
+    rows.retain(|(_, value)| value != "-");
     if let Some(permit) = &approval.permit {
         let kind = match permit.standing {
             true => "standing",
             false => "for the one call",
         };
-        shown += &format!(
-            "{:<10} {}, {kind}, {}, until {}\n",
-            "permit",
-            text(&permit.id),
-            match left(Some(permit)) {
-                None => "nothing left".to_owned(),
-                Some(left) => format!("{left} left"),
-            },
-            maybe(permit.expires)
-        );
+        let left = match left(Some(permit)) {
+            None => "nothing left".to_owned(),
+            Some(left) => format!("{left} left"),
+        };
+        let until = maybe(permit.expires);
+        let permitted = format!("{}, {kind}, {left}, until {until}", text(&permit.id));
+        rows.push(("permit", permitted));
         if let Some(by) = &permit.revoked_by {
-            shown += &format!("{:<10} by {}\n", "revoked", text(by));
+            rows.push(("revoked", format!("by {}", text(by))));
         }
     }
-    for decision in &approval.decisions {
-        shown += &format!(
-            "{:<10} by {} at {}: {}\n",
-            word(decision.verdict),
-            text(&decision.by),
+    let mut rows: Vec<(String, String)> = rows
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    rows.extend(approval.decisions.iter().map(|decision| {
+        let by = text(&decision.by);
+        let decided = format!(
+            "by {by} at {}: {}",
             maybe(decision.at),
             text(&decision.reason)
         );
-    }
+        (word(decision.verdict), decided)
+    }));
+    let mut shown = fields(0, &rows) + "\n\n";
     shown.push('\n');
     render(&approval.view, 0, &mut shown);
     if let Some(contents) = approval.contents.as_ref().filter(|it| !is_empty(it)) {

@@ -15,6 +15,8 @@ pub async fn run(
     arguments: &str,
     output: Output,
 ) -> Result<()> {
+    // Manifests, components and `qchost tools` use other names for the same operations.
+    let tool = qchost_catalog::by_name(tool).map_or(tool, |operation| operation.tool);
     let request = Call {
         account: account_for(route, account, output).await?,
         tool: tool.to_owned(),

@@ -6,7 +6,7 @@ use qchost_gate::{Amount, Condition, GrantReport, GrantsReport, Obligation};
 
 use super::cells::{list, text};
 use crate::control::{self, Route};
-use crate::output::Output;
+use crate::output::{Output, fields};
 use crate::requests::Grants;
 use crate::terminal;
 
@@ -58,13 +58,7 @@ fn block(grant: &GrantReport) -> String {
     if !grant.denied.is_empty() {
         rows.push(("denied or limited more".to_owned(), list(&grant.denied)));
     }
-    let mut shown = format!("\n{}\n", text(&grant.name));
-    let width = rows.iter().map(|(name, _)| name.chars().count()).max();
-    let width = width.unwrap_or_default();
-    for (name, value) in rows {
-        shown += &format!("  {name:<width$}  {value}\n");
-    }
-    shown
+    format!("\n{}\n{}\n", text(&grant.name), fields(2, &rows))
 }
 
 fn amount(amount: &Amount) -> String {

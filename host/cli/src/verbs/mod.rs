@@ -24,6 +24,7 @@ mod reload;
 mod restore;
 mod run;
 mod schema;
+mod tools;
 mod validate;
 
 use std::time::Duration;
@@ -56,6 +57,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             | Verb::Mcp { .. }
             | Verb::Emulator { .. }
             | Verb::Completions { .. }
+            | Verb::Tools { .. }
             | Verb::Man { .. }
     );
     if let Some(data) = data.as_ref().filter(|_| !may_come) {
@@ -111,6 +113,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             user_id,
             faster,
         } => emulator::run(listen, user_id, faster, output).await,
+        Verb::Tools { words } => tools::run(&words, output),
         Verb::Completions { shell } => completions::run(shell, output),
         Verb::Man { folder } => man::run(folder.as_deref(), output),
         Verb::CompileComponent | Verb::SuperviseServer { .. } => {

@@ -12,7 +12,7 @@ use schemars::generate::{SchemaGenerator, SchemaSettings};
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::{build, demo, doctor, emulator, halt, init, policy, restore, run, validate};
+use super::{build, demo, doctor, emulator, halt, init, policy, restore, run, tools, validate};
 use crate::output::{ErrorObject, ProgressLine, Remark};
 use crate::requests::{
     ApprovalRow, BackupMade, FileRow, HaltRow, Halted, Head, PluginRow, Resumed, Verified,
@@ -43,6 +43,7 @@ outputs! {
     "invoke": Value,
     // What QuantConnect answered.
     "call": Value,
+    "tools": Vec<tools::Tool>,
     "demo": demo::DemoResult,
     "validate": Vec<validate::FileResult>,
     "reload": Vec<FileRow>,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
+use qchost_policy::is_name;
 use qchost_runtime::{Import, Inspection, Kind, Options, Runtime, StartError};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -18,7 +19,8 @@ use crate::config::Config;
 use crate::control::{self, Route};
 use crate::gate;
 use crate::keys;
-use crate::output::{Output, counted, part_is, remark, table};
+use crate::manifests;
+use crate::output::{Output, counted, fields, folded, part_is, remark, table};
 use crate::requests::{ListFiles, ListPlugins, PluginRow, Status};
 use crate::terminal;
 
@@ -60,13 +62,26 @@ fn host_cache(config: &Config) -> Option<(PathBuf, PathBuf)> {
     (found.uid() == geteuid().as_raw() && !is_closed).then_some((cache, key))
 }
 
-/// Shows a component.
-pub async fn inspect(path: &Path, config: Option<&Config>, output: Output) -> Result<()> {
-    let found = examine(path, config).await?;
+/// Shows a component: that of a file, or that of a plugin of the configuration.
+pub async fn inspect(component: &Path, config: Option<&Config>, output: Output) -> Result<()> {
+    let found = examine(&file_of(component, config)?, config).await?;
     output.result(&found, inspection)?;
     match found.problem {
         Some(problem) => bail!(problem),
         None => Ok(()),
+    }
+}
+
+/// The file of a component that may be named by its plugin.
+fn file_of(component: &Path, config: Option<&Config>) -> Result<PathBuf> {
+    let name = component.to_str().filter(|name| is_name(name));
+    match (name, config) {
+        (Some(name), Some(config)) if !component.exists() => {
+            let manifest = manifests::find(config, name);
+            let manifest = manifest.with_context(|| format!("there is no file {name} here"))?;
+            Ok(manifest.component)
+        }
+        _ => Ok(component.to_owned()),
     }
 }
 
@@ -80,30 +95,33 @@ fn inspection(found: &Inspection) -> String {
                     let first = action.description.lines().next().unwrap_or_default();
                     vec![
                         action.name.clone(),
-                        fields(&action.input_schema),
+                        inputs(&action.input_schema),
                         first.to_owned(),
                     ]
                 })
                 .collect();
-            format!(
-                "{} {}: {}\n\n{}\n\n",
-                description.name,
-                description.version,
-                description.summary,
-                table(&["action", "input", ""], &actions)
-            )
+            let title = format!(
+                "{} {}: {}",
+                description.name, description.version, description.summary
+            );
+            let actions = table(&["action", "input", ""], &actions);
+            format!("{}\n\n{actions}\n\n", folded(&title))
         }
         None => String::new(),
     };
-    text += &format!(
-        "digest    {}\nsize      {} KiB, {} KiB compiled\n\n",
-        found.digest,
-        found.size.div_ceil(1024),
-        found.compiled.div_ceil(1024),
-    );
+    let (size, compiled) = (found.size.div_ceil(1024), found.compiled.div_ceil(1024));
+    let measures = [
+        ("digest".to_owned(), found.digest.clone()),
+        (
+            "size".to_owned(),
+            format!("{size} KiB, {compiled} KiB compiled"),
+        ),
+    ];
+    text += &fields(0, &measures);
+    text += "\n\n";
     text += &table(&["import", "functions"], &imports(&found.imports));
     if let Some(advice) = found.advice() {
-        text += &format!("\n\n{advice}");
+        text += &format!("\n\n{}", folded(advice));
     }
     let grants = found.grants();
     if !grants.is_empty() {
@@ -135,7 +153,7 @@ fn imports(imports: &[Import]) -> Vec<Vec<String>> {
 }
 
 /// The names of an input's fields; optional ones have a question mark.
-fn fields(schema: &Value) -> String {
+fn inputs(schema: &Value) -> String {
     let required = schema.get("required").and_then(Value::as_array);
     let needed = |name: &str| required.is_some_and(|names| names.iter().any(|it| it == name));
     let names = schema.get("properties").and_then(Value::as_object);

@@ -15,7 +15,7 @@ use crate::args::Policy;
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::exit_status::{ErrorKind, Failed};
-use crate::output::{Output, counted, table};
+use crate::output::{Output, counted, folded, table};
 use crate::requests::Explain;
 use crate::terminal;
 
@@ -68,17 +68,16 @@ fn explanation(explained: &Explanation) -> String {
         (&explained.guardrails, "by the guardrails"),
     ] {
         if !names.is_empty() {
-            shown += &format!("{title} {}\n", list(names));
+            shown += &folded(&format!("{title} {}", list(names)));
+            shown.push('\n');
         }
     }
     for obligation in &explained.obligations {
         let limits = limits(&obligation.limits);
         if !limits.is_empty() {
-            shown += &format!(
-                "within {} of `{}`\n",
-                limits.join(", "),
-                text(&obligation.grant)
-            );
+            let limits = limits.join(", ");
+            shown += &folded(&format!("within {limits} of `{}`", text(&obligation.grant)));
+            shown.push('\n');
         }
     }
     if explained.approval {

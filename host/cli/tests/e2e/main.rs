@@ -61,6 +61,8 @@ mod snapshots;
 mod socket;
 mod starting;
 mod steady;
+mod tables;
+mod tools;
 mod systemd;
 mod upgrades;
 mod verbs;

@@ -458,3 +458,20 @@ fn a_component_takes_the_place_of_a_file_alone() {
     let said = ran.error();
     assert!(said.contains("`.` is no regular file"), "{said}");
 }
+
+#[test]
+fn a_component_is_inspected_by_its_file_or_by_the_name_of_its_plugin() {
+    let folder =
+        Folder::new("[account.research]\nconnection = \"embedded\"\ncloud = \"emulator\"\n");
+    folder.manifest("strategy-lab", &strategy_lab());
+    let file = component("plugins/strategy-lab");
+    let inspect = |what: &str| folder.run(&["plugin", "inspect", what]);
+    let by_file = inspect(file.to_str().unwrap());
+    assert_eq!(inspect("strategy-lab").good().stdout, by_file.good().stdout);
+    let ran = inspect("strategy-lib");
+    let error = ran.error();
+    assert!(
+        error.contains("no file strategy-lib here") && error.contains("there are: strategy-lab"),
+        "{error}"
+    );
+}

@@ -7,13 +7,13 @@ use anyhow::Result;
 use qchost_audit::{Kind, Record, Summary};
 use qchost_gate::{AdminDetail, ApprovalDetail, Body, Change, Reconciled, TextWhy, Why};
 
-use crate::output::{print, print_json, table};
+use crate::output::{fits, print, print_json, records, table};
 use crate::requests::{Matches, Verified};
 use crate::terminal;
 use crate::verbs::cells::{maybe, text, word};
 
 /// The columns of a record.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "time",
     "kind",
     "plugin",
@@ -21,10 +21,11 @@ const COLUMNS: [&str; 8] = [
     "project",
     "decision",
     "outcome",
+    "call",
     "details",
 ];
 /// The widths of all columns but the last, for rows that are shown before all are known.
-const COLUMN_WIDTHS: [usize; 7] = [27, 9, 20, 32, 20, 10, 12];
+const COLUMN_WIDTHS: [usize; 8] = [27, 9, 20, 32, 20, 10, 12, 16];
 
 /// Shows records as they arrive.
 pub struct RecordPrinter {
@@ -52,7 +53,7 @@ impl RecordPrinter {
     pub fn line(&mut self, line: &str) -> Result<()> {
         match self.form {
             Form::Raw => print_json(line),
-            Form::Columns => print(&columns(&row(line))),
+            Form::Columns => print(&one(row(line))),
             Form::Table => {
                 self.rows.push(row(line));
                 Ok(())
@@ -86,6 +87,7 @@ fn row(line: &str) -> Vec<String> {
         maybe(project.name.or(id.as_deref())),
         maybe(found.decision),
         maybe(found.outcome),
+        maybe(found.call),
         details(&record, &found).join("\n"),
     ]
 }
@@ -193,6 +195,15 @@ fn of_change(change: &Change) -> Vec<String> {
 fn uids(uids: &BTreeSet<u32>) -> Option<String> {
     let uids: Vec<_> = uids.iter().map(|uid| format!("uid {uid}")).collect();
     (!uids.is_empty()).then(|| uids.join(", "))
+}
+
+/// A record in columns, or as a block where they are too wide.
+fn one(row: Vec<String>) -> String {
+    let line = columns(&row);
+    match fits(&line) {
+        true => line,
+        false => records(&COLUMNS, &[row]) + "\n",
+    }
 }
 
 fn columns(row: &[String]) -> String {
@@ -398,6 +409,7 @@ mod tests {
                 "Lab/\\u{1b}x",
                 "denied",
                 "-",
+                "-",
                 "no grant"
             ]
         );
@@ -406,36 +418,49 @@ mod tests {
         let decided = r#"{"kind":"approval","what":"revoke","approval":"ap-1","permit":"pe-1","person":7,"person-name":"ann","detail":{"reason":"no"}}"#;
         let decided = row(decided);
         assert_eq!(decided[3], "revoke");
-        assert_eq!(decided[7], "ap-1, pe-1 by ann (uid 7)\nno");
+        assert_eq!(decided[8], "ap-1, pe-1 by ann (uid 7)\nno");
         assert!(super::columns(&decided).ends_with("ap-1, pe-1 by ann (uid 7); no"));
+        let called =
+            row(r#"{"kind":"intent","call":"19ad3b7c2f1-17","operation":"files/read-file"}"#);
+        assert_eq!(called[7], "19ad3b7c2f1-17");
         let used = r#"{"kind":"intent","operation":"live/create-live-algorithm","permit":"pm-1"}"#;
-        assert_eq!(row(used)[7], "use: pm-1");
+        assert_eq!(row(used)[8], "use: pm-1");
         for what in ["request", "approve", "refuse", "revoke", "use"] {
             let of_call = format!(
                 r#"{{"kind":"approval","what":"{what}","operation":"live/create-live-algorithm","approval":"ap-1"}}"#
             );
             let of_call = row(&of_call);
             assert_eq!(of_call[3], "live/create-live-algorithm");
-            assert_eq!(of_call[7], format!("{what}: ap-1"));
+            assert_eq!(of_call[8], format!("{what}: ap-1"));
         }
         let failed = r#"{"kind":"approval","what":"not decided","approval":"ap-1","detail":{"attempt":"revoke","reason":"it is over"}}"#;
-        assert_eq!(row(failed)[7], "ap-1\nrevoke: it is over");
+        assert_eq!(row(failed)[8], "ap-1\nrevoke: it is over");
         let change = r#"{"kind":"change","what":"manifest","plugin":"lab","file":"/p/lab.toml","owners":[0],"asked-by":[7],"digest-after":"sha256:00","difference":["added: files/*","line\nbreak"]}"#;
         assert_eq!(
-            row(change)[7],
+            row(change)[8],
             "/p/lab.toml of uid 0 asked for by uid 7\nnothing → sha256:00\nadded: files/*\nline\\nbreak"
         );
         let of_another_version = row(
             r#"{"kind":"change","what":"schedule","file":"/p/s.toml","digest-after":"sha256:00","member":1}"#,
         );
         assert_eq!(of_another_version[3], "schedule");
-        assert_eq!(of_another_version[7], "/p/s.toml\nnothing → sha256:00");
+        assert_eq!(of_another_version[8], "/p/s.toml\nnothing → sha256:00");
         let unknown = row(
             r#"{"kind":"of another version","plugin":"lab","what":"x","project":{"id":7},"reason":"y"}"#,
         );
         assert_eq!(
             unknown,
-            ["-", "of another version", "lab", "x", "7", "-", "-", "y"]
+            [
+                "-",
+                "of another version",
+                "lab",
+                "x",
+                "7",
+                "-",
+                "-",
+                "-",
+                "y"
+            ]
         );
         let columns = columns(&row(line));
         assert!(columns.contains("denied     lab  "), "{columns}");
