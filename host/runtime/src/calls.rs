@@ -308,7 +308,10 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
             return ("denied", denial.reason + &remedy);
         }
         Error::BudgetExhausted(exhaustion) => return ("budget-exhausted", exhaustion.message),
-        Error::ApprovalRequired(id) => return ("approval-required", format!("approval {id}")),
+        Error::ApprovalRequired(id) => {
+            let message = format!("a person has to approve this first: qchost approvals show {id}");
+            return ("approval-required", message);
+        }
         Error::ApprovalRefused(reason) => return ("approval-refused", reason),
         Error::RateLimited(wait) => (FailureKind::RateLimited, format!("retry after {wait} s")),
         Error::Halted(reason) => (FailureKind::Halted, reason),

@@ -108,7 +108,7 @@ impl Config {
             // An existing file is not overwritten by `init`.
             let hint = match path.symlink_metadata() {
                 Err(error) if error.kind() == ErrorKind::NotFound => {
-                    "; write one with: qchost init"
+                    "; write one with `qchost init`"
                 }
                 _ => "",
             };

@@ -313,7 +313,7 @@ fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     let ran = folder.run(&["--config", "elsewhere.toml", "call", "read_account"]);
     assert!(
         ran.error()
-            .contains("elsewhere.toml; write one with: qchost init"),
+            .contains("elsewhere.toml; write one with `qchost init`"),
         "{}",
         ran.error()
     );

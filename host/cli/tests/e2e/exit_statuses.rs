@@ -12,14 +12,14 @@ use crate::common::{Folder, bundled, component, embedded};
 use crate::process::{Process, Ran};
 
 /// How a folder differs from one in which a write is done, and the exit status of that write.
-struct Situation {
-    name: &'static str,
-    make: fn(&Cloud, &Folder, &Value),
-    status: i32,
+pub struct Situation {
+    pub name: &'static str,
+    pub make: fn(&Cloud, &Folder, &Value),
+    pub status: i32,
 }
 
 /// Adds a grant that the write has to satisfy as well.
-fn grant(folder: &Folder, line: &str) {
+pub fn grant(folder: &Folder, line: &str) {
     let grant = format!(
         "[[grant]]\nname = \"more\"\nallow = [\"backtests/create-backtest\"]\nprojects = [\"*\"]\n{line}\n\n[limits]"
     );
@@ -33,7 +33,7 @@ fn fault(cloud: &Cloud, kind: FaultKind) {
     cloud.emulator().set_faults(faults);
 }
 
-const SITUATIONS: [Situation; 8] = [
+pub const SITUATIONS: [Situation; 8] = [
     Situation {
         name: "done",
         make: |_, _, _| {},

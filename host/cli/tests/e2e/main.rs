@@ -51,6 +51,7 @@ mod process;
 mod reconfigured;
 mod records;
 mod reloads;
+mod remedies;
 mod restarts;
 mod revocation;
 mod running;
