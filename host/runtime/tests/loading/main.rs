@@ -481,7 +481,7 @@ async fn an_output_that_does_not_fit_its_own_schema_is_a_failure_of_the_plugin()
             "{shown}"
         );
         assert!(shown.len() < 500, "{shown}");
-        // It serves on.
+        // It keeps serving.
         invoke("fits", &good[0]).await.unwrap();
     }
     assert_eq!(invoke("large", &json!([1])).await, Ok(json!([1])));
