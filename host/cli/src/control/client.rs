@@ -396,11 +396,11 @@ async fn here(
     let (reports, mut reported) = Reports::new(host.redactor().clone());
     let work = request.handle_here(host, &person, &reports);
     tokio::pin!(work);
-    // Results with lines are read from the files if no host runs, rather than by a host in this process.
+    // Results with lines are read from the files if no host runs, rather than by a host in this process. A halt has no calls
+    // of another process to wait for.
     let mut show = |report| match report {
         Report::Progress(progress) => display.report(&progress),
-        Report::Halted(message) => display.halted(message),
-        Report::Line(_) => {}
+        Report::Halted(_) | Report::Line(_) => {}
     };
     let result = loop {
         tokio::select! {

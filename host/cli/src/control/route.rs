@@ -233,7 +233,7 @@ impl Route {
         let no_host = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host listens at {}", socket.display()),
             (None, Some(_)) => self.none_found(),
-            (None, None) => format!("{}, or its data folder: --data DIR", self.none_found()),
+            (None, None) => format!("{}, or its data folder: --data FOLDER", self.none_found()),
         };
         // A configuration that is wrong is mended in its file, whether or not a host runs.
         let kind = match self.config {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::cells::{list, maybe, text, word};
 use crate::args::Approvals;
 use crate::config::{Period, dollars_of};
-use crate::control::{self, Route};
+use crate::control::{self, Approach, Route};
 use crate::output::{Output, counted, fields, table};
 use crate::requests::{ApprovalRow, Approve, PermitRow, StandingRequest};
 use crate::terminal;
@@ -19,7 +19,14 @@ pub async fn run(route: &Route, verb: Approvals, output: Output) -> Result<()> {
     match verb {
         Approvals::List(request) => {
             let (all, is_first) = (request.all, request.after.is_none());
-            let page = control::perform(route, request, output).await?;
+            let approach = control::approach(route).await?;
+            if matches!(approach, Approach::Alone { .. }) {
+                output.note("no host runs: this is what one that starts here finds");
+            }
+            let mut display = output.progress();
+            let page = approach.perform(route, request, output, &mut display).await;
+            display.done();
+            let page = page?;
             output.result(&page.approvals, |listed| {
                 overview(listed, all, is_first, page.more)
             })

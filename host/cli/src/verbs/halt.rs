@@ -210,7 +210,7 @@ fn make_file(data: Option<&Path>) -> Result<PathBuf> {
     let Some(data) = data else {
         bail!(
             "the host does not answer, and its data folder is not known; have the user that it runs as make the file `{HALT_FILE}` \
-             in it, or name it: qchost --data DIR halt"
+             in it, or name it: qchost --data FOLDER halt"
         );
     };
     make_halt_file(data).with_context(|| {
@@ -232,7 +232,7 @@ fn no_host_error(data: &Path, scope: &HaltScope) -> Error {
     });
     anyhow!(
         "no running host was halted: none has ever run in {}{made}; if one runs with another data folder, name that: \
-         qchost --data DIR halt",
+         qchost --data FOLDER halt",
         data.display()
     )
 }

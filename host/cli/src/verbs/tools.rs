@@ -267,7 +267,10 @@ mod tests {
                 );
             }
             let shown = whole(&tool);
-            assert!(shown.contains(&format!("\nclass    {}: ", tool.class)), "{shown}");
+            assert!(
+                shown.contains(&format!("\nclass    {}: ", tool.class)),
+                "{shown}"
+            );
         }
     }
 

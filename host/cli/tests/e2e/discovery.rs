@@ -177,7 +177,7 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
         let error = ran.error();
         assert!(
             error.contains("no running host was halted: none has ever run in other")
-                && error.contains("--data DIR"),
+                && error.contains("--data FOLDER"),
             "{error}"
         );
         assert!(!ran.stdout.contains("halted"), "{ran:?}");
@@ -402,10 +402,14 @@ fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
 fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host() {
     let _machine = machine();
     let (_cloud, folder) = with_cloud();
-    let ran = folder.run(&["plugin", "list"]);
-    assert!(ran.good().stderr.contains("no host runs"), "{ran:?}");
-    let ran = folder.run(&["halt", "--list"]);
-    assert!(ran.good().stderr.contains("no host runs"), "{ran:?}");
+    for verb in [
+        &["plugin", "list"][..],
+        &["halt", "--list"],
+        &["approvals", "list"],
+    ] {
+        let ran = folder.run(verb);
+        assert!(ran.good().stderr.contains("no host runs"), "{ran:?}");
+    }
     let ran = folder.run(&["resume"]);
     assert!(ran.error().contains("no halt is for everything"), "{ran:?}");
     assert_eq!(ran.stdout.trim(), "nothing is halted", "{ran:?}");

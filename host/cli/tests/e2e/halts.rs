@@ -27,7 +27,9 @@ fn what_is_halted_stays_halted_until_it_is_resumed() {
     assert!(
         halted.good().stdout.contains("halted: everything")
             && halted.stdout.contains("none runs there")
-            && halted.stdout.contains("qchost resume"),
+            && halted.stdout.contains("qchost resume")
+            && halted.stderr.contains("no host runs")
+            && !halted.stderr.contains("waiting for calls"),
         "{halted:?}"
     );
     let host = folder.serve(&["run"]);

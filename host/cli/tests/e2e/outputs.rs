@@ -230,6 +230,7 @@ fn alone(checked: &mut Checked, folder: &Folder) {
         checked.document(&format!("schema-{schema}"), &ran);
     }
     checked.document("completions", &ask(folder, &["completions", "bash"]));
+    checked.document("tools", &ask(folder, &["tools"]));
     checked.document("man", &ask(folder, &["man"]));
     checked.document("man", &ask(folder, &["man", "pages"]));
     // Of what this machine lacks, a check may fail.
