@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use anyhow::{Context as _, Error, Result, anyhow, bail, ensure};
+use anyhow::{Error, Result, anyhow, ensure};
 use qchost_gate::{Departed, HALT_FILE, HaltScope, HaltStorage, Stopped, make_halt_file};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -91,7 +91,7 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
     if reached.get().is_none()
         && let Some(data) = data.as_deref().filter(|data| !control::has_host(data))
     {
-        let why = anyhow!("{}", control::holder_error(data));
+        let why = control::holder_error(data);
         return halt_by_file(Some(data), &why, liquidate, output);
     }
     let file = match make_file(data.as_deref()) {
@@ -118,16 +118,18 @@ pub async fn run(route: &Route, request: Halt, output: Output) -> Result<()> {
 
 /// Halts by the file if no host was found and the halt cannot be stored.
 fn halt_by_file(data: Option<&Path>, why: &Error, liquidate: bool, output: Output) -> Result<()> {
+    let kind = ErrorKind::from_error(why);
     let why = output::words(why);
     let Some(data) = data else {
-        bail!("nothing is halted: {why}");
+        return Err(Failed::error(kind, format!("nothing is halted: {why}")));
     };
     let file = make_halt_file(data).map_err(|error| {
-        anyhow!(
+        let message = format!(
             "nothing is halted: {why}; and the file `{HALT_FILE}` cannot be made either ({error}); have the user whose folder it \
              is make it: touch {}",
             halt_file(data)
-        )
+        );
+        Failed::error(kind, message)
     })?;
     output.warning(&format!(
         "the halt cannot be stored: {why}; made {}, which halts everything until: qchost resume",
@@ -154,11 +156,12 @@ fn halt_unread(data: Option<&Path>, why: &Error, liquidate: bool, output: Output
 /// Adds to an error how to halt without a reply from the host.
 fn with_file_remedy(why: Error, data: Option<&Path>) -> Error {
     let Some(data) = data else { return why };
-    anyhow!(
+    let message = format!(
         "{}; to halt without an answer, have the user that the host runs as make the file: touch {}",
         output::words(&why),
         halt_file(data)
-    )
+    );
+    Failed::error(ErrorKind::from_error(&why), message)
 }
 
 /// Shows a halt by the file. It liquidates nothing, so `why` is the error if that was requested.
@@ -208,17 +211,19 @@ impl HaltTarget {
 /// Creates the file `halt` for a host that does not answer.
 fn make_file(data: Option<&Path>) -> Result<PathBuf> {
     let Some(data) = data else {
-        bail!(
+        let message = format!(
             "the host does not answer, and its data folder is not known; have the user that it runs as make the file `{HALT_FILE}` \
              in it, or name it: qchost --data FOLDER halt"
         );
+        return Err(Failed::error(ErrorKind::UNAVAILABLE, message));
     };
-    make_halt_file(data).with_context(|| {
-        format!(
+    make_halt_file(data).map_err(|error| {
+        let message = format!(
             "the host does not answer, and the file `{HALT_FILE}` cannot be made in its data folder; have the user that it runs as \
-             make it: touch {}",
+             make it: touch {}: {error}",
             halt_file(data)
-        )
+        );
+        Failed::error(ErrorKind::UNAVAILABLE, message)
     })
 }
 
@@ -230,11 +235,12 @@ fn no_host_error(data: &Path, scope: &HaltScope) -> Error {
     let made = made.map_or_else(String::new, |file| {
         format!("; made {}, which halts the first one there", file.display())
     });
-    anyhow!(
+    let message = format!(
         "no running host was halted: none has ever run in {}{made}; if one runs with another data folder, name that: \
          qchost --data FOLDER halt",
         data.display()
-    )
+    );
+    Failed::error(ErrorKind::UNAVAILABLE, message)
 }
 
 /// Shows a halt that no running host knows of.

@@ -1,5 +1,6 @@
 //! Exit statuses: what a script learns of how a command ended, with a running host and without one.
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::unix::net::UnixListener;
 
@@ -313,4 +314,82 @@ fn a_host_that_ends_while_a_verb_waits_leaves_it_unavailable_or_its_outcome_unkn
         }
         host.join().unwrap();
     }
+}
+
+/// The verbs that ask no host.
+const ALONE: [&str; 16] = [
+    "completions",
+    "demo",
+    "doctor",
+    "emulator",
+    "init",
+    "man",
+    "plugin-build",
+    "plugin-inspect",
+    "policy-coverage",
+    "policy-test",
+    "restore",
+    "run",
+    "schema-guardrails",
+    "schema-manifest",
+    "schema-output",
+    "validate",
+];
+
+#[test]
+fn every_verb_that_asks_a_host_is_unavailable_where_none_is() {
+    const ID: &str = "ap-abcdefghij";
+    let (_cloud, folder) = with_cloud();
+    let cases: [(&str, &[&str]); 23] = [
+        ("approvals-approve", &["approvals", "approve", ID]),
+        ("approvals-list", &["approvals", "list"]),
+        (
+            "approvals-refuse",
+            &["approvals", "refuse", ID, "--reason", "no"],
+        ),
+        ("approvals-revoke", &["approvals", "revoke", ID]),
+        ("approvals-show", &["approvals", "show", ID]),
+        ("audit-export", &["audit", "export", "--format", "jsonl"]),
+        ("audit-head", &["audit", "head"]),
+        ("audit-query", &["audit", "query"]),
+        ("audit-reconcile", &["audit", "reconcile"]),
+        ("audit-tail", &["audit", "tail"]),
+        ("audit-tail", &["audit", "tail", "--follow"]),
+        ("audit-verify", &["audit", "verify"]),
+        ("audit-why", &["audit", "why", "19ad3b7c2f1-17"]),
+        ("backup", &["backup", "copied"]),
+        ("call", &["call", "read_account", "--account", "research"]),
+        ("halt", &["halt"]),
+        ("halt", &["halt", "--list"]),
+        ("invoke", &["invoke", "lab.act"]),
+        ("plugin-grants", &["plugin", "grants", "lab"]),
+        ("plugin-list", &["plugin", "list"]),
+        (
+            "policy-explain",
+            &["policy", "explain", "lab", "projects/list-projects"],
+        ),
+        ("reload", &["reload"]),
+        ("resume", &["resume"]),
+    ];
+    let mut asked: BTreeSet<&str> = ALONE.into();
+    for (name, arguments) in cases {
+        asked.insert(name);
+        let without = [&["--json", "--socket", "nothing.sock"], arguments].concat();
+        let ran = folder.run(&without);
+        assert_eq!(kind(&ran), ("unavailable".to_owned(), 7), "{ran:?}");
+        assert_eq!(ran.stdout, "", "{ran:?}");
+    }
+    // What follows the record needs a host wherever that is.
+    folder.run(&["plugin", "list"]).good();
+    let ran = folder.run(&["--json", "audit", "tail", "--follow"]);
+    assert_eq!(kind(&ran), ("unavailable".to_owned(), 7), "{ran:?}");
+
+    let schemas = folder.run(&["--json", "schema", "output"]).json();
+    let names = schemas["$defs"].as_object().unwrap().keys();
+    let verbs: BTreeSet<&str> = names
+        .map(String::as_str)
+        .filter(|name| name.starts_with(|first: char| first.is_ascii_lowercase()))
+        .filter(|name| !["error", "progress", "remark"].contains(name))
+        .collect();
+    assert_eq!(asked, verbs);
 }

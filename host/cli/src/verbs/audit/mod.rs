@@ -113,10 +113,12 @@ fn from_files<R: ReadAudit>(config: &Config, request: &R, on_line: OnLine<'_>) -
             format!("denied: {}", denial.reason),
         ));
     }
-    ensure!(
-        !request.follows(),
-        "no host runs, so nothing is added to the record; start one (qchost run), or leave --follow out"
-    );
+    if request.follows() {
+        return Err(Failed::error(
+            ErrorKind::UNAVAILABLE,
+            "no host runs, so nothing is added to the record; start one (qchost run), or leave --follow out",
+        ));
+    }
     let folder = data.join("audit");
     ensure!(
         folder.is_dir(),
