@@ -317,7 +317,7 @@ fn a_host_that_ends_while_a_verb_waits_leaves_it_unavailable_or_its_outcome_unkn
 }
 
 /// The verbs that ask no host.
-const ALONE: [&str; 16] = [
+const ALONE: [&str; 17] = [
     "completions",
     "demo",
     "doctor",
@@ -333,6 +333,7 @@ const ALONE: [&str; 16] = [
     "schema-guardrails",
     "schema-manifest",
     "schema-output",
+    "tools",
     "validate",
 ];
 

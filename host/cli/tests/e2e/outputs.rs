@@ -229,6 +229,8 @@ fn alone(checked: &mut Checked, folder: &Folder) {
         let ran = ask(folder, &["schema", schema]);
         checked.document(&format!("schema-{schema}"), &ran);
     }
+    let tools = checked.document("tools", &ask(folder, &["tools", "backtest"]));
+    assert!(tools.as_array().unwrap().len() > 1, "{tools}");
     checked.document("completions", &ask(folder, &["completions", "bash"]));
     checked.document("tools", &ask(folder, &["tools"]));
     checked.document("man", &ask(folder, &["man"]));
