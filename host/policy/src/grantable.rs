@@ -82,8 +82,9 @@ impl Pattern {
                 .map(|(room, _)| format!("{room}/*"))
                 .collect();
             let names = grantable().map(|(name, _)| name);
-            let nearest =
-                nearest(entry, names.chain(rooms.iter().map(String::as_str))).map(str::to_owned);
+            let nearest = full_name(entry)
+                .or_else(|| nearest(entry, names.chain(rooms.iter().map(String::as_str))))
+                .map(str::to_owned);
             Err(PatternError::Unknown {
                 entry: entry.to_owned(),
                 nearest,
@@ -146,6 +147,28 @@ pub fn grantable() -> impl Iterator<Item = (&'static str, Access)> {
         .chain([(DOWNLOAD, Access::Read), (WORKFLOW, Access::Read)])
 }
 
+/// The operation that a word names without its category, or as its tool is called: `create-backtest` or `create_backtest` for
+/// `backtests/create-backtest`. `None` if that is not one operation.
+#[must_use]
+pub(crate) fn full_name(word: &str) -> Option<&'static str> {
+    if let Some(operation) = qchost_catalog::by_tool(word) {
+        return Some(operation.name);
+    }
+    let bare = word.replace('_', "-");
+    let mut named = grantable()
+        .map(|(name, _)| name)
+        .filter(|name| name.split_once('/').is_some_and(|(_, last)| last == bare));
+    let first = named.next()?;
+    named.next().is_none().then_some(first)
+}
+
+/// The operation that a word means: the one that it names in part, or the most similar one.
+#[must_use]
+pub fn nearest_operation(word: &str) -> Option<&'static str> {
+    let names = OPERATIONS.iter().map(|operation| operation.name);
+    full_name(word).or_else(|| nearest(word, names))
+}
+
 /// Maximum characters of a word that similar ones are searched for: no name of this host is longer.
 const MAX_WORD: usize = 128;
 
@@ -183,10 +206,23 @@ mod tests {
             unknown.contains("did you mean `backtests/read-backtest`"),
             "{unknown}"
         );
+        for part in ["create-backtest", "create_backtest"] {
+            let unknown = Pattern::parse(part).unwrap_err().to_string();
+            assert!(
+                unknown.contains("did you mean `backtests/create-backtest`"),
+                "{unknown}"
+            );
+        }
         let named = Pattern::parse("live-commands/*").unwrap_err().to_string();
         assert!(
             named.contains("must be named in full") && named.contains("create-live-command"),
             "{named}"
+        );
+        assert_eq!(full_name("download"), Some(DOWNLOAD));
+        assert_eq!(full_name("no-such-thing"), None);
+        assert_eq!(
+            nearest_operation("backtest/read-backtest"),
+            Some("backtests/read-backtest")
         );
         assert!(Pattern::parse("raw/a b").is_err());
         assert!(Pattern::parse("").is_err());

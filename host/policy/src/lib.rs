@@ -75,6 +75,7 @@ pub use facts::{Brokerage, Context, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};
 pub use grantable::{
     DOWNLOAD, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, is_tool_name, nearest,
+    nearest_operation,
 };
 pub use guardrails::{Coverage, Guardrails};
 pub use imports::{ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};

@@ -33,7 +33,7 @@ use qchost_catalog::Access;
 use crate::authority::{Authority, Decision};
 use crate::engine::{PolicyError, by_name};
 use crate::facts::{Brokerage, Context, Facts, Project, Resource};
-use crate::grantable::{HTTP, RAW, grantable, nearest};
+use crate::grantable::{HTTP, RAW, full_name, grantable, nearest};
 use crate::guardrails::Guardrails;
 use crate::manifest::reader::{Fields, Item, Problem};
 use crate::manifest::{self, Manifest, ManifestError};
@@ -270,8 +270,9 @@ fn operation(item: &Item<'_>) -> Result<String, Problem> {
         return Ok(name.to_owned());
     }
     let known = grantable().map(|(name, _)| name).chain([HTTP]);
-    let hint =
-        nearest(name, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+    let hint = full_name(name)
+        .or_else(|| nearest(name, known))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
     Err(item.wrong(&format!("`{name}` is no operation{hint}")))
 }
 

@@ -37,6 +37,9 @@ use crate::logging;
 /// The control socket's name in a data folder.
 pub const SOCKET: &str = "control.sock";
 
+/// Maximum bytes of a key that a message repeats.
+const MAX_KEY: usize = 100;
+
 /// The host's configuration.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -112,7 +115,15 @@ impl Config {
                 }
                 _ => "",
             };
-            format!("cannot read the configuration {}{hint}", path.display())
+            let folder = match path.is_relative() {
+                true => std::env::current_dir().ok(),
+                false => None,
+            };
+            let folder = folder.map_or_else(String::new, |it| format!(" in {}", it.display()));
+            format!(
+                "cannot read the configuration {}{folder}{hint}",
+                path.display()
+            )
         })?;
         let mut config = Self::parse(&text, path)?;
         config.origin.owner = Some(owner);
@@ -129,8 +140,10 @@ impl Config {
                     .count()
                     + 1
             });
+            let key = error.span().and_then(|span| key_before(text, span.start));
+            let key = key.map_or_else(String::new, |key| format!(" (at `{key}`)"));
             anyhow::anyhow!(
-                "{}:{line}: {}",
+                "{}:{line}: {}{key}",
                 path.display(),
                 error.message().trim().replace('\n', " ")
             )
@@ -304,6 +317,29 @@ impl Config {
 /// The names of accounts, for messages.
 pub fn listed(accounts: &BTreeMap<String, Account>) -> String {
     accounts.keys().cloned().collect::<Vec<_>>().join(", ")
+}
+
+/// The absolute path of a file, for messages: a relative one does not say where it was looked for.
+pub fn full(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// The key whose value is at a place in a text, with its table; `None` if the place is a key or a table itself, or the key is
+/// none that a configuration has.
+fn key_before(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?;
+    let (above, line) = before.rsplit_once('\n').unwrap_or(("", before));
+    let key = line.split_once('=')?.0.trim();
+    let table = above.lines().rev().find_map(|line| {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        line.strip_prefix('[')?.strip_suffix(']')
+    });
+    let key = match table {
+        Some(table) => format!("{}.{key}", table.trim_matches(['[', ']', ' '])),
+        None => key.to_owned(),
+    };
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.\"".contains(&byte);
+    (key.len() <= MAX_KEY && key.bytes().all(is_key)).then_some(key)
 }
 
 /// The lines of a text before the first TOML error.

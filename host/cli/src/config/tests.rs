@@ -30,6 +30,11 @@ fn what_is_wrong_is_said_with_its_line() {
             "`A b` is not a name",
         ),
         ("mode = \"relaxed\"", "unknown variant `relaxed`"),
+        ("mode = \"prod\"", "(at `mode`)"),
+        (
+            "mode = \"development\"\n[engine] # comment\nbaseline = 1",
+            "(at `engine.baseline`)",
+        ),
         (
             "\n[people.me]\nuid = 1\nroles = [\"king\"]",
             "qchost.toml:4: unknown variant `king`",

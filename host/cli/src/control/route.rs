@@ -203,7 +203,15 @@ impl Route {
         let mut words = match (&self.socket, &self.data) {
             (Some(socket), _) => format!("no host was found at {}", socket.display()),
             (None, Some(data)) => format!("no host was found that has {}", data.display()),
-            (None, None) => "no running host was found".to_owned(),
+            (None, None) => {
+                let data = self.data().map_or_else(String::new, |data| {
+                    format!(" or the data folder {}", config::full(&data).display())
+                });
+                format!(
+                    "no running host was found with the configuration {}{data}",
+                    self.path.display()
+                )
+            }
         };
         if !unseen.is_empty() {
             let reasons: Vec<&str> = unseen.iter().map(String::as_str).collect();

@@ -148,13 +148,20 @@ impl Source {
         Ok(records.next().transpose()?.is_some())
     }
 
-    /// Checks a word that only the host chooses: an unknown one would find nothing, and look like an answer.
-    fn check(&self, option: &str, word: &str, words: &[&str], only: Filter) -> Result<()> {
+    /// Checks a word that only the host chooses: an unknown one would find nothing, and look like an answer. `near` is what
+    /// it may have been meant to be.
+    fn check(
+        &self,
+        option: &str,
+        word: &str,
+        words: &[&str],
+        near: Option<&str>,
+        only: Filter,
+    ) -> Result<()> {
         // Records of another version may have others.
         if words.contains(&word) || word.ends_with(" (denied)") || self.holds(only)? {
             return Ok(());
         }
-        let near = qchost_policy::nearest(word, words.iter().copied());
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
         bail!("{option} {word}: no record can have it{near}")
     }
@@ -164,6 +171,7 @@ impl Source {
             && !word.starts_with("raw/")
         {
             let names: Vec<_> = OPERATIONS.iter().map(|known| known.name).collect();
+            let near = qchost_policy::nearest_operation(word);
             let only = Filter {
                 operation: query.operation.clone(),
                 ..Filter::default()
@@ -175,14 +183,15 @@ impl Source {
                     known.name
                 );
             }
-            self.check(option, word, &names, only)?;
+            self.check(option, word, &names, near, only)?;
         }
         if let Some(word) = &query.what {
             let only = Filter {
                 what: query.what.clone(),
                 ..Filter::default()
             };
-            self.check("--what", word, &AUDIT_ACTIONS, only)?;
+            let near = qchost_policy::nearest(word, AUDIT_ACTIONS.iter().copied());
+            self.check("--what", word, &AUDIT_ACTIONS, near, only)?;
         }
         Ok(())
     }

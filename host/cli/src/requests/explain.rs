@@ -45,8 +45,7 @@ impl Handler for Explain {
         if qchost_catalog::by_name(operation).is_none()
             && qchost_catalog::by_tool(operation).is_none()
         {
-            let known = qchost_catalog::OPERATIONS.iter().map(|known| known.name);
-            if let Some(near) = qchost_policy::nearest(operation, known) {
+            if let Some(near) = qchost_policy::nearest_operation(operation) {
                 bail!("there is no operation `{operation}`; did you mean `{near}`?");
             }
         }

@@ -180,7 +180,11 @@ fn manifest(row: PluginRow) -> FileRow {
         (None, Some(standing)) => Some(standing),
         // It says what is denied too.
         (Some(error), Some(standing)) if row.waits_for.is_none() && row.denied.is_some() => {
-            Some(format!("{error}; {standing}"))
+            Some(match error.contains('\n') {
+                // Its last lines are there to be pasted.
+                true => format!("{standing}; {error}"),
+                false => format!("{error}; {standing}"),
+            })
         }
         (error, _) => error,
     };
@@ -261,5 +265,36 @@ fn file(file: &Path, state: &FileState) -> FileRow {
         detail: detail.or_else(|| state.until_restart()),
         failures: state.failures,
         guardrails: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn detail(error: &str) -> String {
+        let row = serde_json::json!({
+            "denied": ["files/read-file"],
+            "waits-for": null,
+            "plugin": "lab",
+            "status": "degraded",
+            "approval": null,
+            "manifest": "lab.toml",
+            "failures": 1,
+            "loading": false,
+            "error": error,
+        });
+        let row: PluginRow = serde_json::from_value(row).unwrap();
+        manifest(row).detail().unwrap().to_owned()
+    }
+
+    #[test]
+    fn lines_to_be_pasted_are_the_last_ones() {
+        let standing =
+            "does not serve; denied, or limited more, by the changed manifest: files/read-file";
+        assert_eq!(detail("it is wrong"), format!("it is wrong; {standing}"));
+        let lines = "[[grant]]\nname = \"lab\"\nallow = [\"files/*\"]\n";
+        let shown = detail(&format!("add to the manifest:\n{lines}"));
+        assert_eq!(shown, format!("{standing}; add to the manifest:\n{lines}"));
     }
 }

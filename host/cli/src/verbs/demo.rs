@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{Account, Config};
+use crate::config::{self, Account, Config};
 use crate::control;
 use crate::host::Host;
 use crate::lock::Lock;
@@ -23,6 +23,11 @@ const SLOW: [u32; 4] = [60, 100, 150, 200];
 /// Sweeps the bundled strategy and prints the ranking.
 pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     let begun = Instant::now();
+    ensure!(
+        manifest.try_exists().unwrap_or(true),
+        "there is no {}; run this in the folder of the host's sources, or name the manifest of strategy-lab: --manifest FILE",
+        config::full(manifest).display()
+    );
     let manifest = Manifest::load(manifest)?;
     ensure!(
         manifest.component.is_file(),

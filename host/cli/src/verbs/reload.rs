@@ -11,7 +11,7 @@ use crate::requests::{FileRow, Reload};
 pub async fn run(route: &Route, output: Output) -> Result<()> {
     let Some(rows) = control::ask_starting(route, Reload {}, output).await? else {
         return Err(route.none_runs(&anyhow!(
-            "nothing was reloaded, and a host that starts reads its files as they are"
+            "there is no host to reload its files; one that starts reads them as they are"
         )));
     };
     output.result(&rows, |rows| {
@@ -30,7 +30,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                 vec![status, file, maybe(plugin), detail]
             })
             .collect();
-        table(&["status", "file", "plugin", ""], &lines)
+        table(&["status", "file", "plugin", "detail"], &lines)
     })?;
     let wrong = trouble(&rows);
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));

@@ -283,6 +283,24 @@ fn what_cannot_be_invoked_is_refused_before_anything_is_sent() {
 }
 
 #[test]
+fn an_operation_that_is_named_in_part_is_answered_with_its_full_name() {
+    let folder = Folder::embedded("emulator");
+    folder.manifest("strategy-lab", &strategy_lab());
+    folder.run(&["call", "read_account"]).good();
+    for verb in [
+        &["policy", "explain", "strategy-lab", "create-backtest"][..],
+        &["audit", "query", "--operation", "create-backtest"],
+    ] {
+        let ran = folder.run(verb);
+        assert!(
+            ran.error()
+                .contains("did you mean `backtests/create-backtest`?"),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
 fn a_configuration_that_is_wrong_is_refused_with_its_line() {
     for (text, words) in [
         (

@@ -431,3 +431,27 @@ fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host(
         "{error}"
     );
 }
+
+#[test]
+fn a_command_in_the_wrong_folder_says_where_it_looked() {
+    let _machine = machine();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let place = elsewhere.path().canonicalize().unwrap();
+    let folder = Folder::embedded("emulator");
+    let looked = place.to_str().unwrap();
+    let run = |arguments: &[&str]| {
+        let mut command = folder.command(arguments);
+        command.current_dir(&place);
+        Process::start(command, folder.path()).wait()
+    };
+    for verb in [&["reload"][..], &["plugin", "list"], &["demo"]] {
+        let ran = run(verb);
+        assert!(ran.error().contains(looked), "{ran:?}");
+    }
+    let ran = run(&["--json", "doctor"]);
+    assert!(ran.stdout.contains(looked), "{ran:?}");
+    // Where there is a configuration and no host, the data folder is named too.
+    let ran = folder.run(&["reload"]);
+    let data = folder.path().canonicalize().unwrap().join("data");
+    assert!(ran.error().contains(data.to_str().unwrap()), "{ran:?}");
+}

@@ -191,6 +191,7 @@ fn a_reload_without_a_host_that_runs_is_an_error() {
     let folder = Folder::embedded("emulator");
     let ran = folder.run(&["reload"]);
     assert!(ran.error().contains("no running host was found"), "{ran:?}");
+    assert!(ran.stderr.contains("no host to reload"), "{ran:?}");
 }
 
 #[test]

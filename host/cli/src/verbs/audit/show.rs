@@ -136,7 +136,12 @@ fn action(found: &Summary<'_>) -> String {
 /// The person of a record, to follow what was done; empty if none is recorded.
 fn by(name: Option<&str>, uid: Option<impl Display>) -> String {
     match (name, uid) {
-        (Some(name), Some(uid)) => format!(" by {name} (uid {uid})"),
+        (Some(name), Some(uid)) => {
+            let uid = format!(" (uid {uid})");
+            // Of the file that halts, the owner is part of the name.
+            let name = name.strip_suffix(uid.as_str()).unwrap_or(name);
+            format!(" by {name}{uid}")
+        }
         (None, Some(uid)) => format!(" for uid {uid}"),
         _ => String::new(),
     }
@@ -423,6 +428,9 @@ mod tests {
         let called =
             row(r#"{"kind":"intent","call":"19ad3b7c2f1-17","operation":"files/read-file"}"#);
         assert_eq!(called[7], "19ad3b7c2f1-17");
+        let halted = r#"{"kind":"halt","what":"halt","reason":"drill","person":7,"person-name":"file DATA/halt (uid 7)"}"#;
+        let halted = row(halted)[8].replace('\n', "; ");
+        assert_eq!(halted.matches("(uid 7)").count(), 1, "{halted}");
         let used = r#"{"kind":"intent","operation":"live/create-live-algorithm","permit":"pm-1"}"#;
         assert_eq!(row(used)[8], "use: pm-1");
         for what in ["request", "approve", "refuse", "revoke", "use"] {

@@ -20,13 +20,15 @@ const PAGE_SIZE: u32 = 100;
 /// Whether the guardrails are valid: without them no host starts.
 pub fn guardrails(config: &Config, report: &mut Report) {
     match config.guardrails() {
-        Ok(_) => report.ok(
-            "guardrails",
-            config.policies.as_ref().map_or_else(
-                || "those beside the configuration, if any".to_owned(),
-                |folder| folder.display().to_string(),
-            ),
-        ),
+        Ok(found) => {
+            let beside = || config.file.with_file_name("policies");
+            let folder = config.policies.clone().unwrap_or_else(beside);
+            let number = match found.ids().count() {
+                0 => "none".to_owned(),
+                number => counted(number, "guardrail"),
+            };
+            report.ok("guardrails", format!("{number} in {}", folder.display()));
+        }
         Err(error) => {
             let gone = config.policies.as_ref().filter(|folder| !folder.exists());
             let fix = match gone {
