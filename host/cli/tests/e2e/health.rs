@@ -285,6 +285,25 @@ fn doctor_makes_nothing_where_no_host_ran_yet() {
 }
 
 #[test]
+fn doctor_counts_the_guardrails_and_names_their_folder() {
+    let (_cloud, folder) = connected();
+    let finding = || check(&doctor(&folder), "guardrails")["finding"].clone();
+    assert_eq!(finding(), "none in policies");
+    let policies = folder.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    for (name, expected) in [
+        ("one", "1 guardrail in policies"),
+        ("two", "2 guardrails in policies"),
+    ] {
+        let rule = format!(
+            "@id(\"{name}\")\nforbid (principal, action == Action::\"live/create-live-algorithm\", resource);\n"
+        );
+        std::fs::write(policies.join(format!("{name}.cedar")), rule).unwrap();
+        assert_eq!(finding(), expected);
+    }
+}
+
+#[test]
 fn doctor_sees_a_database_that_a_third_process_has_locked() {
     let (_cloud, folder) = connected();
     let _host = serve(&folder);
