@@ -10,6 +10,7 @@ SHELL := /bin/sh
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 
 SETUP := host/cli/tests/setup
+DIST := host/cli/dist
 QCHOST := $(CARGO_TARGET_DIR)/debug/qchost
 
 # The bundled plugins, and the ones that exist only for the end-to-end tests. Each directory is one plugin.
@@ -42,6 +43,33 @@ run: setup ## build the host and the strategy-lab plugin, and run the demonstrat
 	cargo build --locked -p qchost
 	$(QCHOST) plugin build plugins/strategy-lab
 	$(QCHOST) demo
+
+# Below PREFIX, in DESTDIR where a package is made of it. The build is the one that is measured: release, and not debug.
+PREFIX ?= /usr/local
+RELEASE := $(abspath $(CARGO_TARGET_DIR))/release/qchost
+
+.PHONY: install
+install: setup ## build the release, and install it below PREFIX (/usr/local) with manual, completions and unit
+	cargo build --locked --release -p qchost
+	$(DIST)/stage.sh $(RELEASE) "$(DESTDIR)$(PREFIX)" "$(PREFIX)"
+
+TOOLS := $(abspath $(CARGO_TARGET_DIR))/tools
+DISTRIBUTED := $(abspath $(CARGO_TARGET_DIR))/dist
+
+.PHONY: setup-dist
+setup-dist: setup ## install what packaging needs besides: Python, git, and cargo-deb in target/tools
+	@command -v python3 >/dev/null || $(SETUP)/debian.sh python3
+	@command -v git >/dev/null || $(SETUP)/debian.sh git
+	@command -v objdump >/dev/null || $(SETUP)/debian.sh binutils
+	@[ -x $(TOOLS)/bin/cargo-deb ] || cargo install --locked --root $(TOOLS) cargo-deb@3.8.0
+
+.PHONY: dist
+dist: setup-dist ## build a reproducible archive and Debian package, with licences and bill of materials, in target/dist
+	PATH="$(TOOLS)/bin:$$PATH" $(DIST)/dist.sh $(DISTRIBUTED)
+
+.PHONY: dist-check
+dist-check: setup-dist ## build all of `make dist` twice in different folders, and compare the bytes
+	PATH="$(TOOLS)/bin:$$PATH" $(DIST)/check.sh $(abspath $(CARGO_TARGET_DIR))/dist-check
 
 # The tests are compiled first: that builds the host with the features of the whole workspace, and the same host then
 # builds the plugins that the tests load. cargo-nextest does not run the examples in the documentation.

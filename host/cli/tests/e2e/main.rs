@@ -44,6 +44,7 @@ mod manual;
 mod midwrite;
 mod odd_files;
 mod outputs;
+mod packaging;
 mod people;
 mod policies;
 mod printed;
