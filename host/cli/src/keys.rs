@@ -1,8 +1,8 @@
 //! The host's key, and the keys derived from it.
 //!
 //! The key in `host.key` authenticates compiled components (the runtime uses it directly) and, through derived keys with
-//! separate labels, the audit's chain, the hashes of arguments and backups. It belongs to the data: the audit cannot be
-//! verified without it, and the database is linked to it.
+//! separate labels, the audit's chain and the hashes of arguments. It belongs to the data: the audit cannot be verified
+//! without it, and the database is linked to it. The key in `backup.key` signs backups.
 //!
 //! Invariants: only this user can read it, and a folder with data that depends on a key never gets another one.
 
@@ -11,7 +11,8 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Error, Result, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::SecretSlice;
 use sha2::Sha256;
@@ -24,8 +25,9 @@ const RECORD: &str = "audit";
 const KEY_BYTES: usize = 32;
 const AUDIT: &str = "qchost audit 1";
 const GATE: &str = "qchost gate 1";
-const BACKUP: &str = "qchost backup 1";
 const FOLDER: &str = "qchost data folder 1";
+/// Precedes the public form of a key of backups.
+const ED25519_KEY: &str = "ed25519:";
 
 /// The host's key.
 pub struct Key(Zeroizing<[u8; KEY_BYTES]>);
@@ -60,7 +62,7 @@ impl Key {
 
     /// Reads the key.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(|error| {
+        let file = File::open(path).map_err(|error| {
             let missing = error.kind() == io::ErrorKind::NotFound;
             let shown = path.display();
             Error::new(error).context(match missing {
@@ -71,30 +73,8 @@ impl Key {
                 false => format!("cannot read the host's key {shown}"),
             })
         })?;
-        let mode = file.metadata()?.permissions().mode() & 0o777;
-        ensure!(
-            mode & 0o077 == 0,
-            "others can read the host's key {0} (mode {mode:o}); run: chmod 600 {0}",
-            path.display()
-        );
-        let mut bytes = Zeroizing::new([0; KEY_BYTES + 1]);
-        let mut length = 0;
-        while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
-            match file.read(rest)? {
-                0 => break,
-                read => length += read,
-            }
-        }
-        let key = bytes
-            .get(..length)
-            .and_then(|key| <[u8; KEY_BYTES]>::try_from(key).ok())
-            .with_context(|| {
-                format!(
-                    "the host's key {} does not have {KEY_BYTES} bytes; bring it back from a backup",
-                    path.display()
-                )
-            })?;
-        Ok(Self(Zeroizing::new(key)))
+        let bytes = read_bytes(file, path, "the host's key", "bring it back from a backup")?;
+        Ok(Self(bytes))
     }
 
     /// The key that the heads of the audit are signed with.
@@ -107,11 +87,6 @@ impl Key {
         self.derive(GATE)
     }
 
-    /// The key that backups are signed with.
-    pub fn backup(&self) -> Result<Zeroizing<Vec<u8>>> {
-        self.derive(BACKUP)
-    }
-
     /// The id of the data folder, a fingerprint of the key: it does not reveal the key, and is unique to it.
     pub fn folder_id(&self) -> Result<String> {
         Ok(hex::encode(&*self.derive(FOLDER)?))
@@ -122,6 +97,83 @@ impl Key {
         mac.update(label.as_bytes());
         Ok(Zeroizing::new(mac.finalize().into_bytes().to_vec()))
     }
+}
+
+/// The key pair that backups are signed with.
+///
+/// Unlike the host's key, which a restored audit needs, it is in no backup: who can read and change a backup cannot sign it.
+pub struct BackupKey(Ed25519KeyPair);
+
+impl BackupKey {
+    /// Reads the key of a data folder, or creates one.
+    pub fn open(data: &Path) -> Result<Self> {
+        let path = data.join("backup.key");
+        let failed = |what: &str| format!("cannot {what} the key of backups {}", path.display());
+        make(&path).with_context(|| failed("make"))?;
+        let file = File::open(&path).with_context(|| failed("read"))?;
+        let remedy = "move it away: the next backup is signed with another one";
+        let seed = read_bytes(file, &path, "the key of backups", remedy)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed);
+        Ok(Self(
+            pair.map_err(|error| anyhow!("{}: {error}", failed("use")))?,
+        ))
+    }
+
+    /// Its public form, by which a person recognises it.
+    pub fn public(&self) -> String {
+        format!("{ED25519_KEY}{}", hex::encode(self.0.public_key()))
+    }
+
+    /// The signature of a message.
+    pub fn sign(&self, message: &[u8]) -> Result<String> {
+        let signature = self.0.try_sign(message);
+        let signature = signature.map_err(|error| anyhow!("cannot sign the backup: {error}"))?;
+        Ok(hex::encode(signature))
+    }
+}
+
+/// Whether a message has this signature by the key of this public form.
+pub fn is_signed(public: &str, message: &[u8], signature: &str) -> bool {
+    let key = public.strip_prefix(ED25519_KEY).map(hex::decode);
+    match (key, hex::decode(signature)) {
+        (Some(Ok(key)), Ok(signature)) => UnparsedPublicKey::new(&ED25519, key)
+            .verify(message, &signature)
+            .is_ok(),
+        _ => false,
+    }
+}
+
+/// Reads a key that only this user can read. `remedy` is for a damaged one.
+fn read_bytes(
+    mut file: File,
+    path: &Path,
+    what: &str,
+    remedy: &str,
+) -> Result<Zeroizing<[u8; KEY_BYTES]>> {
+    let mode = file.metadata()?.permissions().mode() & 0o777;
+    ensure!(
+        mode & 0o077 == 0,
+        "others can read {what} {0} (mode {mode:o}); run: chmod 600 {0}",
+        path.display()
+    );
+    let mut bytes = Zeroizing::new([0; KEY_BYTES + 1]);
+    let mut length = 0;
+    while let Some(rest) = bytes.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest)? {
+            0 => break,
+            read => length += read,
+        }
+    }
+    let key = bytes
+        .get(..length)
+        .and_then(|key| <[u8; KEY_BYTES]>::try_from(key).ok())
+        .with_context(|| {
+            format!(
+                "{what} {} does not have {KEY_BYTES} bytes; {remedy}",
+                path.display()
+            )
+        })?;
+    Ok(Zeroizing::new(key))
 }
 
 /// Creates a key if there is none. The file is complete before it gets its name, and the name is assigned only once, so
@@ -162,6 +214,38 @@ mod tests {
             );
             assert!(!path.exists(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_key_of_backups_is_made_once_and_vouches_for_what_it_signed() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = BackupKey::open(folder.path()).unwrap();
+        let public = key.public();
+        assert_eq!(BackupKey::open(folder.path()).unwrap().public(), public);
+        let signature = key.sign(b"a list").unwrap();
+        assert!(is_signed(&public, b"a list", &signature));
+        assert!(!is_signed(&public, b"another", &signature));
+        let other = tempfile::tempdir().unwrap();
+        let other = BackupKey::open(other.path()).unwrap();
+        assert!(!is_signed(&other.public(), b"a list", &signature));
+        let (public, signature) = (public.as_str(), signature.as_str());
+        for (public, signature) in [
+            ("", signature),
+            ("ed25519:", signature),
+            ("ed25519:00", signature),
+            (public, ""),
+            (public, "00"),
+            (public, "no digits"),
+        ] {
+            assert!(!is_signed(public, b"a list", signature), "{public}");
+        }
+        let path = folder.path().join("backup.key");
+        std::fs::write(&path, [1; 31]).unwrap();
+        let error = BackupKey::open(folder.path()).map(drop).unwrap_err();
+        assert!(
+            error.to_string().contains("32 bytes; move it away"),
+            "{error}"
+        );
     }
 
     #[test]

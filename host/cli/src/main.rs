@@ -2,6 +2,7 @@
 
 mod accounts;
 mod args;
+mod backup;
 mod children;
 mod config;
 mod control;

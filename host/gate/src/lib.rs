@@ -204,6 +204,7 @@ pub use proposals::Proposals;
 pub use qchost_traffic::{CpuMeter, LogLimiter, processor_time};
 pub use reconcile::{Finding, ReconcileError, Reconciled, Reconciler};
 pub use reconfigure::Reconfigurer;
+pub use redacted_text::PortableText;
 pub use refusal::{Refusal, RefusalKind, decisions, outcomes};
 pub use report::{
     Amount, Condition, Explanation, GrantObligation, GrantReport, GrantsReport, Obligation,

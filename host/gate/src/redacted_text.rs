@@ -171,9 +171,54 @@ fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
 /// A TOML text without comments, with keyed digests in place of values that may be secrets. Invalid TOML is not kept at
 /// all, since it is never in force.
 fn redacted(text: &str, is_secret: IsSecret, fingerprints: &Fingerprints) -> String {
-    let Ok(document) = DeTable::parse(text) else {
-        return String::new();
-    };
+    let kept = replaced(text, is_secret, &mut |path, raw| {
+        let print = fingerprints.of_text("kept text", &format!("{}\0{raw}", path.join(".")));
+        let print = print.get(..32).unwrap_or_default();
+        format!("\"keyed:{print}\"")
+    });
+    kept.unwrap_or_default()
+}
+
+/// A text of the host's files as it may leave the host: without comments and values that may be secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortableText {
+    /// TOML, with `"removed"` in place of each removed value.
+    pub text: String,
+    /// The keys of the removed values: `config.token`.
+    pub removed: Vec<String>,
+}
+
+impl PortableText {
+    /// The text of a manifest; `None` if it is no TOML.
+    #[must_use]
+    pub fn manifest(text: &str) -> Option<Self> {
+        Self::new(text, in_manifest)
+    }
+
+    /// The text of a configuration; `None` if it is no TOML.
+    #[must_use]
+    pub fn configuration(text: &str) -> Option<Self> {
+        Self::new(text, in_configuration)
+    }
+
+    fn new(text: &str, is_secret: IsSecret) -> Option<Self> {
+        let mut removed = Vec::new();
+        let text = replaced(text, is_secret, &mut |path, _| {
+            removed.push(path.join("."));
+            "\"removed\"".to_owned()
+        })?;
+        Some(Self { text, removed })
+    }
+}
+
+/// A TOML text without comments, with something else in place of values that may be secrets. `instead` is called with the
+/// path of each and with its text.
+fn replaced(
+    text: &str,
+    is_secret: IsSecret,
+    instead: &mut dyn FnMut(&[&str], &str) -> String,
+) -> Option<String> {
+    let document = DeTable::parse(text).ok()?;
     let mut cuts = Vec::new();
     let mut path = Vec::new();
     find_secrets(
@@ -182,9 +227,8 @@ fn redacted(text: &str, is_secret: IsSecret, fingerprints: &Fingerprints) -> Str
         is_secret,
         &mut |path, span| {
             let raw = text.get(span.clone()).unwrap_or_default();
-            let print = fingerprints.of_text("kept text", &format!("{}\0{raw}", path.join(".")));
-            let print = print.get(..32).unwrap_or_default();
-            cuts.push((span, format!("\"keyed:{print}\"")));
+            let replacement = instead(path, raw);
+            cuts.push((span, replacement));
         },
     );
     for token in Source::new(text).lex() {
@@ -204,7 +248,7 @@ fn redacted(text: &str, is_secret: IsSecret, fingerprints: &Fingerprints) -> Str
         }
     }
     kept.push_str(text.get(from..).unwrap_or_default());
-    kept
+    Some(kept)
 }
 
 fn find_secrets<'a>(
@@ -582,6 +626,31 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
         ] {
             assert!(kept.contains(stays), "{kept}");
         }
+    }
+
+    #[test]
+    fn a_text_that_leaves_the_host_names_what_was_removed_from_it() {
+        let portable = PortableText::manifest(MANIFEST).unwrap();
+        for secret in ["hunter2", "4711"] {
+            assert!(!portable.text.contains(secret), "{}", portable.text);
+        }
+        let mut removed = portable.removed.clone();
+        removed.sort_unstable();
+        assert_eq!(
+            removed,
+            [
+                "config.deeper.text",
+                "config.list",
+                "config.pin",
+                "config.token",
+                "http.headers.Authorization",
+            ]
+        );
+        let plain = "data = \"data\" # hunter2\n[account.a]\nheaders = { A = { env = \"A\" } }\n";
+        let portable = PortableText::configuration(plain).unwrap();
+        assert_eq!(portable.removed, [""; 0]);
+        assert_eq!(portable.text, plain.replace("# hunter2", ""));
+        assert_eq!(PortableText::configuration("data = "), None);
     }
 
     #[test]

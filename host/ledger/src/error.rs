@@ -25,7 +25,7 @@ pub enum LedgerError {
     #[error(
         "the database {} has layout {found}, and this version, {}, knows layouts up to {known}; nothing was changed: use the \
          version of qchost that wrote it, or a newer one, or bring the backup from before the upgrade back into another data \
-         folder (qchost restore)",
+         folder (qchost restore BACKUP)",
         path.display(),
         env!("CARGO_PKG_VERSION")
     )]

@@ -28,11 +28,11 @@ pub struct Cli {
 /// What `qchost backup` printed about a backup.
 #[derive(Debug, Args)]
 pub struct Expected {
-    /// The fingerprint of the host's key, as `qchost backup` printed it; a backup with another key is refused.
-    #[arg(long, value_name = "FINGERPRINT")]
+    /// The key of backups, as `qchost backup` printed it; a backup that is signed with another key is refused.
+    #[arg(long, value_name = "KEY")]
     pub key: Option<String>,
-    /// The digest of the backup, as `qchost backup` printed it; any other backup is refused: an older one, and one
-    /// that was changed and signed again.
+    /// The digest of the backup, as `qchost backup` printed it; any other backup is refused, also an older one of the
+    /// same key.
     #[arg(long, value_name = "DIGEST")]
     pub digest: Option<String>,
 }
@@ -212,12 +212,13 @@ pub enum Verb {
     /// Print the schema of a file that the host reads, or of what --json prints.
     #[command(subcommand)]
     Schema(Schema),
-    /// Copy the host's database, audit, texts and key into a folder, as one consistent set.
+    /// Copy the host's data, configuration, manifests, guardrails and components into a folder, signed.
     #[command(
         after_help = "A running host makes the copy itself, with its own rights, and keeps serving. The copy contains the \
-        host's key: protect it like the data folder. The copy is signed with that key, which shows damage, and \
-        changes by a writer who cannot read it. A writer who can read it can change the copy and sign it again: keep \
-        the digest that is printed elsewhere, and restore with it.\n\n\
+        host's key: protect it like the data folder. It contains no other secret: a manifest or a configuration is copied \
+        without comments, and one with a value that may be a secret without that value, which is reported. The key that \
+        signs the copy stays in the data folder (backup.key). Keep the key and the digest that are printed elsewhere: a \
+        backup is restored by one of them.\n\n\
         Example:\n  qchost backup /var/backups/qchost/2026-01-31"
     )]
     Backup {
@@ -226,17 +227,22 @@ pub enum Verb {
     },
     /// Restore a backup into an empty data folder.
     #[command(
-        after_help = "Halts are restored. Permits and approvals are void, and in production manifests that trade or destroy, \
-        components, guardrails and the configuration need a new approval by an admin whom the backup and the configuration \
-        both name. Budgets, plugins' state and the projects that plugins made are as in the backup: with `--digest` it is \
-        certain that the backup is the one that was taken.\n\n\
-        Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost \\\n    --digest sha256:…"
+        after_help = "The signature and every file are checked before anything is written, and the key or the digest has to \
+        be the one that was printed when the backup was made. Halts are restored. Permits and approvals are void, and in \
+        production manifests that trade or destroy, components, guardrails and the configuration need a new approval by an \
+        admin whom the backup and the configuration both name. Budgets, plugins' state and the projects that plugins made \
+        are as in the backup: with `--digest` it is certain that it is the one that was taken.\n\n\
+        Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost \\\n    --files /etc/qchost --digest sha256:…"
     )]
     Restore {
         /// The folder that `qchost backup` wrote.
         folder: PathBuf,
         #[command(flatten)]
         expected: Expected,
+        /// A folder for the configuration, manifests, guardrails and components of the backup, which has none of them;
+        /// without it they are checked and stay where they are.
+        #[arg(long, value_name = "FOLDER")]
+        files: Option<PathBuf>,
     },
     /// Serve QuantConnect's 64 tools to an MCP client on standard input and output.
     #[command(

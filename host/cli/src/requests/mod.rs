@@ -35,9 +35,7 @@ pub use audit::{
     AuditHead, AuditQuery, ExportAudit, ExportFormat, Head, Matches, OnLine, Query, ReadAudit,
     Reconcile, Source, TailAudit, Verified, VerifyAudit, WhyCall,
 };
-pub use backup::{
-    Backup, BackupMade, LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify,
-};
+pub use backup::{Backup, BackupMade};
 pub use call::Call;
 pub use explain::Explain;
 pub use files::{FileRow, ListFiles, Reload};

@@ -103,7 +103,14 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Verb::Policy(verb) => policy::run(&route(), verb, output).await,
         Verb::Schema(schema) => schema::run(schema, output),
         Verb::Backup { folder } => backup::run(&route(), &folder, output).await,
-        Verb::Restore { folder, expected } => restore::run(&file, &folder, &expected, data, output),
+        Verb::Restore {
+            folder,
+            expected,
+            files,
+        } => {
+            let places = restore::Places { data, files };
+            restore::run(&file, &folder, &expected, places, output)
+        }
         Verb::Mcp {
             base_url,
             credentials,

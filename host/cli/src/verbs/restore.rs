@@ -1,9 +1,10 @@
-//! `qchost restore`: creates a data folder from a backup.
+//! `qchost restore`: creates a data folder from a backup, and on request the folder of the host's files.
 //!
-//! Invariant: the data folder contains either all of the backup or nothing that a host would start with. The copy is
-//! verified before it is moved into place; the audit, without which a host refuses the database, is moved last. No
-//! approval in the backup is valid in the data folder: the copied database is changed accordingly here, whatever its mark
-//! says.
+//! Invariant: nothing is written before the list was checked against what is known of it elsewhere, and every file of the
+//! backup against the list. The data folder contains either all of the backup or nothing that a host would start with: the
+//! copy is verified before it is moved into place; the audit, without which a host refuses the database, is moved last, and
+//! after it the configuration. No approval in the backup is valid in the data folder: the copied database is changed
+//! accordingly here, whatever its mark says.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -14,27 +15,37 @@ use jiff::Timestamp;
 use qchost_ledger::Ledger;
 use schemars::JsonSchema;
 use serde::Serialize;
+use tempfile::TempDir;
 
 use crate::args::Expected;
+use crate::backup::{
+    self, ByHand, FILES, LIST, List, MAX_LIST_BYTES, check_pins, copy_private, digest,
+    open_regular, verify_audit,
+};
 use crate::config::Config;
 use crate::control;
-use crate::data_folder::{make_private, private_folder};
-use crate::keys::{self, Key};
+use crate::data_folder::{DATABASE, check_version, make_private, private_folder};
 use crate::lock::Lock;
 use crate::output::{Output, counted};
-use crate::requests::{LIST, List, VERSION, copy_private, digest, inventory, open_regular, verify};
 
-/// The copied files, in the order they are moved into place.
-const PLACES: [&str; 4] = ["host.key", "state.db", TEXTS, "audit"];
-/// The folder of redacted texts; a backup of an earlier version has none.
+/// The copied data, in the order they are moved into place.
+const PLACES: [&str; 4] = ["host.key", DATABASE, TEXTS, "audit"];
+/// The folder of redacted texts.
 const TEXTS: &str = "texts";
-/// Maximum bytes of a list: it has a line for each segment of the audit.
-const MAX_LIST_BYTES: u64 = 16 << 20;
 /// The only file that an empty data folder may contain.
 const LOCK: &str = "host.lock";
 
+/// Where a backup is restored to.
+pub struct Places {
+    /// The data folder, if not the one of the configuration.
+    pub data: Option<PathBuf>,
+    /// The folder for the host's files, if they are to be restored.
+    pub files: Option<PathBuf>,
+}
+
 /// What was restored.
 #[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub struct Restored {
     /// The data folder.
     data: PathBuf,
@@ -42,8 +53,12 @@ pub struct Restored {
     records: u64,
     /// When the backup was taken.
     taken: Timestamp,
-    /// The fingerprint of the host's key.
+    /// The key that it is signed with.
     key: String,
+    /// The folder with configuration, manifests, guardrails and components, if they were restored.
+    files: Option<PathBuf>,
+    /// What is left to a person.
+    by_hand: ByHand,
 }
 
 /// Restores a backup.
@@ -51,82 +66,124 @@ pub fn run(
     config: &Path,
     folder: &Path,
     expected: &Expected,
-    data: Option<PathBuf>,
+    places: Places,
     output: Output,
 ) -> Result<()> {
+    let Places { data, files } = places;
     let data = match data {
         Some(data) => data,
         None => Config::load(config)?.data()?,
     };
+    if data.exists() {
+        must_be_empty(&data)?;
+    }
+    if let Some(files) = &files {
+        must_be_free(files)?;
+    }
     let list = read(folder, expected)?;
+    list.check_files(folder)?;
+    check_pins(&list, folder)?;
+    check_version(folder)?;
     private_folder(&data)?;
-    must_be_empty(&data)?;
     let _lock = Lock::take(&data).map_err(|it| control::refused(&data, it))?;
-    let draft = tempfile::Builder::new()
-        .prefix("restoring-")
-        .tempdir_in(&data)
-        .with_context(|| format!("cannot write into {}", data.display()))?;
-    for name in list.files.keys() {
-        let to = draft.path().join(name);
-        if let Some(parent) = to.parent() {
-            make_private(parent)?;
-        }
-        copy_private(&folder.join(name), &to)?;
+    must_be_empty(&data)?;
+    let draft = draft_in(&data)?;
+    for file in &list.files {
+        copy_private(&folder.join(&file.path), &draft.path().join(&file.path))?;
     }
     make_private(&draft.path().join(TEXTS))?;
-    check_copy(&list, draft.path(), folder)?;
-    let key = Key::read(&keys::path(draft.path()))?;
-    let fingerprint = key.folder_id()?;
-    ensure!(
-        expected.key.as_ref().is_none_or(|it| *it == fingerprint),
-        "{}: the backup has the key {fingerprint}, which is not the one that was asked for: it is of another host, or was \
-         changed and signed with another key; nothing was restored",
-        folder.display()
-    );
-    ensure!(
-        list.is_signed_by(&key)?,
-        "{}: it was changed since the backup was taken, or is of another host than the key; nothing was restored",
-        folder.join(LIST).display()
-    );
-    let records = verify(draft.path())?;
-    Ledger::restore(&draft.path().join("state.db"))
-        .with_context(|| folder.join("state.db").display().to_string())?;
+    // What was checked may have been replaced before it was copied.
+    list.check_files(draft.path())
+        .with_context(|| format!("the copy of {}", folder.display()))?;
+    let records = verify_audit(draft.path())?;
+    let draft_of_files = match &files {
+        Some(files) => Some(copy_files(&list, draft.path(), files)?),
+        None => None,
+    };
+    Ledger::restore(&draft.path().join(DATABASE))
+        .with_context(|| folder.join(DATABASE).display().to_string())?;
     for folder in ["audit", TEXTS, "."] {
         File::open(draft.path().join(folder))?.sync_all()?;
     }
-    for name in PLACES {
-        fs::rename(draft.path().join(name), data.join(name))?;
-        File::open(&data)?.sync_all()?;
+    move_all(&PLACES, draft.path(), &data)?;
+    if let (Some(from), Some(files)) = (&draft_of_files, &files) {
+        move_all(&backup::PLACES, from.path(), files)?;
     }
     let restored = Restored {
         data,
         records,
         taken: list.taken,
-        key: fingerprint,
+        key: list.key,
+        files,
+        by_hand: list.by_hand,
     };
-    output.result(&restored, |restored| {
-        let unknown = match &expected.digest {
-            Some(_) => "",
-            None => {
-                "\nnot checked: whether this is the backup that was taken; a reader of the key in it can change and sign \
-                 it. `--digest` checks that"
-            }
-        };
+    output.result(&restored, |restored| shown(restored, folder, expected))
+}
+
+fn shown(restored: &Restored, folder: &Path, expected: &Expected) -> String {
+    let unknown = match &expected.digest {
+        Some(_) => "",
+        None => {
+            "\nnot checked: whether this is the newest backup of that key: `--digest` names one"
+        }
+    };
+    let kept = folder.join(FILES);
+    let (files, root) = match &restored.files {
+        Some(files) => (
+            format!(
+                "configuration, manifests, guardrails and components are in {}",
+                files.display()
+            ),
+            files,
+        ),
+        None => (
+            format!(
+                "configuration, manifests, guardrails and components were not restored: they are in {}",
+                kept.display()
+            ),
+            &kept,
+        ),
+    };
+    let mut by_hand = restored.by_hand.lines(root);
+    by_hand.extend(elsewhere(restored));
+    by_hand.push(
+        "secrets are in no backup: put back what the configuration and the manifests name"
+            .to_owned(),
+    );
+    let by_hand: String = by_hand
+        .iter()
+        .map(|line| format!("\nby hand: {line}"))
+        .collect();
+    format!(
+        "restored to {}: {}, as of {}\nkey: {}{unknown}\n{files}{by_hand}\nhalts are as they were; permits \
+         and approvals are void, and in production all that a person has to say yes to waits for a new yes: qchost \
+         approvals list\nnext: qchost doctor, then: qchost run",
+        restored.data.display(),
+        counted(restored.records, "record"),
+        restored.taken,
+        restored.key
+    )
+}
+
+/// Says if the restored configuration names another data folder.
+fn elsewhere(restored: &Restored) -> Option<String> {
+    let config = Config::readable_parts(&restored.files.as_ref()?.join("qchost.toml"))?;
+    let named = config.data().ok()?;
+    (named.canonicalize().ok() != restored.data.canonicalize().ok()).then(|| {
         format!(
-            "restored to {}: {}, as of {}\nkey: {}{unknown}\nhalts are as they were; permits \
-             and approvals are void, and in production all that a person has to say yes to waits for a new yes: qchost \
-             approvals list\nnext: qchost doctor, then: qchost run",
-            restored.data.display(),
-            counted(restored.records, "record"),
-            restored.taken,
-            restored.key
+            "{}: it names {} as `data`, and the data is in {}",
+            config.file.display(),
+            named.display(),
+            restored.data.display()
         )
     })
 }
 
-/// Reads the list of a backup.
+/// Reads the list of a backup, and compares it with what is known of it.
 fn read(folder: &Path, expected: &Expected) -> Result<List> {
     let path = folder.join(LIST);
+    let is_link = path.symlink_metadata().is_ok_and(|it| it.is_symlink());
+    ensure!(!is_link, "{} is no regular file", path.display());
     let mut text = String::new();
     open_regular(&path)
         .and_then(|file| Ok(file.take(MAX_LIST_BYTES).read_to_string(&mut text)?))
@@ -143,40 +200,68 @@ fn read(folder: &Path, expected: &Expected) -> Result<List> {
          it was taken; nothing was restored",
         path.display()
     );
-    let list: List = serde_json::from_str(&text).with_context(|| format!("{}", path.display()))?;
+    let list = List::parse(&text).with_context(|| path.display().to_string())?;
     ensure!(
-        list.version == VERSION,
-        "{}: a backup of version {}; this qchost reads version {VERSION}: use the one that took it, {}",
+        expected.key.as_ref().is_none_or(|it| *it == list.key),
+        "{}: it is signed with the key {}, which is not the one that was asked for: it is of another host, or was \
+         changed and signed with another key; nothing was restored",
         path.display(),
-        list.version,
-        list.by
+        list.key
     );
-    for name in list.files.keys() {
-        let first = name.split('/').next().unwrap_or_default();
-        ensure!(
-            PLACES.contains(&first) && name.split('/').all(|part| !matches!(part, "" | "." | "..")),
-            "{}: `{name}` belongs to no backup",
-            path.display()
-        );
-    }
+    ensure!(
+        list.is_signed()?,
+        "{}: its signature is not of what it says: it was changed since the backup was taken; nothing was restored",
+        path.display()
+    );
+    ensure!(
+        expected.key.is_some() || expected.digest.is_some(),
+        "{}: it is signed with the key {}, and anyone can make a key: if `qchost backup FOLDER` printed this one, add --key {1}, or \
+         add the digest that it printed (--digest); nothing was restored",
+        path.display(),
+        list.key
+    );
     Ok(list)
 }
 
-/// Checks that the copy equals the backup.
-fn check_copy(list: &List, copied: &Path, folder: &Path) -> Result<()> {
-    let found = inventory(copied)?;
-    for (name, hash) in &list.files {
-        ensure!(
-            found.get(name) == Some(hash),
-            "{}: it was changed since the backup was taken; nothing was restored",
-            folder.join(name).display()
-        );
+/// Copies the host's files from a checked copy into a draft next to their places.
+fn copy_files(list: &List, from: &Path, files: &Path) -> Result<TempDir> {
+    make_private(files)?;
+    let draft = draft_in(files)?;
+    for file in &list.files {
+        if let Ok(name) = Path::new(&file.path).strip_prefix(FILES) {
+            copy_private(&from.join(&file.path), &draft.path().join(name))?;
+        }
     }
-    for name in PLACES {
+    Ok(draft)
+}
+
+fn draft_in(folder: &Path) -> Result<TempDir> {
+    tempfile::Builder::new()
+        .prefix("restoring-")
+        .tempdir_in(folder)
+        .with_context(|| format!("cannot write into {}", folder.display()))
+}
+
+/// Moves what there is of these names, in this order, each durably before the next.
+fn move_all(names: &[&str], from: &Path, to: &Path) -> Result<()> {
+    for name in names {
+        if from.join(name).exists() {
+            fs::rename(from.join(name), to.join(name))
+                .with_context(|| format!("cannot move {} into place", to.join(name).display()))?;
+            File::open(to)?.sync_all()?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that nothing that is restored is in the folder for the host's files.
+fn must_be_free(files: &Path) -> Result<()> {
+    for name in backup::PLACES {
+        let path = files.join(name);
         ensure!(
-            copied.join(name).exists(),
-            "{}: it is not in the backup; nothing was restored",
-            folder.join(name).display()
+            path.symlink_metadata().is_err(),
+            "there is {} already; move it away, or name another folder with --files; nothing was restored",
+            path.display()
         );
     }
     Ok(())

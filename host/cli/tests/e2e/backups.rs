@@ -4,13 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::categories::{folder, serving, with_cloud};
+use crate::categories::{EVERY, folder, serving, with_cloud};
 use crate::cloud::Cloud;
-use crate::common::embedded;
+use crate::common::{Folder, bundled, component, embedded};
+use crate::policies::GUARDRAIL;
+use crate::upgrades::contents;
 
 #[test]
 fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
@@ -40,7 +42,10 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
 
     let second = folder(&embedded(cloud.url()));
     fs::remove_dir_all(second.path().join("data")).unwrap();
-    let restored = second.run(&["--json", "restore", name]).json();
+    let key = made["key"].as_str().unwrap();
+    let restored = second
+        .run(&["--json", "restore", name, "--key", key])
+        .json();
     assert_eq!(restored["records"], made["records"], "{restored}");
     second.run(&["audit", "verify"]).good();
     // The texts that decisions were based on are included.
@@ -69,9 +74,11 @@ fn a_backup_that_is_not_whole_is_not_restored() {
     place.run(&["plugin", "list"]).good();
     let backup = place.path().join("backup");
     let name = backup.to_str().unwrap();
-    place.run(&["backup", name]).good();
+    let made = place.run(&["--json", "backup", name]).json();
+    let key = made["key"].as_str().unwrap();
     let data = place.path().join("elsewhere");
-    let restore = || place.run(&["restore", name, "--data", data.to_str().unwrap()]);
+    let to = data.to_str().unwrap();
+    let restore = || place.run(&["restore", name, "--data", to, "--key", key]);
     let audit = fs::read_dir(backup.join("audit"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -108,7 +115,7 @@ fn a_backup_that_is_not_whole_is_not_restored() {
     let (good_list, good_database) = (fs::read(&list).unwrap(), fs::read(&database).unwrap());
     fs::write(&database, [&good_database[..], &[0]].concat()).unwrap();
     let mut forged: serde_json::Value = serde_json::from_slice(&good_list).unwrap();
-    forged["files"]["state.db"] = hash(&fs::read(&database).unwrap()).into();
+    measure_again(&backup, &mut forged);
     fs::write(&list, forged.to_string()).unwrap();
     let ran = restore();
     assert!(
@@ -150,31 +157,41 @@ fn hash(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
-fn mac(key: &[u8], text: &[u8]) -> Vec<u8> {
-    let mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
-    mac.chain_update(text).finalize().into_bytes().to_vec()
+/// Makes the entries of a list match the present files.
+fn measure_again(backup: &Path, list: &mut Value) {
+    for file in list["files"].as_array_mut().unwrap() {
+        let bytes = fs::read(backup.join(file["path"].as_str().unwrap())).unwrap();
+        file["size"] = bytes.len().into();
+        file["sha256"] = hash(&bytes).into();
+    }
 }
 
-/// Makes a list that matches the present files of a backup, and signs it with the key in the backup.
-pub fn sign_again(backup: &Path) {
+/// Makes a list that matches the present files of a backup, and signs it with the key of a data folder.
+pub fn sign_again(backup: &Path, data: &Path) {
+    sign_with(backup, &fs::read(data.join("backup.key")).unwrap());
+}
+
+fn sign_with(backup: &Path, seed: &[u8]) {
     let path = backup.join("backup.json");
     let mut list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    for (name, kept) in list["files"].as_object_mut().unwrap() {
-        *kept = hash(&fs::read(backup.join(name)).unwrap()).into();
-    }
-    let fields = ["version", "taken", "by", "files"];
-    let unsigned: Value = fields
-        .iter()
-        .map(|name| ((*name).to_owned(), list[name].clone()))
-        .collect();
-    let key = fs::read(backup.join("host.key")).unwrap();
-    let key = mac(&key, b"qchost backup 1");
-    list["signature"] = hex(&mac(&key, unsigned.to_string().as_bytes())).into();
+    measure_again(backup, &mut list);
+    let pair = Ed25519KeyPair::from_seed_unchecked(seed).unwrap();
+    list["key"] = format!("ed25519:{}", hex(pair.public_key().as_ref())).into();
+    list["signature"] = "".into();
+    let signature = pair.sign(format!("qchost backup 3\n{list}").as_bytes());
+    list["signature"] = hex(signature.as_ref()).into();
     fs::write(&path, list.to_string()).unwrap();
 }
 
+/// The key that a backup says it is signed with.
+pub fn key_of(backup: &Path) -> String {
+    let list = fs::read(backup.join("backup.json")).unwrap();
+    let list: Value = serde_json::from_slice(&list).unwrap();
+    list["key"].as_str().unwrap().to_owned()
+}
+
 #[test]
-fn a_backup_that_was_signed_again_is_found_by_what_was_printed() {
+fn a_backup_is_restored_only_by_what_was_printed_of_it() {
     let (_cloud, place) = with_cloud();
     place.run(&["plugin", "list"]).good();
     let (one, two) = (place.path().join("one"), place.path().join("two"));
@@ -197,26 +214,349 @@ fn a_backup_that_was_signed_again_is_found_by_what_was_printed() {
         let ran = restore(backup, options);
         assert!(ran.error().contains(words), "{ran:?}");
         assert!(ran.stderr.contains("nothing was restored"), "{ran:?}");
-        assert!(!data.join("state.db").exists());
+        assert!(!data.exists());
     };
+    // A key is not trusted because it is in the backup.
+    refused(&one, &[], &format!("add --key {key}"));
     // Another backup of the same host.
     refused(&two, &["--digest", &digest], "another backup");
-    // Changed by a reader of the key, who can sign.
+    // Changed by a reader of all of the backup, who has no key that the host had.
     let forge = "INSERT INTO state VALUES ('lab', 'forged', 1, x'00')";
     let database = || rusqlite::Connection::open(one.join("state.db")).unwrap();
     database().execute(forge, []).unwrap();
-    sign_again(&one);
+    for seed in [fs::read(one.join("host.key")).unwrap(), vec![9; 32]] {
+        sign_with(&one, &seed);
+        refused(&one, &["--key", &key], "signed with another key");
+        refused(&one, &["--digest", &digest], "changed since it was taken");
+        let other = key_of(&one);
+        refused(&one, &[], &format!("add --key {other}"));
+    }
+    // Changed by a reader of the data folder, who can sign.
+    sign_again(&one, &place.path().join("data"));
     refused(&one, &["--digest", &digest], "changed since it was taken");
     let ran = restore(&one, &["--key", &key]);
     assert!(ran.good().stdout.contains("not checked"), "{ran:?}");
     fs::remove_dir_all(&data).unwrap();
-    // Signed with another key by a writer who cannot read the host's.
-    fs::write(one.join("host.key"), [9; 32]).unwrap();
-    sign_again(&one);
-    refused(&one, &["--key", &key], "signed with another key");
     // The twin: the original backup.
     let ran = restore(&two, &["--key", &key, "--digest", &other_digest]);
     assert!(!ran.good().stdout.contains("not checked"), "{ran:?}");
+    assert!(!data.join("backup.key").exists());
+}
+
+/// A host whose files are all in its folder: a manifest that pins its component, and a guardrail. Another manifest has a
+/// value that may be a secret and a component elsewhere.
+fn complete() -> (Cloud, Folder) {
+    let cloud = Cloud::start();
+    let place = folder(&embedded(cloud.url()));
+    let file = component(EVERY);
+    let plugins = place.path().join("plugins");
+    fs::copy(&file, plugins.join("every_category.wasm")).unwrap();
+    let text = bundled(EVERY).replace(&file.display().to_string(), "every_category.wasm");
+    let (text, _) = text.split_once("[config]").unwrap();
+    let pinned = format!("digest = \"{}\"\n{text}", hash(&fs::read(&file).unwrap()));
+    place.manifest("every-category", &pinned);
+    let other = component("plugins/strategy-lab");
+    place.manifest(
+        "secretive",
+        &format!(
+            "plugin = \"secretive\" # a comment\ncomponent = \"{}\"\naccount = \"research\"\n[config]\ntoken = \"hunter2\"\n",
+            other.display()
+        ),
+    );
+    fs::write(plugins.join("broken.toml"), "plugin = ").unwrap();
+    fs::create_dir(place.path().join("policies")).unwrap();
+    fs::write(place.path().join("policies/hours.cedar"), GUARDRAIL).unwrap();
+    (cloud, place)
+}
+
+#[test]
+fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
+    let (_cloud, place) = complete();
+    place.run(&["call", "read_account"]).good();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let by_hand = &made["by-hand"];
+    assert_eq!(
+        by_hand["incomplete"],
+        json!([{ "file": "files/plugins/secretive.toml.incomplete", "values": ["config.token"] }])
+    );
+    let lab = component("plugins/strategy-lab");
+    let kept = hash(&fs::read(&lab).unwrap()).replace(':', "-");
+    let kept = format!("files/components/{kept}.wasm");
+    assert_eq!(
+        by_hand["outside"],
+        json!([{ "file": kept, "plugin": "secretive", "component": lab }])
+    );
+    let left_out = by_hand["left-out"].as_array().unwrap();
+    assert_eq!(left_out.len(), 1, "{by_hand}");
+    assert!(
+        left_out[0]["file"]
+            .as_str()
+            .unwrap()
+            .ends_with("broken.toml"),
+        "{by_hand}"
+    );
+    // No value that may be a secret, no comment, and no key but the one that the record needs.
+    for (path, (bytes, _)) in contents(&backup) {
+        for secret in ["hunter2", "a comment"] {
+            let found = memchr::memmem::find(&bytes, secret.as_bytes());
+            assert!(found.is_none(), "{secret} in {}", path.display());
+        }
+        assert_ne!(path.file_name().unwrap(), "backup.key");
+    }
+
+    let elsewhere = place.path().join("elsewhere");
+    let (data, files) = (elsewhere.join("data"), elsewhere.to_str().unwrap());
+    let restore = [
+        "restore",
+        backup.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--files",
+        files,
+        "--digest",
+        made["digest"].as_str().unwrap(),
+    ];
+    let ran = place.run(&restore);
+    for says in [
+        "plugins/secretive.toml.incomplete",
+        "config.token",
+        lab.to_str().unwrap(),
+        "secrets are in no backup",
+    ] {
+        assert!(ran.good().stdout.contains(says), "{says}: {ran:?}");
+    }
+    let same = |name: &str| {
+        let (old, new) = (place.path().join(name), elsewhere.join(name));
+        assert!(fs::read(old).unwrap() == fs::read(new).unwrap(), "{name}");
+    };
+    same("plugins/every_category.wasm");
+    same("policies/hours.cedar");
+    let config = elsewhere.join("qchost.toml");
+    let restored = |arguments: &[&str]| {
+        let config = ["--config", config.to_str().unwrap()];
+        place.run(&[&config[..], arguments].concat())
+    };
+    restored(&["audit", "verify"]).good();
+    let ran = restored(&["--json", "plugin", "list"]);
+    let listed: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(listed[0]["plugin"], "every-category", "{ran:?}");
+    assert_eq!(listed[0]["status"], "ready", "{ran:?}");
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{ran:?}");
+    let coverage = restored(&["policy", "coverage"]);
+    assert!(coverage.good().stdout.contains("no-nights"), "{coverage:?}");
+    // What is there is not overwritten.
+    fs::remove_dir_all(&data).unwrap();
+    let ran = place.run(&restore);
+    assert!(ran.error().contains("already; move it away"), "{ran:?}");
+    assert!(!data.exists());
+}
+
+#[test]
+fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
+    let (_cloud, place) = complete();
+    place.run(&["call", "read_account"]).good();
+    let good = place.path().join("good");
+    let made = place
+        .run(&["--json", "backup", good.to_str().unwrap()])
+        .json();
+    let key = made["key"].as_str().unwrap();
+    let audit = contents(&good.join("audit"));
+    let audit = audit.keys().next().unwrap().strip_prefix(&good).unwrap();
+    let texts = contents(&good.join("texts"));
+    let texts = texts.keys().next().unwrap().strip_prefix(&good).unwrap();
+    let kinds = [
+        "state.db",
+        "host.key",
+        "backup.json",
+        audit.to_str().unwrap(),
+        texts.to_str().unwrap(),
+        "files/qchost.toml",
+        "files/plugins/every-category.toml",
+        "files/plugins/every_category.wasm",
+        "files/plugins/secretive.toml.incomplete",
+        "files/policies/hours.cedar",
+    ];
+    let (bad, elsewhere) = (place.path().join("bad"), place.path().join("elsewhere"));
+    fs::create_dir(&elsewhere).unwrap();
+    fs::write(elsewhere.join("other"), "what is here").unwrap();
+    let before = contents(&elsewhere);
+    let modified = || fs::metadata(&elsewhere).unwrap().modified().unwrap();
+    let at_first = modified();
+    let (data, files) = (elsewhere.join("data"), elsewhere.to_str().unwrap());
+    let restore = |backup: &Path| {
+        place.run(&[
+            "restore",
+            backup.to_str().unwrap(),
+            "--data",
+            data.to_str().unwrap(),
+            "--files",
+            files,
+            "--key",
+            key,
+        ])
+    };
+    let refused = |what: &str, change: &dyn Fn(&Path), says: &str| {
+        copy(&good, &bad);
+        change(&bad);
+        let ran = restore(&bad);
+        assert_eq!(ran.status.code(), Some(1), "{what}: {ran:?}");
+        assert!(ran.error().contains(says), "{what}: {ran:?}");
+        assert!(contents(&elsewhere) == before, "{what}");
+        assert_eq!(modified(), at_first, "{what}");
+        assert!(!data.exists(), "{what}");
+        fs::remove_dir_all(&bad).unwrap();
+    };
+    let edit = |file: &Path, change: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = fs::read(file).unwrap();
+        change(&mut bytes);
+        fs::write(file, bytes).unwrap();
+    };
+    let edit_list = |backup: &Path, change: &dyn Fn(&mut Value)| {
+        let path = backup.join("backup.json");
+        let mut list: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut list);
+        fs::write(path, list.to_string()).unwrap();
+    };
+    for kind in kinds {
+        let says = match kind {
+            "backup.json" => "backup.json",
+            _ => "changed since the backup was taken",
+        };
+        refused(
+            &format!("{kind} has another byte"),
+            &|bad| {
+                edit(&bad.join(kind), &|bytes| {
+                    let middle = bytes.len() / 2;
+                    bytes[middle] ^= 1;
+                });
+            },
+            says,
+        );
+        refused(
+            &format!("{kind} is cut off"),
+            &|bad| edit(&bad.join(kind), &|bytes| drop(bytes.pop())),
+            says,
+        );
+        refused(
+            &format!("{kind} is longer"),
+            &|bad| edit(&bad.join(kind), &|bytes| bytes.push(b'x')),
+            says,
+        );
+        refused(
+            &format!("{kind} is missing"),
+            &|bad| fs::remove_file(bad.join(kind)).unwrap(),
+            match kind {
+                "backup.json" => "is no backup",
+                _ => "is not in the backup any more",
+            },
+        );
+        refused(
+            &format!("{kind} is a link"),
+            &|bad| {
+                fs::remove_file(bad.join(kind)).unwrap();
+                std::os::unix::fs::symlink(good.join(kind), bad.join(kind)).unwrap();
+            },
+            "is no regular file",
+        );
+    }
+    for extra in [
+        "extra",
+        "audit/extra",
+        "files/plugins/extra.toml",
+        "state.db-wal",
+    ] {
+        refused(
+            &format!("{extra} was added"),
+            &|bad| fs::write(bad.join(extra), "x").unwrap(),
+            "was added since the backup was taken",
+        );
+    }
+    let changed = "its signature is not of what it says";
+    let changes: [(&str, &dyn Fn(&mut Value), &str); 8] = [
+        (
+            "no signature",
+            &|list| list["signature"] = "".into(),
+            changed,
+        ),
+        (
+            "no field for it",
+            &|list| drop(list.as_object_mut().unwrap().remove("signature")),
+            "missing field `signature`",
+        ),
+        (
+            "another time",
+            &|list| list["taken"] = "2026-01-31T00:00:00Z".into(),
+            changed,
+        ),
+        (
+            "a newer version",
+            &|list| list["version"] = 4.into(),
+            "a backup of version 4",
+        ),
+        (
+            "an unknown field",
+            &|list| list["new"] = 1.into(),
+            "unknown field `new`",
+        ),
+        (
+            "a path that leaves it",
+            &|list| list["files"][0]["path"] = "../up".into(),
+            "belongs to no backup",
+        ),
+        (
+            "a path from the root on",
+            &|list| list["files"][0]["path"] = "/etc/passwd".into(),
+            "belongs to no backup",
+        ),
+        (
+            "a file twice",
+            &|list| list["files"][1] = list["files"][0].clone(),
+            "listed twice",
+        ),
+    ];
+    for (what, change, says) in changes {
+        refused(what, &|bad| edit_list(bad, change), says);
+    }
+    refused(
+        "another key",
+        &|bad| sign_with(bad, &[9; 32]),
+        "signed with another key",
+    );
+    // Signed by who may, and still wrong.
+    let ours = place.path().join("data");
+    let manifest = "files/plugins/every-category.toml";
+    refused(
+        "a component that its manifest does not pin",
+        &|bad| {
+            edit(&bad.join("files/plugins/every_category.wasm"), &|bytes| {
+                bytes.push(0);
+            });
+            sign_again(bad, &ours);
+        },
+        "its component has another digest than it says",
+    );
+    refused(
+        "a database of a newer version",
+        &|bad| {
+            rusqlite::Connection::open(bad.join("state.db"))
+                .unwrap()
+                .pragma_update(None, "user_version", 999)
+                .unwrap();
+            sign_again(bad, &ours);
+        },
+        "has layout 999",
+    );
+    // The twin.
+    assert!(
+        fs::read_to_string(good.join(manifest))
+            .unwrap()
+            .contains("digest")
+    );
+    restore(&good).good();
+    assert!(elsewhere.join("qchost.toml").exists() && data.join("audit").exists());
 }
 
 /// Copies a folder unchanged.

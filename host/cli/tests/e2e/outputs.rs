@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
+use crate::backups::key_of;
 use crate::categories::{EVERY, PAPER};
 use crate::cloud::Cloud;
 use crate::common::{Folder, bundled, component, embedded, repository};
@@ -239,7 +240,8 @@ fn alone(checked: &mut Checked, folder: &Folder) {
     checked.document("doctor", &ask(folder, &["doctor"]));
     // It says that no host runs.
     checked.document("plugin-list", &ask(folder, &["plugin", "list"]));
-    let restore = ["--data", "restored", "restore", "backup"];
+    let key = key_of(&folder.path().join("backup"));
+    let restore = ["--data", "restored", "restore", "backup", "--key", &key];
     checked.document("restore", &ask(folder, &restore));
     let manifest = repository("plugins/strategy-lab/manifest.toml");
     let demo = ["demo", "--manifest", manifest.to_str().unwrap()];

@@ -189,6 +189,7 @@ fn every_example_of_help_works_as_it_is_printed() {
                 .replace("/mnt/elsewhere", here)
                 .replace("/var/backups/qchost", here)
                 .replace("/var/lib/qchost", &format!("{here}/restored"))
+                .replace("/etc/qchost", &format!("{here}/restored-files"))
                 .replace("sha256:…", &digest);
             // Paths of the repository.
             let within = match arguments[..] {

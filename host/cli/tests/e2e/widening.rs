@@ -12,7 +12,7 @@ use std::time::Duration;
 use qchost_emulator::{Fault, FaultKind};
 use serde_json::{Value, json};
 
-use crate::backups::sign_again;
+use crate::backups::{key_of, sign_again};
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
 use crate::desk::{ADMIN, APPROVER, Desk, OPERATOR};
@@ -241,7 +241,8 @@ fn restored(running: Running, prepare: impl FnOnce(&Folder, &Path)) -> Running {
     running.restarted(|folder| {
         prepare(folder, &backup);
         fs::remove_dir_all(folder.path().join("data")).unwrap();
-        folder.run(&["restore", &name]).good();
+        let key = key_of(&backup);
+        folder.run(&["restore", &name, "--key", &key]).good();
     })
 }
 
@@ -264,7 +265,7 @@ fn a_restored_backup_adopts_nothing() {
     edit(&running.path("plugins/lab.toml"), GRANT, &wide());
     running.until_status("lab", "waiting");
     // The file still contains it, and a writer who can sign has marked it as adopted in the backup.
-    let running = restored(running, |_, backup| {
+    let running = restored(running, |folder, backup| {
         let forged = rusqlite::Connection::open(backup.join("state.db")).unwrap();
         forged
             .execute_batch(
@@ -272,7 +273,7 @@ fn a_restored_backup_adopts_nothing() {
             )
             .unwrap();
         drop(forged);
-        sign_again(backup);
+        sign_again(backup, &folder.path().join("data"));
     });
     waits(&running, "lab");
     running.end();

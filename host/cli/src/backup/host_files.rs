@@ -1,0 +1,245 @@
+//! The host's files in a backup: configuration, manifests, guardrails and components, in the layout that `qchost init`
+//! makes.
+//!
+//! Invariant: no value that may be a secret is copied. A file that had one is copied without it, under a name that no host
+//! reads. What cannot be copied is named with the reason, and what cannot be written fails the backup.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Component, Path};
+
+use anyhow::{Context as _, Result, ensure};
+use qchost_gate::PortableText;
+use qchost_policy::{Guardrails, Manifest, read_text};
+
+use super::files::{copy_open, measure, open_regular, write_private};
+use super::list::{ByHand, FILES, INCOMPLETE, Incomplete, LeftOut, List, ListedFile, Outside};
+use crate::config::Config;
+use crate::data_folder::make_private;
+use crate::manifests;
+use crate::output::words;
+
+/// The configuration's name in a backup.
+const CONFIGURATION: &str = "qchost.toml";
+const PLUGINS: &str = "plugins";
+const POLICIES: &str = "policies";
+/// Components that are not in the folder of manifests, by digest.
+const COMPONENTS: &str = "components";
+/// A component that is being copied.
+const DRAFT: &str = "draft";
+
+/// What the folder of files in a backup may contain, in the order in which it is moved into place: a host starts only with
+/// the configuration.
+pub const PLACES: [&str; 5] = [
+    COMPONENTS,
+    PLUGINS,
+    POLICIES,
+    "qchost.toml.incomplete",
+    CONFIGURATION,
+];
+
+/// Copies the files of a host into a backup.
+pub fn copy_host_files(config: &Config, backup: &Path) -> Result<ByHand> {
+    let mut copy = HostFiles {
+        backup,
+        by_hand: ByHand::default(),
+    };
+    if !config.file.as_os_str().is_empty() {
+        copy.text(&config.file, CONFIGURATION, PortableText::configuration)?;
+    }
+    copy.manifests(&config.plugins())?;
+    copy.guardrails(config)?;
+    Ok(copy.by_hand)
+}
+
+struct HostFiles<'a> {
+    backup: &'a Path,
+    by_hand: ByHand,
+}
+
+impl HostFiles<'_> {
+    fn leave_out(&mut self, file: &Path, reason: impl Into<String>) {
+        self.by_hand.left_out.push(LeftOut {
+            file: file.display().to_string(),
+            reason: reason.into(),
+        });
+    }
+
+    /// Copies a text file to a path in the folder of files. Returns the whole text.
+    fn text(
+        &mut self,
+        from: &Path,
+        to: &str,
+        portable: impl Fn(&str) -> Option<PortableText>,
+    ) -> Result<Option<String>> {
+        let text = match read_text(from) {
+            Ok(text) => text,
+            Err(error) => {
+                self.leave_out(from, error.to_string());
+                return Ok(None);
+            }
+        };
+        let Some(PortableText {
+            text: copied,
+            removed,
+        }) = portable(&text)
+        else {
+            self.leave_out(
+                from,
+                "it is no valid TOML, so what is secret in it is unknown",
+            );
+            return Ok(None);
+        };
+        let mut file = format!("{FILES}/{to}");
+        if !removed.is_empty() {
+            file.push_str(INCOMPLETE);
+        }
+        write_private(&copied, &self.backup.join(&file))?;
+        if !removed.is_empty() {
+            self.by_hand.incomplete.push(Incomplete {
+                file,
+                values: removed,
+            });
+        }
+        Ok(Some(text))
+    }
+
+    fn manifests(&mut self, folder: &Path) -> Result<()> {
+        let listing = match manifests::list(folder) {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.leave_out(folder, words(&error));
+                return Ok(());
+            }
+        };
+        for path in listing.manifests {
+            let Some(name) = plain_name(&path, folder) else {
+                self.leave_out(&path, "its name is not plain text");
+                continue;
+            };
+            let to = format!("{PLUGINS}/{name}");
+            let Some(text) = self.text(&path, &to, PortableText::manifest)? else {
+                continue;
+            };
+            match Manifest::parse(&text, &path) {
+                Ok(manifest) => self.component(&manifest, folder)?,
+                Err(error) => self.leave_out(&path, format!("its component: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies the component of a manifest: to its place if that is in the folder of manifests.
+    fn component(&mut self, manifest: &Manifest, folder: &Path) -> Result<()> {
+        let component = &manifest.component;
+        let mut source = match open_regular(component) {
+            Ok(source) => source,
+            Err(error) => {
+                self.leave_out(component, words(&error));
+                return Ok(());
+            }
+        };
+        let files = self.backup.join(FILES);
+        let draft = files.join(DRAFT);
+        copy_open(&mut source, &draft)
+            .with_context(|| format!("cannot copy {}", component.display()))?;
+        let (_, digest) = measure(&draft, u64::MAX)?;
+        if manifest.digest.as_ref().is_some_and(|pin| *pin != digest) {
+            fs::remove_file(&draft)?;
+            let reason = "it has another digest than its manifest says";
+            self.leave_out(component, reason);
+            return Ok(());
+        }
+        let inside = plain_name(component, folder);
+        let to = match &inside {
+            Some(name) => format!("{PLUGINS}/{name}"),
+            None => format!("{COMPONENTS}/{}.wasm", digest.replace(':', "-")),
+        };
+        let target = files.join(&to);
+        if let Some(parent) = target.parent() {
+            make_private(parent)?;
+        }
+        // Two manifests may name one component; it may have been replaced meanwhile, and the later one is kept.
+        fs::rename(&draft, &target)?;
+        if inside.is_none() {
+            self.by_hand.outside.push(Outside {
+                file: format!("{FILES}/{to}"),
+                plugin: manifest.plugin.clone(),
+                component: component.display().to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    fn guardrails(&mut self, config: &Config) -> Result<()> {
+        let Some(folder) = config.policies() else {
+            return Ok(());
+        };
+        let files = match Guardrails::files(&folder) {
+            Ok(files) => files,
+            // The default folder may be missing.
+            Err(error) if error.kind() == ErrorKind::NotFound && config.policies.is_none() => {
+                return Ok(());
+            }
+            Err(error) => {
+                self.leave_out(&folder, error.to_string());
+                return Ok(());
+            }
+        };
+        for path in files {
+            let Some(name) = plain_name(&path, &folder) else {
+                self.leave_out(&path, "its name is not plain text");
+                continue;
+            };
+            let whole = |text: &str| {
+                Some(PortableText {
+                    text: text.to_owned(),
+                    removed: Vec::new(),
+                })
+            };
+            self.text(&path, &format!("{POLICIES}/{name}"), whole)?;
+        }
+        Ok(())
+    }
+}
+
+/// The path of a file below a folder, if it is there and plain text.
+fn plain_name(path: &Path, folder: &Path) -> Option<String> {
+    let name = path.strip_prefix(folder).ok()?;
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let text = name.to_str()?;
+    (name.components().all(plain) && !text.contains(char::is_control)).then(|| text.to_owned())
+}
+
+/// Checks that every component in a backup is the one that its manifest pins, and that each one that is kept by its digest
+/// has it.
+pub fn check_pins(list: &List, backup: &Path) -> Result<()> {
+    for file in &list.files {
+        let path = backup.join(&file.path);
+        let Some(name) = file.path.strip_prefix("files/") else {
+            continue;
+        };
+        if let Some(kept) = name.strip_prefix("components/") {
+            ensure!(
+                kept == format!("{}.wasm", file.sha256.replace(':', "-")),
+                "{}: it has another digest than its name says; nothing was restored",
+                path.display()
+            );
+        }
+        let is_manifest = name.starts_with("plugins/") && name.ends_with(".toml");
+        // One that no host can read is restored as it was.
+        let Some(manifest) = is_manifest.then(|| Manifest::load(&path).ok()).flatten() else {
+            continue;
+        };
+        let component = plain_name(&manifest.component, backup);
+        let listed = component.and_then(|component| list.file(&component));
+        let is_pinned =
+            |it: &ListedFile| manifest.digest.as_ref().is_none_or(|pin| *pin == it.sha256);
+        ensure!(
+            listed.is_none_or(is_pinned),
+            "{}: its component has another digest than it says; nothing was restored",
+            path.display()
+        );
+    }
+    Ok(())
+}
