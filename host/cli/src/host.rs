@@ -260,7 +260,7 @@ impl Host {
         }
         bail!(
             "there is no plugin `{plugin}`; there are: {}",
-            known.join(", ")
+            manifests::names(&known)
         )
     }
 

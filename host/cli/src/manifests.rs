@@ -113,9 +113,18 @@ pub fn find(config: &Config, plugin: &str) -> Result<Manifest> {
         }
     }
     bail!(
-        "there is no manifest for a plugin `{plugin}`; there are: {}",
-        known.join(", ")
+        "there is no manifest for a plugin `{plugin}`; there are: {}, in {}",
+        names(&known),
+        config.plugins().display()
     )
+}
+
+/// The names of plugins in a message.
+pub fn names(known: &[String]) -> String {
+    match known {
+        [] => "none".to_owned(),
+        known => known.join(", "),
+    }
 }
 
 /// The plugin named in a manifest, even if nothing else in it is valid.

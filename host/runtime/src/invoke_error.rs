@@ -16,7 +16,7 @@ pub(crate) const MAX_MESSAGE: usize = 4096;
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum InvokeError {
     /// No such plugin is loaded.
-    #[error("there is no plugin `{plugin}`; loaded are: {}", known(.loaded))]
+    #[error("there is no plugin `{plugin}`; loaded are: {}; see: qchost plugin list", known(.loaded))]
     UnknownPlugin {
         /// The requested name.
         plugin: String,

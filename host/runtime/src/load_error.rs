@@ -121,7 +121,10 @@ pub enum ComponentError {
     #[error("the component is not valid: {0}")]
     Invalid(String),
     /// It is a component of another world, which exports these instead.
-    #[error("the component is no agent: it does not export `{GUEST}`{}", exported(.0))]
+    #[error(
+        "the component is no agent: it does not export `{GUEST}`{}; build it with `#[agent]` of the SDK, or against a world that includes `qchost:agent/core`",
+        exported(.0)
+    )]
     NotAnAgent(Vec<String>),
     /// It imports an interface that is not provided.
     #[error("the component imports `{import}`, which this host does not have{hint}")]

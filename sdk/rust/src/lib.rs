@@ -76,7 +76,7 @@
 //! crate-type = ["cdylib"]
 //!
 //! [dependencies]
-//! qchost-sdk = "0.1"
+//! qchost-sdk = { path = "../qchost/sdk/rust" }   # a clone of the repository, in a folder beside the plugin's
 //! schemars = "1"
 //! serde = { version = "1", features = ["derive"] }
 //!

@@ -50,7 +50,9 @@ impl Handler for Invoke {
     async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<Value> {
         let Self { action, input } = self;
         let (name, action) = action.split_once('.').with_context(|| {
-            format!("`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep")
+            format!(
+                "`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep; `qchost plugin list` shows what there is"
+            )
         })?;
         while host.awaits(name) {
             tokio::time::sleep(LOADING_INTERVAL).await;

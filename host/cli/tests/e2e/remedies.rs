@@ -50,7 +50,9 @@ fn where_no_configuration_is_one_is_written() {
 #[test]
 fn what_there_is_not_is_found_by_a_list() {
     let (_cloud, folder, host) = serving();
-    let cases: [(&[&str], &str); 4] = [
+    let cases: [(&[&str], &str); 6] = [
+        (&["invoke", "nothing.act"], "qchost plugin list"),
+        (&["invoke", "every-category"], "qchost plugin list"),
         (&["plugin", "grants", "nothing"], "qchost plugin list"),
         (
             &["approvals", "show", "ap-nothing123"],
@@ -70,6 +72,14 @@ fn what_there_is_not_is_found_by_a_list() {
         follow(&folder, folder.path(), ran.error(), &[expected]);
     }
     host.end();
+}
+
+#[test]
+fn a_folder_without_manifests_is_named() {
+    let folder = Folder::embedded("emulator");
+    let ran = folder.run(&["policy", "explain", "nothing", "projects/list-projects"]);
+    let error = ran.error();
+    assert!(error.contains("there are: none, in plugins"), "{error}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ async fn each_kind_of_wrong_file_is_told_apart() {
         (
             "other",
             &other_world(),
-            "does not export `qchost:agent/guest@0.1.0` (it exports run)",
+            "does not export `qchost:agent/guest@0.1.0` (it exports run); build it with `#[agent]` of the SDK",
         ),
     ];
     for (name, bytes, words) in cases {
@@ -385,7 +385,10 @@ async fn a_caller_is_told_what_is_wrong_with_the_call() {
         .await
         .unwrap_err()
         .to_string();
-    assert_eq!(error, "there is no plugin `lap`; loaded are: lab");
+    assert_eq!(
+        error,
+        "there is no plugin `lap`; loaded are: lab; see: qchost plugin list"
+    );
     let long = json!({ "n": 1, "x": "x".repeat(5 << 20) });
     let error = invoke("lab", "count", long).await.unwrap_err().to_string();
     assert!(error.contains("at most 4194304"), "{error}");
