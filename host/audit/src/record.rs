@@ -114,9 +114,10 @@ impl Kind {
     }
 }
 
-/// A record, as its line says it: the members that the audit adds to each, and those of its entry.
+/// A record, as its line says it: the members that the audit adds to each, and those of its entry, which has a `B` for a
+/// body.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RecordLine {
+pub struct RecordLine<B> {
     /// The number of the group of records that were written together.
     pub group: u64,
     /// The hash of the line without this member.
@@ -131,7 +132,7 @@ pub struct RecordLine {
     pub time: String,
     /// The members of its entry.
     #[serde(flatten)]
-    pub body: Map<String, Value>,
+    pub body: B,
 }
 
 /// An entry to be recorded.
@@ -540,7 +541,7 @@ mod tests {
                 let value: Map<String, Value> = serde_json::from_str(&line).unwrap();
                 prop_assert_eq!(value.len(), body.len() + OWN.len());
                 prop_assert!(value.keys().is_sorted());
-                let typed: RecordLine = serde_json::from_str(&line).unwrap();
+                let typed: RecordLine<Map<String, Value>> = serde_json::from_str(&line).unwrap();
                 prop_assert!(typed.body.keys().all(|name| body.contains_key(name)));
                 prop_assert_eq!(typed.body.len(), body.len());
                 prop_assert_eq!((typed.seq, typed.group, typed.kind), (7, 5, Kind::Http));

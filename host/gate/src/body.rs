@@ -14,7 +14,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 /// What a record says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Body {
     /// A call or a request to another host: its refusal, its intent, or how it ended.
@@ -64,7 +64,7 @@ pub struct Project {
 
 /// What is recorded of a call or of a request to another host. Each record of it has some of the members: who called what,
 /// and, depending on its kind, how it was decided and how it ended.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct CallBody {
     /// Its id, which all its records have.
@@ -178,7 +178,7 @@ fn nullable<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 }
 
 /// Refused calls that are recorded by their number.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Repeated {
     /// How many.
     pub calls: u64,
@@ -189,7 +189,7 @@ pub struct Repeated {
 }
 
 /// Why the host stops a deployment.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StopsDeployment {
     /// The call that deployed it.
     pub call: String,
@@ -199,7 +199,7 @@ pub struct StopsDeployment {
 
 /// What is recorded of a step of an approval. A step of an id that is no approval of this host has no account, plugin,
 /// operation and digest.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct ApprovalBody {
     /// `request`, `approve`, `refuse`, `permit` …
@@ -323,7 +323,7 @@ pub struct RevokedApproval {
 }
 
 /// What is recorded of a halt or of its end.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct HaltBody {
     /// `halt` or `resume`.
@@ -361,7 +361,7 @@ impl HaltBody {
 }
 
 /// What is recorded of an administrative action, or of one that was denied.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
 pub struct AdminBody {
     /// `reload`, `backup`, `denied` …
@@ -379,7 +379,7 @@ pub struct AdminBody {
 
 /// Details of an administrative action, by the members that it has: a detail with the members of several of these is the
 /// first of them. Further members, which another version may have written, are ignored where no other step is mistaken for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AdminDetail {
     /// Why it was denied.
@@ -418,7 +418,7 @@ pub enum AdminDetail {
 }
 
 /// The first of several denials.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     /// What was denied.
     pub what: String,

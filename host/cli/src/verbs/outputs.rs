@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use qchost_audit::RecordLine;
-use qchost_gate::{Explanation, GrantsReport, Reconciled, Why};
+use qchost_gate::{Body, Explanation, GrantsReport, Reconciled, Why};
 use qchost_policy::Coverage;
 use qchost_runtime::Inspection;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
@@ -61,11 +61,11 @@ outputs! {
     "resume": Resumed,
     "audit-verify": Verified,
     "audit-head": Head,
-    "audit-tail": RecordLine,
-    "audit-query": RecordLine,
+    "audit-tail": RecordLine<Body>,
+    "audit-query": RecordLine<Body>,
     "audit-why": Why,
     // In the format `json`, one array.
-    "audit-export": RecordLine | Vec<RecordLine>,
+    "audit-export": RecordLine<Body> | Vec<RecordLine<Body>>,
     "audit-reconcile": Vec<Reconciled>,
     "policy-explain": Explanation,
     "policy-coverage": Vec<Coverage>,
