@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use qchost_gate::{AdminDetail, Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, People, Person};
-use qchost_runtime::{Options as RuntimeOptions, Progress, Runtime};
+use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -311,27 +311,36 @@ impl Host {
         left
     }
 
-    /// Invokes an action for a person; progress goes to `report`, in order, until it ends.
+    /// Invokes an action for a person; progress goes to `report`, in order and the last step in any case, and what the plugin
+    /// logs to `log`.
     pub async fn invoke(
         &self,
         person: u32,
         plugin: &str,
         action: &str,
         input: Value,
+        log: Option<Arc<InvocationLog>>,
         mut report: impl FnMut(&Progress),
     ) -> Result<Value> {
         let (sender, mut reports) = watch::channel(Progress::default());
-        let work = self
-            .runtime
-            .invoke(plugin, action, input, Some(person), Some(sender));
+        // Another sender keeps the channel open, so that the last step can be read after the end.
+        let open = sender.clone();
+        let work =
+            self.runtime
+                .invoke_with_log(plugin, action, input, Some(person), Some(sender), log);
         tokio::pin!(work);
-        loop {
+        let result = loop {
             tokio::select! {
                 biased;
-                result = &mut work => return Ok(result?),
+                result = &mut work => break result,
                 Ok(()) = reports.changed() => report(&reports.borrow_and_update()),
             }
+        };
+        if reports.has_changed().unwrap_or(false) {
+            report(&reports.borrow_and_update());
         }
+        drop(open);
+        Ok(result?)
     }
 }
 

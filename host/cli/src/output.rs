@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::exit_status::{ErrorKind, ExitStatus};
 pub use crate::layout::{fields, fits, folded, records, table};
+use crate::reports::LogRow;
 use crate::terminal;
 
 /// Minimum interval between progress lines with the same message.
@@ -66,6 +67,27 @@ struct ProgressState<'a> {
     /// What is done: 0 to 1.
     fraction: f64,
     message: &'a str,
+}
+
+/// A line about what the invoked plugin logged.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct LogObject<'a> {
+    log: LogEntry<'a>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+enum LogEntry<'a> {
+    Row(&'a LogRow),
+    Missing(MissingLines),
+}
+
+/// At the end: lines that were not printed.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+struct MissingLines {
+    /// The number of lines.
+    left_out: u64,
 }
 
 impl Output {
@@ -134,9 +156,19 @@ impl Output {
         } else {
             Kind::Lines
         };
+        Self::display(kind)
+    }
+
+    /// Creates a progress display without a bar, which would be drawn into the lines of a result.
+    pub fn progress_among_lines(self) -> Display {
+        Self::display(if self.json { Kind::Json } else { Kind::Lines })
+    }
+
+    fn display(kind: Kind) -> Display {
         Display {
             kind,
             last: None,
+            unprinted: None,
             heard: Arc::default(),
         }
     }
@@ -167,6 +199,8 @@ fn delayed_bar(target: ProgressDrawTarget) -> ProgressBar {
 pub struct Display {
     kind: Kind,
     last: Option<PrintedLine>,
+    /// The newest line, if it was not worth printing when it came. It is printed at the end.
+    unprinted: Option<String>,
     heard: Arc<AtomicBool>,
 }
 
@@ -220,6 +254,7 @@ impl Display {
             Kind::Lines => {
                 let now = Instant::now();
                 let line = format!("{percent:>3}% {message}");
+                self.unprinted = None;
                 if is_worth_a_line(self.last.as_ref(), now, &message, &line) {
                     write_stderr(&line);
                     self.last = Some(PrintedLine {
@@ -227,6 +262,8 @@ impl Display {
                         message,
                         line,
                     });
+                } else if self.last.as_ref().is_some_and(|last| last.line != line) {
+                    self.unprinted = Some(line);
                 }
             }
             Kind::Json => {
@@ -237,10 +274,39 @@ impl Display {
         }
     }
 
-    /// Removes the display.
+    /// Shows a line that the plugin logged.
+    pub fn log(&mut self, row: &LogRow) {
+        match &self.kind {
+            Kind::Json => write_stderr_json(&LogObject {
+                log: LogEntry::Row(row),
+            }),
+            Kind::Bar(bar) => bar.suspend(|| write_stderr(&terminal::line(&row.text()))),
+            Kind::Lines => write_stderr(&terminal::line(&row.text())),
+        }
+    }
+
+    /// Says how many lines that the plugin logged are not shown.
+    pub fn log_left_out(&mut self, left_out: u64) {
+        let text = || {
+            let lines = counted(left_out, "line");
+            format!("note: {lines} of the plugin's log came faster than they were read")
+        };
+        match &self.kind {
+            Kind::Json => write_stderr_json(&LogObject {
+                log: LogEntry::Missing(MissingLines { left_out }),
+            }),
+            Kind::Bar(bar) => bar.suspend(|| write_stderr(&text())),
+            Kind::Lines => write_stderr(&text()),
+        }
+    }
+
+    /// Ends the display: removes a bar, and prints the last line if it was not printed yet.
     pub fn done(self) {
-        if let Kind::Bar(bar) = self.kind {
+        if let Kind::Bar(bar) = &self.kind {
             bar.finish_and_clear();
+        }
+        if let Some(line) = self.unprinted {
+            write_stderr(&line);
         }
     }
 }
@@ -427,6 +493,25 @@ mod tests {
         assert!(after(1_000, "compiling", " 50% compiling"));
         assert!(!after(5_000, "compiling", "  0% compiling"));
         assert!(after(1, "uploading", "  0% uploading"));
+    }
+
+    #[test]
+    fn the_last_progress_is_printed_even_if_it_comes_at_once() {
+        let mut display = Output { json: false }.progress_among_lines();
+        let mut report = |fraction| {
+            let message = "sweeping".to_owned();
+            display.report(&Progress { fraction, message });
+            // Whatever this takes, the next one comes before the interval is over.
+            if let Some(last) = &mut display.last {
+                last.at = Instant::now() + LINE_INTERVAL * 100;
+            }
+            display.unprinted.clone()
+        };
+        assert_eq!(report(0.0), None);
+        assert_eq!(report(0.5).as_deref(), Some(" 50% sweeping"));
+        assert_eq!(report(1.0).as_deref(), Some("100% sweeping"));
+        // One that says nothing new is not printed again.
+        assert_eq!(report(0.0), None);
     }
 
     /// A terminal that counts what is written to it.

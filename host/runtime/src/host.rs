@@ -18,6 +18,7 @@ use crate::invoke_error::InvokeError;
 use crate::load_error::LoadError;
 use crate::options::Options;
 use crate::plugin::Plugin;
+use crate::plugin_log::{InvocationLog, LogReader};
 use crate::quarantine::Quarantine;
 use crate::services::progress::Progress;
 use crate::shared::Shared;
@@ -141,6 +142,23 @@ impl Runtime {
         person: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Value, InvokeError> {
+        self.invoke_with_log(plugin, action, input, person, progress, None)
+            .await
+    }
+
+    /// Like [`Runtime::invoke`]; what the plugin logs meanwhile goes to `log` as well, all of it, as far as it is read.
+    ///
+    /// # Errors
+    /// As [`Runtime::invoke`].
+    pub async fn invoke_with_log(
+        &self,
+        plugin: &str,
+        action: &str,
+        input: Value,
+        person: Option<u32>,
+        progress: Option<watch::Sender<Progress>>,
+        log: Option<Arc<InvocationLog>>,
+    ) -> Result<Value, InvokeError> {
         if self.0.ended() {
             return Err(InvokeError::ShuttingDown);
         }
@@ -155,8 +173,16 @@ impl Runtime {
             action,
             person,
             progress,
+            log,
         };
         invocation.run(plugin, input).await
+    }
+
+    /// The last lines that a plugin logged, at most `lines`, and those that follow; `None` if no plugin of that name was
+    /// loaded.
+    #[must_use]
+    pub fn log(&self, plugin: &str, lines: usize) -> Option<LogReader> {
+        Some(self.0.tenants.log(plugin)?.reader(lines))
     }
 
     /// Inspects a component without a manifest: what it is, imports, exports, says of itself, and what it would need.
@@ -173,6 +199,13 @@ impl Runtime {
     /// is no longer polled are not awaited.
     pub async fn shutdown(&self, drain: Duration) -> usize {
         self.0.end();
+        let left = self.drain(drain).await;
+        self.0.tenants.close_logs();
+        left
+    }
+
+    /// Waits until nothing runs; after `drain`, what still does is cancelled. Returns how many were.
+    async fn drain(&self, drain: Duration) -> usize {
         let invocations = &self.0.invocations;
         if tokio::time::timeout(drain, invocations.idle())
             .await

@@ -13,6 +13,7 @@ use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 use crate::calls::CallContext;
 use crate::limits::Allocation;
 use crate::outgoing::Http;
+use crate::plugin_log::InvocationLog;
 use crate::services::approvals::Approvals;
 use crate::services::clock::Clock;
 use crate::services::config::Config;
@@ -52,6 +53,8 @@ pub(crate) struct Parts {
     pub(crate) person: Option<u32>,
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
+    /// Receives what it logs, if its client asked for that.
+    pub(crate) log: Option<Arc<InvocationLog>>,
     /// Memory limit in bytes.
     pub(crate) memory: u64,
 }
@@ -59,7 +62,7 @@ pub(crate) struct Parts {
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
         let calls = CallContext::new(parts.version_context, parts.invocation, parts.person);
-        let lines = Arc::new(Lines::new(calls.clone()));
+        let lines = Arc::new(Lines::new(calls.clone(), parts.log));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
         Self {

@@ -28,6 +28,7 @@ use crate::instance::{Instance, Parts};
 use crate::invoke_error::{ActionError, InvokeError, MAX_MESSAGE};
 use crate::json;
 use crate::plugin::Plugin;
+use crate::plugin_log::InvocationLog;
 use crate::quarantine::{Quarantine, QuarantineChange, RunResult};
 use crate::schema::{Misfit, Schema, Work};
 use crate::services::progress::{Progress, Reporter};
@@ -58,6 +59,8 @@ pub(crate) struct Invocation<'a> {
     /// The uid of the person who asked for the invocation.
     pub(crate) person: Option<u32>,
     pub(crate) progress: Option<watch::Sender<Progress>>,
+    /// Receives what it logs.
+    pub(crate) log: Option<Arc<InvocationLog>>,
 }
 
 impl Invocation<'_> {
@@ -287,6 +290,7 @@ impl Invocation<'_> {
             person: self.person,
             deadline: begun + allowance.wall,
             progress: Reporter(self.progress.clone()),
+            log: self.log.clone(),
             memory: allowance.memory,
         })
     }

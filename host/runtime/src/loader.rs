@@ -381,6 +381,7 @@ pub(crate) async fn describe(
         manifest: None,
         memory: budget.share(),
         log_limiter: Arc::default(),
+        log: Arc::default(),
         state: Arc::default(),
         connector: Connector::new(),
         parallel: 1,
@@ -391,6 +392,7 @@ pub(crate) async fn describe(
         person: None,
         deadline: Instant::now() + DESCRIBE_ALLOWANCE.wall,
         progress: Reporter::default(),
+        log: None,
         memory: DESCRIBE_ALLOWANCE.memory,
     });
     execution::run(

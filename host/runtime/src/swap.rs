@@ -141,6 +141,7 @@ fn swap(
         manifest: Some(Arc::clone(&manifest)),
         memory: tenant.memory.clone(),
         log_limiter: Arc::clone(&tenant.log_limiter),
+        log: Arc::clone(&tenant.log),
         state: Arc::clone(&tenant.state),
         connector: shared.connector.clone(),
         parallel: shared.options.parallel,

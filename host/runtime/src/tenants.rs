@@ -13,7 +13,11 @@ use tokio::sync::Semaphore;
 
 use crate::admission::{InvocationLimiter, PluginLimiter};
 use crate::limits::{Budget, Share};
+use crate::plugin_log::PluginLog;
 use crate::services::state_limiter::StateLimiter;
+
+/// Maximum logs that are kept of plugins which are not loaded any more.
+const MAX_LOGS: usize = 256;
 
 /// The state of a name.
 #[derive(Debug)]
@@ -24,6 +28,8 @@ pub(crate) struct Tenant {
     pub(crate) memory: Share,
     /// Rate limit of the log lines about all its invocations.
     pub(crate) log_limiter: Arc<LogLimiter>,
+    /// The recent lines of all its invocations.
+    pub(crate) log: Arc<PluginLog>,
     /// Limit on the use of the state store by all its invocations.
     pub(crate) state: Arc<StateLimiter>,
     /// Held while a version is loaded, so that loads are sequential.
@@ -53,6 +59,8 @@ pub(crate) struct Tenants {
     budget: Budget,
     log_limiter: HostLogLimiter,
     known: Mutex<HashMap<String, Weak<Tenant>>>,
+    /// Recent lines by name. They outlast what logged them, so that they can be read after an unload.
+    logs: Mutex<HashMap<String, Arc<PluginLog>>>,
 }
 
 impl Tenants {
@@ -62,6 +70,7 @@ impl Tenants {
             budget,
             log_limiter: HostLogLimiter::default(),
             known: Mutex::default(),
+            logs: Mutex::default(),
         }
     }
 
@@ -81,6 +90,7 @@ impl Tenants {
             invocations: self.invocations.plugin(),
             memory: self.budget.share(),
             log_limiter: Arc::new(self.log_limiter.plugin()),
+            log: self.log_of(name),
             state: Arc::default(),
             loading: tokio::sync::Mutex::default(),
             checking: Arc::new(Semaphore::new(1)),
@@ -89,6 +99,28 @@ impl Tenants {
         known.retain(|_, tenant| tenant.strong_count() > 0);
         known.insert(name.to_owned(), Arc::downgrade(&tenant));
         tenant
+    }
+
+    /// The log of a name; created if it does not exist.
+    fn log_of(&self, name: &str) -> Arc<PluginLog> {
+        let mut logs = self.logs.lock();
+        if logs.len() >= MAX_LOGS {
+            // Of what is not loaded any more, nor being read.
+            logs.retain(|_, log| Arc::strong_count(log) > 1);
+        }
+        Arc::clone(logs.entry(name.to_owned()).or_default())
+    }
+
+    /// The log of a name, if anything of that name was ever loaded.
+    pub(crate) fn log(&self, name: &str) -> Option<Arc<PluginLog>> {
+        self.logs.lock().get(name).cloned()
+    }
+
+    /// Tells the readers of all logs that no more lines come.
+    pub(crate) fn close_logs(&self) {
+        for log in self.logs.lock().values() {
+            log.close();
+        }
     }
 
     /// Number of tenants.

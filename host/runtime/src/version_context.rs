@@ -12,6 +12,7 @@ use qchost_traffic::LogLimiter;
 
 use crate::limits::Share;
 use crate::outgoing::connect::Connector;
+use crate::plugin_log::PluginLog;
 use crate::services::state_limiter::StateLimiter;
 
 /// State shared by the invocations of one version.
@@ -29,6 +30,8 @@ pub(crate) struct VersionContext {
     pub(crate) memory: Share,
     /// Rate limit of log lines about the plugin.
     pub(crate) log_limiter: Arc<LogLimiter>,
+    /// The recent lines of the plugin.
+    pub(crate) log: Arc<PluginLog>,
     /// Limit on the plugin's use of the state store.
     pub(crate) state: Arc<StateLimiter>,
     pub(crate) connector: Connector,
@@ -47,6 +50,7 @@ impl VersionContext {
             manifest: None,
             memory: crate::limits::Budget::new(0).share(),
             log_limiter: Arc::default(),
+            log: Arc::default(),
             state: Arc::default(),
             connector: Connector::new(),
             parallel: 1,

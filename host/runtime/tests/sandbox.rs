@@ -430,7 +430,7 @@ async fn a_flood_of_lines_is_dammed() {
     )
     .await;
     assert_eq!(outcome, Ok(json!(1)));
-    // A hundred at once and one every ten milliseconds, and each second a line that says what was left out.
+    // A hundred at once and one every ten milliseconds, and a line at the end that says what was left out.
     let elapsed = usize::try_from(begun.elapsed().as_millis()).unwrap();
     let most = 100 + elapsed / 10 + 1 + elapsed / 1000 + 2;
     let lines = count.load(Ordering::Relaxed);

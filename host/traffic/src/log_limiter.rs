@@ -1,11 +1,13 @@
 //! Rate limit of log lines about a plugin: its own, and those that the host writes about its calls.
 //!
 //! Lines are counted per plugin over all its invocations, so that a plugin with sixteen concurrent invocations gets
-//! no more than one with a single invocation; and for all plugins together. Omitted lines are reported, seldom enough
-//! that the reports are no flood either.
+//! no more than one with a single invocation; and for all plugins together. Omitted lines are reported: those of a plugin
+//! itself at the end of the invocation that wrote them, those about it every second, seldom enough that the reports are no
+//! flood either.
 //!
-//! Invariant: whatever a plugin does, and however often it is refused, at most [`MAX_LOG_LINES`] lines are written
-//! about it, plus one with the number of omitted lines; about all of them together at most [`MAX_HOST_LOG_LINES`].
+//! Invariant: whatever a plugin does, and however often it is refused, at most [`MAX_LOG_LINES`] lines a second are written
+//! about it, plus two with numbers of omitted lines, and [`MAX_NOTICES`] more after a pause; about all of them together at
+//! most [`MAX_HOST_LOG_LINES`]. Each omitted line is in one of these numbers.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -17,13 +19,17 @@ use crate::rate_limiter::RateLimiter;
 pub const MAX_LOG_LINES: u32 = 100;
 /// Maximum log lines about all plugins of a host per second, and burst size.
 const MAX_HOST_LOG_LINES: u32 = 1000;
-/// How often omitted lines are reported.
+/// How often omitted lines are reported, and how often the end of an invocation is on the average.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Maximum invocations of one plugin whose ends report omitted lines at once, after an equally long pause.
+const MAX_NOTICES: u32 = 10;
 
 /// Rate limit of log lines about one plugin.
 #[derive(Debug)]
 pub struct LogLimiter {
     own: Mutex<Lines>,
+    /// Reports at the ends of invocations.
+    notices: Mutex<RateLimiter>,
     /// The limit shared by all plugins.
     host: Arc<Mutex<Lines>>,
 }
@@ -51,6 +57,7 @@ impl HostLogLimiter {
     pub fn plugin(&self) -> LogLimiter {
         LogLimiter {
             own: Mutex::new(Lines::new(MAX_LOG_LINES)),
+            notices: Mutex::new(RateLimiter::new(REPORT_INTERVAL, MAX_NOTICES)),
             host: Arc::clone(&self.0),
         }
     }
@@ -74,16 +81,31 @@ impl LogLimiter {
         admitted
     }
 
-    /// Logs the number of omitted lines, if there are any and a report is due.
-    pub fn report_omitted(&self, plugin: &str) {
-        let omitted = {
-            let mut own = self.own.lock();
-            match own.omitted {
-                0 => None,
-                _ => own.due_report(Instant::now()),
-            }
-        };
+    /// Whether `lines` lines of this plugin may be written now. The caller counts those that may not, and reports them by
+    /// [`Self::invocation_ended`].
+    pub fn try_admit(&self, lines: u32) -> bool {
+        let now = Instant::now();
+        self.own.lock().rate.try_take(lines, now) && self.host.lock().rate.try_take(lines, now)
+    }
+
+    /// Logs how many lines of an invocation were left out, at its end. If too many invocations end like this, the number is
+    /// added to the next report.
+    pub fn invocation_ended(&self, plugin: &str, invocation: &str, left_out: u64) {
+        let (is_told, omitted) = self.end(left_out, Instant::now());
+        if is_told {
+            tracing::warn!(target: "plugin", plugin, invocation, left_out, "lines of the invocation are left out: more than {MAX_LOG_LINES} in a second, {MAX_HOST_LOG_LINES} of all plugins, or too many of one invocation");
+        }
         report(plugin, omitted);
+    }
+
+    /// Whether the end of an invocation is reported by itself, and the number of other omitted lines if a report is due.
+    fn end(&self, left_out: u64, now: Instant) -> (bool, Option<u64>) {
+        let is_told = left_out > 0 && self.notices.lock().try_take(1, now);
+        let mut own = self.own.lock();
+        if !is_told {
+            own.omitted += left_out;
+        }
+        (is_told, own.due_report(now))
     }
 }
 
@@ -157,6 +179,20 @@ mod tests {
             written += (0..7).filter(|_| lines.admits(1, now)).count();
         }
         assert_eq!(written, 500);
+    }
+
+    #[test]
+    fn lines_left_out_of_too_many_invocations_are_counted_together() {
+        let (limiter, begun) = (LogLimiter::default(), Instant::now());
+        for _ in 0..MAX_NOTICES {
+            assert_eq!(limiter.end(7, begun), (true, None));
+        }
+        // The next one is reported without its name, and those after it wait for the next report.
+        assert_eq!(limiter.end(7, begun), (false, Some(7)));
+        assert_eq!(limiter.end(5, begun), (false, None));
+        assert_eq!(limiter.end(6, begun), (false, None));
+        assert_eq!(limiter.end(0, begun + REPORT_INTERVAL), (false, Some(11)));
+        assert_eq!(limiter.end(2443, begun + REPORT_INTERVAL), (true, None));
     }
 
     #[test]

@@ -172,7 +172,7 @@ pub enum Schema {
         Examples:\n  qchost schema output > output.schema.json\n  qchost schema output approvals list"
     )]
     Output {
-        /// The verb, for the schema of what it prints; or `error`, `remark` or `progress`.
+        /// The verb, for the schema of what it prints; or `error`, `remark`, `progress` or `log`.
         verb: Vec<String>,
     },
 }

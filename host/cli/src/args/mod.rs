@@ -13,7 +13,7 @@ use qchost_emulator::DEFAULT_ADDRESS;
 pub use gate::{Approvals, Audit, Policy, Schema};
 
 use crate::exit_status::ExitStatus;
-use crate::requests::{Grants, Halt, Resume};
+use crate::requests::{Grants, Halt, PluginLogs, Resume};
 
 /// A headless WebAssembly plugin host for QuantConnect agents.
 #[derive(Debug, Parser)]
@@ -107,7 +107,7 @@ pub enum Verb {
     /// Invoke a plugin's action; by the running host if there is one, in this process otherwise.
     #[command(
         after_help = "Examples:\n  qchost invoke strategy-lab.sweep '{\"grid\": {\"fast\": [10], \"slow\": [50, 90]}}'\n  \
-        echo '{}' | qchost invoke strategy-lab.backtest -"
+        echo '{}' | qchost invoke strategy-lab.backtest -\n  qchost invoke strategy-lab.backtest --logs"
     )]
     Invoke {
         /// Plugin and action: `strategy-lab.sweep`.
@@ -116,6 +116,9 @@ pub enum Verb {
         /// The input; `-` reads it from standard input.
         #[arg(default_value = "{}", value_name = "JSON")]
         input: String,
+        /// Print what the plugin logs meanwhile to standard error.
+        #[arg(long)]
+        logs: bool,
     },
     /// Call one of QuantConnect's tools as the operator, past no plugin.
     #[command(
@@ -337,6 +340,12 @@ pub enum Plugin {
     /// List the plugins of the configuration, with their problems.
     #[command(after_help = "Example:\n  qchost plugin list")]
     List,
+    /// Print the recent lines that a plugin logged, as the running host has them.
+    #[command(
+        after_help = "The host keeps the last 256 KiB of each plugin until it ends. With --json, each line is an object.\n\n\
+        Examples:\n  qchost plugin logs strategy-lab\n  qchost plugin logs strategy-lab -f"
+    )]
+    Logs(PluginLogs),
     /// Show a plugin's grants, their conditions, and how much of them is used today.
     #[command(after_help = "Example:\n  qchost plugin grants strategy-lab")]
     Grants(Grants),

@@ -68,7 +68,8 @@ pub async fn ask_running<R: Handler + Into<Request>>(
     request: R,
     output: Output,
 ) -> Result<Option<R::Answer>> {
-    perform_lines(route, request, output, &mut |_| Ok(())).await
+    let display = output.progress();
+    ask_on(route, request, output, display, &mut |_| Ok(())).await
 }
 
 /// Carries out a request with lines by the running host; `None` if there is none.
@@ -78,7 +79,17 @@ pub async fn perform_lines<R: Handler + Into<Request>>(
     output: Output,
     on_line: OnLine<'_>,
 ) -> Result<Option<R::Answer>> {
-    let mut display = output.progress();
+    let display = output.progress_among_lines();
+    ask_on(route, request, output, display, on_line).await
+}
+
+async fn ask_on<R: Handler + Into<Request>>(
+    route: &Route,
+    request: R,
+    output: Output,
+    mut display: Display,
+    on_line: OnLine<'_>,
+) -> Result<Option<R::Answer>> {
     let answer = async {
         let Some(found) = route.connect().await? else {
             return Ok(None);
@@ -400,6 +411,8 @@ async fn here(
     // of another process to wait for.
     let mut show = |report| match report {
         Report::Progress(progress) => display.report(&progress),
+        Report::Log(row) => display.log(&row),
+        Report::LogLeftOut(lines) => display.log_left_out(lines),
         Report::Halted(_) | Report::Line(_) => {}
     };
     let result = loop {
@@ -560,6 +573,8 @@ async fn ask(
             Reply::Beat => {}
             Reply::Halted(message) => display.halted(message),
             Reply::Line(line) => on_line(&line)?,
+            Reply::Log(row) => display.log(&row),
+            Reply::LogLeftOut(lines) => display.log_left_out(lines),
             Reply::Done(value) => return Ok(value),
             Reply::Failed(failed) => return Err(Error::new(failed)),
         }

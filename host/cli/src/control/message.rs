@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::exit_status::Failed;
-use crate::reports::Report;
+use crate::reports::{LogRow, Report};
 use crate::requests::RequestKind;
 
 /// The version of the forms of requests and answers. A changed form is a new version.
@@ -125,6 +125,10 @@ pub(super) enum Reply {
     Halted(String),
     /// A line of a long result.
     Line(String),
+    /// A line that the invoked plugin logged.
+    Log(LogRow),
+    /// The number of its lines that this client did not get.
+    LogLeftOut(u64),
     /// The answer, in the form of the request's type; after a result in lines, its end.
     Done(Value),
     /// Why there is no answer.
@@ -139,6 +143,8 @@ impl From<Report> for Reply {
             }
             Report::Halted(message) => Self::Halted(message),
             Report::Line(line) => Self::Line(line),
+            Report::Log(row) => Self::Log(row),
+            Report::LogLeftOut(lines) => Self::LogLeftOut(lines),
         }
     }
 }

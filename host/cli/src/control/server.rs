@@ -367,6 +367,9 @@ async fn work(
     let mut staging = tokio::time::interval(STAGE_INTERVAL);
     let mut stage = None;
     let mut muted = false;
+    // The last step that was not sent, since the client did not read.
+    let mut unsent = None;
+    let mut log_left_out = 0;
     let mut beat =
         tokio::time::interval_at(Instant::now() + HEARTBEAT_INTERVAL, HEARTBEAT_INTERVAL);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -396,7 +399,21 @@ async fn work(
             }
         };
         let line = matches!(report, Report::Line(_));
+        match &report {
+            Report::LogLeftOut(lines) => {
+                // Told once, at the end.
+                log_left_out += lines;
+                continue;
+            }
+            Report::Log(_) if muted => {
+                log_left_out += 1;
+                continue;
+            }
+            Report::Progress(_) => unsent = None,
+            _ => {}
+        }
         if muted && !line {
+            unsent = Some(report);
             continue;
         }
         // The work continues meanwhile: only lines of a record wait.
@@ -414,9 +431,19 @@ async fn work(
         }
     };
     while let Ok(report) = reported.try_recv() {
-        if !muted || matches!(report, Report::Line(_)) {
-            sink.send(&Reply::from(report), WRITE_TIMEOUT).await?;
+        match report {
+            Report::LogLeftOut(lines) => log_left_out += lines,
+            Report::Log(_) if muted => log_left_out += 1,
+            report if !muted || matches!(report, Report::Line(_)) => {
+                sink.send(&Reply::from(report), WRITE_TIMEOUT).await?;
+            }
+            report => unsent = Some(report),
         }
+    }
+    // However slow it is, the client gets the last step and the number of what it did not get.
+    let counted = (log_left_out > 0).then_some(Report::LogLeftOut(log_left_out));
+    for report in unsent.into_iter().chain(counted) {
+        sink.send(&Reply::from(report), WRITE_TIMEOUT).await?;
     }
     let redactor = shared.redactor();
     let reply = result.map_or_else(|error| failed(&error, &redactor), Reply::Done);

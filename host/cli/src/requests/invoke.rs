@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use qchost_policy::{Person, Right};
+use qchost_runtime::{InvocationLog, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -12,7 +13,7 @@ use super::rules::{Class, Handler, MAX_ARGUMENT_BYTES, Rules};
 use crate::config::Config;
 use crate::host::Host;
 use crate::reload::Reconciler;
-use crate::reports::Reports;
+use crate::reports::{LogRow, Reports};
 
 /// Polling interval for a plugin that is being loaded: whether it still is depends on runtime, files and the host's stage,
 /// which have no announcement in common, and only the first invocations of a plugin wait.
@@ -25,6 +26,9 @@ pub struct Invoke {
     /// `strategy-lab.sweep`
     pub action: String,
     pub input: Value,
+    /// Whether the client wants what the plugin logs meanwhile.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logs: bool,
 }
 
 impl Handler for Invoke {
@@ -48,7 +52,11 @@ impl Handler for Invoke {
     }
 
     async fn handle(self, host: &Host, person: &Person, reports: &Reports) -> Result<Value> {
-        let Self { action, input } = self;
+        let Self {
+            action,
+            input,
+            logs,
+        } = self;
         let (name, action) = action.split_once('.').with_context(|| {
             format!(
                 "`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep; `qchost plugin list` shows what there is"
@@ -61,7 +69,42 @@ impl Handler for Invoke {
         if host.runtime.plugin(name).is_none() {
             host.check_plugin(name)?;
         }
-        let report = |progress: &_| reports.progress(progress);
-        host.invoke(person.uid, name, action, input, report).await
+        let log = logs.then(Arc::<InvocationLog>::default);
+        let invoking = async {
+            let mut unsent = None;
+            let report = |progress: &Progress| {
+                unsent = (!reports.progress(progress)).then(|| progress.clone());
+            };
+            let result = host
+                .invoke(person.uid, name, action, input, log.clone(), report)
+                .await;
+            if let Some(log) = &log {
+                log.close();
+            }
+            if let Some(progress) = unsent {
+                reports.last_progress(&progress).await;
+            }
+            result
+        };
+        // Beside it, so that a client that reads slowly does not hold up the invocation.
+        let forwarding = forward(name, log.as_deref(), reports);
+        let (result, ()) = tokio::join!(invoking, forwarding);
+        result
+    }
+}
+
+/// Passes on the lines of an invocation until it ends, then the number of those that the client did not read in time.
+async fn forward(plugin: &str, log: Option<&InvocationLog>, reports: &Reports) {
+    let Some(log) = log else {
+        return;
+    };
+    while let Some(line) = log.next().await {
+        if !reports.log(LogRow::new(plugin, &line)).await {
+            return;
+        }
+    }
+    match log.left_out() {
+        0 => {}
+        lines => reports.log_left_out(lines).await,
     }
 }

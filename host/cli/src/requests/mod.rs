@@ -17,6 +17,7 @@ mod grants;
 mod halts;
 mod host;
 mod invoke;
+mod plugin_logs;
 mod plugins;
 mod rules;
 
@@ -43,6 +44,7 @@ pub use grants::Grants;
 pub use halts::{Halt, HaltRow, Halted, ListHalts, Resume, Resumed, listed, scope_words, shown};
 pub use host::{AskHost, HostStatus};
 pub use invoke::Invoke;
+pub use plugin_logs::PluginLogs;
 pub use plugins::{ListPlugins, PluginRow, Status};
 pub use rules::{Class, Handler, Rules};
 
@@ -124,6 +126,7 @@ requests! {
     Invoke(Invoke),
     Call(Call),
     Plugins(ListPlugins),
+    PluginLogs(PluginLogs),
     Files(ListFiles),
     Grants(Grants),
     Explain(Explain),

@@ -65,6 +65,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
             plugin.name(),
             "sweep",
             input,
+            None,
             |progress| display.report(progress),
         )
         .await;

@@ -77,7 +77,11 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Verb::Run { drain } => {
             run::run(route().config()?, Duration::from_secs(drain), output).await
         }
-        Verb::Invoke { action, input } => invoke::run(&route(), &action, &input, output).await,
+        Verb::Invoke {
+            action,
+            input,
+            logs,
+        } => invoke::run(&route(), &action, &input, logs, output).await,
         Verb::Call {
             tool,
             arguments,
@@ -94,6 +98,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             plugin::inspect(&component, route().config().ok(), output).await
         }
         Verb::Plugin(Plugin::List) => plugin::list(&route(), output).await,
+        Verb::Plugin(Plugin::Logs(request)) => plugin::logs(&route(), request, output).await,
         Verb::Plugin(Plugin::Grants(request)) => grants::run(&route(), request, output).await,
         Verb::Approvals(verb) => approvals::run(&route(), verb, output).await,
         Verb::Halt { list: true, .. } => halt::list(&route(), output).await,

@@ -13,7 +13,8 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::{build, demo, doctor, emulator, halt, init, policy, restore, run, tools, validate};
-use crate::output::{ErrorObject, ProgressLine, Remark};
+use crate::output::{ErrorObject, LogObject, ProgressLine, Remark};
+use crate::reports::LogRow;
 use crate::requests::{
     ApprovalRow, BackupMade, FileRow, HaltRow, Halted, Head, PluginRow, Resumed, Verified,
 };
@@ -36,6 +37,7 @@ macro_rules! outputs {
 outputs! {
     "error": ErrorObject<'static>,
     "progress": ProgressLine<'static>,
+    "log": LogObject<'static>,
     "remark": Remark<'static>,
     "init": init::Written,
     "run": run::Ready,
@@ -52,6 +54,7 @@ outputs! {
     "plugin-inspect": Inspection,
     "plugin-list": Vec<PluginRow>,
     "plugin-grants": GrantsReport,
+    "plugin-logs": LogRow,
     "approvals-list": Vec<ApprovalRow>,
     "approvals-show": ApprovalRow,
     "approvals-approve": ApprovalRow,
@@ -163,8 +166,9 @@ mod tests {
 
     #[test]
     fn every_verb_has_a_schema_and_every_schema_is_of_a_verb() {
-        let mut expected: BTreeSet<String> =
-            ["error", "progress", "remark"].map(str::to_owned).into();
+        let mut expected: BTreeSet<String> = ["error", "progress", "log", "remark"]
+            .map(str::to_owned)
+            .into();
         verbs(&Cli::command(), "", &mut expected);
         for other in OTHERS {
             assert!(expected.remove(other), "there is no verb {other}");

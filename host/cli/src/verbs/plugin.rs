@@ -1,10 +1,10 @@
-//! `qchost plugin inspect | list`.
+//! `qchost plugin inspect | list | logs`.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_policy::is_name;
 use qchost_runtime::{Import, Inspection, Kind, Options, Runtime, StartError};
@@ -20,8 +20,9 @@ use crate::control::{self, Route};
 use crate::gate;
 use crate::keys;
 use crate::manifests;
-use crate::output::{Output, counted, fields, folded, part_is, remark, table};
-use crate::requests::{ListFiles, ListPlugins, PluginRow, Status};
+use crate::output::{Output, counted, fields, folded, part_is, print, print_json, remark, table};
+use crate::reports::LogRow;
+use crate::requests::{ListFiles, ListPlugins, PluginLogs, PluginRow, Status};
 use crate::terminal;
 
 /// Inspects a component without granting it anything. Uses and fills the cache of the host with this configuration, if this
@@ -183,6 +184,26 @@ fn name(row: &PluginRow) -> String {
         Some(plugin) => plugin.clone(),
         None => row.manifest.to_string_lossy().into_owned(),
     }
+}
+
+/// Shows what a plugin logged lately, and what it logs from now on if that is asked for.
+pub async fn logs(route: &Route, request: PluginLogs, output: Output) -> Result<()> {
+    let mut on_line = |line: &str| {
+        if output.json {
+            return print_json(line);
+        }
+        let row: LogRow =
+            serde_json::from_str(line).context("a line of the host cannot be read")?;
+        let invocation = row.invocation.as_deref().unwrap_or("-");
+        let line = format!("{:.3} {invocation} {}", row.time, row.text());
+        print(&terminal::line(&line))
+    };
+    let answer = control::perform_lines(route, request, output, &mut on_line).await?;
+    answer.ok_or_else(|| {
+        route.none_runs(&anyhow!(
+            "the running host keeps what plugins log: start one with `qchost run`, or add --logs to `qchost invoke`"
+        ))
+    })
 }
 
 /// Lists the plugins of the configuration, as the running host has them.

@@ -341,7 +341,7 @@ const ALONE: [&str; 17] = [
 fn every_verb_that_asks_a_host_is_unavailable_where_none_is() {
     const ID: &str = "ap-abcdefghij";
     let (_cloud, folder) = with_cloud();
-    let cases: [(&str, &[&str]); 23] = [
+    let cases: [(&str, &[&str]); 24] = [
         ("approvals-approve", &["approvals", "approve", ID]),
         ("approvals-list", &["approvals", "list"]),
         (
@@ -365,6 +365,7 @@ fn every_verb_that_asks_a_host_is_unavailable_where_none_is() {
         ("invoke", &["invoke", "lab.act"]),
         ("plugin-grants", &["plugin", "grants", "lab"]),
         ("plugin-list", &["plugin", "list"]),
+        ("plugin-logs", &["plugin", "logs", "lab"]),
         (
             "policy-explain",
             &["policy", "explain", "lab", "projects/list-projects"],
@@ -390,7 +391,7 @@ fn every_verb_that_asks_a_host_is_unavailable_where_none_is() {
     let verbs: BTreeSet<&str> = names
         .map(String::as_str)
         .filter(|name| name.starts_with(|first: char| first.is_ascii_lowercase()))
-        .filter(|name| !["error", "progress", "remark"].contains(name))
+        .filter(|name| !["error", "progress", "log", "remark"].contains(name))
         .collect();
     assert_eq!(asked, verbs);
 }

@@ -91,6 +91,29 @@ pub fn reporter(call: Call<'_>) -> Vec<u8> {
     caller.build(guest)
 }
 
+/// A plugin whose `act` logs a line `times` times, and reports before that it begins and after it that it is done.
+pub fn logger(times: u32) -> Vec<u8> {
+    Guest::new(&format!(
+        "(call $report (f64.const 0) (i32.const 4096) (i32.const 5))
+         (local.set $n (i32.const {times}))
+         (loop $again
+           (call $write (i32.const 1) (i32.const 4096) (i32.const 5) (i32.const 0) (i32.const 0))
+           (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+         (call $report (f64.const 1) (i32.const 4096) (i32.const 5))
+         (call $digit (i32.const 1))"
+    ))
+    .import(
+        "import qchost:agent/log@0.1.0;",
+        r#"(import "qchost:agent/log@0.1.0" "write" (func $write (param i32 i32 i32 i32 i32)))"#,
+    )
+    .import(
+        "import qchost:agent/progress@0.1.0;",
+        r#"(import "qchost:agent/progress@0.1.0" "report" (func $report (param f64 i32 i32)))"#,
+    )
+    .more(r#"(data (i32.const 4096) "again")"#)
+    .build()
+}
+
 /// A plugin whose `act` compiles a project. If that needs an approval, it waits for it and tries again.
 pub fn asking(project: u64) -> Vec<u8> {
     // Of an error, its kind is at 3080 and the identifier of an approval at 3088; the fourth kind is `approval-required`.

@@ -40,6 +40,7 @@ mod health;
 mod hostile_text;
 mod interop;
 mod load;
+mod logs;
 mod manual;
 mod midwrite;
 mod odd_files;

@@ -17,7 +17,7 @@ const UNCHECKED: [(&str, &str); 1] = [(
     "it needs a compiler for WebAssembly, which the tests do not",
 )];
 /// The lines on standard error.
-const ASIDE: [&str; 3] = ["error", "progress", "remark"];
+const ASIDE: [&str; 4] = ["error", "progress", "log", "remark"];
 
 /// The schemas that the host prints, and what was checked against them.
 struct Checked {
@@ -141,6 +141,10 @@ fn with_a_host(checked: &mut Checked, folder: &Folder) {
     assert_eq!(listed[0]["status"], "ready", "{listed}");
     let grants = ask(folder, &["plugin", "grants", "every-category"]);
     checked.document("plugin-grants", &grants);
+    let signals = ask(folder, &["invoke", "every-category.signals", "--logs"]);
+    checked.document("invoke", &signals);
+    let logs = ask(folder, &["plugin", "logs", "every-category"]);
+    checked.lines("plugin-logs", &logs);
     checked.document("reload", &ask(folder, &["reload"]));
 
     checked.failure(&write(), "approval-required", 4);

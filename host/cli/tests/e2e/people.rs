@@ -15,8 +15,9 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
     let backup = desk.folder.path().join("backup").display().to_string();
     let operate = [OPERATOR, SECOND, ADMIN];
     let decide = [APPROVER, SECOND, ADMIN];
-    let table: [(&[&str], &[u32]); 12] = [
+    let table: [(&[&str], &[u32]); 13] = [
         (&["plugin", "list"], &ALL),
+        (&["plugin", "logs", "every-category"], &ALL),
         (&["plugin", "grants", "every-category"], &ALL),
         (&["halt", "--list"], &ALL),
         (&["audit", "tail"], &ALL),

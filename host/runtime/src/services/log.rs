@@ -1,19 +1,23 @@
 //! `log`: an agent's lines in the host's log, under the target `plugin`.
 //!
 //! Lines are counted for the plugin, over all its invocations, together with those that the host writes about
-//! its refusals ([`LogLimiter`](qchost_traffic::LogLimiter)). A long line counts as several.
+//! its refusals ([`LogLimiter`](qchost_traffic::LogLimiter)). A long line counts as several. A client that follows the
+//! invocation gets all of its lines.
 //!
 //! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are truncated,
-//! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation.
+//! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation. How many lines
+//! of an invocation were left out is logged at its end.
 
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use qchost_traffic::MAX_LOG_LINES;
 
 use crate::calls::CallContext;
 use crate::contract::qchost::agent::log::{Host, Level};
+use crate::plugin_log::{InvocationLog, LogLevel, LogLine};
 use crate::text;
 
 /// Maximum bytes of a message.
@@ -24,7 +28,7 @@ const MAX_FIELD: usize = 256;
 const MAX_FIELDS: usize = 16;
 /// Bytes that count as one line.
 const LINE_BYTES: usize = 1024;
-/// Maximum lines of an invocation.
+/// Maximum lines of an invocation in the host's log.
 const MAX_LINES: u32 = 10_000;
 /// Bytes of a guest's last output that are kept for the error when it traps.
 const MAX_LAST_OUTPUT: usize = 300;
@@ -40,18 +44,24 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Lines {
     calls: CallContext,
+    /// Receives every line, if its client asked for that.
+    client: Option<Arc<InvocationLog>>,
     /// Whether it ever logged: otherwise its end need not touch the rate limit, which other threads use.
     wrote: AtomicBool,
     written: AtomicU32,
+    /// Lines that are not in the host's log.
+    left_out: AtomicU64,
     last_output: Mutex<String>,
 }
 
 impl Lines {
-    pub(crate) fn new(calls: CallContext) -> Self {
+    pub(crate) fn new(calls: CallContext, client: Option<Arc<InvocationLog>>) -> Self {
         Self {
             calls,
+            client,
             wrote: AtomicBool::new(false),
             written: AtomicU32::new(0),
+            left_out: AtomicU64::new(0),
             last_output: Mutex::default(),
         }
     }
@@ -78,44 +88,63 @@ impl Lines {
         self.last_output.lock().clone()
     }
 
-    /// Writes a line whose fields have `extra` bytes, unless a limit is reached.
+    /// Writes a line whose fields have `extra` bytes: to the host's log unless a limit is reached, and to the client.
     fn line(&self, level: Level, message: &str, extra: usize, fields: impl FnOnce() -> String) {
         let bytes = message.len().min(MAX_MESSAGE).saturating_add(extra);
-        if !self.admit(1 + u32::try_from(bytes / LINE_BYTES).unwrap_or(MAX_LOG_LINES)) {
+        let is_logged = self.admit(1 + u32::try_from(bytes / LINE_BYTES).unwrap_or(MAX_LOG_LINES));
+        if !is_logged && self.client.is_none() {
             return;
         }
-        let caller = self.calls.principal();
-        let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
-        let (message, fields) = (text::line(message, MAX_MESSAGE), fields());
+        let line = Arc::new(LogLine {
+            time: SystemTime::now(),
+            level: level.into(),
+            invocation: Arc::clone(self.calls.invocation()),
+            message: text::line(message, MAX_MESSAGE),
+            fields: fields(),
+            left_out: None,
+        });
+        if is_logged {
+            self.log(&line);
+            self.calls.version_context().log.push(Arc::clone(&line));
+        }
+        if let Some(client) = &self.client {
+            client.push(line);
+        }
+    }
+
+    /// Writes a line to the host's log.
+    fn log(&self, line: &LogLine) {
+        let plugin = &*self.calls.version_context().plugin;
+        let LogLine {
+            invocation,
+            message,
+            fields,
+            ..
+        } = line;
+        let (invocation, fields) = (&**invocation, fields.as_str());
         macro_rules! log {
             ($level:ident) => {
                 tracing::$level!(target: "plugin", plugin, invocation, fields, "{message}")
             };
         }
-        match level {
-            Level::Trace => log!(trace),
-            Level::Debug => log!(debug),
-            Level::Info => log!(info),
-            Level::Warn => log!(warn),
-            Level::Error => log!(error),
+        match line.level {
+            LogLevel::Trace => log!(trace),
+            LogLevel::Debug => log!(debug),
+            LogLevel::Info => log!(info),
+            LogLevel::Warn => log!(warn),
+            LogLevel::Error => log!(error),
         }
     }
 
-    /// Whether `lines` more lines may be written.
+    /// Whether `lines` more lines may be written to the host's log.
     fn admit(&self, lines: u32) -> bool {
         self.wrote.store(true, Ordering::Relaxed);
-        let written = self.written.load(Ordering::Relaxed);
-        if written >= MAX_LINES {
-            return false;
-        }
-        let version_context = self.calls.version_context();
-        let admitted = version_context
-            .log_limiter
-            .admits(&version_context.plugin, lines);
-        if admitted && self.written.fetch_add(lines, Ordering::Relaxed) + lines >= MAX_LINES {
-            let caller = self.calls.principal();
-            let (plugin, invocation) = (&*caller.plugin, &*caller.invocation);
-            tracing::warn!(target: "plugin", plugin, invocation, "{MAX_LINES} lines of one invocation; the rest of it are left out");
+        let admitted = self.written.load(Ordering::Relaxed) < MAX_LINES
+            && self.calls.version_context().log_limiter.try_admit(lines);
+        if admitted {
+            self.written.fetch_add(lines, Ordering::Relaxed);
+        } else {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
         admitted
     }
@@ -126,10 +155,28 @@ impl Drop for Lines {
         if !*self.wrote.get_mut() {
             return;
         }
+        let left_out = *self.left_out.get_mut();
         let version_context = self.calls.version_context();
+        let invocation = self.calls.invocation();
         version_context
             .log_limiter
-            .report_omitted(&version_context.plugin);
+            .invocation_ended(&version_context.plugin, invocation, left_out);
+        if left_out > 0 {
+            let line = LogLine::left_out(invocation, left_out);
+            version_context.log.push(Arc::new(line));
+        }
+    }
+}
+
+impl From<Level> for LogLevel {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Trace => Self::Trace,
+            Level::Debug => Self::Debug,
+            Level::Info => Self::Info,
+            Level::Warn => Self::Warn,
+            Level::Error => Self::Error,
+        }
     }
 }
 
@@ -157,10 +204,42 @@ mod tests {
     #[test]
     fn an_invocation_writes_a_limited_number_of_lines() {
         let calls = CallContext::describing_for_test();
-        let lines = Lines::new(calls.clone());
+        let lines = Lines::new(calls.clone(), None);
         lines.written.store(MAX_LINES - 2, Ordering::Relaxed);
         assert_eq!([(); 4].map(|()| lines.admit(1)), [true, true, false, false]);
-        let next = Lines::new(calls);
+        assert_eq!(lines.left_out.load(Ordering::Relaxed), 2);
+        let next = Lines::new(calls, None);
         assert!(next.admit(1));
+    }
+
+    #[tokio::test]
+    async fn a_client_gets_every_line_and_the_log_counts_what_it_leaves_out() {
+        const WRITTEN: u64 = 2_543;
+        let calls = CallContext::describing_for_test();
+        let log = Arc::clone(&calls.version_context().log);
+        let client = Arc::new(InvocationLog::default());
+        let mut lines = Arc::new(Lines::new(calls, Some(Arc::clone(&client))));
+        for at in 0..WRITTEN {
+            lines.write(Level::Debug, format!("line {at}"), Vec::new());
+        }
+        drop(lines);
+        client.close();
+        let mut got = 0;
+        while let Some(line) = client.next().await {
+            assert_eq!(line.message, format!("line {got}"));
+            got += 1;
+        }
+        assert_eq!((got, client.left_out()), (WRITTEN, 0));
+
+        let (kept, missed) = log.reader(usize::MAX).take();
+        let (notices, kept): (Vec<_>, Vec<_>) =
+            kept.iter().partition(|line| line.left_out.is_some());
+        let [notice] = notices.as_slice() else {
+            panic!("{notices:?}");
+        };
+        let left_out = notice.left_out.unwrap();
+        assert!(left_out > 1_000, "{left_out}");
+        let kept = u64::try_from(kept.len()).unwrap();
+        assert_eq!((kept + left_out, missed), (WRITTEN, 0));
     }
 }
