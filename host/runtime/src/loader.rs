@@ -79,7 +79,7 @@ impl Loader {
         let compilers = Compilers::new(&options, machine.code);
         // A component describes itself while its bytes are in memory.
         let loading = usize::try_from(max_describing(options.invocations)).unwrap_or(1);
-        // One place is for a component that needs no compiler.
+        // One place is for a component that needs no compiler, so that it waits for none.
         let compiling = options
             .compilers
             .unwrap_or_else(|| compilers.side_by_side())

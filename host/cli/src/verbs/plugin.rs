@@ -115,7 +115,10 @@ fn inspection(found: &Inspection) -> String {
         ("digest".to_owned(), found.digest.clone()),
         (
             "size".to_owned(),
-            format!("{size} KiB, {compiled} KiB compiled"),
+            match compiled {
+                0 => format!("{size} KiB, not compiled"),
+                _ => format!("{size} KiB, {compiled} KiB compiled"),
+            },
         ),
     ];
     text += &fields(0, &measures);
