@@ -210,12 +210,13 @@ fn sections(command: &Command, after: &After<'_>) -> Roff {
         roff.text([bold(status.number().to_string())]);
         roff.text([roman(status.meaning())]);
     }
-    for (title, entries) in [("ENVIRONMENT", ENVIRONMENT), ("FILES", FILES)] {
+    let lists: [(&str, &[(&str, &str)]); 2] = [("ENVIRONMENT", &ENVIRONMENT), ("FILES", &FILES)];
+    for (title, entries) in lists {
         roff.control("SH", [title]);
         for (name, meaning) in entries {
             roff.control("TP", []);
-            roff.text([italic(name)]);
-            roff.text([roman(meaning)]);
+            roff.text([italic(*name)]);
+            roff.text([roman(*meaning)]);
         }
     }
     if !after.examples.is_empty() {
