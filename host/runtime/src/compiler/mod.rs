@@ -39,7 +39,7 @@ const MAX_THREADS: usize = 8;
 /// Sets the number of its threads, by the library that starts them.
 const THREADS_SETTING: &str = "RAYON_NUM_THREADS";
 /// Maximum compilers at a time.
-const MAX_COMPILERS: usize = 4;
+const MAX_COMPILERS: usize = 3;
 /// Time limit of a compiler as a multiple of its processor time: the machine may be busy with processes of
 /// higher priority.
 const TIMEOUT_FACTOR: u32 = 10;
