@@ -68,7 +68,7 @@ impl Key {
             Error::new(error).context(match missing {
                 true => format!(
                     "the host's key {shown} is missing, and no other one fits what is in the folder; bring it back from a \
-                     backup: qchost restore BACKUP"
+                     backup: qchost restore BACKUP --digest DIGEST"
                 ),
                 false => format!("cannot read the host's key {shown}"),
             })

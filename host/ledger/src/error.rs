@@ -17,7 +17,7 @@ pub enum LedgerError {
     Open(PathBuf, String),
     /// The file is not one of ours, but what is said here.
     #[error(
-        "{} is not a database of qchost: {}; restore a backup with `qchost restore BACKUP`, or name another data folder",
+        "{} is not a database of qchost: {}; restore a backup with `qchost restore BACKUP --digest DIGEST`, or name another data folder",
         .0.display(), .1
     )]
     Foreign(PathBuf, String),
@@ -25,7 +25,7 @@ pub enum LedgerError {
     #[error(
         "the database {} has layout {found}, and this version, {}, knows layouts up to {known}; nothing was changed: use the \
          version of qchost that wrote it, or a newer one, or bring the backup from before the upgrade back into another data \
-         folder (qchost restore BACKUP)",
+         folder (qchost restore BACKUP --digest DIGEST)",
         path.display(),
         env!("CARGO_PKG_VERSION")
     )]
@@ -39,13 +39,13 @@ pub enum LedgerError {
     },
     /// The file is damaged, as SQLite's check found.
     #[error(
-        "the database {} is damaged: {}; restore the newest backup with `qchost restore BACKUP`, and check the disk",
+        "the database {} is damaged: {}; restore the newest backup with `qchost restore BACKUP --digest DIGEST`, and check the disk",
         .0.display(), .1
     )]
     Damaged(PathBuf, String),
     /// A value in the database is not one that this version writes.
     #[error(
-        "the database holds something unreadable in {location}: {why}; restore the newest backup with `qchost restore BACKUP`"
+        "the database holds something unreadable in {location}: {why}; restore the newest backup with `qchost restore BACKUP --digest DIGEST`"
     )]
     Content {
         /// The table, with the column if the value is in one: `in_force.text`.

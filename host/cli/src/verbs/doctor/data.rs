@@ -279,7 +279,7 @@ fn state_fix(error: &LedgerError, state: &Path) -> String {
     let shown = state.display();
     match error {
         LedgerError::Foreign { .. } | LedgerError::Damaged { .. } | LedgerError::Content { .. } => {
-            "budgets, halts and permits are in it: bring it back from a backup: qchost restore BACKUP"
+            "budgets, halts and permits are in it: bring it back from a backup: qchost restore BACKUP --digest DIGEST"
                 .to_owned()
         }
         LedgerError::Full => format!(
