@@ -6,7 +6,7 @@ use qchost_gate::{Amount, Condition, GrantReport, GrantsReport, Obligation};
 
 use super::cells::{list, text};
 use crate::control::{self, Route};
-use crate::output::{Output, fields};
+use crate::output::{Output, fields, folded};
 use crate::requests::Grants;
 use crate::terminal;
 
@@ -18,17 +18,19 @@ pub async fn run(route: &Route, request: Grants, output: Output) -> Result<()> {
 
 /// A block for each grant: its operations, its resources, and its obligations.
 fn shown(report: &GrantsReport) -> String {
-    let mut shown = format!(
-        "{} on account {}\n",
+    let mut lines = vec![format!(
+        "{} on account {}",
         text(&report.plugin),
         text(&report.account)
-    );
+    )];
     if let Some(halted) = &report.halted {
-        shown += &format!("halted: {}\n", text(halted));
+        lines.push(format!("halted: {}", text(halted)));
     }
     if report.restricted {
-        shown += "restricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply\n";
+        lines.push("restricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply".to_owned());
     }
+    let lines = lines.iter().map(|line| folded(line) + "\n");
+    let mut shown: String = lines.collect();
     for grant in &report.grants {
         shown += &block(grant);
     }
