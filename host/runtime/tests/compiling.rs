@@ -415,12 +415,13 @@ async fn components_are_compiled_side_by_side_and_one_that_fails_stops_no_other(
         options.compilers = Some(3);
     })
     .await;
-    let good = |number| Guest::new(&format!("(call $digit (i32.const {number}))")).build();
+    let good = |number: u32| Guest::new(&format!("(call $digit (i32.const {number}))")).build();
+    let (first, second) = (good(1), good(2));
     // Its function finds nothing on the stack.
     let bad = functions(1, &[0x45]);
     let (one, two, broken) = tokio::join!(
-        host.load("one", &good(1), ""),
-        host.load("two", &good(2), ""),
+        host.load("one", &first, ""),
+        host.load("two", &second, ""),
         host.load("broken", &bad, ""),
     );
     one.unwrap();
