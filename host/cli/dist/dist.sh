@@ -35,6 +35,12 @@ umask 022
 CARGO_TARGET_DIR=$out/build
 export CARGO_TARGET_DIR
 cargo_home=${CARGO_HOME:-$HOME/.cargo}
+case $root$out$cargo_home in
+    *[[:space:]]*)
+        echo "dist.sh: the flags of compilers are separated by spaces: no folder may have one in its name" >&2
+        exit 1
+        ;;
+esac
 # The last that fits is taken by rustc, and by the C compiler too.
 places="$root=/qchost $CARGO_TARGET_DIR=/target $cargo_home=/cargo $(rustc --print sysroot)=/rust"
 flags="-Clink-arg=-Wl,--build-id=none"
