@@ -11,6 +11,7 @@ fn shell(folder: &Folder, shell: &str, arguments: &[&str]) -> Option<String> {
         .args(arguments)
         .current_dir(folder.path())
         .env("HOME", folder.path())
+        .env("LC_ALL", "C")
         .output();
     match ran {
         Ok(ran) => {

@@ -43,7 +43,7 @@ fn the_manual_has_a_page_for_each_verb_that_groff_reads_without_complaint() {
         }
         let checked = Command::new("groff")
             .args([
-                "-k", "-man", "-Tutf8", "-z", "-wmac", "-wchar", "-wdelim", "-wescape",
+                "-Kutf8", "-man", "-Tutf8", "-z", "-wmac", "-wchar", "-wdelim", "-wescape",
             ])
             .arg(pages.join(page))
             .output();
