@@ -44,7 +44,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Starts logging.
 pub fn start(filter: &str, json: bool) -> Result<()> {
-    let queue = LogQueue::start(stderr()).context("the thread of the log does not start")?;
+    let notice = move |lost| dropped_notice(json, lost);
+    let queue = LogQueue::start(stderr(), notice);
+    let queue = queue.context("the thread of the log does not start")?;
     drop(QUEUE.set(queue));
     let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let layer = tracing_subscriber::fmt::layer()
@@ -56,6 +58,20 @@ pub fn start(filter: &str, json: bool) -> Result<()> {
         .with(filter)
         .try_init()
         .context("the log was already started")
+}
+
+/// The line about dropped lines, in the form of the other lines.
+fn dropped_notice(json: bool, lost: u64) -> String {
+    const MESSAGE: &str = "lines of the log were dropped, since it was not read";
+    let mut time = String::new();
+    // It fails only for a time that cannot be shown.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    if json {
+        let fields = json!({ "message": MESSAGE, "dropped": lost });
+        return json!({ "timestamp": time, "level": "WARN", "fields": fields, "target": "host" })
+            .to_string();
+    }
+    format!("{time}  WARN host: {MESSAGE} dropped={lost}")
 }
 
 /// Redacts what this redactor knows in every line from now on. A process has one configuration, and so one redactor.
@@ -338,6 +354,26 @@ mod tests {
         let line = logged(false, log);
         assert!(
             line.ends_with("gate: done wall_us=2000000 left_out=1 below=-5\n"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn what_was_dropped_is_a_line_like_the_others() {
+        let line = dropped_notice(true, 7);
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let other = logged(
+            true,
+            || tracing::warn!(target: "host", dropped = 7u64, "lines"),
+        );
+        let other: Value = serde_json::from_str(&other).unwrap();
+        let keys =
+            |line: &Value| -> Vec<String> { line.as_object().unwrap().keys().cloned().collect() };
+        assert_eq!(keys(&line), keys(&other));
+        assert_eq!(line["fields"]["dropped"], 7);
+        let line = dropped_notice(false, 7);
+        assert!(
+            line.contains("  WARN host: ") && line.ends_with(" dropped=7"),
             "{line}"
         );
     }

@@ -147,8 +147,11 @@ fn who_has_no_role_reads_no_log() {
     );
     let folder = folder(&other, 3);
     let host = folder.serve(&["run"]);
-    for follow in [&[][..], &["-f"]] {
-        let ran = folder.run(&[&["plugin", "logs", "logger"], follow].concat());
+    for verb in [
+        &["plugin", "logs", "logger"][..],
+        &["plugin", "logs", "logger", "-f"],
+    ] {
+        let ran = folder.run(verb);
         assert_eq!(ran.status.code(), Some(3), "{ran:?}");
         assert!(
             ran.error().contains("is not a person of this host"),
