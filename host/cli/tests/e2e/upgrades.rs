@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
 use crate::categories::serving;
+use crate::common::{BINARY, Folder, component, repository};
+use crate::guests::counter;
+use crate::process::Process;
+use crate::running::{Running, plugin, replace};
 
 /// The files of a folder with their contents and times.
 pub fn contents(folder: &Path) -> BTreeMap<PathBuf, (Vec<u8>, SystemTime)> {
@@ -125,4 +130,101 @@ fn a_data_folder_of_the_version_before_is_opened_with_all_that_is_in_it() {
     host.end();
     folder.run(&["audit", "verify"]).good();
     assert!(fs::read_dir(data.join("texts")).unwrap().count() >= texts);
+}
+
+/// The blocks of a section of the guide that are for a shell.
+fn blocks(section: &str) -> Vec<String> {
+    let guide = fs::read_to_string(repository("host/OPERATING.md")).unwrap();
+    let (_, after) = guide.split_once(&format!("\n## {section}\n")).unwrap();
+    let (within, _) = after.split_once("\n## ").unwrap();
+    let parts = within.split("```sh\n").skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn an_upgrade_and_the_way_back_work_as_they_are_printed() {
+    let folder = Folder::new("");
+    let here = folder.path().display();
+    folder.run(&["init", "desk"]).good();
+    let desk = folder.path().join("desk");
+    fs::copy(
+        component("plugins/strategy-lab"),
+        desk.join("plugins/strategy_lab.wasm"),
+    )
+    .unwrap();
+    let programs = folder.path().join("bin");
+    fs::create_dir(&programs).unwrap();
+    fs::copy(BINARY, programs.join("qchost")).unwrap();
+    let blocks = blocks("Upgrade and roll back");
+    let [upgrade, back] = blocks.as_slice() else {
+        panic!("{blocks:#?}");
+    };
+    // The host is stopped at the end, and a halt of each version shows which data it has.
+    let script = format!(
+        "set -e
+        exec > \"$HOME/printed\"
+        qchost run &
+        qchost reload
+        qchost halt --reason before
+        {upgrade}
+        qchost resume
+        qchost halt --reason after
+        {back}
+        qchost halt --list > \"$HOME/listed\"
+        kill \"$(cat ~/.local/state/qchost/host.lock)\"
+        wait"
+    );
+    let script = script
+        .replace("/usr/local/bin", &format!("{here}/bin"))
+        .replace("/srv/backups", &format!("{here}/backups"))
+        .replace("target/release/qchost", BINARY)
+        .replace(
+            "sha256:…",
+            "\"$(sed -n 's/^digest: //p' \"$HOME/printed\")\"",
+        );
+    let mut path = std::ffi::OsString::from(&programs);
+    path.push(":");
+    path.push(std::env::var_os("PATH").unwrap());
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &script])
+        .current_dir(&desk)
+        .env_clear()
+        .env("PATH", path)
+        .env("HOME", folder.path())
+        .env("XDG_CACHE_HOME", folder.path().join("cache"));
+    let ran = Process::start(command, folder.path()).wait_for(Duration::from_secs(300));
+    ran.good();
+    let listed = fs::read_to_string(folder.path().join("listed")).unwrap();
+    assert!(
+        listed.contains("before") && !listed.contains("after"),
+        "{listed}"
+    );
+    assert!(folder.path().join(".local/state/qchost.newer").exists());
+}
+
+#[test]
+fn a_plugin_is_upgraded_and_rolled_back_with_its_state() {
+    let older = counter();
+    // A section that says which build it is.
+    let newer = [&older[..], b"\0\x06\x05newer"].concat();
+    let running = Running::start("", |folder| plugin(folder, "counter", &older, ""));
+    running.is_version("counter", 1);
+    let file = running.path("builds/counter.wasm");
+    let digest = || {
+        let report = running.folder.run(&["--json", "plugin", "list"]).json();
+        report[0]["digest"].clone()
+    };
+    let first = digest();
+    replace(&file, &newer);
+    running.reload().good();
+    assert_ne!(digest(), first);
+    running.is_version("counter", 2);
+    replace(&file, &older);
+    running.reload().good();
+    assert_eq!(digest(), first);
+    running.is_version("counter", 3);
+    running.end();
 }
