@@ -174,11 +174,11 @@ impl Adoptions {
             "plugin": manifest.plugin,
             "account": manifest.account,
             "component": manifest.component,
-            "file owners": interested,
+            "file-owners": interested,
             "digest": digest,
-            "adopted digest": former.map(|former| former.digest.as_str()),
-            "imports it did not have": gained,
-            "may trade": manifest.trades(),
+            "adopted-digest": former.map(|former| former.digest.as_str()),
+            "imports-it-did-not-have": gained,
+            "may-trade": manifest.trades(),
         });
         let requested = NewApproval {
             kind: ApprovalKind::Component,

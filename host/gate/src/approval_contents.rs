@@ -125,11 +125,11 @@ impl ApprovalViewer {
         let shown = aside(move |bounds| difference(&former, &files, bounds)).await;
         Ok(json!({
             "hash": hash,
-            "last approved": approved,
+            "last-approved": approved,
             "note": note,
             "unchanged": unchanged,
             "difference": shown.text,
-            "not shown": shown.left_out,
+            "not-shown": shown.left_out,
         }))
     }
 
@@ -142,7 +142,7 @@ impl ApprovalViewer {
         let content = text("content").filter(|_| has_file);
         let Some(content) = content else {
             let shown = aside(move |bounds| listed(&parsed, bounds)).await;
-            return json!({ "contents": shown.text, "not shown": shown.left_out });
+            return json!({ "contents": shown.text, "not-shown": shown.left_out });
         };
         let name = text("name").unwrap_or_default().to_owned();
         // A new file is shown as a difference to an empty one.
@@ -169,7 +169,7 @@ impl ApprovalViewer {
             .map(|former| (name.clone(), former))
             .collect();
         let shown = aside(move |bounds| difference(&former, &files, bounds)).await;
-        json!({ "file": name, "note": note, "difference": shown.text, "not shown": shown.left_out })
+        json!({ "file": name, "note": note, "difference": shown.text, "not-shown": shown.left_out })
     }
 
     async fn current_file(
@@ -234,7 +234,7 @@ async fn show_change(contents: String, page: u32) -> Value {
     json!({
         "page": format!("{at} of {}", pages.len().max(1)),
         "difference": text.unwrap_or_default(),
-        "not shown": (!left_out.is_empty()).then(|| left_out.join("; ")),
+        "not-shown": (!left_out.is_empty()).then(|| left_out.join("; ")),
     })
 }
 

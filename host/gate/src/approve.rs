@@ -207,7 +207,7 @@ impl Approver {
             "brokerage",
             json!(brokerage.map(|one| json!({ "profile": one.profile, "live": one.live }))),
         );
-        put("real money", json!(is_live(touched)));
+        put("real-money", json!(is_live(touched)));
         put("arguments", viewed(&request.arguments));
         put(
             "source",

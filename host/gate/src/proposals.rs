@@ -413,13 +413,13 @@ fn view(proposal: &Proposal, owners: &BTreeSet<u32>, requesters: &BTreeSet<u32>)
     json!({
         "what": format!("bring {article}changed {word} into force"),
         "files": proposal.files,
-        "file owners": owners,
-        "reload asked for by": requesters,
+        "file-owners": owners,
+        "reload-asked-for-by": requesters,
         "gains": lines(proposal.gains.clone()),
-        "gains not shown": left_out(proposal.gains.len()),
+        "gains-not-shown": left_out(proposal.gains.len()),
         "changes": lines(ordered(proposal)),
-        "changes not shown": left_out(proposal.changes.len()),
-        "until then": "what was in force stays so, and what the change takes away is denied already",
+        "changes-not-shown": left_out(proposal.changes.len()),
+        "until-then": "what was in force stays so, and what the change takes away is denied already",
     })
 }
 

@@ -152,7 +152,12 @@ fn with_a_host(checked: &mut Checked, folder: &Folder) {
     let id = listed[0]["id"].as_str().unwrap();
     for verb in ["show", "approve", "show", "revoke"] {
         let ran = ask(folder, &["approvals", verb, id]);
-        checked.document(&format!("approvals-{verb}"), &ran);
+        let approval = checked.document(&format!("approvals-{verb}"), &ran);
+        // Documents to read have no schema; their keys are like any.
+        for document in [&approval["view"], &approval["contents"]] {
+            let mut keys = document.as_object().into_iter().flat_map(|it| it.keys());
+            assert!(keys.all(|key| !key.contains([' ', '_'])), "{approval}");
+        }
     }
     checked.failure(&write(), "approval-required", 4);
     let listed = checked.document("approvals-list", &ask(folder, &["approvals", "list"]));

@@ -590,7 +590,7 @@ async fn contents_are_shown_and_not_their_digest() {
     let cut = shown("files/update-file-contents", file).await;
     assert!(cut["difference"].as_str().unwrap().len() <= 64 << 10);
     assert!(
-        cut["not shown"]
+        cut["not-shown"]
             .as_str()
             .unwrap()
             .contains("added and 0 removed lines"),

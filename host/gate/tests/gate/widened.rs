@@ -313,7 +313,7 @@ async fn a_yes_of_a_person_who_asks_for_the_reload_of_what_waits_already_counts(
     assert_eq!(load(&world.gate, &wide).await, Some(waiting.clone()));
     drop(asked);
     let shown = approval(&world.gate, &waiting.approval).await;
-    assert_eq!(shown.view["reload asked for by"], json!([]));
+    assert_eq!(shown.view["reload-asked-for-by"], json!([]));
     assert!(!shown.interested.contains(&8), "{shown:?}");
     for by in [&ann, &bob] {
         approve(&world.gate, &waiting.approval, by).await;
@@ -714,7 +714,7 @@ async fn pages(gate: &Gate, id: &str) -> Vec<String> {
         let text = shown["change"]["difference"].as_str().unwrap();
         assert!(text.len() <= 64 << 10);
         pages.push(text.to_owned());
-        let Some(more) = shown["change"]["not shown"].as_str() else {
+        let Some(more) = shown["change"]["not-shown"].as_str() else {
             assert_eq!(shown["change"]["page"], format!("{page} of {page}"));
             return pages;
         };
@@ -742,9 +742,9 @@ async fn all_of_a_change_can_be_seen_however_many_harmless_lines_it_has() {
     let waiting = load(&world.gate, &wide).await.unwrap();
     let asked = approval(&world.gate, &waiting.approval).await;
     let shown = asked.view["changes"].as_array().unwrap();
-    let left_out = asked.view["changes not shown"].as_u64().unwrap();
+    let left_out = asked.view["changes-not-shown"].as_u64().unwrap();
     assert_eq!((shown.len(), left_out), (100, 152));
-    assert_eq!(asked.view["gains not shown"], Value::Null);
+    assert_eq!(asked.view["gains-not-shown"], Value::Null);
     let pages = pages(&world.gate, &waiting.approval).await;
     assert!(pages.len() > 1);
     let all = pages.concat();
@@ -765,7 +765,7 @@ async fn what_is_gained_is_counted_where_it_is_not_shown_and_what_widens_comes_f
     let waiting = propose(&world.gate, &["another"]).await.unwrap();
     let asked = approval(&world.gate, &waiting.approval).await;
     assert_eq!(asked.view["gains"].as_array().unwrap().len(), 100);
-    assert_eq!(asked.view["gains not shown"], 50);
+    assert_eq!(asked.view["gains-not-shown"], 50);
     let all = pages(&world.gate, &waiting.approval).await.concat();
     for id in ids {
         let rule = format!("-// guardrail {id}\n");
