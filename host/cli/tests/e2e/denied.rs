@@ -155,4 +155,42 @@ fn with_reading_alone_creating_is_denied_and_nothing_is_sent() {
     let summary = folder.invoke("strategy-lab.backtest", &backtest());
     assert!(summary["sharpe_ratio"].is_f64(), "{summary}");
     assert_eq!(cloud.created_backtests(), ["twin"]);
+
+    // So do the lines that the denial printed, pasted below what there was.
+    folder.manifest("strategy-lab", &manifest(&pasted(reading, &error)));
+    folder.invoke("strategy-lab.backtest", &backtest());
+    assert_eq!(cloud.created_backtests(), ["twin", "twin"]);
+}
+
+/// Grants with the lines that a message prints below.
+fn pasted(grants: &str, message: &str) -> String {
+    let (_, lines) = message
+        .split_once("add to the manifest:\n")
+        .unwrap_or_else(|| panic!("{message}"));
+    format!("{grants}\n{lines}\n")
+}
+
+#[test]
+fn the_lines_that_an_explanation_prints_allow_what_it_is_about() {
+    let folder = Folder::embedded("emulator");
+    let reading =
+        "[[grant]]\nname = \"reading\"\nallow = [\"backtests/read-*\"]\nprojects = [\"Lab/*\"]\n";
+    let explain = || {
+        let ran = folder.run(&[
+            "policy",
+            "explain",
+            "strategy-lab",
+            "backtests/list-backtests",
+            "{\"projectId\": 1}",
+            "--project",
+            "Lab/denied",
+        ]);
+        ran.good().stdout.clone()
+    };
+    folder.manifest("strategy-lab", &manifest(reading));
+    let denied = explain();
+    assert!(denied.starts_with("denied"), "{denied}");
+    folder.manifest("strategy-lab", &manifest(&pasted(reading, &denied)));
+    let allowed = explain();
+    assert!(allowed.starts_with("allowed"), "{allowed}");
 }
