@@ -8,6 +8,7 @@ use crate::backup::FILES;
 use crate::control::{self, Route};
 use crate::output::{Output, counted};
 use crate::requests::Backup;
+use crate::terminal;
 
 /// Requests a backup.
 pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
@@ -21,7 +22,7 @@ pub async fn run(route: &Route, folder: &Path, output: Output) -> Result<()> {
             .by_hand
             .lines(&folder.join(FILES))
             .iter()
-            .map(|line| format!("\nby hand after a restore: {line}"))
+            .map(|line| format!("\nby hand after a restore: {}", terminal::line(line)))
             .collect();
         format!(
             "copied to {} and verified: {}, {}\nkey:    {}\ndigest: {}\nkeep these two lines elsewhere, and bring the \

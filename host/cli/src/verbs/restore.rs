@@ -27,6 +27,7 @@ use crate::control;
 use crate::data_folder::{DATABASE, check_version, make_private, private_folder};
 use crate::lock::Lock;
 use crate::output::{Output, counted};
+use crate::terminal;
 
 /// The copied data, in the order they are moved into place.
 const PLACES: [&str; 4] = ["host.key", DATABASE, TEXTS, "audit"];
@@ -152,7 +153,7 @@ fn shown(restored: &Restored, folder: &Path, expected: &Expected) -> String {
     );
     let by_hand: String = by_hand
         .iter()
-        .map(|line| format!("\nby hand: {line}"))
+        .map(|line| format!("\nby hand: {}", terminal::line(line)))
         .collect();
     format!(
         "restored to {}: {}, as of {}\nkey: {}{unknown}\n{files}{by_hand}\nhalts are as they were; permits \

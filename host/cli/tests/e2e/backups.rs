@@ -12,6 +12,7 @@ use crate::categories::{EVERY, folder, serving, with_cloud};
 use crate::cloud::Cloud;
 use crate::common::{Folder, bundled, component, embedded};
 use crate::policies::GUARDRAIL;
+use crate::process::signal;
 use crate::upgrades::contents;
 
 #[test]
@@ -557,6 +558,69 @@ fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
     );
     restore(&good).good();
     assert!(elsewhere.join("qchost.toml").exists() && data.join("audit").exists());
+}
+
+#[test]
+fn a_restore_that_is_cut_off_leaves_nothing_that_a_host_starts_with() {
+    let (_cloud, place) = complete();
+    place.run(&["call", "read_account"]).good();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let before = contents(&backup);
+    let elsewhere = place.path().join("elsewhere");
+    let data = elsewhere.join("data");
+    let restore = [
+        "restore",
+        backup.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--files",
+        elsewhere.to_str().unwrap(),
+        "--digest",
+        made["digest"].as_str().unwrap(),
+    ];
+    // From its draft on, at different points.
+    for yields in [0, 10, 100, 1_000, 10_000, 100_000] {
+        let mut restoring = place.start(&restore);
+        let has_draft = || {
+            fs::read_dir(&data).is_ok_and(|entries| {
+                let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+                names.any(|name| name.to_str().unwrap().starts_with("restoring-"))
+            })
+        };
+        while restoring.runs() && !has_draft() {
+            std::thread::yield_now();
+        }
+        for _ in 0..yields {
+            std::thread::yield_now();
+        }
+        if restoring.runs() {
+            signal(restoring.id(), rustix::process::Signal::KILL);
+        }
+        restoring.wait();
+        // The configuration comes last, and the audit with the rest of the data.
+        let is_there = |name: &str| elsewhere.join(name).exists();
+        assert!(
+            !is_there("qchost.toml") || is_there("data/audit"),
+            "{yields}"
+        );
+        if is_there("data/audit") {
+            for name in ["data/host.key", "data/state.db", "data/texts"] {
+                assert!(is_there(name), "{yields}: {name}");
+            }
+        }
+        assert!(contents(&backup) == before, "{yields}");
+        let again = place.run(&restore);
+        let error = again.error();
+        assert!(
+            error.contains("is not empty") || error.contains("already; move it away"),
+            "{yields}: {error}"
+        );
+        fs::remove_dir_all(&elsewhere).unwrap();
+    }
+    place.run(&restore).good();
 }
 
 /// Copies a folder unchanged.
