@@ -35,9 +35,10 @@ static OURS: LazyLock<BTreeMap<&'static str, Validator>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Checks an answer against both output schemas of its tool.
+/// Checks an answer against both output schemas of its tool; against ours alone if the official server does not have it.
 pub fn check(tool: &str, body: &Value) -> Result<(), String> {
-    for (whose, validator) in [("official", &OFFICIAL[tool]), ("our", &OURS[tool])] {
+    let official = OFFICIAL.get(tool).map(|validator| ("official", validator));
+    for (whose, validator) in official.into_iter().chain([("our", &OURS[tool])]) {
         let faults: Vec<String> = validator
             .iter_errors(body)
             .take(3)

@@ -13,7 +13,7 @@ use crate::fake::Fake;
 
 async fn tools(connection: &Connection) -> BTreeMap<String, Tool> {
     let list = connection.client.list_all_tools().await.unwrap();
-    assert_eq!(list.len(), 64);
+    assert_eq!(list.len(), OPERATIONS.len());
     list.into_iter()
         .map(|tool| (tool.name.to_string(), tool))
         .collect()
@@ -32,7 +32,8 @@ async fn all_tools_are_listed_with_schemas_and_titles() {
         .iter()
         .map(|tool| tool["name"].as_str().unwrap().to_owned())
         .collect();
-    assert_eq!(tools.keys().cloned().collect::<BTreeSet<_>>(), official);
+    let names: BTreeSet<_> = tools.keys().cloned().collect();
+    assert_eq!(official.difference(&names).next(), None);
     for tool in tools.values() {
         let name = &tool.name;
         assert!(
