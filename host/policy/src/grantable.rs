@@ -1,6 +1,6 @@
 //! What a manifest can allow by name, and the patterns that cover it.
 //!
-//! Besides the 64 operations there are three names for the host's own services: `object-store/download`, `workflow`, and
+//! Besides the operations there are three names for the host's own services: `object-store/download`, `workflow`, and
 //! `raw/<tool>` for a tool that the catalog does not know.
 //!
 //! Invariant: a pattern with a star never covers an operation of class `destroy` or `trade`; those are named in full, or not

@@ -1,4 +1,4 @@
-//! QuantConnect's REST API v2 as an MCP server: the 64 tools of the official server, in Rust, for any MCP
+//! QuantConnect's REST API v2 as an MCP server: the tools of the official server and newer ones, in Rust, for any MCP
 //! client on standard input and output, and for the host itself over a pipe.
 //!
 //! ```no_run

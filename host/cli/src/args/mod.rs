@@ -247,7 +247,7 @@ pub enum Verb {
         #[arg(long, value_name = "FOLDER")]
         files: Option<PathBuf>,
     },
-    /// Serve QuantConnect's 64 tools to an MCP client on standard input and output.
+    /// Serve QuantConnect's tools to an MCP client on standard input and output.
     #[command(
         after_help = "Credentials come from QUANTCONNECT_USER_ID and QUANTCONNECT_API_TOKEN (or QC_MCP_USER_ID and \
         QC_MCP_API_TOKEN).\n\nExamples:\n  qchost mcp\n  qchost mcp --base-url http://127.0.0.1:5612/api/v2"
