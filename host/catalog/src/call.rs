@@ -19,7 +19,7 @@ use crate::{Access, Operation};
 /// What a call is addressed to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target<'a> {
-    /// One of the 64 operations of the catalog.
+    /// An operation of the catalog.
     Known(&'static Operation),
     /// A tool that the catalog does not know, by its exact name (`raw` only).
     Unknown(&'a str),

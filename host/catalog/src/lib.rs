@@ -1,9 +1,9 @@
-//! The 64 operations of QuantConnect as one table, and the words that all layers share.
+//! The operations of QuantConnect as one table, and the words that all layers share.
 //!
-//! An operation is one row: its WIT function, its MCP tool, its REST endpoint, its access
-//! class, whether it may be retried or cached, and which of its arguments name a project, an
-//! organisation, a file and so on. Types, JSON names and JSON Schemas are not in the table:
-//! they come from `wit/` at build time.
+//! An operation is one row: its WIT function, its MCP tool, its REST endpoint, its tool at
+//! QuantConnect's remote server, its access class, whether it may be retried or cached, and which
+//! of its arguments name a project, an organisation, a file and so on. Types, JSON names and JSON
+//! Schemas are not in the table: they come from `wit/` at build time.
 //!
 //! Invariant: nothing here knows of MCP or Wasm, and no other crate keeps a second list of
 //! operations.
@@ -16,6 +16,7 @@ pub mod host_calls;
 pub mod names;
 mod operation;
 mod refusal;
+mod remote;
 mod schema;
 pub mod shape;
 mod table;
@@ -29,4 +30,7 @@ pub use call::{
 use names::KEY;
 pub use operation::{Access, Effect, Exception, Operation, Selector, Transport};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
+pub use remote::{
+    NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
+};
 pub use table::{OPERATIONS, by_name, by_tool, operation};

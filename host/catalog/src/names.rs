@@ -24,6 +24,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("holding", "unrealized-profit", "u"),
     ("holding", "unrealized-profit-percent", "up"),
     ("cash", "currency", KEY),
+    ("cell", "cell-type", "cell_type"),
 ];
 
 /// Cases by variant, with every JSON value that means them; the first one is sent. Numbers stand as

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use strum::IntoStaticStr;
 
+use crate::remote::{Remote, RemoteTool, Way};
 use crate::shape::{self, Function};
 
 /// What an operation can do to an account, from harmless to harmful. Decided here and not by
@@ -103,6 +104,8 @@ pub enum Selector {
     Cost(&'static str),
     /// Parameters of an algorithm.
     Parameters(&'static str),
+    /// Who gets a message: an email address, a telephone number, a chat.
+    Recipient(&'static str),
 }
 
 impl Selector {
@@ -139,7 +142,8 @@ impl Selector {
             | Self::Collaborator(name)
             | Self::LiveControl(name)
             | Self::Cost(name)
-            | Self::Parameters(name) => name,
+            | Self::Parameters(name)
+            | Self::Recipient(name) => name,
         }
     }
 }
@@ -219,8 +223,12 @@ pub struct Operation {
     pub name: &'static str,
     /// The MCP tool: `read_compile`.
     pub tool: &'static str,
-    /// The path under the REST base, or empty where the server answers by itself.
+    /// The path under the REST base, or empty where the server answers by itself and where there is no such way.
     pub endpoint: &'static str,
+    /// Whether it goes by the REST API, which has precedence where an account has both ways.
+    pub rest: bool,
+    /// Whether and how it goes by the remote server.
+    pub remote: Remote,
     /// The access class.
     pub access: Access,
     /// Whether a second send leaves the same state *and* returns an answer that reads as success.
@@ -256,6 +264,8 @@ impl Operation {
             name,
             tool,
             endpoint,
+            rest: true,
+            remote: Remote::No,
             access: Access::Write,
             idempotent: false,
             additive: false,
@@ -267,6 +277,20 @@ impl Operation {
             exceptions: &[],
             answer: "",
         }
+    }
+
+    /// A new row of an operation that only the remote server has: a write that must not be sent twice.
+    pub(crate) const fn only_remote(name: &'static str, tool: &'static RemoteTool) -> Self {
+        let mut row = Self::new(name, tool.name, "").by(Remote::Tool(tool));
+        row.rest = false;
+        row.answer = tool.answer;
+        row
+    }
+
+    /// What it does at the remote server, besides the REST API.
+    pub(crate) const fn by(mut self, remote: Remote) -> Self {
+        self.remote = remote;
+        self
     }
 
     pub(crate) const fn reads(mut self) -> Self {
@@ -347,6 +371,21 @@ impl Operation {
         self.function().map_or("", |function| function.doc)
     }
 
+    /// Whether it can go by this way.
+    #[must_use]
+    pub fn goes_by(&self, way: Way) -> bool {
+        match way {
+            Way::Rest => self.rest,
+            Way::Remote => self.remote != Remote::No,
+        }
+    }
+
+    /// Whether the MCP server in front of the REST API answers it without asking the API.
+    #[must_use]
+    pub fn answered_by_server(&self) -> bool {
+        self.rest && self.endpoint.is_empty()
+    }
+
     /// Whether one of its selectors is such.
     pub fn selects(&self, is: impl Fn(&Selector) -> bool) -> bool {
         self.selectors.iter().any(is)
@@ -382,10 +421,10 @@ impl Operation {
         self.interface() == "projects" && self.access != Access::Read
     }
 
-    /// Whether it changes a project's files, libraries or settings.
+    /// Whether it changes a project's files, notebooks, libraries or settings.
     #[must_use]
     pub fn changes_source(&self) -> bool {
-        matches!(self.interface(), "files" | "projects")
+        matches!(self.interface(), "files" | "projects" | "research")
             && !matches!(self.access, Access::Read | Access::Reduce)
     }
 

@@ -161,7 +161,7 @@ fn output(operation: &Operation) -> Schema {
         }
         _ => {}
     }
-    if !operation.endpoint.is_empty() {
+    if !operation.answered_by_server() {
         let success = json!({ "type": ["boolean", "null"], "description": "Whether it was done." });
         let errors = json!({ "type": ["array", "null"], "items": { "type": "string" },
                              "description": "Why it was not." });

@@ -1,24 +1,33 @@
-//! The table: 64 operations, one row each.
+//! The table of operations, one row each.
+//!
+//! A row goes by the REST API unless it is made by [`only`]; `by` says what it is at the remote server as well.
 //!
 //! An operation is idempotent only if sending it twice leaves the same state *and* the second
 //! answer reads as success. So deleting is not idempotent here, nor is renaming a file, nor
 //! stopping. Giving another user rights on a project counts as trade, since live control is one of
-//! them.
+//! them, and so does running a notebook: its code has the authority of the account.
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
 use crate::operation::{Effect, Exception, Operation, Selector, Transport};
+use crate::remote::{self, Remote, RemoteTool};
 
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
 use Exception::{Bytes, Constant, Profile, Profiles};
+use Remote::{Handshake, Nothing, Tool};
 use Selector::{
     Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
     DownloadKey, ExcludedProject, File, LiveControl, Node, NodeType, ObjectKey, ObjectPath,
-    Optimization, Organization, ParallelNodes, Parameters, Patch, Project, ProjectName,
+    Optimization, Organization, ParallelNodes, Parameters, Patch, Project, ProjectName, Recipient,
 };
 use Transport::{Redirect, Upload};
 
 const fn op(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
     Operation::new(name, tool, endpoint)
+}
+
+/// A row that only the remote server has.
+const fn only(name: &'static str, tool: &'static RemoteTool) -> Operation {
+    Operation::only_remote(name, tool)
 }
 
 const PROJECT: &[Selector] = &[Project("projectId")];
@@ -27,7 +36,7 @@ const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtest
 const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
 const OBJECT: &[Selector] = &[Organization("organizationId"), ObjectKey("key")];
 
-/// Every operation of QuantConnect's MCP server.
+/// Every operation.
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
     op("account/read-account", "read_account", "/account/read").reads(),
@@ -64,6 +73,10 @@ pub static OPERATIONS: &[Operation] = &[
     op("compile/create-compile", "create_compile", "/compile/create").adds().does(Compiles).on(PROJECT),
     op("compile/read-compile", "read_compile", "/compile/read").reads().on(&[Project("projectId"), Compile("compileId")]),
 
+    only("datasets/list-datasets", &remote::LIST_DATASETS).reads().cacheable(),
+    only("datasets/get-dataset-details", &remote::GET_DATASET_DETAILS).reads().cacheable(),
+    only("datasets/environment-library-support", &remote::ENVIRONMENT_LIBRARY_SUPPORT).reads().cacheable(),
+
     op("files/create-file", "create_file", "/files/create").adds().does(CreatesFile).on(PROJECT_FILE),
     op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
@@ -86,8 +99,10 @@ pub static OPERATIONS: &[Operation] = &[
     op("live/read-live-portfolio", "read_live_portfolio", "/live/portfolio/read").reads().answers("portfolio").on(PROJECT),
     op("live/read-live-orders", "read_live_orders", "/live/orders/read").reads().on(PROJECT),
     op("live/read-live-insights", "read_live_insights", "/live/insights/read").reads().on(PROJECT),
-    op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).does(EndsDeployment).on(PROJECT),
-    op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).does(EndsDeployment).on(PROJECT),
+    op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).does(EndsDeployment).on(PROJECT)
+        .by(Tool(&remote::STOP_LIVE_ALGORITHM)),
+    op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).does(EndsDeployment).on(PROJECT)
+        .by(Tool(&remote::LIQUIDATE_LIVE_ALGORITHM)),
 
     op("live-commands/create-live-command", "create_live_command", "/live/commands/create").is(Trade)
         .on(&[Project("projectId"), Command("command")]),
@@ -96,6 +111,10 @@ pub static OPERATIONS: &[Operation] = &[
 
     op("nodes/read-project-nodes", "read_project_nodes", "/projects/nodes/read").reads().on(PROJECT),
     op("nodes/update-project-nodes", "update_project_nodes", "/projects/nodes/update").idempotent().on(&[Project("projectId"), Node("nodes")]),
+
+    only("notifications/send-email-notification", &remote::SEND_EMAIL).adds().on(&[Recipient("address")]),
+    only("notifications/send-sms-notification", &remote::SEND_SMS).adds().on(&[Recipient("phoneNumber")]),
+    only("notifications/send-telegram-notification", &remote::SEND_TELEGRAM).adds().on(&[Recipient("chatId")]),
 
     op("object-store/upload-object", "upload_object", "/object/set").idempotent().over(Upload).on(OBJECT)
         .except(&[Bytes("objectData", "objectDataBase64")]),
@@ -123,13 +142,30 @@ pub static OPERATIONS: &[Operation] = &[
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
         .does(Creates { list: "projects/list-projects", items: "projects", name: "name" })
         .on(&[ProjectName("name"), Organization("organizationId")]),
-    op("projects/read-project", "read_project", "/projects/read").reads().answers("projects").on(PROJECT),
-    op("projects/list-projects", "list_projects", "/projects/read").reads().answers("projects"),
+    op("projects/read-project", "read_project", "/projects/read").reads().answers("projects").on(PROJECT)
+        .by(Tool(&remote::READ_PROJECT)),
+    op("projects/list-projects", "list_projects", "/projects/read").reads().answers("projects").by(Tool(&remote::LIST_PROJECTS)),
     op("projects/update-project", "update_project", "/projects/update").idempotent().on(&[Project("projectId"), ProjectName("name")]),
     op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).does(Removes { read: "projects/read-project" }).on(PROJECT),
 
-    op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result"),
-    op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result"),
+    only("research/jupyter-create-cell", &remote::CREATE_CELL).on(PROJECT),
+    only("research/jupyter-read-cell", &remote::READ_CELL).reads().on(PROJECT),
+    only("research/jupyter-update-cell", &remote::UPDATE_CELL).on(PROJECT),
+    only("research/jupyter-delete-cell", &remote::DELETE_CELL).is(Destroy).on(PROJECT),
+    only("research/jupyter-execute-cell", &remote::EXECUTE_CELL).is(Trade).on(PROJECT),
+    only("research/jupyter-create-notebook", &remote::CREATE_NOTEBOOK).on(PROJECT),
+    only("research/jupyter-read-notebook", &remote::READ_NOTEBOOK).reads().on(PROJECT),
+    only("research/jupyter-execute-notebook", &remote::EXECUTE_NOTEBOOK).is(Trade).on(PROJECT),
+    only("research/jupyter-get-image", &remote::GET_IMAGE).reads().on(PROJECT),
+
+    op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result").by(Handshake),
+    op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result")
+        .by(Nothing("QuantConnect runs the remote server, and publishes no version of it")),
+
+    only("skills/list-skills", &remote::LIST_SKILLS).reads(),
+    only("skills/load-skill", &remote::LOAD_SKILL).reads(),
+
+    only("templates/read-project-templates", &remote::READ_PROJECT_TEMPLATES).reads(),
 ];
 
 /// The operation behind an MCP tool: `read_compile`.

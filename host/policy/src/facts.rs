@@ -85,6 +85,8 @@ pub struct Context {
     pub command: Option<String>,
     /// The user whose rights change.
     pub collaborator: Option<String>,
+    /// Who gets a message: an email address, a telephone number, a chat.
+    pub recipient: Option<String>,
     /// The maximum cost.
     pub cost: Option<Usd>,
     /// The number of parameters.

@@ -144,6 +144,7 @@ brokerages     = [\"*\"]
 data-providers = [\"*\"]
 commands       = [\"*\"]
 collaborators  = [\"*\"]
+recipients     = [\"*\"]
 ";
 
 impl Manifest {
@@ -187,6 +188,7 @@ impl Manifest {
             data_providers: all(),
             commands: all(),
             collaborators: all(),
+            recipients: all(),
             ..Grant::named("everything")
         };
         Self {

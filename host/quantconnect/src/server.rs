@@ -69,7 +69,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server for all operations of the catalog.
+    /// A server for all operations of the catalog that go by the REST API.
     #[must_use]
     pub fn new(rest: RestClient, options: Options) -> Self {
         Self {

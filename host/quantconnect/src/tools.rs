@@ -23,7 +23,7 @@ answer that version, and no registry is asked for a newer one.";
 /// Maximum number of errors reported for one call.
 const MAX_FAULTS: usize = 5;
 
-/// All tools, in the catalog's order.
+/// All tools that go by the REST API, in the catalog's order.
 pub(crate) struct Tools {
     entries: Vec<Entry>,
 }
@@ -41,7 +41,11 @@ impl Tools {
             validator: OnceLock::new(),
         };
         Self {
-            entries: operations.iter().map(entry).collect(),
+            entries: operations
+                .iter()
+                .filter(|operation| operation.rest)
+                .map(entry)
+                .collect(),
         }
     }
 
@@ -146,7 +150,7 @@ impl Entry {
 /// The MCP description of a tool.
 fn description(operation: &Operation, output_schema: bool) -> Tool {
     let mut description = operation.description().to_owned();
-    if operation.endpoint.is_empty() {
+    if operation.answered_by_server() {
         description.push(' ');
         description.push_str(OWN_VERSION);
     }
@@ -184,5 +188,5 @@ fn annotations(operation: &Operation) -> ToolAnnotations {
         .read_only(reads)
         .destructive(destructive)
         .idempotent(reads || operation.idempotent)
-        .open_world(!operation.endpoint.is_empty())
+        .open_world(!operation.answered_by_server())
 }

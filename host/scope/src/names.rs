@@ -69,6 +69,24 @@ pub(crate) fn word(argument: &str, text: &str) -> Result<(), ScopeError> {
     Err(invalid(argument, text, fault))
 }
 
+/// Who gets one message: an address, a telephone number or a chat. What a server could read as several recipients, or as an
+/// address with a name, is refused: the grant would be compared with another text than is used.
+pub(crate) fn recipient(argument: &str, text: &str) -> Result<(), ScopeError> {
+    let plain =
+        |character: char| character.is_ascii_graphic() && !",;<>()[]\"'`\\|".contains(character);
+    let signs = text.chars().filter(|character| *character == '@').count();
+    let fault = if text.is_empty() || text.len() > MAX_WORD_LENGTH {
+        "a recipient has 1 to 200 characters"
+    } else if !text.chars().all(plain) {
+        "a recipient is one address, number or chat, in letters, digits and signs without white space, quotes, commas and brackets"
+    } else if signs > 1 {
+        "it has more than one `@`"
+    } else {
+        return Ok(());
+    };
+    Err(invalid(argument, text, fault))
+}
+
 /// Characters that some server strips from the ends of a text.
 fn blank(character: char) -> bool {
     character.is_whitespace() || character == '\u{feff}'
@@ -150,7 +168,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_recipient_is_one() {
+        for good in [
+            "ops@example.com",
+            "a.b+c@example.com",
+            "+15551234567",
+            "-100123",
+            "@desk",
+        ] {
+            assert_eq!(recipient("address", good), Ok(()), "{good}");
+        }
+        for bad in [
+            "",
+            "a@example.com,b@example.com",
+            "a@example.com;b@example.com",
+            "a@example.com b@example.com",
+            "Ada <a@example.com>",
+            "a@b@example.com",
+            "a@example.com\nBcc:b@example.com",
+            "ä@example.com",
+        ] {
+            assert!(recipient("address", bad).is_err(), "{bad}");
+        }
+    }
+
     proptest! {
+        /// What a server splits into recipients is one text.
+        #[test]
+        fn no_separator_passes_in_a_recipient(text in "[a@.,;<> \t\"]{1,20}") {
+            if recipient("address", &text).is_ok() {
+                let parts = text.split([',', ';', '<', '>', ' ', '\t', '"']).count();
+                prop_assert_eq!(parts, 1);
+            }
+        }
+
         /// A server that resolves, trims and collapses leaves accepted names unchanged.
         #[test]
         fn no_server_tidies_a_path_that_passes(text in "[a./\\\\ \u{feff}\t]{0,12}") {

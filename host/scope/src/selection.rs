@@ -39,6 +39,8 @@ pub(crate) struct Selection {
     /// A command's kind.
     pub(crate) command: Option<String>,
     pub(crate) collaborator: Option<String>,
+    /// Who gets a message.
+    pub(crate) recipient: Option<String>,
     /// Whether the collaborator may trade afterwards.
     pub(crate) live_control: Option<bool>,
     /// The cost that the caller claims.
@@ -140,6 +142,9 @@ impl Selection {
             Selector::Collaborator(argument) => {
                 self.collaborator = text(given, argument, names::word)?;
             }
+            Selector::Recipient(argument) => {
+                self.recipient = text(given, argument, names::recipient)?;
+            }
             Selector::LiveControl(argument) => self.live_control = given.flag(argument)?,
             Selector::Cost(argument) => {
                 let value = given.get(argument)?;
@@ -165,6 +170,7 @@ impl Selection {
             parallel_nodes: self.parallel_nodes,
             command: self.command.clone(),
             collaborator: self.collaborator.clone(),
+            recipient: self.recipient.clone(),
             parameters: self.parameters,
             ..Context::default()
         }

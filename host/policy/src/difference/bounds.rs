@@ -53,6 +53,7 @@ pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
         data_providers,
         commands,
         collaborators,
+        recipients,
         files,
         nodes,
         max_cost,
@@ -68,6 +69,7 @@ pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
         && *data_providers == other.data_providers
         && *commands == other.commands
         && *collaborators == other.collaborators
+        && *recipients == other.recipients
         && *files == other.files
         && *nodes == other.nodes
         && *max_cost == other.max_cost

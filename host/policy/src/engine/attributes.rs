@@ -102,7 +102,7 @@ const fn row(
 
 /// All attributes besides `live`, which every call has.
 #[rustfmt::skip]
-static ATTRIBUTES: [Attribute; 12] = [
+static ATTRIBUTES: [Attribute; 13] = [
     row("organization", "String", "organisation", |operation| operation.selects(|s| matches!(s, Selector::Organization(_))),
         |context| text(&context.organization), Bound::Scope("organizations", |grant| &grant.organizations)),
     row("brokerage", "Brokerage", "brokerage profile", |operation| operation.selects(|s| matches!(s, Selector::Profile(_) | Selector::Brokerage(_))),
@@ -113,6 +113,8 @@ static ATTRIBUTES: [Attribute; 12] = [
         |context| text(&context.command), Bound::Scope("commands", |grant| &grant.commands)),
     row("collaborator", "String", "collaborator", |operation| operation.selects(|s| matches!(s, Selector::Collaborator(_))),
         |context| text(&context.collaborator), Bound::Scope("collaborators", |grant| &grant.collaborators)),
+    row("recipient", "String", "recipient", |operation| operation.selects(|s| matches!(s, Selector::Recipient(_))),
+        |context| text(&context.recipient), Bound::Scope("recipients", |grant| &grant.recipients)),
     row("cost", "decimal", "cost", |operation| operation.selects(|s| matches!(s, Selector::Cost(_))),
         |context| context.cost.map(AttributeValue::Amount), Bound::Amount("max-cost", |grant| grant.max_cost)),
     row("file", "String", "file", Operation::concerns_files,

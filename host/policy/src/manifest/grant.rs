@@ -1,8 +1,8 @@
 //! One `[[grant]]`: its operations, resources, limits and approval.
 //!
 //! There are two kinds of lists. *Scopes* (projects, organizations, keys, brokerages,
-//! data-providers, commands, collaborators) are required: an operation that touches such a resource
-//! is allowed only if the scope covers it, and an omitted scope covers nothing. *Conditions*
+//! data-providers, commands, collaborators, recipients) are required: an operation that touches such
+//! a resource is allowed only if the scope covers it, and an omitted scope covers nothing. *Conditions*
 //! (files, nodes, max-cost, max-parameters) narrow what is allowed, and only if present.
 
 use std::fmt;
@@ -45,6 +45,8 @@ pub struct Grant {
     pub commands: Vec<Glob>,
     /// Scope: the users whose rights may be changed.
     pub collaborators: Vec<Glob>,
+    /// Scope: who may get messages.
+    pub recipients: Vec<Glob>,
     /// Condition: the paths of files.
     pub files: Option<Vec<Glob>>,
     /// Condition: the node types, or the ids of nodes.
@@ -147,6 +149,7 @@ pub(crate) const KEYS: &[&str] = &[
     "data-providers",
     "commands",
     "collaborators",
+    "recipients",
     "files",
     "nodes",
     "max-cost",
@@ -173,7 +176,7 @@ impl Grant {
     }
 
     /// The scopes that are lists of patterns, by their keys in a manifest.
-    pub(crate) fn scopes(&self) -> [(&'static str, &[Glob]); 6] {
+    pub(crate) fn scopes(&self) -> [(&'static str, &[Glob]); 7] {
         [
             ("organizations", &self.organizations),
             ("keys", &self.keys),
@@ -181,6 +184,7 @@ impl Grant {
             ("data-providers", &self.data_providers),
             ("commands", &self.commands),
             ("collaborators", &self.collaborators),
+            ("recipients", &self.recipients),
         ]
     }
 
@@ -218,6 +222,7 @@ impl Grant {
             ("data-providers", &mut grant.data_providers),
             ("commands", &mut grant.commands),
             ("collaborators", &mut grant.collaborators),
+            ("recipients", &mut grant.recipients),
         ] {
             fields.set(key, list, globs)?;
         }

@@ -96,6 +96,7 @@ fn grant() -> Value {
             "data-providers": globs("Scope: the data-provider profiles."),
             "commands": globs("Scope: the types of live commands."),
             "collaborators": globs("Scope: the users who may be given rights or lose them."),
+            "recipients": globs("Scope: who may get messages: email addresses, telephone numbers, chats."),
             "files": globs("Condition: the paths of files."),
             "nodes": globs("Condition: the node types, or the ids of nodes."),
             "max-cost": usd("Condition: what one operation may cost, in US dollars."),

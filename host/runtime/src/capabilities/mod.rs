@@ -22,16 +22,21 @@ mod backtests;
 pub(crate) mod bound;
 mod collaboration;
 mod compile;
+mod datasets;
 mod files;
 mod lean_versions;
 mod live;
 mod live_commands;
 mod nodes;
+mod notifications;
 mod object_store;
 mod optimizations;
 mod projects;
 mod raw;
+mod research;
 mod server;
+mod skills;
+mod templates;
 
 #[cfg(test)]
 mod tests;
@@ -58,8 +63,8 @@ macro_rules! interfaces {
 }
 
 interfaces! {
-    account ai backtests collaboration compile files lean_versions live live_commands nodes object_store optimizations
-    projects raw server
+    account ai backtests collaboration compile datasets files lean_versions live live_commands nodes notifications
+    object_store optimizations projects raw research server skills templates
 }
 
 impl types::Host for CallContext {}

@@ -102,6 +102,7 @@ fn grant(grant: &Grant) -> Value {
         ("data-providers", globs(&grant.data_providers)),
         ("commands", globs(&grant.commands)),
         ("collaborators", globs(&grant.collaborators)),
+        ("recipients", globs(&grant.recipients)),
         ("limits", rates(grant.limits)),
         (
             "approval",

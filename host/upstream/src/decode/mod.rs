@@ -120,8 +120,7 @@ impl Decoder<'_> {
     }
 
     fn answered_by_server(&self) -> bool {
-        self.operation
-            .is_some_and(|operation| operation.endpoint.is_empty())
+        self.operation.is_some_and(Operation::answered_by_server)
     }
 
     fn object(&self, body: Map<String, Value>, is_error: bool) -> Result<Value, Fault> {
