@@ -208,6 +208,7 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
             data-providers = ["data"]
             commands = ["*"]
             collaborators = ["*"]
+            recipients = ["*"]
         "#
     );
     let manifest = Manifest::parse(&manifest, Path::new("lab.toml")).unwrap();

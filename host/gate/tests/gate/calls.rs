@@ -10,7 +10,7 @@ use qchost_testing::cloud::{Setup, World, parse};
 use serde_json::{Map, Value, json};
 
 /// Every list a grant can have, each of it all.
-const EVERYWHERE: &str = "projects = [\"*\"]\norganizations = [\"*\"]\nkeys = [\"*\"]\nbrokerages = [\"*\", \"ib\"]\ndata-providers = [\"*\"]\ncommands = [\"*\"]\ncollaborators = [\"*\"]\n";
+const EVERYWHERE: &str = "projects = [\"*\"]\norganizations = [\"*\"]\nkeys = [\"*\"]\nbrokerages = [\"*\", \"ib\"]\ndata-providers = [\"*\"]\ncommands = [\"*\"]\ncollaborators = [\"*\"]\nrecipients = [\"*\"]\n";
 
 pub fn grant(allow: &str) -> Setup {
     let grants = format!("[[grant]]\nname = \"g\"\nallow = [{allow}]\n{EVERYWHERE}");

@@ -38,6 +38,9 @@ const EVERY: &[(&str, Access, &str)] = &[
     ("collaboration/lock-project-with-collaborators", Access::Write, "projects"),
     ("compile/create-compile", Access::Write, "projects"),
     ("compile/read-compile", Access::Read, "projects"),
+    ("datasets/list-datasets", Access::Read, ""),
+    ("datasets/get-dataset-details", Access::Read, ""),
+    ("datasets/environment-library-support", Access::Read, ""),
     ("files/create-file", Access::Write, "projects"),
     ("files/read-file", Access::Read, "projects"),
     ("files/update-file-name", Access::Write, "projects"),
@@ -60,6 +63,9 @@ const EVERY: &[(&str, Access, &str)] = &[
     ("live-commands/broadcast-live-command", Access::Trade, "organizations commands"),
     ("nodes/read-project-nodes", Access::Read, "projects"),
     ("nodes/update-project-nodes", Access::Write, "projects"),
+    ("notifications/send-email-notification", Access::Write, "recipients"),
+    ("notifications/send-sms-notification", Access::Write, "recipients"),
+    ("notifications/send-telegram-notification", Access::Write, "recipients"),
     ("object-store/upload-object", Access::Write, "keys organizations"),
     ("object-store/read-object-properties", Access::Read, "keys organizations"),
     ("object-store/read-object-store-file-job-id", Access::Read, "keys organizations"),
@@ -78,8 +84,20 @@ const EVERY: &[(&str, Access, &str)] = &[
     ("projects/list-projects", Access::Read, "projects"),
     ("projects/update-project", Access::Write, "projects"),
     ("projects/delete-project", Access::Destroy, "projects"),
+    ("research/jupyter-create-cell", Access::Write, "projects"),
+    ("research/jupyter-read-cell", Access::Read, "projects"),
+    ("research/jupyter-update-cell", Access::Write, "projects"),
+    ("research/jupyter-delete-cell", Access::Destroy, "projects"),
+    ("research/jupyter-execute-cell", Access::Trade, "projects"),
+    ("research/jupyter-create-notebook", Access::Write, "projects"),
+    ("research/jupyter-read-notebook", Access::Read, "projects"),
+    ("research/jupyter-execute-notebook", Access::Trade, "projects"),
+    ("research/jupyter-get-image", Access::Read, "projects"),
     ("server/read-mcp-server-version", Access::Read, ""),
     ("server/read-latest-mcp-server-version", Access::Read, ""),
+    ("skills/list-skills", Access::Read, ""),
+    ("skills/load-skill", Access::Read, ""),
+    ("templates/read-project-templates", Access::Read, ""),
 ];
 
 /// A call of an operation whose resource has a value `thing` for each scope.
@@ -99,6 +117,7 @@ fn thing(scopes: &str) -> Facts {
     context.organization = has("organizations").then(text).flatten();
     context.command = has("commands").then(text).flatten();
     context.collaborator = has("collaborators").then(text).flatten();
+    context.recipient = has("recipients").then(text).flatten();
     context.data_provider = has("data-providers").then(text).flatten();
     context.brokerage = has("brokerages").then(|| Brokerage { profile: "thing".to_owned(), live: true });
     facts

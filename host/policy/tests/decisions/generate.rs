@@ -46,6 +46,7 @@ pub const OPERATIONS: &[&str] = &[
     "live/create-live-algorithm",
     "live/list-live-algorithms",
     "live/stop-live-algorithm",
+    "notifications/send-email-notification",
     "object-store/delete-object",
     "object-store/download",
     "object-store/list-object-store-files",
@@ -88,11 +89,11 @@ prop_compose! {
         file in thing(),
         profile in select(vec!["paper", "ib", "ib-2"]),
         live in any::<bool>(),
-        texts in (thing(), thing(), thing()),
+        texts in (thing(), thing(), thing(), thing()),
         cost in proptest::option::of(0u64..40),
         parameters in proptest::option::of(0u32..4),
     ) -> Context {
-        let (provider, command, collaborator) = texts;
+        let (provider, command, collaborator, recipient) = texts;
         Context {
             organization: Some(organization),
             file: Some(file),
@@ -100,6 +101,7 @@ prop_compose! {
             data_provider: Some(provider),
             command: Some(command),
             collaborator: Some(collaborator),
+            recipient: Some(recipient),
             cost: cost.map(|quarters| Usd(quarters * 2_500)),
             parameters,
             live,
@@ -114,7 +116,7 @@ prop_compose! {
         operation in select(OPERATIONS.to_vec()),
         project in project(),
         all in context(),
-        less in proptest::collection::vec(any::<bool>(), 8),
+        less in proptest::collection::vec(any::<bool>(), 9),
         whole in any::<bool>(),
     ) -> Call {
         let has = |what: &str| scopes(operation).contains(&what);
@@ -138,6 +140,7 @@ prop_compose! {
             data_provider: all.data_provider.filter(|_| keep(3, "data-providers")),
             command: all.command.filter(|_| keep(4, "commands")),
             collaborator: all.collaborator.filter(|_| keep(5, "collaborators")),
+            recipient: all.recipient.filter(|_| keep(8, "recipients")),
             cost: all.cost.filter(|_| !less[6]),
             parameters: all.parameters.filter(|_| !less[7]),
             ..all
@@ -153,6 +156,7 @@ pub fn scopes(operation: &str) -> &'static [&'static str] {
         "collaboration/create-project-collaborator" => &["projects", "collaborators"],
         "live-commands/broadcast-live-command" => &["organizations", "commands"],
         "live-commands/create-live-command" => &["projects", "commands"],
+        "notifications/send-email-notification" => &["recipients"],
         "live/create-live-algorithm" => &["projects", "brokerages", "data-providers"],
         "projects/list-projects" | "live/list-live-algorithms" => &["projects", "listing"],
         "object-store/list-object-store-files" => &["keys", "organizations", "listing"],
@@ -180,7 +184,7 @@ prop_compose! {
         max_cost in proptest::option::weighted(0.2, 0u32..10),
         max_parameters in proptest::option::weighted(0.2, 0u32..4),
     ) -> Grant {
-        let keys = ["organizations", "keys", "data-providers", "commands", "collaborators"];
+        let keys = ["organizations", "keys", "data-providers", "commands", "collaborators", "recipients"];
         let mut scopes: Vec<_> = keys.into_iter().zip(lists).collect();
         scopes.push(("brokerages", profiles.into_iter().map(str::to_owned).collect()));
         let allow = named.into_iter().chain(pattern).map(str::to_owned).collect();
@@ -292,6 +296,7 @@ pub fn oracle(grant: &Grant, call: &Call) -> bool {
         ("data-providers", &context.data_provider),
         ("commands", &context.command),
         ("collaborators", &context.collaborator),
+        ("recipients", &context.recipient),
     ];
     let rest = rest
         .into_iter()

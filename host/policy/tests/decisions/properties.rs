@@ -164,7 +164,7 @@ proptest! {
         let texts: Vec<_> = rails.iter().map(|(_, text)| text.as_str()).collect();
         let call = possible(call);
         let operation = call.operation;
-        let scopes: String = ["projects", "organizations", "keys", "data-providers", "commands", "collaborators"]
+        let scopes: String = ["projects", "organizations", "keys", "data-providers", "commands", "collaborators", "recipients"]
             .map(|scope| format!("{scope} = [\"*\"]\n"))
             .concat();
         let everything = format!("[[grant]]\nname = \"g\"\nallow = [\"{operation}\"]\nbrokerages = [\"paper\", \"ib\", \"ib-2\"]\n{scopes}");
@@ -298,6 +298,7 @@ fn possible(mut call: Call) -> Call {
         ("data_provider", &mut context.data_provider),
         ("command", &mut context.command),
         ("collaborator", &mut context.collaborator),
+        ("recipient", &mut context.recipient),
     ] {
         value.take_if(|_| !has(name, text()));
     }
@@ -368,6 +369,7 @@ fn cedar(rails: &[&str], call: &Call) -> usize {
         ("data_provider", &context.data_provider),
         ("command", &context.command),
         ("collaborator", &context.collaborator),
+        ("recipient", &context.recipient),
     ] {
         pairs.extend(value.iter().map(|value| (name.to_owned(), text(value))));
     }

@@ -275,6 +275,35 @@ collaborators = ["*"]
 }
 
 #[test]
+fn messages_go_to_recipients_that_the_grant_names() {
+    let to = |recipient: &str| {
+        with(Facts::of(Resource::Account), |context| context.recipient = Some(recipient.to_owned()))
+    };
+    check(
+        r#"
+[[grant]]
+name       = "desk"
+allow      = ["notifications/*"]
+recipients = ["ops@example.com", "*@desk.example.com", "+1555*"]
+"#,
+        &[],
+        &[
+            allowed("notifications/send-email-notification", to("ops@example.com"), &["desk"]),
+            allowed("notifications/send-email-notification", to("ada@desk.example.com"), &["desk"]),
+            allowed("notifications/send-sms-notification", to("+15551234567"), &["desk"]),
+            denied("notifications/send-email-notification", to("eve@example.com"), "not the recipient `eve@example.com`"),
+            denied("notifications/send-sms-notification", to("+4915551234"), "not the recipient `+4915551234`"),
+            denied("notifications/send-telegram-notification", to("-100123"), "not the recipient `-100123`"),
+        ],
+    );
+    check(
+        "[[grant]]\nname = \"g\"\nallow = [\"notifications/*\"]\n",
+        &[],
+        &[denied("notifications/send-email-notification", to("ops@example.com"), "not the recipient `ops@example.com`")],
+    );
+}
+
+#[test]
 fn a_tool_that_the_catalog_does_not_know_is_granted_by_its_name() {
     let raw = |tool: &str| {
         with(Facts::of(Resource::Account), |context| {
