@@ -273,7 +273,10 @@ fn tags_of(arguments: &Arguments, field: &str) -> Result<Vec<String>, Refusal> {
 }
 
 /// A map of names to strings or numbers; an empty list is an empty map.
-fn parameters_of(arguments: &Arguments, field: &str) -> Result<Map<String, Value>, Refusal> {
+pub(super) fn parameters_of(
+    arguments: &Arguments,
+    field: &str,
+) -> Result<Map<String, Value>, Refusal> {
     match arguments.get(field) {
         Some(Value::Array(items)) if items.is_empty() => Ok(Map::new()),
         Some(Value::Object(fields))

@@ -108,23 +108,50 @@ impl State {
         found.ok_or_else(|| Refusal::not_found("Optimization", id))
     }
 
+    /// The deployments of a project, the latest first.
+    pub(super) fn deployments_of(&self, project: u32) -> impl Iterator<Item = &Deployment> {
+        let recent = self.deployments.iter().rev().map(Kept::value);
+        recent.filter(move |deployment| deployment.project_id == project)
+    }
+
     /// The latest deployment of the project that `projectId` names.
     pub(super) fn deployment(&self, arguments: &Arguments) -> Result<&Deployment, Refusal> {
         let project = self.project(arguments)?.id;
-        let mut recent = self.deployments.iter().rev();
-        let found = recent.find(|deployment| deployment.project_id == project);
-        let found = found.map(Kept::value);
-        found.ok_or_else(|| Refusal::not_found("Live algorithm of project", project))
+        let latest = self.deployments_of(project).next();
+        latest.ok_or_else(|| not_deployed(project))
     }
 
-    /// The same, to change it.
+    /// The deployment of the project that `field` names, or its latest if the field is left out.
+    pub(super) fn deployment_named(
+        &self,
+        arguments: &Arguments,
+        field: &str,
+    ) -> Result<&Deployment, Refusal> {
+        let Some(id) = arguments.optional(field, Arguments::text)? else {
+            return self.deployment(arguments);
+        };
+        let project = self.project(arguments)?.id;
+        let found = self.deployments_of(project).find(|it| it.id == id);
+        found.ok_or_else(|| Refusal::not_found("Live algorithm", id))
+    }
+
+    /// The deployment of the project that a stop, a liquidation or a command is for, to change it: the latest of those
+    /// that run, or the latest if none runs.
     pub(super) fn deployment_mut(
         &mut self,
         arguments: &Arguments,
     ) -> Result<&mut Deployment, Refusal> {
-        let id = self.deployment(arguments)?.id.clone();
-        let found = self.deployments.iter_mut().find(|it| it.id == id);
+        let project = self.project(arguments)?.id;
+        let runs = self.deployments_of(project).find(|it| it.stopped.is_none());
+        let chosen = runs.or_else(|| self.deployments_of(project).next());
+        let chosen = chosen.map(|it| it.id.clone());
+        let mut all = self.deployments.iter_mut();
+        let found = all.find(|it| chosen.as_ref() == Some(&it.id));
         let found = found.map(Kept::value_mut);
-        found.ok_or_else(|| Refusal::not_found("Live algorithm", id))
+        found.ok_or_else(|| not_deployed(project))
     }
+}
+
+fn not_deployed(project: u32) -> Refusal {
+    Refusal::not_found("Live algorithm of project", project)
 }

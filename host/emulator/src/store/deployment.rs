@@ -1,7 +1,7 @@
 //! A live deployment: what was asked for, how far it is, and the commands that it was sent.
 //!
-//! Invariant: no setting of a brokerage or data provider but its id, and for the paper brokerage
-//! its cash and holdings, is kept.
+//! Invariant: of the settings of a brokerage or data provider, only its id, what says which account it is and whether
+//! that is a paper one, and for the paper brokerage its cash and holdings are kept: never a secret.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,34 @@ use serde::{Deserialize, Serialize};
 
 use super::clock;
 use crate::engine::{Job, Report};
+
+/// The name of the paper brokerage in answers.
+pub(crate) const PAPER_BROKERAGE: &str = "PaperBrokerage";
+/// Settings that say whether an account is a paper one, and the values of those that are.
+pub(crate) const MODES: [&str; 11] = [
+    "ib-trading-mode",
+    "tradier-environment",
+    "oanda-environment",
+    "binance-use-testnet",
+    "bybit-use-testnet",
+    "dydx-environment",
+    "terminal-link-environment",
+    "tt-rest-environment",
+    "trade-station-environment",
+    "alpaca-environment",
+    "webull-environment",
+];
+const PAPER_MODES: [&str; 5] = ["paper", "Practice", "Beta", "demo", "uat"];
+/// Settings that say which account it is.
+pub(crate) const ACCOUNTS: [&str; 7] = [
+    "ib-account",
+    "ib-user-name",
+    "ib-financial-advisors-group-filter",
+    "tradier-account-id",
+    "oanda-account-id",
+    "trade-station-account-id",
+    "webull-account-id",
+];
 
 /// How a deployment ended, by the status in the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
@@ -43,9 +71,22 @@ pub(crate) struct Holding {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Brokerage {
     pub(crate) name: String,
+    /// What a deployment says of it: account and mode, by the names of the settings.
+    #[serde(default)]
+    pub(crate) details: Vec<(String, String)>,
     /// Currencies and amounts.
     pub(crate) cash: Vec<(String, f64)>,
     pub(crate) holdings: Vec<Holding>,
+}
+
+impl Brokerage {
+    /// Whether it trades without real money.
+    pub(crate) fn is_paper(&self) -> bool {
+        let is_paper = |(name, value): &(String, String)| {
+            MODES.contains(&name.as_str()) && PAPER_MODES.contains(&value.as_str())
+        };
+        self.name == PAPER_BROKERAGE || self.details.iter().any(is_paper)
+    }
 }
 
 /// A command in the log of a deployment.

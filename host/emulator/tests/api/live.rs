@@ -43,7 +43,7 @@ async fn a_deployment_logs_in_initialises_and_runs() {
         .iter()
         .find(|node| node["id"] == body["nodeId"]);
     assert_eq!(node.unwrap()["busy"], true);
-    // It keeps the project from being deleted and from being deployed again.
+    // It keeps the project from being deleted, and its node from being used again.
     cloud.refused("/projects/delete", of.clone()).await;
     cloud.refused("/live/create", body).await;
     cloud.ok("/live/update/stop", of.clone()).await;
@@ -369,4 +369,169 @@ async fn before_it_runs_a_chart_is_loading() {
         .ok("/live/update/stop", json!({"projectId": project}))
         .await;
     cloud.refused("/live/chart/read", chart).await;
+}
+
+/// A second deployment of a project that has one; its id.
+async fn deploy_again(cloud: &Cloud, project: u64, brokerage: Value) -> String {
+    let compile = cloud.built(project).await;
+    let body = cloud.deployment(project, &compile, brokerage).await;
+    let created = cloud.ok("/live/create", body).await;
+    let deploy = created["deployId"].as_str().unwrap().to_owned();
+    let of = json!({"projectId": project, "deployId": deploy});
+    cloud
+        .until("/live/read", of, |it| it["status"] == "Running")
+        .await;
+    deploy
+}
+
+#[tokio::test]
+async fn two_deployments_of_a_project_run_side_by_side() {
+    let cloud = cloud().await;
+    let (project, first) = cloud.deployed(paper()).await;
+    let second = deploy_again(&cloud, project, paper()).await;
+    let statuses = async || -> Vec<(String, String)> {
+        let list = cloud.ok("/live/list", json!({"projectId": project})).await;
+        let live = list["live"].as_array().unwrap().clone();
+        let text = |it: &Value, field: &str| it[field].as_str().unwrap().to_owned();
+        live.iter()
+            .map(|it| (text(it, "deployId"), text(it, "status")))
+            .collect()
+    };
+    let both = |one: &str, other: &str| {
+        let row = |id: &str, status: &str| (id.to_owned(), status.to_owned());
+        vec![row(&second, one), row(&first, other)]
+    };
+    assert_eq!(statuses().await, both("Running", "Running"));
+    let latest = cloud.ok("/live/list", json!({"latest": true})).await;
+    assert_eq!(latest["live"].as_array().unwrap().len(), 1);
+    assert_eq!(latest["live"][0]["deployId"], json!(second));
+
+    let named = |field: &str, id: &str| json!({"projectId": project, field: id, "end": 10});
+    for (path, field) in [
+        ("/live/read", "deployId"),
+        ("/live/insights/read", "algorithmId"),
+    ] {
+        cloud.ok(path, named(field, &first)).await;
+        let error = cloud.refused(path, named(field, "L-none")).await;
+        assert!(error.contains("not found"), "{error}");
+    }
+    let one = cloud.ok("/live/read", named("deployId", &first)).await;
+    assert_eq!(one["deployId"], json!(first));
+    assert_eq!(read(&cloud, project).await["deployId"], json!(second));
+
+    // Each stop ends one of them.
+    let of = json!({"projectId": project});
+    cloud.ok("/live/update/stop", of.clone()).await;
+    assert_eq!(statuses().await, both("Stopped", "Running"));
+    cloud.ok("/live/update/liquidate", of.clone()).await;
+    assert_eq!(statuses().await, both("Stopped", "Liquidated"));
+    cloud.ok("/live/update/stop", of).await;
+}
+
+#[tokio::test]
+async fn a_deployment_says_which_account_it_trades_with_and_nothing_secret() {
+    let cloud = cloud().await;
+    for (brokerage, details, environment) in [
+        (paper(), json!([]), "paper"),
+        (
+            json!({
+                "id": "InteractiveBrokersBrokerage", "ib-user-name": "ann", "ib-account": "DU123", "ib-password": "hush",
+            }),
+            json!({"ib-account": "DU123", "ib-user-name": "ann", "ib-trading-mode": "paper"}),
+            "paper",
+        ),
+        (
+            json!({"id": "InteractiveBrokersBrokerage", "ib-account": "U123", "ib-trading-mode": "paper"}),
+            json!({"ib-account": "U123", "ib-trading-mode": "live"}),
+            "live",
+        ),
+        (
+            json!({"id": "TradierBrokerage", "tradier-environment": "paper", "tradier-access-token": "hush"}),
+            json!({"tradier-environment": "paper"}),
+            "paper",
+        ),
+        (
+            json!({"id": "KrakenBrokerage", "kraken-api-secret": "hush"}),
+            json!([]),
+            "live",
+        ),
+    ] {
+        let (project, _) = cloud.deployed(brokerage.clone()).await;
+        let live = read(&cloud, project).await;
+        assert_eq!(live["deploymentDetails"], details, "{brokerage}");
+        assert!(live["serverStatistics"]["Up Time"].is_string(), "{live}");
+        let list = cloud.ok("/live/list", json!({"projectId": project})).await;
+        assert_eq!(list["live"][0]["environment"], environment, "{brokerage}");
+        for answer in [live, list] {
+            assert!(!answer.to_string().contains("hush"), "{brokerage}");
+        }
+        cloud
+            .ok("/live/update/stop", json!({"projectId": project}))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_is_searched_and_narrowed_to_one_deployment() {
+    let cloud = cloud().await;
+    let (project, first) = cloud.deployed(paper()).await;
+    let length = |it: &Value| it["length"].as_u64().unwrap();
+    let lines = |id: &str, more: Value| {
+        let mut body = json!({
+            "projectId": project, "algorithmId": id, "startLine": 0, "endLine": 250,
+        });
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let enough = |it: &Value| length(it) > 3;
+    cloud
+        .until("/live/logs/read", lines(&first, json!({})), enough)
+        .await;
+    cloud
+        .ok("/live/update/stop", json!({"projectId": project}))
+        .await;
+    let former = cloud
+        .ok("/live/logs/read", lines(&first, json!({"query": null})))
+        .await;
+    let found = cloud
+        .ok("/live/logs/read", lines(&first, json!({"query": "DAY 0"})))
+        .await;
+    assert_eq!((length(&found), &found["logs"][0]), (1, &json!("day 0")));
+
+    let second = deploy_again(&cloud, project, paper()).await;
+    let all = cloud
+        .until("/live/logs/read", lines(&second, json!({})), |it| {
+            length(it) > length(&former)
+        })
+        .await;
+    assert_eq!(all["deploymentOffset"], former["length"]);
+    let own = json!({"deploymentLogs": true});
+    let own = cloud.ok("/live/logs/read", lines(&second, own)).await;
+    assert_eq!(own["deploymentOffset"], 0);
+    assert_eq!(own["logs"][0], "day 0");
+    assert!(length(&own) + length(&former) >= length(&all), "{own}");
+}
+
+#[tokio::test]
+async fn a_deployment_takes_settings_besides_its_brokerage() {
+    let cloud = cloud().await;
+    let project = cloud.project("PARAMETER fast\n").await;
+    let compile = cloud.built(project).await;
+    let mut body = cloud.deployment(project, &compile, paper()).await;
+    body["automaticRedeploy"] = json!(true);
+    body["parameters"] = json!({"fast": 7});
+    body["notification"] = json!({"events": ["insight"], "targets": [{"phoneNumber": "+1"}]});
+    for (field, bad) in [
+        ("automaticRedeploy", json!("perhaps")),
+        ("parameters", json!([1])),
+        ("notification", json!({"events": []})),
+    ] {
+        let mut body = body.clone();
+        body[field] = bad;
+        let error = cloud.refused("/live/create", body).await;
+        assert!(error.contains(field), "{error}");
+    }
+    cloud.ok("/live/create", body).await;
 }

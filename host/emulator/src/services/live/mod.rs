@@ -8,9 +8,19 @@
 //!
 //! The model does not act on a command; it records it in the deployment's log, where a test can see
 //! that it arrived.
+//!
+//! Several deployments of one project run side by side, each on a node of its own. QuantConnect does not say which of
+//! them a stop, a liquidation or a command is for, nor which one the endpoints without a deployment's id show. Here
+//! that is the latest of those that run for the former, and the latest for the latter.
+//!
+//! What is guessed, because QuantConnect's documentation of it is incomplete: that the log of a project has the lines of
+//! its deployments one after the other, oldest first, and ends with those of the one that is named; that `latest` lists
+//! the newest deployment of each project; and that an account of Interactive Brokers is a paper one if its name
+//! begins with a `D`.
 
 mod view;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,8 +29,9 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
 use self::view::LiveView;
-use super::answer::{Answer, Refusal, Reply, refuse};
-use super::arguments::{Arguments, number_of};
+use super::answer::{Answer, Refusal, Reply, php_map, refuse};
+use super::arguments::{Arguments, number_of, scalar_text};
+use super::backtests::parameters_of;
 use super::cloud::{Cloud, execute};
 use super::files::file_json;
 use super::organizations::version_of;
@@ -28,7 +39,9 @@ use super::pages::{
     ChartRequest, MAX_LIVE_INSIGHTS, MAX_LIVE_LINES, MAX_LIVE_ORDERS, Window, summary,
 };
 use crate::engine::SourceFile;
-use crate::store::deployment::{Brokerage, Command, Deployment, End, Holding, Run};
+use crate::store::deployment::{
+    ACCOUNTS, Brokerage, Command, Deployment, End, Holding, MODES, PAPER_BROKERAGE, Run,
+};
 use crate::store::node::NodeKind;
 use crate::store::{State, limits};
 use crate::text::instant_text;
@@ -40,7 +53,7 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let compile = state.built(arguments, cloud.settings.timing.compile)?;
     let project = state.project(arguments)?;
     let project_id = project.id;
-    let job = compile.job(project);
+    let mut job = compile.job(project);
     let version = version_of(arguments, "versionId")?;
     let node = arguments.text("nodeId")?;
     let mut nodes = state.nodes.iter();
@@ -49,11 +62,14 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     }
     let brokerage = brokerage_of(arguments)?;
     check_providers(arguments)?;
+    check_settings(arguments)?;
+    let parameters = arguments.optional("parameters", parameters_of)?;
+    for (name, value) in parameters.iter().flatten() {
+        job.parameters
+            .insert(name.clone(), scalar_text(value).unwrap_or_default());
+    }
     if state.user_of(node).is_some() {
         refuse!("The node {node} is busy");
-    }
-    if state.trades_live(project_id) {
-        refuse!("The project has a running live algorithm already: stop it first");
     }
     if state.deployments.len() >= limits::DEPLOYMENTS {
         // Never a running one: there are fewer nodes than deployments.
@@ -129,11 +145,11 @@ pub(super) fn resume(cloud: &Arc<Cloud>, state: &State) -> Vec<JoinHandle<()>> {
 }
 
 pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let deployment = state.deployment(arguments)?;
+    let deployment = state.deployment_named(arguments, "deployId")?;
     Reply::success(deployment_json(cloud, state, deployment))
 }
 
-/// All deployments, the most recent first.
+/// All deployments, or with `latest` the newest one of each project, the most recent first.
 pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     const FILTERS: [&str; 4] = ["Running", "Stopped", "RuntimeError", "Liquidated"];
     let project = arguments.optional("projectId", |arguments, _| state.project(arguments))?;
@@ -144,10 +160,13 @@ pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments)
             "'Running', 'Stopped', 'RuntimeError' or 'Liquidated'",
         ));
     }
+    let latest = arguments.optional("latest", Arguments::flag)? == Some(true);
     let login = cloud.settings.timing.live_login;
     let recent = state.deployments.iter().rev();
+    let mut seen = BTreeSet::new();
     let live: Vec<Value> = recent
         .filter(|it| project.is_none_or(|project| it.project_id == project.id))
+        .filter(|it| !latest || seen.insert(it.project_id))
         .filter(|it| wanted.is_none_or(|wanted| it.status(login) == wanted))
         .map(|deployment| summary_json(cloud, state, deployment))
         .collect();
@@ -191,18 +210,34 @@ pub(crate) fn chart(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments
     }
 }
 
+/// The log of a project up to the end of a deployment's own lines, which are the only ones with `deploymentLogs`. With
+/// a `query`, only lines that contain it in any case exist: positions and lengths count those.
 pub(crate) fn logs(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let project = state.project(arguments)?.id;
-    let id = arguments.text("algorithmId")?;
-    let mut deployments = state.deployments.iter();
-    let deployment = deployments.find(|it| it.id == id && it.project_id == project);
-    let deployment = deployment.ok_or_else(|| Refusal::not_found("Live algorithm", id))?;
+    arguments.text("algorithmId")?;
+    let deployment = state.deployment_named(arguments, "algorithmId")?;
     let window = Window::read(arguments, ("startLine", "endLine"), false, MAX_LIVE_LINES)?;
-    let lines = LiveView::of(cloud, deployment).logs();
+    let own_only = arguments.optional("deploymentLogs", Arguments::flag)? == Some(true);
+    let query = arguments.optional("query", Arguments::text)?;
+    let query = query.map(str::to_lowercase).unwrap_or_default();
+    let lines_of = |deployment: &Deployment| {
+        let mut lines = LiveView::of(cloud, deployment).logs();
+        lines.retain(|line| line.to_lowercase().contains(&query));
+        lines
+    };
+    let mut lines = Vec::new();
+    if !own_only {
+        let all = state.deployments.iter();
+        let former = all.filter(|it| it.project_id == deployment.project_id);
+        for former in former.take_while(|it| it.id != deployment.id) {
+            lines.extend(lines_of(former));
+        }
+    }
+    let offset = lines.len();
+    lines.extend(lines_of(deployment));
     Reply::success(json!({
         "logs": window.of(&lines),
         "length": lines.len(),
-        "deploymentOffset": 0,
+        "deploymentOffset": offset,
     }))
 }
 
@@ -218,7 +253,7 @@ pub(crate) fn orders(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
 }
 
 pub(crate) fn insights(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let deployment = state.deployment(arguments)?;
+    let deployment = state.deployment_named(arguments, "algorithmId")?;
     let window = Window::read(arguments, ("start", "end"), true, MAX_LIVE_INSIGHTS)?;
     window.answer("insights", LiveView::of(cloud, deployment).insights())
 }
@@ -279,6 +314,7 @@ fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
     if id != "QuantConnectBrokerage" {
         return Ok(Brokerage {
             name: id.to_owned(),
+            details: details_of(settings)?,
             ..Brokerage::default()
         });
     }
@@ -299,10 +335,39 @@ fn brokerage_of(arguments: &Arguments) -> Result<Brokerage, Refusal> {
     };
     let expected = "a symbolId, a quantity and an averagePrice each";
     Ok(Brokerage {
-        name: "PaperBrokerage".to_owned(),
+        name: PAPER_BROKERAGE.to_owned(),
+        details: Vec::new(),
         cash: items_of(settings, "cash", "an amount and a currency each", cash)?,
         holdings: items_of(settings, "holdings", expected, holding)?,
     })
+}
+
+/// What a deployment says of its brokerage.
+fn details_of(settings: &Map<String, Value>) -> Result<Vec<(String, String)>, Refusal> {
+    let mut details = Vec::new();
+    for name in ACCOUNTS.iter().chain(&MODES) {
+        match settings.get(*name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(text)) if text.chars().count() <= limits::NAME_LENGTH => {
+                details.push(((*name).to_owned(), text.clone()));
+            }
+            Some(_) => {
+                let field = format!("brokerage.{name}");
+                return Err(Refusal::invalid(&field, "a short string"));
+            }
+        }
+    }
+    let account = settings.get("ib-account").and_then(Value::as_str);
+    if let Some(account) = account {
+        let mode = if account.starts_with('D') {
+            "paper"
+        } else {
+            "live"
+        };
+        details.retain(|(name, _)| name != "ib-trading-mode");
+        details.push(("ib-trading-mode".to_owned(), mode.to_owned()));
+    }
+    Ok(details)
 }
 
 /// The items of a list of the paper brokerage, which may be left out.
@@ -333,6 +398,22 @@ fn check_providers(arguments: &Arguments) -> Result<(), Refusal> {
     }
 }
 
+/// Settings of a deployment that change nothing here: nothing is redeployed, and no notification is sent.
+fn check_settings(arguments: &Arguments) -> Result<(), Refusal> {
+    arguments.optional("automaticRedeploy", Arguments::flag)?;
+    let Some(notification) = arguments.optional("notification", Arguments::object)? else {
+        return Ok(());
+    };
+    let is_list = |name: &str| notification.get(name).is_some_and(Value::is_array);
+    if is_list("events") && is_list("targets") {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "notification",
+        "a list of events and one of targets",
+    ))
+}
+
 fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Value {
     let project = state.projects.get(&deployment.project_id);
     let (id, launched) = (deployment.project_id, deployment.launched);
@@ -340,6 +421,10 @@ fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Val
     let files: Vec<Value> = deployment.job.files.iter().map(file).collect();
     let report = deployment.running.as_ref().map(|run| &run.report);
     let stop = deployment.stopped.as_ref();
+    let details = deployment.brokerage.details.iter();
+    let details: Map<String, Value> = details
+        .map(|(name, value)| (name.clone(), json!(value)))
+        .collect();
     json!({
         "message": stop.map_or("", |stop| stop.message.as_str()),
         "deployId": deployment.id,
@@ -355,8 +440,28 @@ fn deployment_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Val
         "isPublicStreaming": false,
         "public": false,
         "files": files,
+        "deploymentDetails": php_map(&details),
+        "description": project.map(|project| &project.description),
+        "serverStatistics": server_statistics(cloud, deployment),
         "runtimeStatistics": LiveView::of(cloud, deployment).runtime_statistics(),
         "charts": report.map(|report| summary(&report.charts)),
+    })
+}
+
+/// The machine that a deployment runs on; nothing before it runs. Nothing of it is measured: the emulator has no machine
+/// of its own for an algorithm.
+fn server_statistics(cloud: &Cloud, deployment: &Deployment) -> Value {
+    let Some(run) = &deployment.running else {
+        return json!([]);
+    };
+    let stop = deployment.stopped.as_ref();
+    let until = stop.map_or_else(Instant::now, |stop| stop.at);
+    let up = until.saturating_duration_since(run.since).as_secs();
+    json!({
+        "CPU Usage": "0%",
+        "Hostname": cloud.model_name(),
+        "Up Time": format!("{}.{:02}:{:02}:{:02}", up / 86_400, up / 3_600 % 24, up / 60 % 60, up % 60),
+        "Used RAM (MB)": "0",
     })
 }
 
@@ -373,7 +478,7 @@ fn summary_json(cloud: &Cloud, state: &State, deployment: &Deployment) -> Value 
         "brokerage": deployment.brokerage.name,
         "subscription": "Strategy Equity",
         "equity": LiveView::of(cloud, deployment).equity(),
-        "environment": "paper",
+        "environment": if deployment.brokerage.is_paper() { "paper" } else { "live" },
         "description": project.map(|project| &project.description),
         "error": failed.map(|stop| &stop.message),
         "leagues": [],
