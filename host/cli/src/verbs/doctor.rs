@@ -437,10 +437,14 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
                 "{}: {} {}, MCP {}, {} tools",
                 health.connection, server.name, server.version, server.protocol, server.tools
             );
-            if server.tools < OPERATIONS.len() {
+            let known = OPERATIONS
+                .iter()
+                .filter(|operation| operation.rest)
+                .count();
+            if server.tools < known {
                 report.warn(
                     what,
-                    format!("{finding}; {} are known", OPERATIONS.len()),
+                    format!("{finding}; {known} are known"),
                     "update the MCP server, or use `connection = \"embedded\"`",
                 );
             } else {

@@ -52,8 +52,8 @@ fn all_functions_answer_over_a_server_that_is_a_child() {
 
 fn check(folder: &Folder, wanted: impl Fn(&str) -> bool) {
     let host = folder.serve(&["run"]);
-    let interfaces: BTreeSet<&str> = OPERATIONS
-        .iter()
+    let by_rest = || OPERATIONS.iter().filter(|operation| operation.rest);
+    let interfaces: BTreeSet<&str> = by_rest()
         .map(|operation| operation.interface())
         .collect();
     // Actions for what is no operation of the catalog: `raw` and the host's services.
@@ -84,8 +84,7 @@ fn check(folder: &Folder, wanted: impl Fn(&str) -> bool) {
         .map(String::as_str)
         .filter(|name| qchost_catalog::by_name(name).is_some())
         .collect();
-    let all: BTreeSet<&str> = OPERATIONS
-        .iter()
+    let all: BTreeSet<&str> = by_rest()
         .filter(|operation| wanted(operation.interface()))
         .map(|operation| operation.name)
         .collect();
