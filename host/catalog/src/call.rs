@@ -158,6 +158,10 @@ pub enum Failure {
     /// No connection, or the server could not serve; nothing is known to have been done.
     #[error("QuantConnect is unavailable: {0}")]
     Unavailable(String),
+    /// The server of this way wants a person to authorise the host again; nothing was done. Operations that go by another
+    /// way are not affected.
+    #[error("a person has to authorise the host again: {0}")]
+    Reauthorize(String),
     /// No answer before the deadline to a call that changes nothing or was never sent.
     #[error("timed out after {} s", .after.as_secs_f64())]
     TimedOut {
@@ -196,6 +200,7 @@ impl Failure {
             },
             Self::Rejected(errors) => Self::Rejected(errors.into_iter().map(change).collect()),
             Self::Unavailable(text) => Self::Unavailable(change(text)),
+            Self::Reauthorize(text) => Self::Reauthorize(change(text)),
             Self::UnknownOutcome(text) => Self::UnknownOutcome(change(text)),
             Self::UnexpectedResponse(text) => Self::UnexpectedResponse(change(text)),
             Self::Halted(text) => Self::Halted(change(text)),

@@ -163,7 +163,9 @@ impl ErrorKind {
                 | FailureKind::UnexpectedResponse => ExitStatus::Failed,
                 FailureKind::RateLimited => ExitStatus::Limited,
                 // A call that timed out changes nothing or was not sent: a write would have an unknown outcome.
-                FailureKind::Unavailable | FailureKind::TimedOut => ExitStatus::Unavailable,
+                FailureKind::Unavailable | FailureKind::Reauthorize | FailureKind::TimedOut => {
+                    ExitStatus::Unavailable
+                }
                 FailureKind::UnknownOutcome => ExitStatus::UnknownOutcome,
                 FailureKind::Halted => ExitStatus::Halted,
             },

@@ -425,6 +425,7 @@ fn is_done(outcome: &Outcome) -> bool {
             | Failure::Rejected(_)
             | Failure::RateLimited { .. }
             | Failure::Unavailable(_)
+            | Failure::Reauthorize(_)
             | Failure::TimedOut { .. }
             | Failure::Halted(_),
         ) => false,

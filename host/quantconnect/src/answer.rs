@@ -151,7 +151,8 @@ pub(crate) fn failure_body(failure: &Failure) -> Value {
         | Failure::Unavailable(message)
         | Failure::UnknownOutcome(message)
         | Failure::UnexpectedResponse(message)
-        | Failure::Halted(message) => message,
+        | Failure::Halted(message)
+        | Failure::Reauthorize(message) => message,
     };
     let mut told = Map::from_iter([("kind".to_owned(), failure.word().into())]);
     match failure {

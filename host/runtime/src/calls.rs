@@ -294,6 +294,7 @@ fn failed(failure: Failure) -> Error {
         Failure::UnknownOutcome(text) => Error::UnknownOutcome(text),
         Failure::UnexpectedResponse(text) => Error::UnexpectedResponse(text),
         Failure::Halted(reason) => Error::Halted(reason),
+        Failure::Reauthorize(text) => Error::Reauthorize(text),
     }
 }
 
@@ -323,6 +324,7 @@ pub(crate) fn words(error: Error) -> (&'static str, String) {
         Error::TimedOut(text) => (FailureKind::TimedOut, text),
         Error::UnknownOutcome(text) => (FailureKind::UnknownOutcome, text),
         Error::UnexpectedResponse(text) => (FailureKind::UnexpectedResponse, text),
+        Error::Reauthorize(text) => (FailureKind::Reauthorize, text),
     };
     (kind.into(), text)
 }
@@ -393,6 +395,7 @@ mod tests {
             Refusal::Halted("a drill".to_owned()),
             Refusal::Failed(Failure::NotFound("project 7".to_owned())),
             Refusal::Failed(Failure::Halted("a drill".to_owned())),
+            Refusal::Failed(Failure::Reauthorize("log in".to_owned())),
         ] {
             let word = refusal.word();
             assert_eq!(words(refused(refusal)).0, word);

@@ -43,6 +43,9 @@ pub(crate) fn refused(failure: Failure, what: &str) -> ScopeError {
         Failure::Unavailable(cause) => ScopeError::Failed(Failure::Unavailable(format!(
             "{what} cannot be resolved, so the call was not sent: {cause}"
         ))),
+        Failure::Reauthorize(cause) => ScopeError::Failed(Failure::Reauthorize(format!(
+            "{what} cannot be resolved, so the call was not sent: {cause}"
+        ))),
         failure @ (Failure::Rejected(_)
         | Failure::InvalidArgument(_)
         | Failure::UnexpectedResponse(_)

@@ -57,6 +57,10 @@ pub enum Error {
     /// An answer arrived that does not match the contract.
     #[error("unexpected response: {0}")]
     UnexpectedResponse(String),
+    /// A person has to authorise the host at QuantConnect again: what to do. Nothing was done, and
+    /// calls that do not go by the remote MCP server are not affected.
+    #[error("a person has to authorise the host again: {0}")]
+    Reauthorize(String),
 }
 
 fn denied(denial: &Denial) -> String {
@@ -164,6 +168,7 @@ mod tests {
             Error::TimedOut(text()),
             Error::UnknownOutcome(text()),
             Error::UnexpectedResponse(text()),
+            Error::Reauthorize(text()),
         ];
         let mut sentences: Vec<String> = errors.iter().map(Error::to_string).collect();
         assert_eq!(

@@ -130,7 +130,9 @@ fn failed(operation: Option<&'static Operation>, failure: &Failure) {
             );
         }
         Failure::Rejected(errors) => assert!(!errors.is_empty()),
-        Failure::TimedOut { .. } | Failure::Halted(_) => panic!("not the decoder's: {shown}"),
+        Failure::TimedOut { .. } | Failure::Halted(_) | Failure::Reauthorize(_) => {
+            panic!("not the decoder's: {shown}")
+        }
         _ => {}
     }
 }

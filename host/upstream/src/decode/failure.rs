@@ -57,8 +57,9 @@ impl Decoder<'_> {
             Ok(FailureKind::Unavailable) => Failure::Unavailable(words),
             Ok(FailureKind::TimedOut | FailureKind::UnknownOutcome) => self.lost(&words),
             Ok(FailureKind::UnexpectedResponse) => Failure::UnexpectedResponse(words),
-            // A rejection has no kind, and only the host halts: a server that says so proves nothing.
-            Ok(FailureKind::Rejected | FailureKind::Halted) | Err(_) => {
+            // A rejection has no kind, only the host halts, and who is authorised is decided by HTTP: a server that says so
+            // proves nothing.
+            Ok(FailureKind::Rejected | FailureKind::Halted | FailureKind::Reauthorize) | Err(_) => {
                 self.unexpected("a known kind of failure", kind)
             }
         };

@@ -76,5 +76,6 @@ fn case(error: &Error) -> &'static str {
         Error::TimedOut(_) => "timed-out",
         Error::UnknownOutcome(_) => "unknown-outcome",
         Error::UnexpectedResponse(_) => "unexpected-response",
+        Error::Reauthorize(_) => "reauthorize",
     }
 }
