@@ -356,6 +356,7 @@ async fn connector(
         Account::Embedded {
             cloud,
             credentials_file,
+            ..
         } => {
             let (client, label) = match cloud.as_str() {
                 "emulator" => {
@@ -401,6 +402,7 @@ async fn connector(
             cwd,
             credentials,
             credentials_file,
+            ..
         } => {
             let (mut plain, mut secret) = (Vec::new(), Vec::new());
             for (variable, value) in env {
@@ -420,7 +422,7 @@ async fn connector(
             let connector = StdioConnector::new(command, args.clone(), plain, secret, cwd.clone())?;
             Arc::new(connector.supervised(supervisor()))
         }
-        Account::Http { url, headers } => {
+        Account::Http { url, headers, .. } => {
             let mut sent = Vec::new();
             for (header, value) in headers {
                 let (value, _) = text(value, secrets)

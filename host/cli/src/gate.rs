@@ -65,6 +65,12 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
         guardrails,
         accounts: accounts.collect(),
         dormant: config.dormant.clone(),
+        derived_data: config
+            .account
+            .iter()
+            .filter(|(_, account)| account.derived_data())
+            .map(|(name, _)| name.clone())
+            .collect(),
         node_prices: prices
             .map(|(node, price)| (node.clone(), price.0))
             .collect(),

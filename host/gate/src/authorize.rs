@@ -48,6 +48,7 @@ impl Authorizer {
             check_project_id(operation, &request.arguments).map_err(unresolved)?;
         }
         check_covered(request, &Facts::of(named(request)))?;
+        check_download(&request.policy, request)?;
         self.unsettled.check(request)
     }
 
@@ -80,6 +81,7 @@ impl Authorizer {
         }
         let policy = self.policy_of(&request.principal)?;
         check_account(&policy, request)?;
+        check_download(&policy, request)?;
         let matched = decide_all(&policy, request, &decision.touched.facts)
             .map_err(|refused| refused.public.unwrap_or(refused.internal))?;
         if policy.authority.manifest().account != request.account() {
@@ -140,6 +142,22 @@ pub(crate) fn check_account(
         }
         _ => Ok(()),
     }
+}
+
+/// Checks that the account may download objects. QuantConnect watches for attempts to take data out, so the host does
+/// not try on behalf of an organisation that may not.
+pub(crate) fn check_download(
+    policy: &EffectivePolicy,
+    request: &CallRequest,
+) -> Result<(), Refusal> {
+    let account = request.account();
+    if !request.downloads() || policy.settings.derived_data.contains(account) {
+        return Ok(());
+    }
+    Err(Refusal::denied(format!(
+        "QuantConnect lets only organisations that signed its agreement on derived data download objects; if that of the account \
+         `{account}` did, write `derived-data = true` under [account.{account}] in qchost.toml. Nothing was sent"
+    )))
 }
 
 /// Checks that some grant covers the operation, in every manifest that must agree.
@@ -353,6 +371,7 @@ pub(crate) fn named(request: &CallRequest) -> Resource {
 
 #[cfg(test)]
 mod tests {
+    use qchost_policy::DOWNLOAD;
     use serde_json::json;
 
     use super::*;
@@ -387,6 +406,42 @@ mod tests {
         let refusal = authorizer.check(&other).unwrap_err();
         assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
         assert!(stores.cloud.sent().is_empty());
+    }
+
+    #[tokio::test]
+    async fn objects_are_downloaded_only_where_the_organisation_may() {
+        let grants = "[[grant]]\nname = \"one\"\nallow = [\"object-store/*\"]\norganizations = [\"*\"]\nkeys = [\"*\"]\n";
+        let calls = [
+            (DOWNLOAD, json!({ "organizationId": "o", "key": "k" })),
+            (
+                "object-store/read-object-store-file-job-id",
+                json!({ "organizationId": "o", "keys": ["k"] }),
+            ),
+            (
+                "object-store/read-object-store-file-download-url",
+                json!({ "organizationId": "o", "jobId": "j" }),
+            ),
+        ];
+        let may = Stores::new(grants).await;
+        let may_not = Stores::with(grants, |settings| settings.derived_data.clear()).await;
+        for (name, arguments) in calls {
+            let request = may.request(name, arguments.clone());
+            may.authorizer().check(&request).unwrap();
+            let request = may_not.request(name, arguments);
+            let refusal = may_not.authorizer().check(&request).unwrap_err();
+            assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
+            let told = refusal.to_string();
+            assert!(
+                told.contains("`derived-data = true` under [account.a]"),
+                "{told}"
+            );
+        }
+        let listing = may_not.request(
+            "object-store/list-object-store-files",
+            json!({ "organizationId": "o", "path": "/" }),
+        );
+        may_not.authorizer().check(&listing).unwrap();
+        assert!(may_not.cloud.sent().is_empty());
     }
 
     #[tokio::test]

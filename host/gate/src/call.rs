@@ -246,6 +246,11 @@ impl CallRequest {
         Self::new(call, principal, policy, operation.into(), arguments)
     }
 
+    /// Whether it downloads objects, or is a step of a download.
+    pub(crate) fn downloads(&self) -> bool {
+        self.name == DOWNLOAD || self.operation.is_some_and(Operation::downloads)
+    }
+
     /// Whether it is a request to another host than QuantConnect's.
     pub(crate) fn is_http(&self) -> bool {
         self.name == HTTP

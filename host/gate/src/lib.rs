@@ -57,6 +57,7 @@
 //! #     guardrails: Guardrails::none(),
 //! #     accounts: [("paper".to_owned(), Default::default())].into(),
 //! #     dormant: BTreeSet::new(),
+//! #     derived_data: BTreeSet::new(),
 //! #     node_prices: BTreeMap::new(),
 //! #     live_trading: false,
 //! #     two_person: false,

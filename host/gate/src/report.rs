@@ -21,7 +21,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use crate::approve::takes_two;
-use crate::authorize::{Authorizer, check_covered, decide_all, named, requires_approval};
+use crate::authorize::{
+    Authorizer, check_covered, check_download, decide_all, named, requires_approval,
+};
 use crate::call::CallRequest;
 use crate::clock::now;
 use crate::decision::{Matched, is_live};
@@ -254,6 +256,9 @@ impl Reporter {
         }
         let covered = Facts::of(named(&request));
         if let Err(refusal) = check_covered(&request, &covered) {
+            return Ok(refused(refusal, Vec::new()));
+        }
+        if let Err(refusal) = check_download(&request.policy, &request) {
             return Ok(refused(refusal, Vec::new()));
         }
         let touched = match known {

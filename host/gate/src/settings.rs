@@ -25,6 +25,9 @@ pub struct Settings {
     /// Accounts that are not in force although something may run live on them: they await an admin, or were removed
     /// from the configuration. People may read them and reduce their risk; nothing else is done on them.
     pub dormant: BTreeSet<String>,
+    /// Accounts whose organisation may download objects: QuantConnect refuses it to those without a signed agreement on
+    /// derived data.
+    pub derived_data: BTreeSet<String>,
     /// Prices by node type, in dollars per node and hour.
     pub node_prices: BTreeMap<String, Usd>,
     /// Whether trading with real money is enabled.

@@ -347,6 +347,7 @@ pub(crate) fn settings() -> Settings {
         guardrails: Guardrails::none(),
         accounts: [("a".to_owned(), AccountLimits::default())].into(),
         dormant: std::collections::BTreeSet::new(),
+        derived_data: ["a".to_owned()].into(),
         node_prices: BTreeMap::new(),
         live_trading: false,
         two_person: false,

@@ -2,7 +2,7 @@
 //! every call that reaches it.
 
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -319,6 +319,8 @@ pub struct Setup {
     pub guardrails: Guardrails,
     pub profiles: BTreeMap<String, Profile>,
     pub live_trading: bool,
+    /// Whether all accounts may download objects.
+    pub derived_data: bool,
     pub two_person: bool,
     pub production: bool,
     pub permit_ttl: Duration,
@@ -339,6 +341,7 @@ impl Setup {
             guardrails: Guardrails::none(),
             profiles: BTreeMap::new(),
             live_trading: false,
+            derived_data: true,
             two_person: false,
             production: false,
             permit_ttl: Duration::from_secs(3600),
@@ -410,6 +413,14 @@ impl Setup {
                 .iter()
                 .map(|account| ((*account).to_owned(), self.limits))
                 .collect(),
+            derived_data: match self.derived_data {
+                true => self
+                    .accounts
+                    .iter()
+                    .map(|account| (*account).to_owned())
+                    .collect(),
+                false => BTreeSet::new(),
+            },
             node_prices: [("O2-8".to_owned(), Usd(600))].into(),
             live_trading: self.live_trading,
             two_person: self.two_person,

@@ -61,6 +61,7 @@ pub(crate) fn settings() -> Settings {
         guardrails: Guardrails::none(),
         accounts: BTreeMap::new(),
         dormant: BTreeSet::new(),
+        derived_data: BTreeSet::new(),
         node_prices: BTreeMap::new(),
         live_trading: false,
         two_person: false,

@@ -25,6 +25,10 @@ pub enum Account {
         cloud: String,
         /// A file with credentials, used if the environment has none.
         credentials_file: Option<PathBuf>,
+        /// Whether its organisation has signed QuantConnect's agreement on derived data, without which
+        /// QuantConnect refuses downloads of objects.
+        #[serde(default)]
+        derived_data: bool,
     },
     /// A command that speaks MCP on its standard input and output.
     Stdio {
@@ -43,6 +47,10 @@ pub enum Account {
         credentials: bool,
         /// A file with credentials, used if the environment has none.
         credentials_file: Option<PathBuf>,
+        /// Whether its organisation has signed QuantConnect's agreement on derived data, without which
+        /// QuantConnect refuses downloads of objects.
+        #[serde(default)]
+        derived_data: bool,
     },
     /// A server that speaks MCP over streamable HTTP.
     Http {
@@ -51,6 +59,10 @@ pub enum Account {
         /// Headers to send.
         #[serde(default)]
         headers: BTreeMap<String, Setting>,
+        /// Whether its organisation has signed QuantConnect's agreement on derived data, without which
+        /// QuantConnect refuses downloads of objects.
+        #[serde(default)]
+        derived_data: bool,
     },
 }
 
@@ -93,6 +105,15 @@ impl Account {
         };
         for setting in settings.values_mut() {
             setting.resolve(folder);
+        }
+    }
+
+    /// Whether objects may be downloaded.
+    pub fn derived_data(&self) -> bool {
+        match self {
+            Self::Embedded { derived_data, .. }
+            | Self::Stdio { derived_data, .. }
+            | Self::Http { derived_data, .. } => *derived_data,
         }
     }
 

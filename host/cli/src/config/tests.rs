@@ -117,6 +117,7 @@ fn everything_can_be_said_at_once() {
         connection = "http"
         url = "https://mcp.example.com/mcp"
         headers = { Authorization = { vault = "secret/qc#authorization" } }
+        derived-data = true
         [limits.a]
         per-minute = 60
         in-flight = 8
@@ -150,6 +151,7 @@ fn everything_can_be_said_at_once() {
         config.socket().unwrap().file_name(),
         Some("control.sock".as_ref())
     );
+    assert!(config.account["a"].derived_data());
     assert_eq!(config.node_prices["O2-8"].0.0, 600);
     assert_eq!(config.approvals.expire.0, Duration::from_secs(7200));
     assert_eq!(config.approvals.permit.0, Duration::from_secs(3600));

@@ -43,6 +43,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     let emulated = Account::Embedded {
         cloud: "emulator".to_owned(),
         credentials_file: None,
+        derived_data: false,
     };
     let config = Config {
         plugins: Some(state.path().to_owned()),

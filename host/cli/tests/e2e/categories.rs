@@ -37,7 +37,8 @@ pub fn serving() -> (Cloud, Folder, Process) {
 #[test]
 fn all_functions_of_the_contract_answer_as_they_should() {
     let cloud = Cloud::start();
-    check(&folder(&embedded(cloud.url())), |_| true);
+    let account = format!("{}derived-data = true\n", embedded(cloud.url()));
+    check(&folder(&account), |_| true);
 }
 
 #[test]

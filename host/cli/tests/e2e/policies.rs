@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::categories::with_cloud;
+use crate::categories;
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded, strategy_lab};
 
@@ -67,7 +67,9 @@ fn explaining_says_what_would_be_and_sends_nothing() {
 #[test]
 fn a_named_project_is_enough_to_decide_and_without_a_decision_the_exit_status_is_that_of_the_failure()
  {
-    let (cloud, folder) = with_cloud();
+    let cloud = Cloud::start();
+    let account = format!("{}derived-data = true\n", embedded(cloud.url()));
+    let folder = categories::folder(&account);
     let explain = |operation: &str, arguments: Value, more: &[&str]| {
         let arguments = arguments.to_string();
         let verb = [

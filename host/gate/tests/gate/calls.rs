@@ -78,6 +78,43 @@ async fn an_empty_manifest_allows_nothing() {
 }
 
 #[tokio::test]
+async fn an_account_without_an_agreement_on_derived_data_downloads_nothing() {
+    for (derived_data, sent) in [(true, 3), (false, 0)] {
+        let mut setup = grant("\"object-store/*\", \"raw/*\"");
+        setup.derived_data = derived_data;
+        let world = setup.open().await;
+        world.cloud.hook(|tool, _| {
+            let downloads = tool.starts_with("read_object_store_file");
+            downloads.then(|| Err(Failure::NotFound("nothing here".to_owned())))
+        });
+        let keys = json!({ "organizationId": "o", "keys": ["k"] });
+        let flat = keys.as_object().cloned().unwrap();
+        let start = "object-store/read-object-store-file-job-id";
+        let (gate, plugin) = (&world.gate, &world.principal);
+        let refusals = [
+            gate.download(plugin, "o", "k", 10).await.map(drop),
+            world.call(start, keys).await.map(drop),
+            // By the tool's name, it is the same operation.
+            gate.call_raw(plugin, "read_object_store_file_job_id", flat)
+                .await
+                .map(drop),
+        ];
+        for refusal in refusals.map(Result::unwrap_err) {
+            let denied = matches!(refusal, Refusal::Denied(_));
+            assert_eq!(denied, !derived_data, "{refusal:?}");
+        }
+        let steps = world.cloud.sent();
+        let steps = steps.iter();
+        let steps = steps.filter(|tool| **tool == "read_object_store_file_job_id");
+        assert_eq!(steps.count(), sent);
+        if !derived_data {
+            assert!(world.cloud.calls().is_empty());
+            assert!(!world.records_of("denied").await.is_empty());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_project_out_of_scope_is_out_of_reach_and_out_of_sight() {
     let grants = "[[grant]]\nname = \"g\"\nallow = [\"projects/*\", \"files/*\", \"projects/delete-project\"]\nprojects = [\"Lab/*\"]\n";
     let world = Setup::grants(grants).open().await;
