@@ -10,18 +10,22 @@
 // A build script cannot depend on the crate that it builds for, and both need these names.
 #[path = "src/names.rs"]
 mod names;
+#[path = "src/units.rs"]
+mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use units::Unit;
 use wit_parser::{Docs, Resolve, Type, TypeDefKind, TypeId, UnresolvedPackageGroup};
 
 fn main() -> Result<()> {
     let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit/deps/quantconnect");
     println!("cargo::rerun-if-changed={}", wit.display());
     println!("cargo::rerun-if-changed=src/names.rs");
+    println!("cargo::rerun-if-changed=src/units.rs");
 
     let mut resolve = Resolve::default();
     let group = UnresolvedPackageGroup::parse_dir(&wit)
@@ -139,13 +143,33 @@ impl Tables<'_> {
     ) -> Result<String> {
         let json = self.listed(names::FIELDS, record, name);
         let json = json.map_or_else(|| camel(name), |json| (*json).to_owned());
+        let former = self.listed(names::FORMER, record, name);
+        let former = former.copied().unwrap_or_default();
         let positions = self.listed(names::POSITIONS, record, name);
-        let positions = positions.copied().unwrap_or_default();
+        let positions: String = positions
+            .copied()
+            .unwrap_or_default()
+            .iter()
+            .map(|(name, unit)| format!("({name:?}, Unit::{unit:?}), "))
+            .collect();
+        let unit = self.unit(record, name);
         Ok(format!(
-            "Field {{ name: {name:?}, json: {json:?}, doc: {:?}, positions: &{positions:?}, ty: {} }},",
+            "Field {{ name: {name:?}, json: {json:?}, former: &{former:?}, doc: {:?}, positions: &[{positions}], unit: Unit::{unit:?}, ty: {} }},",
             doc(docs),
             self.ty(ty)?
         ))
+    }
+
+    /// The unit of a field.
+    fn unit(&mut self, record: Option<&str>, name: &str) -> Unit {
+        let found = units::UNITS.iter().find_map(|(of, unit, fields)| {
+            let field = fields.iter().find(|field| **field == name)?;
+            (Some(*of) == record).then_some((*of, *field, *unit))
+        });
+        found.map_or(Unit::Plain, |(of, field, unit)| {
+            self.used.insert((of, field));
+            unit
+        })
     }
 
     fn ty(&mut self, ty: &Type) -> Result<String> {
@@ -246,11 +270,16 @@ impl Tables<'_> {
     fn check_names(&self) -> Result<()> {
         let fields = names::FIELDS.iter().map(|(of, name, _)| (*of, *name));
         let cases = names::CASES.iter().map(|(of, name, _)| (*of, *name));
+        let former = names::FORMER.iter().map(|(of, name, _)| (*of, *name));
         let positions = names::POSITIONS.iter().map(|(of, name, _)| (*of, *name));
-        for entry in fields.chain(cases).chain(positions) {
+        let units = units::UNITS
+            .iter()
+            .flat_map(|(of, _, fields)| fields.iter().map(|name| (*of, *name)));
+        let listed = fields.chain(cases).chain(former).chain(positions);
+        for entry in listed.chain(units) {
             ensure!(
                 self.used.contains(&entry),
-                "names.rs lists {}.{}, which wit/ does not have",
+                "names.rs or units.rs lists {}.{}, which wit/ does not have",
                 entry.0,
                 entry.1
             );

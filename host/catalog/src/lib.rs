@@ -20,6 +20,7 @@ mod remote;
 mod schema;
 pub mod shape;
 mod table;
+pub mod units;
 
 pub use address::{is_loopback_host, special_purpose};
 pub use aside::{aside, length, length_of_members};
@@ -34,3 +35,4 @@ pub use remote::{
     NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
 };
 pub use table::{OPERATIONS, by_name, by_tool, operation};
+pub use units::Unit;

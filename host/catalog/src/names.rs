@@ -4,6 +4,8 @@
 //! else is listed here, and nowhere else. `build.rs` reads this file too, and fails the build when an
 //! entry names a type, field or case that `wit/` does not have.
 
+use crate::units::Unit;
+
 /// Stands for the key under which a record was found, where QuantConnect sends a list of
 /// records as one object.
 pub const KEY: &str = "@key";
@@ -22,7 +24,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("holding", "market-price", "p"),
     ("holding", "market-value", "v"),
     ("holding", "unrealized-profit", "u"),
-    ("holding", "unrealized-profit-percent", "up"),
+    ("holding", "unrealized-return", "up"),
     ("cash", "currency", KEY),
     ("cell", "cell-type", "cell_type"),
 ];
@@ -154,31 +156,44 @@ pub const CASES: &[(&str, &str, &[&str])] = &[
     ("source-type", "examples", &["Examples", "3"]),
 ];
 
-/// Lists of statistics that come as bare numbers, with the names by position.
-pub const POSITIONS: &[(&str, &str, &[&str])] = &[(
+/// Other JSON names of a list, by record and field: what QuantConnect called it before. An object
+/// under such a name is the only row of the list. The name by rule takes precedence.
+pub const FORMER: &[(&str, &str, &[&str])] = &[
+    // LEAN writes a list since January 2026.
+    ("closed-trade", "symbols", &["symbol"]),
+];
+
+/// Lists of statistics that come as bare numbers, with the names and units by position. Since
+/// December 2025 they also come as an object, whose keys are positions or names of an algorithm's
+/// own statistics.
+pub const POSITIONS: &[(&str, &str, &[(&str, Unit)])] = &[(
     "optimization-backtest",
     "statistics",
     &[
-        "Alpha",
-        "Annual Standard Deviation",
-        "Annual Variance",
-        "Average Loss",
-        "Average Win",
-        "Beta",
-        "Compounding Annual Return",
-        "Drawdown",
-        "Estimated Strategy Capacity",
-        "Expectancy",
-        "Information Ratio",
-        "Loss Rate",
-        "Net Profit",
-        "Probabilistic Sharpe Ratio",
-        "Profit-Loss Ratio",
-        "Sharpe Ratio",
-        "Total Fees",
-        "Total Orders",
-        "Tracking Error",
-        "Treynor Ratio",
-        "Win Rate",
+        ("Alpha", Unit::Fraction),
+        ("Annual Standard Deviation", Unit::Fraction),
+        ("Annual Variance", Unit::Fraction),
+        ("Average Loss", Unit::Percent),
+        ("Average Win", Unit::Percent),
+        ("Beta", Unit::Ratio),
+        ("Compounding Annual Return", Unit::Percent),
+        ("Drawdown", Unit::Percent),
+        ("Estimated Strategy Capacity", Unit::Money),
+        ("Expectancy", Unit::Ratio),
+        ("Information Ratio", Unit::Ratio),
+        ("Loss Rate", Unit::Percent),
+        ("Net Profit", Unit::Percent),
+        ("Probabilistic Sharpe Ratio", Unit::Percent),
+        ("Profit-Loss Ratio", Unit::Ratio),
+        ("Sharpe Ratio", Unit::Ratio),
+        ("Total Fees", Unit::Money),
+        ("Total Orders", Unit::Count),
+        ("Tracking Error", Unit::Fraction),
+        ("Treynor Ratio", Unit::Ratio),
+        ("Win Rate", Unit::Percent),
+        ("Sortino Ratio", Unit::Ratio),
+        ("Start Equity", Unit::Money),
+        ("End Equity", Unit::Money),
+        ("Drawdown Recovery", Unit::Days),
     ],
 )];

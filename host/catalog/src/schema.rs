@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use crate::operation::{Exception, Operation};
 use crate::shape::{Field, Record, Type, Variant};
+use crate::units::Unit;
 use crate::{KEY, OPERATIONS};
 
 type Schema = Map<String, Value>;
@@ -178,14 +179,33 @@ fn fields(record: &Record) -> Schema {
         .iter()
         .filter(|field| field.json != KEY)
         .map(|field| {
-            let schema = if field.positions.is_empty() {
+            let mut schema = if field.positions.is_empty() {
                 answer(&field.ty)
             } else {
-                json!({ "type": ["array", "null"], "items": { "type": ["number", "null"] } })
+                json!({ "type": ["array", "object", "null"],
+                        "items": { "type": ["number", "null"] },
+                        "additionalProperties": { "type": ["string", "number", "null"] } })
             };
-            (field.json.to_owned(), described(schema, field))
+            schema = described(schema, field);
+            if let Some(unit) = sent_in(field)
+                && let Some(Value::String(description)) = schema.get_mut("description")
+            {
+                description.push_str(unit);
+            }
+            (field.json.to_owned(), schema)
         })
         .collect()
+}
+
+/// What the description of a field in an answer adds to that of the contract: an answer is
+/// QuantConnect's own, in its units.
+fn sent_in(field: &Field) -> Option<&'static str> {
+    match (field.unit, field.positions) {
+        (Unit::Percent, _) => Some(" In this answer in per cent: 12.3 for the fraction 0.123."),
+        (Unit::Labelled, _) => Some(" In this answer in the unit that is named: 12.3 for 12.3 %."),
+        (_, [_, ..]) => Some(" In this answer percentages are bare numbers: 12.3 for 12.3 %."),
+        _ => None,
+    }
 }
 
 fn answer(ty: &Type) -> Value {

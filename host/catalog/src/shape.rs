@@ -1,7 +1,9 @@
 //! The shapes of the contract: what `wit/` says, as tables.
 //!
 //! `build.rs` writes the tables. They carry what the serde adapter and the JSON Schemas need and
-//! nothing of Rust or Wasm: names on both sides, types, documentation.
+//! nothing of Rust or Wasm: names on both sides, types, units, documentation.
+
+use crate::units::Unit;
 
 /// A type of the contract.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,10 +52,14 @@ pub struct Field {
     pub name: &'static str,
     /// Its name in JSON: `projectId`, or [`KEY`](crate::names::KEY).
     pub json: &'static str,
+    /// Its other JSON names, under which an object is the only row of the list.
+    pub former: &'static [&'static str],
     /// What it means.
     pub doc: &'static str,
-    /// Names of statistics that come as bare numbers.
-    pub positions: &'static [&'static str],
+    /// Names and units of statistics that come as bare numbers.
+    pub positions: &'static [(&'static str, Unit)],
+    /// The unit in which QuantConnect sends it.
+    pub unit: Unit,
     /// Its type.
     pub ty: Type,
 }
@@ -163,8 +169,11 @@ mod tests {
     #[test]
     fn no_two_fields_of_a_record_have_one_name_in_json() {
         for record in RECORDS {
-            let names: BTreeSet<_> = record.fields.iter().map(|field| field.json).collect();
-            assert_eq!(names.len(), record.fields.len(), "{}", record.name);
+            let all = record.fields.iter();
+            let all = all.flat_map(|field| [field.json].into_iter().chain(field.former.to_vec()));
+            let all: Vec<_> = all.collect();
+            let names: BTreeSet<_> = all.iter().collect();
+            assert_eq!(names.len(), all.len(), "{}", record.name);
         }
     }
 }

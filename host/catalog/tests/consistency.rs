@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use qchost_catalog::host_calls::showing;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{self, Field, Record, Type};
-use qchost_catalog::{Access, Effect, Exception, OPERATIONS, Selector, by_tool};
+use qchost_catalog::units::UNITS;
+use qchost_catalog::{Access, Effect, Exception, OPERATIONS, Selector, Unit, by_tool};
 use serde_json::{Value, json};
 
 /// Functions of the contract that are no tool: the host does them with several calls, or any.
@@ -34,6 +35,15 @@ fn is_newer(tool: &str, argument: &str) -> bool {
 const NOT_OFFICIAL: &[(&str, &str)] = &[
     // The schema of an authorisation is open; QuantConnect sends the address there.
     ("authorization", "url"),
+    // The schemas are of 2025; LEAN writes these since.
+    ("backtest", "analysis"),
+    ("backtest", "server-statistics"),
+    ("closed-trade", "id"),
+    ("closed-trade", "is-win"),
+    ("closed-trade", "order-ids"),
+    ("closed-trade", "orders"),
+    ("closed-trade", "symbols"),
+    ("portfolio-statistics", "drawdown-recovery"),
 ];
 
 fn official() -> BTreeMap<String, Value> {
@@ -394,6 +404,63 @@ fn every_enumeration_value_has_its_case_and_every_field_is_an_official_one() {
         }
     }
     assert!(seen.len() > 40, "the walk met only {} records", seen.len());
+}
+
+/// A type's records, with those inside.
+fn records(ty: &Type, found: &mut BTreeMap<&'static str, &'static Record>) {
+    match ty {
+        Type::Option(inner) | Type::List(inner) | Type::Entry(inner) => records(inner, found),
+        Type::Record(record) => {
+            if found.insert(record.name, *record).is_none() {
+                for field in record.fields {
+                    records(&field.ty, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_number_has_one_unit_and_only_answers_are_converted() {
+    let (mut sent, mut answered) = (BTreeMap::new(), BTreeMap::new());
+    for function in shape::functions() {
+        for parameter in function.parameters {
+            records(&parameter.ty, &mut sent);
+            let number = matches!(parameter.ty, Type::F64 | Type::Option(Type::F64));
+            assert!(!number, "{} of {}", parameter.name, function.name);
+        }
+        if let Some(ty) = &function.result {
+            records(ty, &mut answered);
+        }
+    }
+    for (name, record) in sent.iter().chain(&answered) {
+        for field in record.fields {
+            let entries = UNITS
+                .iter()
+                .filter(|(of, _, fields)| of == name && fields.contains(&field.name));
+            let listed = entries.count();
+            assert!(listed < 2, "{name}.{} is listed twice", field.name);
+            if matches!(field.ty, Type::F64 | Type::Option(Type::F64)) {
+                assert_eq!(listed, 1, "{name}.{} has no unit", field.name);
+            }
+            match field.unit {
+                // One that cannot be read is absent, and none is required.
+                Unit::Percent => assert!(
+                    matches!(field.ty, Type::Option(Type::F64)),
+                    "{name}.{}",
+                    field.name
+                ),
+                Unit::Labelled => assert!(
+                    record.fields.iter().any(|field| field.json == "unit"),
+                    "{name}.{}",
+                    field.name
+                ),
+                _ => continue,
+            }
+            assert!(!sent.contains_key(name), "{name}.{} is sent", field.name);
+        }
+    }
 }
 
 #[test]

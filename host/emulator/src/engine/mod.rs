@@ -175,6 +175,14 @@ impl Report {
         let statistics = self.total_performance.get("portfolioStatistics")?;
         statistics.get(name)
     }
+
+    /// The bare number of one of the [`Self::statistics`]: that of `12.300%` is 12.3, that of
+    /// `$1,234.50` is 1234.5.
+    pub(crate) fn bare_statistic(&self, name: &str) -> Option<f64> {
+        let text = self.statistics.get(name)?.as_str()?;
+        let bare = |letter: &char| letter.is_ascii_digit() || "+-.eE".contains(*letter);
+        text.chars().filter(bare).collect::<String>().parse().ok()
+    }
 }
 
 /// The portfolio at the close of one simulated day.
@@ -222,4 +230,33 @@ pub trait Engine: std::fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A failure of the algorithm itself.
     fn run(&self, job: &Job) -> Result<Report, RuntimeError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn bare_statistics_have_no_signs() {
+        let report = Report {
+            start: 0,
+            end: 0,
+            tradeable_dates: 0,
+            parameters: BTreeMap::new(),
+            statistics: json!({"Fees": "$1,234.50", "Profit": "-12.3%", "Asset": "none"}),
+            runtime_statistics: Value::Null,
+            total_performance: Value::Null,
+            orders: Vec::new(),
+            insights: Vec::new(),
+            charts: Vec::new(),
+            logs: Vec::new(),
+            days: Vec::new(),
+        };
+        assert_eq!(report.bare_statistic("Fees"), Some(1234.5));
+        assert_eq!(report.bare_statistic("Profit"), Some(-12.3));
+        assert_eq!(report.bare_statistic("Asset"), None);
+        assert_eq!(report.bare_statistic("Sharpe Ratio"), None);
+    }
 }

@@ -336,6 +336,8 @@ fn summary_json(backtest: &Backtest, with_statistics: bool) -> Value {
     let report = backtest.report();
     let shown = report.filter(|_| with_statistics);
     let statistic = |name: &str| shown.and_then(|report| report.portfolio_statistic(name));
+    // The cloud lists these in per cent, unlike the shares of winning and losing trades.
+    let percentage = |name: &str| shown.and_then(|report| report.bare_statistic(name));
     let trades = shown
         .and_then(|report| report.total_performance.get("closedTrades"))
         .and_then(Value::as_array)
@@ -354,12 +356,12 @@ fn summary_json(backtest: &Backtest, with_statistics: bool) -> Value {
         "sharpeRatio": statistic("sharpeRatio"),
         "alpha": statistic("alpha"),
         "beta": statistic("beta"),
-        "compoundingAnnualReturn": statistic("compoundingAnnualReturn"),
-        "drawdown": statistic("drawdown"),
+        "compoundingAnnualReturn": percentage("Compounding Annual Return"),
+        "drawdown": percentage("Drawdown"),
         "lossRate": statistic("lossRate"),
-        "netProfit": statistic("totalNetProfit"),
+        "netProfit": percentage("Net Profit"),
         "parameters": backtest.parameters.len(),
-        "psr": statistic("probabilisticSharpeRatio"),
+        "psr": percentage("Probabilistic Sharpe Ratio"),
         "securityTypes": null,
         "sortinoRatio": statistic("sortinoRatio"),
         "trades": trades,

@@ -243,6 +243,8 @@ async fn the_list_has_statistics_unless_told_otherwise() {
     cloud.result(id, &backtest).await;
     let list = cloud.ok("/backtests/list", json!({"projectId": id})).await;
     assert_eq!(list["backtests"][0]["sharpeRatio"], 10.0);
+    // In per cent, as the cloud has it; the statistics of the backtest say `12.500%`.
+    assert_eq!(list["backtests"][0]["netProfit"], 12.5);
     let body = json!({"projectId": id, "includeStatistics": false});
     let list = cloud.ok("/backtests/list", body).await;
     assert_eq!(list["backtests"][0]["sharpeRatio"], Value::Null);

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use qchost_catalog::Unit;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Case, Field, Record, Type, Variant};
 use serde::de::value::{StrDeserializer, StringDeserializer, U32Deserializer};
@@ -29,8 +30,10 @@ pub(super) struct Decoder<'a> {
     pub(super) value: Option<&'a mut Value>,
     /// The key it was found under, in an object that represents a list.
     pub(super) key: Option<&'a str>,
-    /// Names of statistics that are sent as bare numbers.
-    pub(super) positions: &'static [&'static str],
+    /// Names and units of statistics that are sent as bare numbers.
+    pub(super) positions: &'static [(&'static str, Unit)],
+    /// The unit in which QuantConnect sends a number, or the values of points.
+    pub(super) unit: Unit,
     /// Counts list rows that cannot be read.
     pub(super) left_out: &'a LeftOut,
 }
@@ -46,6 +49,7 @@ impl<'a> Decoder<'a> {
             value: value.filter(|value| !value.is_null()),
             key: None,
             positions: &[],
+            unit: Unit::Plain,
             left_out,
         }
     }
@@ -65,6 +69,9 @@ impl<'a> Decoder<'a> {
         match (inner, self.value.as_deref()) {
             (_, None) => true,
             (Type::Record(_), Some(Value::Array(items))) if items.is_empty() => true,
+            (Type::F64, Some(value)) if self.unit == Unit::Percent => {
+                scalar::percentage(value).is_err()
+            }
             (_, value) => check(inner, value, self.key.is_some()).is_err(),
         }
     }
@@ -109,12 +116,29 @@ pub(super) fn check(ty: &'static Type, value: Option<&Value>, keyed: bool) -> Re
                     json => Cow::Borrowed(json),
                 };
                 let value = object.and_then(|object| object.get(&*named));
-                check(&field.ty, value, false).map_err(|misfit| misfit.inside(&named))?;
+                let checked = match (&field.ty, former(field, value, object)) {
+                    (Type::List(inner), Some(row)) => lists::check_row(inner, row),
+                    _ => check(&field.ty, value, false),
+                };
+                checked.map_err(|misfit| misfit.inside(&named))?;
             }
             Ok(())
         }
         Type::Entry(_) | Type::U8 => Err(unanswered(value)),
     }
+}
+
+/// The object under a former name of a field, where nothing is under the present one.
+fn former<'v>(
+    field: &Field,
+    value: Option<&Value>,
+    object: Option<&'v Map<String, Value>>,
+) -> Option<&'v Value> {
+    if value.is_some_and(|value| !value.is_null()) {
+        return None;
+    }
+    let mut named = field.former.iter().filter_map(|name| object?.get(*name));
+    named.find(|value| value.is_object())
 }
 
 /// Not reached for valid answers: an entry has no key of its own, and bytes are never answered.
@@ -130,6 +154,9 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
             Type::Bool => visitor.visit_bool(scalar::boolean(self.present()?)?),
             Type::U32 => visitor.visit_u32(scalar::integer(self.present()?, U32)?),
             Type::S32 => visitor.visit_i32(scalar::integer(self.present()?, S32)?),
+            Type::F64 if self.unit == Unit::Percent => {
+                visitor.visit_f64(scalar::percentage(self.present()?)?)
+            }
             Type::F64 => visitor.visit_f64(scalar::number(self.present()?)?),
             Type::String => visitor.visit_string(scalar::text(self.present()?)?),
             Type::Json => visitor.visit_string(self.present()?.to_string()),
@@ -141,7 +168,8 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 }
             }
             Type::List(inner) => {
-                lists::visit(inner, self.value, self.positions, self.left_out, visitor)
+                let form = lists::Form::of(inner, self.positions, self.unit);
+                lists::visit(form, self.value, self.left_out, visitor)
             }
             Type::Record(record) => visitor.visit_seq(Fields::of(record, self)?),
             Type::Variant(variant) => visitor.visit_enum(Choice::of(variant, self.present()?)?),
@@ -173,14 +201,23 @@ struct Fields<'a> {
     /// The object's value for each field; empty if there is no object.
     values: std::vec::IntoIter<Option<&'a mut Value>>,
     key: Option<&'a str>,
+    /// The unit of what is in the unit that the object names.
+    labelled: Unit,
     left_out: &'a LeftOut,
 }
 
 impl<'a> Fields<'a> {
     fn of(record: &'static Record, decoder: Decoder<'a>) -> Result<Self, Misfit> {
         let (key, left_out) = (decoder.key, decoder.left_out);
+        let mut labelled = Unit::Plain;
         let values = match decoder.present()? {
-            Value::Object(object) => by_field(record.fields, object, key.is_some()),
+            Value::Object(object) => {
+                let label = object.get("unit").and_then(Value::as_str);
+                if label.is_some_and(|label| label.trim() == "%") {
+                    labelled = Unit::Percent;
+                }
+                by_field(record.fields, object, key.is_some())
+            }
             // PHP writes an empty object as an empty array.
             Value::Array(items) if items.is_empty() => Vec::new(),
             other => return Err(Misfit::found("an object", other)),
@@ -189,6 +226,7 @@ impl<'a> Fields<'a> {
             fields: record.fields.iter(),
             values: values.into_iter(),
             key,
+            labelled,
             left_out,
         })
     }
@@ -196,7 +234,8 @@ impl<'a> Fields<'a> {
 
 /// The values of an object in the order of the fields; for one found under a key, without the value that the key
 /// represents. The object is traversed once, and each name is first compared with the field after the last one found,
-/// since servers mostly use the contract's order; looking up each field would hash every name.
+/// since servers mostly use the contract's order; looking up each field would hash every name. What is under a former
+/// name is taken where nothing is under the present one.
 fn by_field<'a>(
     fields: &'static [Field],
     object: &'a mut Map<String, Value>,
@@ -208,16 +247,23 @@ fn by_field<'a>(
         let (before, after) = fields.split_at_checked(next).unwrap_or((fields, &[]));
         let is_named = |field: &Field| match field.json {
             KEY => !keyed && plain(field) == *name,
-            json => json == name,
+            json => json == name || field.former.contains(&name.as_str()),
         };
         let found = (next..)
             .zip(after)
             .chain((0..).zip(before))
             .find(|(_, field)| is_named(field));
-        if let Some((at, _)) = found
+        if let Some((at, field)) = found
             && let Some(of_field) = values.get_mut(at)
         {
-            *of_field = Some(value);
+            if !field.former.contains(&name.as_str()) {
+                if of_field.is_none() || !value.is_null() {
+                    *of_field = Some(value);
+                }
+            } else if value.is_object() && of_field.as_deref().is_none_or(Value::is_null) {
+                *value = Value::Array(vec![value.take()]);
+                *of_field = Some(value);
+            }
             next = at + 1;
         }
     }
@@ -240,6 +286,10 @@ impl<'de> SeqAccess<'de> for Fields<'_> {
         }
         let mut decoder = Decoder::new(&field.ty, value, self.left_out);
         decoder.positions = field.positions;
+        decoder.unit = match field.unit {
+            Unit::Labelled => self.labelled,
+            unit => unit,
+        };
         seed.deserialize(decoder)
             .map(Some)
             .map_err(|misfit| match field.json {

@@ -5,6 +5,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+#[cfg(any(test, feature = "fuzzing"))]
+use qchost_catalog::Unit;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Field, Record, Type, Variant};
 use qchost_catalog::{Exception, Operation, aside};
@@ -406,5 +408,55 @@ impl SerializeStruct for Object {
 
     fn end(self) -> Result<Encoded, Misfit> {
         Ok(Encoded::Value(Value::Object(self.object)))
+    }
+}
+
+/// Changes the numbers of an answer back into the units in which QuantConnect sends them.
+///
+/// They are text, since no double is a hundred times another one exactly.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) fn restore_units(ty: &Type, unit: Unit, value: &mut Value) {
+    match (ty, value) {
+        (Type::Option(inner) | Type::Entry(inner), value) => restore_units(inner, unit, value),
+        (Type::F64, value) if unit == Unit::Percent => {
+            let number = value.as_f64().map(|number| format!("{number:e}"));
+            let parts = number.as_deref().and_then(|text| text.split_once('e'));
+            if let Some((digits, exponent)) = parts
+                && let Ok(exponent) = exponent.parse::<i32>()
+            {
+                *value = format!("{digits}e{}", exponent + 2).into();
+            }
+        }
+        (Type::List(inner), Value::Array(items)) => {
+            for item in items {
+                restore_units(inner, unit, item);
+            }
+        }
+        (Type::List(inner), Value::Object(entries)) => {
+            for entry in entries.values_mut() {
+                restore_units(inner, unit, entry);
+            }
+        }
+        (Type::Record(record), Value::Object(object)) => {
+            let percent = object.get("unit").is_some_and(|label| {
+                let label = label.as_str();
+                label.is_some_and(|label| label.trim() == "%")
+            });
+            for field in record.fields {
+                let unit = match field.unit {
+                    Unit::Labelled if percent => Unit::Percent,
+                    Unit::Plain if record.name == "point" => unit,
+                    unit => unit,
+                };
+                let name = match field.json {
+                    KEY => plain(field),
+                    name => name.to_owned(),
+                };
+                if let Some(value) = object.get_mut(&name) {
+                    restore_units(&field.ty, unit, value);
+                }
+            }
+        }
+        _ => {}
     }
 }

@@ -1,6 +1,7 @@
 //! Lists, in every form in which QuantConnect writes them: arrays, objects whose keys are names,
 //! figures by name or by position, and points of a chart.
 
+use qchost_catalog::Unit;
 use qchost_catalog::shape::{Field, Record, Type};
 use serde::de::value::{F64Deserializer, SeqAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, SeqAccess, Visitor};
@@ -16,14 +17,12 @@ use super::scalar;
 /// Feeds the elements of a list to the visitor. Rows that cannot be read are left out and counted, including nulls; a
 /// null figure or keyed entry is unset and skipped silently.
 pub(super) fn visit<'de, V: Visitor<'de>>(
-    inner: &'static Type,
+    form: Form,
     value: Option<&mut Value>,
-    positions: &'static [&'static str],
     left_out: &LeftOut,
     visitor: V,
 ) -> Result<V::Value, Misfit> {
-    check(inner, value.as_deref())?;
-    let form = Form::of(inner, positions);
+    check_rows(form, value.as_deref())?;
     match value {
         None => visitor.visit_seq(Items {
             items: [].iter_mut().enumerate(),
@@ -44,10 +43,19 @@ pub(super) fn visit<'de, V: Visitor<'de>>(
     }
 }
 
-/// Whether a value is a list of this type: empty, or with at least one readable row. If no row can be read, the list
-/// violates the contract, and an empty list would wrongly say that there are no rows.
+/// Whether a value is a list of this type. Names and units do not matter for that.
 pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), Misfit> {
-    let form = Form::of(inner, &[]);
+    check_rows(Form::of(inner, &[], Unit::Plain), value)
+}
+
+/// Whether a value is a row of a list of this type.
+pub(super) fn check_row(inner: &'static Type, row: &Value) -> Result<(), Misfit> {
+    Form::of(inner, &[], Unit::Plain).check(row, false)
+}
+
+/// Whether a value is a list of this form: empty, or with at least one readable row. If no row can be read, the list
+/// violates the contract, and an empty list would wrongly say that there are no rows.
+fn check_rows(form: Form, value: Option<&Value>) -> Result<(), Misfit> {
     // A problem other than null is more informative.
     let (mut first, mut null): (Option<Misfit>, Option<Misfit>) = (None, None);
     let mut reads = |value: &Value, keyed, locate: &dyn Fn(Misfit) -> Misfit| {
@@ -86,22 +94,26 @@ pub(super) fn check(inner: &'static Type, value: Option<&Value>) -> Result<(), M
     }
 }
 
+/// Names and units of statistics that are sent as bare numbers.
+type Positions = &'static [(&'static str, Unit)];
+
 /// The form of the elements.
 #[derive(Clone, Copy)]
-enum Form {
+pub(super) enum Form {
     Plain(&'static Type),
     Entries(&'static Type),
-    Statistics(&'static Type, &'static Record, &'static [&'static str]),
-    Points(&'static Record),
+    Statistics(&'static Type, &'static Record, Positions),
+    Points(&'static Record, Unit),
 }
 
 impl Form {
-    fn of(inner: &'static Type, positions: &'static [&'static str]) -> Self {
+    /// The form of elements of this type. The unit is that of the values of points.
+    pub(super) fn of(inner: &'static Type, positions: Positions, unit: Unit) -> Self {
         match inner {
             Type::Record(record) if record.name == "statistic" => {
                 Self::Statistics(inner, record, positions)
             }
-            Type::Record(record) if record.name == "point" => Self::Points(record),
+            Type::Record(record) if record.name == "point" => Self::Points(record, unit),
             Type::Entry(value) => Self::Entries(value),
             _ => Self::Plain(inner),
         }
@@ -122,7 +134,7 @@ impl Form {
                 decode::check(ty, Some(value), false)
             }
             Self::Statistics(..) => scalar::check_text(value),
-            Self::Points(record) => point(record, value).map(drop),
+            Self::Points(record, unit) => point(record, value, unit).map(drop),
         }
     }
 
@@ -170,12 +182,15 @@ impl<'de> SeqAccess<'de> for Items<'_> {
                 seed.deserialize(Decoder::new(ty, Some(value), left_out))
             }
             Form::Statistics(_, record, positions) => {
-                let name = positions
+                let (name, unit) = positions
                     .get(index)
-                    .map_or_else(|| index.to_string(), |name| (*name).to_owned());
-                scalar::text(value).and_then(|text| seed.deserialize(statistic(record, name, text)))
+                    .map_or_else(|| (index.to_string(), Unit::Plain), named_statistic);
+                scalar::text(value)
+                    .and_then(|text| seed.deserialize(statistic(record, name, text, unit)))
             }
-            Form::Points(record) => point(record, value).and_then(|built| seed.deserialize(built)),
+            Form::Points(record, unit) => {
+                point(record, value, unit).and_then(|built| seed.deserialize(built))
+            }
         };
         element.map(Some).map_err(|misfit| misfit.at(index))
     }
@@ -213,11 +228,17 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
                 key: Some(&key),
                 value: Some(Decoder::new(ty, Some(&mut value), left_out)),
             })),
-            Form::Statistics(_, record, _) => match scalar::text(&mut value) {
-                Ok(text) => return seed.deserialize(statistic(record, key, text)).map(Some),
+            Form::Statistics(_, record, positions) => match scalar::text(&mut value) {
+                Ok(text) => {
+                    let (name, unit) = keyed_statistic(positions, key);
+                    let statistic = statistic(record, name, text, unit);
+                    return seed.deserialize(statistic).map(Some);
+                }
                 Err(misfit) => Err(misfit),
             },
-            Form::Points(record) => point(record, &value).and_then(|built| seed.deserialize(built)),
+            Form::Points(record, unit) => {
+                point(record, &value, unit).and_then(|built| seed.deserialize(built))
+            }
         };
         element.map(Some).map_err(|misfit| misfit.inside(&key))
     }
@@ -250,17 +271,42 @@ impl<'de> SeqAccess<'de> for Pair<'_> {
     }
 }
 
-/// A statistic from its name and the text under it.
-fn statistic(record: &'static Record, name: String, text: String) -> Building<'static> {
-    let value = scalar::figure(&text);
+fn named_statistic((name, unit): &(&'static str, Unit)) -> (String, Unit) {
+    ((*name).to_owned(), *unit)
+}
+
+/// The name and the unit of a statistic that was found under a key: its position, or its name.
+fn keyed_statistic(positions: Positions, key: String) -> (String, Unit) {
+    let position = key.parse().ok().and_then(|at: usize| positions.get(at));
+    let known = position.or_else(|| positions.iter().find(|(name, _)| *name == key));
+    known.map_or((key, Unit::Plain), named_statistic)
+}
+
+/// A statistic from its name and the text under it. The bare number of a percentage gets its sign.
+fn statistic(
+    record: &'static Record,
+    name: String,
+    mut text: String,
+    unit: Unit,
+) -> Building<'static> {
+    let mut value = scalar::figure(&text);
+    if unit == Unit::Percent && value.is_some() && !text.trim_end().ends_with('%') {
+        text.push('%');
+        value = scalar::figure(&text);
+    }
     SeqAccessDeserializer::new(Built {
         fields: record.fields.iter(),
         parts: Parts::Statistic { name, text, value },
     })
 }
 
-/// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle with long or short names.
-fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Building<'a>, Misfit> {
+/// A sample of a chart: `[time, value…]`, `{x, y}`, or a candle with long or short names. The unit
+/// is that of its values.
+fn point<'a>(
+    record: &'static Record,
+    value: &'a Value,
+    unit: Unit,
+) -> Result<Building<'a>, Misfit> {
     let (time, values) = match value {
         Value::Array(items) => {
             let [time, values @ ..] = items.as_slice() else {
@@ -278,7 +324,10 @@ fn point<'a>(record: &'static Record, value: &'a Value) -> Result<Building<'a>, 
         fields: record.fields.iter(),
         parts: Parts::Point {
             time: scalar::number(time).map_err(|misfit| misfit.inside("time"))?,
-            values,
+            values: Values {
+                samples: values,
+                unit,
+            },
         },
     }))
 }
@@ -305,8 +354,11 @@ fn first<'v>(object: &'v Map<String, Value>, names: &[&str]) -> Option<&'v Value
 }
 
 /// A value of a series, or a gap in it, also for non-numbers such as `"NaN"`.
-fn number_or_gap(value: &Value) -> OptionalNumber {
-    OptionalNumber(scalar::number(value).ok())
+fn number_or_gap(value: &Value, unit: Unit) -> OptionalNumber {
+    OptionalNumber(match unit {
+        Unit::Percent => scalar::percentage(value).ok(),
+        _ => scalar::number(value).ok(),
+    })
 }
 
 /// A number that may be missing.
@@ -329,7 +381,13 @@ impl<'de> Deserializer<'de> for OptionalNumber {
     }
 }
 
-/// The values of a point, borrowed from the answer: charts have thousands of points, so none allocates.
+/// The values of a point with their unit, borrowed from the answer: charts have thousands of points, so none allocates
+/// but those of percentages.
+struct Values<'a> {
+    samples: Samples<'a>,
+    unit: Unit,
+}
+
 enum Samples<'a> {
     /// A sequence of values.
     List(std::slice::Iter<'a, Value>),
@@ -337,26 +395,28 @@ enum Samples<'a> {
     Candle(std::array::IntoIter<Option<&'a Value>, 4>),
 }
 
-impl<'de> SeqAccess<'de> for Samples<'_> {
+impl<'de> SeqAccess<'de> for Values<'_> {
     type Error = Misfit;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Misfit> {
-        let value = match self {
-            Self::List(values) => values.next().map(Some),
-            Self::Candle(values) => values.next(),
+        let value = match &mut self.samples {
+            Samples::List(values) => values.next().map(Some),
+            Samples::Candle(values) => values.next(),
         };
+        let unit = self.unit;
+        let number = |value| number_or_gap(value, unit);
         value
-            .map(|value| seed.deserialize(value.map_or(OptionalNumber(None), number_or_gap)))
+            .map(|value| seed.deserialize(value.map_or(OptionalNumber(None), number)))
             .transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
-        Some(match self {
-            Self::List(values) => values.len(),
-            Self::Candle(values) => values.len(),
+        Some(match &self.samples {
+            Samples::List(values) => values.len(),
+            Samples::Candle(values) => values.len(),
         })
     }
 }
@@ -378,7 +438,7 @@ enum Parts<'a> {
     },
     Point {
         time: f64,
-        values: Samples<'a>,
+        values: Values<'a>,
     },
 }
 
@@ -398,8 +458,9 @@ impl<'de> SeqAccess<'de> for Built<'_> {
             (Parts::Statistic { value, .. }, "value") => seed.deserialize(OptionalNumber(*value)),
             (Parts::Point { time, .. }, "time") => seed.deserialize(F64Deserializer::new(*time)),
             (Parts::Point { values, .. }, "values") => {
-                let values = std::mem::replace(values, Samples::List([].iter()));
-                seed.deserialize(SeqAccessDeserializer::new(values))
+                let samples = std::mem::replace(&mut values.samples, Samples::List([].iter()));
+                let unit = values.unit;
+                seed.deserialize(SeqAccessDeserializer::new(Values { samples, unit }))
             }
             (_, name) => Err(Misfit::missing().inside(name)),
         }

@@ -7,7 +7,8 @@
 //!
 //! Deviations of QuantConnect that are tolerated: an absent or null field is `none` or an empty list; a map may be sent as
 //! an array when it is empty, and a list as an object when it has gaps; numbers may be text and text may be numbers. An
-//! optional field that cannot be read is absent; a list row that cannot be read is left out and [counted](LeftOut). Not
+//! optional field that cannot be read is absent; a list row that cannot be read is left out and [counted](LeftOut). Shares
+//! that QuantConnect sends in per cent become fractions, by the catalog's table of [units](qchost_catalog::Unit). Not
 //! tolerated are an answer without what the contract requires, and a list without a readable row.
 //!
 //! Invariant: any JSON value gives a typed value or a [`Misfit`] with the path of the mismatch; nothing panics, and an
@@ -76,7 +77,8 @@ pub(crate) fn encode_answer<T: Serialize>(
     else {
         return Ok(Value::Null);
     };
-    let value = answer.serialize(encode::Encoder { ty })?.value()?;
+    let mut value = answer.serialize(encode::Encoder { ty })?.value()?;
+    encode::restore_units(ty, qchost_catalog::Unit::Plain, &mut value);
     Ok(operation
         .answer_path()
         .rev()

@@ -51,6 +51,33 @@ pub(super) fn number(value: &Value) -> Result<f64, Misfit> {
         .ok_or_else(|| Misfit::found("a number", value))
 }
 
+/// A finite number of per cent, written as `12.3`, `"12.3"` or `"12.3%"`, as a fraction: 0.123.
+pub(super) fn percentage(value: &Value) -> Result<f64, Misfit> {
+    let number = match value {
+        Value::Number(number) => shifted(&number.to_string(), -2),
+        Value::String(text) => {
+            let text = text.trim();
+            shifted(text.strip_suffix('%').unwrap_or(text).trim_end(), -2)
+        }
+        _ => None,
+    };
+    number.ok_or_else(|| Misfit::found("a number of per cent", value))
+}
+
+/// A decimal number times a power of ten, where that is finite. It is moved in its text: divided by
+/// 100, 12.3 would not be the double nearest to 0.123.
+pub(super) fn shifted(text: &str, places: i32) -> Option<f64> {
+    let (digits, exponent) = match text.split_once(['e', 'E']) {
+        Some((digits, exponent)) => (digits, exponent.parse::<i32>().ok()?),
+        None => (text, 0),
+    };
+    let exponent = exponent.checked_add(places)?;
+    format!("{digits}e{exponent}")
+        .parse()
+        .ok()
+        .filter(|number: &f64| number.is_finite())
+}
+
 /// A text; numbers and booleans in their JSON form. Moves the text.
 pub(super) fn text(value: &mut Value) -> Result<String, Misfit> {
     match value {
@@ -107,11 +134,7 @@ pub(super) fn figure(text: &str) -> Option<f64> {
         return None;
     }
     if percent {
-        if digits.contains(['e', 'E']) {
-            return None;
-        }
-        // Scaled in the text: divided by 100, 12.3 would not be the double nearest to 0.123.
-        digits.push_str("e-2");
+        return shifted(&digits, -2);
     }
     digits
         .parse()

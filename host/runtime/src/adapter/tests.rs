@@ -1,14 +1,17 @@
 //! Decoding of QuantConnect's answers in all their forms, and encoding of an agent's arguments.
 
+use proptest::prelude::*;
 use qchost_catalog::{Operation, by_tool};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{Arguments, LeftOut, scalar};
-use crate::contract::quantconnect::api::backtests::{Backtest, BacktestStatus, Chart, OrderPage};
+use crate::contract::quantconnect::api::backtests::{
+    Backtest, BacktestList, BacktestStatus, Chart, OrderPage,
+};
 use crate::contract::quantconnect::api::live::Portfolio;
 use crate::contract::quantconnect::api::nodes::ProjectNodes;
-use crate::contract::quantconnect::api::optimizations::Optimization;
+use crate::contract::quantconnect::api::optimizations::{Optimization, OptimizationSummary};
 use crate::contract::quantconnect::api::projects::Project;
 use crate::contract::quantconnect::api::types::{
     ChartType, Language, OrderDirection, OrderStatus, OrderType, SeriesType,
@@ -173,6 +176,7 @@ fn lists_that_come_as_objects_know_their_keys() {
     );
     assert_eq!(portfolio.holdings[0].symbol_id, "SPY R735QTJ8XC9X");
     assert_eq!(portfolio.holdings[0].market_price, Some(410.0));
+    assert_eq!(portfolio.holdings[0].unrealized_return, Some(0.024));
     assert_eq!(portfolio.cash[0].currency, "USD");
 
     let empty: Portfolio = answer(
@@ -215,6 +219,142 @@ fn an_optimisation_has_its_figures_by_position() {
     assert_eq!(backtest.equity[0].values, [Some(100_000.0)]);
     assert_eq!(optimization.runtime_statistics[0].value, Some(2.0));
     assert_eq!(optimization.runtime_statistics[1].value, None);
+}
+
+#[test]
+fn the_statistics_of_a_row_come_by_position_and_by_name() {
+    let row = |statistics: Value| -> Vec<(String, String, Option<f64>)> {
+        let optimization: Optimization = answer(
+            "read_optimization",
+            json!({ "optimization": { "optimizationId": "O-1", "projectId": 5,
+                "backtests": { "b1": { "id": "b1", "statistics": statistics } } } }),
+        );
+        let rows = optimization.backtests.into_iter();
+        rows.flat_map(|row| row.statistics)
+            .map(|s| (s.name, s.text, s.value))
+            .collect()
+    };
+    let statistic = |name: &str, text: &str, value: f64| {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        (name, text, Some(value))
+    };
+    let mut list = vec![Value::Null; 25];
+    list[6] = json!(52.602);
+    list[7] = json!("4.4%");
+    list[15] = json!(1.5);
+    list[24] = json!(12);
+    let expected = [
+        statistic("Compounding Annual Return", "52.602%", 0.52602),
+        statistic("Drawdown", "4.4%", 0.044),
+        statistic("Sharpe Ratio", "1.5", 1.5),
+        statistic("Drawdown Recovery", "12", 12.0),
+    ];
+    assert_eq!(row(json!(list)), expected);
+    let keyed = json!({ "6": 52.602, "7": "4.4%", "15": 1.5, "24": 12 });
+    assert_eq!(row(keyed), expected);
+    // An algorithm's own statistic has no known unit, and a position that is not known its number for a name.
+    assert_eq!(
+        row(json!({ "Hit Rate": 61.5, "Net Profit": 12.5, "99": "3" })),
+        [
+            statistic("Hit Rate", "61.5", 61.5),
+            statistic("Net Profit", "12.5%", 0.125),
+            statistic("99", "3", 3.0),
+        ]
+    );
+}
+
+#[test]
+fn shares_are_fractions_however_they_are_sent() {
+    let list: BacktestList = answer(
+        "list_backtests",
+        json!({ "count": 1, "backtests": [{ "backtestId": "b", "drawdown": 4.4, "netProfit": "12.3%",
+            "compoundingAnnualReturn": "52.602", "psr": "NaN", "winRate": 0.55, "lossRate": 0.45,
+            "securityTypes": "Equity" }] }),
+    );
+    let one = &list.backtests[0];
+    assert_eq!((one.drawdown, one.net_profit), (Some(0.044), Some(0.123)));
+    assert_eq!(one.compounding_annual_return, Some(0.52602));
+    assert_eq!(one.psr, None);
+    assert_eq!((one.win_rate, one.loss_rate), (Some(0.55), Some(0.45)));
+    assert_eq!(one.security_types.as_deref(), Some("Equity"));
+    let number: BacktestList = answer(
+        "list_backtests",
+        json!({ "backtests": [{ "backtestId": "b", "securityTypes": 2 }] }),
+    );
+    assert_eq!(number.backtests[0].security_types.as_deref(), Some("2"));
+    let list: Vec<OptimizationSummary> = answer(
+        "list_optimizations",
+        json!({ "optimizations": [{ "optimizationId": "o", "psr": 71.5, "sharpeRatio": 1.5 }] }),
+    );
+    assert_eq!(
+        (list[0].psr, list[0].sharpe_ratio),
+        (Some(0.715), Some(1.5))
+    );
+    // A chart says its unit itself.
+    let chart: Chart = answer(
+        "read_backtest_chart",
+        json!({ "chart": { "name": "Drawdown", "series": {
+            "Equity Drawdown": { "unit": "%", "values": [[1, -4.4], { "x": 2, "y": "-1.5" }, [3, null]] },
+            "Equity": { "unit": "$", "values": [[1, 12.3]] },
+        } } }),
+    );
+    let values = |at: usize| -> Vec<_> {
+        let points = chart.series[at].values.iter();
+        points.flat_map(|point| point.values.clone()).collect()
+    };
+    assert_eq!(values(0), [Some(-0.044), Some(-0.015), None]);
+    assert_eq!(values(1), [Some(12.3)]);
+}
+
+#[test]
+fn a_trade_has_its_symbols_under_either_name() {
+    let symbols = |trade: Value| -> Vec<Option<String>> {
+        let backtest: Backtest = answer(
+            "read_backtest",
+            json!({ "backtest": { "backtestId": "b", "totalPerformance": { "closedTrades": [trade] } } }),
+        );
+        let mut trades = backtest.total_performance.unwrap().closed_trades;
+        let symbols = trades.remove(0).symbols.into_iter();
+        symbols.map(|symbol| symbol.value).collect()
+    };
+    let (spy, qqq) = (json!({ "value": "SPY" }), json!({ "value": "QQQ" }));
+    let named = |name: &str| Some(name.to_owned());
+    assert_eq!(symbols(json!({ "symbol": spy })), [named("SPY")]);
+    assert_eq!(
+        symbols(json!({ "symbols": [spy, qqq] })),
+        [named("SPY"), named("QQQ")]
+    );
+    // The list takes precedence, wherever it stands.
+    let both = json!({ "symbol": spy, "symbols": [qqq] });
+    assert_eq!(symbols(both), [named("QQQ")]);
+    let null = json!({ "symbol": spy, "symbols": null });
+    assert_eq!(symbols(null), [named("SPY")]);
+    assert!(symbols(json!({ "symbol": "SPY", "id": "t" })).is_empty());
+    assert!(symbols(json!({ "symbol": null, "id": "t" })).is_empty());
+}
+
+proptest! {
+    /// A number of per cent is the double nearest to its hundredth, in every form.
+    #[test]
+    fn percentages_are_exact(number in any::<f64>().prop_filter("finite", |it| it.is_finite())) {
+        let (digits, exponent) = {
+            let text = format!("{number:e}");
+            let (digits, exponent) = text.split_once('e').unwrap();
+            (digits.to_owned(), exponent.parse::<i32>().unwrap())
+        };
+        let hundredfold = format!("{digits}e{}", exponent + 2);
+        for form in [json!(hundredfold), json!(format!(" {hundredfold} %"))] {
+            prop_assert_eq!(scalar::percentage(&form), Ok(number));
+        }
+        prop_assert_eq!(scalar::figure(&format!("{hundredfold}%")), Some(number));
+    }
+
+    #[test]
+    fn no_text_panics_as_a_percentage(text in ".{0,40}", places in any::<i32>()) {
+        let number = scalar::percentage(&json!(text)).ok();
+        prop_assert!(number.is_none_or(f64::is_finite));
+        prop_assert!(scalar::shifted(&text, places).is_none_or(f64::is_finite));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::constants::{CAPACITY_SHARE, NAME};
 use super::numbers::{dollars, money, percent, plain, ratio, rounded, span};
 use super::plan::{Plan, Security};
+use super::portfolio::Trade;
 use super::record::{DailyClose, Order, OrderOutcome, Run, SignalChange};
 use super::statistics::{PortfolioStatistics, TimedTrade, trade_statistics};
 use super::{calendar, charts};
@@ -89,6 +90,7 @@ impl Writer<'_> {
             "Estimated Strategy Capacity": format!("${capacity}"),
             "Lowest Capacity Asset": lowest.map(Security::identifier).unwrap_or_default(),
             "Portfolio Turnover": percent(s.portfolio_turnover, 2),
+            "Drawdown Recovery": plain(s.drawdown_recovery),
         })
     }
 
@@ -127,14 +129,20 @@ impl Writer<'_> {
         json!({
             "tradeStatistics": trade_statistics(&timed),
             "portfolioStatistics": s.json(),
-            "closedTrades": timed.iter().map(|timed| self.trade(timed)).collect::<Vec<_>>(),
+            "closedTrades": (1_u32..).zip(&timed).map(|it| self.trade(it)).collect::<Vec<_>>(),
         })
     }
 
-    fn trade(&self, timed: &TimedTrade<'_>) -> Value {
+    fn trade(&self, (number, timed): (u32, &TimedTrade<'_>)) -> Value {
         let trade = timed.trade;
+        let symbols: Vec<Value> = self
+            .security(trade.security)
+            .map(Security::json)
+            .into_iter()
+            .collect();
         json!({
-            "symbol": self.security(trade.security).map(Security::json),
+            "id": digest_id(&format!("trade {number} {}", timed.entry)),
+            "symbols": symbols,
             "entryTime": seconds_text(timed.entry),
             "entryPrice": trade.entry_price,
             "direction": u8::from(!trade.long),
@@ -147,7 +155,22 @@ impl Writer<'_> {
             "mfe": money(trade.favorable),
             "duration": span(timed.duration()),
             "endTradeDrawdown": money(trade.favorable - trade.profit_loss),
+            "isWin": trade.profit_loss > 0.0,
+            "orderIds": self.orders_of(trade),
         })
+    }
+
+    /// The numbers of the orders that were filled for a security when a trade began and when it
+    /// ended.
+    fn orders_of(&self, trade: &Trade) -> Vec<u32> {
+        let numbered = (1_u32..).zip(&self.run.orders);
+        let filled = numbered.filter(|(_, order)| {
+            let day = order.day + 1;
+            order.security == trade.security
+                && matches!(order.outcome, OrderOutcome::Filled { .. })
+                && (day == trade.entry_day || day == trade.exit_day)
+        });
+        filled.map(|(number, _)| number).collect()
     }
 
     fn orders(&self) -> Vec<Value> {

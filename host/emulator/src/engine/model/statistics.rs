@@ -37,6 +37,8 @@ pub(super) struct PortfolioStatistics {
     pub(super) end_equity: f64,
     pub(super) compounding_annual_return: f64,
     pub(super) drawdown: f64,
+    /// Days of the calendar.
+    pub(super) drawdown_recovery: f64,
     pub(super) total_net_profit: f64,
     pub(super) sharpe_ratio: f64,
     pub(super) probabilistic_sharpe_ratio: f64,
@@ -70,6 +72,7 @@ impl PortfolioStatistics {
             total_net_profit: end_equity / cash - 1.0,
             portfolio_turnover: mean(&turnover),
             drawdown: rounded(-drawdowns(&equity).fold(0.0, f64::min), 3),
+            drawdown_recovery: longest_recovery(run, &equity),
             compounding_annual_return: compounded(run, end_equity / cash),
             ..Self::default()
         };
@@ -170,6 +173,27 @@ fn compounded(run: &Run, growth: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+/// The most days of the calendar from a peak of the equity until it was reached again. A fall that
+/// lasts to the end is not among them.
+fn longest_recovery(run: &Run, equity: &[f64]) -> f64 {
+    let mut peak: Option<(f64, jiff::civil::Date)> = None;
+    let mut longest = 0;
+    let mut fell = false;
+    for (value, day) in equity.iter().zip(&run.days) {
+        match peak {
+            Some((highest, _)) if *value < highest => fell = true,
+            Some((_, since)) => {
+                if fell {
+                    longest = longest.max((*day - since).get_days());
+                }
+                (peak, fell) = (Some((*value, *day)), false);
+            }
+            None => peak = Some((*value, *day)),
+        }
+    }
+    f64::from(longest)
 }
 
 /// For each day how far the equity is below its highest so far, as a fraction of that, zero or

@@ -1,5 +1,6 @@
 //! `/optimizations/…`: estimate, create, run, read, list, rename, abort and delete grid searches.
-//! [`request`] reads what a client asks for.
+//! [`request`] reads what a client asks for. The statistics of a row are the array that the API's published
+//! schema has; the cloud may also send an object by position since the end of 2025.
 //!
 //! The estimated time is that of the whole search on one node. Estimate, charge and the account's
 //! balance agree with each other, not with what the cloud would need.
@@ -32,6 +33,9 @@ use crate::store::kept::Kept;
 use crate::store::optimization::{Optimization, SECONDS_PER_BACKTEST, SearchPlan, Status};
 use crate::store::{State, clock, limits};
 use crate::text::{clock_text, instant_text, seconds_text};
+
+/// How many statistics a row of an optimization has.
+const STATISTICS_IN_A_ROW: usize = 21;
 
 pub(crate) fn estimate(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     state.project(arguments)?;
@@ -340,7 +344,7 @@ fn summary_json(state: &State, optimization: &Optimization) -> Value {
         "nodeType": plan.node.name,
         "criterion": criterion_json(plan),
         "created": instant_text(optimization.created),
-        "psr": statistic("probabilisticSharpeRatio"),
+        "psr": best.and_then(|report| report.bare_statistic("Probabilistic Sharpe Ratio")),
         "sharpeRatio": statistic("sharpeRatio"),
         "trades": best.map(|report| report.orders.len()),
         "cloneId": null,
@@ -444,35 +448,13 @@ fn child_json(backtest: &Backtest) -> Value {
     })
 }
 
-/// The statistics of a backtest in the order in which the API documents them.
+/// The statistics of a backtest in the order in which the API documents them, as bare numbers:
+/// percentages in per cent. One that has no number is 0.
 fn statistics(report: &Report) -> Vec<f64> {
     let positions = POSITIONS.iter();
     let own = positions.filter(|(record, ..)| *record == "optimization-backtest");
     own.flat_map(|(_, _, names)| *names)
-        .map(|name| {
-            let text = report.statistics.get(*name).and_then(Value::as_str);
-            text.map_or(0.0, plain_number)
-        })
+        .take(STATISTICS_IN_A_ROW)
+        .map(|(name, _)| report.bare_statistic(name).unwrap_or_default())
         .collect()
-}
-
-/// The number in a statistic such as `$1,234.50` or `12.3%`; 0 if there is none.
-fn plain_number(text: &str) -> f64 {
-    let digits: String = text
-        .chars()
-        .filter(|character| character.is_ascii_digit() || "+-.eE".contains(*character))
-        .collect();
-    digits.parse().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statistics_lose_their_signs() {
-        assert_eq!(plain_number("$1,234.50"), 1234.5);
-        assert_eq!(plain_number("-12.3%"), -12.3);
-        assert_eq!(plain_number("no number"), 0.0);
-    }
 }

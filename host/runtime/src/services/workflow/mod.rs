@@ -163,6 +163,7 @@ fn trim(body: &mut Value) {
     };
     backtest.remove("charts");
     backtest.remove("rollingWindow");
+    backtest.remove("analysis");
     if let Some(Value::Object(performance)) = backtest.get_mut("totalPerformance") {
         performance.remove("closedTrades");
     }
