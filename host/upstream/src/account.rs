@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use qchost_catalog::host_calls::READ_ACCOUNT;
 use qchost_catalog::{
-    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside,
+    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, Way, always, aside,
 };
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
@@ -160,6 +160,7 @@ impl Account {
                 Err(
                     failure @ (Failure::Unavailable(_)
                     | Failure::TimedOut { .. }
+                    | Failure::Reauthorize(_)
                     | Failure::RateLimited { .. }
                     | Failure::Halted(_)),
                 ),
@@ -197,10 +198,11 @@ impl Account {
                 Err(refusal) => return Err(refusal),
                 Ok(Err(NoSession::Down(problem, reason))) => {
                     self.tracker.failed(problem, reason.clone(), None);
-                    return Err(Failure::Unavailable(format!(
-                        "account `{}`: {reason}",
-                        self.name
-                    )));
+                    let reason = format!("account `{}`: {reason}", self.name);
+                    return Err(match problem {
+                        Problem::Unauthorized => self.unauthorized(reason),
+                        _ => Failure::Unavailable(reason),
+                    });
                 }
                 Ok(Err(NoSession::Late)) => return Err(timed_out(started)),
             };
@@ -272,6 +274,14 @@ impl Account {
         self.pool.redactor().with_sent(sent)
     }
 
+    /// The failure of a call whose credentials are refused: at the remote server they are a login that ended.
+    fn unauthorized(&self, reason: String) -> Failure {
+        match self.pool.options().way {
+            Way::Rest => Failure::Unavailable(reason),
+            Way::Remote => Failure::Reauthorize(reason),
+        }
+    }
+
     fn lacks(&self, target: &Target<'_>, server: &str) -> Failure {
         let message = format!(
             "the server `{server}` of account `{}` has no tool `{}`",
@@ -314,8 +324,12 @@ impl Account {
             }
             Delivery::Barred(reason) => Step::Done(Err(Failure::Unavailable(line(&reason)))),
             Delivery::Unauthorized(reason) => self.fault(Fault {
-                failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&reason))),
+                failure: self.unauthorized(format!("{UNAUTHORIZED}: {}", line(&reason))),
                 problem: Some(Problem::Unauthorized),
+            }),
+            Delivery::Forbidden(reason) => self.fault(Fault {
+                failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&reason))),
+                problem: Some(Problem::Forbidden),
             }),
             Delivery::Garbled(reason) => {
                 unreachable(&reason);
@@ -349,7 +363,9 @@ impl Account {
         }
         match problem {
             // Retrying with the same credentials would fail again.
-            Some(Problem::Unauthorized | Problem::Clock) => Step::Done(Err(failure)),
+            Some(Problem::Unauthorized | Problem::Forbidden | Problem::Clock) => {
+                Step::Done(Err(failure))
+            }
             _ => retry(failure),
         }
     }
@@ -358,7 +374,7 @@ impl Account {
 /// The text of a failure.
 fn cause(failure: &Failure) -> String {
     match failure {
-        Failure::Unavailable(words) => words.clone(),
+        Failure::Unavailable(words) | Failure::Reauthorize(words) => words.clone(),
         failure => failure.to_string(),
     }
 }

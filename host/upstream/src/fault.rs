@@ -25,6 +25,8 @@ pub(crate) const CLOCK: &str = "the server refuses the credentials' time stamp";
 pub(crate) enum Problem {
     /// The credentials are refused.
     Unauthorized,
+    /// The credentials are known, and not enough.
+    Forbidden,
     /// The credentials are refused because of this machine's clock.
     Clock,
     /// There is no connection, or nothing usable at its other end.
@@ -67,8 +69,10 @@ pub(crate) enum Delivery {
     RateLimited(Option<Duration>),
     /// The server refuses it permanently.
     Barred(String),
-    /// The server refuses the credentials: nothing was done.
+    /// The server refuses the credentials, or there are none to send: nothing was done.
     Unauthorized(String),
+    /// The credentials do not suffice: nothing was done.
+    Forbidden(String),
     /// It was sent, and there will be no answer.
     Lost(String),
     /// It was sent, and the response is not a valid answer.
@@ -122,12 +126,8 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
             Delivery::NotSent(reason)
         }
         StreamableHttpError::ReservedHeaderConflict(_) => Delivery::Barred(reason),
-        StreamableHttpError::AuthRequired(_) | StreamableHttpError::InsufficientScope(_) => {
-            Delivery::Unauthorized(reason)
-        }
-        StreamableHttpError::UnexpectedServerResponse(text) if refuses_credentials(&text) => {
-            Delivery::Unauthorized(reason)
-        }
+        error if wants_authorization(&error) => Delivery::Unauthorized(reason),
+        error if forbids(&error) => Delivery::Forbidden(reason),
         // 429 and 5xx have their own variants: this is another 4xx, a refusal to act.
         StreamableHttpError::UnexpectedServerResponse(text) if text.starts_with("HTTP 4") => {
             Delivery::Barred(format!("the server refuses the request: {reason}"))
@@ -140,11 +140,22 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
     }
 }
 
-/// Whether the text of an HTTP error begins with a status about credentials.
-pub(crate) fn refuses_credentials(words: &str) -> bool {
-    ["HTTP 401 ", "HTTP 403 "]
-        .iter()
-        .any(|status| words.starts_with(status))
+/// Whether a server wants other credentials: 401. The body is no evidence.
+pub(crate) fn wants_authorization(error: &StreamableHttpError<reqwest::Error>) -> bool {
+    match error {
+        StreamableHttpError::AuthRequired(_) => true,
+        StreamableHttpError::UnexpectedServerResponse(text) => text.starts_with("HTTP 401 "),
+        _ => false,
+    }
+}
+
+/// Whether a server knows the credentials, and they do not suffice: 403.
+pub(crate) fn forbids(error: &StreamableHttpError<reqwest::Error>) -> bool {
+    match error {
+        StreamableHttpError::InsufficientScope(_) => true,
+        StreamableHttpError::UnexpectedServerResponse(text) => text.starts_with("HTTP 403 "),
+        _ => false,
+    }
 }
 
 /// An error with its causes, without repetitions.
@@ -187,6 +198,9 @@ mod tests {
         ));
         let refused =
             StreamableHttpError::UnexpectedServerResponse("HTTP 403 Forbidden: no".into());
+        assert!(matches!(sent(refused), Delivery::Forbidden(_)));
+        let refused =
+            StreamableHttpError::UnexpectedServerResponse("HTTP 401 Unauthorized: no".into());
         assert!(matches!(sent(refused), Delivery::Unauthorized(_)));
         let refused = StreamableHttpError::UnexpectedServerResponse("HTTP 400 Bad Request".into());
         assert!(matches!(sent(refused), Delivery::Barred(_)));

@@ -34,7 +34,7 @@ impl AccountState {
     pub(crate) fn of(problem: Option<Problem>) -> Self {
         match problem {
             None => Self::Connected,
-            Some(Problem::Unauthorized) => Self::Unauthorized,
+            Some(Problem::Unauthorized | Problem::Forbidden) => Self::Unauthorized,
             Some(Problem::Clock) => Self::Clock,
             Some(Problem::Unreachable) => Self::Unreachable,
             Some(Problem::RateLimited) => Self::RateLimited,

@@ -34,8 +34,8 @@ mod tools;
 pub use account::Account;
 pub use accounts::Accounts;
 pub use connector::{
-    ConfigError, ConnectError, Connection, Connector, HttpConnector, PipeConnector, StdioConnector,
-    Supervisor, supervise,
+    BearerSource, ConfigError, ConnectError, Connection, Connector, HttpConnector, PipeConnector,
+    StdioConnector, Supervisor, supervise,
 };
 pub use credentials::{Credentials, CredentialsError};
 pub use health::{AccountHealth, AccountState};

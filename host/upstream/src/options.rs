@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use qchost_catalog::Backoff;
+use qchost_catalog::{Backoff, Way};
 
 /// The behaviour of one account's connection.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AccountOptions {
+    /// Which of the account's connections it is: a server of another kind is refused.
+    pub way: Way,
     /// Maximum open sessions; at least one. A further one is opened when the open ones carry
     /// [`Self::calls_per_connection`] calls each.
     pub connections: usize,
@@ -26,9 +28,10 @@ pub struct AccountOptions {
 }
 
 impl Default for AccountOptions {
-    /// 4 sessions of 16 calls, 60 s to connect, 5 attempts, answers cached for 60 s, no local downloads.
+    /// In front of the REST API, 4 sessions of 16 calls, 60 s to connect, 5 attempts, answers cached for 60 s, no local downloads.
     fn default() -> Self {
         Self {
+            way: Way::Rest,
             connections: 4,
             calls_per_connection: 16,
             connect_timeout: Duration::from_secs(60),

@@ -423,6 +423,7 @@ impl PooledSession {
                 tracing::warn!(%error, failures = self.failures, "no MCP session");
                 let problem = match error {
                     ConnectError::Unauthorized(_) => Problem::Unauthorized,
+                    ConnectError::Forbidden(_) => Problem::Forbidden,
                     ConnectError::Permanent(_) | ConnectError::Transient(_) => Problem::Unreachable,
                 };
                 let permanent = !matches!(error, ConnectError::Transient(_));

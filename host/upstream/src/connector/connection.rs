@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::received::{LimitedTransport, Received};
-use crate::fault::UNAUTHORIZED;
+use crate::fault::{UNAUTHORIZED, forbids, wants_authorization};
 use crate::text::Redactor;
 
 /// How long to wait for the last words of a dying server before its loss is reported without them.
@@ -65,6 +65,9 @@ pub enum ConnectError {
     /// The server refuses the credentials, or there are none. Retrying with the same ones is useless.
     #[error("{0}")]
     Unauthorized(String),
+    /// The server knows the credentials, and they do not suffice. Retrying with the same ones is useless.
+    #[error("{0}")]
+    Forbidden(String),
     /// A retry may succeed.
     #[error("{0}")]
     Transient(String),
@@ -139,10 +142,12 @@ impl Connection {
             }),
             Err(error) => {
                 let reason = redactor.line(&handshake_error(&error));
-                if error.is_authorization_required() || refuses_credentials(&error) {
-                    return Err(ConnectError::Unauthorized(format!(
-                        "{UNAUTHORIZED}: {reason}"
-                    )));
+                let refused = format!("{UNAUTHORIZED}: {reason}");
+                if error.is_authorization_required() || caused(&error, wants_authorization) {
+                    return Err(ConnectError::Unauthorized(refused));
+                }
+                if caused(&error, forbids) {
+                    return Err(ConnectError::Forbidden(refused));
                 }
                 if let Some(excess) = received.excess() {
                     return Err(ConnectError::Permanent(excess));
@@ -211,17 +216,18 @@ fn handshake_error(error: &ClientInitializeError) -> String {
     }
 }
 
-/// Whether the handshake failed with an HTTP status about credentials. The body is no evidence.
-fn refuses_credentials(error: &ClientInitializeError) -> bool {
+/// Whether the handshake failed with such an HTTP error.
+fn caused(
+    error: &ClientInitializeError,
+    is: fn(&StreamableHttpError<reqwest::Error>) -> bool,
+) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = match error {
         ClientInitializeError::TransportError { error, .. } => Some(error.error.as_ref()),
         other => Some(other),
     };
     while let Some(error) = cause {
-        if let Some(StreamableHttpError::UnexpectedServerResponse(text)) =
-            error.downcast_ref::<StreamableHttpError<reqwest::Error>>()
-        {
-            return crate::fault::refuses_credentials(text);
+        if let Some(error) = error.downcast_ref::<StreamableHttpError<reqwest::Error>>() {
+            return is(error);
         }
         cause = error.source();
     }

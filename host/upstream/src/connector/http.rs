@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_catalog::BoxFuture;
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rmcp::transport::StreamableHttpClientTransport;
@@ -18,6 +18,7 @@ use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
+use super::bearer::BearerSource;
 use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal};
 use super::limited::LimitedClient;
 use super::loopback::is_loopback;
@@ -39,6 +40,7 @@ pub struct HttpConnector {
     url: Url,
     client: Client,
     headers: HashMap<HeaderName, HeaderValue>,
+    bearer: Option<Arc<dyn BearerSource>>,
     secrets: Vec<SecretString>,
     redactor: Redactor,
 }
@@ -104,9 +106,24 @@ impl HttpConnector {
             url,
             client,
             headers: sent,
+            bearer: None,
             redactor: Redactor::new(secrets.iter().cloned()),
             secrets,
         })
+    }
+
+    /// Sends the token of this source with every request.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Header`] if there is a header `Authorization` already.
+    pub fn with_bearer(mut self, bearer: Arc<dyn BearerSource>) -> Result<Self, ConfigError> {
+        if self.headers.contains_key(&AUTHORIZATION) {
+            let name = AUTHORIZATION.as_str().to_owned();
+            return Err(ConfigError::Header(name, "is that of the login"));
+        }
+        self.bearer = Some(bearer);
+        Ok(self)
     }
 }
 
@@ -126,7 +143,12 @@ impl Connector for HttpConnector {
             config.retry_config = Arc::new(resumption);
             let closed = CancellationToken::new();
             let received = Received::default();
-            let client = LimitedClient::new(self.client.clone(), closed.clone(), received.clone());
+            let client = LimitedClient::new(
+                self.client.clone(),
+                self.bearer.clone(),
+                closed.clone(),
+                received.clone(),
+            );
             let transport = StreamableHttpClientTransport::with_client(client, config);
             let end_signal = EndSignal::without_cause(closed);
             Connection::open(transport, end_signal, received, &self.redactor).await

@@ -21,14 +21,17 @@ use reqwest::Client;
 use reqwest::header::{HeaderName, HeaderValue};
 use rmcp::model::{ClientJsonRpcMessage, GetExtensions as _};
 use rmcp::transport::streamable_http_client::{
-    SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
-    StreamableHttpResponseLimits,
+    AuthRequiredError, SseError, StreamableHttpClient, StreamableHttpError,
+    StreamableHttpPostResponse, StreamableHttpResponseLimits,
 };
+use secrecy::{ExposeSecret as _, SecretString};
 use sse_stream::Sse;
 use tokio_util::sync::CancellationToken;
 
+use super::bearer::BearerSource;
 use super::received::Received;
 use crate::MAX_MESSAGE;
+use crate::fault::wants_authorization;
 
 /// The deadline of a call, for the transport: nothing that belongs to the call outlives it.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,8 @@ type HttpError = StreamableHttpError<reqwest::Error>;
 #[derive(Clone)]
 pub(super) struct LimitedClient {
     client: Client,
+    /// The token of each request, if the server wants one.
+    bearer: Option<Arc<dyn BearerSource>>,
     /// Cancelled when the connection is gone.
     closed: CancellationToken,
     backoff: Backoff,
@@ -135,13 +140,37 @@ struct Attempt {
 
 impl LimitedClient {
     /// Requests end when `closed` is cancelled.
-    pub(super) fn new(client: Client, closed: CancellationToken, received: Received) -> Self {
+    pub(super) fn new(
+        client: Client,
+        bearer: Option<Arc<dyn BearerSource>>,
+        closed: CancellationToken,
+        received: Received,
+    ) -> Self {
         Self {
             client,
+            bearer,
             closed,
             received,
             backoff: Backoff::default(),
             interrupted: Arc::default(),
+        }
+    }
+
+    /// The token of a request. Without one, nothing is sent.
+    async fn token(&self) -> Result<Option<SecretString>, HttpError> {
+        let Some(bearer) = &self.bearer else {
+            return Ok(None);
+        };
+        let missing = |reason| StreamableHttpError::AuthRequired(AuthRequiredError::new(reason));
+        bearer.token().await.map(Some).map_err(missing)
+    }
+
+    /// Notes it if the server refused the token.
+    fn note_refusal<T>(&self, token: Option<&SecretString>, answer: &Result<T, HttpError>) {
+        if let (Some(bearer), Some(token), Err(error)) = (&self.bearer, token, answer)
+            && wants_authorization(error)
+        {
+            bearer.refused(token);
         }
     }
 
@@ -242,6 +271,11 @@ impl Attempt {
     }
 }
 
+/// What the library puts behind `Bearer`.
+fn header(token: Option<&SecretString>) -> Option<String> {
+    token.map(|token| token.expose_secret().to_owned())
+}
+
 /// The deadline of the call that a message belongs to.
 fn deadline(message: &ClientJsonRpcMessage) -> Instant {
     let of_call = match message {
@@ -287,15 +321,18 @@ impl StreamableHttpClient for LimitedClient {
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let deadline = deadline(&message);
+        let token = self.within(deadline, self.token()).await??;
         let sent = self.client.post_message_with_response_limits(
             uri,
             message,
             session_id,
-            auth_header,
+            header(token.as_ref()).or(auth_header),
             custom_headers,
             limits,
         );
-        Ok(match self.within(deadline, sent).await?? {
+        let answer = self.within(deadline, sent).await?;
+        self.note_refusal(token.as_ref(), &answer);
+        Ok(match answer? {
             StreamableHttpPostResponse::Sse(events, session_id) => {
                 let response = Response::until(deadline);
                 let events = self.follow(events, response, None);
@@ -313,6 +350,8 @@ impl StreamableHttpClient for LimitedClient {
         custom_headers: HashMap<HeaderName, HeaderValue>,
     ) -> Result<(), HttpError> {
         // The transport sends this when the connection is closed, and bounds it.
+        let token = self.token().await?;
+        let auth_header = header(token.as_ref()).or(auth_header);
         self.client
             .delete_session(uri, session_id, auth_header, custom_headers)
             .await
@@ -358,16 +397,20 @@ impl StreamableHttpClient for LimitedClient {
         let wait = self.backoff.delay(response.idle);
         let resumed = async {
             tokio::time::sleep(wait).await;
-            self.client
+            let token = self.token().await?;
+            let events = self
+                .client
                 .get_stream_with_max_sse_event_size(
                     uri,
                     session_id,
                     Some(id.clone()),
-                    auth_header,
+                    header(token.as_ref()).or(auth_header),
                     custom_headers,
                     max_sse_event_size,
                 )
-                .await
+                .await;
+            self.note_refusal(token.as_ref(), &events);
+            events
         };
         match self.within(response.deadline, resumed).await? {
             Ok(events) => Ok(self.follow(events, response, Some(id))),

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a dropped connection leaves neither a task nor a process behind.
 
+mod bearer;
 mod connection;
 mod http;
 mod limited;
@@ -14,6 +15,7 @@ mod received;
 mod stdio;
 mod supervise;
 
+pub use bearer::BearerSource;
 pub use connection::{ConfigError, ConnectError, Connection, Connector};
 pub use http::HttpConnector;
 pub(crate) use limited::CallDeadline;
