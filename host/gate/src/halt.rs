@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use qchost_catalog::{Access, by_name};
 use qchost_ledger::Halt;
 use qchost_policy::Person;
 use serde::Serialize;
@@ -22,6 +23,21 @@ use crate::policy_store::PolicyStore;
 const DEPARTED_TIMEOUT: Duration = Duration::from_secs(30);
 /// The outcome of a call that the halt itself stopped.
 const HALTED: &str = "halted";
+
+/// Whether a call may start a live deployment. A tool that the catalog does not know may do anything.
+fn may_deploy(call: &Departed) -> bool {
+    by_name(&call.operation).is_none_or(|operation| operation.access == Access::Trade)
+}
+
+/// What is known of each project, where a later look at it replaces a former one.
+fn merged(mut former: Vec<Stopped>, later: Vec<Stopped>) -> Vec<Stopped> {
+    former.retain(|one| {
+        let mut later = later.iter();
+        !later.any(|it| it.account == one.account && it.project == one.project)
+    });
+    former.extend(later);
+    former
+}
 
 /// The result of a halt.
 #[derive(Debug, Clone, Serialize)]
@@ -62,7 +78,8 @@ impl HaltControl {
     }
 
     /// Stops every write, destroy and trade of a scope at once; reads and risk-reducing calls go on. With `liquidate`,
-    /// liquidates the live deployments of the scope's accounts. The halt is in force when this function returns, before
+    /// liquidates the live deployments of the scope's accounts, and once more after calls have ended that may have started
+    /// another one. The halt is in force when this function returns, before
     /// the future is polled. The future resolves when the calls that had departed have ended, or after 30 seconds;
     /// dropping it undoes nothing.
     ///
@@ -104,11 +121,23 @@ impl HaltControl {
                 }
             };
             let (liquidated, ()) = tokio::join!(liquidated, own.store.kept(generation));
+            let deploying: Vec<String> = departed
+                .iter()
+                .filter(|one| liquidate && may_deploy(one))
+                .map(|one| one.call.clone())
+                .collect();
             let departed = own.endings(departed).await;
-            let (stopped, unliquidated) = match liquidated {
+            let (mut stopped, unliquidated) = match liquidated {
                 Ok(stopped) => (stopped, None),
                 Err(why) => (Vec::new(), Some(why)),
             };
+            // A deployment that was being started may be in no list of the first time.
+            if !deploying.is_empty()
+                && let Ok(again) = own.liquidate(&by, &scope).await
+            {
+                stopped = merged(stopped, again);
+            }
+            own.liquidate_after(deploying, &by, &scope, generation);
             let halts = own.store.active_halts().await;
             let mut problems = own.unkept(&scope, &halts);
             problems.extend(unliquidated);
@@ -120,6 +149,31 @@ impl HaltControl {
             }
         });
         async { halting.await.map_err(|_| HaltError::Failed) }
+    }
+
+    /// Liquidates again when calls have ended that take longer than a halt waits, unless the halt has ended.
+    fn liquidate_after(
+        self: &Arc<Self>,
+        mut calls: Vec<String>,
+        by: &Person,
+        scope: &HaltScope,
+        generation: u64,
+    ) {
+        calls.retain(|call| self.halts().is_under_way(call));
+        if calls.is_empty() {
+            return;
+        }
+        let (own, by, scope) = (Arc::clone(self), by.clone(), scope.clone());
+        self.tasks.spawn(async move {
+            let under_way = |call: &String| own.halts().is_under_way(call);
+            let all_ended = || (!calls.iter().any(under_way)).then_some(());
+            own.halts().until(all_ended).await;
+            if own.halts().entry(generation).is_some()
+                && let Err(why) = own.liquidate(&by, &scope).await
+            {
+                tracing::warn!(target: "gate", why, "a deployment that was being started may run");
+            }
+        });
     }
 
     /// The problems of storing a halt.

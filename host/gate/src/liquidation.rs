@@ -1,14 +1,18 @@
 //! Closing positions: liquidates live deployments, and reads back that none runs and none holds positions.
 //!
-//! Accounts and deployments are liquidated concurrently, with a short deadline for each step, bypassing the queues and
+//! Several deployments of one project may run, and QuantConnect stops and liquidates by project without saying which one:
+//! a project is liquidated until its list of deployments has none that runs, and an account is listed again until nothing
+//! runs on it, since a deployment may have started meanwhile.
+//!
+//! Accounts and projects are liquidated concurrently, with a short deadline for each step, bypassing the queues and
 //! limits of ordinary calls. What is still open afterwards is retried in the background, also after a restart, until it
 //! is closed or the halt that asked for it ends. A deployment without a known project cannot be addressed: its account is
 //! listed again until the list names its project or no longer has it.
 //!
-//! Invariant: a deployment counts as closed only when QuantConnect was read to say that it has ended and holds nothing.
-//! What cannot be read counts as open.
+//! Invariant: a project counts as closed only when QuantConnect was read to say that all of its deployments have ended
+//! and hold nothing. What cannot be read counts as open.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +20,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use qchost_audit::{Audit, Entry, Kind};
 use qchost_catalog::host_calls::{
-    LIQUIDATE_LIVE_ALGORITHM, LIST_LIVE_ALGORITHMS, READ_LIVE_ALGORITHM, READ_LIVE_PORTFOLIO,
-    STOP_LIVE_ALGORITHM,
+    LIQUIDATE_LIVE_ALGORITHM, LIST_LIVE_ALGORITHMS, READ_LIVE_PORTFOLIO, STOP_LIVE_ALGORITHM,
 };
 use qchost_catalog::{
     Access, Backoff, Call, Failure, Operation, Outcome, Target, Upstream, always,
@@ -39,10 +42,12 @@ use crate::reads::HOST;
 
 /// Divides the time-out of a plugin's call into steps: 120 s make steps of 5 s.
 const STEPS_PER_CALL: u32 = 24;
-/// Liquidations sent before the deployment is stopped instead.
+/// Liquidations without effect before the project is stopped instead.
 const MAX_ATTEMPTS: u32 = 2;
+/// Liquidations, and stops, of one project at most, however many of its deployments run.
+const MAX_SENDS: u32 = 32;
 /// Listings of an account before what still runs there is reported as running.
-const MAX_LISTINGS: u32 = 3;
+const MAX_LISTINGS: u32 = 5;
 /// Delay of the first background round, and the longest pause between rounds.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(60);
@@ -52,10 +57,15 @@ const MAX_POSITIONS: usize = 100;
 /// Message for a deployment that cannot be addressed.
 const NAMELESS: &str = "the list does not say of which project it is, so it cannot be stopped from here; the account is \
     listed again until it does";
+/// Message for positions that no answer shows.
+const UNSEEN: &str = "several deployments of the project ran, and QuantConnect shows the positions of one: another was \
+    stopped without being liquidated";
+/// The status of a deployment that ended without positions.
+const LIQUIDATED: &str = "Liquidated";
 /// Statuses of a deployment that has ended. Any other status counts as running.
 const FINAL_STATUSES: [&str; 5] = [
     "Stopped",
-    "Liquidated",
+    LIQUIDATED,
     "RuntimeError",
     "DeployError",
     "Completed",
@@ -72,7 +82,7 @@ pub struct Position {
     pub value: Option<String>,
 }
 
-/// The state of a live deployment.
+/// The state of a project's live deployments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Stopped {
     /// The account.
@@ -81,6 +91,9 @@ pub struct Stopped {
     pub project: Option<u32>,
     /// Its name, or what is known of it.
     pub name: String,
+    /// The ids of its deployments that ran when the halt began or since.
+    #[serde(default)]
+    pub deployments: BTreeSet<String>,
     /// `liquidated` or `stopped`; otherwise `running` or `stopped` or `not known`, and whether positions are open.
     pub result: String,
     /// Whether it runs or holds positions, or may.
@@ -163,35 +176,66 @@ impl Unfinished {
     }
 }
 
-/// The state of a deployment at one instant. `None` means unknown.
+/// The state of a project's deployments at one instant. `None` means unknown.
 #[derive(Debug, Default)]
 struct State {
-    runs: Option<bool>,
+    /// How many of them run.
+    running: Option<usize>,
     positions: Option<Vec<Position>>,
     failure: Option<String>,
 }
 
 impl State {
     fn is_closed(&self) -> bool {
-        self.runs == Some(false) && self.positions.as_ref().is_some_and(Vec::is_empty)
+        self.has_ended() && self.positions.as_ref().is_some_and(Vec::is_empty)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.running == Some(0)
+    }
+
+    /// Whether fewer run than did.
+    fn is_below(&self, running: Option<usize>) -> bool {
+        matches!((self.running, running), (Some(now), Some(before)) if now < before)
     }
 }
 
-/// A listed deployment that has not ended.
+/// The listed deployments of a project that have not ended.
 #[derive(Debug, Clone)]
-struct Deployment {
+struct Running {
     project: Option<u32>,
     name: String,
+    deployments: BTreeSet<String>,
 }
 
-impl Deployment {
+impl Running {
     /// One whose project is not known.
     fn unnamed(name: impl Into<String>) -> Self {
         Self {
             project: None,
             name: name.into(),
+            deployments: BTreeSet::new(),
         }
     }
+}
+
+/// Whether a row of the list of deployments says that it has not ended. No status is no evidence that it has.
+fn runs(row: &Value) -> bool {
+    let status = row.get("status").and_then(Value::as_str);
+    status.is_none_or(|status| !FINAL_STATUSES.contains(&status))
+}
+
+/// The id of a deployment in the list; empty if it has none.
+fn id_of(row: &Value) -> &str {
+    row.get("deployId")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// The project of a deployment in the list.
+fn project_of(row: &Value) -> Option<u32> {
+    let project = row.get("projectId").and_then(Value::as_u64);
+    project.and_then(|project| u32::try_from(project).ok())
 }
 
 impl Liquidator {
@@ -222,11 +266,12 @@ impl Liquidator {
     }
 
     async fn close_account(&self, by: &Person, scope: &HaltScope, account: String) -> Vec<Stopped> {
-        let entry = |deployment: Deployment, message: Option<String>| OpenLiquidation {
+        let entry = |running: Running, message: Option<String>| OpenLiquidation {
             state: Stopped {
                 account: account.clone(),
-                project: deployment.project,
-                name: deployment.name,
+                project: running.project,
+                name: running.name,
+                deployments: running.deployments,
                 result: "running".to_owned(),
                 open: true,
                 positions: None,
@@ -247,7 +292,7 @@ impl Liquidator {
         let running = match listed {
             Ok(running) => running,
             Err(failure) => {
-                let unknown = Deployment::unnamed("its deployments cannot be listed");
+                let unknown = Running::unnamed("its deployments cannot be listed");
                 let mut why = self.clean(&failure);
                 if let Some(cause) = self.policies.settings().not_in_force(&account) {
                     why = format!("{cause}; {why}");
@@ -258,25 +303,24 @@ impl Liquidator {
                 return self.open_of(&account);
             }
         };
-        let (named, nameless): (Vec<_>, Vec<_>) = running
-            .into_iter()
-            .partition(|deployment| deployment.project.is_some());
+        let (named, nameless): (Vec<_>, Vec<_>) =
+            running.into_iter().partition(|one| one.project.is_some());
         // First, so that the account does not look closed in between.
-        for deployment in named {
-            self.keep_open(entry(deployment, None)).await;
+        for running in named {
+            self.keep_open(entry(running, None)).await;
         }
         // A single entry for all of them: without a project they cannot be told apart reliably.
         match nameless.len() {
             0 => self.settle_open(&account, 0).await,
             many => {
-                let unknown = Deployment::unnamed(format!("{many} deployments without a project"));
+                let unknown = Running::unnamed(format!("{many} deployments without a project"));
                 self.keep_open(entry(unknown, Some(NAMELESS.to_owned())))
                     .await;
             }
         }
         let nameless: Vec<Stopped> = nameless
             .into_iter()
-            .map(|deployment| entry(deployment, Some(NAMELESS.to_owned())).state)
+            .map(|running| entry(running, Some(NAMELESS.to_owned())).state)
             .collect();
         let left: Vec<OpenLiquidation> = {
             let mut left = self.unfinished.left.lock();
@@ -285,11 +329,12 @@ impl Liquidator {
                 .collect()
         };
         for former in left {
-            let deployment = Deployment {
+            let running = Running {
                 project: former.state.project,
                 name: former.state.name.clone(),
+                deployments: former.state.deployments,
             };
-            let mut entry = entry(deployment, None);
+            let mut entry = entry(running, None);
             entry.state.result = former.state.result;
             let key = (account.clone(), entry.state.project.unwrap_or(0));
             if !self.unfinished.open.lock().contains_key(&key) {
@@ -307,12 +352,12 @@ impl Liquidator {
         stopped
     }
 
-    /// Checks whether the account still lists running deployments after all were closed.
+    /// Lists the account again until nothing runs on it, and liquidates what has started meanwhile.
     async fn list_again(
         &self,
         account: &str,
         mut closed: Vec<Stopped>,
-        entry: &(dyn Fn(Deployment, Option<String>) -> OpenLiquidation + Sync),
+        entry: &(dyn Fn(Running, Option<String>) -> OpenLiquidation + Sync),
     ) -> Vec<Stopped> {
         for listing in 1..=MAX_LISTINGS {
             let running = match self.running(account).await {
@@ -320,7 +365,7 @@ impl Liquidator {
                 Err(_) if listing < MAX_LISTINGS => continue,
                 Err(failure) => {
                     // It is unknown whether anything else runs.
-                    let unknown = Deployment::unnamed("its deployments cannot be listed again");
+                    let unknown = Running::unnamed("its deployments cannot be listed again");
                     let mut entry = entry(unknown, Some(self.clean(&failure)));
                     "not known".clone_into(&mut entry.state.result);
                     closed.push(entry.state.clone());
@@ -328,28 +373,40 @@ impl Liquidator {
                     return closed;
                 }
             };
-            let known = |deployment: &Deployment| {
+            let known = |one: &Running| {
                 closed
                     .iter()
-                    .any(|one| one.open && one.project == deployment.project)
+                    .any(|known| known.open && known.project == one.project)
             };
-            let missed: Vec<Deployment> = running
+            let missed: Vec<Running> = running
                 .into_iter()
                 .filter(|one| one.project.is_some() && !known(one))
                 .collect();
             if missed.is_empty() {
                 return closed;
             }
-            if listing < MAX_LISTINGS {
+            let is_last = listing == MAX_LISTINGS;
+            // The list may be behind what was read of the project.
+            let was_closed = missed
+                .iter()
+                .any(|one| closed.iter().any(|it| it.project == one.project));
+            if was_closed && !is_last {
                 tokio::time::sleep(self.step() / 4).await;
-                continue;
             }
-            for deployment in missed {
-                let entry = entry(deployment, Some("it is listed as running".to_owned()));
-                closed.retain(|one| one.project != entry.state.project);
-                closed.push(entry.state.clone());
-                self.keep_open(entry).await;
+            let mut entries = Vec::new();
+            for one in missed {
+                let message = is_last.then(|| "it is listed as running".to_owned());
+                let entry = entry(one, message);
+                closed.retain(|it| it.project != entry.state.project);
+                self.keep_open(entry.clone()).await;
+                entries.push(entry);
             }
+            if is_last {
+                closed.extend(entries.into_iter().map(|entry| entry.state));
+                return closed;
+            }
+            let started = entries.into_iter().map(|one| self.close_one(one, true));
+            closed.extend(join_all(started).await);
         }
         closed
     }
@@ -362,57 +419,80 @@ impl Liquidator {
             .collect()
     }
 
-    /// Liquidates one deployment, stops it if that does not help, and reads back what it holds.
+    /// Liquidates the deployments of one project, stops those that this does not end, and reads back what they hold.
     async fn close_one(&self, mut entry: OpenLiquidation, runs: bool) -> Stopped {
         let (account, project) = (entry.state.account.clone(), entry.state.project);
         let Some(project) = project else {
             return entry.state;
         };
+        let mut seen = std::mem::take(&mut entry.state.deployments);
         let mut liquidated = false;
-        let mut state = State::default();
+        let mut state = State {
+            running: Some(seen.len().max(1)),
+            ..State::default()
+        };
         let mut refusal = None;
         // A running deployment is liquidated before it is inspected: it keeps trading during each read.
         if !runs || entry.state.result.starts_with("stopped") {
-            state = self.read_state(&account, project).await;
+            state = self.read_state(&account, project, &mut seen).await;
         }
-        for _ in 0..MAX_ATTEMPTS {
-            if state.is_closed() {
+        let mut without_effect = 0;
+        for _ in 0..MAX_SENDS {
+            if state.is_closed() || without_effect == MAX_ATTEMPTS {
                 break;
             }
+            let before = state.running;
             let sent = self
                 .reduce(entry.uid, &account, project, LIQUIDATE_LIVE_ALGORITHM)
                 .await;
             match sent {
                 Ok(_) => {
                     liquidated = true;
-                    state = self.look_until(&account, project, State::is_closed).await;
+                    let enough = |state: &State| {
+                        state.is_closed() || (!state.has_ended() && state.is_below(before))
+                    };
+                    state = self.look_until(&account, project, &mut seen, enough).await;
                 }
                 Err(failure) => {
                     // A call whose answer was lost may have taken effect.
                     refusal = Some(self.clean(&failure));
-                    state = self.read_state(&account, project).await;
+                    state = self.read_state(&account, project, &mut seen).await;
                     liquidated |= matches!(failure, Failure::UnknownOutcome(_));
-                    if state.runs == Some(false) {
+                    if state.has_ended() {
                         break;
                     }
                 }
             }
+            // Each one ends one of several deployments.
+            without_effect = if state.is_below(before) {
+                0
+            } else {
+                without_effect + 1
+            };
         }
-        if !state.is_closed() && state.runs != Some(false) {
+        let mut without_effect = 0;
+        for _ in 0..MAX_SENDS {
+            if state.has_ended() || without_effect > 0 {
+                break;
+            }
+            let before = state.running;
             let stopped = self
                 .reduce(entry.uid, &account, project, STOP_LIVE_ALGORITHM)
                 .await;
             match stopped {
                 Ok(_) => {
-                    let stopped =
-                        |state: &State| state.runs == Some(false) && state.positions.is_some();
-                    state = self.look_until(&account, project, stopped).await;
+                    let enough = |state: &State| match state.has_ended() {
+                        true => state.positions.is_some(),
+                        false => state.is_below(before),
+                    };
+                    state = self.look_until(&account, project, &mut seen, enough).await;
                 }
                 Err(failure) => {
                     refusal = Some(self.clean(&failure));
-                    state = self.read_state(&account, project).await;
+                    state = self.read_state(&account, project, &mut seen).await;
                 }
             }
+            without_effect = u32::from(!state.is_below(before));
         }
         let closed = state.is_closed();
         let suffix = match &state.positions {
@@ -421,10 +501,11 @@ impl Liquidator {
             None => ", positions not known",
         };
         entry.state = Stopped {
-            result: match state.runs {
-                Some(false) if closed && liquidated => "liquidated".to_owned(),
-                Some(false) => format!("stopped{suffix}"),
-                Some(true) => format!("running{suffix}"),
+            deployments: seen,
+            result: match state.running {
+                Some(0) if closed && liquidated => "liquidated".to_owned(),
+                Some(0) => format!("stopped{suffix}"),
+                Some(_) => format!("running{suffix}"),
                 None => format!("not known{suffix}"),
             },
             open: !closed,
@@ -443,16 +524,18 @@ impl Liquidator {
         stopped
     }
 
-    /// Polls until a deployment's state is what is wanted, for at most one step: QuantConnect announces nothing.
+    /// Polls until the state of a project's deployments is what is wanted, for at most one step: QuantConnect announces
+    /// nothing.
     async fn look_until(
         &self,
         account: &str,
         project: u32,
+        seen: &mut BTreeSet<String>,
         enough: impl Fn(&State) -> bool,
     ) -> State {
         let end = Instant::now() + self.step();
         loop {
-            let state = self.read_state(account, project).await;
+            let state = self.read_state(account, project, seen).await;
             if enough(&state) || Instant::now() >= end {
                 return state;
             }
@@ -460,25 +543,49 @@ impl Liquidator {
         }
     }
 
-    /// Reads whether a deployment runs, and what it holds.
-    async fn read_state(&self, account: &str, project: u32) -> State {
+    /// Reads how many deployments of a project run, and what they hold. Adds to `seen` those that run.
+    async fn read_state(&self, account: &str, project: u32, seen: &mut BTreeSet<String>) -> State {
         let about = || Map::from_iter([("projectId".to_owned(), project.into())]);
-        let (status, portfolio) = tokio::join!(
-            self.read_now(account, READ_LIVE_ALGORITHM, about()),
+        let (listed, portfolio) = tokio::join!(
+            self.read_now(account, LIST_LIVE_ALGORITHMS, about()),
             self.read_now(account, READ_LIVE_PORTFOLIO, about()),
         );
         let mut state = State::default();
-        match status {
-            Ok(body) => {
-                let status = body.get("status").and_then(Value::as_str);
-                // A missing or unknown status is no evidence that it ended.
-                state.runs = status.map(|status| !FINAL_STATUSES.contains(&status));
-            }
-            Err(failure) => state.failure = Some(self.clean(&failure)),
-        }
         match portfolio {
             Ok(body) => state.positions = positions(&body),
             Err(failure) => state.failure = Some(self.clean(&failure)),
+        }
+        let rows = match listed {
+            Ok(body) => deployments(&body).map(<[Value]>::to_vec),
+            Err(failure) => {
+                state.failure = Some(self.clean(&failure));
+                return state;
+            }
+        };
+        let rows = rows.unwrap_or_default();
+        let own: Vec<&Value> = rows
+            .iter()
+            .filter(|row| project_of(row) == Some(project))
+            .collect();
+        if own.is_empty() {
+            let why = "the list of deployments does not have it";
+            state.failure.get_or_insert_with(|| why.to_owned());
+            return state;
+        }
+        let running = own.iter().filter(|row| runs(row));
+        seen.extend(running.clone().map(|row| id_of(row).to_owned()));
+        state.running = Some(running.count());
+        // QuantConnect shows the positions of one deployment. Of the others, only one that was liquidated surely holds
+        // nothing.
+        let mut others = own.iter().filter(|row| seen.contains(id_of(row)));
+        let is_liquidated =
+            |row: &&Value| row.get("status").and_then(Value::as_str) == Some(LIQUIDATED);
+        if seen.len() > 1
+            && state.positions.as_ref().is_some_and(Vec::is_empty)
+            && !others.all(is_liquidated)
+        {
+            state.positions = None;
+            state.failure.get_or_insert_with(|| UNSEEN.to_owned());
         }
         state
     }
@@ -488,33 +595,35 @@ impl Liquidator {
     /// # Errors
     /// When the account cannot be asked.
     pub async fn running_on(&self, account: &str) -> Result<usize, Failure> {
-        self.running(account).await.map(|running| running.len())
+        let running = self.running(account).await?;
+        Ok(running.iter().map(|one| one.deployments.len()).sum())
     }
 
-    async fn running(&self, account: &str) -> Result<Vec<Deployment>, Failure> {
+    /// What runs on an account, by project; a deployment whose project is not known on its own.
+    async fn running(&self, account: &str) -> Result<Vec<Running>, Failure> {
         let answer = self
             .read_now(account, LIST_LIVE_ALGORITHMS, Map::new())
             .await?;
-        let listed = answer.get("live").and_then(Value::as_array);
-        let listed = listed.ok_or_else(|| {
+        let listed = deployments(&answer).ok_or_else(|| {
             Failure::UnexpectedResponse("the answer has no list of deployments".to_owned())
         })?;
-        let mut running: Vec<Deployment> = Vec::new();
-        for one in listed {
-            let status = one.get("status").and_then(Value::as_str);
-            if status.is_some_and(|status| FINAL_STATUSES.contains(&status)) {
-                continue;
-            }
-            let project = one.get("projectId").and_then(Value::as_u64);
-            let project = project.and_then(|project| u32::try_from(project).ok());
-            if project.is_some() && running.iter().any(|other| other.project == project) {
+        let mut running: Vec<Running> = Vec::new();
+        for one in listed.iter().filter(|one| runs(one)) {
+            let project = project_of(one);
+            let id = id_of(one).to_owned();
+            let mut of_it = running.iter_mut();
+            if project.is_some()
+                && let Some(known) = of_it.find(|other| other.project == project)
+            {
+                known.deployments.insert(id);
                 continue;
             }
             let name = one.get("name").and_then(Value::as_str).map(short);
             let known = || self.scope.project_name_cached(account, project?);
-            running.push(Deployment {
+            running.push(Running {
                 project,
                 name: name.or_else(known).unwrap_or_default(),
+                deployments: BTreeSet::from([id]),
             });
         }
         Ok(running)
@@ -744,6 +853,12 @@ async fn forgiving(limit: Duration, work: impl Future<Output = Result<(), Ledger
             tracing::warn!(target: "gate", "the database does not answer: a liquidation may not be remembered");
         }
     }
+}
+
+/// The rows of a list of deployments; `None` if it is none.
+fn deployments(answer: &Value) -> Option<&[Value]> {
+    let rows = answer.get("live")?.as_array()?;
+    Some(rows)
 }
 
 /// The positions in a portfolio; `None` if it does not list any.

@@ -49,16 +49,21 @@ pub struct Cloud {
     pub live: Mutex<BTreeMap<(String, u32), Live>>,
     /// Whether a tool on an account is never answered.
     pub hang: Mutex<Option<Hang>>,
+    /// A tool that is not answered before [`Cloud::let_go`].
+    pub held: Mutex<Option<&'static str>>,
+    may_go_on: Semaphore,
     /// When which tool was called for which account and project.
     pub moments: Mutex<Vec<(Instant, String, String, u32)>>,
 }
 
 type Hang = Box<dyn Fn(&str, &str, u32) -> bool + Send + Sync>;
 
-/// A live deployment.
+/// The live deployments of a project: `L-1`, whose portfolio is shown, and others.
 pub struct Live {
     pub status: &'static str,
     pub holdings: Value,
+    /// The statuses of `L-2` and so on.
+    pub beside: Vec<&'static str>,
 }
 
 impl Live {
@@ -66,7 +71,27 @@ impl Live {
         Self {
             status: "Running",
             holdings: json!({ "SPY": { "q": 10, "v": 5000.5 }, "QQQ": { "q": 0 } }),
+            beside: Vec::new(),
         }
+    }
+
+    /// Whether any of them runs.
+    pub fn runs(&self) -> bool {
+        self.status == "Running" || self.beside.contains(&"Running")
+    }
+
+    /// Ends one of them, the others first. Returns whether one ran.
+    fn end(&mut self, status: &'static str) -> bool {
+        let mut beside = self.beside.iter_mut();
+        if let Some(other) = beside.find(|one| **one == "Running") {
+            *other = status;
+            return true;
+        }
+        let ran = self.status == "Running";
+        if ran {
+            self.status = status;
+        }
+        ran
     }
 }
 
@@ -83,6 +108,8 @@ impl Cloud {
             hook: Mutex::default(),
             live: Mutex::new([(("a".to_owned(), 1), Live::holding())].into()),
             hang: Mutex::default(),
+            held: Mutex::default(),
+            may_go_on: Semaphore::new(0),
             moments: Mutex::default(),
         })
     }
@@ -123,6 +150,11 @@ impl Cloud {
         self.may_answer.add_permits(ALL_CALLS);
     }
 
+    /// Answers one call of the tool that is held.
+    pub fn let_go(&self) {
+        self.may_go_on.add_permits(1);
+    }
+
     /// Opens a gate in front of the cloud.
     pub async fn open(self: &Arc<Self>, options: Options) -> Gate {
         let handle = Handle(Arc::clone(self));
@@ -138,14 +170,20 @@ impl Cloud {
     fn live(&self, account: &str, tool: &str, project: u32) -> Option<Outcome> {
         let mut all = self.live.lock();
         if tool == "list_live_algorithms" {
-            let own = all.iter().filter(|((of, _), _)| of == account);
+            let own = all
+                .iter()
+                .filter(|((of, id), _)| of == account && (project == 0 || project == *id));
             let listed: Vec<_> = own
-                .map(|((_, project), live)| json!({ "projectId": project, "deployId": "L-1", "status": live.status, "name": format!("Lab/{project}") }))
+                .flat_map(|((_, project), live)| {
+                    let statuses = [live.status].into_iter().chain(live.beside.clone());
+                    (1..).zip(statuses).map(move |(number, status)| {
+                        json!({ "projectId": project, "deployId": format!("L-{number}"), "status": status, "name": format!("Lab/{project}") })
+                    })
+                })
                 .collect();
             return Some(Ok(json!({ "success": true, "live": listed })));
         }
         let live = all.get_mut(&(account.to_owned(), project))?;
-        let runs = live.status == "Running";
         Some(Ok(match tool {
             "read_live_portfolio" => {
                 json!({ "success": true, "portfolio": { "holdings": live.holdings, "cash": {} } })
@@ -153,18 +191,17 @@ impl Cloud {
             "read_live_algorithm" => {
                 json!({ "success": true, "projectId": project, "deployId": "L-1", "status": live.status, "brokerage": "PaperBrokerage" })
             }
-            "liquidate_live_algorithm" if !runs => {
-                return Some(Err(Failure::Rejected(vec!["it does not run".to_owned()])));
-            }
             "liquidate_live_algorithm" => {
-                live.status = "Liquidated";
-                live.holdings = json!([]);
+                if !live.end("Liquidated") {
+                    return Some(Err(Failure::Rejected(vec!["it does not run".to_owned()])));
+                }
+                if live.status == "Liquidated" {
+                    live.holdings = json!([]);
+                }
                 json!({ "success": true })
             }
             "stop_live_algorithm" => {
-                if runs {
-                    live.status = "Stopped";
-                }
+                live.end("Stopped");
                 json!({ "success": true })
             }
             _ => return None,
@@ -276,6 +313,10 @@ impl Upstream for Handle {
             if self.0.hang.lock().as_ref().is_some_and(hangs) {
                 tokio::time::sleep_until(call.deadline.into()).await;
                 return Err(Failure::UnknownOutcome("no answer".to_owned()));
+            }
+            let is_held = *self.0.held.lock() == Some(tool.as_str());
+            if is_held {
+                self.0.may_go_on.acquire().await.unwrap().forget();
             }
             self.0.may_answer.acquire().await.unwrap().forget();
             self.0.may_answer.add_permits(1);

@@ -1,5 +1,7 @@
 //! Halts that liquidate: concurrently, verified by reads, and continued until nothing is open.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qchost_catalog::Failure;
@@ -8,6 +10,9 @@ use serde_json::json;
 
 use qchost_testing::cloud::{Cloud, Live, Setup, person, records, resume, until};
 
+use crate::approvals::{deployment, profiles};
+
+const DEPLOY: &str = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
 const LAB: &str = "[[grant]]\nname = \"lab\"\nallow = [\"live/*\"]\nprojects = [\"Lab/*\"]\n";
 
 /// A gate whose steps take a tenth of a second at most.
@@ -64,6 +69,88 @@ async fn what_runs_is_liquidated_and_read_back() {
     assert_eq!(reduced.count(), 2, "an intent and its outcome");
     // A deployment that has ended is not liquidated again.
     assert_eq!(liquidate(&world.gate).await, Vec::new());
+}
+
+/// Each liquidation ends one deployment of a project, and one of another project starts meanwhile.
+#[tokio::test]
+async fn of_three_deployments_of_two_projects_none_runs_at_the_end() {
+    let world = hasty().open().await;
+    let key = |project: u32| ("a".to_owned(), project);
+    let beside = vec!["Running"];
+    world.cloud.live.lock().get_mut(&key(1)).unwrap().beside = beside;
+    let (cloud, started) = (Arc::clone(&world.cloud), AtomicBool::new(false));
+    world.cloud.hook(move |tool, _| {
+        if tool == "liquidate_live_algorithm" && !started.swap(true, Ordering::Relaxed) {
+            cloud.live.lock().insert(key(2), Live::holding());
+        }
+        None
+    });
+    let stopped = liquidate(&world.gate).await;
+    let mut results: Vec<_> = stopped
+        .iter()
+        .map(|one| {
+            let many = one.deployments.len();
+            (one.project, one.result.as_str(), one.open, many)
+        })
+        .collect();
+    results.sort_unstable();
+    assert_eq!(
+        results,
+        [
+            (Some(1), "liquidated", false, 2),
+            (Some(2), "liquidated", false, 1)
+        ]
+    );
+    assert!(world.cloud.live.lock().values().all(|live| !live.runs()));
+    assert_eq!(world.cloud.count("liquidate_live_algorithm"), 3);
+    assert_eq!(world.gate.liquidator.list().len(), 0);
+}
+
+/// QuantConnect shows the positions of one deployment of a project.
+#[tokio::test]
+async fn what_another_deployment_holds_that_was_only_stopped_is_not_known() {
+    let world = hasty().open().await;
+    let two = Live {
+        holdings: json!([]),
+        beside: vec!["Running"],
+        ..Live::holding()
+    };
+    world.cloud.live.lock().insert(("a".to_owned(), 1), two);
+    refuse(&world.cloud, &["liquidate_live_algorithm"]);
+    let stopped = liquidate(&world.gate).await;
+    assert_eq!(
+        (stopped[0].result.as_str(), stopped[0].open),
+        ("stopped, positions not known", true)
+    );
+    assert!(world.cloud.live.lock().values().all(|live| !live.runs()));
+}
+
+/// Its answer comes after the account was listed.
+#[tokio::test]
+async fn a_deployment_that_was_being_started_is_liquidated_as_well() {
+    let mut setup = Setup::grants(DEPLOY);
+    setup.profiles = profiles();
+    let world = setup.open().await;
+    world.cloud.live.lock().clear();
+    *world.cloud.held.lock() = Some("create_live_algorithm");
+    let deploying = world.start("live/create-live-algorithm", deployment(1, "paper"));
+    world.cloud.until_called("create_live_algorithm").await;
+    let ann = person(7, "ann");
+    let halting = world.gate.halts.halt(&ann, HaltScope::default(), "x", true);
+    let halting = tokio::spawn(halting);
+    until("nothing is listed", async || {
+        world.cloud.count("list_live_algorithms") == 2
+    })
+    .await;
+    let started = ("a".to_owned(), 1);
+    world.cloud.live.lock().insert(started, Live::holding());
+    world.cloud.let_go();
+    let report = halting.await.unwrap().unwrap();
+    assert_eq!(report.departed.len(), 1, "{report:?}");
+    assert_eq!(report.stopped.len(), 1, "{report:?}");
+    assert_eq!(report.stopped[0].result, "liquidated");
+    assert!(world.cloud.live.lock().values().all(|live| !live.runs()));
+    deploying.await.unwrap().unwrap();
 }
 
 #[tokio::test]
