@@ -14,6 +14,8 @@ use rmcp::service::ServiceError;
 use rmcp::transport::DynamicTransportError;
 use rmcp::transport::streamable_http_client::{HttpStatusError, StreamableHttpError};
 
+use crate::connector::NoToken;
+
 /// Prefix of a failure caused by the credentials.
 pub(crate) const UNAUTHORIZED: &str = "the server refuses the credentials";
 
@@ -112,6 +114,9 @@ fn send_error(error: DynamicTransportError) -> Delivery {
 fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
     let reason = words(&error);
     match error {
+        StreamableHttpError::Io(error) if is_missing_token(&error) => {
+            Delivery::NotSent(error.to_string())
+        }
         StreamableHttpError::HttpStatus(HttpStatusError {
             status: 429,
             retry_after,
@@ -138,6 +143,11 @@ fn http_error(error: StreamableHttpError<reqwest::Error>) -> Delivery {
         | StreamableHttpError::Deserialize(_) => Delivery::Garbled(reason),
         _ => Delivery::Lost(reason),
     }
+}
+
+/// Whether a request was not sent, since its token could not be renewed.
+fn is_missing_token(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<NoToken>())
 }
 
 /// Whether a server wants other credentials: 401. The body is no evidence.
@@ -196,6 +206,9 @@ mod tests {
             sent(HttpStatusError::new(429, Some("2".to_owned())).into()),
             Delivery::RateLimited(Some(wait)) if wait == Duration::from_secs(2)
         ));
+        let missing = NoToken::Unreachable("no answer".to_owned());
+        let missing = StreamableHttpError::Io(io::Error::other(missing));
+        assert!(matches!(sent(missing), Delivery::NotSent(_)));
         let refused =
             StreamableHttpError::UnexpectedServerResponse("HTTP 403 Forbidden: no".into());
         assert!(matches!(sent(refused), Delivery::Forbidden(_)));

@@ -3,7 +3,7 @@
 //! [`Accounts`] implements [`qchost_catalog::Upstream`]. A call is routed to its [`Account`],
 //! assigned to one of the account's sessions, sent in the form that the server's schema requires,
 //! and its answer is decoded into an outcome. A [`Connector`] opens a session: as a child process,
-//! over HTTP, or over a pipe in this process.
+//! over HTTP, or over a pipe in this process. An [`Authorization`] has the tokens of a server that a person logs in to.
 //!
 //! Invariants: only what is safe to repeat is sent twice; a lost answer of anything else is
 //! `UnknownOutcome`. No secret (token, header, URL query, brokerage setting) is in a log line, an
@@ -23,6 +23,7 @@ pub mod fuzzing;
 mod health;
 mod health_tracker;
 mod log_targets;
+mod oauth;
 mod options;
 mod pool;
 mod session;
@@ -34,12 +35,16 @@ mod tools;
 pub use account::Account;
 pub use accounts::Accounts;
 pub use connector::{
-    BearerSource, ConfigError, ConnectError, Connection, Connector, HttpConnector, PipeConnector,
-    StdioConnector, Supervisor, supervise,
+    BearerSource, ConfigError, ConnectError, Connection, Connector, HttpConnector, NoToken,
+    PipeConnector, StdioConnector, Supervisor, supervise,
 };
 pub use credentials::{Credentials, CredentialsError};
 pub use health::{AccountHealth, AccountState};
 pub use log_targets::{CAPPED_TARGETS, may_log};
+pub use oauth::{
+    Authorization, AuthorizationState, AuthorizationStatus, Ending, Login, LoginError, OAuthClient,
+    redirect_address,
+};
 pub use options::AccountOptions;
 pub use qchost_catalog::Backoff;
 pub use session::ServerInfo;

@@ -106,7 +106,10 @@ impl Pool {
             opened: 0,
         });
         Arc::new(Self {
-            redactor: Redactor::new(connector.secrets()),
+            redactor: match connector.redactor() {
+                Some(shared) => Redactor::sharing(shared),
+                None => Redactor::new(connector.secrets()),
+            },
             connector,
             options,
             capacity: Arc::new(Semaphore::new(

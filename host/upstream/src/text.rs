@@ -28,6 +28,11 @@ impl Redactor {
         Self(redactor)
     }
 
+    /// Redacts what another redactor knows, now and later.
+    pub(crate) fn sharing(redactor: qchost_text::Redactor) -> Self {
+        Self(redactor)
+    }
+
     /// One bounded line without secrets.
     pub(crate) fn line(&self, text: &str) -> String {
         excerpt(&self.0.clean(text), MAX_EXCERPT)

@@ -6,15 +6,31 @@
 use qchost_catalog::BoxFuture;
 use secrecy::SecretString;
 
+/// Why there is no token to send. It contains no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoToken {
+    /// A person has to log in: `run: qchost account login research`.
+    #[error("{0}")]
+    Reauthorize(String),
+    /// It cannot be renewed now.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
 /// Supplies the bearer token of one server.
 pub trait BearerSource: Send + Sync {
     /// The token for one request, renewed before if need be.
     ///
     /// # Errors
     ///
-    /// Why there is none, and what a person has to do: `log in: qchost account login research`. It contains no secret.
-    fn token(&self) -> BoxFuture<'_, Result<SecretString, String>>;
+    /// [`NoToken`] if there is none.
+    fn token(&self) -> BoxFuture<'_, Result<SecretString, NoToken>>;
 
-    /// Notes that the server refused this token with 401.
+    /// Notes that the server refused this token with 401. The next one is another one, or there is none.
     fn refused(&self, token: &SecretString);
+
+    /// What redacts the tokens, also those that come later.
+    fn redactor(&self) -> Option<qchost_text::Redactor> {
+        None
+    }
 }

@@ -30,6 +30,11 @@ pub trait Connector: Send + Sync {
 
     /// Secrets that must be redacted, since the server may repeat them.
     fn secrets(&self) -> Vec<SecretString>;
+
+    /// What redacts them and secrets that come later, such as renewed tokens; `None` if there are no later ones.
+    fn redactor(&self) -> Option<qchost_text::Redactor> {
+        None
+    }
 }
 
 /// Why a connector cannot be made from its configuration.

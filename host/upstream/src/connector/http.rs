@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::bearer::BearerSource;
 use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal};
 use super::limited::LimitedClient;
-use super::loopback::is_loopback;
+use super::loopback::{is_loopback, server_address};
 use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::text::{MAX_EXCERPT, Redactor, excerpt};
@@ -55,22 +55,8 @@ impl HttpConnector {
         url: &str,
         headers: impl IntoIterator<Item = (String, SecretString)>,
     ) -> Result<Self, ConfigError> {
-        let malformed = |problem: String| ConfigError::Url(excerpt(url, MAX_EXCERPT), problem);
-        let url = Url::parse(url).map_err(|error| malformed(error.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(malformed(format!("its scheme is `{}`", url.scheme())));
-        }
-        if url.scheme() == "http" && !is_loopback(&url) {
-            return Err(malformed(
-                "calls carry brokerage settings, so use https; plain http is for this machine alone"
-                    .to_owned(),
-            ));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(malformed(
-                "put credentials into a header, not into the address".to_owned(),
-            ));
-        }
+        let url = server_address(url)
+            .map_err(|problem| ConfigError::Url(excerpt(url, MAX_EXCERPT), problem))?;
         let mut sent = HashMap::new();
         let mut secrets: Vec<SecretString> =
             url.query().map(SecretString::from).into_iter().collect();
@@ -122,6 +108,12 @@ impl HttpConnector {
             let name = AUTHORIZATION.as_str().to_owned();
             return Err(ConfigError::Header(name, "is that of the login"));
         }
+        if let Some(shared) = bearer.redactor() {
+            for secret in &self.secrets {
+                shared.remember(secret.clone());
+            }
+            self.redactor = Redactor::sharing(shared);
+        }
         self.bearer = Some(bearer);
         Ok(self)
     }
@@ -161,6 +153,10 @@ impl Connector for HttpConnector {
 
     fn secrets(&self) -> Vec<SecretString> {
         self.secrets.clone()
+    }
+
+    fn redactor(&self) -> Option<qchost_text::Redactor> {
+        self.bearer.as_ref().and_then(|bearer| bearer.redactor())
     }
 }
 

@@ -28,7 +28,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sse_stream::Sse;
 use tokio_util::sync::CancellationToken;
 
-use super::bearer::BearerSource;
+use super::bearer::{BearerSource, NoToken};
 use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::fault::wants_authorization;
@@ -161,8 +161,16 @@ impl LimitedClient {
         let Some(bearer) = &self.bearer else {
             return Ok(None);
         };
-        let missing = |reason| StreamableHttpError::AuthRequired(AuthRequiredError::new(reason));
-        bearer.token().await.map(Some).map_err(missing)
+        bearer
+            .token()
+            .await
+            .map(Some)
+            .map_err(|missing| match missing {
+                NoToken::Reauthorize(reason) => {
+                    StreamableHttpError::AuthRequired(AuthRequiredError::new(reason))
+                }
+                unreachable @ NoToken::Unreachable(_) => io::Error::other(unreachable).into(),
+            })
     }
 
     /// Notes it if the server refused the token.
@@ -321,17 +329,33 @@ impl StreamableHttpClient for LimitedClient {
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
         let deadline = deadline(&message);
+        let send = |message: ClientJsonRpcMessage, token: Option<&SecretString>| {
+            self.client.post_message_with_response_limits(
+                uri.clone(),
+                message,
+                session_id.clone(),
+                header(token).or_else(|| auth_header.clone()),
+                custom_headers.clone(),
+                limits,
+            )
+        };
         let token = self.within(deadline, self.token()).await??;
-        let sent = self.client.post_message_with_response_limits(
-            uri,
-            message,
-            session_id,
-            header(token.as_ref()).or(auth_header),
-            custom_headers,
-            limits,
-        );
-        let answer = self.within(deadline, sent).await?;
-        self.note_refusal(token.as_ref(), &answer);
+        // Sent again only if the server refuses the token.
+        let again = token.is_some().then(|| message.clone());
+        let sent = self.within(deadline, send(message, token.as_ref())).await?;
+        self.note_refusal(token.as_ref(), &sent);
+        let answer = match (sent, again) {
+            // Nothing was done. Without another token, that is the answer.
+            (Err(error), Some(message)) if wants_authorization(&error) => {
+                let renewed = self.within(deadline, self.token()).await??;
+                let answer = self
+                    .within(deadline, send(message, renewed.as_ref()))
+                    .await?;
+                self.note_refusal(renewed.as_ref(), &answer);
+                answer
+            }
+            (sent, _) => sent,
+        };
         Ok(match answer? {
             StreamableHttpPostResponse::Sse(events, session_id) => {
                 let response = Response::until(deadline);

@@ -1,4 +1,4 @@
-//! Addresses of this machine.
+//! Addresses of servers, and which of them are on this machine.
 
 use std::net::IpAddr;
 
@@ -17,6 +17,24 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
                 .parse::<IpAddr>()
                 .is_ok_and(|address| address.to_canonical().is_unspecified())
     })
+}
+
+/// The address of a server that speaks MCP over HTTP, or why it cannot be one. The reason does not repeat it.
+pub(crate) fn server_address(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("its scheme is `{}`", url.scheme()));
+    }
+    if url.scheme() == "http" && !is_loopback(&url) {
+        return Err(
+            "calls carry brokerage settings, so use https; plain http is for this machine alone"
+                .to_owned(),
+        );
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("put credentials into a header, not into the address".to_owned());
+    }
+    Ok(url)
 }
 
 #[cfg(test)]

@@ -15,11 +15,11 @@ mod received;
 mod stdio;
 mod supervise;
 
-pub use bearer::BearerSource;
+pub use bearer::{BearerSource, NoToken};
 pub use connection::{ConfigError, ConnectError, Connection, Connector};
 pub use http::HttpConnector;
 pub(crate) use limited::CallDeadline;
-pub(crate) use loopback::is_loopback;
+pub(crate) use loopback::{is_loopback, server_address};
 pub use pipe::PipeConnector;
 pub use stdio::{StdioConnector, Supervisor};
 pub use supervise::supervise;

@@ -1,0 +1,175 @@
+//! The redirect that ends a login in the browser.
+//!
+//! Invariants: a redirect leads to this machine. One that does not begin with the address of its login, or names a
+//! parameter twice, is refused before anything is read from it. Its code is in no error.
+
+use reqwest::Url;
+use secrecy::SecretString;
+
+use super::flow::LoginError;
+use crate::text::excerpt;
+
+/// The path of the redirect.
+const PATH: &str = "/callback";
+
+/// Maximum bytes of a redirect.
+const MAX_REDIRECT: usize = 16 * 1024;
+
+/// Maximum characters of a refusal by the authorization server.
+const MAX_REFUSAL: usize = 300;
+
+/// What the authorization server answers through the browser.
+#[derive(Debug)]
+pub(super) struct Callback {
+    pub(super) code: SecretString,
+    pub(super) state: String,
+    /// Which authorization server it comes from (RFC 9207), if it says so.
+    pub(super) issuer: Option<String>,
+}
+
+/// The address that a login redirects to: always this machine, by number, so that no name service is asked.
+#[must_use]
+pub fn redirect_address(port: u16) -> String {
+    format!("http://127.0.0.1:{port}{PATH}")
+}
+
+impl Callback {
+    /// Reads a redirect of the login with this address and state.
+    ///
+    /// # Errors
+    ///
+    /// [`LoginError::Redirect`] if it is not that of this login, [`LoginError::Refused`] if the authorization server
+    /// says no.
+    pub(super) fn parse(text: &str, address: &str, state: &str) -> Result<Self, LoginError> {
+        let wrong = |why: &str| {
+            LoginError::Redirect(format!(
+                "that is not the redirect of this login: {why}; copy the whole address that the browser ended at, which \
+                 begins with {address}?"
+            ))
+        };
+        let text = text.trim();
+        if text.len() > MAX_REDIRECT {
+            return Err(wrong("it is too long"));
+        }
+        let query = text
+            .strip_prefix(address)
+            .and_then(|rest| rest.strip_prefix('?'))
+            .ok_or_else(|| wrong("it has another beginning"))?;
+        let url = Url::parse(text).map_err(|_| wrong("it is no address"))?;
+        if query.contains('#') {
+            return Err(wrong("it has a fragment"));
+        }
+        let [mut code, mut own, mut issuer, mut error, mut description]: [Option<String>; 5] =
+            Default::default();
+        for (key, value) in url.query_pairs() {
+            let place = match key.as_ref() {
+                "code" => &mut code,
+                "state" => &mut own,
+                "iss" => &mut issuer,
+                "error" => &mut error,
+                "error_description" => &mut description,
+                _ => continue,
+            };
+            if place.replace(value.into_owned()).is_some() {
+                return Err(wrong("it names a parameter twice"));
+            }
+        }
+        if own.as_deref() != Some(state) {
+            return Err(wrong("its `state` belongs to another login"));
+        }
+        if let Some(error) = error {
+            let why = match description {
+                Some(description) => format!("{error}: {description}"),
+                None => error,
+            };
+            return Err(LoginError::Refused(format!(
+                "the authorization server does not authorize the host: {}",
+                excerpt(&why, MAX_REFUSAL)
+            )));
+        }
+        match code {
+            Some(code) if !code.is_empty() => Ok(Self {
+                code: SecretString::from(code),
+                state: state.to_owned(),
+                issuer,
+            }),
+            _ => Err(wrong("it has no `code`")),
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret as _;
+
+    fn parse(text: &str) -> Result<Callback, LoginError> {
+        Callback::parse(text, "http://127.0.0.1:4000/callback", "s1")
+    }
+
+    #[test]
+    fn a_redirect_of_this_login_is_read() {
+        let found = parse(
+            " http://127.0.0.1:4000/callback?iss=https%3A%2F%2Fa.test&code=c%2B1&state=s1&x=1\n",
+        );
+        let found = found.unwrap();
+        assert_eq!(found.code.expose_secret(), "c+1");
+        assert_eq!(found.issuer.as_deref(), Some("https://a.test"));
+        assert!(!format!("{found:?}").contains("c+1"));
+    }
+
+    #[test]
+    fn a_redirect_of_another_login_or_to_another_place_is_refused() {
+        for text in [
+            "",
+            "code=hush&state=s1",
+            "http://127.0.0.1:4001/callback?code=hush&state=s1",
+            "http://127.0.0.1:4000/other?code=hush&state=s1",
+            "http://127.0.0.1:4000/callbacks?code=hush&state=s1",
+            "https://127.0.0.1:4000/callback?code=hush&state=s1",
+            "http://127.0.0.1:4000@evil.test/callback?code=hush&state=s1",
+            "http://127.0.0.1:4000/callback?code=hush",
+            "http://127.0.0.1:4000/callback?code=hush&state=s2",
+            "http://127.0.0.1:4000/callback?state=s1",
+            "http://127.0.0.1:4000/callback?code=&state=s1",
+            "http://127.0.0.1:4000/callback?code=hush&code=hush2&state=s1",
+            "http://127.0.0.1:4000/callback?code=hush&state=s1&state=s1",
+            "http://127.0.0.1:4000/callback?code=hush&state=s1#x",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, LoginError::Redirect(_)), "{text}: {error}");
+            assert!(!error.to_string().contains("hush"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_told_from_a_wrong_redirect() {
+        let refused = "error=access_denied&error_description=no%1b%5b31m";
+        let error = parse(&format!(
+            "http://127.0.0.1:4000/callback?state=s1&{refused}"
+        ));
+        let LoginError::Refused(why) = error.unwrap_err() else {
+            panic!()
+        };
+        assert!(why.ends_with("access_denied: no [31m"), "{why}");
+        // Anyone can make a browser open this.
+        let forged = parse(&format!("http://127.0.0.1:4000/callback?{refused}"));
+        assert!(matches!(forged, Err(LoginError::Redirect(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_or_refused_without_its_code(
+            text in r"(http://127\.0\.0\.1:4000/callback\?)?([a-z]{0,6}=hush[ -~]{0,9}&?){0,4}(&state=s1)?",
+        ) {
+            match parse(&text) {
+                Ok(found) => prop_assert_eq!(found.state, "s1"),
+                Err(LoginError::Redirect(why)) => prop_assert!(!why.contains("hush"), "{}", why),
+                // The server's own words.
+                Err(_) => {}
+            }
+        }
+    }
+}
