@@ -428,6 +428,12 @@ impl Operation {
             && !matches!(self.access, Access::Read | Access::Reduce)
     }
 
+    /// Whether it costs something, which the caller claims to know.
+    #[must_use]
+    pub fn costs(&self) -> bool {
+        self.selects(|selector| matches!(selector, Selector::Cost(_)))
+    }
+
     /// Whether it starts a download of objects or returns its address.
     #[must_use]
     pub fn downloads(&self) -> bool {

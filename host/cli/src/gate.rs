@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use qchost_audit::{Anchor as AuditAnchor, Audit, Disk, Opening, Options as AuditOptions};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
-use qchost_gate::{Gate, Options, Settings, Sources};
+use qchost_gate::{Gate, NODE_TYPES, Options, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
 use qchost_secrets::Profiles;
@@ -58,7 +58,13 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
         };
         (account.clone(), limits)
     });
-    let prices = config.node_prices.iter();
+    let known = || NODE_TYPES.into_iter();
+    let prices = known().map(|(node, price, _)| (node.to_owned(), price));
+    let own_prices = config.node_prices.iter();
+    let own_prices = own_prices.map(|(node, price)| (node.clone(), price.0));
+    let maxima = known().map(|(node, _, most)| (node.to_owned(), most));
+    let own_maxima = config.node_maxima.iter();
+    let own_maxima = own_maxima.map(|(node, most)| (node.clone(), most.get()));
     Ok(Settings {
         profiles: Profiles::new(config.brokerage.clone(), secrets.clone()),
         secrets,
@@ -71,9 +77,8 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
             .filter(|(_, account)| account.derived_data())
             .map(|(name, _)| name.clone())
             .collect(),
-        node_prices: prices
-            .map(|(node, price)| (node.clone(), price.0))
-            .collect(),
+        node_prices: prices.chain(own_prices).collect(),
+        node_maxima: maxima.chain(own_maxima).collect(),
         live_trading: config.live_trading,
         two_person: config.two_person,
         production: config.mode == Mode::Production,

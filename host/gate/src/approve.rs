@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_catalog::{Access, Failure};
+use qchost_catalog::{Access, Failure, Operation};
 use qchost_ledger::{Approval, ApprovalKind, Binding, Ledger, NewApproval, Permit, Status};
 use qchost_scope::Touched;
 use serde_json::{Map, Value, json};
@@ -63,7 +63,13 @@ impl Approver {
             .find_permit(&binding, &scope, cost, now())
             .await
             .map_err(unusable)?;
-        if let Some(permit) = permit {
+        // What a standing permit still pays for is not known to be enough for an unknown cost.
+        let is_enough = |permit: &Permit| {
+            let pays = permit.standing && permit.cost_left.is_some();
+            let unknown = touched.cost.is_none() && request.operation.is_some_and(Operation::costs);
+            !(pays && unknown)
+        };
+        if let Some(permit) = permit.filter(is_enough) {
             if two {
                 self.check_deciders(request, &permit).await?;
             }

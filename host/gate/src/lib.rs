@@ -59,6 +59,7 @@
 //! #     dormant: BTreeSet::new(),
 //! #     derived_data: BTreeSet::new(),
 //! #     node_prices: BTreeMap::new(),
+//! #     node_maxima: BTreeMap::new(),
 //! #     live_trading: false,
 //! #     two_person: false,
 //! #     production: false,
@@ -202,6 +203,7 @@ pub use plugin_calls::PluginCalls;
 pub use policy_store::{CompiledPolicy, PolicyStore};
 pub use proposal::{AdmitError, Admitted, PendingApproval, Proposal, StoredText, Waiting};
 pub use proposals::Proposals;
+pub use qchost_scope::NODE_TYPES;
 pub use qchost_traffic::{CpuMeter, LogLimiter, processor_time};
 pub use reconcile::{Finding, ReconcileError, Reconciled, Reconciler};
 pub use reconfigure::Reconfigurer;

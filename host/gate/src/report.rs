@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use qchost_catalog::host_calls::{
-    LIST_LIVE_ALGORITHMS, LIST_OBJECT_STORE_FILES, READ_LIVE_ALGORITHM, READ_PROJECT,
+    ESTIMATE_OPTIMIZATION_TIME, LIST_LIVE_ALGORITHMS, LIST_OBJECT_STORE_FILES, READ_LIVE_ALGORITHM,
+    READ_PROJECT,
 };
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError};
@@ -277,6 +278,7 @@ impl Reporter {
                 let configured = Configured {
                     live_profile: &|profile| settings.profiles.brokerage(profile),
                     node_prices: &settings.node_prices,
+                    node_maxima: &settings.node_maxima,
                 };
                 let (account, arguments) = (request.account(), &request.arguments);
                 known
@@ -418,6 +420,12 @@ impl AssumingReader<'_> {
                     json!({ "deployId": id, "projectId": project })
                 });
                 Ok(json!({ "success": true, "live": Vec::from_iter(live) }))
+            }
+            _ if operation == ESTIMATE_OPTIMIZATION_TIME => {
+                self.assume(
+                    "the cost is not known: how long one backtest takes is not asked".to_owned(),
+                );
+                Ok(json!({ "success": true }))
             }
             _ if operation == LIST_OBJECT_STORE_FILES => {
                 Ok(self.listing(text("path").unwrap_or_default()))

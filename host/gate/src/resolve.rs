@@ -96,6 +96,7 @@ impl Resolver {
                 Configured {
                     live_profile: &|profile| settings.profiles.brokerage(profile),
                     node_prices: &settings.node_prices,
+                    node_maxima: &settings.node_maxima,
                 },
                 request.account(),
                 request.plugin(),

@@ -30,6 +30,8 @@ pub struct Settings {
     pub derived_data: BTreeSet<String>,
     /// Prices by node type, in dollars per node and hour.
     pub node_prices: BTreeMap<String, Usd>,
+    /// The most nodes of one optimisation, by node type.
+    pub node_maxima: BTreeMap<String, u32>,
     /// Whether trading with real money is enabled.
     pub live_trading: bool,
     /// Whether trading with real money takes two approvals.

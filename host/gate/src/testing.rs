@@ -349,6 +349,7 @@ pub(crate) fn settings() -> Settings {
         dormant: std::collections::BTreeSet::new(),
         derived_data: ["a".to_owned()].into(),
         node_prices: BTreeMap::new(),
+        node_maxima: BTreeMap::new(),
         live_trading: false,
         two_person: false,
         production: false,

@@ -33,6 +33,7 @@ mod selection;
 
 pub use answer::Learned;
 pub use children::Child;
+pub use cost::NODE_TYPES;
 pub use error::ScopeError;
 pub use live::LiveProfile;
 pub use reads::Reader;

@@ -140,6 +140,8 @@ pub struct Configured<'a> {
     pub live_profile: LiveProfile<'a>,
     /// US dollars for an hour of one node, by node type: `O2-8`.
     pub node_prices: &'a BTreeMap<String, Usd>,
+    /// The most nodes of one optimisation, by node type.
+    pub node_maxima: &'a BTreeMap<String, u32>,
 }
 
 /// The plugin for which a call is resolved.
@@ -284,6 +286,9 @@ impl Scope {
         let begun = Instant::now();
         let given = Arguments::of(operation, arguments)?;
         let mut selection = Selection::of(operation, &given, configured.live_profile)?;
+        if let (Some(node_type), Some(nodes)) = (&selection.node_type, selection.parallel_nodes) {
+            cost::check_nodes(configured.node_maxima, node_type, nodes)?;
+        }
         let patch = selection.patch.take();
         let caller = Caller {
             reader,
@@ -297,13 +302,9 @@ impl Scope {
         let mut context = selection.context();
         let id = project.as_ref().and_then(|project| project.id);
         context.live = live_at_stake(reader, operation, &selection, id).await?;
-        if let (Some(claimed), Some(node_type), Some(nodes)) = (
-            selection.claimed,
-            &selection.node_type,
-            selection.parallel_nodes,
-        ) {
-            let prices = configured.node_prices;
-            context.cost = cost::cost(reader, prices, &given, claimed, node_type, nodes).await?;
+        if let (Some(claimed), Some(node_type)) = (selection.claimed, &selection.node_type) {
+            let price = configured.node_prices.get(node_type).copied();
+            context.cost = cost::cost(reader, price, &given, claimed, selection.backtests).await?;
         }
 
         let contexts = contexts(&selection, &context);

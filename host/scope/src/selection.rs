@@ -5,7 +5,7 @@
 
 use qchost_catalog::{Access, Exception, Operation, Selector};
 use qchost_policy::{Brokerage, Context, Usd};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::arguments::{Arguments, wrong};
 use crate::children::Child;
@@ -47,6 +47,8 @@ pub(crate) struct Selection {
     pub(crate) claimed: Option<Usd>,
     /// Number of parameters.
     pub(crate) parameters: Option<u32>,
+    /// The largest number of backtests that a search of a grid makes.
+    pub(crate) backtests: Option<u64>,
 }
 
 impl Selection {
@@ -152,7 +154,11 @@ impl Selection {
                     .map(|value| cost::claimed(argument, value))
                     .transpose()?;
             }
-            Selector::Parameters(argument) => self.parameters = Some(count(given, argument)?),
+            Selector::Parameters(argument) => {
+                self.parameters = Some(count(given, argument)?);
+                let grid = given.get(argument)?.and_then(Value::as_array);
+                self.backtests = grid.and_then(|grid| cost::backtests(grid));
+            }
             Selector::Backtest(_)
             | Selector::Optimization(_)
             | Selector::Compile(_)

@@ -245,7 +245,8 @@ async fn each_node_is_decided_about() {
 fn grid() -> Value {
     json!({
         "projectId": MINE, "name": "g", "target": "t", "targetTo": "max", "strategy": "s",
-        "compileId": "co-11", "parameters": [{"name": "a"}, {"name": "b"}],
+        "compileId": "co-11",
+        "parameters": [{"name": "a", "min": 1, "max": 10, "step": 1}, {"name": "b", "min": 2, "max": 2, "step": 1}],
         "estimatedCost": 0, "nodeType": "O2-8", "parallelNodes": 4,
     })
 }
@@ -254,11 +255,11 @@ const OPTIMIZE: &str = "optimizations/create-optimization";
 
 #[tokio::test]
 async fn the_cost_is_the_larger_of_two() {
-    // 36 s at $15 an hour on 4 nodes.
+    // Ten times 30 s and one and a half times 36 s at $15 an hour, and half of that.
     for (claim, cost) in [
-        (json!(0), 6_000),
-        (json!(0.59999), 6_000),
-        (json!(0.60001), 6_001),
+        (json!(0), 52_500),
+        (json!(5.24999), 52_500),
+        (json!(5.25001), 52_501),
         (json!(7.5), 75_000),
     ] {
         let touched = with(OPTIMIZE, changed(&grid(), json!({"estimatedCost": claim})))
@@ -347,23 +348,51 @@ async fn a_claim_that_is_no_amount_is_invalid() {
 }
 
 #[tokio::test]
-async fn an_estimate_without_a_time_is_no_estimate() {
+async fn more_nodes_cost_no_more_and_have_a_maximum() {
+    for nodes in [1, 24] {
+        let touched = with(OPTIMIZE, changed(&grid(), json!({"parallelNodes": nodes})))
+            .await
+            .unwrap();
+        assert_eq!(touched.cost, Some(Usd(52_500)), "{nodes}");
+    }
+    let world = World::default();
+    let many = changed(&grid(), json!({"parallelNodes": 25}));
+    match touch(&scope(), &world, OPTIMIZE, many).await {
+        Err(ScopeError::Invalid(why)) => assert!(why.contains("at most 24 nodes"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(world.drain().is_empty(), "something was read");
+}
+
+#[tokio::test]
+async fn without_the_time_of_one_backtest_or_a_grid_the_cost_is_unknown() {
     for estimate in [
         json!({}),
         json!({"time": null}),
+        json!({"time": 0}),
         json!({"time": -1}),
         json!({"time": "36"}),
     ] {
         let world = World::default();
         *world.estimate.lock() = estimate.clone();
-        let failed = touch(&scope(), &world, OPTIMIZE, grid()).await;
-        assert!(
-            matches!(
-                failed,
-                Err(ScopeError::Failed(Failure::UnexpectedResponse(_)))
-            ),
-            "{estimate}: {failed:?}"
-        );
+        let claim = changed(&grid(), json!({"estimatedCost": 7.5}));
+        let touched = touch(&scope(), &world, OPTIMIZE, claim).await.unwrap();
+        let context = &touched.facts[0].context;
+        assert_eq!((touched.cost, context.cost), (None, None), "{estimate}");
+    }
+    for parameters in [
+        json!([{"name": "a"}]),
+        json!([{"name": "a", "min": 1, "max": 10, "step": 0}]),
+        json!([{"name": "a", "min": 1, "max": 10, "step": 1, "Max": 1000}]),
+    ] {
+        let touched = with(
+            OPTIMIZE,
+            changed(&grid(), json!({"parameters": parameters})),
+        )
+        .await
+        .unwrap();
+        assert_eq!(touched.cost, None, "{parameters}");
+        assert_eq!(touched.facts[0].context.parameters, Some(1));
     }
 }
 

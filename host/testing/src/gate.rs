@@ -63,6 +63,7 @@ pub(crate) fn settings() -> Settings {
         dormant: BTreeSet::new(),
         derived_data: BTreeSet::new(),
         node_prices: BTreeMap::new(),
+        node_maxima: BTreeMap::new(),
         live_trading: false,
         two_person: false,
         production: false,

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -64,8 +65,10 @@ pub struct Config {
     pub limits: BTreeMap<String, Limits>,
     /// Brokerage and data-provider profiles by name.
     pub brokerage: BTreeMap<String, Profile>,
-    /// The price of a node's hour in dollars, by node type.
+    /// The price of a node's hour in dollars, by node type. It replaces the program's own.
     pub node_prices: BTreeMap<String, Price>,
+    /// The most nodes of one optimisation, by node type. It replaces the program's own.
+    pub node_maxima: BTreeMap<String, NonZeroU32>,
     /// The people who may use the host, by name.
     pub people: BTreeMap<String, PersonTable>,
     /// Where it listens for them.

@@ -126,6 +126,8 @@ fn everything_can_be_said_at_once() {
         ib-password = { vault = "secret/ib#password" }
         [node-prices]
         O2-8 = 0.06
+        [node-maxima]
+        O2-8 = 12
         [people.ann]
         uid = 1000
         roles = ["operator", "approver"]
@@ -153,6 +155,7 @@ fn everything_can_be_said_at_once() {
     );
     assert!(config.account["a"].derived_data());
     assert_eq!(config.node_prices["O2-8"].0.0, 600);
+    assert_eq!(config.node_maxima["O2-8"].get(), 12);
     assert_eq!(config.approvals.expire.0, Duration::from_secs(7200));
     assert_eq!(config.approvals.permit.0, Duration::from_secs(3600));
     assert_eq!(config.audit.segment.0, 1 << 20);
@@ -255,7 +258,7 @@ fn what_the_template_has_as_a_comment_is_right_too() {
     let config: Config = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert!(config.vault.is_some() && config.audit.anchor.is_some());
     assert_eq!((config.account.len(), config.people.len()), (4, 1));
-    assert_eq!(config.node_prices.len(), 1);
+    assert_eq!((config.node_prices.len(), config.node_maxima.len()), (3, 3));
 }
 
 #[test]

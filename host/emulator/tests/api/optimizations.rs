@@ -168,17 +168,17 @@ async fn an_optimization_is_renamed_and_deleted_with_its_backtests() {
 }
 
 #[tokio::test]
-async fn the_estimate_grows_with_the_grid() {
+async fn the_estimate_is_the_time_of_one_backtest() {
     let cloud = cloud().await;
     let project = cloud.project("code").await;
     let mut body = request(project, "");
     body.as_object_mut().unwrap().remove("compileId");
     let estimate = cloud.ok("/optimizations/estimate", body.clone()).await;
-    assert_eq!(estimate["estimate"]["time"], 36);
+    assert_eq!(estimate["estimate"]["time"], 6);
     assert_eq!(estimate["estimate"]["balance"], 10_000);
     body["parameters"][0]["max"] = json!(6);
     let estimate = cloud.ok("/optimizations/estimate", body).await;
-    assert_eq!(estimate["estimate"]["time"], 72);
+    assert_eq!(estimate["estimate"]["time"], 6);
 }
 
 #[tokio::test]

@@ -197,13 +197,13 @@ async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
             .await
     };
     let created = || world.cloud.count("create_optimization");
-    // 0.06 dollars an hour, four nodes: 25 hours are 6 dollars, whatever the plugin says.
-    let refused = optimise(25.0, json!(0)).await.unwrap_err();
+    // 0.06 dollars an hour, two backtests, and half of it: 20 hours each are 5.40 dollars, whatever the plugin says.
+    let refused = optimise(20.0, json!(0)).await.unwrap_err();
     assert!(matches!(refused, Refusal::Denied(_)), "{refused:?}");
     assert_eq!(created(), 0);
-    // 15 hours are 3.60.
-    optimise(15.0, json!(0)).await.unwrap();
-    let refused = optimise(15.0, json!(0)).await.unwrap_err();
+    // 12 hours are 3.24.
+    optimise(12.0, json!(0)).await.unwrap();
+    let refused = optimise(12.0, json!(0)).await.unwrap_err();
     assert!(
         matches!(
             &refused,
@@ -225,6 +225,42 @@ async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
     assert_eq!(created(), 1);
     optimise(1.0, json!(0)).await.unwrap();
     assert_eq!(created(), 2);
+}
+
+#[tokio::test]
+async fn a_cost_that_is_not_known_is_in_no_budget() {
+    let allow = "[[grant]]\nname = \"optimise\"\nallow = [\"optimizations/create-optimization\"]\nprojects = [\"Lab/*\"]\n";
+    for (bound, allowed) in [
+        ("max-cost = 1000.0", false),
+        ("limits = { cost-per-day = 1000.0 }", false),
+        ("limits = { per-day = 1 }", true),
+    ] {
+        let world = Setup::grants(&format!("{allow}{bound}\n")).open().await;
+        // QuantConnect does not say how long a backtest takes.
+        world.cloud.hook(|tool, _| {
+            let estimate = json!({ "success": true, "estimate": { "estimateId": "e", "time": 0 } });
+            (tool == "estimate_optimization_time").then_some(Ok(estimate))
+        });
+        let arguments = json!({
+            "projectId": 1, "name": "o", "target": "Sharpe", "targetTo": "max", "strategy": "grid", "compileId": "c1",
+            "parameters": [{ "name": "fast", "min": 1, "max": 2, "step": 1 }], "estimatedCost": 0.01,
+            "nodeType": "O2-8", "parallelNodes": 4,
+        });
+        let answer = world
+            .call("optimizations/create-optimization", arguments)
+            .await;
+        let sent = world.cloud.count("create_optimization");
+        if allowed {
+            answer.unwrap();
+            assert_eq!(sent, 1);
+        } else {
+            let refused = answer.unwrap_err();
+            assert!(matches!(refused, Refusal::Denied(_)), "{refused:?}");
+            let told = refused.to_string();
+            assert!(told.contains("how long one backtest takes"), "{told}");
+            assert_eq!(sent, 0);
+        }
+    }
 }
 
 #[tokio::test]

@@ -184,7 +184,7 @@ impl Call<'_> {
                         );
                     }
                 }
-                (Bound::Amount(key, maximum), Some(AttributeValue::Amount(amount))) => {
+                (Bound::Amount([key, _], maximum, _), Some(AttributeValue::Amount(amount))) => {
                     if let Some(maximum) = maximum(grant) {
                         want(
                             *amount <= maximum,
@@ -192,11 +192,21 @@ impl Call<'_> {
                         );
                     }
                 }
-                (Bound::Amount(key, maximum), None) if has_it && maximum(grant).is_some() => {
-                    want(
-                        false,
-                        format!("a {noun} that is not known (it has a {key})"),
-                    );
+                (Bound::Amount([key, budget], maximum, day), None) if has_it => {
+                    let key = match (maximum(grant), day(grant)) {
+                        (Some(_), _) => Some(key),
+                        (None, Some(_)) => Some(budget),
+                        (None, None) => None,
+                    };
+                    if let Some(key) = key {
+                        want(
+                            false,
+                            format!(
+                                "a {noun} that is not known (it has a {key}; the {noun} is known of a grid, on a type of node with a \
+                                 price, if QuantConnect says how long one backtest takes)"
+                            ),
+                        );
+                    }
                 }
                 _ => {}
             }

@@ -47,8 +47,13 @@ pub(crate) enum Bound {
     Patterns(&'static str, fn(&Grant) -> Option<&[Glob]>),
     /// A condition: a maximum, if the grant has one.
     Maximum(&'static str, fn(&Grant) -> Option<u32>),
-    /// A condition: a maximum amount, if the grant has one. An unknown amount is above it.
-    Amount(&'static str, fn(&Grant) -> Option<Usd>),
+    /// A condition: a maximum amount, if the grant has one. An unknown amount is above it, and above a budget that the
+    /// amount is charged to: the second key and value.
+    Amount(
+        [&'static str; 2],
+        fn(&Grant) -> Option<Usd>,
+        fn(&Grant) -> Option<Usd>,
+    ),
     /// No key of its own.
     None,
 }
@@ -116,7 +121,7 @@ static ATTRIBUTES: [Attribute; 13] = [
     row("recipient", "String", "recipient", |operation| operation.selects(|s| matches!(s, Selector::Recipient(_))),
         |context| text(&context.recipient), Bound::Scope("recipients", |grant| &grant.recipients)),
     row("cost", "decimal", "cost", |operation| operation.selects(|s| matches!(s, Selector::Cost(_))),
-        |context| context.cost.map(AttributeValue::Amount), Bound::Amount("max-cost", |grant| grant.max_cost)),
+        |context| context.cost.map(AttributeValue::Amount), Bound::Amount(["max-cost", "cost-per-day"], |grant| grant.max_cost, |grant| grant.limits.cost_per_day)),
     row("file", "String", "file", Operation::concerns_files,
         |context| text(&context.file), Bound::Patterns("files", |grant| grant.files.as_deref())),
     row("node", "String", "node", |operation| operation.selects(|s| matches!(s, Selector::Node(_))),

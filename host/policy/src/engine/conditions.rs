@@ -60,14 +60,19 @@ pub(crate) fn grant_conditions(
                 let within_limit = json!({ "<=": { "left": context(name), "right": right } });
                 absent_or(name, Some(within_limit))
             })),
-            Bound::Amount(_, maximum) => all.extend(maximum(grant).map(|maximum| {
-                let maximum = json!({ "decimal": [{ "Value": maximum.decimal() }] });
-                let within_limit = json!({ "lessThanOrEqual": [context(name), maximum] });
-                match has_it {
-                    true => and(has(name), within_limit),
-                    false => absent_or(name, Some(within_limit)),
+            Bound::Amount(_, maximum, budget) => {
+                let within_limit = maximum(grant).map(|maximum| {
+                    let maximum = json!({ "decimal": [{ "Value": maximum.decimal() }] });
+                    json!({ "lessThanOrEqual": [context(name), maximum] })
+                });
+                match (has_it, within_limit) {
+                    (true, Some(within_limit)) => all.push(and(has(name), within_limit)),
+                    (true, None) => all.extend(budget(grant).map(|_| has(name))),
+                    (false, within_limit) => all.extend(
+                        within_limit.map(|within_limit| absent_or(name, Some(within_limit))),
+                    ),
                 }
-            })),
+            }
         }
     }
     Some(when(all))

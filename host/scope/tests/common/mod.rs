@@ -48,7 +48,10 @@ pub fn scope() -> Scope {
 static NODE_PRICES: LazyLock<BTreeMap<String, Usd>> =
     LazyLock::new(|| BTreeMap::from([("O2-8".to_owned(), Usd(150_000))]));
 
-/// Profiles of both kinds, and the price of one node type.
+static NODE_MAXIMA: LazyLock<BTreeMap<String, u32>> =
+    LazyLock::new(|| BTreeMap::from([("O2-8".to_owned(), 24)]));
+
+/// Profiles of both kinds, and price and maximum of one node type.
 pub fn configured() -> Configured<'static> {
     Configured {
         live_profile: &|profile| match profile {
@@ -57,6 +60,7 @@ pub fn configured() -> Configured<'static> {
             _ => None,
         },
         node_prices: &NODE_PRICES,
+        node_maxima: &NODE_MAXIMA,
     }
 }
 

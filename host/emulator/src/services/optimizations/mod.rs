@@ -2,8 +2,9 @@
 //! [`request`] reads what a client asks for. The statistics of a row are the array that the API's published
 //! schema has; the cloud may also send an object by position since the end of 2025.
 //!
-//! The estimated time is that of the whole search on one node. Estimate, charge and the account's
-//! balance agree with each other, not with what the cloud would need.
+//! The estimated time is that of one backtest: so the `lean` command line reads it, which multiplies it by
+//! the number of combinations. Estimate, charge and the account's balance agree with each other, not with
+//! what the cloud would need.
 //!
 //! Invariant: the nodes of an optimization are its own; they take none of the organisation's backtest
 //! nodes. After an abort no backtest is started. A charge is booked for each backtest that completed.
@@ -44,15 +45,14 @@ pub(crate) fn estimate(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argume
         state.built(arguments, cloud.settings.timing.compile)?;
     }
     let estimate_id = state.next_id();
-    let plan = plan_of(arguments, false)?;
-    let count = u32::try_from(plan.combinations.len()).unwrap_or(u32::MAX);
+    plan_of(arguments, false)?;
     // A whole number, as the published schema has it.
     let balance = format!("{:.0}", cloud.balance(state).floor());
     let balance: i64 = balance.parse().unwrap_or_default();
     Reply::success(json!({
         "estimate": {
             "estimateId": estimate_id,
-            "time": count.saturating_mul(SECONDS_PER_BACKTEST).div_ceil(plan.parallel),
+            "time": SECONDS_PER_BACKTEST,
             "balance": balance,
         },
     }))
