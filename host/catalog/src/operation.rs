@@ -198,6 +198,8 @@ pub enum Exception {
     Profiles(&'static str),
     /// The host gives it: the JSON name and the text.
     Constant(&'static str, &'static str),
+    /// The REST API wants null where the plugin leaves it out. The JSON name.
+    Null(&'static str),
     /// The tool takes text; bytes that are not UTF-8 go as base64 under the second name, which
     /// only our own server knows.
     Bytes(&'static str, &'static str),
@@ -211,6 +213,7 @@ impl Exception {
             Self::Profile(field)
             | Self::Profiles(field)
             | Self::Constant(field, _)
+            | Self::Null(field)
             | Self::Bytes(field, _) => field,
         }
     }
@@ -463,6 +466,17 @@ impl Operation {
     /// The steps of [`answer`](Self::answer); none for the whole body.
     pub fn answer_path(&self) -> impl DoubleEndedIterator<Item = &'static str> {
         self.answer.split('.').filter(|step| !step.is_empty())
+    }
+
+    /// Adds null for what the REST API wants to be there, if only as null.
+    pub fn write_nulls(&self, arguments: &mut Map<String, Value>) {
+        for exception in self.exceptions {
+            if let Exception::Null(field) = exception
+                && !arguments.contains_key(*field)
+            {
+                arguments.insert((*field).to_owned(), Value::Null);
+            }
+        }
     }
 
     /// Extracts what the function returns from a whole answer. `None` if the answer does not

@@ -12,7 +12,7 @@ use crate::operation::{Effect, Exception, Operation, Selector, Transport};
 use crate::remote::{self, Remote, RemoteTool};
 
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
-use Exception::{Bytes, Constant, Profile, Profiles};
+use Exception::{Bytes, Constant, Null, Profile, Profiles};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
     Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
@@ -56,6 +56,10 @@ pub static OPERATIONS: &[Operation] = &[
     op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().answers("chart").on(PROJECT_BACKTEST),
     op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-trades", "read_backtest_trades", "/backtests/trades/read").reads().on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-logs", "read_backtest_logs", "/backtests/read/log").reads().on(PROJECT_BACKTEST).except(&[Null("query")]),
+    op("backtests/read-backtest-report", "read_backtest_report", "/backtests/read/report").reads().answers("report").on(PROJECT_BACKTEST),
+    op("backtests/update-backtest-tags", "update_backtest_tags", "/backtests/tags/update").idempotent().on(PROJECT_BACKTEST),
     op("backtests/update-backtest", "update_backtest", "/backtests/update").idempotent().on(PROJECT_BACKTEST),
     op("backtests/delete-backtest", "delete_backtest", "/backtests/delete").is(Destroy)
         .does(Removes { read: "backtests/read-backtest" }).on(PROJECT_BACKTEST),
@@ -133,6 +137,7 @@ pub static OPERATIONS: &[Operation] = &[
         .does(Creates { list: "optimizations/list-optimizations", items: "optimizations", name: "name" })
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters"), Cost("estimatedCost"), NodeType("nodeType"), ParallelNodes("parallelNodes")]),
     op("optimizations/read-optimization", "read_optimization", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
+    op("optimizations/read-optimization-analysis", "read_optimization_analysis", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
     op("optimizations/list-optimizations", "list_optimizations", "/optimizations/list").reads().answers("optimizations").on(PROJECT),
     op("optimizations/update-optimization", "update_optimization", "/optimizations/update").idempotent().on(OPTIMIZATION),
     op("optimizations/abort-optimization", "abort_optimization", "/optimizations/abort").is(Reduce).on(OPTIMIZATION),

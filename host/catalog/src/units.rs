@@ -192,6 +192,7 @@ pub const UNITS: &[(&str, Unit, &[&str])] = &[
     ),
     ("backtest-list", Unit::Count, &["count"]),
     ("closed-trade-page", Unit::Count, &["length"]),
+    ("backtest-log-page", Unit::Count, &["length"]),
     ("finding", Unit::Count, &["count"]),
     ("live-summary", Unit::Money, &["equity"]),
     (
@@ -237,6 +238,12 @@ pub const UNITS: &[(&str, Unit, &[&str])] = &[
     ("optimization-summary", Unit::Ratio, &["sharpe-ratio"]),
     ("optimization-summary", Unit::Count, &["trades"]),
     ("optimization-backtest", Unit::Fraction, &["progress"]),
+    ("optimization-analysis", Unit::Ratio, &["overall-sharpe"]),
+    (
+        "optimization-analysis",
+        Unit::Count,
+        &["backtest-count-total", "backtest-count-used"],
+    ),
     ("project", Unit::Money, &["paper-equity"]),
     ("statistic", Unit::Figure, &["value"]),
     ("point", Unit::Seconds, &["time"]),

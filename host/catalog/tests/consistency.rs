@@ -21,7 +21,13 @@ use serde_json::{Value, json};
 const NOT_TOOLS: &[&str] = &["object-store/download", "raw/call-tool"];
 
 /// Operations that the official server has no tool for: they are newer than it.
-const NEWER: &[&str] = &[];
+const NEWER: &[&str] = &[
+    "backtests/read-backtest-logs",
+    "backtests/read-backtest-report",
+    "backtests/read-backtest-trades",
+    "backtests/update-backtest-tags",
+    "optimizations/read-optimization-analysis",
+];
 
 /// Arguments that the REST API takes, and the official server's tool does not: the tool and the JSON name.
 const NEWER_ARGUMENTS: &[(&str, &str)] = &[];

@@ -251,8 +251,9 @@ impl ServerHandler for Server {
 async fn send(
     rest: &RestClient,
     operation: &Operation,
-    arguments: Map<String, Value>,
+    mut arguments: Map<String, Value>,
 ) -> Result<Answer, Failure> {
+    operation.write_nulls(&mut arguments);
     let effect = if operation.access == Access::Read || operation.idempotent {
         Effect::Repeatable
     } else {

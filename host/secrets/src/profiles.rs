@@ -100,7 +100,7 @@ impl Profiles {
                         filled.push((*field, self.providers(field, names).await?));
                     }
                 }
-                Exception::Constant(..) | Exception::Bytes(..) => {}
+                Exception::Constant(..) | Exception::Null(_) | Exception::Bytes(..) => {}
             }
         }
         for (field, settings) in filled {

@@ -176,6 +176,14 @@ impl Report {
         statistics.get(name)
     }
 
+    /// The `closedTrades` in [`Self::total_performance`].
+    pub(crate) fn closed_trades(&self) -> &[serde_json::Value] {
+        let trades = self.total_performance.get("closedTrades");
+        trades
+            .and_then(serde_json::Value::as_array)
+            .map_or(&[], Vec::as_slice)
+    }
+
     /// The bare number of one of the [`Self::statistics`]: that of `12.300%` is 12.3, that of
     /// `$1,234.50` is 1234.5.
     pub(crate) fn bare_statistic(&self, name: &str) -> Option<f64> {

@@ -1,7 +1,12 @@
 //! `/backtests/…`: create, run, read, list, change and delete backtests, and their results.
 //!
-//! While a backtest has no result, its charts, orders, insights and log are still loading; of
-//! one that failed, the charts, orders and insights are empty.
+//! While a backtest has no result, its charts, orders, trades, insights, log and report are still
+//! loading; of one that failed, the charts, orders, trades and insights are empty, and there is no
+//! report.
+//!
+//! The report is a page of the statistics, without the cloud's pictures. The log is searched without
+//! regard to case, which the cloud documents for live logs. Of the cloud's findings there is one: an
+//! equity that never changed. Unlike the cloud's, a page of trades has a widest range, that of orders.
 //!
 //! Every result says in `nodeName` that it comes from the emulator's model and not from LEAN.
 //!
@@ -17,10 +22,12 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::answer::{Answer, Refusal, Reply, php_map};
+use super::answer::{Answer, Refusal, Reply, php_map, refuse};
 use super::arguments::{Arguments, scalar_text, set};
 use super::cloud::{Cloud, execute};
-use super::pages::{ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, summary};
+use super::pages::{
+    ChartRequest, MAX_BACKTEST_ENTRIES, MAX_BACKTEST_LINES, Window, matching, summary,
+};
 use crate::engine::Report;
 use crate::store::backtest::{Backtest, Phase};
 use crate::store::{State, clock, limits};
@@ -204,6 +211,16 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
     Reply::done()
 }
 
+/// Replaces the tags.
+pub(crate) fn update_tags(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let id = state.backtest(arguments)?.id.clone();
+    let tags = tags_of(arguments, "tags")?;
+    if let Some(backtest) = state.backtest_mut(&id) {
+        backtest.tags = tags;
+    }
+    Reply::done()
+}
+
 /// Deletes a backtest; one that is queued or running is cancelled by it.
 pub(crate) fn delete(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let id = state.backtest(arguments)?.id.clone();
@@ -244,20 +261,60 @@ fn entries(
     window.answer(name, backtest.report().map_or(&[][..], of))
 }
 
+pub(crate) fn trades(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    entries(state, arguments, "trades", Report::closed_trades)
+}
+
 pub(crate) fn log(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let backtest = state.backtest(arguments)?;
     let window = Window::read(arguments, ("start", "end"), false, MAX_BACKTEST_LINES)?;
+    let query = arguments.optional("query", Arguments::text)?;
     if let Some(loading) = loading(backtest) {
         return loading;
     }
+    window.answer("logs", &matching(lines(backtest), query))
+}
+
+/// The whole log: that of the algorithm, and the error that ended it.
+pub(super) fn lines(backtest: &Backtest) -> Vec<String> {
     let report = backtest.report();
     let mut lines = report.map_or_else(Vec::new, |report| report.logs.clone());
     let error = backtest.error();
     lines.extend(error.map(|error| format!("Runtime Error: {error}")));
-    window.answer("logs", &lines)
+    lines
 }
 
-fn loading(backtest: &Backtest) -> Option<Answer> {
+pub(crate) fn report(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let backtest = state.backtest(arguments)?;
+    if let Some(loading) = loading(backtest) {
+        return loading;
+    }
+    let Some(report) = backtest.report() else {
+        refuse!("The backtest {} failed: there is no report", backtest.id);
+    };
+    let statistics = report.statistics.as_object().into_iter().flatten();
+    let rows: String = statistics
+        .map(|(name, value)| {
+            let value = value.as_str().unwrap_or_default();
+            format!("<tr><th>{}</th><td>{}</td></tr>", html(name), html(value))
+        })
+        .collect();
+    let (name, model) = (html(&backtest.name), html(&cloud.model_name()));
+    Reply::success(json!({"report": format!(
+        "<!DOCTYPE html><html><head><title>{name}</title></head><body><h1>{name}</h1>\
+         <p>{model}</p><table>{rows}</table></body></html>"
+    )}))
+}
+
+/// A text in HTML.
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+/// The answer of a result that is not there yet.
+pub(super) fn loading(backtest: &Backtest) -> Option<Answer> {
     (!backtest.finished()).then(|| Reply::loading(backtest.progress()))
 }
 
@@ -326,10 +383,27 @@ fn backtest_json(cloud: &Cloud, state: &State, backtest: &Backtest) -> Value {
         "statistics": report.map(|report| &report.statistics),
         "runtimeStatistics": report.map(|report| &report.runtime_statistics),
         "totalPerformance": report.map(|report| &report.total_performance),
+        "serverStatistics": {},
+        "analysis": report.map_or_else(Vec::new, findings),
         "rollingWindow": {},
         "outOfSampleMaxEndDate": null,
         "outOfSampleDays": null,
     })
+}
+
+/// What is wrong with a result.
+fn findings(report: &Report) -> Vec<Value> {
+    let equity = report.days.iter().map(|day| day.equity);
+    let first = report.days.first().map(|day| day.equity);
+    let flat = first.is_some_and(|first| equity.clone().all(|value| value == first));
+    let finding = json!({
+        "name": "FlatEquityCurveAnalysis",
+        "issue": "The equity of the algorithm never changed: it did not trade.",
+        "sample": {"equity": first},
+        "count": report.days.len(),
+        "solutions": ["Check the conditions under which the algorithm orders."],
+    });
+    flat.then_some(finding).into_iter().collect()
 }
 
 fn summary_json(backtest: &Backtest, with_statistics: bool) -> Value {
@@ -338,10 +412,7 @@ fn summary_json(backtest: &Backtest, with_statistics: bool) -> Value {
     let statistic = |name: &str| shown.and_then(|report| report.portfolio_statistic(name));
     // The cloud lists these in per cent, unlike the shares of winning and losing trades.
     let percentage = |name: &str| shown.and_then(|report| report.bare_statistic(name));
-    let trades = shown
-        .and_then(|report| report.total_performance.get("closedTrades"))
-        .and_then(Value::as_array)
-        .map(Vec::len);
+    let trades = shown.map(|report| report.closed_trades().len());
     json!({
         "backtestId": backtest.id,
         "name": backtest.name,

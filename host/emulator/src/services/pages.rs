@@ -128,6 +128,14 @@ impl ChartRequest {
     }
 }
 
+/// The lines that contain a text in any case; all of them without a text.
+pub(super) fn matching(mut lines: Vec<String>, query: Option<&str>) -> Vec<String> {
+    if let Some(query) = query.map(str::to_lowercase) {
+        lines.retain(|line| line.to_lowercase().contains(&query));
+    }
+    lines
+}
+
 /// Charts as an answer lists them, without their series.
 pub(super) fn summary(charts: &[Chart]) -> Value {
     charts

@@ -226,6 +226,12 @@ async fn a_backtest_is_renamed_tagged_and_deleted() {
     assert_eq!(shown["note"], "words");
     let list = cloud.ok("/backtests/list", json!({"projectId": id})).await;
     assert_eq!(list["backtests"][0]["tags"], json!(["a"]));
+    let body = json!({"projectId": id, "backtestId": backtest, "tags": ["b", "c"]});
+    cloud.ok("/backtests/tags/update", body).await;
+    let list = cloud.ok("/backtests/list", json!({"projectId": id})).await;
+    assert_eq!(list["backtests"][0]["tags"], json!(["b", "c"]));
+    let body = json!({"projectId": id, "backtestId": backtest});
+    cloud.refused("/backtests/tags/update", body).await;
     let body = json!({"projectId": id, "backtestId": backtest});
     cloud.ok("/backtests/delete", body.clone()).await;
     for path in ["/backtests/read", "/backtests/update", "/backtests/delete"] {
@@ -270,6 +276,7 @@ async fn orders_insights_and_log_come_in_pages() {
         ("/backtests/orders/read", "orders", 100),
         ("/backtests/read/insights", "insights", 100),
         ("/backtests/read/log", "logs", 200),
+        ("/backtests/trades/read", "trades", 100),
     ] {
         let first = cloud.ok(path, page(json!(0), json!(100))).await;
         assert_eq!(first[field].as_array().unwrap().len(), 100, "{path}");
@@ -286,6 +293,52 @@ async fn orders_insights_and_log_come_in_pages() {
             cloud.refused(path, page(start, end)).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_log_is_searched_and_its_positions_count_what_was_found() {
+    let cloud = cloud().await;
+    let id = cloud.project("code").await;
+    let compile = cloud.built(id).await;
+    let backtest = cloud.backtest(id, &compile).await;
+    cloud.result(id, &backtest).await;
+    let search = |query: Value| json!({"projectId": id, "backtestId": backtest, "start": 0, "end": 3, "query": query});
+    let path = "/backtests/read/log";
+    let found = cloud.ok(path, search(json!("DAY 14"))).await;
+    // 14 and 140 to 149.
+    assert_eq!(found["length"], 11);
+    assert_eq!(found["logs"], json!(["day 14", "day 140", "day 141"]));
+    for all in [json!(null), json!("")] {
+        assert_eq!(cloud.ok(path, search(all)).await["length"], DAYS);
+    }
+    assert_eq!(cloud.ok(path, search(json!("no"))).await["length"], 0);
+    cloud.refused(path, search(json!(7))).await;
+}
+
+#[tokio::test]
+async fn a_report_has_the_statistics_of_the_backtest() {
+    let cloud = slow_cloud().await;
+    let id = cloud.project("code").await;
+    let compile = cloud.built(id).await;
+    let backtest = cloud.backtest(id, &compile).await;
+    let body = json!({"projectId": id, "backtestId": backtest});
+    let path = "/backtests/read/report";
+    let loading = cloud.ok(path, body.clone()).await;
+    assert_eq!(loading["status"], "loading");
+    assert!(loading.get("report").is_none());
+    cloud.result(id, &backtest).await;
+    let answer = cloud.ok(path, body).await;
+    let report = answer["report"].as_str().unwrap();
+    assert!(
+        report.contains("<th>Net Profit</th><td>12.500%</td>"),
+        "{report}"
+    );
+    let failing = cloud.project("FAIL LATER").await;
+    let compile = cloud.built(failing).await;
+    let backtest = cloud.backtest(failing, &compile).await;
+    cloud.result(failing, &backtest).await;
+    let body = json!({"projectId": failing, "backtestId": backtest});
+    assert!(cloud.refused(path, body).await.contains("no report"));
 }
 
 #[tokio::test]

@@ -118,7 +118,7 @@ fn report(parameters: &BTreeMap<String, String>) -> Report {
                 "probabilisticSharpeRatio": 0.5,
                 "compoundingAnnualReturn": 0.2,
             },
-            "closedTrades": [],
+            "closedTrades": entries("trade"),
         }),
         orders: entries("order"),
         insights: entries("insight"),

@@ -53,6 +53,9 @@ async fn a_grid_is_searched_to_its_end() {
     let statistics = &running["optimization"]["runtimeStatistics"];
     assert_eq!(statistics["Total"], "6");
     let done = finished(&cloud, &id).await;
+    assert_eq!(running["optimization"]["analysis"], Value::Null);
+    assert_eq!(done["analysis"]["backtestCountUsed"], 6);
+    assert_eq!(done["analysis"]["failedBacktests"], json!([]));
     let statistics = &done["runtimeStatistics"];
     assert_eq!(statistics["Completed"], "6");
     assert_eq!(statistics["In Queue"], "0");

@@ -163,6 +163,27 @@ async fn a_null_is_an_argument_that_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_null_is_sent_where_the_api_wants_one() {
+    for (query, sent) in [
+        (json!({}), Value::Null),
+        (json!({ "query": null }), Value::Null),
+        (json!({ "query": "error" }), json!("error")),
+    ] {
+        let fake = Fake::content().await;
+        let connection = Connection::to(&fake.url).await;
+        let mut arguments = json!({ "projectId": 7, "backtestId": "b", "start": 0, "end": 9 });
+        for (name, value) in query.as_object().unwrap() {
+            arguments[name] = value.clone();
+        }
+        connection
+            .call("read_backtest_logs", arguments.clone())
+            .await;
+        arguments["query"] = sent;
+        assert_eq!(fake.only().json(), arguments);
+    }
+}
+
+#[tokio::test]
 async fn nulls_below_the_top_are_data() {
     let fake = Fake::content().await;
     let connection = Connection::to(&fake.url).await;

@@ -1,8 +1,9 @@
 //! Backtests: `quantconnect:api/backtests`.
 
 use crate::contract::quantconnect::api::backtests::{
-    Backtest, BacktestChartRequest, BacktestId, BacktestList, Chart, CompileId, Error, Host,
-    InsightPage, OrderPage, ParameterSet, ProjectId, add_to_linker,
+    Backtest, BacktestChartRequest, BacktestId, BacktestList, BacktestLogPage, BacktestLogsRequest,
+    Chart, ClosedTradePage, CompileId, Error, Host, InsightPage, OrderPage, ParameterSet,
+    ProjectId, add_to_linker,
 };
 
 capability! {
@@ -12,6 +13,10 @@ capability! {
     read_backtest_chart(request: BacktestChartRequest) -> Chart;
     read_backtest_orders(project_id: ProjectId, backtest_id: BacktestId, start: u32, end: u32) -> OrderPage;
     read_backtest_insights(project_id: ProjectId, backtest_id: BacktestId, start: u32, end: u32) -> InsightPage;
+    read_backtest_trades(project_id: ProjectId, backtest_id: BacktestId, start: u32, end: u32) -> ClosedTradePage;
+    read_backtest_logs(request: BacktestLogsRequest) -> BacktestLogPage;
+    read_backtest_report(project_id: ProjectId, backtest_id: BacktestId) -> String;
+    update_backtest_tags(project_id: ProjectId, backtest_id: BacktestId, tags: Vec<String>) -> ();
     update_backtest(project_id: ProjectId, backtest_id: BacktestId, name: Option<String>, note: Option<String>) -> ();
     delete_backtest(project_id: ProjectId, backtest_id: BacktestId) -> ();
 }

@@ -151,6 +151,32 @@ fn jobs() -> Vec<Case> {
                     .await
             })
         }),
+        valid("update_backtest_tags", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                for tags in [json!(["good", "kept"]), json!([])] {
+                    let change = json!({ "projectId": project, "backtestId": id, "tags": tags });
+                    b.call("update_backtest_tags", change).await?;
+                    let list = json!({ "projectId": project });
+                    let body = b.call("list_backtests", list).await?;
+                    body.equals("/backtests/0/tags", tags)?;
+                }
+                Ok(())
+            })
+        }),
+        invalid("update_backtest_tags", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let tag = |project: &Value, id: &str, tags: Value| json!({ "projectId": project, "backtestId": id, "tags": tags });
+                let bad = [
+                    tag(&json!(UNKNOWN), &id, json!(["a"])),
+                    tag(&project, "nothing", json!(["a"])),
+                    tag(&project, &id, json!(["a".repeat(300)])),
+                ];
+                let good = tag(&project, &id, json!(["a"]));
+                b.rejects("update_backtest_tags", good, &bad).await
+            })
+        }),
         valid("delete_backtest", |b| {
             Box::pin(async move {
                 let (project, id) = b.backtest().await?;
@@ -253,6 +279,91 @@ fn results() -> Vec<Case> {
                     slice(&project, &id, 0, 1_000),
                 ];
                 b.rejects("read_backtest_orders", slice(&project, &id, 0, 10), &bad)
+                    .await
+            })
+        }),
+        valid("read_backtest_trades", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let all = slice(&project, &id, 0, 100);
+                let body = b.call("read_backtest_trades", all).await?;
+                let trades = body.list("/trades")?;
+                body.equals("/length", count(trades.len()))?;
+                ensure!(
+                    trades.len() > 1,
+                    "hardly anything was bought and sold: {body}"
+                );
+                trades[0].equals("/symbols/0/value", "SPY")?;
+                let read = b.call("read_backtest", one(&project, &id)).await?;
+                let closed = read.list("/backtest/totalPerformance/closedTrades")?;
+                ensure!(closed == trades, "the trades of the result: {closed:?}");
+                // A trade names the orders that opened and closed it.
+                let orders = slice(&project, &id, 0, 100);
+                let orders = b.call("read_backtest_orders", orders).await?;
+                let opened = trades[0].at("/orderIds/0")?.clone();
+                let order = orders.find("/orders", "id", opened)?;
+                order.equals("/price", trades[0].at("/entryPrice")?.clone())?;
+                let part = slice(&project, &id, 1, 2);
+                let part = b.call("read_backtest_trades", part).await?;
+                part.equals("/trades/0/id", trades[1].at("/id")?.clone())
+            })
+        }),
+        invalid("read_backtest_trades", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [
+                    slice(&json!(UNKNOWN), &id, 0, 10),
+                    slice(&project, "nothing", 0, 10),
+                    slice(&project, &id, 5, 2),
+                ];
+                b.rejects("read_backtest_trades", slice(&project, &id, 0, 10), &bad)
+                    .await
+            })
+        }),
+        valid("read_backtest_logs", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let mut ask = slice(&project, &id, 0, 200);
+                let body = b.call("read_backtest_logs", ask.clone()).await?;
+                let lines = body.list("/logs")?;
+                body.equals("/length", count(lines.len()))?;
+                ensure!(!lines.is_empty(), "the model says what it is: {body}");
+                ask["query"] = json!("NOT lean");
+                let body = b.call("read_backtest_logs", ask).await?;
+                body.equals("/length", 1)?;
+                body.equals("/logs/0", lines[0].clone())
+            })
+        }),
+        invalid("read_backtest_logs", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [
+                    slice(&json!(UNKNOWN), &id, 0, 10),
+                    slice(&project, "nothing", 0, 10),
+                    slice(&project, &id, 5, 2),
+                    slice(&project, &id, 0, 201),
+                ];
+                let mut good = slice(&project, &id, 0, 10);
+                good["query"] = json!("lean");
+                b.rejects("read_backtest_logs", good, &bad).await
+            })
+        }),
+        valid("read_backtest_report", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let body = b.call("read_backtest_report", one(&project, &id)).await?;
+                let report = body.text("/report")?;
+                let read = b.call("read_backtest", one(&project, &id)).await?;
+                let profit = read.text("/backtest/statistics/Net Profit")?;
+                ensure!(report.contains(&profit), "{profit} is not in {report}");
+                Ok(())
+            })
+        }),
+        invalid("read_backtest_report", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [one(&json!(UNKNOWN), &id), one(&project, "nothing")];
+                b.rejects("read_backtest_report", one(&project, &id), &bad)
                     .await
             })
         }),

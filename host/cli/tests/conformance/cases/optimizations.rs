@@ -147,6 +147,22 @@ pub fn cases() -> Vec<Case> {
                     .await
             })
         }),
+        valid("read_optimization_analysis", |b| {
+            Box::pin(async move {
+                let (_, id) = b.optimization().await?;
+                done(b, &id).await?;
+                let body = b.call("read_optimization_analysis", one(&id)).await?;
+                body.equals("/optimization/status", "completed")?;
+                body.equals("/optimization/analysis/backtestCountUsed", 3)
+            })
+        }),
+        invalid("read_optimization_analysis", |b| {
+            Box::pin(async move {
+                let (_, id) = b.optimization().await?;
+                b.rejects("read_optimization_analysis", one(&id), &[one("nothing")])
+                    .await
+            })
+        }),
         valid("list_optimizations", |b| {
             Box::pin(async move {
                 let (project, id) = b.optimization().await?;

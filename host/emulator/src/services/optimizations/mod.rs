@@ -2,6 +2,8 @@
 //! [`request`] reads what a client asks for. The statistics of a row are the array that the API's published
 //! schema has; the cloud may also send an object by position since the end of 2025.
 //!
+//! The analysis of one that is over counts its backtests and says so; the cloud's says which parameters matter.
+//!
 //! The estimated time is that of one backtest: so the `lean` command line reads it, which multiplies it by
 //! the number of combinations. Estimate, charge and the account's balance agree with each other, not with
 //! what the cloud would need.
@@ -379,8 +381,36 @@ fn optimization_json(state: &State, optimization: &Optimization) -> Value {
         "optimizationTarget": plan.target,
         "targetValue": plan.target_value,
         "gridLayout": [],
+        "analysis": optimization.over().then(|| analysis(&children)),
         "outOfSampleMaxEndDate": null,
         "outOfSampleDays": 0,
+    })
+}
+
+/// The cloud's analysis of an optimization that is over, as far as the model has one.
+fn analysis(children: &[&Backtest]) -> Value {
+    let failed: Vec<&str> = children
+        .iter()
+        .filter(|backtest| backtest.error().is_some())
+        .map(|backtest| backtest.id.as_str())
+        .collect();
+    let sharpe = |backtest: &Backtest| backtest.report()?.bare_statistic("Sharpe Ratio");
+    let ratios: Vec<f64> = children.iter().copied().filter_map(sharpe).collect();
+    let count = u32::try_from(ratios.len()).unwrap_or(u32::MAX);
+    let mean = (count > 0).then(|| ratios.iter().sum::<f64>() / f64::from(count));
+    json!({
+        "interpretation": format!(
+            "{count} of {} backtests have a result. This is the emulator's summary and not QuantConnect's.",
+            children.len()
+        ),
+        "backtestCountTotal": children.len(),
+        "backtestCountUsed": count,
+        "overallSharpe": mean,
+        "best": null,
+        "parameters": {},
+        "clusters": [],
+        "modes": [],
+        "failedBacktests": failed,
     })
 }
 

@@ -1,6 +1,6 @@
 //! `backtests`: run until it ends, read in every way, renamed, deleted.
 
-use qchost_sdk::backtests::{BacktestChartRequest, BacktestStatus};
+use qchost_sdk::backtests::{BacktestChartRequest, BacktestLogsRequest, BacktestStatus};
 use qchost_sdk::prelude::*;
 
 use crate::checks::{Checks, not_found, rejected, unfit};
@@ -58,6 +58,23 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
     })?;
 
     pages(checks, project, &id)?;
+    results(checks, project, &id)?;
+
+    let tags = ["first".to_owned(), "kept".to_owned()];
+    let tagged = backtests::update_backtest_tags(project, &id, &tags);
+    checks.answer("update-backtest-tags", "succeeds", tagged, |()| true)?;
+    checks.answer(
+        "update-backtest-tags",
+        "shows in the list",
+        backtests::list_backtests(project, None),
+        |it| matches!(it.backtests.as_slice(), [one] if one.tags == tags),
+    )?;
+    checks.refusal(
+        "update-backtest-tags",
+        "does not know an id",
+        backtests::update_backtest_tags(project, "none", &tags),
+        not_found,
+    );
 
     let updated = backtests::update_backtest(project, &id, Some("renamed"), Some("a note"));
     checks.answer("update-backtest", "succeeds", updated, |()| true)?;
@@ -73,6 +90,73 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
         "delete-backtest",
         "leaves nothing to delete",
         delete(),
+        not_found,
+    );
+    Some(())
+}
+
+fn results(checks: &mut Checks, project: u32, id: &str) -> Option<()> {
+    let trades =
+        |start, end| wait::until_ready(|| backtests::read_backtest_trades(project, id, start, end));
+    checks.answer(
+        "read-backtest-trades",
+        "has trades with their symbols and orders",
+        trades(0, 99),
+        |it| {
+            it.length > 0
+                && it.trades.iter().all(|it| {
+                    it.id.is_some()
+                        && !it.symbols.is_empty()
+                        && it.order_ids.len() == 2
+                        && it.is_win == it.profit_loss.map(|it| it > 0.0)
+                })
+        },
+    )?;
+    checks.refusal(
+        "read-backtest-trades",
+        "refuses an end before the start",
+        trades(5, 2),
+        unfit,
+    );
+
+    let logs = |end: u32, query: Option<&str>| {
+        let request = BacktestLogsRequest {
+            project_id: project,
+            backtest_id: id.to_owned(),
+            start: 0,
+            end,
+            query: query.map(str::to_owned),
+        };
+        wait::until_ready(|| backtests::read_backtest_logs(&request))
+    };
+    let all = checks.answer("read-backtest-logs", "gives lines", logs(200, None), |it| {
+        it.length > 1 && !it.logs.is_empty()
+    })?;
+    checks.answer(
+        "read-backtest-logs",
+        "finds lines",
+        logs(200, Some("INITIALIZED")),
+        |it| {
+            it.length > 0
+                && it.length < all.length
+                && it.logs.iter().all(|it| it.contains("initialized"))
+        },
+    )?;
+    checks.refusal(
+        "read-backtest-logs",
+        "refuses a range that is too wide",
+        logs(201, None),
+        unfit,
+    );
+
+    let report = |id: &str| wait::until_ready(|| backtests::read_backtest_report(project, id));
+    checks.answer("read-backtest-report", "is a page", report(id), |it| {
+        it.contains("<html>") && it.contains("Drawdown")
+    })?;
+    checks.refusal(
+        "read-backtest-report",
+        "does not know an id",
+        report("none"),
         not_found,
     );
     Some(())

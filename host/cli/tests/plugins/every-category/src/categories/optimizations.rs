@@ -69,6 +69,24 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
         not_found,
     );
 
+    checks.answer(
+        "read-optimization-analysis",
+        "says how many backtests there are",
+        optimizations::read_optimization_analysis(&id),
+        |it| {
+            it.status == Some(OptimizationStatus::Completed)
+                && it.analysis.as_ref().is_some_and(|it| {
+                    it.backtest_count_total == Some(2) && it.interpretation.is_some()
+                })
+        },
+    )?;
+    checks.refusal(
+        "read-optimization-analysis",
+        "does not know an id",
+        optimizations::read_optimization_analysis("none"),
+        not_found,
+    );
+
     let renamed = optimizations::update_optimization(&id, "renamed");
     checks.answer("update-optimization", "succeeds", renamed, |()| true)?;
     checks.answer(
