@@ -8,7 +8,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU32;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
@@ -101,8 +102,39 @@ pub struct Call<'a> {
     pub deadline: Instant,
     /// Whether it may still be sent.
     pub clearance: &'a dyn Clearance,
-    /// Counts the sends, if set.
-    pub sends: Option<&'a AtomicU32>,
+    /// Told how it was answered. Without it, nobody could record that an answer came from the cache: it is read anew.
+    pub sends: Option<&'a Sends>,
+}
+
+/// How often a call was sent, or the age of the kept answer that it was given instead.
+#[derive(Debug, Default)]
+pub struct Sends {
+    count: AtomicU32,
+    kept: OnceLock<Duration>,
+}
+
+impl Sends {
+    /// Counts one send.
+    pub fn add(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was sent.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// It is answered with what another call was answered so long ago.
+    pub fn answered_by_cache(&self, age: Duration) {
+        self.kept.get_or_init(|| age);
+    }
+
+    /// The age of the answer, if the cache gave it.
+    #[must_use]
+    pub fn cached(&self) -> Option<Duration> {
+        self.kept.get().copied()
+    }
 }
 
 impl fmt::Debug for Call<'_> {

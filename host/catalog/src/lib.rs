@@ -26,10 +26,13 @@ pub use address::{is_loopback_host, special_purpose};
 pub use aside::{aside, length, length_of_members};
 pub use backoff::Backoff;
 pub use call::{
-    BoxFuture, Call, Clearance, Failure, FailureKind, Outcome, Target, Upstream, always,
+    BoxFuture, Call, Clearance, Failure, FailureKind, Outcome, Sends, Target, Upstream, always,
 };
 use names::KEY;
-pub use operation::{Access, Effect, Exception, Operation, Selector, Transport};
+pub use operation::{
+    Access, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Lifetime, Operation, Selector,
+    Transport,
+};
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use remote::{
     NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,

@@ -219,6 +219,68 @@ impl Exception {
     }
 }
 
+/// How long the answer of a read may be given again to any user of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Not at all: it is live state, a secret, or computed anew each time.
+    None,
+    /// This many seconds, whatever it says: people change such items in the web terminal too.
+    Seconds(u32),
+    /// The ending's seconds if the answer itself proves that its item is finished, otherwise not at all.
+    Proof(&'static Ending),
+    /// [`FINISHED_SECONDS`] if an earlier answer proved that its item is finished, otherwise not at all.
+    Finished,
+}
+
+/// How long an answer about a finished item is kept, in seconds: nothing but this account's own writes changes it.
+pub const FINISHED_SECONDS: u32 = 24 * 60 * 60;
+
+/// How long an answer with names, notes or a list is kept, in seconds.
+pub(crate) const BRIEF_SECONDS: u32 = 5;
+
+/// How an answer says that its backtest or optimisation has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// The path in the answer to the status.
+    pub status: &'static str,
+    /// The path in the answer to the item's own id.
+    pub id: &'static str,
+    /// The statuses of an item that completed, and never changes again.
+    pub completed: &'static [&'static str],
+    /// The statuses of an item that ended in another way.
+    pub failed: &'static [&'static str],
+    /// How long an answer that says so is kept, in seconds: it has names and notes too, which people change.
+    pub seconds: u32,
+}
+
+/// How an item ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// As it was meant to.
+    Completed,
+    /// In another way, such as by an error.
+    Failed,
+}
+
+impl Ending {
+    /// How the item with this id ended according to an answer; `None` if it did not, or the answer is about another.
+    #[must_use]
+    pub fn of(&self, id: &str, answer: &Value) -> Option<Ended> {
+        let at = |path: &str| {
+            path.split('.')
+                .try_fold(answer, |body, step| body.get(step))
+        };
+        if at(self.id).and_then(Value::as_str)? != id {
+            return None;
+        }
+        let status = at(self.status).and_then(Value::as_str)?;
+        if self.completed.contains(&status) {
+            return Some(Ended::Completed);
+        }
+        self.failed.contains(&status).then_some(Ended::Failed)
+    }
+}
+
 /// One row of the catalog.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -238,8 +300,8 @@ pub struct Operation {
     pub idempotent: bool,
     /// Whether a write only adds: nothing that existed before is changed or removed.
     pub additive: bool,
-    /// Whether the answer may be cached for a while, for all users of the account.
-    pub cacheable: bool,
+    /// How long an answer may be given again.
+    pub lifetime: Lifetime,
     /// Whether the answer contains a secret, such as a download address that works without
     /// credentials.
     pub secret_answer: bool,
@@ -272,7 +334,7 @@ impl Operation {
             access: Access::Write,
             idempotent: false,
             additive: false,
-            cacheable: false,
+            lifetime: Lifetime::None,
             secret_answer: false,
             effect: None,
             transport: Transport::Json,
@@ -317,8 +379,27 @@ impl Operation {
         self
     }
 
+    /// Published now and then: a minute old is new enough.
     pub(crate) const fn cacheable(mut self) -> Self {
-        self.cacheable = true;
+        self.lifetime = Lifetime::Seconds(60);
+        self
+    }
+
+    /// Names, notes and lists, which people change in the web terminal.
+    pub(crate) const fn brief(mut self) -> Self {
+        self.lifetime = Lifetime::Seconds(BRIEF_SECONDS);
+        self
+    }
+
+    /// Says how its item ended.
+    pub(crate) const fn proves(mut self, ending: &'static Ending) -> Self {
+        self.lifetime = Lifetime::Proof(ending);
+        self
+    }
+
+    /// What never changes once its item is finished.
+    pub(crate) const fn finished(mut self) -> Self {
+        self.lifetime = Lifetime::Finished;
         self
     }
 
@@ -392,6 +473,25 @@ impl Operation {
     /// Whether one of its selectors is such.
     pub fn selects(&self, is: impl Fn(&Selector) -> bool) -> bool {
         self.selectors.iter().any(is)
+    }
+
+    /// The project that a call is about, according to its arguments.
+    #[must_use]
+    pub fn project(&self, arguments: &Map<String, Value>) -> Option<u64> {
+        let project = |selector: &Selector| matches!(selector, Selector::Project(_));
+        let selector = self.selectors.iter().find(|selector| project(selector))?;
+        arguments.get(selector.argument()).and_then(Value::as_u64)
+    }
+
+    /// The backtest or optimisation that a call is about: its kind and id.
+    #[must_use]
+    pub fn item<'a>(&self, arguments: &'a Map<String, Value>) -> Option<(&'static str, &'a str)> {
+        let item = |selector: &Selector| {
+            matches!(selector, Selector::Backtest(_) | Selector::Optimization(_))
+        };
+        let selector = self.selectors.iter().find(|selector| item(selector))?;
+        let id = arguments.get(selector.argument()).and_then(Value::as_str)?;
+        Some((selector.word(), id))
     }
 
     /// Whether it starts a live deployment.
@@ -494,5 +594,74 @@ impl Operation {
             };
         }
         Some(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::by_tool;
+
+    fn ending(tool: &str) -> &'static Ending {
+        match by_tool(tool).map(|operation| operation.lifetime) {
+            Some(Lifetime::Proof(ending)) => ending,
+            other => panic!("{tool} proves nothing: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_status_of_the_item_itself_proves_that_it_is_finished() {
+        let read = ending("read_backtest");
+        let answer =
+            |id: &str, status: Value| json!({ "backtest": { "backtestId": id, "status": status } });
+        assert_eq!(
+            read.of("b", &answer("b", json!("Completed."))),
+            Some(Ended::Completed)
+        );
+        assert_eq!(
+            read.of("b", &answer("b", json!("Runtime Error"))),
+            Some(Ended::Failed)
+        );
+        for open in [
+            json!("Running: 99%"),
+            json!("In Queue..."),
+            json!("Completed?"),
+            json!(1),
+            Value::Null,
+        ] {
+            assert_eq!(read.of("b", &answer("b", open)), None);
+        }
+        assert_eq!(read.of("b", &answer("another", json!("Completed."))), None);
+        assert_eq!(
+            read.of("b", &json!({ "backtest": { "status": "Completed." } })),
+            None
+        );
+        assert_eq!(read.of("b", &json!([])), None);
+        let read = ending("read_optimization");
+        let answer =
+            |status: &str| json!({ "optimization": { "optimizationId": "o", "status": status } });
+        assert_eq!(read.of("o", &answer("completed")), Some(Ended::Completed));
+        assert_eq!(read.of("o", &answer("aborted")), Some(Ended::Failed));
+        assert_eq!(read.of("o", &answer("running")), None);
+    }
+
+    #[test]
+    fn what_is_kept_is_a_read_without_a_secret_and_nothing_live_is() {
+        for operation in crate::OPERATIONS {
+            if operation.lifetime == Lifetime::None {
+                continue;
+            }
+            assert_eq!(operation.access, Access::Read, "{}", operation.name);
+            assert!(!operation.secret_answer, "{}", operation.name);
+            let live = ["live", "live-commands", "nodes", "account"];
+            assert!(!live.contains(&operation.interface()), "{}", operation.name);
+            if matches!(operation.lifetime, Lifetime::Proof(_) | Lifetime::Finished) {
+                let item =
+                    |it: &Selector| matches!(it, Selector::Backtest(_) | Selector::Optimization(_));
+                assert!(operation.selects(item), "{}", operation.name);
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@
 //! them, and so does running a notebook: its code has the authority of the account.
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
-use crate::operation::{Effect, Exception, Operation, Selector, Transport};
+use crate::operation::{BRIEF_SECONDS, Effect, Ending, Exception, Operation, Selector, Transport};
 use crate::remote::{self, Remote, RemoteTool};
 
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
@@ -36,6 +36,23 @@ const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtest
 const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
 const OBJECT: &[Selector] = &[Organization("organizationId"), ObjectKey("key")];
 
+/// The end of a backtest. Its name and note are in the same answer.
+const BACKTEST_ENDING: &Ending = &Ending {
+    status: "backtest.status",
+    id: "backtest.backtestId",
+    completed: &["Completed.", "Completed"],
+    failed: &["Runtime Error"],
+    seconds: BRIEF_SECONDS,
+};
+/// The end of an optimisation. After an abort its last backtests may still run.
+const OPTIMIZATION_ENDING: &Ending = &Ending {
+    status: "optimization.status",
+    id: "optimization.optimizationId",
+    completed: &["completed"],
+    failed: &["aborted"],
+    seconds: BRIEF_SECONDS,
+};
+
 /// Every operation.
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
@@ -51,14 +68,14 @@ pub static OPERATIONS: &[Operation] = &[
     op("backtests/create-backtest", "create_backtest", "/backtests/create").adds().answers("backtest")
         .does(Creates { list: "backtests/list-backtests", items: "backtests", name: "backtestName" })
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
-    op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().answers("backtest").on(PROJECT_BACKTEST),
-    op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().on(PROJECT),
-    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().answers("chart").on(PROJECT_BACKTEST),
-    op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().on(PROJECT_BACKTEST),
-    op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().on(PROJECT_BACKTEST),
-    op("backtests/read-backtest-trades", "read_backtest_trades", "/backtests/trades/read").reads().on(PROJECT_BACKTEST),
-    op("backtests/read-backtest-logs", "read_backtest_logs", "/backtests/read/log").reads().on(PROJECT_BACKTEST).except(&[Null("query")]),
-    op("backtests/read-backtest-report", "read_backtest_report", "/backtests/read/report").reads().answers("report").on(PROJECT_BACKTEST),
+    op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().proves(BACKTEST_ENDING).answers("backtest").on(PROJECT_BACKTEST),
+    op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().brief().on(PROJECT),
+    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().finished().answers("chart").on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().finished().on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().finished().on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-trades", "read_backtest_trades", "/backtests/trades/read").reads().finished().on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-logs", "read_backtest_logs", "/backtests/read/log").reads().finished().on(PROJECT_BACKTEST).except(&[Null("query")]),
+    op("backtests/read-backtest-report", "read_backtest_report", "/backtests/read/report").reads().finished().answers("report").on(PROJECT_BACKTEST),
     op("backtests/update-backtest-tags", "update_backtest_tags", "/backtests/tags/update").idempotent().on(PROJECT_BACKTEST),
     op("backtests/update-backtest", "update_backtest", "/backtests/update").idempotent().on(PROJECT_BACKTEST),
     op("backtests/delete-backtest", "delete_backtest", "/backtests/delete").is(Destroy)
@@ -122,12 +139,12 @@ pub static OPERATIONS: &[Operation] = &[
 
     op("object-store/upload-object", "upload_object", "/object/set").idempotent().over(Upload).on(OBJECT)
         .except(&[Bytes("objectData", "objectDataBase64")]),
-    op("object-store/read-object-properties", "read_object_properties", "/object/properties").reads().answers("metadata").on(OBJECT),
+    op("object-store/read-object-properties", "read_object_properties", "/object/properties").reads().brief().answers("metadata").on(OBJECT),
     op("object-store/read-object-store-file-job-id", "read_object_store_file_job_id", "/object/get").reads().secret_answer()
         .on(&[Organization("organizationId"), DownloadKey("keys")]),
     op("object-store/read-object-store-file-download-url", "read_object_store_file_download_url", "/object/get").reads().secret_answer()
         .on(&[Organization("organizationId"), DownloadJob("jobId")]),
-    op("object-store/list-object-store-files", "list_object_store_files", "/object/list").reads()
+    op("object-store/list-object-store-files", "list_object_store_files", "/object/list").reads().brief()
         .on(&[Organization("organizationId"), ObjectPath("path")]),
     op("object-store/delete-object", "delete_object", "/object/delete").is(Destroy).does(Removes { read: "object-store/read-object-properties" }).on(OBJECT),
 
@@ -136,9 +153,9 @@ pub static OPERATIONS: &[Operation] = &[
     op("optimizations/create-optimization", "create_optimization", "/optimizations/create").adds().answers("optimizations.0")
         .does(Creates { list: "optimizations/list-optimizations", items: "optimizations", name: "name" })
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters"), Cost("estimatedCost"), NodeType("nodeType"), ParallelNodes("parallelNodes")]),
-    op("optimizations/read-optimization", "read_optimization", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
-    op("optimizations/read-optimization-analysis", "read_optimization_analysis", "/optimizations/read").reads().answers("optimization").on(OPTIMIZATION),
-    op("optimizations/list-optimizations", "list_optimizations", "/optimizations/list").reads().answers("optimizations").on(PROJECT),
+    op("optimizations/read-optimization", "read_optimization", "/optimizations/read").reads().proves(OPTIMIZATION_ENDING).answers("optimization").on(OPTIMIZATION),
+    op("optimizations/read-optimization-analysis", "read_optimization_analysis", "/optimizations/read").reads().proves(OPTIMIZATION_ENDING).answers("optimization").on(OPTIMIZATION),
+    op("optimizations/list-optimizations", "list_optimizations", "/optimizations/list").reads().brief().answers("optimizations").on(PROJECT),
     op("optimizations/update-optimization", "update_optimization", "/optimizations/update").idempotent().on(OPTIMIZATION),
     op("optimizations/abort-optimization", "abort_optimization", "/optimizations/abort").is(Reduce).on(OPTIMIZATION),
     op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy)
@@ -147,9 +164,9 @@ pub static OPERATIONS: &[Operation] = &[
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
         .does(Creates { list: "projects/list-projects", items: "projects", name: "name" })
         .on(&[ProjectName("name"), Organization("organizationId")]),
-    op("projects/read-project", "read_project", "/projects/read").reads().answers("projects").on(PROJECT)
+    op("projects/read-project", "read_project", "/projects/read").reads().brief().answers("projects").on(PROJECT)
         .by(Tool(&remote::READ_PROJECT)),
-    op("projects/list-projects", "list_projects", "/projects/read").reads().answers("projects").by(Tool(&remote::LIST_PROJECTS)),
+    op("projects/list-projects", "list_projects", "/projects/read").reads().brief().answers("projects").by(Tool(&remote::LIST_PROJECTS)),
     op("projects/update-project", "update_project", "/projects/update").idempotent().on(&[Project("projectId"), ProjectName("name")]),
     op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).does(Removes { read: "projects/read-project" }).on(PROJECT),
 

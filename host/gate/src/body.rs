@@ -102,6 +102,9 @@ pub struct CallBody {
     /// How often it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sends: Option<u32>,
+    /// The age of its answer in milliseconds, if the account's cache gave it. Everything else is as if it had been sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cached_ms: Option<u64>,
     /// The digest of the manifest that decided it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,

@@ -5,12 +5,12 @@
 //! Nothing is sent or retried under a policy that is no longer in force.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qchost_audit::Entry;
 use qchost_catalog::{
-    Access, BoxFuture, Call, Clearance, Failure, Outcome, Upstream, aside, length,
+    Access, BoxFuture, Call, Clearance, Failure, Outcome, Sends, Upstream, aside, length,
 };
 use qchost_ledger::{Ledger, Settlement};
 use qchost_scope::{Learned, Scope};
@@ -85,18 +85,20 @@ impl Dispatch {
             drop(reply.send(Err(refusal)));
             return None;
         }
-        let sends = AtomicU32::new(0);
+        let sends = Sends::default();
         let sent = self.send(None, &sends).await;
-        let sends = sends.into_inner();
         let Some(outcome) = sent else {
             // Its answer was lost, and its policy changed before it was sent again.
-            if sends > 0 {
-                self.record_read(sends, &Err(superseded(sends)));
+            if sends.count() > 0 {
+                self.record_read(&sends, &Err(superseded(sends.count())));
             }
             return Some(reply);
         };
         drop(self.admission.guards.account_admission.take());
-        self.record_read(sends, &outcome);
+        self.record_read(&sends, &outcome);
+        if let Some(age) = sends.cached() {
+            self.admission.decision.touched.answered_earlier(age);
+        }
         let dispatcher = &self.dispatcher;
         let result = match outcome {
             Ok(body) => self.checked(body).await.map(|(body, _)| body),
@@ -154,10 +156,10 @@ impl Dispatch {
             }
         });
         let departure = dispatcher.halts.departure(&self.request);
-        let sends = AtomicU32::new(0);
+        let sends = Sends::default();
         let halted_with = self.request.halted().then_some(&departure);
         let sent = self.send(halted_with, &sends).await;
-        let sends = sends.into_inner();
+        let sends = sends.count();
         let context = AuditContext {
             sends: Some(sends),
             ..context
@@ -222,10 +224,11 @@ impl Dispatch {
         None
     }
 
-    fn record_read(&self, sends: u32, outcome: &Outcome) {
+    fn record_read(&self, sends: &Sends, outcome: &Outcome) {
         let dispatcher = &self.dispatcher;
         let context = AuditContext {
-            sends: Some(sends),
+            sends: Some(sends.count()),
+            cached: sends.cached(),
             ..AuditContext::of(&self.admission.decision, None)
         };
         let log = &dispatcher.log;
@@ -255,8 +258,8 @@ impl Dispatch {
     /// because its policy had changed. A call that was sent before with unknown effect is not retried then; its outcome is
     /// unknown.
     ///
-    /// `departure` is that of a call that halts stop. `sends` counts how often it was sent.
-    async fn send(&self, departure: Option<&Departure<'_>>, sends: &AtomicU32) -> Option<Outcome> {
+    /// `departure` is that of a call that halts stop. `sends` is told how it was answered.
+    async fn send(&self, departure: Option<&Departure<'_>>, sends: &Sends) -> Option<Outcome> {
         let (dispatcher, request, settings) =
             (&self.dispatcher, &self.request, self.request.settings());
         let mut arguments = request.arguments.clone();

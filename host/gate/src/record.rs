@@ -4,6 +4,7 @@
 //! (source code, an object) is kept as its digest and length.
 
 use std::io::{self, BufWriter, Write};
+use std::time::Duration;
 
 use qchost_audit::{Entry, Kind};
 use qchost_catalog::{Access, Failure, Outcome, aside, length, length_of_members};
@@ -95,6 +96,8 @@ pub(crate) struct AuditContext<'a> {
     pub reservation: Option<i64>,
     /// How often it was sent.
     pub sends: Option<u32>,
+    /// The age of its answer, if the cache gave it.
+    pub cached: Option<Duration>,
 }
 
 impl<'a> AuditContext<'a> {
@@ -109,6 +112,7 @@ impl<'a> AuditContext<'a> {
             approval: permit.map(|permit| permit.approval.as_str()),
             reservation,
             sends: None,
+            cached: None,
         }
     }
 }
@@ -297,6 +301,9 @@ fn identity(request: &CallRequest, context: &AuditContext<'_>) -> CallBody {
         approval: context.approval.map(str::to_owned),
         reservation: context.reservation,
         sends: context.sends,
+        cached_ms: context
+            .cached
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
         ..CallBody::default()
     }
 }

@@ -69,6 +69,8 @@ pub struct Why {
     pub reservation: Option<i64>,
     /// How often it was sent.
     pub sends: Option<u32>,
+    /// The age of its answer in milliseconds, if the account's cache gave it.
+    pub cached_ms: Option<u64>,
     /// How it ended; `None` if unknown.
     pub outcome: Option<OutcomeWhy>,
     /// The sequence numbers of its records.
@@ -256,6 +258,7 @@ impl Why {
             return;
         }
         self.sends = body.sends;
+        self.cached_ms = body.cached_ms;
         self.outcome = Some(OutcomeWhy {
             outcome: body.outcome().unwrap_or_default().to_owned(),
             time: record.time_text().map(str::to_owned),

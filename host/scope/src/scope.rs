@@ -8,6 +8,7 @@
 //! never from an argument alone. What cannot be read is an error or counts as unknown; no default takes its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use qchost_catalog::host_calls::LIST_OBJECT_STORE_FILES;
 use qchost_catalog::shape::Type;
@@ -43,6 +44,14 @@ pub struct Touched {
     /// Whether it requests everything of a kind: then each item of the answer is decided.
     pub listing: bool,
     pub(crate) check: Check,
+}
+
+impl Touched {
+    /// The answer is this much older than the call: what is learned from it expires accordingly earlier.
+    pub fn answered_earlier(&mut self, age: Duration) {
+        let begun = self.check.begun;
+        self.check.begun = begun.checked_sub(age).unwrap_or(begun);
+    }
 }
 
 /// What a call touches, except the files of a patch in it, which has not been read yet. Nothing can be allowed before

@@ -270,6 +270,11 @@ pub fn why(why: &Why) -> String {
         times => format!("{times} times"),
     };
     put("sent", why.sends.map(times));
+    put(
+        "cached",
+        why.cached_ms
+            .map(|age| format!("the answer is from the cache, {age} ms old")),
+    );
     match &why.outcome {
         Some(outcome) => put(
             "outcome",
