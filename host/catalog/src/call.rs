@@ -102,7 +102,7 @@ pub struct Call<'a> {
     pub deadline: Instant,
     /// Whether it may still be sent.
     pub clearance: &'a dyn Clearance,
-    /// Told how it was answered. Without it, nobody could record that an answer came from the cache: it is read anew.
+    /// Told how it was answered. Without it the cache is not used, since its caller could not record that.
     pub sends: Option<&'a Sends>,
 }
 

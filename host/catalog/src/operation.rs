@@ -222,7 +222,7 @@ impl Exception {
 /// How long the answer of a read may be given again to any user of the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Not at all: it is live state, a secret, or computed anew each time.
+    /// Not at all: it is live state, a secret, or computed for the call.
     None,
     /// This many seconds, whatever it says: people change such items in the web terminal too.
     Seconds(u32),

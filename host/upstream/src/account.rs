@@ -1,42 +1,48 @@
-//! The life of a call: sent, classified, and retried where that is safe.
+//! The life of a call: answered by the cache, or sent, classified, and retried where that is safe.
+//!
+//! A call goes to the endpoint that [`Endpoints`] picks. What may be sent twice is sent to another one if that one fails; a
+//! read also if it is not answered in time, as long as another endpoint is known to work.
 //!
 //! Invariants: a non-idempotent operation is retried only after a failure that proves that nothing was done.
 //! Nothing is sent without clearance, and a withdrawal of the clearance ends each wait. No call outlives its deadline by
-//! more than the time that a dying server's last words are waited for. No argument is logged.
+//! more than the time that a dying server's last words are waited for. All calls of an account together retry no more than
+//! its [`RetryBudget`] permits. No argument is logged.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use qchost_catalog::host_calls::READ_ACCOUNT;
 use qchost_catalog::{
-    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, Way, always, aside,
+    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside,
 };
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Found, Lookup, Writes};
 use crate::connector::Connector;
 use crate::decode::Decoder;
+use crate::endpoints::{Endpoint, Endpoints};
 use crate::fault::{Delivery, Fault, Problem, UNAUTHORIZED};
-use crate::health::{AccountHealth, AccountState};
-use crate::health_tracker::HealthTracker;
+use crate::figures::{AccountFigures, Answered, Counters};
+use crate::health::AccountHealth;
 use crate::options::AccountOptions;
-use crate::pool::{NoSession, Pool};
+use crate::pool::NoSession;
+use crate::retry_budget::RetryBudget;
 use crate::text::Redactor;
 
-/// One account: the location of its MCP server and how it is used.
+/// One account: the locations of its MCP servers and how they are used.
 pub struct Account {
     name: String,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) endpoints: Endpoints,
     /// The calls under way.
     pub(crate) calls: TaskTracker,
     cache: Cache,
-    /// What its calls have shown about it.
-    pub(crate) tracker: HealthTracker,
+    counters: Arc<Counters>,
+    retries: RetryBudget,
     begun: Instant,
 }
 
@@ -47,6 +53,8 @@ enum Step {
     Withheld(Failure),
     /// Nothing was done; a new session may succeed.
     Reconnect(Failure),
+    /// A read failed, and would fail again at this endpoint.
+    Elsewhere(Failure),
     /// Safe to retry after a wait: the server's own, or ours.
     Again(Failure, Option<Duration>),
 }
@@ -61,37 +69,60 @@ impl Account {
     ) -> Self {
         let name = name.into();
         Self {
-            tracker: HealthTracker::new(&name),
+            endpoints: Endpoints::new(Endpoint::new(&name, connector, options)),
             begun: Instant::now(),
             name,
-            cache: Cache::new(options.cache_for),
-            pool: Pool::new(connector, options),
+            cache: Cache::new(options.cache_for, Writes::default()),
+            counters: Arc::new(Counters::new()),
+            retries: RetryBudget::new(),
             calls: TaskTracker::new(),
         }
     }
 
-    /// Its health: what its calls have shown, and the state of its connection.
-    pub(crate) fn health(&self) -> AccountHealth {
-        let mut health = self.pool.health(&self.name);
-        health.seconds_since_news = self.begun.elapsed().as_secs_f64();
-        // A closed connection fails every call; an open one tells nothing about the server behind it.
-        if health.state.is_problem() {
-            return health;
-        }
-        let known = self.tracker.now();
-        // An answer on a closed connection tells nothing about the next one.
-        let closed = health.sessions == 0;
-        if let Some(known) = known.filter(|known| known.problem.is_some() || !closed) {
-            health.state = AccountState::of(known.problem);
-            health.seconds_since_news = known.noted.elapsed().as_secs_f64();
-            health.seconds_in_state = known.since.elapsed().as_secs_f64();
-            health.last_error = known.cause.or(health.last_error);
-        }
-        health
+    /// Adds an endpoint: another server for the same user and organisation. How often a call is sent, and how long
+    /// answers are kept, is as the first endpoint's options say.
+    #[must_use]
+    pub fn with_endpoint(mut self, connector: Arc<dyn Connector>, options: AccountOptions) -> Self {
+        let number = self.endpoints.iter().count().saturating_add(1);
+        let label = format!("{} (endpoint {number})", self.name);
+        let endpoint = Endpoint::new(&label, connector, options);
+        self.endpoints.add(endpoint);
+        self
     }
 
-    /// Makes a read to determine its health.
+    /// Takes the place of an account of the same name: its figures go on, and what it still writes invalidates the cache
+    /// of this one. Its kept answers are not taken over, since they may be another user's.
+    #[must_use]
+    pub(crate) fn in_place_of(mut self, former: &Self) -> Self {
+        let writes = former.cache.writes().clone();
+        self.cache = Cache::new(self.endpoints.first().pool.options().cache_for, writes);
+        self.counters = Arc::clone(&former.counters);
+        self
+    }
+
+    /// What its calls came to.
+    pub(crate) fn figures(&self) -> AccountFigures {
+        self.counters.figures()
+    }
+
+    /// The health of each of its endpoints.
+    pub(crate) fn each_health(&self) -> Vec<AccountHealth> {
+        self.endpoints.each_health(&self.name, self.begun)
+    }
+
+    /// Its health: what its calls have shown, and the state of its connections.
+    pub(crate) fn health(&self) -> AccountHealth {
+        self.endpoints.health(&self.name, self.begun)
+    }
+
+    /// Makes a read at each endpoint to determine its health.
     pub(crate) async fn check(&self, deadline: Instant) {
+        let checks =
+            (0..self.endpoints.iter().count()).map(|index| self.check_one(index, deadline));
+        futures::future::join_all(checks).await;
+    }
+
+    async fn check_one(&self, index: usize, deadline: Instant) {
         let call = Call {
             account: &self.name,
             target: Target::Known(READ_ACCOUNT),
@@ -101,18 +132,28 @@ impl Account {
             sends: None,
         };
         let started = Instant::now();
-        if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started).await {
-            let cause = failure.to_string();
-            self.tracker.failed(Problem::Unreachable, cause, None);
+        let only = Some(index);
+        if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started, only).await {
+            let endpoint = self.endpoints.exactly(index).endpoint;
+            endpoint.failed(Problem::Unreachable, failure.to_string(), None);
         }
     }
 
-    /// Waits for its calls, and closes its connection. There must be no further calls.
+    /// Waits for its calls, and closes its connections. There must be no further calls.
     pub(crate) async fn retire(&self) {
         self.calls.close();
         self.calls.wait().await;
-        self.pool.retire().await;
+        for endpoint in self.endpoints.iter() {
+            endpoint.pool.retire().await;
+        }
         tracing::info!(account = self.name, "a former connection is closed");
+    }
+
+    /// Closes its connections at once; calls under way are lost.
+    pub(crate) async fn close(&self) {
+        for endpoint in self.endpoints.iter() {
+            endpoint.pool.close().await;
+        }
     }
 
     /// Its name.
@@ -128,33 +169,77 @@ impl Account {
     )]
     pub(crate) async fn call(&self, call: &Call<'_>) -> Outcome {
         let started = Instant::now();
-        let key = match call.target {
-            Target::Known(operation) if operation.cacheable => {
-                Some(Cache::key(operation.tool, &call.arguments))
-            }
-            _ => None,
+        let (answered, outcome) = match self.cache.lookup(call) {
+            Some(lookup) => self.look_up(lookup, call, started).await,
+            None => (Answered::Sent, self.send(call, started, None).await),
         };
-        if let Some(hit) = key.as_ref().and_then(|key| self.cache.get(key, started)) {
-            return Ok(hit);
-        }
-        let outcome = self.send(call, started).await;
+        self.counters
+            .note_call(answered, &outcome, started.elapsed());
         match &outcome {
             Ok(value) => {
-                if let Some(key) = key {
-                    self.cache.put(key, value.clone(), Instant::now());
+                if let Some((kind, ended)) = self.cache.learn(call, value) {
+                    self.counters.note_end(kind, ended);
                 }
-                tracing::debug!(ms = started.elapsed().as_millis(), "answered");
+                tracing::debug!(ms = started.elapsed().as_millis(), ?answered, "answered");
             }
             Err(failure) => tracing::debug!(ms = started.elapsed().as_millis(), %failure, "failed"),
         }
         outcome
     }
 
+    /// Answers a read from the cache, with the same read of another caller, or by sending it. The clearance decides in
+    /// each case.
+    async fn look_up(
+        &self,
+        lookup: Lookup,
+        call: &Call<'_>,
+        started: Instant,
+    ) -> (Answered, Outcome) {
+        let leads = AtomicBool::new(false);
+        let is_barred = || call.clearance.clear().is_err();
+        let send = self.send(call, started, None);
+        let reading = self.cache.read(lookup, &leads, is_barred, send);
+        tokio::pin!(reading);
+        let found = tokio::select! {
+            biased;
+            found = &mut reading => Ok(found),
+            refusal = async { call.clearance.withdrawn().await } => Err(refusal),
+            () = sleep_until(call.deadline.into()) => Err(timed_out(started)),
+        };
+        let found = match found {
+            Ok(found) => found,
+            // What it sent itself ends by its own rules.
+            Err(_) if leads.load(Ordering::Relaxed) => reading.await,
+            Err(failure) => return (Answered::Sent, Err(failure)),
+        };
+        let (answered, outcome, age) = match found {
+            Found::Sent(outcome) => return (Answered::Sent, outcome),
+            Found::Nothing => return (Answered::Sent, self.send(call, started, None).await),
+            Found::Kept(body, age) => (Answered::Kept, Ok(body), age),
+            Found::Shared(outcome, age) => (Answered::Shared, outcome, age),
+        };
+        // Right before it is answered, as a send right before it is sent.
+        if let Err(refusal) = call.clearance.clear() {
+            return (answered, Err(refusal));
+        }
+        if let (Ok(_), Some(sends)) = (&outcome, call.sends) {
+            sends.answered_by_cache(age);
+        }
+        (answered, outcome)
+    }
+
     /// Sends the call until it is answered. A write that may have taken effect is never reported as merely
     /// failed: a caller that gets a failure may rely on it that nothing was done.
-    async fn send(&self, call: &Call<'_>, started: Instant) -> Outcome {
+    /// With `only`, no other endpoint carries it.
+    async fn send(&self, call: &Call<'_>, started: Instant, only: Option<usize>) -> Outcome {
         let mut lost = None;
-        let outcome = self.try_to_send(call, started, &mut lost).await;
+        let writing = self.cache.writes().begin(call);
+        self.retries.note_call();
+        let outcome = self.try_to_send(call, started, only, &mut lost).await;
+        let is_unknown = lost.is_some() || matches!(outcome, Err(Failure::UnknownOutcome(_)));
+        if let Some(writing) = writing.filter(|_| !is_unknown) {
+            writing.settle();
+        }
         match (outcome, lost) {
             (
                 Err(
@@ -177,61 +262,99 @@ impl Account {
         &self,
         call: &Call<'_>,
         started: Instant,
+        only: Option<usize>,
         lost: &mut Option<String>,
     ) -> Outcome {
         let operation = match call.target {
             Target::Known(operation) => Some(operation),
             Target::Unknown(_) => None,
         };
-        let redactor = self.redactor_for(operation, &call.arguments);
-        let decoder = Decoder {
-            operation,
-            redactor: &redactor,
-            arguments: &call.arguments,
-        };
-        let options = self.pool.options();
+        let options = *self.endpoints.first().pool.options();
+        let changes = call.target.access() != Access::Read;
         let mut sent = 0;
+        let mut failed: Vec<usize> = Vec::new();
         loop {
-            let guard = self.pool.acquire(call.deadline);
+            let picked = match only {
+                Some(index) => self.endpoints.exactly(index),
+                None => self.endpoints.pick(&call.target, &failed),
+            };
+            let (endpoint, has_other) = (picked.endpoint, picked.has_other);
+            // With another endpoint at hand, this one is not waited for as long as the caller would.
+            let patience = Instant::now().checked_add(options.failover_after);
+            let soon = patience.map_or(call.deadline, |end| end.min(call.deadline));
+            let until = if has_other { soon } else { call.deadline };
+            let guard = endpoint.pool.acquire(until, has_other);
             let guard = match while_cleared(call.clearance, guard).await {
                 Ok(Ok(guard)) => guard,
                 Err(refusal) => return Err(refusal),
-                Ok(Err(NoSession::Down(problem, reason))) => {
-                    self.tracker.failed(problem, reason.clone(), None);
+                Ok(Err(no_session)) => {
+                    let late = || "no session in time".to_owned();
+                    let (problem, reason) = match no_session {
+                        NoSession::Down(problem, reason) => (problem, reason),
+                        NoSession::Late if has_other => (Problem::Unreachable, late()),
+                        NoSession::Late => return Err(timed_out(started)),
+                    };
+                    endpoint.failed(problem, reason.clone(), None);
+                    // Nothing was sent: that is no retry.
+                    if has_other {
+                        failed.push(picked.index);
+                        continue;
+                    }
                     let reason = format!("account `{}`: {reason}", self.name);
                     return Err(match problem {
-                        Problem::Unauthorized => self.unauthorized(reason),
+                        Problem::Unauthorized => endpoint.unauthorized(reason),
                         _ => Failure::Unavailable(reason),
                     });
                 }
-                Ok(Err(NoSession::Late)) => return Err(timed_out(started)),
             };
             // The permit may have come at the last moment, or for a call that was too late already.
             if Instant::now() >= call.deadline {
                 return Err(timed_out(started));
             }
             let Some(shape) = guard.session.shape(&call.target) else {
+                if has_other {
+                    failed.push(picked.index);
+                    continue;
+                }
                 return Err(self.lacks(&call.target, guard.session.info().name.as_str()));
             };
+            let redactor = redactor_for(endpoint, operation, &call.arguments);
+            let decoder = Decoder {
+                operation,
+                redactor: &redactor,
+                arguments: &call.arguments,
+            };
             let arguments = shape.apply(call.arguments.clone());
+            // A write is waited for to the end: sent twice, it might be carried out twice.
+            let until = if changes { call.deadline } else { until };
             let delivery = guard
                 .session
-                .call(call.target.tool(), arguments, call.deadline, call.clearance)
+                .call(call.target.tool(), arguments, until, call.clearance)
                 .await;
             drop(guard);
             sent += 1;
             if let Some(sends) = call.sends
                 && !matches!(delivery, Delivery::Withheld(_))
             {
-                sends.fetch_add(1, Ordering::Relaxed);
+                sends.add();
             }
-            let changes = call.target.access() != Access::Read;
             if changes && matches!(delivery, Delivery::Late { sent: true }) {
                 *lost = Some("not answered in time".to_owned());
             }
-            let (failure, wait) = match self.judge(decoder, delivery, started) {
+            let is_late = matches!(delivery, Delivery::Late { .. }) && until < call.deadline;
+            let step = match is_late {
+                true => {
+                    let reason = "not answered in time".to_owned();
+                    endpoint.failed(Problem::Unreachable, reason.clone(), None);
+                    Step::Elsewhere(Failure::Unavailable(reason))
+                }
+                false => judge(endpoint, decoder, delivery, started),
+            };
+            let (failure, wait) = match step {
                 Step::Done(outcome) => return outcome,
                 Step::Withheld(refusal) => return Err(refusal),
+                Step::Elsewhere(failure) if has_other => (failure, Duration::ZERO),
+                Step::Elsewhere(failure) => return Err(failure),
                 // The pool waits before it reconnects, longer each time.
                 Step::Reconnect(failure) => (failure, Duration::ZERO),
                 Step::Again(failure, wait) => {
@@ -239,11 +362,16 @@ impl Account {
                         *lost = Some(failure.to_string());
                     }
                     // A server may ask for a longer wait than ours, never for a shorter one.
-                    let ours = options.backoff.delay(sent);
+                    let ours = match has_other && wait.is_none() {
+                        true => Duration::ZERO,
+                        false => options.backoff.delay(sent),
+                    };
                     (failure, wait.map_or(ours, |wait| wait.max(ours)))
                 }
             };
-            if sent >= options.attempts {
+            failed.push(picked.index);
+            drop(picked);
+            if sent >= options.attempts || !self.retries.pay(Instant::now()) {
                 return Err(failure);
             }
             // The wait may be the server's, and so of any length.
@@ -252,33 +380,8 @@ impl Account {
                 return Err(failure);
             }
             tracing::debug!(%failure, ?wait, "to be sent again");
+            self.counters.note_retry();
             while_cleared(call.clearance, sleep(wait)).await?;
-        }
-    }
-
-    /// Redacts the connection's secrets and the settings of profiles among the arguments, also the short numbers among
-    /// them, since a server may quote its input.
-    fn redactor_for(
-        &self,
-        operation: Option<&Operation>,
-        arguments: &Map<String, Value>,
-    ) -> Redactor {
-        let mut sent = Vec::new();
-        for exception in operation.map_or(&[][..], |operation| operation.exceptions) {
-            if let Exception::Profile(field) | Exception::Profiles(field) = exception
-                && let Some(value) = arguments.get(*field)
-            {
-                collect_strings(value, &mut sent);
-            }
-        }
-        self.pool.redactor().with_sent(sent)
-    }
-
-    /// The failure of a call whose credentials are refused: at the remote server they are a login that ended.
-    fn unauthorized(&self, reason: String) -> Failure {
-        match self.pool.options().way {
-            Way::Rest => Failure::Unavailable(reason),
-            Way::Remote => Failure::Reauthorize(reason),
         }
     }
 
@@ -293,81 +396,113 @@ impl Account {
             Target::Unknown(_) => Failure::NotFound(message),
         }
     }
+}
 
-    /// What to do after a delivery, and what it shows about the account.
-    fn judge(&self, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
-        let line = |reason: &str| decoder.redactor.line(reason);
-        let unreachable = |reason: &str| {
-            self.tracker
-                .failed(Problem::Unreachable, line(reason), None);
-        };
-        match delivery {
-            Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
-                Ok(answer) => {
-                    self.tracker.answered();
-                    Step::Done(Ok(answer))
-                }
-                Err(fault) => self.fault(fault),
-            },
-            Delivery::Refused(error) => self.fault(decoder.protocol_error(&error).into()),
-            Delivery::RateLimited(retry_after) => {
-                self.fault(Failure::RateLimited { retry_after }.into())
-            }
-            Delivery::Withheld(refusal) => Step::Withheld(refusal),
-            Delivery::NotSent(reason) => {
-                unreachable(&reason);
-                Step::Reconnect(Failure::Unavailable(line(&reason)))
-            }
-            Delivery::Lost(reason) => {
-                unreachable(&reason);
-                retry(decoder.lost(&line(&reason)))
-            }
-            Delivery::Barred(reason) => Step::Done(Err(Failure::Unavailable(line(&reason)))),
-            Delivery::Unauthorized(reason) => self.fault(Fault {
-                failure: self.unauthorized(format!("{UNAUTHORIZED}: {}", line(&reason))),
-                problem: Some(Problem::Unauthorized),
-            }),
-            Delivery::Forbidden(reason) => self.fault(Fault {
-                failure: Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&reason))),
-                problem: Some(Problem::Forbidden),
-            }),
-            Delivery::Garbled(reason) => {
-                unreachable(&reason);
-                Step::Done(Err(if decoder.idempotent() {
-                    Failure::UnexpectedResponse(line(&reason))
-                } else {
-                    Failure::UnknownOutcome(line(&reason))
-                }))
-            }
-            Delivery::Late { sent: true } if !decoder.idempotent() => {
-                Step::Done(Err(Failure::UnknownOutcome(format!(
-                    "sent, but not answered within {:.1} s",
-                    started.elapsed().as_secs_f64()
-                ))))
-            }
-            Delivery::Late { .. } => Step::Done(Err(timed_out(started))),
+/// Redacts the connection's secrets and the settings of profiles among the arguments, also the short numbers among them,
+/// since a server may quote its input.
+fn redactor_for(
+    endpoint: &Endpoint,
+    operation: Option<&Operation>,
+    arguments: &Map<String, Value>,
+) -> Redactor {
+    let mut sent = Vec::new();
+    for exception in operation.map_or(&[][..], |operation| operation.exceptions) {
+        if let Exception::Profile(field) | Exception::Profiles(field) = exception
+            && let Some(value) = arguments.get(*field)
+        {
+            collect_strings(value, &mut sent);
         }
     }
+    endpoint.pool.redactor().with_sent(sent)
+}
 
-    /// What to do after a failure that the server reported.
-    fn fault(&self, Fault { failure, problem }: Fault) -> Step {
-        let wait = match failure {
-            Failure::RateLimited { retry_after } => {
-                Some(retry_after.unwrap_or(self.pool.options().backoff.max))
+/// What to do after a delivery, and what it shows about the endpoint.
+fn judge(endpoint: &Endpoint, decoder: Decoder<'_>, delivery: Delivery, started: Instant) -> Step {
+    let line = |reason: &str| decoder.redactor.line(reason);
+    let unreachable = |reason: &str| {
+        endpoint.failed(Problem::Unreachable, line(reason), None);
+    };
+    match delivery {
+        Delivery::Answer(result) => match aside(length(&result), || decoder.answer(result)) {
+            Ok(answer) => {
+                endpoint.answered();
+                Step::Done(Ok(answer))
             }
-            _ => None,
-        };
-        match problem {
-            Some(problem) => self.tracker.failed(problem, cause(&failure), wait),
-            None => self.tracker.answered(),
+            Err(fault) => judge_fault(endpoint, decoder, fault),
+        },
+        Delivery::Refused(error) => {
+            judge_fault(endpoint, decoder, decoder.protocol_error(&error).into())
         }
-        match problem {
-            // Retrying with the same credentials would fail again.
-            Some(Problem::Unauthorized | Problem::Forbidden | Problem::Clock) => {
-                Step::Done(Err(failure))
+        Delivery::RateLimited(retry_after) => judge_fault(
+            endpoint,
+            decoder,
+            Failure::RateLimited { retry_after }.into(),
+        ),
+        Delivery::Withheld(refusal) => Step::Withheld(refusal),
+        Delivery::NotSent(reason) => {
+            unreachable(&reason);
+            Step::Reconnect(Failure::Unavailable(line(&reason)))
+        }
+        Delivery::Lost(reason) => {
+            unreachable(&reason);
+            retry(decoder.lost(&line(&reason)))
+        }
+        Delivery::Barred(reason) => Step::Done(Err(Failure::Unavailable(line(&reason)))),
+        Delivery::Unauthorized(reason) => {
+            let failure = endpoint.unauthorized(format!("{UNAUTHORIZED}: {}", line(&reason)));
+            let problem = Some(Problem::Unauthorized);
+            judge_fault(endpoint, decoder, Fault { failure, problem })
+        }
+        Delivery::Forbidden(reason) => {
+            let failure = Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&reason)));
+            let problem = Some(Problem::Forbidden);
+            judge_fault(endpoint, decoder, Fault { failure, problem })
+        }
+        Delivery::Garbled(reason) => {
+            unreachable(&reason);
+            if decoder.is_read() {
+                Step::Elsewhere(Failure::UnexpectedResponse(line(&reason)))
+            } else if decoder.idempotent() {
+                Step::Done(Err(Failure::UnexpectedResponse(line(&reason))))
+            } else {
+                Step::Done(Err(Failure::UnknownOutcome(line(&reason))))
             }
-            _ => retry(failure),
         }
+        Delivery::Late { sent: true } if !decoder.idempotent() => {
+            Step::Done(Err(Failure::UnknownOutcome(format!(
+                "sent, but not answered within {:.1} s",
+                started.elapsed().as_secs_f64()
+            ))))
+        }
+        Delivery::Late { .. } => Step::Done(Err(timed_out(started))),
+    }
+}
+
+/// What to do after a failure that the server reported.
+fn judge_fault(
+    endpoint: &Endpoint,
+    decoder: Decoder<'_>,
+    Fault { failure, problem }: Fault,
+) -> Step {
+    let wait = match failure {
+        Failure::RateLimited { retry_after } => {
+            Some(retry_after.unwrap_or(endpoint.pool.options().backoff.max))
+        }
+        _ => None,
+    };
+    match problem {
+        Some(problem) => endpoint.failed(problem, cause(&failure), wait),
+        None if matches!(failure, Failure::UnexpectedResponse(_)) => endpoint.answered_garbage(),
+        None => endpoint.answered(),
+    }
+    match (problem, &failure) {
+        // Retrying with the same credentials would fail again.
+        (Some(Problem::Unauthorized | Problem::Forbidden | Problem::Clock), _)
+        | (_, Failure::UnexpectedResponse(_)) => match decoder.is_read() {
+            true => Step::Elsewhere(failure),
+            false => Step::Done(Err(failure)),
+        },
+        _ => retry(failure),
     }
 }
 

@@ -18,6 +18,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use crate::account::Account;
 use crate::connector::ConfigError;
 use crate::download::{AllowedTargets, Downloader};
+use crate::figures::AccountFigures;
 use crate::health::AccountHealth;
 use crate::pool::NoSession;
 
@@ -73,6 +74,10 @@ impl Accounts {
             replaced.extend(remove.iter().filter_map(|name| by_name.remove(name)));
             for account in put {
                 let name = account.name().to_owned();
+                let account = match by_name.get(&name) {
+                    Some(former) => account.in_place_of(former),
+                    None => account,
+                };
                 replaced.extend(by_name.insert(name, Arc::new(account)));
             }
             // Before any call can find the new ones, so that `close` sees every connection.
@@ -112,19 +117,38 @@ impl Accounts {
     ) -> Result<AccountHealth, Failure> {
         let started = Instant::now();
         let UsedAccount { account: found, .. } = &self.find(account)?;
-        match found.pool.acquire(deadline).await {
-            Ok(guard) => drop(guard),
-            Err(NoSession::Down(problem, reason)) => {
-                found.tracker.failed(problem, reason.clone(), None);
-                return Err(Failure::Unavailable(reason));
-            }
-            Err(NoSession::Late) => {
-                return Err(Failure::TimedOut {
-                    after: started.elapsed(),
-                });
+        let mut result = Err(NoSession::Late);
+        for endpoint in found.endpoints.iter() {
+            result = endpoint.pool.acquire(deadline, false).await.map(drop);
+            match &result {
+                Ok(()) => break,
+                Err(NoSession::Down(problem, reason)) => {
+                    endpoint.failed(*problem, reason.clone(), None);
+                }
+                Err(NoSession::Late) => {}
             }
         }
-        Ok(found.health())
+        match result {
+            Ok(()) => Ok(found.health()),
+            Err(NoSession::Down(_, reason)) => Err(Failure::Unavailable(reason)),
+            Err(NoSession::Late) => Err(Failure::TimedOut {
+                after: started.elapsed(),
+            }),
+        }
+    }
+
+    /// The health of each endpoint of an account, in their order; `None` if there is no such account.
+    #[must_use]
+    pub fn endpoints(&self, account: &str) -> Option<Vec<AccountHealth>> {
+        let found = self.by_name.read().get(account).cloned()?;
+        Some(found.each_health())
+    }
+
+    /// What the calls of an account came to; `None` if there is no such account.
+    #[must_use]
+    pub fn figures(&self, account: &str) -> Option<AccountFigures> {
+        let found = self.by_name.read().get(account).cloned()?;
+        Some(found.figures())
     }
 
     /// Determines an account's health by one read without effect or cost; `None` if there is no such account.
@@ -140,7 +164,7 @@ impl Accounts {
         let mut all: Vec<Arc<Account>> = self.by_name.read().values().cloned().collect();
         all.extend(self.former.lock().iter().cloned());
         for account in all {
-            account.pool.close().await;
+            account.close().await;
         }
     }
 
@@ -174,7 +198,7 @@ impl Upstream for Accounts {
 
     fn has_tool(&self, account: &str, tool: &str) -> Option<bool> {
         let by_name = self.by_name.read();
-        by_name.get(account)?.pool.has_tool(tool)
+        by_name.get(account)?.endpoints.has_tool(tool)
     }
 
     fn download<'a>(
@@ -186,7 +210,8 @@ impl Upstream for Accounts {
     ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
         Box::pin(async move {
             let found = self.find(account)?;
-            let reach = match found.account.pool.options().local_downloads {
+            let first = found.account.endpoints.first();
+            let reach = match first.pool.options().local_downloads {
                 true => AllowedTargets::ThisMachine,
                 false => AllowedTargets::Outside,
             };

@@ -16,7 +16,7 @@ const MAX_FAILURES: u32 = 3;
 /// How long it stays open, longer each time.
 const OPEN: Backoff = Backoff {
     initial: Duration::from_secs(1),
-    max: Duration::from_secs(30),
+    max: Duration::from_secs(5),
     jitter: 0.5,
 };
 

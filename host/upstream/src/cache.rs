@@ -3,7 +3,7 @@
 //! How long an answer is kept is in its row of the catalog. A read that may be kept is filed under its tool, its arguments
 //! and a [`Stamp`]: the generations of what it reads. A write of this account raises the generations of what it may
 //! change, before it is sent and again when it is answered, so what was read before is never found afterwards, and a read
-//! that is under way meanwhile is filed where nobody looks.
+//! that is under way meanwhile is filed where no later read looks.
 //!
 //! Invariants: only successes are kept. An answer that was requested before a write of this account was answered is not
 //! given to a read that begins afterwards. Of a write whose answer was lost, nothing that it may change is kept until it

@@ -11,12 +11,15 @@
 
 mod account;
 mod accounts;
+mod breaker;
 mod cache;
 mod connector;
 mod credentials;
 mod decode;
 mod download;
+mod endpoints;
 mod fault;
+mod figures;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -26,6 +29,7 @@ mod log_targets;
 mod oauth;
 mod options;
 mod pool;
+mod retry_budget;
 mod session;
 mod shape;
 mod text;
@@ -39,6 +43,7 @@ pub use connector::{
     PipeConnector, StdioConnector, Supervisor, supervise,
 };
 pub use credentials::{Credentials, CredentialsError};
+pub use figures::{AccountFigures, Completion, Figures};
 pub use health::{AccountHealth, AccountState};
 pub use log_targets::{CAPPED_TARGETS, may_log};
 pub use oauth::{

@@ -20,15 +20,18 @@ pub struct AccountOptions {
     pub attempts: u32,
     /// The wait between two attempts, of a connection and of a call.
     pub backoff: Backoff,
-    /// How long the answer of a cacheable operation is cached.
+    /// Upper limit on how long an answer is kept, whatever its row in the catalog says; nothing is kept if it is zero.
     pub cache_for: Duration,
+    /// How long a read waits for one endpoint while another one is known to work.
+    pub failover_after: Duration,
     /// Whether a download address may be on this machine: only if the cloud itself is, as with an
     /// emulator.
     pub local_downloads: bool,
 }
 
 impl Default for AccountOptions {
-    /// In front of the REST API, 4 sessions of 16 calls, 60 s to connect, 5 attempts, answers cached for 60 s, no local downloads.
+    /// In front of the REST API, 4 sessions of 16 calls, 60 s to connect, 5 attempts, answers kept for a day at most, 10 s until another
+    /// endpoint is tried, no local downloads.
     fn default() -> Self {
         Self {
             way: Way::Rest,
@@ -37,7 +40,8 @@ impl Default for AccountOptions {
             connect_timeout: Duration::from_secs(60),
             attempts: 5,
             backoff: Backoff::default(),
-            cache_for: Duration::from_secs(60),
+            cache_for: Duration::from_secs(24 * 60 * 60),
+            failover_after: Duration::from_secs(10),
             local_downloads: false,
         }
     }

@@ -129,10 +129,11 @@ impl Pool {
     }
 
     /// Returns a session for one call, waiting until the deadline; for a server that does not come back, no
-    /// longer than [`DOWN_TIMEOUT`].
+    /// longer than [`DOWN_TIMEOUT`], and not at all if the call `has_other` servers to go to.
     pub(crate) async fn acquire(
         self: &Arc<Self>,
         deadline: Instant,
+        has_other: bool,
     ) -> Result<SessionGuard, NoSession> {
         let permit = match timeout_at(deadline.into(), self.capacity.clone().acquire_owned()).await
         {
@@ -158,6 +159,10 @@ impl Pool {
                     .and_then(|pooled| pooled.last_error.clone())
             };
             let until = match last_error() {
+                // The attempt goes on without this call.
+                Some((problem, reason)) if has_other => {
+                    return Err(NoSession::Down(problem, reason));
+                }
                 Some(_) => deadline.min(give_up_at),
                 None => deadline,
             };

@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, Upstream as _};
+use qchost_catalog::{Failure, Sends, Upstream as _};
 use qchost_upstream::{Account, AccountOptions, AccountState, Accounts};
 use serde_json::{Value, json};
 use support::pipes::{flaky, raw, scripted};
-use support::{ACCOUNT, Log, accounts, call, failure, options};
+use support::{ACCOUNT, Log, accounts, call, failure, options, read};
 
 const LONG: u64 = 20_000;
 
@@ -315,29 +315,40 @@ async fn only_cacheable_answers_are_given_again_and_only_for_a_while() {
     };
     let accounts = accounts(scripted(log.path.clone()), options);
     let ask = async |tool: &str| {
-        call(&accounts, tool, json!({ "id": 1 }), LONG)
-            .await
-            .unwrap()
+        let sends = Sends::default();
+        let answer = read(&accounts, tool, json!({ "id": 1 }), &sends).await;
+        (answer.unwrap(), sends)
     };
-    for _ in 0..3 {
-        ask("read_lean_versions").await;
+    let (first, sends) = ask("read_lean_versions").await;
+    assert_eq!((sends.count(), sends.cached()), (1, None));
+    for _ in 0..2 {
+        let (again, sends) = ask("read_lean_versions").await;
+        assert_eq!(again, first);
+        assert_eq!(sends.count(), 0);
+        assert!(sends.cached().is_some());
     }
     assert_eq!(log.events("call").len(), 1);
     for _ in 0..2 {
-        ask("read_account").await;
+        assert_eq!(ask("read_account").await.1.count(), 1);
     }
     assert_eq!(log.events("call").len(), 3);
-    tokio::time::sleep(Duration::from_millis(450)).await;
-    ask("read_lean_versions").await;
-    assert_eq!(log.events("call").len(), 4);
-    // A failure is not cached.
-    let refused = json!({ "id": 2, "script": [{ "text": "<html>" }, "echo"] });
-    call(&accounts, "read_lean_versions", refused.clone(), LONG)
-        .await
-        .unwrap_err();
-    call(&accounts, "read_lean_versions", refused, LONG)
+    // Who cannot record it gets no kept answer.
+    call(&accounts, "read_lean_versions", json!({ "id": 1 }), LONG)
         .await
         .unwrap();
+    assert_eq!(log.events("call").len(), 4);
+    tokio::time::sleep(Duration::from_millis(450)).await;
+    assert_eq!(ask("read_lean_versions").await.1.count(), 1);
+    // A failure is not cached.
+    let refused = json!({ "id": 2, "script": [{ "text": "<html>" }, "echo"] });
+    let sends = Sends::default();
+    read(&accounts, "read_lean_versions", refused.clone(), &sends)
+        .await
+        .unwrap_err();
+    read(&accounts, "read_lean_versions", refused, &sends)
+        .await
+        .unwrap();
+    assert_eq!((sends.count(), sends.cached()), (2, None));
 }
 
 #[tokio::test]

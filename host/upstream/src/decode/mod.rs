@@ -108,6 +108,12 @@ impl Decoder<'_> {
         self.operation.is_some_and(|operation| operation.idempotent)
     }
 
+    /// Whether the call changes nothing.
+    pub(crate) fn is_read(&self) -> bool {
+        self.operation
+            .is_some_and(|operation| operation.access == Access::Read)
+    }
+
     /// The server's own words of a refusal, in lower case.
     fn masked(&self, words: &str) -> String {
         masked::mask(words, self.arguments)

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qchost_catalog::{
-    BoxFuture, Call, Clearance, Failure, Outcome, Target, Upstream as _, always, by_tool,
+    BoxFuture, Call, Clearance, Failure, Outcome, Sends, Target, Upstream as _, always, by_tool,
 };
 use qchost_upstream::{
     Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector, Supervisor,
@@ -61,6 +61,20 @@ pub async fn call_if(
             deadline: Instant::now() + Duration::from_millis(millis),
             clearance,
             sends: None,
+        })
+        .await
+}
+
+/// Reads, and takes a kept answer too: `sends` tells.
+pub async fn read(accounts: &Accounts, tool: &str, arguments: Value, sends: &Sends) -> Outcome {
+    accounts
+        .call(Call {
+            account: ACCOUNT,
+            target: Target::Known(by_tool(tool).unwrap()),
+            arguments: serde_json::from_value(arguments).unwrap(),
+            deadline: Instant::now() + Duration::from_secs(20),
+            clearance: always(),
+            sends: Some(sends),
         })
         .await
 }

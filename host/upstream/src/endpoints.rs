@@ -1,0 +1,229 @@
+//! The endpoints of one account, and which of them carries a call.
+//!
+//! Endpoints of one account lead to the same user and organisation. The least loaded one that works carries a call; one that
+//! failed is left alone for a while (see [`Breaker`]), and then tried by a single read. Writes never try it.
+//!
+//! Invariant: a call is never refused because of a breaker. If no endpoint is known to work, the one that is due first
+//! carries it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use qchost_catalog::{Access, Failure, Target, Way};
+
+use crate::breaker::{Breaker, Readiness};
+use crate::connector::Connector;
+use crate::fault::Problem;
+use crate::health::{AccountHealth, AccountState};
+use crate::health_tracker::HealthTracker;
+use crate::options::AccountOptions;
+use crate::pool::Pool;
+
+/// One way into an account: a server and its sessions.
+pub(crate) struct Endpoint {
+    pub(crate) pool: Arc<Pool>,
+    /// What its calls have shown about it.
+    tracker: HealthTracker,
+    breaker: Breaker,
+    /// Calls under way.
+    calls: AtomicUsize,
+}
+
+impl Endpoint {
+    /// `label` names it in the log.
+    pub(crate) fn new(label: &str, connector: Arc<dyn Connector>, options: AccountOptions) -> Self {
+        Self {
+            pool: Pool::new(connector, options),
+            tracker: HealthTracker::new(label),
+            breaker: Breaker::default(),
+            calls: AtomicUsize::new(0),
+        }
+    }
+
+    /// It answered, with any answer.
+    pub(crate) fn answered(&self) {
+        self.tracker.answered();
+        self.breaker.succeeded();
+    }
+
+    /// A call failed for a reason that lies with it.
+    pub(crate) fn failed(&self, problem: Problem, cause: String, wait: Option<Duration>) {
+        self.tracker.failed(problem, cause, wait);
+        // Limits are the account's: another endpoint has the same.
+        if problem != Problem::RateLimited {
+            self.breaker.failed(Instant::now());
+        }
+    }
+
+    /// It answered, and not usably: the call may be the reason, or something in front of the server.
+    pub(crate) fn answered_garbage(&self) {
+        self.tracker.answered();
+        self.breaker.failed(Instant::now());
+    }
+
+    /// The failure of a call whose credentials are refused: at the remote server they are a login that ended.
+    pub(crate) fn unauthorized(&self, reason: String) -> Failure {
+        match self.pool.options().way {
+            Way::Rest => Failure::Unavailable(reason),
+            Way::Remote => Failure::Reauthorize(reason),
+        }
+    }
+
+    fn lacks(&self, target: &Target<'_>) -> bool {
+        let goes = match target {
+            Target::Known(operation) => operation.goes_by(self.pool.options().way),
+            Target::Unknown(_) => true,
+        };
+        !goes || self.pool.has_tool(target.tool()) == Some(false)
+    }
+
+    fn health(&self, account: &str, begun: Instant) -> AccountHealth {
+        let mut health = self.pool.health(account);
+        health.seconds_since_news = begun.elapsed().as_secs_f64();
+        // A closed connection fails every call; an open one tells nothing about the server behind it.
+        if health.state.is_problem() {
+            return health;
+        }
+        let known = self.tracker.now();
+        // An answer on a closed connection tells nothing about the next one.
+        let closed = health.sessions == 0;
+        if let Some(known) = known.filter(|known| known.problem.is_some() || !closed) {
+            health.state = AccountState::of(known.problem);
+            health.seconds_since_news = known.noted.elapsed().as_secs_f64();
+            health.seconds_in_state = known.since.elapsed().as_secs_f64();
+            health.last_error = known.cause.or(health.last_error);
+        }
+        health
+    }
+}
+
+/// The endpoints of an account; at least one.
+pub(crate) struct Endpoints {
+    first: Endpoint,
+    others: Vec<Endpoint>,
+}
+
+/// The endpoint that carries a call, counted as its load meanwhile.
+pub(crate) struct Picked<'a> {
+    pub(crate) endpoint: &'a Endpoint,
+    /// Its position.
+    pub(crate) index: usize,
+    /// Whether another one is known to work, that this call has not failed at.
+    pub(crate) has_other: bool,
+}
+
+impl<'a> Picked<'a> {
+    fn new(index: usize, endpoint: &'a Endpoint, has_other: bool) -> Self {
+        endpoint.calls.fetch_add(1, Ordering::Relaxed);
+        Self {
+            endpoint,
+            index,
+            has_other,
+        }
+    }
+}
+
+impl Drop for Picked<'_> {
+    fn drop(&mut self) {
+        self.endpoint.calls.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Endpoints {
+    pub(crate) fn new(first: Endpoint) -> Self {
+        Self {
+            first,
+            others: Vec::new(),
+        }
+    }
+
+    pub(crate) fn add(&mut self, endpoint: Endpoint) {
+        self.others.push(endpoint);
+    }
+
+    pub(crate) fn first(&self) -> &Endpoint {
+        &self.first
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// The endpoint for a call that failed at these ones before.
+    pub(crate) fn pick(&self, target: &Target<'_>, failed: &[usize]) -> Picked<'_> {
+        if self.others.is_empty() {
+            return Picked::new(0, &self.first, false);
+        }
+        let now = Instant::now();
+        let capable = || self.iter().enumerate().filter(|(_, it)| !it.lacks(target));
+        let untried = |index: &usize| !failed.contains(index);
+        let is_closed = |it: &Endpoint| it.breaker.readiness(now) == Readiness::Closed;
+        let works = |(index, it): &(usize, &Endpoint)| untried(index) && is_closed(it);
+        let load = |(_, it): &(usize, &Endpoint)| it.calls.load(Ordering::Relaxed);
+        // One read tries an endpoint that failed, as long as another one would carry it if that fails.
+        if target.access() == Access::Read && capable().any(|it| works(&it)) {
+            let due = capable().find(|(index, it)| untried(index) && it.breaker.try_now(now));
+            if let Some((index, endpoint)) = due {
+                return Picked::new(index, endpoint, true);
+            }
+        }
+        if let Some((index, endpoint)) = capable().filter(works).min_by_key(load) {
+            let has_other = capable().filter(works).count() > 1;
+            return Picked::new(index, endpoint, has_other);
+        }
+        // None is known to work: the least recently tried one, or the first one for the error message.
+        let last_failure = |index: &usize| failed.iter().rposition(|it| it == index);
+        let due = |(_, it): &(usize, &Endpoint)| match it.breaker.readiness(now) {
+            Readiness::Closed | Readiness::Due => now,
+            Readiness::Open(until) => until,
+        };
+        let next = capable().min_by_key(|it| (last_failure(&it.0), due(it), load(it)));
+        let (index, endpoint) = next.unwrap_or((0, &self.first));
+        Picked::new(index, endpoint, false)
+    }
+
+    /// This one, whatever its state.
+    pub(crate) fn exactly(&self, index: usize) -> Picked<'_> {
+        let found = self.iter().nth(index).unwrap_or(&self.first);
+        Picked::new(index, found, false)
+    }
+
+    /// Whether a server has a tool of this name, according to connected sessions.
+    pub(crate) fn has_tool(&self, tool: &str) -> Option<bool> {
+        let known = self.iter().filter_map(|it| it.pool.has_tool(tool));
+        known.reduce(|one, other| one || other)
+    }
+
+    /// The health of the account: it is as well as the best of its endpoints.
+    pub(crate) fn health(&self, account: &str, begun: Instant) -> AccountHealth {
+        let each = |it: &Endpoint| it.health(account, begun);
+        let mut best = each(&self.first);
+        for endpoint in &self.others {
+            let mut other = each(endpoint);
+            if rank(other.state) < rank(best.state) {
+                std::mem::swap(&mut best, &mut other);
+            }
+            best.restarts = best.restarts.saturating_add(other.restarts);
+            best.sessions = best.sessions.saturating_add(other.sessions);
+            best.calls = best.calls.saturating_add(other.calls);
+        }
+        best
+    }
+
+    /// The health of each endpoint, in the order of the configuration.
+    pub(crate) fn each_health(&self, account: &str, begun: Instant) -> Vec<AccountHealth> {
+        self.iter().map(|it| it.health(account, begun)).collect()
+    }
+}
+
+/// The better a state, the lower.
+fn rank(state: AccountState) -> u8 {
+    match state {
+        AccountState::Connected => 0,
+        AccountState::Connecting => 1,
+        AccountState::Idle => 2,
+        AccountState::RateLimited => 3,
+        AccountState::Unreachable | AccountState::Clock | AccountState::Unauthorized => 4,
+    }
+}
