@@ -302,6 +302,8 @@ pub struct Operation {
     pub additive: bool,
     /// How long an answer may be given again.
     pub lifetime: Lifetime,
+    /// The most calls that QuantConnect takes from one account in half an hour, if it says so.
+    pub calls_per_half_hour: Option<u32>,
     /// Whether the answer contains a secret, such as a download address that works without
     /// credentials.
     pub secret_answer: bool,
@@ -335,6 +337,7 @@ impl Operation {
             idempotent: false,
             additive: false,
             lifetime: Lifetime::None,
+            calls_per_half_hour: None,
             secret_answer: false,
             effect: None,
             transport: Transport::Json,

@@ -89,5 +89,6 @@ pub(crate) fn rates_of(limits: &GrantLimits) -> Option<RateLimits> {
     (limits.per_second.is_some() || limits.per_minute.is_some()).then_some(RateLimits {
         per_second: limits.per_second,
         per_minute: limits.per_minute,
+        per_half_hour: None,
     })
 }

@@ -1,12 +1,14 @@
-//! Throttling of a call: the rates and concurrency of its grants, and the queue of its account.
+//! Throttling of a call: the rates and concurrency of its grants, what QuantConnect lets an account make of its operation,
+//! and the queue of its account.
 //!
-//! Invariant: a call that is refused or dropped while it waits gives back its guards; rates stay charged.
+//! Invariant: the limit of an operation is counted for the whole account, whichever plugin or person makes the calls. A
+//! call that is refused or dropped while it waits gives back its guards; rates stay charged.
 
 use std::sync::Arc;
 
 use qchost_traffic::{
-    AccountAdmission, AccountQueues, ConcurrencyGuard, ConcurrencyLimiter, GrantRates, Moment,
-    RateError,
+    AccountAdmission, AccountQueues, ConcurrencyGuard, ConcurrencyLimiter, GrantKey, GrantRates,
+    Moment, RateError, RateLimits,
 };
 
 use crate::call::CallRequest;
@@ -79,6 +81,7 @@ impl Throttle {
                 }
             }
         }
+        rates.extend(limit_of_operation(request));
         if !rates.is_empty() {
             let wanted: Vec<_> = rates.iter().map(|(key, limits)| (key, *limits)).collect();
             let passed = self.rates.check(&wanted, Moment::now()).await;
@@ -96,6 +99,16 @@ impl Throttle {
     }
 }
 
+/// What QuantConnect lets an account make of the operation, and what that is counted under, which no grant has.
+fn limit_of_operation(request: &CallRequest) -> Option<(GrantKey, RateLimits)> {
+    let operation = request.operation?;
+    let limits = RateLimits {
+        per_half_hour: Some(operation.calls_per_half_hour?),
+        ..RateLimits::default()
+    };
+    Some((GrantKey::new(request.account(), "", operation.name), limits))
+}
+
 fn busy(grant: &str, most: Option<u32>) -> Refusal {
     let most = most.unwrap_or_default();
     Refusal::Exhausted {
@@ -110,6 +123,9 @@ fn busy(grant: &str, most: Option<u32>) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use qchost_catalog::{Operation, by_name};
     use serde_json::json;
 
     use super::*;
@@ -147,5 +163,40 @@ mod tests {
         throttle.charge(&call(), &first()).await.unwrap();
         let refusal = throttle.charge(&call(), &first()).await.unwrap_err();
         assert!(matches!(refusal, Refusal::RateLimited(_)), "{refusal:?}");
+    }
+
+    /// The operation with a limit of three calls.
+    fn limited() -> &'static Operation {
+        let listing = by_name("backtests/list-backtests").unwrap();
+        Box::leak(Box::new(Operation {
+            calls_per_half_hour: Some(3),
+            ..*listing
+        }))
+    }
+
+    #[tokio::test]
+    async fn calls_beyond_what_quantconnect_lets_an_account_make_wait_whoever_makes_them() {
+        let grants = "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\n";
+        let (stores, operation) = (Stores::new(grants).await, limited());
+        let call = |plugin: &str| {
+            let mut request = stores.request_to(operation.into(), json!({ "projectId": 1 }));
+            request.principal.plugin = plugin.into();
+            request
+        };
+        let throttle = stores.throttle();
+        // Two at once, whichever plugin makes them; the third follows within the half hour.
+        throttle.charge(&call("lab"), &first()).await.unwrap();
+        throttle.charge(&call("other"), &first()).await.unwrap();
+        for plugin in ["lab", "other"] {
+            let refusal = throttle.charge(&call(plugin), &first()).await.unwrap_err();
+            let Refusal::RateLimited(wait) = refusal else {
+                panic!("{refusal:?}")
+            };
+            assert!(wait > Duration::from_secs(1_700), "{wait:?}");
+            assert!(wait <= Duration::from_secs(1_800), "{wait:?}");
+        }
+        // Another operation is not concerned.
+        let other = stores.request("backtests/read-backtest", json!({ "projectId": 1 }));
+        throttle.charge(&other, &first()).await.unwrap();
     }
 }

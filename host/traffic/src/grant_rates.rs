@@ -1,8 +1,9 @@
-//! Calls per second and per minute of a grant.
+//! Calls per second and per minute of a grant, and calls per half hour of an operation that QuantConnect limits.
 //!
 //! A limit of `n` is a bucket of `n` that refills evenly: `n` calls may be made at once, and from then on one in each
 //! `n`th part of the period. So a period that begins with a full bucket can see up to `2n - 1` calls, and any number of
-//! consecutive periods at most one bucket more than the limit times that number.
+//! consecutive periods at most one bucket more than the limit times that number. A limit that QuantConnect sets is kept
+//! exactly: the bucket is half of it and the other half refills, so no half hour sees more.
 //!
 //! The buckets are in memory, and only the fact that a bucket was used is durable: before the first call in each second
 //! of the clock, a mark is stored that names the end of that second. After a restart a marked bucket begins empty as of
@@ -27,6 +28,7 @@ use crate::bucket::{Bucket, Quota};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
+const HALF_HOUR: Duration = Duration::from_secs(30 * 60);
 
 /// Separates plugin and grant in a mark's key; no plugin name contains it.
 const SEPARATOR: char = '/';
@@ -38,6 +40,49 @@ pub struct RateLimits {
     pub per_second: Option<u32>,
     /// Calls per minute; `None` is no limit.
     pub per_minute: Option<u32>,
+    /// Calls in any half hour, half of them at once; `None` is no limit.
+    pub per_half_hour: Option<u32>,
+}
+
+impl RateLimits {
+    /// The rates, by the period in messages, each with its quota.
+    fn quotas(self) -> [(&'static str, Duration, Option<Limit>); 3] {
+        let limit = |most: Option<u32>, quota: fn(NonZeroU32) -> Quota| {
+            most.map(|most| Limit {
+                most,
+                // A limit of zero has no quota: it always refuses.
+                quota: NonZeroU32::new(most).map(quota),
+            })
+        };
+        [
+            ("second", SECOND, limit(self.per_second, Quota::per_second)),
+            ("minute", MINUTE, limit(self.per_minute, Quota::per_minute)),
+            (
+                "half hour",
+                HALF_HOUR,
+                limit(self.per_half_hour, per_half_hour),
+            ),
+        ]
+    }
+}
+
+/// A rate.
+#[derive(Clone, Copy)]
+struct Limit {
+    most: u32,
+    quota: Option<Quota>,
+}
+
+/// What is taken at once and what refills within half an hour are the limit together.
+fn per_half_hour(limit: NonZeroU32) -> Quota {
+    let burst = limit.get().div_ceil(2);
+    let refilled = (limit.get() - burst).max(1);
+    let spread = Quota::with_period(HALF_HOUR / refilled);
+    let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+    // A half hour has a period for every number of calls.
+    spread
+        .unwrap_or(Quota::per_hour(NonZeroU32::MIN))
+        .allow_burst(burst)
 }
 
 /// An instant on both clocks.
@@ -78,7 +123,7 @@ pub enum RateError {
         grant: Arc<str>,
         /// The limit.
         limit: u32,
-        /// The period of the limit: `second` or `minute`.
+        /// The period of the limit: `second`, `minute` or `half hour`.
         period: &'static str,
         /// Time until a call may pass, if no other one is made first.
         retry_after: Duration,
@@ -102,8 +147,8 @@ type Marking = tokio::sync::Mutex<()>;
 /// How much of a grant's rates is used.
 #[derive(Debug, Default)]
 struct Usage {
-    second: Bucket,
-    minute: Bucket,
+    /// The buckets of [`RateLimits::quotas`].
+    buckets: [Bucket; 3],
     /// The instant up to which use is marked durably, in milliseconds since 1970.
     marked: Option<i64>,
     marking: Arc<Marking>,
@@ -125,8 +170,7 @@ impl GrantRates {
             let gone = Duration::from_millis(gone);
             let left = |period: Duration| Bucket::full_after(period.saturating_sub(gone));
             let usage = Usage {
-                second: left(SECOND),
-                minute: left(MINUTE),
+                buckets: [SECOND, MINUTE, HALF_HOUR].map(left),
                 marked: Some(mark.at_ms),
                 marking: Arc::default(),
             };
@@ -159,12 +203,7 @@ impl GrantRates {
     /// Returns one charged call that was not made to the rates of a grant.
     pub fn refund(&self, key: &GrantKey, limits: RateLimits) {
         if let Some(usage) = self.grants.lock().get_mut(key) {
-            if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
-                usage.second = usage.second.refund(Quota::per_second(limit));
-            }
-            if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
-                usage.minute = usage.minute.refund(Quota::per_minute(limit));
-            }
+            usage.change(limits, Bucket::refund);
         }
     }
 
@@ -173,12 +212,7 @@ impl GrantRates {
     pub fn charge(&self, key: &GrantKey, limits: RateLimits, now: Moment) {
         let at = now.steady.saturating_duration_since(self.origin);
         if let Some(usage) = self.grants.lock().get_mut(key) {
-            if let Some(limit) = limits.per_second.and_then(NonZeroU32::new) {
-                usage.second = usage.second.overdraw(Quota::per_second(limit), 1, at);
-            }
-            if let Some(limit) = limits.per_minute.and_then(NonZeroU32::new) {
-                usage.minute = usage.minute.overdraw(Quota::per_minute(limit), 1, at);
-            }
+            usage.change(limits, |bucket, quota| bucket.overdraw(quota, 1, at));
         }
     }
 
@@ -196,10 +230,9 @@ impl GrantRates {
             Some(of) => of.contains(key),
             None => key.account == to.account && key.plugin == to.plugin,
         };
-        let (mut second, mut minute, mut marked) = Default::default();
+        let (mut buckets, mut marked) = <([Bucket; 3], Option<i64>)>::default();
         for (_, usage) in self.grants.lock().iter().filter(|(key, _)| is_of(key)) {
-            second = usage.second.max(second);
-            minute = usage.minute.max(minute);
+            buckets = emptiest(buckets, usage.buckets);
             marked = usage.marked.max(marked);
         }
         if let Some(marked) = marked {
@@ -209,8 +242,7 @@ impl GrantRates {
         }
         let mut grants = self.grants.lock();
         let successor = grants.entry(to.clone()).or_default();
-        successor.second = successor.second.max(second);
-        successor.minute = successor.minute.max(minute);
+        successor.buckets = emptiest(successor.buckets, buckets);
         successor.marked = successor.marked.max(marked);
         Ok(())
     }
@@ -226,24 +258,21 @@ impl GrantRates {
         let mut taken = Vec::new();
         let mut refusal: Option<(Duration, RateError)> = None;
         for (key, limits) in wanted {
-            let (mut second, mut minute) = grants
+            let mut buckets = grants
                 .get(*key)
-                .map_or_else(Default::default, |usage| (usage.second, usage.minute));
+                .map_or_else(Default::default, |usage| usage.buckets);
             let mut limited = false;
-            for (bucket, limit, period, word) in [
-                (&mut second, limits.per_second, SECOND, "second"),
-                (&mut minute, limits.per_minute, MINUTE, "minute"),
-            ] {
+            for (bucket, (word, period, limit)) in buckets.iter_mut().zip(limits.quotas()) {
                 let Some(limit) = limit else { continue };
                 limited = true;
-                let Err(wait) = take_one(bucket, limit, period, at) else {
+                let Err(wait) = take_one(bucket, limit.quota, period, at) else {
                     continue;
                 };
                 if refusal.as_ref().is_none_or(|(longest, _)| wait > *longest) {
                     let refused = RateError::Exceeded {
                         plugin: key.plugin.clone(),
                         grant: key.grant.clone(),
-                        limit,
+                        limit: limit.most,
                         period: word,
                         retry_after: wait,
                     };
@@ -251,16 +280,16 @@ impl GrantRates {
                 }
             }
             if limited {
-                taken.push((*key, second, minute));
+                taken.push((*key, buckets));
             }
         }
         if let Some((_, refused)) = refusal {
             return Err(refused);
         }
         let mut unmarked = Vec::new();
-        for (key, second, minute) in taken {
+        for (key, buckets) in taken {
             let usage = grants.entry(key.clone()).or_default();
-            (usage.second, usage.minute) = (second, minute);
+            usage.buckets = buckets;
             if usage.marked.is_none_or(|marked| marked <= now.unix_ms) {
                 unmarked.push((key.clone(), usage.marking.clone()));
             }
@@ -287,18 +316,34 @@ impl GrantRates {
     }
 }
 
+impl Usage {
+    /// Changes the bucket of each rate that there is.
+    fn change(&mut self, limits: RateLimits, change: impl Fn(Bucket, Quota) -> Bucket) {
+        for (bucket, (.., limit)) in self.buckets.iter_mut().zip(limits.quotas()) {
+            if let Some(quota) = limit.and_then(|limit| limit.quota) {
+                *bucket = change(*bucket, quota);
+            }
+        }
+    }
+}
+
+/// Of each two buckets the one that more was taken from.
+fn emptiest(one: [Bucket; 3], other: [Bucket; 3]) -> [Bucket; 3] {
+    let [second, minute, half_hour] = one;
+    let [other_second, other_minute, other_half_hour] = other;
+    [
+        second.max(other_second),
+        minute.max(other_minute),
+        half_hour.max(other_half_hour),
+    ]
+}
+
 fn take_one(
     bucket: &mut Bucket,
-    limit: u32,
+    quota: Option<Quota>,
     period: Duration,
     at: Duration,
 ) -> Result<(), Duration> {
-    // A limit of zero always refuses; its bucket is unchanged.
-    let limit = NonZeroU32::new(limit).ok_or(period)?;
-    let quota = match period {
-        SECOND => Quota::per_second(limit),
-        _ => Quota::per_minute(limit),
-    };
-    *bucket = bucket.take(quota, NonZeroU32::MIN, at)?;
+    *bucket = bucket.take(quota.ok_or(period)?, NonZeroU32::MIN, at)?;
     Ok(())
 }

@@ -71,14 +71,14 @@ fn key(grant: &str) -> GrantKey {
 fn second(limit: u32) -> RateLimits {
     RateLimits {
         per_second: Some(limit),
-        per_minute: None,
+        ..RateLimits::default()
     }
 }
 
 fn minute(limit: u32) -> RateLimits {
     RateLimits {
-        per_second: None,
         per_minute: Some(limit),
+        ..RateLimits::default()
     }
 }
 
@@ -133,6 +133,36 @@ async fn a_limit_passes_its_number_and_then_one_at_a_time() {
     }
 }
 
+/// QuantConnect counts 45 calls in half an hour, whenever that begins.
+#[tokio::test]
+async fn no_half_hour_sees_more_calls_than_its_limit() {
+    let mut clock = Clock::new();
+    let rates = in_memory(clock).await;
+    let limits = RateLimits {
+        per_half_hour: Some(45),
+        ..RateLimits::default()
+    };
+    let mut passed: Vec<u64> = Vec::new();
+    // As many as possible in three hours, which begin with a full bucket.
+    for second in 0..3 * 3_600 {
+        while ask(&rates, "logs", limits, clock).await.is_ok() {
+            passed.push(second);
+        }
+        clock.wait(1_000);
+    }
+    let begun = passed.iter().filter(|at| **at == 0).count();
+    assert_eq!(begun, 23, "half of them at once");
+    for (first, at) in passed.iter().enumerate() {
+        let within = passed.iter().skip(first);
+        let within = within.take_while(|later| **later < *at + 1_800).count();
+        assert!(within <= 45, "{within} from {at}");
+    }
+    assert!(passed.len() > 120, "{} in three hours", passed.len());
+    let wait = ask(&rates, "logs", limits, clock).await;
+    let wait = wait.err().unwrap_or_default();
+    assert!(wait < Duration::from_secs(82), "{wait:?}");
+}
+
 #[tokio::test]
 async fn the_refusal_says_whose_limit_it_is() {
     let clock = Clock::new();
@@ -140,6 +170,7 @@ async fn the_refusal_says_whose_limit_it_is() {
     let limits = RateLimits {
         per_second: Some(1),
         per_minute: Some(1),
+        ..RateLimits::default()
     };
     ask(&rates, "lab-backtests", limits, clock).await.unwrap();
     let wanted = [(&key("lab-backtests"), limits)];
@@ -177,6 +208,7 @@ async fn a_call_takes_from_all_its_rates_or_from_none() {
     let both = RateLimits {
         per_second: Some(1),
         per_minute: Some(2),
+        ..RateLimits::default()
     };
     ask(&rates, "a", both, clock).await.unwrap();
     // The second refuses these; the minute does not count them.
