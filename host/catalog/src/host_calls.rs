@@ -18,6 +18,12 @@ pub const READ_BACKTEST_CHART: &Operation = operation("read_backtest_chart");
 pub const CREATE_COMPILE: &Operation = operation("create_compile");
 /// The project of a compile job, and its state while a batch waits for it.
 pub const READ_COMPILE: &Operation = operation("read_compile");
+/// Writes a file that is not there.
+pub const CREATE_FILE: &Operation = operation("create_file");
+/// Replaces the text of a file that is there.
+pub const UPDATE_FILE_CONTENTS: &Operation = operation("update_file_contents");
+/// Keeps other environments from changing a project's files.
+pub const LOCK_PROJECT: &Operation = operation("lock_project_with_collaborators");
 /// The files of a project.
 pub const READ_FILE: &Operation = operation("read_file");
 /// The deployments of an account.

@@ -12,6 +12,7 @@ mod address;
 mod aside;
 mod backoff;
 mod call;
+mod deleted;
 pub mod host_calls;
 pub mod names;
 mod operation;
@@ -28,6 +29,7 @@ pub use backoff::Backoff;
 pub use call::{
     BoxFuture, Call, Clearance, Failure, FailureKind, Outcome, Sends, Target, Upstream, always,
 };
+pub use deleted::{RECYCLE_BIN, is_deleted_project};
 use names::KEY;
 pub use operation::{
     Access, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Lifetime, Operation, Selector,

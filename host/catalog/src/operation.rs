@@ -60,12 +60,17 @@ pub enum Selector {
     /// The id of the one project of the organisation that is left alone: it narrows what is touched
     /// and is never itself touched, so it may not be what a scope is checked against.
     ExcludedProject(&'static str),
+    /// The id of another project, whose files an algorithm of the project is to read: both are touched.
+    Library(&'static str),
     /// The name that a project is to have.
     ProjectName(&'static str),
     /// An organisation's id.
     Organization(&'static str),
     /// A file's path in the project.
     File(&'static str),
+    /// Files with their names and texts, instead of all that the project has: the present ones are
+    /// touched as well.
+    Files(&'static str),
     /// A patch, whose text names files of the project.
     Patch(&'static str),
     /// A key, or a list of keys, of the Object Store.
@@ -121,9 +126,11 @@ impl Selector {
         match self {
             Self::Project(name)
             | Self::ExcludedProject(name)
+            | Self::Library(name)
             | Self::ProjectName(name)
             | Self::Organization(name)
             | Self::File(name)
+            | Self::Files(name)
             | Self::Patch(name)
             | Self::ObjectKey(name)
             | Self::DownloadKey(name)
@@ -187,6 +194,16 @@ pub enum Transport {
     Upload,
     /// The answer is a redirect to a page that a person opens.
     Redirect,
+    /// A form is posted, with brackets for what is nested, and JSON is the answer.
+    Form,
+    /// Our server replaces the file or, if there is none, creates it.
+    WriteFile,
+    /// Our server takes the project's lock, reads the file, checks it and replaces it.
+    EditFile,
+    /// Our server reads the project's files and answers with the lines that match.
+    SearchFiles,
+    /// Our server lists the projects and answers with a range of those that match.
+    FindProjects,
 }
 
 /// Where a function differs from its tool on purpose.
@@ -509,16 +526,23 @@ impl Operation {
         self.effect == Some(Effect::Compiles)
     }
 
-    /// Whether its answer is a list of projects.
+    /// Whether its answer is a list of projects, or a page of one.
     #[must_use]
     pub fn answers_projects(&self) -> bool {
-        self.answer == "projects"
+        self.answer == "projects" || self.transport == Transport::FindProjects
+    }
+
+    /// Whether its answer shows nodes, with the projects that occupy them.
+    #[must_use]
+    pub fn answers_nodes(&self) -> bool {
+        self.interface() == "nodes"
     }
 
     /// Whether its call names files, or its answer shows them: deployments come with theirs.
     #[must_use]
     pub fn concerns_files(&self) -> bool {
         matches!(self.interface(), "files" | "live")
+            || self.selects(|selector| matches!(selector, Selector::Files(_)))
     }
 
     /// Whether it may rename or delete a project.
@@ -530,8 +554,10 @@ impl Operation {
     /// Whether it changes a project's files, notebooks, libraries or settings.
     #[must_use]
     pub fn changes_source(&self) -> bool {
-        matches!(self.interface(), "files" | "projects" | "research")
-            && !matches!(self.access, Access::Read | Access::Reduce)
+        matches!(
+            self.interface(),
+            "files" | "libraries" | "projects" | "research"
+        ) && !matches!(self.access, Access::Read | Access::Reduce)
     }
 
     /// Whether it costs something, which the caller claims to know.

@@ -16,10 +16,11 @@ use Exception::{Bytes, Constant, Null, Profile, Profiles};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
     Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
-    DownloadKey, ExcludedProject, File, LiveControl, Node, NodeType, ObjectKey, ObjectPath,
-    Optimization, Organization, ParallelNodes, Parameters, Patch, Project, ProjectName, Recipient,
+    DownloadKey, ExcludedProject, File, Files, Library, LiveControl, Node, NodeType, ObjectKey,
+    ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Patch, Project, ProjectName,
+    Recipient,
 };
-use Transport::{Redirect, Upload};
+use Transport::{EditFile, FindProjects, Form, Redirect, SearchFiles, Upload, WriteFile};
 
 const fn op(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
     Operation::new(name, tool, endpoint)
@@ -34,6 +35,7 @@ const PROJECT: &[Selector] = &[Project("projectId")];
 const PROJECT_FILE: &[Selector] = &[Project("projectId"), File("name")];
 const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtestId")];
 const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
+const ORGANIZATION: &[Selector] = &[Organization("organizationId")];
 const OBJECT: &[Selector] = &[Organization("organizationId"), ObjectKey("key")];
 
 /// The end of a backtest. Its name and note are in the same answer.
@@ -57,6 +59,7 @@ const OPTIMIZATION_ENDING: &Ending = &Ending {
 #[rustfmt::skip]
 pub static OPERATIONS: &[Operation] = &[
     op("account/read-account", "read_account", "/account/read").reads(),
+    op("account/read-organization-account", "read_organization_account", "/account/read").reads().on(ORGANIZATION),
 
     op("ai/check-initialization-errors", "check_initialization_errors", "/ai/tools/backtest-init").reads(),
     op("ai/complete-code", "complete_code", "/ai/tools/complete").reads(),
@@ -102,10 +105,18 @@ pub static OPERATIONS: &[Operation] = &[
     op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
     op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").does(ReplacesFile).on(PROJECT_FILE),
+    op("files/write-file", "write_file", "/files/update").idempotent().does(ReplacesFile).over(WriteFile).on(PROJECT_FILE),
+    op("files/edit-file", "edit_file", "/files/update").over(EditFile).on(PROJECT_FILE),
+    op("files/search-file-content", "search_file_content", "/files/read").reads().over(SearchFiles).on(PROJECT),
     op("files/patch-file", "patch_file", "/files/patch").on(&[Project("projectId"), Patch("patch")]),
     op("files/delete-file", "delete_file", "/files/delete").is(Destroy).does(Removes { read: "files/read-file" }).on(PROJECT_FILE),
 
     op("lean-versions/read-lean-versions", "read_lean_versions", "/lean/versions/read").reads().cacheable().answers("versions"),
+    op("lean-versions/read-lean-environments", "read_lean_environments", "/lean/environments/read").reads().cacheable()
+        .answers("environments"),
+
+    op("libraries/add-library", "add_library", "/projects/library/create").on(&[Project("projectId"), Library("libraryId")]),
+    op("libraries/remove-library", "remove_library", "/projects/library/delete").on(PROJECT),
 
     op("live/authorize-connection", "authorize_connection", "/live/auth0/authorize").adds().idempotent().secret_answer()
         .answers("authorization").over(Redirect).on(&[Brokerage("brokerage")]),
@@ -131,6 +142,7 @@ pub static OPERATIONS: &[Operation] = &[
         .on(&[Organization("organizationId"), ExcludedProject("excludeProjectId"), Command("command")]),
 
     op("nodes/read-project-nodes", "read_project_nodes", "/projects/nodes/read").reads().on(PROJECT),
+    op("nodes/read-organization-nodes", "read_organization_nodes", "/nodes/read").reads().on(ORGANIZATION),
     op("nodes/update-project-nodes", "update_project_nodes", "/projects/nodes/update").idempotent().on(&[Project("projectId"), Node("nodes")]),
 
     only("notifications/send-email-notification", &remote::SEND_EMAIL).adds().on(&[Recipient("address")]),
@@ -161,13 +173,21 @@ pub static OPERATIONS: &[Operation] = &[
     op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy)
         .does(Removes { read: "optimizations/read-optimization" }).on(OPTIMIZATION),
 
+    op("organizations/list-organizations", "list_organizations", "/organizations/list").reads().answers("organizations"),
+    op("organizations/read-organization", "read_organization", "/organizations/read").reads().answers("organization").on(ORGANIZATION),
+
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
         .does(Creates { list: "projects/list-projects", items: "projects", name: "name" })
         .on(&[ProjectName("name"), Organization("organizationId")]),
     op("projects/read-project", "read_project", "/projects/read").reads().brief().answers("projects").on(PROJECT)
         .by(Tool(&remote::READ_PROJECT)),
     op("projects/list-projects", "list_projects", "/projects/read").reads().brief().answers("projects").by(Tool(&remote::LIST_PROJECTS)),
+    op("projects/find-projects", "find_projects", "/projects/read").reads().over(FindProjects).on(ORGANIZATION),
     op("projects/update-project", "update_project", "/projects/update").idempotent().on(&[Project("projectId"), ProjectName("name")]),
+    op("projects/configure-project", "configure_project", "/projects/update").idempotent().over(Form)
+        .on(&[Project("projectId"), Parameters("parameters")]),
+    op("projects/replace-project-files", "replace_project_files", "/projects/update").is(Destroy).idempotent().over(Form)
+        .on(&[Project("projectId"), Files("files")]),
     op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).does(Removes { read: "projects/read-project" }).on(PROJECT),
 
     only("research/jupyter-create-cell", &remote::CREATE_CELL).on(PROJECT),

@@ -16,8 +16,10 @@
 
 mod answer;
 mod base;
+mod composed;
 mod connect;
 mod credentials;
+mod form;
 mod headers;
 mod logins;
 mod probe;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_catalog::Failure;
 use qchost_text::error_chain;
-use reqwest::header::{AUTHORIZATION, HeaderMap, LOCATION};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
@@ -19,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::answer::{Answer, excerpt};
 use crate::base::{BaseUrl, BaseUrlError, CLOUD, localhost};
 use crate::credentials::{Authorization, Credentials};
+use crate::form;
 use crate::headers::{RateLimit, retry_after, skew};
 use crate::logins::Logins;
 
@@ -176,6 +177,26 @@ impl RestClient {
         effect: Effect,
     ) -> Result<Answer, Failure> {
         self.answer(self.exchange(endpoint, body, effect).await)
+    }
+
+    /// Posts a form.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::post`].
+    pub(crate) async fn post_form(
+        &self,
+        endpoint: &str,
+        body: &Map<String, Value>,
+        effect: Effect,
+    ) -> Result<Answer, Failure> {
+        let body = form::encoded(body);
+        let exchange = self.send(endpoint, effect, |request| {
+            request
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(body)
+        });
+        self.answer(exchange.await)
     }
 
     /// Posts an object's bytes in a form.

@@ -267,6 +267,11 @@ async fn send(
     }
     match operation.transport {
         Transport::Json => rest.post(endpoint, &arguments, effect).await,
+        Transport::Form => rest.post_form(endpoint, &arguments, effect).await,
+        Transport::WriteFile => rest.write_file(&arguments).await,
+        Transport::EditFile => rest.edit_file(&arguments, effect).await,
+        Transport::SearchFiles => rest.search_files(&arguments).await,
+        Transport::FindProjects => rest.find_projects(&arguments).await,
         Transport::Redirect => rest.authorize_connection(endpoint, &arguments).await,
         Transport::Upload => {
             let text = |name| {

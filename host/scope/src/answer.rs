@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use qchost_catalog::host_calls::LIST_PROJECTS;
-use qchost_catalog::{Access, Operation, Selector};
+use qchost_catalog::{Access, Operation, Selector, is_deleted_project};
 use qchost_policy::{Context, Facts, Project, Resource};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -68,7 +68,11 @@ impl Scope {
             of_one_project(operation, touched, *project, &mut body)?;
             let project = self.named(account, plugin, *project, name.clone());
             self.keep_allowed_files(&project, touched, &mut body, allowed)?;
-            self.blank_other_projects(caller, &project, touched, &mut body, allowed);
+            if let Some(pools) = body.get_mut("nodes") {
+                self.blank_other_projects(caller, Some(&project), touched, pools, allowed);
+            }
+        } else if operation.answers_nodes() {
+            self.blank_other_projects(caller, None, touched, &mut body, allowed);
         }
         check_job(touched, operation, &body)?;
         let learned = self.learn(caller, operation, touched, &body);
@@ -132,22 +136,26 @@ impl Scope {
         Ok(())
     }
 
-    /// The nodes of an organisation reveal which project uses them.
+    /// The nodes of an organisation, by what they are for, reveal which project uses them. `project` is the one that the
+    /// call is about, if it is about one.
     fn blank_other_projects(
         &self,
         caller: Caller<'_>,
-        project: &Project,
+        project: Option<&Project>,
         touched: &Touched,
-        body: &mut Value,
+        pools: &mut Value,
         allowed: Allowed<'_>,
     ) {
-        let Some(Value::Object(kinds)) = body.get_mut("nodes") else {
+        let Value::Object(kinds) = pools else {
             return;
         };
+        let own = project.and_then(|project| project.id);
         let nodes = kinds.values_mut().filter_map(Value::as_array_mut).flatten();
         for node in nodes {
-            let busy = self.named_project(caller, node, "projectName");
-            let may_see = project.id.map(Carried::Project) == Some(project_in(node))
+            let busy = self
+                .named_project(caller, node, "projectName")
+                .or_else(|| only_named(node));
+            let may_see = own.map(Carried::Project) == Some(project_in(node))
                 || busy.is_some_and(|busy| {
                     allowed(&Facts {
                         resource: Resource::Project(busy),
@@ -256,7 +264,8 @@ impl Scope {
             keep_in(body, "projects", &|item| {
                 let project = self.named_project(caller, item, "name");
                 project.map_or(Visibility::Unreadable, |project| {
-                    decide(Resource::Project(project)).into()
+                    let shown = !is_deleted_project(&project.name);
+                    (shown && decide(Resource::Project(project))).into()
                 })
             });
             return Ok(());
@@ -325,6 +334,16 @@ impl Scope {
             }
         }
     }
+}
+
+/// The project of a node that has only its name: a grant can cover it by name.
+fn only_named(node: &Value) -> Option<Project> {
+    let name = node.get("projectName")?.as_str()?;
+    (project_in(node) == Carried::Nothing && !name.is_empty()).then(|| Project {
+        id: None,
+        name: name.to_owned(),
+        created: false,
+    })
 }
 
 /// Withholds an answer about another project, and drops the items of one.

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use qchost_catalog::host_calls::LIST_OBJECT_STORE_FILES;
+use qchost_catalog::host_calls::{LIST_OBJECT_STORE_FILES, READ_FILE};
 use qchost_catalog::shape::Type;
 use qchost_catalog::{Access, Failure, Operation, Selector};
 use qchost_policy::{Context, Facts, Project, Resource, Usd};
@@ -25,7 +25,7 @@ use crate::jobs::{Jobs, Objects};
 use crate::live::{self, LiveProfile};
 use crate::patch::Patch;
 use crate::projects::Projects;
-use crate::reads::{Reader, refused};
+use crate::reads::{Reader, read, refused, unavailable};
 use crate::selection::Selection;
 use crate::{cost, names};
 
@@ -307,6 +307,14 @@ impl Scope {
         let project = self.project(caller, operation, &selection).await?;
         let unverified = self.check_children(caller, operation, &selection).await?;
         let objects = self.objects(caller, operation, &selection).await?;
+        let libraries = self.libraries(caller, &selection).await?;
+        if let (true, Some(project)) = (selection.replaces_files, selection.project) {
+            // What is not in the list is deleted.
+            let present = present_files(reader, project).await?;
+            let given = std::mem::take(&mut selection.files);
+            let all: BTreeSet<String> = given.into_iter().chain(present).collect();
+            selection.files = all.into_iter().collect();
+        }
 
         let mut context = selection.context();
         let id = project.as_ref().and_then(|project| project.id);
@@ -319,6 +327,7 @@ impl Scope {
         let contexts = contexts(&selection, &context);
         let facts = resources(&selection, project.as_ref(), objects.as_ref())
             .into_iter()
+            .chain(libraries.into_iter().map(Resource::Project))
             .flat_map(|resource| {
                 contexts.iter().map(move |context| Facts {
                     resource: resource.clone(),
@@ -374,6 +383,21 @@ impl Scope {
             self.projects.forget(account, id);
         }
         Ok(Some(self.named(account, plugin, id, name)))
+    }
+
+    /// The projects whose files become readable for another one's algorithm, with their current names.
+    async fn libraries(
+        &self,
+        caller: Caller<'_>,
+        selection: &Selection,
+    ) -> Result<Vec<Project>, ScopeError> {
+        let mut libraries = Vec::new();
+        for id in &selection.libraries {
+            let (reader, account) = (caller.reader, caller.account);
+            let name = self.projects.name_now(reader, account, *id).await?;
+            libraries.push(self.named(account, caller.plugin, *id, name));
+        }
+        Ok(libraries)
     }
 
     /// Checks that children belong to the project that the call claims. Returns the one that has to be checked in the
@@ -474,6 +498,23 @@ fn carries(operation: &Operation, child: Child) -> bool {
     };
     let has = |name: &str| record.fields.iter().any(|field| field.json == name);
     has("projectId") && has(child.field())
+}
+
+/// The names of the files that a project has.
+async fn present_files(reader: &dyn Reader, project: u32) -> Result<Vec<String>, ScopeError> {
+    let what = format!("the list of files of project {project}");
+    let arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
+    let answer = read(reader, READ_FILE, arguments, &what).await?;
+    let files = answer.get("files").and_then(Value::as_array);
+    let names = files.map(|files| {
+        let names = files.iter().map(|file| file.get("name")?.as_str());
+        names
+            .map(|name| name.map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+    });
+    names
+        .flatten()
+        .ok_or_else(|| unavailable(&what, "the answer does not name them"))
 }
 
 /// The keys that are, or may be, folders.

@@ -3,6 +3,8 @@
 //!
 //! Invariant: a name or an id that two servers could read differently is rejected.
 
+use std::collections::BTreeSet;
+
 use qchost_catalog::{Access, Exception, Operation, Selector};
 use qchost_policy::{Brokerage, Context, Usd};
 use serde_json::{Map, Value};
@@ -13,6 +15,9 @@ use crate::error::ScopeError;
 use crate::live::{self, LiveProfile};
 use crate::patch::Patch;
 use crate::{cost, names};
+
+/// Maximum files of a call that replaces those of a project: the largest tier's projects have as many.
+const MAX_FILES: usize = 250;
 
 /// What one call selects.
 #[derive(Debug, Default)]
@@ -25,6 +30,10 @@ pub(crate) struct Selection {
     pub(crate) name: Option<String>,
     pub(crate) organization: Option<String>,
     pub(crate) files: Vec<String>,
+    /// Whether these files take the place of all that the project has.
+    pub(crate) replaces_files: bool,
+    /// Projects whose files an algorithm of the project is to read.
+    pub(crate) libraries: Vec<u32>,
     /// A patch that names more files, not read yet.
     pub(crate) patch: Option<Patch>,
     pub(crate) keys: Vec<String>,
@@ -94,6 +103,11 @@ impl Selection {
                 self.organization = text(given, argument, names::identifier)?;
             }
             Selector::File(argument) => self.files.extend(text(given, argument, names::path)?),
+            Selector::Files(argument) => {
+                self.replaces_files = true;
+                self.files = file_names(given, argument)?;
+            }
+            Selector::Library(argument) => self.libraries.extend(given.positive(argument)?),
             Selector::Patch(argument) => {
                 let text = given.text(argument)?;
                 self.patch = text.map(|text| Patch::new(argument, text)).transpose()?;
@@ -204,6 +218,23 @@ fn texts(given: &Arguments<'_>, argument: &str, check: Check) -> Result<Vec<Stri
         check(argument, text)?;
     }
     Ok(texts.into_iter().map(str::to_owned).collect())
+}
+
+/// The names of files that are given with their texts: at least one, and none twice.
+fn file_names(given: &Arguments<'_>, argument: &str) -> Result<Vec<String>, ScopeError> {
+    let expected = format!("a list of 1 to {MAX_FILES} files, each with its own name");
+    let list = given.get(argument)?.and_then(Value::as_array);
+    let list = list.filter(|list| (1..=MAX_FILES).contains(&list.len()));
+    let mut names = BTreeSet::new();
+    for file in list.ok_or_else(|| wrong(argument, &expected))? {
+        let name = file.get("name").and_then(Value::as_str);
+        let name = name.ok_or_else(|| wrong(argument, &expected))?;
+        names::path(argument, name)?;
+        if !names.insert(name.to_owned()) {
+            return Err(wrong(argument, &expected));
+        }
+    }
+    Ok(names.into_iter().collect())
 }
 
 /// Whether the argument names several profiles.

@@ -39,6 +39,18 @@ fn fitting(operation: &'static Operation, name: &'static str) -> BoxedStrategy<V
         "projectId" => prop::sample::select(vec![11_u32, 11, 12, 22])
             .prop_map(Value::from)
             .boxed(),
+        "libraryId" => prop::sample::select(vec![11_u32, 12, 22])
+            .prop_map(Value::from)
+            .boxed(),
+        "files" if operation.tool == "replace_project_files" => {
+            let file = |name: &str| json!({"name": name, "content": "c"});
+            prop::sample::select(vec![
+                json!([file("notes/a.md")]),
+                json!([file("notes/a.md"), file("main.py")]),
+                json!([file("notes/../main.py")]),
+            ])
+            .boxed()
+        }
         "backtestId" => texts(&["bt-11", "bt-11", "bt-12", "bt-22", "bt-101"]),
         "optimizationId" => texts(&["opt-11", "opt-11", "opt-12", "opt-22"]),
         "compileId" => texts(&["co-11", "co-11", "co-12", "co-22"]),

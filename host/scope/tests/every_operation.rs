@@ -17,7 +17,10 @@ use serde_json::{Map, Value, json};
 fn sensible(operation: &Operation) -> Map<String, Value> {
     let properties = operation.input_schema()["properties"].as_object().unwrap();
     let value = |name: &str, schema: &Value| match name {
-        "projectId" | "excludeProjectId" => json!(MINE),
+        "projectId" | "excludeProjectId" | "libraryId" => json!(MINE),
+        "files" if operation.tool == "replace_project_files" => {
+            json!([{"name": "notes/a.md", "content": "c"}])
+        }
         "backtestId" => json!("bt-11"),
         "optimizationId" => json!("opt-11"),
         "compileId" => json!("co-11"),
@@ -79,6 +82,7 @@ async fn every_operation_touches_something() {
         }
         let reads_only = operation.access != Access::Read || !touched.listing;
         let lists = [
+            "projects/find-projects",
             "projects/list-projects",
             "object-store/list-object-store-files",
         ];

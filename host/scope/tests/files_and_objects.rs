@@ -482,3 +482,67 @@ async fn bytes_are_of_one_object() {
         ));
     }
 }
+
+#[tokio::test]
+async fn files_that_replace_those_of_a_project_touch_the_present_ones_too() {
+    let (scope, world) = (scope(), World::default());
+    let replace = "projects/replace-project-files";
+    let with = |names: &[&str]| {
+        let files: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"name": name, "content": "c"}))
+            .collect();
+        json!({"projectId": MINE, "files": files})
+    };
+    let touched = touch(&scope, &world, replace, with(&["notes/b.md"]))
+        .await
+        .unwrap();
+    // The project has `main.py`, which would be deleted, and only `notes/*` is allowed.
+    let all = [Some("main.py"), Some("notes/a.md"), Some("notes/b.md")];
+    assert_eq!(files(&touched.facts), all);
+    assert!(!touched.facts.iter().all(allowed));
+
+    world.drain();
+    let many: Vec<String> = (0..251).map(|number| format!("notes/{number}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let bad: [&[&str]; 4] = [&[], &["a.py", "a.py"], &["notes/../main.py"], &many];
+    for bad in bad {
+        let refused = touch(&scope, &world, replace, with(bad)).await;
+        assert!(
+            matches!(refused, Err(ScopeError::Invalid(_))),
+            "{refused:?}"
+        );
+    }
+    let nameless = json!({"projectId": MINE, "files": [{"content": "c"}]});
+    let refused = touch(&scope, &world, replace, nameless).await;
+    assert!(
+        matches!(refused, Err(ScopeError::Invalid(_))),
+        "{refused:?}"
+    );
+    assert_eq!(
+        world.count(),
+        0,
+        "nothing is read for a call that makes no sense"
+    );
+}
+
+#[tokio::test]
+async fn without_the_list_of_present_files_they_are_not_replaced() {
+    let (scope, world) = (scope(), World::default());
+    let failure = qchost_catalog::Failure::Unavailable("busy".to_owned());
+    *world.broken.lock() = Some(("files/read-file", failure));
+    let arguments = json!({"projectId": MINE, "files": [{"name": "notes/a.md", "content": "c"}]});
+    let refused = touch(&scope, &world, "projects/replace-project-files", arguments).await;
+    assert!(matches!(refused, Err(ScopeError::Failed(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_search_shows_no_line_of_a_hidden_file() {
+    let (scope, world) = (scope(), World::default());
+    let search = json!({"projectId": MINE, "query": "e"});
+    let name = "files/search-file-content";
+    let (body, _) = answered(&scope, &world, name, search).await.unwrap();
+    let found = body["files"].as_array().unwrap();
+    let names: Vec<_> = found.iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["notes/a.md"]);
+}

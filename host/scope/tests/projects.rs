@@ -493,3 +493,74 @@ async fn nodes_do_not_say_what_other_projects_do() {
         "the node itself is the organisation's"
     );
 }
+
+/// Projects in scope, and everything of organisations.
+fn in_lab(facts: &Facts) -> bool {
+    match &facts.resource {
+        Resource::Organization(_) => true,
+        _ => allowed(facts),
+    }
+}
+
+#[tokio::test]
+async fn the_nodes_of_an_organisation_do_not_say_what_hidden_projects_do() {
+    let (scope, world) = (scope(), World::default());
+    let nodes = common::operation("nodes/read-organization-nodes");
+    let arguments = json!({"organizationId": common::ORGANIZATION});
+    let arguments = common::object(arguments);
+    let answer = common::call(&scope, &world, nodes, &arguments, &in_lab).await;
+    let common::Ended::Sent(_, Ok((body, _))) = answer else {
+        panic!("it was not answered");
+    };
+    assert!(!body.to_string().contains("SECRET"), "{body}");
+    assert_eq!(body["backtest"][0]["projectName"], "Lab/mine");
+    assert_eq!(body["backtest"][1]["projectId"], Value::Null);
+    assert_eq!(
+        body["live"][0]["projectName"], "Lab/mine",
+        "by its name alone"
+    );
+    assert_eq!(body["live"][1]["projectName"], Value::Null);
+    assert_eq!(body["live"][1]["id"], "n4");
+    assert_eq!(body["live"][2]["projectName"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_library_is_a_project_that_is_touched_too() {
+    let (scope, world) = (scope(), World::default());
+    let add = "libraries/add-library";
+    let pair = |library: u32| json!({"projectId": MINE, "libraryId": library});
+    let touched = touch(&scope, &world, add, pair(12)).await.unwrap();
+    assert_eq!(touched.facts.len(), 2);
+    assert!(touched.facts.iter().all(allowed));
+    let touched = touch(&scope, &world, add, pair(OTHER)).await.unwrap();
+    assert!(
+        !touched.facts.iter().all(allowed),
+        "its files would be readable"
+    );
+    let why = denied(&scope, &world, add, pair(99)).await;
+    assert!(why.contains("project 99 cannot be resolved"), "{why}");
+    for library in [json!("12"), json!(0), json!(null)] {
+        let arguments = json!({"projectId": MINE, "libraryId": library});
+        let refused = touch(&scope, &world, add, arguments).await;
+        let invalid = matches!(refused, Err(ScopeError::Invalid(_)));
+        assert!(invalid, "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_deleted_project_is_in_no_list() {
+    let (scope, world) = (scope(), World::default());
+    world.rename(12, "Recycle Bin/Lab/second");
+    let everything = |_: &Facts| true;
+    let no_arguments = serde_json::Map::new();
+    for name in ["projects/list-projects", "projects/find-projects"] {
+        let list = common::operation(name);
+        let answer = common::call(&scope, &world, list, &no_arguments, &everything).await;
+        let common::Ended::Sent(_, Ok((body, _))) = answer else {
+            panic!("{name} was not answered");
+        };
+        let projects = body["projects"].as_array().unwrap();
+        let names: Vec<_> = projects.iter().map(|it| &it["name"]).collect();
+        assert_eq!(names, ["Lab/mine", "Private/SECRET"], "{name}");
+    }
+}

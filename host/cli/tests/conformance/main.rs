@@ -26,7 +26,7 @@ mod setup;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt as _;
-use qchost_catalog::OPERATIONS;
+use qchost_catalog::{OPERATIONS, Transport};
 
 use bench::{Bench, Cloud};
 use cases::{Case, Kind};
@@ -86,7 +86,9 @@ fn out_of_reach() -> BTreeSet<(&'static str, Kind)> {
         ("read_latest_mcp_server_version", Kind::Valid),
         ("read_latest_mcp_server_version", Kind::Invalid),
         ("read_account", Kind::Invalid),
+        ("list_organizations", Kind::Invalid),
         ("list_projects", Kind::Invalid),
+        ("read_lean_environments", Kind::Invalid),
         ("read_lean_versions", Kind::Invalid),
     ]
     .into()
@@ -119,11 +121,16 @@ async fn one_endpoint_that_always_says_success_fails_its_tools() {
     assert_eq!(fooled(&failed), out_of_reach());
 }
 
-/// The endpoint that the tool calls.
+/// The endpoints that the tool calls.
 fn endpoints(tool: &str) -> Vec<&'static str> {
     let operation = qchost_catalog::by_tool(tool).unwrap();
-    match operation.endpoint {
-        "/live/auth0/authorize" => vec!["/live/auth0/read", "/live/auth0/authorize"],
-        endpoint => vec![endpoint],
-    }
+    let others: &[_] = match operation.transport {
+        Transport::Redirect => &["/live/auth0/read"],
+        Transport::WriteFile => &["/files/read", "/files/create"],
+        Transport::EditFile => &["/projects/collaboration/lock/acquire", "/files/read"],
+        _ => &[],
+    };
+    let mut all = vec![operation.endpoint];
+    all.extend_from_slice(others);
+    all
 }

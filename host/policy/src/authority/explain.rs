@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use qchost_catalog::Access;
+use qchost_catalog::{Access, is_deleted_project};
 use qchost_text::one_line;
 
 use crate::denial::Denial;
@@ -355,7 +355,9 @@ fn covers(globs: &[Glob], text: &str) -> bool {
 }
 
 pub(super) fn covers_project(scopes: &[ProjectScope], project: &Project) -> bool {
+    let deleted = is_deleted_project(&project.name);
     scopes.iter().any(|scope| match scope {
+        _ if deleted && !scope.names_in_full() => false,
         ProjectScope::Id(id) => project.id == Some(*id),
         ProjectScope::Name(glob) => glob.matches(&project.name),
         ProjectScope::Created => project.is_created(),

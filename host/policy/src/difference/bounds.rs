@@ -2,6 +2,8 @@
 //!
 //! Invariant: what cannot be proven to be within is not within.
 
+use qchost_catalog::is_deleted_project;
+
 use crate::glob::Glob;
 use crate::manifest::{BROKERAGES, Grant, HttpGrant, Prefix, ProjectScope};
 
@@ -34,6 +36,12 @@ fn brokerage_within(one: &Glob, other: &Glob) -> bool {
 
 pub(super) fn project_within(one: &ProjectScope, other: &ProjectScope) -> bool {
     match (one, other) {
+        // A pattern covers no deleted project, so it is not wider than the name of one.
+        (ProjectScope::Name(one), ProjectScope::Name(other))
+            if is_deleted_project(one.as_str()) && one.names_in_full() =>
+        {
+            one == other
+        }
         (ProjectScope::Name(one), ProjectScope::Name(other)) => glob_within(one, other),
         (_, ProjectScope::Name(other)) => other.as_str().bytes().all(|b| b == b'*'),
         (one, other) => one == other,

@@ -218,6 +218,10 @@ fn of_catalog(operation: &'static Operation) -> Action {
     if lists.is_some() {
         kinds.push(Kind::Account);
     }
+    if operation.answers_nodes() && !project {
+        // Each node of the answer says which project uses it.
+        kinds.extend([Kind::Project, Kind::Organization]);
+    }
     if kinds.is_empty() {
         kinds.push(if organization {
             Kind::Organization

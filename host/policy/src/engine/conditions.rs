@@ -3,6 +3,7 @@
 //! Invariant: an empty scope covers nothing. If it is the scope of the resource, there is no
 //! policy; if it is one of the context, the policy applies only to calls without such an attribute.
 
+use qchost_catalog::RECYCLE_BIN;
 use serde_json::{Value, json};
 
 use super::actions::{Action, Kind};
@@ -105,14 +106,19 @@ pub(crate) fn http_conditions(grant: &HttpGrant) -> Option<Value> {
 
 fn projects(scopes: &[ProjectScope]) -> Option<Value> {
     let known = json!({ "has": { "left": { "Var": "resource" }, "attr": "id" } });
-    any(scopes.iter().map(|scope| match scope {
+    let condition = |scope: &ProjectScope| match scope {
         ProjectScope::Id(id) => and(
             known.clone(),
             json!({ "==": { "left": resource("id"), "right": { "Value": id } } }),
         ),
         ProjectScope::Name(glob) => like(resource("name"), glob),
         ProjectScope::Created => and(known.clone(), resource("created")),
-    }))
+    };
+    let (named, others): (Vec<_>, Vec<_>) = scopes.iter().partition(|scope| scope.names_in_full());
+    let named = any(named.into_iter().map(condition));
+    let others = any(others.into_iter().map(condition));
+    let others = others.map(|others| and(not(deleted()), others));
+    any(named.into_iter().chain(others))
 }
 
 /// A star covers paper profiles only: real money has to be granted by name.
@@ -123,9 +129,15 @@ fn brokerages(globs: &[Glob]) -> Option<Value> {
         if glob.names_in_full() {
             named
         } else {
-            and(named, json!({ "!": { "arg": part("live") } }))
+            and(named, not(part("live")))
         }
     }))
+}
+
+/// Whether the project is a deleted one, which is covered only by its name in full.
+fn deleted() -> Value {
+    let pattern = json!([{ "Literal": RECYCLE_BIN }, "Wildcard"]);
+    json!({ "like": { "left": resource("name"), "pattern": pattern } })
 }
 
 fn covered(value: &Value, globs: &[Glob]) -> Option<Value> {
@@ -141,11 +153,15 @@ fn equals(value: Value, text: &str) -> Value {
 }
 
 fn absent_or(name: &str, condition: Option<Value>) -> Value {
-    let absent = json!({ "!": { "arg": has(name) } });
+    let absent = not(has(name));
     match condition {
         Some(condition) => json!({ "||": { "left": absent, "right": condition } }),
         None => absent,
     }
+}
+
+fn not(condition: Value) -> Value {
+    json!({ "!": { "arg": condition } })
 }
 
 fn and(left: Value, right: Value) -> Value {

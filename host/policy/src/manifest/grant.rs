@@ -72,6 +72,14 @@ pub enum ProjectScope {
     Created,
 }
 
+impl ProjectScope {
+    /// Whether it names a project in full. Nothing else covers a deleted project, which stays on the account under
+    /// `Recycle Bin/`.
+    pub(crate) fn names_in_full(&self) -> bool {
+        matches!(self, Self::Name(glob) if glob.names_in_full())
+    }
+}
+
 impl fmt::Display for ProjectScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,6 +4,39 @@ use qchost_policy::{Facts, Resource};
 
 use crate::rows::{allowed, check, denied, named, object, organization, own, project, with};
 
+const EVERYTHING: &str = r#"
+[[grant]]
+name     = "by-pattern"
+allow    = ["*", "projects/delete-project"]
+projects = ["*", "Recycle Bin/*", 77, { created = true }]
+
+[[grant]]
+name     = "in-full"
+allow    = ["files/read-file"]
+projects = ["Recycle Bin/kept"]
+"#;
+
+#[test]
+fn a_deleted_project_is_covered_by_its_name_in_full_only() {
+    let read = "files/read-file";
+    let gone = "not the project `Recycle Bin/x`";
+    check(
+        EVERYTHING,
+        &[],
+        &[
+            allowed(read, project(12, "Lab/x"), &["by-pattern"]),
+            allowed(read, project(12, "Lab/Recycle Bin/x"), &["by-pattern"]),
+            allowed(read, project(12, "Recycle Bin"), &["by-pattern"]),
+            denied(read, project(12, "Recycle Bin/x"), gone),
+            denied(read, project(77, "Recycle Bin/x"), gone),
+            denied(read, own(5, "Recycle Bin/x"), gone),
+            denied("projects/delete-project", project(12, "Recycle Bin/x"), gone),
+            denied("projects/update-project", named("Recycle Bin/x"), "not a project named `Recycle Bin/x`"),
+            allowed(read, project(12, "Recycle Bin/kept"), &["in-full"]),
+        ],
+    );
+}
+
 const LAB: &str = r#"
 [[grant]]
 name     = "lab-files"

@@ -29,6 +29,14 @@ pub(super) fn visit<'de, V: Visitor<'de>>(
             form,
             left_out,
         }),
+        Some(Value::Array(items)) if matches!(form, Form::Entries(_)) => {
+            let pairs: Map<String, Value> = items.iter_mut().filter_map(take_pair).collect();
+            visitor.visit_seq(Entries {
+                entries: pairs.into_iter(),
+                form,
+                left_out,
+            })
+        }
         Some(Value::Array(items)) => visitor.visit_seq(Items {
             items: items.iter_mut().enumerate(),
             form,
@@ -77,7 +85,11 @@ fn check_rows(form: Form, value: Option<&Value>) -> Result<(), Misfit> {
     let readable = match (value, form) {
         (None, _) => true,
         (Some(Value::Array(items)), Form::Entries(_)) if !items.is_empty() => {
-            return Err(Misfit::new("expected an object, found a list"));
+            if items.iter().any(|item| pair(item).is_none()) {
+                return Err(Misfit::new("expected an object, found a list"));
+            }
+            let mut pairs = items.iter().filter_map(pair);
+            pairs.any(|(key, value)| reads(value, true, &|misfit| misfit.inside(key)))
         }
         (Some(Value::Array(items)), _) => {
             let mut rows = items.iter().enumerate();
@@ -92,6 +104,16 @@ fn check_rows(form: Form, value: Option<&Value>) -> Result<(), Misfit> {
         Some(misfit) if !readable => Err(misfit),
         _ => Ok(()),
     }
+}
+
+/// An entry of an object that QuantConnect writes as a list, as it does with the parameters of a project.
+fn pair(item: &Value) -> Option<(&str, &Value)> {
+    Some((item.get("key")?.as_str()?, item.get("value")?))
+}
+
+fn take_pair(item: &mut Value) -> Option<(String, Value)> {
+    let key = item.get("key")?.as_str()?.to_owned();
+    Some((key, item.get_mut("value")?.take()))
 }
 
 /// Names and units of statistics that are sent as bare numbers.

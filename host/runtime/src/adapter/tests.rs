@@ -51,6 +51,30 @@ fn misfit<T: DeserializeOwned + std::fmt::Debug>(tool: &str, body: Value) -> Str
 }
 
 #[test]
+fn parameters_of_a_project_are_read_from_a_list_of_pairs_too() {
+    let project = |parameters: Value| json!({ "projects": [{ "projectId": 7, "name": "a", "parameters": parameters }] });
+    for parameters in [
+        json!([{ "key": "fast", "value": 5 }, { "key": "slow", "value": "20" }]),
+        json!({ "fast": "5", "slow": 20 }),
+    ] {
+        let projects: Vec<Project> = answer("read_project", project(parameters));
+        let expected = [("fast", "5"), ("slow", "20")];
+        assert_eq!(
+            projects[0].parameters,
+            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
+        );
+    }
+    for wrong in [
+        json!([7]),
+        json!([{ "key": "fast" }]),
+        json!([{ "value": 5 }]),
+    ] {
+        let error = misfit::<Vec<Project>>("read_project", project(wrong));
+        assert!(error.contains("found a list"), "{error}");
+    }
+}
+
+#[test]
 fn a_backtest_as_the_cloud_sends_it() {
     let backtest: Backtest = answer(
         "read_backtest",

@@ -25,12 +25,14 @@ mod compile;
 mod datasets;
 mod files;
 mod lean_versions;
+mod libraries;
 mod live;
 mod live_commands;
 mod nodes;
 mod notifications;
 mod object_store;
 mod optimizations;
+mod organizations;
 mod projects;
 mod raw;
 mod research;
@@ -63,8 +65,8 @@ macro_rules! interfaces {
 }
 
 interfaces! {
-    account ai backtests collaboration compile datasets files lean_versions live live_commands nodes notifications
-    object_store optimizations projects raw research server skills templates
+    account ai backtests collaboration compile datasets files lean_versions libraries live live_commands nodes
+    notifications object_store optimizations organizations projects raw research server skills templates
 }
 
 impl types::Host for CallContext {}

@@ -247,7 +247,10 @@ impl World {
             .or_else(|| given.get("projectid").and_then(coerced));
         let Some(project) = project else {
             return match operation.tool {
-                "list_projects" | "read_project" => (Vec::new(), Ok(projects(&state, None))),
+                "list_projects" | "read_project" | "find_projects" => {
+                    (Vec::new(), Ok(projects(&state, None)))
+                }
+                "read_organization_nodes" => (Vec::new(), Ok(nodes())),
                 "list_live_algorithms" => (Vec::new(), Ok(deployments(&state, None))),
                 _ if operation.selectors.is_empty() => (Vec::new(), Ok(json!({"success": true}))),
                 _ => (Vec::new(), Err(Failure::NotFound("nothing".to_owned()))),
@@ -321,6 +324,23 @@ fn on_project(
             Some(name) => json!({"files": [file(&tidied(&name))]}),
             None => json!({"files": [file("main.py"), file("notes/a.md")]}),
         },
+        "search_file_content" => json!({"files": [file("main.py"), file("notes/a.md")]}),
+        "add_library" => {
+            let library = given.get("libraryid").and_then(coerced);
+            effects.extend(library.map(Effect::Project));
+            json!({})
+        }
+        "replace_project_files" => {
+            let files = given.get("files").and_then(Value::as_array);
+            let names = files
+                .into_iter()
+                .flatten()
+                .filter_map(|file| text(&file["name"]));
+            let present = ["main.py", "notes/a.md"].map(str::to_owned);
+            let touched = names.map(|name| tidied(&name)).chain(present);
+            effects.extend(touched.map(|name| Effect::File(project, name)));
+            json!({})
+        }
         "read_project_nodes" | "update_project_nodes" => json!({"nodes": {"backtest": [
             {"id": "n1", "projectId": project, "projectName": mark},
             {"id": "n2", "projectId": OTHER, "projectName": "Private/SECRET"},
@@ -360,6 +380,19 @@ fn on_project(
         }
     }
     (effects, Ok(body))
+}
+
+/// The nodes of an organisation, some of which say less about their project than others.
+fn nodes() -> Value {
+    json!({"backtest": [
+        {"id": "n1", "projectId": MINE, "projectName": "Lab/mine"},
+        {"id": "n2", "projectId": OTHER, "projectName": "Private/SECRET"},
+    ], "live": [
+        {"id": "n3", "projectName": "Lab/mine"},
+        {"id": "n4", "projectName": "Private/SECRET"},
+        {"id": "n5", "projectId": "", "projectName": "Private/SECRET"},
+        {"id": "n6", "projectName": ""},
+    ], "success": true})
 }
 
 fn projects(state: &State, project: Option<u32>) -> Value {

@@ -20,6 +20,64 @@ pub fn cases() -> Vec<Case> {
         invalid("read_account", |b| {
             Box::pin(b.rejects("read_account", json!({}), &[]))
         }),
+        valid("read_organization_account", |b| {
+            Box::pin(async move {
+                let arguments = json!({ "organizationId": ORGANIZATION });
+                let body = b.call("read_organization_account", arguments).await?;
+                body.equals("/organizationId", ORGANIZATION)?;
+                ensure!(body.number("/creditBalance")? > 0.0, "no balance: {body}");
+                Ok(())
+            })
+        }),
+        invalid("read_organization_account", |b| {
+            Box::pin(async move {
+                let good = json!({ "organizationId": ORGANIZATION });
+                let bad = [json!({ "organizationId": "nobody" })];
+                b.rejects("read_organization_account", good, &bad).await
+            })
+        }),
+        valid("list_organizations", |b| {
+            Box::pin(async move {
+                let body = b.call("list_organizations", json!({})).await?;
+                let own = body.find("/organizations", "id", ORGANIZATION)?;
+                own.equals("/name", "Conformance")?;
+                own.equals("/members", 1)?;
+                own.equals("/preferred", true)
+            })
+        }),
+        invalid("list_organizations", |b| {
+            Box::pin(b.rejects("list_organizations", json!({}), &[]))
+        }),
+        valid("read_organization", |b| {
+            Box::pin(async move {
+                let arguments = json!({ "organizationId": ORGANIZATION });
+                let body = b.call("read_organization", arguments).await?;
+                body.equals("/organization/id", ORGANIZATION)?;
+                body.equals("/organization/seats", 1)?;
+                body.equals("/organization/members/0/isAdmin", true)?;
+                let balance = body.number("/organization/credit/balance")?;
+                ensure!(balance > 0.0, "no balance: {body}");
+                Ok(())
+            })
+        }),
+        invalid("read_organization", |b| {
+            Box::pin(async move {
+                let good = json!({ "organizationId": ORGANIZATION });
+                let bad = [json!({ "organizationId": "nobody" })];
+                b.rejects("read_organization", good, &bad).await
+            })
+        }),
+        valid("read_lean_environments", |b| {
+            Box::pin(async move {
+                let body = b.call("read_lean_environments", json!({})).await?;
+                let default = body.find("/environments", "name", "Default")?;
+                default.equals("/id", 1)?;
+                default.equals("/public", true)
+            })
+        }),
+        invalid("read_lean_environments", |b| {
+            Box::pin(b.rejects("read_lean_environments", json!({}), &[]))
+        }),
         valid("read_lean_versions", |b| {
             Box::pin(async move {
                 let body = b.call("read_lean_versions", json!({})).await?;

@@ -1,6 +1,6 @@
 //! The files of a project.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Case, invalid, valid};
 use crate::body::{Body as _, ensure};
@@ -117,6 +117,94 @@ pub fn cases() -> Vec<Case> {
                 ];
                 b.rejects("update_file_contents", write("main.py"), &bad)
                     .await
+            })
+        }),
+        valid("write_file", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                for (name, content) in [("lib/new.py", "ß = 1\n"), ("main.py", "a = 3\n")] {
+                    let file = json!({ "projectId": id, "name": name, "content": content });
+                    b.call("write_file", file).await?;
+                    ensure!(b.content(&id, name).await? == content, "another content");
+                }
+                Ok(())
+            })
+        }),
+        invalid("write_file", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let write =
+                    |name: &str| json!({ "projectId": id, "name": name, "content": "a = 1\n" });
+                let bad = [
+                    json!({ "projectId": UNKNOWN, "name": "a.py", "content": "a" }),
+                    write("../a.py"),
+                    write(""),
+                    json!({ "projectId": id, "name": "main.py", "content": "" }),
+                ];
+                b.rejects("write_file", write("main.py"), &bad).await
+            })
+        }),
+        valid("edit_file", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let content = "one = 1\ntwo = 2\n";
+                let write = json!({ "projectId": id, "name": "main.py", "content": content });
+                b.call("write_file", write).await?;
+                let edit = json!({
+                    "projectId": id, "name": "main.py", "oldString": "two = 2", "newString": "two = 22",
+                });
+                b.call("edit_file", edit).await?;
+                let after = b.content(&id, "main.py").await?;
+                ensure!(after == "one = 1\ntwo = 22\n", "edited to {after:?}");
+                // The edit took the lock, so another environment has to take it back before it writes.
+                let other = json!({
+                    "projectId": id, "name": "main.py", "content": "a = 1\n", "codeSourceId": "other",
+                });
+                b.refused("update_file_contents", other).await.map(drop)
+            })
+        }),
+        invalid("edit_file", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let content = "one = 1\none = 1\n";
+                let write = json!({ "projectId": id, "name": "main.py", "content": content });
+                b.call("write_file", write).await?;
+                let edit = |name: &str, old: &str| json!({ "projectId": id, "name": name, "oldString": old, "newString": "x" });
+                let bad = [
+                    json!({ "projectId": UNKNOWN, "name": "main.py", "oldString": "one", "newString": "x" }),
+                    edit("absent.py", "one"),
+                    edit("main.py", "two"),
+                    edit("main.py", "one = 1\n"),
+                ];
+                b.rejects("edit_file", edit("main.py", "1\none"), &bad)
+                    .await?;
+                let after = b.content(&id, "main.py").await?;
+                ensure!(after == content, "changed to {after:?}");
+                Ok(())
+            })
+        }),
+        valid("search_file_content", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let content = "one = 1\ntwo = ONE\n";
+                let write = json!({ "projectId": id, "name": "lib/a.py", "content": content });
+                b.call("write_file", write).await?;
+                let search = json!({ "projectId": id, "query": "One" });
+                let body = b.call("search_file_content", search).await?;
+                let file = body.find("/files", "name", "lib/a.py")?;
+                ensure!(file.list("/matches")?.len() == 2, "two lines match: {file}");
+                file.equals("/matches/1/line", 2)?;
+                file.equals("/matches/1/text", "two = ONE")?;
+                body.equals("/more", false)
+            })
+        }),
+        invalid("search_file_content", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let search =
+                    |project: &Value| json!({ "projectId": project, "query": "initialize" });
+                let bad = [search(&json!(UNKNOWN))];
+                b.rejects("search_file_content", search(&id), &bad).await
             })
         }),
         valid("patch_file", |b| {

@@ -28,6 +28,8 @@ async fn collaborators(b: &Bench, project: &Value) -> Check<Value> {
 
 pub fn cases() -> Vec<Case> {
     let mut cases = projects();
+    cases.extend(whole_projects());
+    cases.extend(libraries());
     cases.extend(collaboration());
     cases.extend(nodes());
     cases
@@ -149,6 +151,175 @@ fn projects() -> Vec<Case> {
                 let id = b.project().await?;
                 let bad = [json!({ "projectId": UNKNOWN })];
                 b.rejects("delete_project", json!({ "projectId": id }), &bad)
+                    .await
+            })
+        }),
+    ]
+}
+
+/// Pages, settings and all files of projects.
+fn whole_projects() -> Vec<Case> {
+    vec![
+        valid("find_projects", |b| {
+            Box::pin(async move {
+                for name in ["Lab/One", "Lab/Two", "Lab/One more", "Recycle Bin/One"] {
+                    b.project_called(name).await?;
+                }
+                let find = |start: u32, end: u32| json!({ "organizationId": ORGANIZATION, "query": "oNe", "start": start, "end": end });
+                let first = b.call("find_projects", find(0, 1)).await?;
+                ensure!(
+                    first.list("/projects")?.len() == 1,
+                    "one was asked for: {first}"
+                );
+                first.equals("/more", true)?;
+                let all = b.call("find_projects", find(0, 9)).await?;
+                ensure!(
+                    all.list("/projects")?.len() == 2,
+                    "two are called so: {all}"
+                );
+                all.find("/projects", "name", "Lab/One")?;
+                all.find("/projects", "name", "Lab/One more")?;
+                all.equals("/more", false)
+            })
+        }),
+        invalid("find_projects", |b| {
+            Box::pin(async move {
+                b.project().await?;
+                let good =
+                    json!({ "organizationId": ORGANIZATION, "query": "a", "start": 0, "end": 9 });
+                let bad = [json!({ "organizationId": "nobody" })];
+                b.rejects("find_projects", good, &bad).await
+            })
+        }),
+        valid("configure_project", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let version = 17_000;
+                let change = json!({
+                    "projectId": id, "parameters": { "fast": "5", "slow & long": "20" },
+                    "versionId": version, "leanEnvironment": 1,
+                });
+                b.call("configure_project", change).await?;
+                let read = b.call("read_project", json!({ "projectId": id })).await?;
+                let parameters = read.list("/projects/0/parameters")?;
+                ensure!(parameters.len() == 2, "two were set: {read}");
+                read.find("/projects/0/parameters", "key", "slow & long")?
+                    .equals("/value", "20")?;
+                read.equals("/projects/0/leanVersionId", version)?;
+                read.equals("/projects/0/leanEnvironment", 1)?;
+                let clear = json!({ "projectId": id, "parameters": {}, "versionId": -1 });
+                b.call("configure_project", clear).await?;
+                let read = b.call("read_project", json!({ "projectId": id })).await?;
+                read.equals("/projects/0/parameters", json!({}))?;
+                read.equals("/projects/0/leanPinnedToMaster", true)
+            })
+        }),
+        invalid("configure_project", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let change =
+                    |project: &Value| json!({ "projectId": project, "parameters": { "a": "1" } });
+                let bad = [
+                    change(&json!(UNKNOWN)),
+                    json!({ "projectId": id, "versionId": 3 }),
+                ];
+                b.rejects("configure_project", change(&id), &bad).await
+            })
+        }),
+        valid("replace_project_files", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let files = json!([
+                    { "name": "main.py", "content": "a = 1\n" },
+                    { "name": "lib/é.py", "content": "b = \"&\"\n" },
+                ]);
+                let replace = json!({ "projectId": id, "files": files });
+                b.call("replace_project_files", replace).await?;
+                let all = b.call("read_file", json!({ "projectId": id })).await?;
+                ensure!(all.list("/files")?.len() == 2, "the others are gone: {all}");
+                ensure!(
+                    b.content(&id, "lib/é.py").await? == "b = \"&\"\n",
+                    "another content"
+                );
+                Ok(())
+            })
+        }),
+        invalid("replace_project_files", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let replace = |project: &Value, names: &[&str]| {
+                    let files: Vec<Value> = names
+                        .iter()
+                        .map(|name| json!({ "name": name, "content": "a = 1\n" }))
+                        .collect();
+                    json!({ "projectId": project, "files": files })
+                };
+                let bad = [
+                    replace(&json!(UNKNOWN), &["main.py"]),
+                    replace(&id, &["main.py", "main.py"]),
+                    replace(&id, &["main.py", "../a.py"]),
+                ];
+                b.rejects("replace_project_files", replace(&id, &["main.py"]), &bad)
+                    .await?;
+                let all = b.call("read_file", json!({ "projectId": id })).await?;
+                all.find("/files", "name", "research.ipynb").map(drop)
+            })
+        }),
+    ]
+}
+
+fn libraries() -> Vec<Case> {
+    vec![
+        valid("add_library", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let library = b.project_called("Suite/Library").await?;
+                let library = library.at("/projectId")?;
+                let add = json!({ "projectId": id, "libraryId": library });
+                b.call("add_library", add).await?;
+                let read = b.call("read_project", json!({ "projectId": id })).await?;
+                read.find("/projects/0/libraries", "projectId", library.clone())?
+                    .equals("/libraryName", "Suite/Library")
+            })
+        }),
+        invalid("add_library", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let add = |project: &Value, library: &Value| json!({ "projectId": project, "libraryId": library });
+                let bad = [
+                    add(&json!(UNKNOWN), &id),
+                    add(&id, &json!(UNKNOWN)),
+                    add(&id, &id),
+                ];
+                b.rejects("add_library", add(&id, &json!(UNKNOWN)), &bad)
+                    .await
+            })
+        }),
+        valid("remove_library", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let library = b.project_called("Suite/Library").await?;
+                let library = library.at("/projectId")?;
+                let both = json!({ "projectId": id, "libraryId": library });
+                b.call("add_library", both.clone()).await?;
+                b.call("remove_library", both).await?;
+                let read = b.call("read_project", json!({ "projectId": id })).await?;
+                read.lacks("/projects/0/libraries", "projectId", library.clone())
+            })
+        }),
+        invalid("remove_library", |b| {
+            Box::pin(async move {
+                let id = b.project().await?;
+                let library = b.project_called("Suite/Library").await?;
+                let library = library.at("/projectId")?;
+                let remove = |project: &Value, library: &Value| json!({ "projectId": project, "libraryId": library });
+                // The last one is a project, and no library of this one.
+                let bad = [
+                    remove(&json!(UNKNOWN), library),
+                    remove(&id, &json!(UNKNOWN)),
+                    remove(&id, library),
+                ];
+                b.rejects("remove_library", remove(&id, library), &bad)
                     .await
             })
         }),
@@ -301,6 +472,25 @@ fn nodes() -> Vec<Case> {
                     node.equals("/busy", false)?;
                 }
                 Ok(())
+            })
+        }),
+        valid("read_organization_nodes", |b| {
+            Box::pin(async move {
+                let arguments = json!({ "organizationId": ORGANIZATION });
+                let body = b.call("read_organization_nodes", arguments).await?;
+                for kind in ["backtest", "live", "research"] {
+                    let node = body.at(&format!("/{kind}/0"))?;
+                    ensure!(!node.text("/id")?.is_empty(), "no id: {node}");
+                    node.equals("/busy", false)?;
+                }
+                Ok(())
+            })
+        }),
+        invalid("read_organization_nodes", |b| {
+            Box::pin(async move {
+                let good = json!({ "organizationId": ORGANIZATION });
+                let bad = [json!({ "organizationId": "nobody" })];
+                b.rejects("read_organization_nodes", good, &bad).await
             })
         }),
         invalid("read_project_nodes", |b| {

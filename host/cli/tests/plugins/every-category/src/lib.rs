@@ -124,6 +124,12 @@ mod agent {
         ))
     }
 
+    /// Check the functions of `libraries`.
+    #[action]
+    fn libraries() -> Result<Report, Failure> {
+        Ok(Checks::of("libraries", categories::projects::libraries))
+    }
+
     /// Check the functions of `live`.
     #[action(destructive)]
     fn live(input: Profile) -> Result<Report, Failure> {
@@ -156,6 +162,15 @@ mod agent {
     #[action(destructive)]
     fn optimizations() -> Result<Report, Failure> {
         Ok(Checks::of("optimizations", categories::optimizations::run))
+    }
+
+    /// Check the functions of `organizations`.
+    #[action(read_only)]
+    fn organizations() -> Result<Report, Failure> {
+        Ok(Checks::of(
+            "organizations",
+            categories::account::organizations,
+        ))
     }
 
     /// Check the functions of `projects`.

@@ -88,6 +88,49 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
         not_found,
     );
 
+    for (name, text) in [
+        ("lib/names.py", "FOURTH = 4\n"),
+        ("lib/more.py", "FIFTH = 5\n"),
+    ] {
+        let written = files::write_file(project, name, text, None);
+        checks.answer("write-file", "succeeds", written, |()| true)?;
+        checks.answer("write-file", "shows in a read", content(name), |it| {
+            it == text
+        })?;
+    }
+    let unknown = files::write_file(1, "lib/names.py", "x = 1\n", None);
+    checks.refusal("write-file", "does not know a project", unknown, not_found);
+    let edit = || files::edit_file(project, "lib/names.py", "FOURTH = 4", "FOURTH = 44");
+    checks.answer("edit-file", "succeeds", edit(), |()| true)?;
+    checks.answer(
+        "edit-file",
+        "shows in a read",
+        content("lib/names.py"),
+        |it| it == "FOURTH = 44\n",
+    )?;
+    let ambiguous = files::edit_file(project, "lib/names.py", "4", "5");
+    checks.refusal(
+        "edit-file",
+        "refuses what occurs twice",
+        ambiguous,
+        rejected,
+    );
+    let found = files::search_file_content(project, "fifth");
+    checks.answer("search-file-content", "finds a line", found, |it| {
+        let [file] = it.files.as_slice() else {
+            return false;
+        };
+        let line = file.matches.first();
+        !it.more && file.name == "lib/more.py" && line.is_some_and(|it| it.line == 1)
+    })?;
+    let unknown = files::search_file_content(1, "fifth");
+    checks.refusal(
+        "search-file-content",
+        "does not know a project",
+        unknown,
+        not_found,
+    );
+
     let delete = || files::delete_file(project, "lib/names.py", None);
     checks.answer("delete-file", "succeeds", delete(), |()| true)?;
     checks.refusal(

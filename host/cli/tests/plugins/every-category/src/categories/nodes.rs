@@ -35,6 +35,29 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
         not_found,
     );
 
+    let organization = checks.answer(
+        "read-organization-nodes",
+        "has an organisation",
+        setup::organization(),
+        |it| !it.is_empty(),
+    )?;
+    checks.answer(
+        "read-organization-nodes",
+        "gives nodes of each kind",
+        nodes::read_organization_nodes(&organization),
+        |it| {
+            [&it.backtest, &it.live, &it.research]
+                .iter()
+                .all(|it| it.iter().any(|it| it.id.is_some()))
+        },
+    )?;
+    checks.refusal(
+        "read-organization-nodes",
+        "does not know an organisation",
+        nodes::read_organization_nodes("none"),
+        not_found,
+    );
+
     let first = found.nodes.backtest.into_iter().next()?.id?;
     let chosen = nodes::update_project_nodes(project, Some(std::slice::from_ref(&first)));
     checks.answer("update-project-nodes", "chooses one", chosen, |it| {
