@@ -173,7 +173,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("optimizations/delete-optimization", "delete_optimization", "/optimizations/delete").is(Destroy)
         .does(Removes { read: "optimizations/read-optimization" }).on(OPTIMIZATION),
 
-    op("organizations/list-organizations", "list_organizations", "/organizations/list").reads().answers("organizations"),
+    op("organizations/list-organizations", "list_organizations", "/organizations/list").reads().brief().answers("organizations"),
     op("organizations/read-organization", "read_organization", "/organizations/read").reads().answers("organization").on(ORGANIZATION),
 
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
@@ -182,7 +182,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("projects/read-project", "read_project", "/projects/read").reads().brief().answers("projects").on(PROJECT)
         .by(Tool(&remote::READ_PROJECT)),
     op("projects/list-projects", "list_projects", "/projects/read").reads().brief().answers("projects").by(Tool(&remote::LIST_PROJECTS)),
-    op("projects/find-projects", "find_projects", "/projects/read").reads().over(FindProjects).on(ORGANIZATION),
+    op("projects/find-projects", "find_projects", "/projects/read").reads().brief().over(FindProjects).on(ORGANIZATION),
     op("projects/update-project", "update_project", "/projects/update").idempotent().on(&[Project("projectId"), ProjectName("name")]),
     op("projects/configure-project", "configure_project", "/projects/update").idempotent().over(Form)
         .on(&[Project("projectId"), Parameters("parameters")]),
