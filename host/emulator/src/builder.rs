@@ -21,6 +21,9 @@ use crate::http::endpoints::{BASE, paths};
 use crate::http::faults::{Fault, Faults};
 use crate::http::request_log::{LoggedRequest, RequestLog};
 use crate::http::router::{ServerState, router};
+use crate::remote::server::RemoteServer;
+use crate::remote::settings::Remote;
+use crate::remote::tool_names;
 use crate::services::cloud::Cloud;
 use crate::services::resume::resume;
 use crate::services::seed::{Seed, SeedError};
@@ -74,6 +77,7 @@ pub struct Builder {
     log_capacity: usize,
     keep: Option<PathBuf>,
     seed: Option<Seed>,
+    remote: Option<Remote>,
 }
 
 /// Settings that are one value each.
@@ -109,6 +113,7 @@ impl Builder {
             log_capacity: 10_000,
             keep: None,
             seed: None,
+            remote: None,
         }
     }
 
@@ -173,6 +178,13 @@ impl Builder {
         self
     }
 
+    /// Serves the remote MCP server with its authorisation server as well, at [`Emulator::remote_url`]. It is built
+    /// from public descriptions.
+    pub fn remote(mut self, remote: Remote) -> Self {
+        self.remote = Some(remote);
+        self
+    }
+
     /// Starts serving on the current Tokio runtime. With a kept state, work that would be over by now is carried out
     /// before, for a few seconds at most.
     ///
@@ -187,7 +199,8 @@ impl Builder {
         let listener = TcpListener::bind(self.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let nodes = fleet(self.backtest_nodes, self.live_nodes);
-        let base_url = format!("http://{address}{BASE}");
+        let origin = format!("http://{address}");
+        let base_url = format!("{origin}{BASE}");
         let (mut disk, mut state) = match self.keep {
             Some(path) => {
                 let (disk, state) = blocking(move || Disk::open(&path, nodes)).await?;
@@ -212,8 +225,11 @@ impl Builder {
         ));
         resume(&cloud).await;
         tracing::info!(base_url = cloud.base_url, "the emulator listens");
+        let remote = self.remote;
+        let remote = remote.map(|it| RemoteServer::new(&cloud, &origin, BASE, it));
         let state = Arc::new(ServerState {
             cloud,
+            remote,
             faults: Faults::default(),
             log: RequestLog::new(self.log_capacity),
             body_timeout: self.body_timeout,
@@ -279,6 +295,25 @@ impl Emulator {
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.state.cloud.base_url
+    }
+
+    /// The address of the remote MCP server, such as `http://127.0.0.1:5612/api/v2/mcp`; `None` without
+    /// [`Builder::remote`].
+    #[must_use]
+    pub fn remote_url(&self) -> Option<&str> {
+        self.state.remote.as_ref().map(RemoteServer::url)
+    }
+
+    /// The names of the remote MCP server's tools.
+    pub fn remote_tools() -> impl Iterator<Item = &'static str> {
+        tool_names()
+    }
+
+    /// Ends all access tokens of the remote MCP server, as if their lifetime were over. Refresh tokens stay.
+    pub fn expire_remote_tokens(&self) {
+        if let Some(remote) = &self.state.remote {
+            remote.expire_tokens();
+        }
     }
 
     /// The address that it listens on.

@@ -7,6 +7,10 @@
 //! runs its backtests, a live deployment logs in, initialises, runs and is stopped. All of
 //! that follows the clock ([`Timing`]).
 //!
+//! With [`Builder::remote`] it is also QuantConnect's remote MCP server, behind an OAuth authorisation server and over
+//! the same state. That part is built from public descriptions alone: arguments whose names are guesses say so in their
+//! schema, and there is no notebook kernel.
+//!
 //! What it is not: LEAN. Backtests, optimizations and deployments get their numbers from
 //! [`engine`]'s documented model of synthetic prices; results say so in `nodeName`
 //! (`datacenter` of a live algorithm). The AI tools check syntax and initialisation for real
@@ -38,6 +42,7 @@ pub mod engine;
 
 mod builder;
 mod http;
+mod remote;
 mod services;
 mod store;
 mod text;
@@ -45,6 +50,7 @@ mod text;
 pub use builder::{Builder, DEFAULT_ADDRESS, Emulator, StartError};
 pub use http::faults::{Fault, FaultKind};
 pub use http::request_log::{LoggedRequest, REDACTED};
+pub use remote::settings::{Remote, Revision};
 pub use services::seed::{Seed, SeedError, SeedProject};
 pub use store::disk::DataError;
 pub use store::patch;

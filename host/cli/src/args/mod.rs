@@ -262,7 +262,8 @@ pub enum Verb {
     },
     /// Serve QuantConnect's REST API on this machine. Results come from a model and not from LEAN.
     #[command(
-        after_help = "Example:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator"
+        after_help = "Examples:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator\n  \
+        qchost emulator --remote"
     )]
     Emulator {
         /// The address to listen on.
@@ -274,6 +275,9 @@ pub enum Verb {
         /// How many times faster than by default compiles, backtests and the like run.
         #[arg(long, default_value_t = 1, value_name = "FACTOR")]
         faster: u32,
+        /// Serve the remote MCP server as well, behind its OAuth authorization server.
+        #[arg(long)]
+        remote: bool,
     },
     /// Print a script by which a shell completes commands and options.
     #[command(

@@ -26,8 +26,8 @@ pub struct LoggedRequest {
     pub time: Timestamp,
     /// Such as `POST`.
     pub method: String,
-    /// The path below the base, such as `/backtests/create`; for what is not below the base,
-    /// the whole path.
+    /// The path below the base, such as `/backtests/create`, or `/mcp/create_file` for a call of a tool of the remote
+    /// MCP server; for what is not below the base, the whole path.
     pub path: String,
     /// The fields that were sent, secrets replaced by [`REDACTED`], long texts cut.
     pub body: Value,

@@ -1,16 +1,16 @@
 //! Takes a request through authentication, log and faults to its handler, and answers it.
 //!
-//! Invariant: every request gets a JSON answer, also one to an unknown path, with an unknown
+//! Invariant: every request to the API gets a JSON answer, also one to an unknown path, with an unknown
 //! method, a body that is too large or malformed; only a [`crate::Fault`] changes that. A write that an emulator
 //! with a file could not store is answered with HTTP 507, since it is done, but may be lost.
 //! Every request is in the log before its handler runs. No byte of a body is read before the
-//! request is authenticated.
+//! request is authenticated. The same holds for the remote MCP server, whose answers are its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::http::header::{CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
@@ -28,6 +28,7 @@ use super::connection::CutHandle;
 use super::endpoints::{Access, BASE, Endpoint, Handler, endpoint};
 use super::faults::{FaultKind, Faults};
 use super::request_log::{RequestLog, redacted};
+use crate::remote::server::{Exchange, RemoteServer, Target};
 use crate::services::answer::{Refusal, Reply, fields, loading};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
@@ -36,6 +37,8 @@ use crate::store::limits;
 /// The cloud, and what every request passes before its handler.
 pub(crate) struct ServerState {
     pub(crate) cloud: Arc<Cloud>,
+    /// The remote MCP server, where there is one.
+    pub(crate) remote: Option<RemoteServer>,
     pub(crate) faults: Faults,
     pub(crate) log: RequestLog,
     /// Time limit for receiving a request's body.
@@ -61,6 +64,11 @@ async fn serve(
 ) -> Response {
     let (parts, body) = request.into_parts();
     let whole = parts.uri.path().trim_end_matches('/');
+    if let Some(remote) = &server.remote
+        && let Some(target) = remote.target(whole)
+    {
+        return serve_remote(&server, remote, target, &cut, (parts, body)).await;
+    }
     let below = whole.strip_prefix(BASE);
     let path = below.unwrap_or(whole).to_owned();
     let call: Call = match admit(&server.cloud, &parts, below.and_then(endpoint)) {
@@ -72,11 +80,68 @@ async fn serve(
     };
     let fields = call.as_ref().ok();
     let fields = fields.map_or(Value::Null, |(_, arguments)| redacted(arguments));
-    let number = server.log.arrived(parts.method.as_str(), &path, fields);
+    let work = async {
+        match carry_out(&server.cloud, call).await {
+            Ok(reply) => respond(reply),
+            Err(Failure(status, refusal)) => json_response(status, refusal.into_body()),
+        }
+    };
+    logged(&server, &cut, (&parts.method, &path, fields), work).await
+}
 
+/// Takes a request to the remote MCP server to its end.
+async fn serve_remote(
+    server: &ServerState,
+    remote: &RemoteServer,
+    target: Target,
+    cut: &CutHandle,
+    (parts, body): (Parts, Body),
+) -> Response {
+    let refused = match is_for_this_machine(&parts) {
+        true => remote.refusal(target, &parts),
+        false => Some(json_response(StatusCode::MISDIRECTED_REQUEST, misdirected().into_body()).0),
+    };
+    let received = match refused {
+        Some(response) => Err(response),
+        None => match receive(body, server.body_timeout).await {
+            Ok(bytes) => Ok(Exchange::read(target, &parts, &bytes)),
+            Err(Failure(status, refusal)) => Err(json_response(status, refusal.into_body()).0),
+        },
+    };
+    let (path, fields) = match &received {
+        Ok(exchange) => {
+            let arguments = Arguments {
+                fields: exchange.fields.clone(),
+                object_data: None,
+            };
+            (exchange.path.clone(), redacted(&arguments))
+        }
+        Err(_) => {
+            let whole = parts.uri.path();
+            let path = whole.strip_prefix(BASE).unwrap_or(whole);
+            (path.to_owned(), Value::Null)
+        }
+    };
+    let work = async {
+        match received {
+            Ok(exchange) => remote.answer(&parts.headers, exchange).await,
+            Err(response) => (response, None),
+        }
+    };
+    logged(server, cut, (&parts.method, &path, fields), work).await
+}
+
+/// Records a request, applies the faults, and carries it out unless one of them stands for the answer.
+async fn logged(
+    server: &ServerState,
+    cut: &CutHandle,
+    (method, path, fields): (&Method, &str, Value),
+    work: impl Future<Output = Logged>,
+) -> Response {
+    let number = server.log.arrived(method.as_str(), path, fields);
     let mut lose = false;
     let mut instead = None;
-    for fault in server.faults.strike(&path) {
+    for fault in server.faults.strike(path) {
         match fault {
             FaultKind::Latency(wait) => tokio::time::sleep(wait).await,
             FaultKind::LoseAnswer => lose = true,
@@ -85,10 +150,7 @@ async fn serve(
     }
     let (response, success) = match instead {
         Some(instead) => instead,
-        None => match carry_out(&server.cloud, call).await {
-            Ok(reply) => respond(reply),
-            Err(Failure(status, refusal)) => json_response(status, refusal.into_body()),
-        },
+        None => work.await,
     };
     let status = response.status().as_u16();
     server.log.answered(number, status, success);
@@ -133,8 +195,14 @@ async fn carry_out(cloud: &Arc<Cloud>, call: Call) -> Result<Reply, Failure> {
 
 /// Reads a request's fields.
 async fn read_body(parts: &Parts, body: Body, limit: Duration) -> Result<Arguments, Failure> {
+    let bytes = receive(body, limit).await?;
+    Ok(body::parse(parts, bytes).await?)
+}
+
+/// Receives a request's body.
+async fn receive(body: Body, limit: Duration) -> Result<Bytes, Failure> {
     match tokio::time::timeout(limit, to_bytes(body, limits::BODY)).await {
-        Ok(Ok(bytes)) => Ok(body::parse(parts, bytes).await?),
+        Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(_)) => Err(Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             format!(
@@ -157,6 +225,13 @@ fn is_for_this_machine(parts: &Parts) -> bool {
     authority.is_some_and(|authority| is_loopback_host(&authority.host().to_ascii_lowercase()))
 }
 
+fn misdirected() -> Refusal {
+    Refusal::because(
+        "The emulator answers only under the name of this machine: localhost or a loopback \
+         address",
+    )
+}
+
 /// Decides from a request's head alone whether it may be carried out.
 fn admit(
     cloud: &Cloud,
@@ -164,11 +239,7 @@ fn admit(
     endpoint: Option<&'static Endpoint>,
 ) -> Result<&'static Endpoint, Failure> {
     if !is_for_this_machine(parts) {
-        return Err(Failure::new(
-            StatusCode::MISDIRECTED_REQUEST,
-            "The emulator answers only under the name of this machine: localhost or a loopback \
-             address",
-        ));
+        return Err(Failure(StatusCode::MISDIRECTED_REQUEST, misdirected()));
     }
     let Some(endpoint) = endpoint else {
         let path = excerpt(parts.uri.path(), limits::NAME_LENGTH);

@@ -25,12 +25,12 @@ impl State {
     }
 
     /// The project that `projectId` names.
-    pub(super) fn project(&self, arguments: &Arguments) -> Result<&Project, Refusal> {
+    pub(crate) fn project(&self, arguments: &Arguments) -> Result<&Project, Refusal> {
         self.project_with(arguments.integer("projectId")?)
     }
 
     /// The same, to change it.
-    pub(super) fn project_mut(&mut self, arguments: &Arguments) -> Result<&mut Project, Refusal> {
+    pub(crate) fn project_mut(&mut self, arguments: &Arguments) -> Result<&mut Project, Refusal> {
         let id = self.project(arguments)?.id;
         let project = self.projects.get_mut(&id).map(Kept::value_mut);
         project.ok_or_else(|| Refusal::not_found("Project", id))

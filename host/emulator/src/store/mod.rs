@@ -5,7 +5,8 @@
 //! 1. [`crate::text`] and [`crate::engine`]: text forms; compiling and running algorithms.
 //! 2. `store`: everything that the cloud remembers.
 //! 3. [`crate::services`]: the endpoints, as functions of a request's arguments.
-//! 4. [`crate::http`]: authentication, encodings, faults, request log and the endpoint table.
+//! 4. `remote`: the remote MCP server with its authorisation server.
+//! 5. [`crate::http`]: authentication, encodings, faults, request log and the endpoint table.
 //!
 //! All of it is in memory. [`disk`] keeps a copy in a file, if the emulator is to go on where it ended.
 //!

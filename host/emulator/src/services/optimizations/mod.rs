@@ -24,7 +24,8 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::sleep;
 
-use self::request::{STRATEGY, plan_of};
+pub(crate) use self::request::STRATEGY;
+use self::request::plan_of;
 use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::Arguments;
 use super::backtests::{check_room, run_backtest};

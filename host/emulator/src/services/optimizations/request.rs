@@ -13,7 +13,7 @@ use crate::store::limits;
 use crate::store::optimization::{Axis, Constraint, NodeType, SearchPlan, Target};
 
 /// The only strategy that the API documents.
-pub(super) const STRATEGY: &str =
+pub(crate) const STRATEGY: &str =
     "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy";
 
 /// Reads the fields that an estimate and a creation share; `complete` also requires

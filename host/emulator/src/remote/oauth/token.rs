@@ -1,0 +1,98 @@
+//! `/oauth/token`: tokens for a code or a refresh token.
+
+use std::collections::BTreeMap;
+
+use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Map, Value, json};
+
+use super::Authority;
+use super::failure::{Failure, NO_STORE};
+
+/// The fields of a form.
+pub(super) struct Form(BTreeMap<String, String>);
+
+impl Form {
+    /// Reads a form; a field that comes twice makes it ambiguous.
+    pub(super) fn parse(encoded: &[u8]) -> Result<Self, Failure> {
+        let mut fields = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(encoded) {
+            if fields
+                .insert(name.into_owned(), value.into_owned())
+                .is_some()
+            {
+                return Err(Failure::new("invalid_request", "a field comes twice"));
+            }
+        }
+        Ok(Self(fields))
+    }
+
+    /// A field that is there and not empty.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let value = self.0.get(name)?;
+        (!value.is_empty()).then_some(value.as_str())
+    }
+
+    pub(super) fn required(&self, name: &str) -> Result<&str, Failure> {
+        self.get(name)
+            .ok_or_else(|| Failure::new("invalid_request", format!("{name} is missing")))
+    }
+}
+
+/// The token of `Authorization: Bearer TOKEN`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Gives tokens. Only public clients are known: PKCE stands for a secret.
+pub(super) fn answer(authority: &Authority, body: &[u8]) -> Result<Response, Failure> {
+    let form = Form::parse(body)?;
+    let client = form.required("client_id")?;
+    if !authority.clients.lock().knows(client) {
+        return Err(Failure::new("invalid_client", "the client is unknown"));
+    }
+    check_resource(authority, &form)?;
+    let terms = authority.terms();
+    let issued = match form.required("grant_type")? {
+        "authorization_code" => {
+            let code = form.required("code")?;
+            let redirect = form.required("redirect_uri")?;
+            let verifier = form.required("code_verifier")?;
+            let mut grants = authority.grants.lock();
+            grants.redeem(code, client, redirect, verifier, terms)?
+        }
+        "refresh_token" if terms.refreshes => {
+            let token = form.required("refresh_token")?;
+            authority.grants.lock().refresh(token, client, terms)?
+        }
+        _ => {
+            let why = "there is no such grant type";
+            return Err(Failure::new("unsupported_grant_type", why));
+        }
+    };
+    let mut answer = Map::new();
+    answer.insert("access_token".to_owned(), issued.access.into());
+    answer.insert("token_type".to_owned(), "Bearer".into());
+    if authority.settings.tells_lifetime {
+        answer.insert("expires_in".to_owned(), json!(terms.lifetime.as_secs()));
+    }
+    if let Some(refresh) = issued.refresh {
+        answer.insert("refresh_token".to_owned(), refresh.into());
+    }
+    Ok((NO_STORE, axum::Json(Value::Object(answer))).into_response())
+}
+
+/// Refuses a request for a token of another resource (RFC 8707).
+pub(super) fn check_resource(authority: &Authority, form: &Form) -> Result<(), Failure> {
+    let Some(resource) = form.get("resource") else {
+        return Ok(());
+    };
+    if resource.trim_end_matches('/') == authority.resource {
+        return Ok(());
+    }
+    let why = format!("tokens are for {} only", authority.resource);
+    Err(Failure::new("invalid_target", why))
+}
