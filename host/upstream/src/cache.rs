@@ -453,3 +453,392 @@ fn size(value: &Value) -> u32 {
     }
     u32::try_from(of(value)).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+
+    use proptest::prelude::*;
+    use qchost_catalog::{Sends, always, by_tool};
+    use serde_json::json;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+    fn target(tool: &str) -> Target<'_> {
+        by_tool(tool).map_or(Target::Unknown(tool), Target::Known)
+    }
+
+    fn call<'a>(tool: &'a str, arguments: &Value, sends: &'a Sends) -> Call<'a> {
+        Call {
+            account: "a",
+            target: target(tool),
+            arguments: arguments.as_object().cloned().unwrap(),
+            deadline: Instant::now() + DAY,
+            clearance: always(),
+            sends: Some(sends),
+        }
+    }
+
+    fn cache() -> Cache {
+        Cache::new(DAY, Writes::default())
+    }
+
+    /// Reads, with this outcome if it is sent.
+    async fn read(cache: &Cache, tool: &str, arguments: &Value, outcome: Outcome) -> Found {
+        let sends = Sends::default();
+        let call = call(tool, arguments, &sends);
+        let leads = AtomicBool::new(false);
+        let found = match cache.lookup(&call) {
+            Some(lookup) => {
+                let send = async { outcome };
+                cache.read(lookup, &leads, || false, send).await
+            }
+            None => Found::Sent(outcome),
+        };
+        if let Found::Sent(Ok(body)) = &found {
+            cache.learn(&call, body);
+        }
+        found
+    }
+
+    async fn is_kept(cache: &Cache, tool: &str, arguments: &Value, answer: &Value) -> bool {
+        read(cache, tool, arguments, Ok(answer.clone())).await;
+        let again = read(cache, tool, arguments, Ok(json!("again"))).await;
+        match again {
+            Found::Kept(body, _) => {
+                assert_eq!(&body, answer);
+                true
+            }
+            Found::Sent(_) => false,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn only_the_answer_about_a_backtest_makes_what_is_read_of_it_last() {
+        let cache = cache();
+        let backtest = json!({ "projectId": 1, "backtestId": "b" });
+        let orders = json!({ "orders": [], "length": 0 });
+        assert!(!is_kept(&cache, "read_backtest_orders", &backtest, &orders).await);
+        for status in ["Running: 99%", "Runtime Error", "Completed?"] {
+            let answer = json!({ "backtest": { "backtestId": "b", "status": status } });
+            assert!(!is_kept(&cache, "read_backtest", &backtest, &answer).await);
+            assert!(!is_kept(&cache, "read_backtest_orders", &backtest, &orders).await);
+        }
+        let answer = json!({ "backtest": { "backtestId": "b", "status": "Completed." } });
+        assert!(is_kept(&cache, "read_backtest", &backtest, &answer).await);
+        assert!(is_kept(&cache, "read_backtest_orders", &backtest, &orders).await);
+        let other = json!({ "projectId": 1, "backtestId": "c" });
+        assert!(!is_kept(&cache, "read_backtest_orders", &other, &orders).await);
+        let live = json!({ "projectId": 1 });
+        for tool in [
+            "read_live_orders",
+            "read_live_portfolio",
+            "list_live_algorithms",
+            "read_project_nodes",
+        ] {
+            assert!(!is_kept(&cache, tool, &live, &json!({})).await, "{tool}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_not_kept_and_a_write_forgets_what_it_may_change() {
+        let cache = cache();
+        let project = json!({ "projectId": 1 });
+        let failed = Err(Failure::Unavailable("x".to_owned()));
+        let found = read(&cache, "list_backtests", &project, failed).await;
+        assert!(matches!(found, Found::Sent(Err(_))), "{found:?}");
+        let list = json!({ "backtests": [] });
+        assert!(is_kept(&cache, "list_backtests", &project, &list).await);
+        let other = json!({ "projectId": 2 });
+        assert!(is_kept(&cache, "list_backtests", &other, &list).await);
+        let sends = Sends::default();
+        let write = call("create_backtest", &project, &sends);
+        cache.writes().begin(&write).unwrap().settle();
+        let found = read(&cache, "list_backtests", &project, Ok(json!("new"))).await;
+        assert!(matches!(found, Found::Sent(_)), "{found:?}");
+        let found = read(&cache, "list_backtests", &other, Ok(json!("new"))).await;
+        assert!(matches!(found, Found::Kept(..)), "{found:?}");
+        // An answer that was lost may still come to pass.
+        drop(cache.writes().begin(&write));
+        assert!(!is_kept(&cache, "list_backtests", &project, &list).await);
+        // Nothing is known of such a tool.
+        let unknown = call("tool_of_tomorrow", &project, &sends);
+        cache.writes().begin(&unknown).unwrap().settle();
+        let found = read(&cache, "list_backtests", &other, Ok(json!("new"))).await;
+        assert!(matches!(found, Found::Sent(_)), "{found:?}");
+    }
+
+    #[tokio::test]
+    async fn many_that_ask_the_same_send_once_and_a_failure_of_one_s_own_concerns_no_other() {
+        let cache = Arc::new(cache());
+        for (personal, outcome) in [
+            (false, Ok(json!({ "projects": [] }))),
+            (false, Err(Failure::Unavailable("down".to_owned()))),
+            (true, Err(Failure::Unavailable("superseded".to_owned()))),
+        ] {
+            let (open, gate) = tokio::sync::watch::channel(false);
+            let sent = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+            let ask = || {
+                let (cache, mut gate, sent) = (Arc::clone(&cache), gate.clone(), Arc::clone(&sent));
+                let outcome = outcome.clone();
+                async move {
+                    let sends = Sends::default();
+                    let arguments = json!({ "outcome": outcome.is_ok(), "personal": personal });
+                    let call = call("list_projects", &arguments, &sends);
+                    let lookup = cache.lookup(&call).unwrap();
+                    let leads = AtomicBool::new(false);
+                    let send = async {
+                        sent.fetch_add(1, Ordering::SeqCst);
+                        gate.wait_for(|open| *open).await.unwrap();
+                        outcome
+                    };
+                    cache.read(lookup, &leads, || personal, send).await
+                }
+            };
+            let asking = futures::future::join_all((0..20).map(|_| ask()));
+            let opening = async {
+                while sent.load(Ordering::SeqCst) == 0 {
+                    tokio::task::yield_now().await;
+                }
+                open.send_replace(true);
+            };
+            let (found, ()) = tokio::join!(asking, opening);
+            assert_eq!(sent.load(Ordering::SeqCst), 1);
+            let own = found.iter().filter(|it| matches!(it, Found::Sent(_)));
+            assert_eq!(own.count(), 1);
+            let nothing = found.iter().filter(|it| matches!(it, Found::Nothing));
+            assert_eq!(nothing.count(), if personal { 19 } else { 0 });
+        }
+    }
+
+    #[test]
+    fn generations_are_bounded_and_none_returns() {
+        let mut generations = Generations::default();
+        let now = Instant::now();
+        let place = |project| [Place::BriefOf(Some(project)); 4];
+        let (mut stamps, mut last) = (std::collections::HashSet::new(), None);
+        for project in 0..50_000 {
+            generations.raise(&place(project));
+            assert!(generations.places.len() <= MAX_PLACES + 1);
+            let stamp = generations.stamp(place(7), now);
+            assert!(stamp.is_some());
+            assert!(stamp == last || stamps.insert(stamp), "{stamp:?} returned");
+            last = stamp;
+        }
+        for project in 0..50_000 {
+            generations.unsettle(&place(project), now + UNSETTLED_TIMEOUT);
+            assert!(generations.unsettled.len() <= MAX_PLACES + 1);
+            assert_eq!(generations.stamp(place(project), now), None);
+        }
+        assert_eq!(generations.stamp([Place::Account; 4], now), None);
+        let later = now + UNSETTLED_TIMEOUT;
+        assert!(generations.stamp([Place::Account; 4], later).is_some());
+    }
+
+    #[test]
+    fn the_order_of_arguments_does_not_matter() {
+        let key = |value: Value| text("t", value.as_object().unwrap());
+        assert_eq!(
+            key(json!({ "a": 1, "b": 2 })),
+            key(json!({ "b": 2, "a": 1 }))
+        );
+        assert_ne!(key(json!({ "a": 1 })), key(json!({ "a": 2 })));
+    }
+
+    /// What a project has: its name, its list of backtests, the orders of its backtest.
+    type Parts = [u64; 3];
+
+    /// The server. Each execution of a write gives what it changes a higher number.
+    #[derive(Default)]
+    struct World {
+        state: [Parts; 2],
+        /// The numbers of what was reported to the host.
+        reported: [Parts; 2],
+        executed: u64,
+    }
+
+    /// The parts of which projects a tool reads or changes.
+    fn touched(tool: &str, project: usize) -> Vec<(usize, usize)> {
+        let all = |parts: &[usize]| {
+            let each = |project| parts.iter().map(move |part| (project, *part));
+            (0..2).flat_map(each).collect()
+        };
+        match tool {
+            "read_project" | "update_project" => vec![(project, 0)],
+            "list_projects" => all(&[0]),
+            "list_backtests" | "create_backtest" => vec![(project, 1)],
+            "read_backtest_orders" => vec![(project, 2)],
+            "delete_backtest" => vec![(project, 1), (project, 2)],
+            "delete_project" => vec![(project, 0), (project, 1), (project, 2)],
+            "tool_of_tomorrow" => all(&[0, 1, 2]),
+            other => panic!("{other}"),
+        }
+    }
+
+    const READS: [&str; 4] = [
+        "read_project",
+        "list_projects",
+        "list_backtests",
+        "read_backtest_orders",
+    ];
+    const WRITES: [&str; 5] = [
+        "update_project",
+        "create_backtest",
+        "delete_backtest",
+        "delete_project",
+        "tool_of_tomorrow",
+    ];
+
+    /// Lets the scheduler do something else.
+    async fn pause() {
+        let mut is_first = true;
+        poll_fn(move |_| match std::mem::take(&mut is_first) {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    fn arguments(tool: &str, project: usize) -> Value {
+        match tool {
+            "list_projects" => json!({}),
+            _ => json!({ "projectId": project, "backtestId": format!("b{project}") }),
+        }
+    }
+
+    async fn read_in(cache: &Cache, world: &Mutex<World>, tool: &str, project: usize) {
+        let sends = Sends::default();
+        let call = call(tool, &arguments(tool, project), &sends);
+        let places = touched(tool, project);
+        let at = |parts: &[Parts; 2]| -> Vec<u64> {
+            places
+                .iter()
+                .map(|(project, part)| parts[*project][*part])
+                .collect()
+        };
+        let reported = at(&world.lock().reported);
+        let leads = AtomicBool::new(false);
+        let send = async {
+            pause().await;
+            let body = json!(at(&world.lock().state));
+            pause().await;
+            Ok(body)
+        };
+        let outcome = match cache.lookup(&call) {
+            Some(lookup) => match cache.read(lookup, &leads, || false, send).await {
+                Found::Kept(body, _) => Ok(body),
+                Found::Sent(outcome) | Found::Shared(outcome, _) => outcome,
+                Found::Nothing => panic!("no read fails"),
+            },
+            None => send.await,
+        };
+        let read: Vec<u64> = serde_json::from_value(outcome.unwrap()).unwrap();
+        for (read, reported) in read.iter().zip(&reported) {
+            assert!(
+                read >= reported,
+                "{tool} of {project}: {read} after {reported}"
+            );
+        }
+    }
+
+    async fn write_in(cache: &Cache, world: &Mutex<World>, tool: &str, project: usize, lost: bool) {
+        let sends = Sends::default();
+        let call = call(tool, &arguments(tool, project), &sends);
+        let mut writing = cache.writes().begin(&call);
+        pause().await;
+        if lost {
+            // Its answer is lost, and only then is it carried out.
+            drop(writing.take());
+            pause().await;
+        }
+        let number = {
+            let mut world = world.lock();
+            world.executed += 1;
+            let number = world.executed;
+            for (project, part) in touched(tool, project) {
+                world.state[project][part] = number;
+                if lost {
+                    world.reported[project][part] = number;
+                }
+            }
+            number
+        };
+        pause().await;
+        if let Some(writing) = writing {
+            writing.settle();
+            let mut world = world.lock();
+            for (project, part) in touched(tool, project) {
+                let reported = &mut world.reported[project][part];
+                *reported = number.max(*reported);
+            }
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Read(usize, usize),
+        Write(usize, usize, bool),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..READS.len(), 0..2_usize).prop_map(|(tool, project)| Step::Read(tool, project)),
+            1 => (0..WRITES.len(), 0..2_usize, prop::bool::weighted(0.1))
+                .prop_map(|(tool, project, lost)| Step::Write(tool, project, lost)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn a_read_never_gives_what_was_before_a_write_that_was_answered(
+            steps in prop::collection::vec(step(), 1..40),
+            schedule in prop::collection::vec((any::<u8>(), prop::bool::weighted(0.05)), 0..400),
+        ) {
+            let (cache, world) = (cache(), Mutex::new(World::default()));
+            for project in 0..2 {
+                let (sends, id) = (Sends::default(), format!("b{project}"));
+                let answer = json!({ "backtest": { "backtestId": id, "status": "Completed." } });
+                let call = call("read_backtest", &arguments("read_backtest", project), &sends);
+                prop_assert!(cache.learn(&call, &answer).is_some());
+            }
+            type Task<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+            let mut tasks: Vec<(bool, Task<'_>)> = steps.iter().map(|step| match *step {
+                Step::Read(tool, project) => {
+                    let task: Task<'_> = Box::pin(read_in(&cache, &world, READS[tool], project));
+                    (true, task)
+                }
+                Step::Write(tool, project, lost) => {
+                    let task: Task<'_> = Box::pin(write_in(&cache, &world, WRITES[tool], project, lost));
+                    (false, task)
+                }
+            }).collect();
+            let mut context = Context::from_waker(Waker::noop());
+            let mut schedule = schedule.into_iter();
+            // Afterwards in turn, until all have ended.
+            let mut turn = 0_usize;
+            for _ in 0..100_000 {
+                if tasks.is_empty() {
+                    break;
+                }
+                let (pick, leaves) = schedule.next().map_or((turn, false), |(pick, leaves)| (pick.into(), leaves));
+                turn = turn.wrapping_add(1);
+                // Mostly among the first ones, so that not all begin at once.
+                let index = pick % tasks.len().min(6);
+                let (is_read, task) = &mut tasks[index];
+                // A reader may go away, and another one then sends in its place.
+                let ended = (leaves && *is_read) || task.as_mut().poll(&mut context).is_ready();
+                if ended {
+                    drop(tasks.remove(index));
+                }
+            }
+            prop_assert!(tasks.is_empty(), "{} never ended", tasks.len());
+        }
+    }
+}
