@@ -6,7 +6,7 @@
 use crate::operation::{Effect, Operation};
 use crate::table::{by_name, operation};
 
-/// Tells whether an account answers: every server has it, and it is free.
+/// Tells whether an account answers: every server in front of the REST API has it, and it is free.
 pub const READ_ACCOUNT: &Operation = operation("read_account");
 /// Starts a backtest, for a batch.
 pub const CREATE_BACKTEST: &Operation = operation("create_backtest");

@@ -484,6 +484,20 @@ impl Operation {
         }
     }
 
+    /// That an account lacks the way of this operation, with the lines that add it.
+    #[must_use]
+    pub fn lacks_way(&self, account: &str) -> String {
+        let (way, server) = match self.rest {
+            true => (Way::Rest, "a server in front of the REST API"),
+            false => (Way::Remote, "QuantConnect's remote MCP server"),
+        };
+        format!(
+            "`{}` goes by {server}, which the account `{account}` is not connected to; add to qchost.toml:\n{}",
+            self.name,
+            way.lines(account)
+        )
+    }
+
     /// Whether the MCP server in front of the REST API answers it without asking the API.
     #[must_use]
     pub fn answered_by_server(&self) -> bool {

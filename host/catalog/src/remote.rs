@@ -59,6 +59,8 @@ pub struct RemoteTool {
     pub answer: &'static str,
     /// The argument that counts pages from 1, if the answer comes in pages: the host reads all of them.
     pub page: Option<&'static str>,
+    /// The tool that answers a call without arguments, which this one would take for what it has open.
+    pub all: Option<&'static RemoteTool>,
 }
 
 /// An argument of the contract and its name at the remote server.
@@ -101,6 +103,7 @@ const fn tool(
         arguments,
         answer,
         page: None,
+        all: None,
     }
 }
 
@@ -128,7 +131,10 @@ pub(crate) static LIST_PROJECTS: RemoteTool = RemoteTool {
     page: Some("page"),
     ..tool("list_projects", &[], "projects")
 };
-pub(crate) static READ_PROJECT: RemoteTool = tool("read_project", &[PROJECT], "projects");
+pub(crate) static READ_PROJECT: RemoteTool = RemoteTool {
+    all: Some(&LIST_PROJECTS),
+    ..tool("read_project", &[PROJECT], "projects")
+};
 pub(crate) static STOP_LIVE_ALGORITHM: RemoteTool =
     tool("stop_live_algorithm", &[OPEN_PROJECT], "");
 pub(crate) static LIQUIDATE_LIVE_ALGORITHM: RemoteTool =
@@ -148,7 +154,8 @@ pub(crate) static READ_NOTEBOOK: RemoteTool =
     tool("jupyter_read_notebook", &[OPEN_PROJECT], "notebook");
 pub(crate) static EXECUTE_NOTEBOOK: RemoteTool =
     tool("jupyter_execute_notebook", &[OPEN_PROJECT], "outputs");
-pub(crate) static GET_IMAGE: RemoteTool = tool("jupyter_get_image", &[OPEN_PROJECT, IMAGE], "image");
+pub(crate) static GET_IMAGE: RemoteTool =
+    tool("jupyter_get_image", &[OPEN_PROJECT, IMAGE], "image");
 
 pub(crate) static SEND_EMAIL: RemoteTool =
     tool("send_email_notification", &[ADDRESS, SUBJECT, MESSAGE], "");

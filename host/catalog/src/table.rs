@@ -9,7 +9,7 @@
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
 use crate::operation::{BRIEF_SECONDS, Effect, Ending, Exception, Operation, Selector, Transport};
-use crate::remote::{self, Remote, RemoteTool};
+use crate::remote::{self, Remote, RemoteTool, Way};
 
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
 use Exception::{Bytes, Constant, Null, Profile, Profiles};
@@ -220,6 +220,22 @@ pub fn by_tool(tool: &str) -> Option<&'static Operation> {
 #[must_use]
 pub fn by_name(name: &str) -> Option<&'static Operation> {
     OPERATIONS.iter().find(|operation| operation.name == name)
+}
+
+/// The way of a server that has a tool of this name, if no server of the other way has one.
+#[must_use]
+pub fn way_of(tool: &str) -> Option<Way> {
+    let rest = by_tool(tool).is_some_and(|operation| operation.rest);
+    let is_named = |operation: &Operation| match operation.remote {
+        Remote::Tool(known) => known.name == tool,
+        Remote::No | Remote::Handshake | Remote::Nothing(_) => false,
+    };
+    let remote = remote::not_by_remote(tool).is_some() || OPERATIONS.iter().any(is_named);
+    match (rest, remote) {
+        (true, false) => Some(Way::Rest),
+        (false, true) => Some(Way::Remote),
+        _ => None,
+    }
 }
 
 /// The operation behind an MCP tool, looked up at compile time.

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qchost_catalog::shape::Type;
 use qchost_catalog::{
     Access, NOT_BY_REMOTE, OPERATIONS, Operation, Remote, RemoteTool, Way, by_name, by_tool,
-    not_by_remote,
+    not_by_remote, way_of,
 };
 
 /// A line of the fixture.
@@ -165,4 +165,19 @@ fn classes_are_those_that_the_fixture_has() {
         .iter()
         .filter(|row| row.interface() == "notifications");
     assert!(messages.all(|row| row.access == Access::Write && !row.idempotent));
+}
+
+#[test]
+fn servers_are_told_apart_by_names_that_only_one_of_them_has() {
+    let remote = documented();
+    for operation in OPERATIONS.iter().filter(|operation| operation.rest) {
+        let shared = remote.contains_key(operation.tool);
+        let expected = (!shared).then_some(Way::Rest);
+        assert_eq!(way_of(operation.tool), expected, "{}", operation.tool);
+    }
+    for tool in remote.keys() {
+        let shared = by_tool(tool).is_some_and(|operation| operation.rest);
+        assert_eq!(way_of(tool), (!shared).then_some(Way::Remote), "{tool}");
+    }
+    assert_eq!(way_of("tool_of_tomorrow"), None);
 }

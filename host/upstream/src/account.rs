@@ -8,13 +8,15 @@
 //! more than the time that a dying server's last words are waited for. All calls of an account together retry no more than
 //! its [`RetryBudget`] permits. No argument is logged.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::host_calls::READ_ACCOUNT;
+use qchost_catalog::host_calls::{LIST_PROJECTS, READ_ACCOUNT};
 use qchost_catalog::{
-    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Target, always, aside,
+    Access, Call, Clearance, Exception, Failure, Operation, Outcome, Remote, RemoteTool, Target,
+    Way, always, aside,
 };
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
@@ -30,7 +32,9 @@ use crate::fault::{Delivery, Fault, Problem, UNAUTHORIZED};
 use crate::figures::{AccountFigures, Answered, Counters};
 use crate::health::AccountHealth;
 use crate::options::AccountOptions;
-use crate::pool::NoSession;
+use crate::pool::{NoSession, SessionGuard};
+use crate::proof::Proof;
+use crate::remote::{self, Pages};
 use crate::retry_budget::RetryBudget;
 use crate::text::Redactor;
 
@@ -44,7 +48,12 @@ pub struct Account {
     counters: Arc<Counters>,
     retries: RetryBudget,
     begun: Instant,
+    /// Of a remote server beside one in front of the REST API: whether both are the same user's.
+    pub(crate) proof: Proof,
 }
+
+/// The arguments of a call under the server's names.
+type Arguments<'a> = Cow<'a, Map<String, Value>>;
 
 /// What to do after a send.
 enum Step {
@@ -71,6 +80,7 @@ impl Account {
         Self {
             endpoints: Endpoints::new(Endpoint::new(&name, connector, options)),
             begun: Instant::now(),
+            proof: Proof::default(),
             name,
             cache: Cache::new(options.cache_for, Writes::default()),
             counters: Arc::new(Counters::new()),
@@ -125,7 +135,10 @@ impl Account {
     async fn check_one(&self, index: usize, deadline: Instant) {
         let call = Call {
             account: &self.name,
-            target: Target::Known(READ_ACCOUNT),
+            target: Target::Known(match self.way() {
+                Way::Rest => READ_ACCOUNT,
+                Way::Remote => LIST_PROJECTS,
+            }),
             arguments: Map::new(),
             deadline,
             clearance: always(),
@@ -162,6 +175,25 @@ impl Account {
         &self.name
     }
 
+    /// Which of the account's connections it is.
+    fn way(&self) -> Way {
+        self.endpoints.first().pool.options().way
+    }
+
+    /// The number of the login that its next session is of.
+    pub(crate) fn login(&self) -> u64 {
+        self.endpoints.first().pool.login()
+    }
+
+    /// Whether a server of it has a tool of this name, which is found out by opening a session if none is open.
+    pub(crate) async fn finds_tool(&self, tool: &str, call: &Call<'_>) -> Result<bool, Failure> {
+        if let Some(known) = self.endpoints.has_tool(tool) {
+            return Ok(known);
+        }
+        let guard = self.session(call, Instant::now()).await?;
+        Ok(guard.session.has_tool(tool))
+    }
+
     /// Carries one call.
     #[tracing::instrument(
         name = "upstream_call", level = "debug", skip_all,
@@ -171,7 +203,7 @@ impl Account {
         let started = Instant::now();
         let (answered, outcome) = match self.cache.lookup(call) {
             Some(lookup) => self.look_up(lookup, call, started).await,
-            None => (Answered::Sent, self.send(call, started, None).await),
+            None => (Answered::Sent, self.carry(call, started).await),
         };
         self.counters
             .note_call(answered, &outcome, started.elapsed());
@@ -197,7 +229,7 @@ impl Account {
     ) -> (Answered, Outcome) {
         let leads = AtomicBool::new(false);
         let is_barred = || call.clearance.clear().is_err();
-        let send = self.send(call, started, None);
+        let send = self.carry(call, started);
         let reading = self.cache.read(lookup, &leads, is_barred, send);
         tokio::pin!(reading);
         let found = tokio::select! {
@@ -214,7 +246,7 @@ impl Account {
         };
         let (answered, outcome, age) = match found {
             Found::Sent(outcome) => return (Answered::Sent, outcome),
-            Found::Nothing => return (Answered::Sent, self.send(call, started, None).await),
+            Found::Nothing => return (Answered::Sent, self.carry(call, started).await),
             Found::Kept(body, age) => (Answered::Kept, Ok(body), age),
             Found::Shared(outcome, age) => (Answered::Shared, outcome, age),
         };
@@ -228,10 +260,131 @@ impl Account {
         (answered, outcome)
     }
 
+    /// Sends a call in the form that belongs to its way.
+    async fn carry(&self, call: &Call<'_>, started: Instant) -> Outcome {
+        match self.way() {
+            Way::Rest => self.send(call, started, None).await,
+            Way::Remote => self.send_to_remote(call, started).await,
+        }
+    }
+
+    /// Carries a call to the remote server, and returns the answer in the REST API's form.
+    async fn send_to_remote(&self, call: &Call<'_>, started: Instant) -> Outcome {
+        let Target::Known(operation) = call.target else {
+            return self.send(call, started, None).await;
+        };
+        let tool = match operation.remote {
+            Remote::Tool(tool) => remote::chosen(tool, &call.arguments),
+            Remote::Handshake => {
+                let guard = self.session(call, started).await?;
+                let version = Value::String(guard.session.info().version.clone());
+                let body = [(operation.answer.to_owned(), version)];
+                return Ok(Value::Object(Map::from_iter(body)));
+            }
+            Remote::Nothing(reason) => return Err(Failure::NotFound(reason.to_owned())),
+            Remote::No => return Err(Failure::Unavailable(operation.lacks_way(call.account))),
+        };
+        let body = match tool.page {
+            None => self.send(call, started, None).await?,
+            Some(page) => self.read_pages(call, tool, page, started).await?,
+        };
+        remote::answer(operation, tool, body)
+    }
+
+    /// Reads all pages of an answer.
+    async fn read_pages(
+        &self,
+        call: &Call<'_>,
+        tool: &'static RemoteTool,
+        page: &str,
+        started: Instant,
+    ) -> Outcome {
+        let mut pages = Pages::default();
+        for number in 1..=remote::MAX_PAGES {
+            let mut call = call.clone();
+            call.arguments.insert(page.to_owned(), number.into());
+            let body = self.send(&call, started, None).await?;
+            if !pages.take(tool, body)? {
+                return Ok(pages.body(tool));
+            }
+        }
+        Err(Failure::UnexpectedResponse(format!(
+            "the answer of {} has more than {} pages",
+            tool.name,
+            remote::MAX_PAGES
+        )))
+    }
+
+    /// The name and the arguments of a call at the server.
+    fn wire<'a>(&self, call: &'a Call<'_>) -> Result<(&'a str, Arguments<'a>), Failure> {
+        let tool = match (self.way(), &call.target) {
+            (Way::Remote, Target::Known(operation)) => match operation.remote {
+                Remote::Tool(tool) => remote::chosen(tool, &call.arguments),
+                Remote::No | Remote::Handshake | Remote::Nothing(_) => {
+                    return Err(Failure::Unavailable(operation.lacks_way(call.account)));
+                }
+            },
+            _ => return Ok((call.target.tool(), Cow::Borrowed(&call.arguments))),
+        };
+        let server = self.endpoints.first().pool.target();
+        let arguments = remote::arguments(tool, &call.arguments, Some(&server))?;
+        Ok((tool.name, Cow::Owned(arguments)))
+    }
+
+    /// A session of the first endpoint.
+    async fn session(&self, call: &Call<'_>, started: Instant) -> Result<SessionGuard, Failure> {
+        let endpoint = self.endpoints.first();
+        let guard = endpoint.pool.acquire(call.deadline, false);
+        match while_cleared(call.clearance, guard).await? {
+            Ok(guard) => Ok(guard),
+            Err(NoSession::Down(problem, reason)) => {
+                endpoint.failed(problem, reason.clone(), None);
+                Err(endpoint.down(problem, format!("account `{}`: {reason}", self.name)))
+            }
+            Err(NoSession::Late) => Err(timed_out(started)),
+        }
+    }
+
+    /// Why this session may not carry the call, or its tool does not take it. Nothing was sent.
+    fn unfit(
+        &self,
+        call: &Call<'_>,
+        guard: &SessionGuard,
+        tool: &str,
+        arguments: &Map<String, Value>,
+    ) -> Option<Failure> {
+        if self.way() == Way::Rest {
+            return None;
+        }
+        // The read by which it is proved whose server it is.
+        let proves = call.target == Target::Known(LIST_PROJECTS);
+        if !proves && !self.proof.covers(guard.session.login()) {
+            return Some(Failure::Unavailable(format!(
+                "there was another login to `{}` meanwhile; nothing was sent: make the call again",
+                self.name
+            )));
+        }
+        if matches!(call.target, Target::Unknown(_)) {
+            return None;
+        }
+        let misfit = guard.session.input(tool)?.misfit(arguments)?;
+        let redactor = self.endpoints.first().pool.redactor();
+        Some(Failure::Unavailable(format!(
+            "the tool `{tool}` of `{}` is not as this host knows it, so nothing was sent: {}",
+            self.name,
+            redactor.line(&misfit)
+        )))
+    }
+
     /// Sends the call until it is answered. A write that may have taken effect is never reported as merely
     /// failed: a caller that gets a failure may rely on it that nothing was done.
     /// With `only`, no other endpoint carries it.
-    async fn send(&self, call: &Call<'_>, started: Instant, only: Option<usize>) -> Outcome {
+    pub(crate) async fn send(
+        &self,
+        call: &Call<'_>,
+        started: Instant,
+        only: Option<usize>,
+    ) -> Outcome {
         let mut lost = None;
         let writing = self.cache.writes().begin(call);
         self.retries.note_call();
@@ -271,6 +424,7 @@ impl Account {
         };
         let options = *self.endpoints.first().pool.options();
         let changes = call.target.access() != Access::Read;
+        let (tool, wired) = self.wire(call)?;
         let mut sent = 0;
         let mut failed: Vec<usize> = Vec::new();
         loop {
@@ -301,35 +455,35 @@ impl Account {
                         continue;
                     }
                     let reason = format!("account `{}`: {reason}", self.name);
-                    return Err(match problem {
-                        Problem::Unauthorized => endpoint.unauthorized(reason),
-                        _ => Failure::Unavailable(reason),
-                    });
+                    return Err(endpoint.down(problem, reason));
                 }
             };
             // The permit may have come at the last moment, or for a call that was too late already.
             if Instant::now() >= call.deadline {
                 return Err(timed_out(started));
             }
-            let Some(shape) = guard.session.shape(&call.target) else {
+            let Some(input) = guard.session.input(tool) else {
                 if has_other {
                     failed.push(picked.index);
                     continue;
                 }
                 return Err(self.lacks(&call.target, guard.session.info().name.as_str()));
             };
+            if let Some(failure) = self.unfit(call, &guard, tool, &wired) {
+                return Err(failure);
+            }
             let redactor = redactor_for(endpoint, operation, &call.arguments);
             let decoder = Decoder {
                 operation,
                 redactor: &redactor,
                 arguments: &call.arguments,
             };
-            let arguments = shape.apply(call.arguments.clone());
+            let arguments = input.apply(wired.clone().into_owned());
             // A write is waited for to the end: sent twice, it might be carried out twice.
             let until = if changes { call.deadline } else { until };
             let delivery = guard
                 .session
-                .call(call.target.tool(), arguments, until, call.clearance)
+                .call(tool, arguments, until, call.clearance)
                 .await;
             drop(guard);
             sent += 1;

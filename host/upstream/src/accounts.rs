@@ -3,6 +3,9 @@
 //! Accounts may be added and removed while calls are under way. A call stays with the account that it found: it
 //! ends on that connection, which is closed when the last of its calls has ended.
 //!
+//! An account may have two connections: one in front of the REST API, under its name, and one to QuantConnect's remote
+//! server, under the name of [`remote_of`]. What the REST API can do goes by it where it is there.
+//!
 //! Invariant: a call is counted by its account before another one can replace the account, so no connection is
 //! closed under a call, and no call opens one after the closing.
 
@@ -11,7 +14,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Target, Upstream, Way, not_by_remote};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -21,6 +24,7 @@ use crate::download::{AllowedTargets, Downloader};
 use crate::figures::AccountFigures;
 use crate::health::AccountHealth;
 use crate::pool::NoSession;
+use crate::proof::prove;
 
 /// The accounts by name. Each has its own connections; none can slow another one down.
 ///
@@ -38,6 +42,20 @@ pub struct Accounts {
 struct UsedAccount {
     account: Arc<Account>,
     _counted: TaskTrackerToken,
+}
+
+/// The name of the connection of an account to the remote server.
+#[must_use]
+pub fn remote_of(account: &str) -> String {
+    format!("{account}{REMOTE_SUFFIX}")
+}
+
+/// No account has a dot in its name.
+const REMOTE_SUFFIX: &str = ".remote";
+
+/// The account that a connection belongs to.
+fn account_of(connection: &str) -> &str {
+    connection.strip_suffix(REMOTE_SUFFIX).unwrap_or(connection)
 }
 
 impl Accounts {
@@ -61,7 +79,7 @@ impl Accounts {
         self.by_name.read().keys().cloned().collect()
     }
 
-    /// Adds or replaces accounts, and removes some. The next call uses the new connection, or fails if the
+    /// Adds or replaces accounts, each with all its connections, and removes some. The next call uses the new connection, or fails if the
     /// account was removed; calls under way end on their former one. All others are unchanged. Must be called in
     /// a tokio runtime.
     ///
@@ -71,7 +89,17 @@ impl Accounts {
         let mut replaced = Vec::new();
         {
             let mut by_name = self.by_name.write();
-            replaced.extend(remove.iter().filter_map(|name| by_name.remove(name)));
+            // A connection that is not put again is gone, also one of an account that has another one.
+            let kept: Vec<&str> = put.iter().map(Account::name).collect();
+            let accounts = kept.iter().map(|name| account_of(name));
+            let changed: Vec<&str> = accounts.chain(remove.iter().map(String::as_str)).collect();
+            let is_gone = |name: &str| changed.contains(&account_of(name)) && !kept.contains(&name);
+            let gone: Vec<String> = by_name
+                .keys()
+                .filter(|name| is_gone(name))
+                .cloned()
+                .collect();
+            replaced.extend(gone.iter().filter_map(|name| by_name.remove(name)));
             for account in put {
                 let name = account.name().to_owned();
                 let account = match by_name.get(&name) {
@@ -130,7 +158,9 @@ impl Accounts {
         }
         match result {
             Ok(()) => Ok(found.health()),
-            Err(NoSession::Down(_, reason)) => Err(Failure::Unavailable(reason)),
+            Err(NoSession::Down(problem, reason)) => {
+                Err(found.endpoints.first().down(problem, reason))
+            }
             Err(NoSession::Late) => Err(Failure::TimedOut {
                 after: started.elapsed(),
             }),
@@ -168,14 +198,76 @@ impl Accounts {
         }
     }
 
-    fn find(&self, account: &str) -> Result<UsedAccount, Failure> {
-        let by_name = self.by_name.read();
-        if let Some(found) = by_name.get(account) {
-            return Ok(UsedAccount {
-                _counted: found.calls.token(),
-                account: Arc::clone(found),
-            });
+    /// The connection that carries a call. Of one to the remote server it is known that it is the account's.
+    async fn route(&self, call: &Call<'_>) -> Result<UsedAccount, Failure> {
+        let operation = match call.target {
+            Target::Known(operation) => operation,
+            Target::Unknown(tool) => return self.route_unknown(call, tool).await,
+        };
+        let rest = match self.used(call.account) {
+            Some(rest) if operation.goes_by(Way::Rest) => return Ok(rest),
+            rest => rest,
+        };
+        match (self.used(&remote_of(call.account)), rest) {
+            (Some(remote), rest) if operation.goes_by(Way::Remote) => {
+                Self::proven(call, rest, remote).await
+            }
+            (None, None) => self.find(call.account),
+            _ => Err(Failure::Unavailable(operation.lacks_way(call.account))),
         }
+    }
+
+    /// The connection that carries a call of a tool that the catalog does not know: the first that has it.
+    async fn route_unknown(&self, call: &Call<'_>, tool: &str) -> Result<UsedAccount, Failure> {
+        let Some(remote) = self.used(&remote_of(call.account)) else {
+            return self.find(call.account);
+        };
+        let rest = self.used(call.account);
+        let has = match &rest {
+            Some(rest) => rest.account.finds_tool(tool, call).await?,
+            None => false,
+        };
+        match rest {
+            Some(rest) if has => Ok(rest),
+            rest => {
+                if let Some(reason) = not_by_remote(tool) {
+                    return Err(Failure::Unavailable(format!(
+                        "`{tool}` of the remote server is not called: {reason}"
+                    )));
+                }
+                Self::proven(call, rest, remote).await
+            }
+        }
+    }
+
+    /// The connection to the remote server, if it is known to be of the same user as the other one.
+    async fn proven(
+        call: &Call<'_>,
+        rest: Option<UsedAccount>,
+        remote: UsedAccount,
+    ) -> Result<UsedAccount, Failure> {
+        match &rest {
+            Some(rest) => prove(&rest.account, &remote.account, call).await?,
+            None => remote.account.proof.set_needed(false),
+        }
+        Ok(remote)
+    }
+
+    /// A connection, in use by a call from now on.
+    fn used(&self, connection: &str) -> Option<UsedAccount> {
+        let by_name = self.by_name.read();
+        let found = by_name.get(connection)?;
+        Some(UsedAccount {
+            _counted: found.calls.token(),
+            account: Arc::clone(found),
+        })
+    }
+
+    fn find(&self, account: &str) -> Result<UsedAccount, Failure> {
+        if let Some(found) = self.used(account) {
+            return Ok(found);
+        }
+        let by_name = self.by_name.read();
         let known: Vec<&str> = by_name.keys().map(String::as_str).collect();
         Err(Failure::InvalidArgument(format!(
             "there is no account `{account}`; configured are: {}",
@@ -191,14 +283,22 @@ impl Accounts {
 impl Upstream for Accounts {
     fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
         Box::pin(async move {
-            let found = self.find(call.account)?;
+            let found = self.route(&call).await?;
             found.account.call(&call).await
         })
     }
 
     fn has_tool(&self, account: &str, tool: &str) -> Option<bool> {
         let by_name = self.by_name.read();
-        by_name.get(account)?.endpoints.has_tool(tool)
+        let names = [account.to_owned(), remote_of(account)];
+        let connections = names.iter().filter_map(|name| by_name.get(name));
+        let known = connections.map(|one| one.endpoints.has_tool(tool));
+        // Each has to be open to say that none has it.
+        known.reduce(|one, other| match (one, other) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        })?
     }
 
     fn download<'a>(

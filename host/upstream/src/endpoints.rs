@@ -70,6 +70,14 @@ impl Endpoint {
         }
     }
 
+    /// The failure of a call without a session.
+    pub(crate) fn down(&self, problem: Problem, reason: String) -> Failure {
+        match problem {
+            Problem::Unauthorized => self.unauthorized(reason),
+            _ => Failure::Unavailable(reason),
+        }
+    }
+
     fn lacks(&self, target: &Target<'_>) -> bool {
         let goes = match target {
             Target::Known(operation) => operation.goes_by(self.pool.options().way),

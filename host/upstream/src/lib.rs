@@ -29,6 +29,8 @@ mod log_targets;
 mod oauth;
 mod options;
 mod pool;
+mod proof;
+mod remote;
 mod retry_budget;
 mod session;
 mod shape;
@@ -37,7 +39,7 @@ mod threads;
 mod tools;
 
 pub use account::Account;
-pub use accounts::Accounts;
+pub use accounts::{Accounts, remote_of};
 pub use connector::{
     BearerSource, ConfigError, ConnectError, Connection, Connector, HttpConnector, NoToken,
     PipeConnector, StdioConnector, Supervisor, supervise,

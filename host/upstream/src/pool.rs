@@ -128,6 +128,16 @@ impl Pool {
         &self.options
     }
 
+    /// The number of the login that the next session is of.
+    pub(crate) fn login(&self) -> u64 {
+        self.connector.login()
+    }
+
+    /// The target of the connection, for people.
+    pub(crate) fn target(&self) -> String {
+        self.connector.describe()
+    }
+
     /// Returns a session for one call, waiting until the deadline; for a server that does not come back, no
     /// longer than [`DOWN_TIMEOUT`], and not at all if the call `has_other` servers to go to.
     pub(crate) async fn acquire(
@@ -356,7 +366,7 @@ impl Pool {
         let limit = self.options.connect_timeout;
         match tokio::time::timeout(
             limit,
-            Session::open(self.connector.as_ref(), &self.redactor),
+            Session::open(self.connector.as_ref(), &self.redactor, self.options.way),
         )
         .await
         {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
-use qchost_catalog::{Clearance, Target};
+use qchost_catalog::{Clearance, Way, way_of};
 use rmcp::model::{
     CallToolRequest, CallToolRequestParams, ClientRequest, GetExtensions as _, ServerResult,
 };
@@ -19,7 +19,7 @@ use tokio::time::timeout_at;
 
 use crate::connector::{CallDeadline, ConnectError, Connection, Connector};
 use crate::fault::{self, Delivery};
-use crate::shape::Shape;
+use crate::shape::Input;
 use crate::text::{Redactor, excerpt};
 use crate::tools::{self, ListError};
 
@@ -41,7 +41,7 @@ pub struct ServerInfo {
 
 pub(crate) struct Session {
     connection: Connection,
-    tools: HashMap<String, Shape>,
+    tools: HashMap<String, Input>,
     info: ServerInfo,
     /// Set when the session proved unusable although its transport still exists.
     broken: AtomicBool,
@@ -51,10 +51,12 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Connects, completes the handshake and lists the tools.
+    /// Connects, completes the handshake and lists the tools, by which it is decided whether the server is of the kind
+    /// that belongs here.
     pub(crate) async fn open(
         connector: &dyn Connector,
         redactor: &Redactor,
+        way: Way,
     ) -> Result<Self, ConnectError> {
         let connection = connector.connect().await?;
         let tools = match tools::list(connection.peer()).await {
@@ -73,6 +75,9 @@ impl Session {
             }
         };
         connection.note_answer();
+        if let Some(reason) = misplaced(way, tools.keys().map(String::as_str)) {
+            return Err(ConnectError::Permanent(reason));
+        }
         let peer = connection.peer().peer_info();
         let server = peer.as_ref().and_then(|peer| peer.server_info.as_ref());
         let short = |text: Option<&String>| excerpt(text.map_or("unknown", String::as_str), 80);
@@ -100,9 +105,14 @@ impl Session {
         &self.info
     }
 
-    /// The shape of a tool's arguments, if the server has the tool.
-    pub(crate) fn shape(&self, target: &Target<'_>) -> Option<Shape> {
-        self.tools.get(target.tool()).copied()
+    /// The number of the login that its requests are of.
+    pub(crate) fn login(&self) -> u64 {
+        self.connection.login()
+    }
+
+    /// What a tool takes, if the server has the tool.
+    pub(crate) fn input(&self, tool: &str) -> Option<&Input> {
+        self.tools.get(tool)
     }
 
     /// Whether the server has a tool of this name.
@@ -205,5 +215,67 @@ impl Session {
             Delivery::NotSent(_) => Delivery::NotSent(reason),
             _ => Delivery::Lost(reason),
         }
+    }
+}
+
+/// Why a server with these tools cannot be used for this way. Names decide that only one kind of server has: an address
+/// says nothing, and a name that both have means something else at each.
+fn misplaced<'a>(way: Way, tools: impl Iterator<Item = &'a str>) -> Option<String> {
+    let (mut rest, mut remote) = (0_usize, 0_usize);
+    for tool in tools {
+        match way_of(tool) {
+            Some(Way::Rest) => rest = rest.saturating_add(1),
+            Some(Way::Remote) => remote = remote.saturating_add(1),
+            None => {}
+        }
+    }
+    let has = format!(
+        "it has {remote} of the tools that only QuantConnect's remote MCP server has, and {rest} of those in front of the \
+         REST API"
+    );
+    match way {
+        Way::Rest if remote > rest => Some(format!(
+            "this is a remote MCP server ({has}), where some tools of the same names do something else; put it under \
+             `[account.NAME.remote]`"
+        )),
+        Way::Remote if remote <= rest => Some(format!(
+            "this is no remote MCP server of QuantConnect's ({has}); put a server in front of the REST API under \
+             `[account.NAME]`"
+        )),
+        Way::Rest | Way::Remote => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFICIAL: [&str; 5] = [
+        "read_account",
+        "create_backtest",
+        "create_live_command",
+        "read_backtest_chart",
+        "create_file",
+    ];
+    const REMOTE: [&str; 4] = [
+        "jupyter_execute_cell",
+        "list_skills",
+        "create_backtest",
+        "create_file",
+    ];
+
+    #[test]
+    fn a_server_is_known_by_what_it_lists() {
+        let misplaced = |way, tools: &[&'static str]| misplaced(way, tools.iter().copied());
+        assert_eq!(misplaced(Way::Rest, &OFFICIAL), None);
+        assert_eq!(misplaced(Way::Remote, &REMOTE), None);
+        let refused = misplaced(Way::Rest, &REMOTE).unwrap_or_default();
+        assert!(refused.contains("[account.NAME.remote]"), "{refused}");
+        let refused = misplaced(Way::Remote, &OFFICIAL).unwrap_or_default();
+        assert!(refused.contains("`[account.NAME]`"), "{refused}");
+        // Tools of a server of the operator's own are no evidence, and no remote server either.
+        assert_eq!(misplaced(Way::Rest, &["tool_of_tomorrow"]), None);
+        assert!(misplaced(Way::Remote, &["tool_of_tomorrow"]).is_some());
+        assert!(misplaced(Way::Remote, &["create_backtest", "create_file"]).is_some());
     }
 }

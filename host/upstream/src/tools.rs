@@ -9,9 +9,9 @@ use std::collections::{HashMap, HashSet};
 use rmcp::model::{ListToolsResult, PaginatedRequestParams};
 use rmcp::service::{Peer, RoleClient, ServiceError};
 
-use crate::shape::Shape;
+use crate::shape::Input;
 
-/// Maximum tools of one server. QuantConnect's has 64.
+/// Maximum tools of one server. QuantConnect's have 64 and 48.
 const MAX_TOOLS: usize = 4_096;
 
 /// Maximum pages of one list.
@@ -37,14 +37,14 @@ pub(crate) enum ListError {
 /// The part of a list read so far.
 #[derive(Default)]
 struct PartialList {
-    tools: HashMap<String, Shape>,
+    tools: HashMap<String, Input>,
     cursors: HashSet<String>,
     pages: usize,
     bytes: usize,
 }
 
 /// Reads the whole list.
-pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<HashMap<String, Shape>, ListError> {
+pub(crate) async fn list(peer: &Peer<RoleClient>) -> Result<HashMap<String, Input>, ListError> {
     let mut listed = PartialList::default();
     let mut cursor = None;
     loop {
@@ -67,8 +67,8 @@ impl PartialList {
         }
         let before = self.tools.len();
         for tool in page.tools {
-            let shape = Shape::of(&tool.input_schema);
-            self.tools.insert(tool.name.into_owned(), shape);
+            let input = Input::of(&tool.input_schema);
+            self.tools.insert(tool.name.into_owned(), input);
         }
         if self.tools.len() > MAX_TOOLS {
             return Err(format!("it has more than {MAX_TOOLS} tools"));

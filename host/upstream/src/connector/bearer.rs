@@ -29,6 +29,12 @@ pub trait BearerSource: Send + Sync {
     /// Notes that the server refused this token with 401. The next one is another one, or there is none.
     fn refused(&self, token: &SecretString);
 
+    /// The number of the login that the tokens come from. It changes before a token of another login is given, which may
+    /// be another user's; renewed tokens are of the same login.
+    fn login(&self) -> u64 {
+        0
+    }
+
     /// What redacts the tokens, also those that come later.
     fn redactor(&self) -> Option<qchost_text::Redactor> {
         None

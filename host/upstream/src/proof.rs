@@ -1,0 +1,270 @@
+//! Whether the two servers of an account are the same user's, in the same organisation.
+//!
+//! The remote server does not say whose login it has. So its projects are compared with those that the REST API lists for
+//! the configured user: whoever logs in elsewhere has other ones.
+//!
+//! Invariants: beside a server in front of the REST API, the remote one carries nothing but the read for this comparison
+//! until it has succeeded, and again after each login. What cannot be compared is refused.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use qchost_catalog::host_calls::{LIST_PROJECTS, READ_ACCOUNT};
+use qchost_catalog::{Call, Failure, Operation, Outcome, Target, always};
+use serde_json::{Map, Value};
+use tokio::time::timeout_at;
+
+use crate::account::Account;
+use crate::text::excerpt;
+
+/// Maximum characters of an organisation's id that a message repeats.
+const MAX_ID: usize = 64;
+
+/// How long a failed comparison is not repeated.
+const REFUSAL_TTL: Duration = Duration::from_secs(30);
+
+/// What is known about one remote server.
+#[derive(Default)]
+pub(crate) struct Proof {
+    /// Whether there is a server to compare it with.
+    is_needed: AtomicBool,
+    known: Mutex<Option<Compared>>,
+    /// Held by the one call that compares.
+    comparing: tokio::sync::Mutex<()>,
+}
+
+/// The last comparison.
+struct Compared {
+    /// Of what the remote server was compared with, by address: it may have been replaced since.
+    rest: Weak<Account>,
+    login: u64,
+    at: Instant,
+    /// Why they are not the same user's, if they are not.
+    refusal: Option<String>,
+}
+
+impl Proof {
+    /// Whether calls may be sent with this login.
+    pub(crate) fn covers(&self, login: u64) -> bool {
+        let is_proven = |known: &Compared| known.refusal.is_none() && known.login == login;
+        !self.is_needed.load(Ordering::Acquire) || self.known.lock().as_ref().is_some_and(is_proven)
+    }
+
+    /// Sets whether there is a server to compare with.
+    pub(crate) fn set_needed(&self, is_needed: bool) {
+        self.is_needed.store(is_needed, Ordering::Release);
+    }
+
+    /// What the last comparison with this server said, if it still counts.
+    fn known(&self, rest: &Arc<Account>, login: u64) -> Option<Result<(), Failure>> {
+        let known = self.known.lock();
+        let known = known.as_ref()?;
+        let is_same = known.login == login && Weak::ptr_eq(&known.rest, &Arc::downgrade(rest));
+        match &known.refusal {
+            _ if !is_same => None,
+            None => Some(Ok(())),
+            Some(refusal) if known.at.elapsed() < REFUSAL_TTL => {
+                Some(Err(Failure::Unavailable(refusal.clone())))
+            }
+            Some(_) => None,
+        }
+    }
+}
+
+/// Proves that both servers are the same user's, unless that is known, before the call's deadline.
+pub(crate) async fn prove(
+    rest: &Arc<Account>,
+    remote: &Account,
+    call: &Call<'_>,
+) -> Result<(), Failure> {
+    remote.proof.set_needed(true);
+    let known = || remote.proof.known(rest, remote.login());
+    if let Some(known) = known() {
+        return known;
+    }
+    let started = Instant::now();
+    let Ok(_comparing) = timeout_at(call.deadline.into(), remote.proof.comparing.lock()).await
+    else {
+        return Err(Failure::TimedOut {
+            after: started.elapsed(),
+        });
+    };
+    if let Some(known) = known() {
+        return known;
+    }
+    let login = remote.login();
+    // What exists there now is listed here afterwards, also if it was made just now.
+    let theirs = remote
+        .send(&read(call, LIST_PROJECTS), started, None)
+        .await?;
+    let ours = rest.send(&read(call, LIST_PROJECTS), started, None).await?;
+    let user = rest.send(&read(call, READ_ACCOUNT), started, None).await?;
+    if remote.login() != login {
+        return Err(Failure::Unavailable(format!(
+            "there was another login to `{}` meanwhile; nothing was sent: make the call again",
+            remote.name()
+        )));
+    }
+    let refusal = compare(&theirs, &ours, &user).err().map(|reason| {
+        format!(
+            "the login to `{}` is not known to be the account's: {reason}; nothing was sent",
+            remote.name()
+        )
+    });
+    if let Some(refusal) = &refusal {
+        tracing::warn!(account = rest.name(), "{refusal}");
+    }
+    let outcome = refusal
+        .clone()
+        .map_or(Ok(()), |refusal| Err(Failure::Unavailable(refusal)));
+    *remote.proof.known.lock() = Some(Compared {
+        rest: Arc::downgrade(rest),
+        login,
+        at: Instant::now(),
+        refusal,
+    });
+    outcome
+}
+
+/// A read of the host's own, in the time of a call.
+fn read<'a>(call: &Call<'a>, operation: &'static Operation) -> Call<'a> {
+    Call {
+        account: call.account,
+        target: Target::Known(operation),
+        arguments: Map::new(),
+        deadline: call.deadline,
+        // The call's own is for what the call sends.
+        clearance: always(),
+        sends: None,
+    }
+}
+
+/// Compares the projects that the remote server lists with those of the REST API and its user's organisation.
+fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), String> {
+    let listed = |body: &'_ Value| -> Result<Vec<(u64, String, Option<String>)>, String> {
+        let projects = body.get("projects").and_then(Value::as_array);
+        let projects = projects.ok_or("a server answers no list of projects")?;
+        let text = |project: &Value, field: &str| {
+            let text = project.get(field).and_then(Value::as_str);
+            text.filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let entry = |project: &Value| {
+            let id = project.get("projectId").and_then(Value::as_u64)?;
+            Some((id, text(project, "name")?, text(project, "organizationId")))
+        };
+        let entries: Option<Vec<_>> = projects.iter().map(entry).collect();
+        entries.ok_or_else(|| "a project has no id or no name".to_owned())
+    };
+    let theirs = listed(theirs)?;
+    let ours: HashMap<u64, (String, Option<String>)> = listed(ours)?
+        .into_iter()
+        .map(|(id, name, organization)| (id, (name, organization)))
+        .collect();
+    if theirs.is_empty() {
+        return Err(
+            "its organisation has no project to compare; create one at QuantConnect".to_owned(),
+        );
+    }
+    let own = user.get("organizationId").and_then(Value::as_str);
+    let mut same_name = false;
+    for (id, name, organization) in &theirs {
+        let Some((our_name, our_organization)) = ours.get(id) else {
+            return Err(format!(
+                "it has a project {id}, which the user of the REST API does not have; log in as that user"
+            ));
+        };
+        same_name |= name == our_name;
+        for organization in [organization, our_organization].into_iter().flatten() {
+            if own.is_some_and(|own| own != organization) {
+                return Err(format!(
+                    "it is for the organisation {}, and the account's is {}; choose that one when you log in",
+                    excerpt(organization, MAX_ID),
+                    excerpt(own.unwrap_or_default(), MAX_ID)
+                ));
+            }
+        }
+    }
+    match same_name {
+        true => Ok(()),
+        false => Err("none of its projects has the same name in the REST API".to_owned()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn projects(of: &[(u32, &str, &str)]) -> Value {
+        let list: Vec<_> = of
+            .iter()
+            .map(|(id, name, organization)| {
+                json!({ "projectId": id, "name": name, "organizationId": organization })
+            })
+            .collect();
+        json!({ "projects": list })
+    }
+
+    #[test]
+    fn a_login_of_another_user_or_organisation_is_refused() {
+        let ours = projects(&[(1, "a", "org"), (2, "b", "org"), (3, "c", "other")]);
+        let user = json!({ "organizationId": "org" });
+        let same = |theirs: &[(u32, &str, &str)]| compare(&projects(theirs), &ours, &user);
+        assert_eq!(same(&[(1, "a", "org")]), Ok(()));
+        // Renamed meanwhile, but not all of them.
+        assert_eq!(same(&[(1, "x", "org"), (2, "b", "org")]), Ok(()));
+        for (theirs, reason) in [
+            (&[][..], "no project to compare"),
+            (&[(9, "a", "org")][..], "does not have"),
+            (&[(1, "a", "org"), (9, "b", "org")][..], "does not have"),
+            (&[(3, "c", "other")][..], "choose that one"),
+            (&[(1, "x", "org")][..], "the same name"),
+        ] {
+            let refused = same(theirs).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+        // A remote server that does not say the organisation: what the REST API says decides.
+        let unsaid = json!({ "projects": [{ "projectId": 3, "name": "c" }] });
+        let refused = compare(&unsaid, &ours, &user).unwrap_err();
+        assert!(refused.contains("organisation other"), "{refused}");
+        for broken in [
+            json!({}),
+            json!({ "projects": [{ "name": "a" }] }),
+            json!([]),
+        ] {
+            assert!(compare(&broken, &ours, &user).is_err());
+            assert!(compare(&projects(&[(1, "a", "org")]), &broken, &user).is_err());
+        }
+    }
+
+    #[test]
+    fn nothing_is_covered_before_a_comparison_where_one_is_needed() {
+        let proof = Proof::default();
+        assert!(proof.covers(0), "it is the only server");
+        proof.set_needed(true);
+        assert!(!proof.covers(0));
+    }
+
+    proptest! {
+        #[test]
+        fn what_only_the_login_has_is_always_refused(
+            ours in proptest::collection::btree_map(0_u32..20, "[ab]{1,2}", 0..8),
+            theirs in proptest::collection::btree_map(0_u32..20, "[ab]{1,2}", 0..8),
+        ) {
+            let body = |of: &std::collections::BTreeMap<u32, String>| {
+                let list: Vec<_> = of.iter().map(|(id, name)| (*id, name.as_str(), "org")).collect();
+                projects(&list)
+            };
+            let user = json!({ "organizationId": "org" });
+            let outcome = compare(&body(&theirs), &body(&ours), &user);
+            let known = theirs.keys().all(|id| ours.contains_key(id));
+            let named = theirs.iter().any(|(id, name)| ours.get(id) == Some(name));
+            prop_assert_eq!(outcome.is_ok(), known && named);
+        }
+    }
+}

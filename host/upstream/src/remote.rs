@@ -1,0 +1,280 @@
+//! Calls to QuantConnect's remote server, in its names and back in ours.
+//!
+//! Invariants: a call has exactly the arguments that its row lists, so nothing is left for the server to fill in; and an
+//! answer has the form that the REST API's has, so that no layer above knows by which way it came.
+
+use qchost_catalog::{Failure, Operation, RemoteTool};
+use serde_json::{Map, Value};
+
+/// Maximum pages of one answer.
+pub(crate) const MAX_PAGES: u32 = 200;
+
+/// The part of an address that belongs to QuantConnect.
+const QUANTCONNECT: &str = "quantconnect.com";
+
+/// The tool that answers a call with these arguments.
+pub(crate) fn chosen(tool: &'static RemoteTool, given: &Map<String, Value>) -> &'static RemoteTool {
+    let is_absent = |(name, value): (&String, &Value)| {
+        value.is_null() || tool.all.is_some_and(|all| all.page == Some(name.as_str()))
+    };
+    tool.all
+        .filter(|_| given.iter().all(is_absent))
+        .unwrap_or(tool)
+}
+
+/// The arguments under the remote server's names. `server` is its address, whose own addresses are accepted too.
+pub(crate) fn arguments(
+    tool: &RemoteTool,
+    given: &Map<String, Value>,
+    server: Option<&str>,
+) -> Result<Map<String, Value>, Failure> {
+    let mut sent = Map::new();
+    for (name, value) in given.iter().filter(|(_, value)| !value.is_null()) {
+        if tool.page == Some(name.as_str()) {
+            sent.insert(name.clone(), value.clone());
+            continue;
+        }
+        let mut known = tool.arguments.iter();
+        let Some(argument) = known.find(|known| known.ours == name) else {
+            return Err(Failure::InvalidArgument(format!(
+                "{}: the remote server takes no `{name}`",
+                tool.name
+            )));
+        };
+        if argument.address && !is_quantconnect(value, server) {
+            return Err(Failure::InvalidArgument(format!(
+                "{}: `{name}` is no https address of QuantConnect's",
+                tool.name
+            )));
+        }
+        sent.insert(argument.theirs.to_owned(), value.clone());
+    }
+    Ok(sent)
+}
+
+/// Whether a value is an address of QuantConnect's, or of the server itself, which on this machine may be plain.
+fn is_quantconnect(value: &Value, server: Option<&str>) -> bool {
+    let parse = |text: &str| reqwest::Url::parse(text).ok();
+    let Some(url) = value.as_str().and_then(parse) else {
+        return false;
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return false;
+    }
+    if server
+        .and_then(parse)
+        .is_some_and(|own| own.origin() == url.origin())
+    {
+        return true;
+    }
+    let host = url.host_str().unwrap_or_default();
+    let below = host.strip_suffix(QUANTCONNECT);
+    url.scheme() == "https"
+        && url.port().is_none()
+        && below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
+}
+
+/// The answer in the REST API's form.
+pub(crate) fn answer(
+    operation: &Operation,
+    tool: &RemoteTool,
+    body: Value,
+) -> Result<Value, Failure> {
+    if operation.answer == tool.answer {
+        return Ok(body);
+    }
+    let found = tool
+        .answer
+        .split('.')
+        .filter(|step| !step.is_empty())
+        .try_fold(body, |body, step| match body {
+            Value::Object(mut fields) => fields.remove(step),
+            _ => None,
+        });
+    let Some(found) = found else {
+        return Err(Failure::UnexpectedResponse(format!(
+            "the answer of {} has no `{}`",
+            tool.name, tool.answer
+        )));
+    };
+    Ok(operation.answer_path().rev().fold(found, |inner, step| {
+        if step.parse::<usize>().is_ok() {
+            Value::Array(vec![inner])
+        } else {
+            Value::Object(Map::from_iter([(step.to_owned(), inner)]))
+        }
+    }))
+}
+
+/// The items of an answer that comes in pages, read so far.
+#[derive(Default)]
+pub(crate) struct Pages {
+    items: Vec<Value>,
+}
+
+impl Pages {
+    /// Adds a page. Whether there may be another one: a page without a new item is the last.
+    pub(crate) fn take(&mut self, tool: &RemoteTool, body: Value) -> Result<bool, Failure> {
+        let Value::Object(mut body) = body else {
+            return Err(no_list(tool));
+        };
+        let Some(Value::Array(items)) = body.remove(tool.answer) else {
+            return Err(no_list(tool));
+        };
+        let before = self.items.len();
+        for item in items {
+            // What a server repeats because it ignores the number of the page ends the list.
+            if !self.items.contains(&item) {
+                self.items.push(item);
+            }
+        }
+        Ok(self.items.len() > before)
+    }
+
+    /// The whole answer.
+    pub(crate) fn body(self, tool: &RemoteTool) -> Value {
+        Value::Object(Map::from_iter([
+            ("success".to_owned(), Value::Bool(true)),
+            (tool.answer.to_owned(), Value::Array(self.items)),
+        ]))
+    }
+}
+
+fn no_list(tool: &RemoteTool) -> Failure {
+    Failure::UnexpectedResponse(format!(
+        "the answer of {} has no list `{}`",
+        tool.name, tool.answer
+    ))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use qchost_catalog::{OPERATIONS, Remote, by_name};
+    use serde_json::json;
+
+    fn tool(name: &str) -> (&'static Operation, &'static RemoteTool) {
+        let operation = by_name(name).unwrap();
+        let Remote::Tool(tool) = operation.remote else {
+            panic!("{name} has no tool");
+        };
+        (operation, tool)
+    }
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn arguments_go_under_the_names_of_the_table_and_no_others_go() {
+        let (_, update) = tool("research/jupyter-update-cell");
+        let given = object(json!({ "projectId": 7, "index": 0, "source": "x" }));
+        assert_eq!(arguments(update, &given, None).unwrap(), given);
+        let (_, list) = tool("projects/list-projects");
+        assert_eq!(
+            arguments(list, &object(json!({ "page": 2 })), None).unwrap(),
+            object(json!({ "page": 2 }))
+        );
+        let (_, read) = tool("projects/read-project");
+        let range = object(json!({ "projectId": 7, "start": 0 }));
+        let refused = arguments(read, &range, None).unwrap_err().to_string();
+        assert!(refused.contains("takes no `start`"), "{refused}");
+        let absent = object(json!({ "projectId": 7, "start": null }));
+        assert_eq!(
+            arguments(read, &absent, None).unwrap(),
+            object(json!({ "projectId": 7 }))
+        );
+    }
+
+    #[test]
+    fn an_image_is_read_from_quantconnect_only() {
+        let (_, image) = tool("research/jupyter-get-image");
+        let send = |url: &str, server| {
+            let given = object(json!({ "projectId": 7, "url": url }));
+            arguments(image, &given, server).is_ok()
+        };
+        for good in [
+            "https://www.quantconnect.com/research/7/plot.png?x=1",
+            "https://quantconnect.com/a.png",
+            "https://cdn.quantconnect.com/a.png",
+        ] {
+            assert!(send(good, None), "{good}");
+        }
+        for bad in [
+            "http://www.quantconnect.com/a.png",
+            "https://quantconnect.com.evil.example/a.png",
+            "https://evilquantconnect.com/a.png",
+            "https://www.quantconnect.com@evil.example/a.png",
+            "https://user:word@www.quantconnect.com/a.png",
+            "https://www.quantconnect.com:8443/a.png",
+            "file:///etc/passwd",
+            "http://169.254.169.254/latest/meta-data",
+            "//www.quantconnect.com/a.png",
+            "",
+        ] {
+            assert!(!send(bad, None), "{bad}");
+        }
+        let own = Some("http://127.0.0.1:7000/mcp");
+        assert!(send("http://127.0.0.1:7000/plot.png", own));
+        assert!(!send("http://127.0.0.1:7001/plot.png", own));
+    }
+
+    #[test]
+    fn pages_are_read_until_one_brings_nothing_new() {
+        let (_, list) = tool("projects/list-projects");
+        let mut pages = Pages::default();
+        let page = |ids: &[u32]| {
+            let items: Vec<_> = ids.iter().map(|id| json!({ "projectId": id })).collect();
+            json!({ "success": true, "projects": items })
+        };
+        assert!(pages.take(list, page(&[1, 2])).unwrap());
+        assert!(pages.take(list, page(&[2, 3])).unwrap());
+        assert!(!pages.take(list, page(&[3])).unwrap(), "it repeats itself");
+        assert!(!pages.take(list, page(&[])).unwrap());
+        let body = pages.body(list);
+        assert_eq!(body["projects"].as_array().unwrap().len(), 3);
+        assert!(
+            Pages::default()
+                .take(list, json!({ "projects": "many" }))
+                .is_err()
+        );
+        assert!(Pages::default().take(list, json!([])).is_err());
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i32>().prop_map(Value::from),
+            "[a-z]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(3, 16, 4, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+                proptest::collection::btree_map("projects|cell|[a-z]{1,4}", inner, 0..3)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_answer_and_no_argument_panics(
+            row in 0..OPERATIONS.len(),
+            body in any_json(),
+            given in proptest::collection::btree_map("projectId|url|index|[a-z]{1,4}", any_json(), 0..4),
+        ) {
+            let operation = OPERATIONS.get(row).unwrap();
+            if let Remote::Tool(tool) = operation.remote {
+                let given: Map<String, Value> = given.into_iter().collect();
+                if let Ok(sent) = arguments(tool, &given, None) {
+                    let listed = |name: &String| tool.arguments.iter().any(|it| it.theirs == name);
+                    prop_assert!(sent.keys().all(|name| listed(name) || tool.page == Some(name.as_str())));
+                }
+                drop(Pages::default().take(tool, body.clone()));
+                drop(answer(operation, tool, body));
+            }
+        }
+    }
+}
