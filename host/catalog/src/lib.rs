@@ -37,7 +37,7 @@ pub use operation::{
 };
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use remote::{
-    NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
+    Form, NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
 };
 pub use table::{OPERATIONS, by_name, by_tool, operation, way_of};
 pub use units::Unit;

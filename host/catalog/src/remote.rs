@@ -55,12 +55,25 @@ pub struct RemoteTool {
     pub name: &'static str,
     /// Every argument of the contract that the tool takes. The call is refused if it has others.
     pub arguments: &'static [RemoteArgument],
-    /// The path in its answer to what the function returns, put where the operation's own answer has it.
+    /// The path in its answer to what the function returns.
     pub answer: &'static str,
+    /// What that becomes in the operation's own answer.
+    pub form: Form,
     /// The argument that counts pages from 1, if the answer comes in pages: the host reads all of them.
     pub page: Option<&'static str>,
     /// The tool that answers a call without arguments, which this one would take for what it has open.
     pub all: Option<&'static RemoteTool>,
+}
+
+/// How what the remote server answers becomes what the function returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// It is the same.
+    Same,
+    /// One item, of which the function returns a list.
+    One,
+    /// Lines of files, which the function returns by file.
+    Lines,
 }
 
 /// An argument of the contract and its name at the remote server.
@@ -102,13 +115,14 @@ const fn tool(
         name,
         arguments,
         answer,
+        form: Form::Same,
         page: None,
         all: None,
     }
 }
 
 const PROJECT: RemoteArgument = argument("projectId", "projectId");
-/// The project of a notebook or a deployment. That the tools take it is a guess: without it they act on the project that
+/// The project of a notebook, a search or a deployment. That the tools take it is a guess: without it they act on the project that
 /// the session has open, which the host never relies on.
 const OPEN_PROJECT: RemoteArgument = guess("projectId", "projectId");
 /// Which cell of a notebook, counted from 0.
@@ -119,9 +133,13 @@ const IMAGE: RemoteArgument = RemoteArgument {
     address: true,
     ..guess("url", "url")
 };
+const FILE: RemoteArgument = argument("name", "filePath");
+const OLD_STRING: RemoteArgument = argument("oldString", "oldString");
+const NEW_STRING: RemoteArgument = guess("newString", "newString");
+const QUERY: RemoteArgument = guess("query", "query");
 const ADDRESS: RemoteArgument = guess("address", "address");
 const PHONE_NUMBER: RemoteArgument = guess("phoneNumber", "phoneNumber");
-const CHAT: RemoteArgument = guess("chatId", "chatId");
+const CHAT: RemoteArgument = guess("chatId", "id");
 const SUBJECT: RemoteArgument = guess("subject", "subject");
 const MESSAGE: RemoteArgument = guess("message", "message");
 const NAME: RemoteArgument = guess("name", "name");
@@ -132,8 +150,16 @@ pub(crate) static LIST_PROJECTS: RemoteTool = RemoteTool {
     ..tool("list_projects", &[], "projects")
 };
 pub(crate) static READ_PROJECT: RemoteTool = RemoteTool {
+    form: Form::One,
     all: Some(&LIST_PROJECTS),
-    ..tool("read_project", &[PROJECT], "projects")
+    ..tool("read_project", &[PROJECT], "project")
+};
+pub(crate) static EDIT_FILE: RemoteTool =
+    tool("edit_file", &[PROJECT, FILE, OLD_STRING, NEW_STRING], "");
+pub(crate) static SEARCH_FILE_CONTENT: RemoteTool = RemoteTool {
+    form: Form::Lines,
+    page: Some("page"),
+    ..tool("search_file_content", &[OPEN_PROJECT, QUERY], "matches")
 };
 pub(crate) static STOP_LIVE_ALGORITHM: RemoteTool =
     tool("stop_live_algorithm", &[OPEN_PROJECT], "");
@@ -154,8 +180,7 @@ pub(crate) static READ_NOTEBOOK: RemoteTool =
     tool("jupyter_read_notebook", &[OPEN_PROJECT], "notebook");
 pub(crate) static EXECUTE_NOTEBOOK: RemoteTool =
     tool("jupyter_execute_notebook", &[OPEN_PROJECT], "outputs");
-pub(crate) static GET_IMAGE: RemoteTool =
-    tool("jupyter_get_image", &[OPEN_PROJECT, IMAGE], "image");
+pub(crate) static GET_IMAGE: RemoteTool = tool("jupyter_get_image", &[IMAGE], "data");
 
 pub(crate) static SEND_EMAIL: RemoteTool =
     tool("send_email_notification", &[ADDRESS, SUBJECT, MESSAGE], "");
@@ -165,12 +190,12 @@ pub(crate) static SEND_TELEGRAM: RemoteTool =
     tool("send_telegram_notification", &[CHAT, MESSAGE], "");
 
 pub(crate) static LIST_DATASETS: RemoteTool = tool("list_datasets", &[], "datasets");
-pub(crate) static GET_DATASET_DETAILS: RemoteTool = tool("get_dataset_details", &[NAME], "dataset");
+pub(crate) static GET_DATASET_DETAILS: RemoteTool = tool("get_dataset_details", &[NAME], "");
 pub(crate) static ENVIRONMENT_LIBRARY_SUPPORT: RemoteTool =
-    tool("environment_library_support", &[], "libraries");
+    tool("environment_library_support", &[], "");
 
 pub(crate) static LIST_SKILLS: RemoteTool = tool("list_skills", &[], "skills");
-pub(crate) static LOAD_SKILL: RemoteTool = tool("load_skill", &[NAME], "skill");
+pub(crate) static LOAD_SKILL: RemoteTool = tool("load_skill", &[NAME], "content");
 pub(crate) static READ_PROJECT_TEMPLATES: RemoteTool =
     tool("read_project_templates", &[DESCRIPTION], "templates");
 

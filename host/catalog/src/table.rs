@@ -106,8 +106,10 @@ pub static OPERATIONS: &[Operation] = &[
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
     op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").does(ReplacesFile).on(PROJECT_FILE),
     op("files/write-file", "write_file", "/files/update").idempotent().does(ReplacesFile).over(WriteFile).on(PROJECT_FILE),
-    op("files/edit-file", "edit_file", "/files/update").over(EditFile).on(PROJECT_FILE),
-    op("files/search-file-content", "search_file_content", "/files/read").reads().over(SearchFiles).on(PROJECT),
+    op("files/edit-file", "edit_file", "/files/update").over(EditFile).on(PROJECT_FILE)
+        .by(Tool(&remote::EDIT_FILE)),
+    op("files/search-file-content", "search_file_content", "/files/read").reads().over(SearchFiles).on(PROJECT)
+        .by(Tool(&remote::SEARCH_FILE_CONTENT)),
     op("files/patch-file", "patch_file", "/files/patch").on(&[Project("projectId"), Patch("patch")]),
     op("files/delete-file", "delete_file", "/files/delete").is(Destroy).does(Removes { read: "files/read-file" }).on(PROJECT_FILE),
 
@@ -198,7 +200,7 @@ pub static OPERATIONS: &[Operation] = &[
     only("research/jupyter-create-notebook", &remote::CREATE_NOTEBOOK).on(PROJECT),
     only("research/jupyter-read-notebook", &remote::READ_NOTEBOOK).reads().on(PROJECT),
     only("research/jupyter-execute-notebook", &remote::EXECUTE_NOTEBOOK).is(Trade).on(PROJECT),
-    only("research/jupyter-get-image", &remote::GET_IMAGE).reads().on(PROJECT),
+    only("research/jupyter-get-image", &remote::GET_IMAGE).reads(),
 
     op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result").by(Handshake),
     op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result")

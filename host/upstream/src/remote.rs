@@ -3,8 +3,10 @@
 //! Invariants: a call has exactly the arguments that its row lists, so nothing is left for the server to fill in; and an
 //! answer has the form that the REST API's has, so that no layer above knows by which way it came.
 
-use qchost_catalog::{Failure, Operation, RemoteTool};
-use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+
+use qchost_catalog::{Failure, Form, Operation, RemoteTool};
+use serde_json::{Map, Value, json};
 
 /// Maximum pages of one answer.
 pub(crate) const MAX_PAGES: u32 = 200;
@@ -80,7 +82,7 @@ pub(crate) fn answer(
     tool: &RemoteTool,
     body: Value,
 ) -> Result<Value, Failure> {
-    if operation.answer == tool.answer {
+    if operation.answer == tool.answer && tool.form == Form::Same {
         return Ok(body);
     }
     let found = tool
@@ -97,6 +99,11 @@ pub(crate) fn answer(
             tool.name, tool.answer
         )));
     };
+    let found = match tool.form {
+        Form::Same => found,
+        Form::One => Value::Array(vec![found]),
+        Form::Lines => lines_by_file(tool, found)?,
+    };
     Ok(operation.answer_path().rev().fold(found, |inner, step| {
         if step.parse::<usize>().is_ok() {
             Value::Array(vec![inner])
@@ -104,6 +111,43 @@ pub(crate) fn answer(
             Value::Object(Map::from_iter([(step.to_owned(), inner)]))
         }
     }))
+}
+
+/// Maximum lines of one file, and characters of one line, in the answer to a search.
+const MAX_LINES: usize = 100;
+const MAX_LINE: usize = 300;
+
+/// Matching lines as the function returns them: by file, and with a word on whether there are more.
+fn lines_by_file(tool: &RemoteTool, found: Value) -> Result<Value, Failure> {
+    let Value::Array(lines) = found else {
+        return Err(no_list(tool));
+    };
+    let mut files: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut more = false;
+    for line in lines {
+        let (Some(file), Some(number), Some(text)) = (
+            line.get("filePath").and_then(Value::as_str),
+            line.get("line").and_then(Value::as_u64),
+            line.get("text").and_then(Value::as_str),
+        ) else {
+            return Err(Failure::UnexpectedResponse(format!(
+                "a line of {} has no file, number or text",
+                tool.name
+            )));
+        };
+        let matches = files.entry(file.to_owned()).or_default();
+        if matches.len() < MAX_LINES {
+            let text: String = text.chars().take(MAX_LINE).collect();
+            matches.push(json!({ "line": number, "text": text }));
+        } else {
+            more = true;
+        }
+    }
+    let files: Vec<Value> = files
+        .into_iter()
+        .map(|(name, matches)| json!({ "name": name, "matches": matches }))
+        .collect();
+    Ok(json!({ "files": files, "more": more, "success": true }))
 }
 
 /// The items of an answer that comes in pages, read so far.
@@ -153,7 +197,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use qchost_catalog::{OPERATIONS, Remote, by_name};
-    use serde_json::json;
 
     fn tool(name: &str) -> (&'static Operation, &'static RemoteTool) {
         let operation = by_name(name).unwrap();
@@ -241,6 +284,33 @@ mod tests {
                 .is_err()
         );
         assert!(Pages::default().take(list, json!([])).is_err());
+    }
+
+    #[test]
+    fn answers_become_those_of_the_rest_api() {
+        let (operation, read) = tool("projects/read-project");
+        let body = json!({ "success": true, "project": { "projectId": 7 } });
+        assert_eq!(
+            answer(operation, read, body).unwrap(),
+            json!({ "projects": [{ "projectId": 7 }] })
+        );
+        assert!(answer(operation, read, json!({ "success": true })).is_err());
+        let (operation, search) = tool("files/search-file-content");
+        let line = |file: &str, number: usize| json!({ "filePath": file, "line": number, "text": "x".repeat(400) });
+        let mut lines = vec![line("b.py", 3)];
+        lines.extend((1..=101).map(|number| line("a.py", number)));
+        let found = answer(operation, search, json!({ "matches": lines })).unwrap();
+        assert_eq!(found["more"], true);
+        assert_eq!(found["files"][0]["name"], "a.py");
+        assert_eq!(found["files"][0]["matches"].as_array().unwrap().len(), 100);
+        assert_eq!(found["files"][1]["matches"][0]["line"], 3);
+        let text = found["files"][1]["matches"][0]["text"].as_str().unwrap();
+        assert_eq!(text.len(), 300);
+        assert!(answer(operation, search, json!({ "matches": [{ "line": 1 }] })).is_err());
+        // What only the remote server has is answered as it comes.
+        let (operation, cell) = tool("research/jupyter-read-cell");
+        let body = json!({ "success": true, "cell": { "source": "x" } });
+        assert_eq!(answer(operation, cell, body.clone()).unwrap(), body);
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -110,7 +110,7 @@ const EVERY: &[(&str, Access, &str)] = &[
     ("research/jupyter-create-notebook", Access::Write, "projects"),
     ("research/jupyter-read-notebook", Access::Read, "projects"),
     ("research/jupyter-execute-notebook", Access::Trade, "projects"),
-    ("research/jupyter-get-image", Access::Read, "projects"),
+    ("research/jupyter-get-image", Access::Read, ""),
     ("server/read-mcp-server-version", Access::Read, ""),
     ("server/read-latest-mcp-server-version", Access::Read, ""),
     ("skills/list-skills", Access::Read, ""),

@@ -11,7 +11,7 @@ capability! {
     jupyter_delete_cell(project_id: ProjectId, index: u32) -> ();
     jupyter_execute_cell(project_id: ProjectId, index: u32) -> Json;
     jupyter_create_notebook(project_id: ProjectId, notebook: String) -> ();
-    jupyter_read_notebook(project_id: ProjectId) -> Json;
+    jupyter_read_notebook(project_id: ProjectId) -> String;
     jupyter_execute_notebook(project_id: ProjectId) -> Json;
-    jupyter_get_image(project_id: ProjectId, url: String) -> String;
+    jupyter_get_image(url: String) -> String;
 }
