@@ -2,23 +2,26 @@
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, DefaultHasher, Hash, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use qchost_catalog::BoxFuture;
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
-use qchost_secrets::{SecretError, Secrets};
+use qchost_secrets::{SecretError, Secrets, Setting};
 use qchost_upstream::{
-    Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
-    Connection, Connector, CredentialsError, HttpConnector, PipeConnector, StdioConnector,
+    Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts,
+    AuthorizationState, ConnectError, Connection, Connector, CredentialsError, HttpConnector,
+    Login, PipeConnector, StdioConnector,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::authorizations::{Authorizations, LoggedOut};
 use crate::children::supervisor;
 use crate::config::{Account, text};
 use crate::fingerprint::FileFingerprint;
@@ -45,27 +48,51 @@ pub struct Connections {
     pub rest: BTreeMap<String, RestClient>,
     /// Accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
+    /// The authorizations of accounts whose server a person logs in to.
+    pub authorizations: Arc<Authorizations>,
     /// What each account in use was prepared from.
     sources: Mutex<BTreeMap<String, Sources>>,
     /// Notified when accounts with unknown state were put in place.
     renewed: Notify,
 }
 
-/// Fingerprints of the files that an account's secrets were read from, taken just before.
+/// What an account's secrets were read from, and what they were.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
+    /// Fingerprints of the files, taken just before.
     files: Vec<(PathBuf, Option<FileFingerprint>)>,
+    /// A digest of the secrets, which means nothing in another process.
+    secrets: u64,
     /// Why the account in use cannot be used.
     unusable: Option<String>,
 }
 
+/// Makes digests of secrets that tell whether one changed.
+struct SecretDigest(DefaultHasher);
+
+impl SecretDigest {
+    fn new() -> Self {
+        static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        Self(KEYS.build_hasher())
+    }
+
+    fn add(&mut self, secret: impl Hash) {
+        secret.hash(&mut self.0);
+    }
+}
+
 impl Sources {
     /// The current fingerprints. Blocks.
-    pub fn of(account: &Account) -> Self {
-        let with_fingerprint = |path: &Path| (path.to_owned(), FileFingerprint::of(path).ok());
-        let files = account.secret_files().into_iter();
+    pub fn of(name: &str, account: &Account, authorizations: &Authorizations) -> Self {
+        let with_fingerprint = |path: PathBuf| {
+            let found = FileFingerprint::of(&path).ok();
+            (path, found)
+        };
+        let files = account.secret_files().into_iter().map(Path::to_owned);
+        let files = files.chain(authorizations.file(name, account));
         Self {
             files: files.map(with_fingerprint).collect(),
+            secrets: 0,
             unusable: None,
         }
     }
@@ -84,6 +111,17 @@ impl Sources {
     fn same_files(&self, other: &Self) -> bool {
         self.files == other.files
     }
+}
+
+/// Which accounts are prepared again although no file of theirs changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Retry {
+    #[default]
+    No,
+    /// Those that cannot be used, and those with secrets in the vault.
+    Unannounced,
+    /// Those with secrets in the environment too, since a person asks for it.
+    Everything,
 }
 
 /// Accounts that are ready to be connected.
@@ -106,17 +144,37 @@ impl Prepared {
 }
 
 impl Connections {
-    /// The accounts whose secret files changed since they were prepared. With `retry`, accounts that cannot be used
-    /// count too: a secret that was missing may have been added to the vault.
-    pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: bool) -> Vec<String> {
+    /// The accounts whose secrets may have changed since they were prepared: those with a changed file. By `retry`, also those
+    /// that cannot be used, and those with secrets where nothing announces a change.
+    pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: Retry) -> Vec<String> {
         let sources = self.sources.lock();
         let outdated = accounts.iter().filter(|(name, account)| {
-            let now = Sources::of(account);
+            let now = Sources::of(name, account, &self.authorizations);
             sources.get(*name).is_some_and(|former| {
-                !former.same_files(&now) || (retry && former.unusable.is_some())
+                !former.same_files(&now)
+                    || match retry {
+                        Retry::No => false,
+                        Retry::Unannounced => former.unusable.is_some() || account.reads_vault(),
+                        Retry::Everything => {
+                            former.unusable.is_some()
+                                || account.reads_vault()
+                                || account.reads_environment()
+                        }
+                    }
             })
         });
         outdated.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether an account that was prepared again has the secrets that it has in use.
+    pub fn has_same_secrets(&self, name: &str, prepared: &Prepared) -> bool {
+        let sources = self.sources.lock();
+        match (sources.get(name), prepared.sources.get(name)) {
+            (Some(former), Some(now)) => {
+                former.unusable.is_none() && now.unusable.is_none() && former.secrets == now.secrets
+            }
+            _ => false,
+        }
     }
 
     /// The secret files of all accounts.
@@ -131,12 +189,14 @@ impl Connections {
         self.sources.lock().get(account)?.unusable.clone()
     }
 
-    /// Notes that changed accounts cannot be used: their former connections stay.
+    /// Notes the files of accounts that were prepared again and cannot be used, or are as before: their former connections
+    /// stay.
     pub fn keep(&self, prepared: Prepared) {
+        let mut sources = self.sources.lock();
         for (name, tried) in prepared.sources {
-            let mut sources = self.sources.lock();
-            let unusable = sources.get(&name).and_then(|it| it.unusable.clone());
-            sources.insert(name, Sources { unusable, ..tried });
+            let former = sources.get(&name).cloned().unwrap_or_default();
+            let files = tried.files;
+            sources.insert(name, Sources { files, ..former });
         }
     }
 
@@ -144,19 +204,33 @@ impl Connections {
     pub fn trouble(&self, health: &AccountHealth) -> Option<String> {
         health.state.is_problem().then(|| {
             let cause = health.last_error.as_deref().unwrap_or("no cause is known");
-            format!("{}: {cause}; {}", health.state, self.remedy(health))
+            let remedy = self.remedy(health);
+            match cause.contains(&remedy) {
+                true => format!("{}: {cause}", health.state),
+                false => format!("{}: {cause}; {remedy}", health.state),
+            }
         })
     }
 
     /// The remedy for an account with a problem.
-    pub fn remedy(&self, health: &AccountHealth) -> &'static str {
+    pub fn remedy(&self, health: &AccountHealth) -> String {
+        if let Some(login) = self.login_needed(&health.account) {
+            return login;
+        }
         match self.unusable(&health.account) {
             // No connection was attempted. The cause says what is wrong with its configuration.
             Some(_) => {
-                "correct what it names: the host notices changes of files, and reads variables when it is restarted"
+                "correct what it names: the host notices changes of files, and reads variables when it is restarted".to_owned()
             }
-            None => remedy(health.state),
+            None => remedy(health.state).to_owned(),
         }
+    }
+
+    /// The command by which a person authorizes an account again, if that is what it needs.
+    fn login_needed(&self, account: &str) -> Option<String> {
+        let status = self.authorizations.get(account)?.status();
+        let needed = status.state != AuthorizationState::Authorized;
+        needed.then(|| format!("qchost account login {account}"))
     }
 
     /// The state of every account, by name.
@@ -244,7 +318,7 @@ impl Unusable {
     fn new(error: &anyhow::Error) -> Self {
         // The account is named where the error is shown.
         let words = words(error);
-        Self(match lacks_credentials(error) {
+        Self(match lacks_credentials(error) || error.is::<LoggedOut>() {
             true => ConnectError::Unauthorized(words),
             false => ConnectError::Permanent(words),
         })
@@ -300,6 +374,10 @@ pub fn mend(problem: &anyhow::Error) -> String {
             path.display()
         ),
         None if lacks_credentials(problem) => remedy(AccountState::Unauthorized).to_owned(),
+        None if problem.is::<LoggedOut>() => {
+            "log in, on the machine of the browser or with --paste: qchost account login NAME"
+                .to_owned()
+        }
         None => "correct the account in the configuration".to_owned(),
     }
 }
@@ -309,13 +387,16 @@ pub fn mend(problem: &anyhow::Error) -> String {
 pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
+    authorizations: Authorizations,
 ) -> Result<Connections> {
-    let prepared = connectors(accounts, secrets).await;
+    let authorizations = Arc::new(authorizations);
+    let prepared = connectors(accounts, secrets, &authorizations).await;
     Ok(Connections {
         accounts: Accounts::new(prepared.accounts)?,
         emulators: Mutex::new(prepared.emulators),
         rest: prepared.rest,
         problems: prepared.problems,
+        authorizations,
         sources: Mutex::new(prepared.sources),
         renewed: Notify::new(),
     })
@@ -325,12 +406,18 @@ pub async fn prepare<'a>(
 pub async fn connectors<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
+    authorizations: &Arc<Authorizations>,
 ) -> Prepared {
     let mut prepared = Prepared::default();
     for (name, account) in accounts {
         // Taken before they are read, so that a change meanwhile is noticed.
-        let mut sources = Sources::of(account);
-        let (connector, options) = connector(name, account, secrets, &mut prepared)
+        let mut sources = Sources::of(name, account, authorizations);
+        let mut reading = Reading {
+            secrets,
+            authorizations,
+            digest: SecretDigest::new(),
+        };
+        let (connector, options) = connector(name, account, &mut reading, &mut prepared)
             .await
             .unwrap_or_else(|error| {
                 sources.unusable = Some(words(&error));
@@ -338,6 +425,7 @@ pub async fn connectors<'a>(
                 prepared.problems.insert(name.to_owned(), error);
                 (Arc::new(unusable), AccountOptions::default())
             });
+        sources.secrets = reading.digest.0.finish();
         prepared.sources.insert(name.to_owned(), sources);
         let account = Connected::new(name, connector, options);
         prepared.accounts.push(account);
@@ -348,7 +436,7 @@ pub async fn connectors<'a>(
 async fn connector(
     name: &str,
     account: &Account,
-    secrets: &Secrets,
+    reading: &mut Reading<'_>,
     prepared: &mut Prepared,
 ) -> Result<(Arc<dyn Connector>, AccountOptions)> {
     let mut options = AccountOptions::default();
@@ -377,7 +465,7 @@ async fn connector(
                         cloud
                     };
                     options.local_downloads = base.starts_with("http://");
-                    let credentials = load(credentials_file.as_deref(), secrets)?;
+                    let credentials = reading.credentials(credentials_file.as_deref())?;
                     let client = client(base, &credentials.user_id, credentials.api_token)?;
                     let label = format!("embedded, to {}", client.origin());
                     (client, label)
@@ -406,7 +494,8 @@ async fn connector(
         } => {
             let (mut plain, mut secret) = (Vec::new(), Vec::new());
             for (variable, value) in env {
-                let (value, is_secret) = text(value, secrets)
+                let (value, is_secret) = reading
+                    .text(value)
                     .await
                     .with_context(|| format!("env.{variable}"))?;
                 if is_secret {
@@ -416,31 +505,75 @@ async fn connector(
                 }
             }
             if *credentials {
-                let credentials = load(credentials_file.as_deref(), secrets)?;
+                let credentials = reading.credentials(credentials_file.as_deref())?;
                 secret.extend(credentials.variables());
             }
             let connector = StdioConnector::new(command, args.clone(), plain, secret, cwd.clone())?;
             Arc::new(connector.supervised(supervisor()))
         }
-        Account::Http { url, headers, .. } => {
+        Account::Http {
+            url,
+            headers,
+            oauth,
+            ..
+        } => {
             let mut sent = Vec::new();
             for (header, value) in headers {
-                let (value, _) = text(value, secrets)
+                let (value, _) = reading
+                    .text(value)
                     .await
                     .with_context(|| format!("headers.{header}"))?;
                 sent.push((header.clone(), value));
             }
-            Arc::new(HttpConnector::new(url, sent)?)
+            let connector = HttpConnector::new(url, sent)?;
+            Arc::new(match oauth {
+                Some(_) => connector.with_bearer(reading.login(name, url).await?)?,
+                None => connector,
+            })
         }
     };
     Ok((connector, options))
 }
 
-/// The user id and the token of an account; the token is registered with `secrets` for redaction.
-fn load(file: Option<&Path>, secrets: &Secrets) -> Result<qchost_upstream::Credentials> {
-    let credentials = qchost_upstream::Credentials::load(file)?;
-    secrets.redactor().remember(credentials.api_token.clone());
-    Ok(credentials)
+/// What the secrets of an account are read with, and a digest of them.
+struct Reading<'a> {
+    secrets: &'a Secrets,
+    authorizations: &'a Arc<Authorizations>,
+    digest: SecretDigest,
+}
+
+impl Reading<'_> {
+    /// The user id and the token of an account; the token is redacted from now on.
+    fn credentials(&mut self, file: Option<&Path>) -> Result<qchost_upstream::Credentials> {
+        let credentials = qchost_upstream::Credentials::load(file)?;
+        let token = &credentials.api_token;
+        self.secrets.redactor().remember(token.clone());
+        self.digest
+            .add((&credentials.user_id, token.expose_secret()));
+        Ok(credentials)
+    }
+
+    /// The value of a variable or a header, and whether it is a secret.
+    async fn text(&mut self, setting: &Setting) -> Result<(SecretString, bool)> {
+        let (value, is_secret) = text(setting, self.secrets).await?;
+        self.digest.add(value.expose_secret());
+        Ok((value, is_secret))
+    }
+
+    /// The login of an account at this server.
+    async fn login(&mut self, name: &str, server: &str) -> Result<Arc<Login>> {
+        let authorizations = Arc::clone(self.authorizations);
+        let (account, server) = (name.to_owned(), server.to_owned());
+        let opening =
+            tokio::task::spawn_blocking(move || authorizations.open(&account, &server)).await;
+        let authorization = opening.context("the tokens were not read")??;
+        let Some(login) = authorization.login() else {
+            return Err(LoggedOut(authorization.missing()).into());
+        };
+        // A renewal of its tokens is not a change.
+        self.digest.add(login.since().as_nanosecond());
+        Ok(login)
+    }
 }
 
 /// A client of a REST API.

@@ -18,6 +18,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::accounts::{self, Connections};
+use crate::authorizations::Authorizations;
 use crate::children::compiler;
 use crate::config::{Config, listed};
 use crate::data_folder::{DATABASE, halt_file};
@@ -99,7 +100,8 @@ impl Host {
         let people = People::new(config.persons(), &guardrails)?;
         let accounts = config.account.iter();
         let accounts = accounts.map(|(name, account)| (name.as_str(), account));
-        let connections = Arc::new(accounts::prepare(accounts, &secrets).await?);
+        let authorizations = Authorizations::of_host(&data, secrets.redactor().clone());
+        let connections = Arc::new(accounts::prepare(accounts, &secrets, authorizations).await?);
         let upstream = Box::new(connections.accounts.clone());
         let mut settings = gate::settings(config, guardrails.clone())?;
         settings.sources.stand_in = only_halts;

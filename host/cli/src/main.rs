@@ -2,12 +2,14 @@
 
 mod accounts;
 mod args;
+mod authorizations;
 mod backup;
 mod children;
 mod config;
 mod control;
 mod data_folder;
 mod exit_status;
+mod expiring;
 mod file_table;
 mod fingerprint;
 mod gate;
@@ -20,6 +22,7 @@ mod log_queue;
 mod logging;
 mod manifests;
 mod output;
+mod redirect;
 mod reload;
 mod reload_trigger;
 mod reports;

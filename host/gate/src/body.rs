@@ -385,6 +385,17 @@ pub struct AdminBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum AdminDetail {
+    /// Of the authorization of an account at its server.
+    Account {
+        /// The account.
+        account: String,
+        /// When the authorization ends. Never left out, which tells this from other details about accounts.
+        #[serde(deserialize_with = "Option::deserialize")]
+        ends: Option<String>,
+        /// Why a person was not logged in.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// Why it was denied.
     Denied {
         /// What it was about, such as a plugin. Never left out, which tells this from a failure.

@@ -648,11 +648,28 @@ impl Gate {
         what: &str,
         detail: AdminDetail,
     ) -> Result<(), AuditError> {
+        self.note(Some(by), what, detail).await
+    }
+
+    /// Records what the host noticed by itself.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn note_host(&self, what: &str, detail: AdminDetail) -> Result<(), AuditError> {
+        self.note(None, what, detail).await
+    }
+
+    async fn note(
+        &self,
+        by: Option<&Person>,
+        what: &str,
+        detail: AdminDetail,
+    ) -> Result<(), AuditError> {
         let body = AdminBody {
             what: what.to_owned(),
             detail: Some(detail),
-            person: Some(by.uid),
-            person_name: Some(by.name.clone()),
+            person: by.map(|person| person.uid),
+            person_name: by.map(|person| person.name.clone()),
         };
         let entry = Entry::new(Kind::Admin, false, &body);
         self.audit.record(entry).await.map(drop)

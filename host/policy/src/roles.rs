@@ -42,6 +42,8 @@ pub enum Right {
     Reload,
     /// Copy the database, the audit and the key.
     Backup,
+    /// Log an account in to its server, or out.
+    Authorize,
 }
 
 impl Right {

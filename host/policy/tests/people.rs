@@ -51,6 +51,7 @@ const MAY: &[(Right, &[&str])] = &[
     (Right::Reconcile, &["root"]),
     (Right::Reload, &["root"]),
     (Right::Backup, &["root"]),
+    (Right::Authorize, &["root"]),
 ];
 
 #[test]

@@ -13,7 +13,7 @@ use qchost_emulator::DEFAULT_ADDRESS;
 pub use gate::{Approvals, Audit, Policy, Schema};
 
 use crate::exit_status::ExitStatus;
-use crate::requests::{Grants, Halt, PluginLogs, Resume};
+use crate::requests::{AccountStatus, Grants, Halt, LogOut, PluginLogs, Resume};
 
 /// A headless WebAssembly plugin host for QuantConnect agents.
 #[derive(Debug, Parser)]
@@ -180,6 +180,9 @@ pub enum Verb {
     /// Build, inspect and list plugins.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Show accounts, and log in to the servers of those that want a person.
+    #[command(subcommand)]
+    Account(Account),
     /// List, show, approve and refuse requests of plugins.
     #[command(subcommand)]
     Approvals(Approvals),
@@ -353,6 +356,35 @@ pub enum Plugin {
     /// Show a plugin's grants, their conditions, and how much of them is used today.
     #[command(after_help = "Example:\n  qchost plugin grants strategy-lab")]
     Grants(Grants),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Log in to the server of an account through the running host.
+    #[command(
+        after_help = "The address that is printed is opened in a browser of this machine, which comes back to this command. \
+        With --paste the browser may run elsewhere: it ends at a page that it cannot load, and the address of that page is \
+        pasted into this terminal. The host keeps the tokens in its data folder, readable by its user alone, and no backup \
+        contains them. Another login replaces them; calls under way end with the former ones.\n\n\
+        Examples:\n  qchost account login research\n  qchost account login research --paste"
+    )]
+    Login {
+        /// The account.
+        #[arg(value_name = "NAME")]
+        account: String,
+        /// Read the address that the browser ends at from standard input.
+        #[arg(long)]
+        paste: bool,
+    },
+    /// Show the state of accounts, and how long they are authorized.
+    #[command(
+        after_help = "The exit status is 1 if an account that is shown cannot be used.\n\n\
+        Examples:\n  qchost account status\n  qchost account status --json"
+    )]
+    Status(AccountStatus),
+    /// Remove the tokens of an account from this machine. Its server is not told.
+    #[command(after_help = "Example:\n  qchost account logout research")]
+    Logout(LogOut),
 }
 
 #[cfg(test)]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
-use qchost_secrets::{Secrets, Setting};
+use anyhow::{Result, bail, ensure};
+use qchost_secrets::{Secrets, Setting, Source};
 use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::oauth::OAuth;
 
 /// How an account's MCP server is reached.
 #[derive(Debug, Clone, Deserialize)]
@@ -59,6 +61,8 @@ pub enum Account {
         /// Headers to send.
         #[serde(default)]
         headers: BTreeMap<String, Setting>,
+        /// How the host is authorized, if a person logs in to the server.
+        oauth: Option<OAuth>,
         /// Whether its organisation has signed QuantConnect's agreement on derived data, without which
         /// QuantConnect refuses downloads of objects.
         #[serde(default)]
@@ -101,7 +105,12 @@ impl Account {
                 *cwd = cwd.take().map(|cwd| folder.join(cwd));
                 env
             }
-            Self::Http { headers, .. } => headers,
+            Self::Http { headers, oauth, .. } => {
+                if let Some(oauth) = oauth {
+                    oauth.resolve(folder);
+                }
+                headers
+            }
         };
         for setting in settings.values_mut() {
             setting.resolve(folder);
@@ -128,20 +137,79 @@ impl Account {
 
     /// The files that its secrets are read from.
     pub fn secret_files(&self) -> Vec<&Path> {
-        let (settings, credentials) = match self {
+        let credentials = match self {
             Self::Embedded {
                 credentials_file, ..
-            } => (None, credentials_file.as_deref()),
-            Self::Stdio {
-                env,
-                credentials_file,
-                ..
-            } => (Some(env), credentials_file.as_deref()),
-            Self::Http { headers, .. } => (Some(headers), None),
+            }
+            | Self::Stdio {
+                credentials_file, ..
+            } => credentials_file.as_deref(),
+            Self::Http { .. } => None,
+        };
+        let files = self.sources().filter_map(Source::file);
+        credentials.into_iter().chain(files).collect()
+    }
+
+    /// Where its settings say that secrets are.
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        let settings = match self {
+            Self::Embedded { .. } => None,
+            Self::Stdio { env, .. } => Some(env),
+            Self::Http { headers, .. } => Some(headers),
         };
         let settings = settings.into_iter().flat_map(BTreeMap::values);
-        let settings = settings.filter_map(Setting::file);
-        credentials.into_iter().chain(settings).collect()
+        let client = self
+            .login()
+            .and_then(|(_, oauth)| oauth.client_secret.as_ref());
+        settings
+            .filter_map(|setting| match setting {
+                Setting::Secret(source) => Some(source),
+                Setting::Plain(_) => None,
+            })
+            .chain(client)
+    }
+
+    /// Whether a secret of it is in the vault, where nothing announces that it changes.
+    pub fn reads_vault(&self) -> bool {
+        self.sources()
+            .any(|source| matches!(source, Source::Vault(_)))
+    }
+
+    /// Whether a secret of it may be in the environment.
+    pub fn reads_environment(&self) -> bool {
+        let credentials = match self {
+            Self::Embedded { cloud, .. } => cloud != "emulator",
+            Self::Stdio { credentials, .. } => *credentials,
+            Self::Http { .. } => false,
+        };
+        credentials
+            || self
+                .sources()
+                .any(|source| matches!(source, Source::Env(_)))
+    }
+
+    /// The server that a person logs in to, and how the host identifies itself there.
+    pub fn login(&self) -> Option<(&str, &OAuth)> {
+        match self {
+            Self::Http { url, oauth, .. } => Some((url.as_str(), oauth.as_ref()?)),
+            Self::Embedded { .. } | Self::Stdio { .. } => None,
+        }
+    }
+
+    /// Checks that involve several keys.
+    pub(super) fn check(&self) -> Result<()> {
+        let Some((_, oauth)) = self.login() else {
+            return Ok(());
+        };
+        if let Self::Http { headers, .. } = self {
+            ensure!(
+                !headers
+                    .keys()
+                    .any(|name| name.eq_ignore_ascii_case("authorization")),
+                "oauth: the header Authorization is that of the login; leave one of the two out"
+            );
+        }
+        oauth.check()
     }
 }
 

@@ -8,6 +8,7 @@ mod account;
 mod engine;
 mod gate;
 mod mode;
+mod oauth;
 mod people;
 mod quantities;
 #[cfg(test)]
@@ -30,6 +31,7 @@ pub use account::{Account, text};
 pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
 pub use mode::Mode;
+pub use oauth::OAuth;
 pub use people::{Control, PersonTable, persons};
 pub use quantities::{Period, Price, dollars_of};
 
@@ -191,6 +193,9 @@ impl Config {
                 is_name(name),
                 "`{name}` is not a name: a-z, 0-9 and `-`, at most 64"
             );
+        }
+        for (name, account) in &self.account {
+            account.check().with_context(|| format!("account.{name}"))?;
         }
         self.engine.check(self.mode)?;
         gate::check(&self.limits, &self.account)?;

@@ -19,7 +19,8 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::accounts::{self, Prepared};
+use crate::accounts::{self, Prepared, Retry};
+use crate::authorizations::LoggedOut;
 use crate::config::{Config, Mode};
 use crate::file_table::FileState;
 use crate::fingerprint::{FileFingerprint, Text, read};
@@ -50,8 +51,8 @@ pub struct Configuration {
     guardrails: Option<Snapshot>,
     /// The accounts being prepared again because their secret files changed.
     renewing: Option<Job<Renewed>>,
-    /// Whether to retry accounts that cannot be used although no file changed.
-    retry_accounts: bool,
+    /// Which accounts to prepare again although no file changed.
+    retry_accounts: Retry,
     /// Problems with files of accounts that keep their former connection.
     problems: BTreeMap<String, String>,
     /// The removed accounts being checked for something running live.
@@ -161,8 +162,8 @@ impl Configuration {
         }
     }
 
-    /// Retries what could not be applied.
-    pub fn retry(&mut self, host: &Host) {
+    /// Retries what could not be applied; if a person `requested` it, also looks at what is not looked at by itself.
+    pub fn retry(&mut self, host: &Host, requested: bool) {
         let files = host.table.files();
         let waits = |health: &FileState| health.problem.is_some() || health.pending.is_some();
         if waits(&files.configuration) && self.next.is_none() {
@@ -171,7 +172,10 @@ impl Configuration {
         if waits(&files.guardrails) {
             self.guardrails = None;
         }
-        self.retry_accounts = true;
+        self.retry_accounts = match requested {
+            true => Retry::Everything,
+            false => Retry::Unannounced,
+        };
     }
 
     /// Applies what changed. With `defer_young_files`, an invalid file that was modified just now is skipped.
@@ -288,8 +292,16 @@ impl Configuration {
             if !host.current().config.account.contains_key(&name) {
                 continue;
             }
-            let problem = prepared.problems.get(&name).map(words);
+            let problem = prepared.problems.get(&name);
+            // Its former connection has nothing to send either.
+            let logged_out = problem.is_some_and(|problem| problem.is::<LoggedOut>());
+            let problem = problem.map(words);
             match problem {
+                // Touched, or renewed by the host itself.
+                None if host.connections.has_same_secrets(&name, &prepared) => {
+                    host.connections.keep(prepared);
+                    self.problems.remove(&name);
+                }
                 Some(_) if defer_young_files && prepared.may_be_incomplete() => {
                     return Outcome::BeingWritten;
                 }
@@ -297,7 +309,7 @@ impl Configuration {
                 Some(problem) if host.connections.unusable(&name).as_ref() == Some(&problem) => {
                     host.connections.keep(prepared);
                 }
-                Some(problem) if host.connections.unusable(&name).is_none() => {
+                Some(problem) if !logged_out && host.connections.unusable(&name).is_none() => {
                     host.connections.keep(prepared);
                     self.problems
                         .insert(name.clone(), format!("account `{name}`: {problem}"));
@@ -521,7 +533,7 @@ impl Changes {
 }
 
 /// The accounts whose secrets changed.
-async fn outdated(host: &Host, retry: bool) -> Vec<String> {
+async fn outdated(host: &Host, retry: Retry) -> Vec<String> {
     let current = host.current();
     let connections = Arc::clone(&host.connections);
     let checking =
@@ -534,12 +546,13 @@ async fn outdated(host: &Host, retry: bool) -> Vec<String> {
 fn renew(host: &Host, names: Vec<String>) -> Result<Job<Renewed>> {
     let current = host.current();
     let secrets = current.config.secrets()?;
+    let authorizations = Arc::clone(&host.connections.authorizations);
     Ok(Job::spawn(async move {
         let mut renewed = Vec::new();
         for name in names {
             if let Some(account) = current.config.account.get(&name) {
                 let only = [(name.as_str(), account)];
-                let prepared = accounts::connectors(only, &secrets).await;
+                let prepared = accounts::connectors(only, &secrets, &authorizations).await;
                 renewed.push((name, prepared));
             }
         }
@@ -599,12 +612,13 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
     let config = config.with_secrets(current.config.secrets()?);
     let secrets = config.secrets()?;
     let names = accounts_changed(&current.config, &config);
+    let authorizations = Arc::clone(&host.connections.authorizations);
     Ok(Some(Job::spawn(async move {
         let changed: Vec<_> = names
             .iter()
             .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
             .collect();
-        let prepared = accounts::connectors(changed, &secrets).await;
+        let prepared = accounts::connectors(changed, &secrets, &authorizations).await;
         Box::new((config, prepared))
     })))
 }
@@ -616,7 +630,9 @@ async fn apply(host: &Host, (config, prepared): (Config, Prepared)) -> Result<bo
     let people = People::new(config.persons(), &current.guardrails)?;
     let dormant = dormant(host, &current.config, &config);
     let config = Config { dormant, ..config };
-    if let Some((name, problem)) = prepared.problems.iter().next() {
+    // Logging in to an account needs the account.
+    let mut problems = prepared.problems.iter();
+    if let Some((name, problem)) = problems.find(|(_, problem)| !problem.is::<LoggedOut>()) {
         bail!("account `{name}`: {}", words(problem));
     }
     let next = Current {

@@ -211,7 +211,7 @@ impl Reconciler {
     /// Retries what may have become possible without a change of a file; if a client `requested` it, also what would not be
     /// retried yet.
     fn retry(&mut self, requested: bool) {
-        self.configuration.retry(&self.host);
+        self.configuration.retry(&self.host, requested);
         let now = Instant::now();
         for tracked in self.manifests.values_mut() {
             tracked.retry(requested, now);

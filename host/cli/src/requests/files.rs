@@ -238,7 +238,7 @@ fn files(host: &Host) -> Vec<FileRow> {
                 detail: detail.to_owned(),
             };
         }
-        let remedy = || connections.remedy(&health).to_owned();
+        let remedy = || connections.remedy(&health);
         FileRow::Account {
             file,
             status: health.state,

@@ -6,6 +6,7 @@
 //! Invariant: everything that depends on the kind of a request is in its [`Rules`] and its [`Handler`]; the list below is
 //! the only one.
 
+mod accounts;
 mod approvals;
 mod audit;
 mod audit_files;
@@ -29,6 +30,7 @@ use qchost_policy::Person;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use accounts::{AccountRow, AccountStatus, BeginLogin, FinishLogin, LogOut, Redirect, detail};
 pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
 };
@@ -147,6 +149,10 @@ requests! {
     Reconcile(Reconcile),
     Reload(Reload),
     Backup(Backup),
+    Accounts(AccountStatus),
+    BeginLogin(BeginLogin),
+    FinishLogin(FinishLogin),
+    LogOut(LogOut),
 }
 
 /// An answer as it leaves the host: with no secret that the host has read.

@@ -18,11 +18,11 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use qchost_catalog::{CredentialsRefusal, Failure, OPERATIONS};
 use qchost_quantconnect::{Probe, RateLimit, RestClient};
 use qchost_secrets::Secrets;
-use qchost_upstream::{AccountState, CredentialsError};
+use qchost_upstream::{AccountState, AuthorizationState, CredentialsError};
 use rustix::fs::{Access, access};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -31,6 +31,7 @@ use self::host::{followed, guardrails, halts, permits, plugins};
 pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
+use crate::authorizations::Authorizations;
 use crate::config::{Account, Config, text};
 use crate::control::Route;
 use crate::output::{Output, counted, table, words};
@@ -40,6 +41,9 @@ use crate::verbs::cells::word;
 const NOTABLE_SKEW: f64 = 30.0;
 /// Clock difference in seconds above which QuantConnect rejects a time stamp.
 const REFUSED_SKEW: f64 = 7_200.0;
+/// Time before the end of an authorization from which on it is worth a warning.
+const AUTHORIZATION_WARNING: SignedDuration = SignedDuration::from_mins(15);
+
 /// Runs all checks, prints the results, and fails if one of them failed.
 pub async fn run(route: &Route, output: Output) -> Result<()> {
     let mut report = Report::default();
@@ -251,11 +255,13 @@ async fn one_account(
     report: &mut Report,
 ) -> Result<()> {
     let secrets = config.secrets()?;
-    let mut connections = accounts::prepare([(name, account)], &secrets).await?;
+    let authorizations = Authorizations::beside_host(&config.data()?, secrets.redactor().clone());
+    let mut connections = accounts::prepare([(name, account)], &secrets, authorizations).await?;
     if let Some(problem) = connections.problems.remove(name) {
         return Err(problem);
     }
     expiry(name, account, &secrets, report).await;
+    authorization(name, &connections, report);
     certificate::check(name, account, report).await;
     let reached = connection(name, &connections, report).await;
     match connections.rest.get(name) {
@@ -411,6 +417,30 @@ async fn expiry(name: &str, account: &Account, secrets: &Secrets, report: &mut R
     }
 }
 
+/// How long the account is authorized at a server that a person logs in to.
+fn authorization(name: &str, connections: &Connections, report: &mut Report) {
+    let Some(found) = connections.authorizations.get(name) else {
+        return;
+    };
+    let status = found.status();
+    let what = format!("account {name}: authorization");
+    let fix = format!("qchost account login {name}");
+    let (AuthorizationState::Authorized, Some(ends)) = (status.state, status.ends) else {
+        let problem = status.problem.unwrap_or_default();
+        return report.fail(what, format!("{}: {problem}", status.state), fix);
+    };
+    let finding = match (status.renews, status.end_assumed) {
+        (true, _) => format!("until {ends:.0}; a running host renews it"),
+        (false, true) => format!("until {ends:.0}, which is assumed: the server does not say when"),
+        (false, false) => format!("until {ends:.0}"),
+    };
+    let left = ends.duration_since(Timestamp::now());
+    match !status.renews && left < AUTHORIZATION_WARNING {
+        true => report.warn(what, finding, fix),
+        false => report.ok(what, finding),
+    }
+}
+
 /// The expiry of a bearer token that is a JSON Web Token. Checking its signature is up to the server.
 fn token_end(header: &str) -> Option<Timestamp> {
     let token = header.split_whitespace().last()?;
@@ -437,10 +467,7 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
                 "{}: {} {}, MCP {}, {} tools",
                 health.connection, server.name, server.version, server.protocol, server.tools
             );
-            let known = OPERATIONS
-                .iter()
-                .filter(|operation| operation.rest)
-                .count();
+            let known = OPERATIONS.iter().filter(|operation| operation.rest).count();
             if server.tools < known {
                 report.warn(
                     what,

@@ -1,5 +1,6 @@
 //! One file per verb: what it asks for, and how the answer is shown.
 
+mod account;
 mod approvals;
 mod arguments;
 mod audit;
@@ -100,6 +101,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         Verb::Plugin(Plugin::List) => plugin::list(&route(), output).await,
         Verb::Plugin(Plugin::Logs(request)) => plugin::logs(&route(), request, output).await,
         Verb::Plugin(Plugin::Grants(request)) => grants::run(&route(), request, output).await,
+        Verb::Account(verb) => account::run(&route(), verb, output).await,
         Verb::Approvals(verb) => approvals::run(&route(), verb, output).await,
         Verb::Halt { list: true, .. } => halt::list(&route(), output).await,
         Verb::Halt { request, .. } => halt::run(&route(), request, output).await,

@@ -16,7 +16,8 @@ use super::{build, demo, doctor, emulator, halt, init, policy, restore, run, too
 use crate::output::{ErrorObject, LogObject, ProgressLine, Remark};
 use crate::reports::LogRow;
 use crate::requests::{
-    ApprovalRow, BackupMade, FileRow, HaltRow, Halted, Head, PluginRow, Resumed, Verified,
+    AccountRow, ApprovalRow, BackupMade, FileRow, HaltRow, Halted, Head, PluginRow, Resumed,
+    Verified,
 };
 
 /// Makes the schema of a type; those of the types in it are kept by the generator.
@@ -55,6 +56,9 @@ outputs! {
     "plugin-list": Vec<PluginRow>,
     "plugin-grants": GrantsReport,
     "plugin-logs": LogRow,
+    "account-login": AccountRow,
+    "account-status": Vec<AccountRow>,
+    "account-logout": AccountRow,
     "approvals-list": Vec<ApprovalRow>,
     "approvals-show": ApprovalRow,
     "approvals-approve": ApprovalRow,

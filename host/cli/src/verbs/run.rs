@@ -23,6 +23,7 @@ use crate::accounts::CHECK_TIMEOUT;
 use crate::config::Config;
 use crate::control::ControlPlane;
 use crate::data_folder::private_folder;
+use crate::expiring::keep_announcing;
 use crate::gate::CALL_TIMEOUT;
 use crate::host::Host;
 use crate::output::{Output, counted, words};
@@ -117,6 +118,10 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let checking = AbortOnDropHandle::new(tokio::spawn(async move {
         connections.keep_checking().await;
     }));
+    let announcing = Arc::clone(&host);
+    let announcing = AbortOnDropHandle::new(tokio::spawn(async move {
+        keep_announcing(&announcing).await;
+    }));
     if loaded {
         // How that task ended does not matter.
         drop(tokio::time::timeout(FIRST_CHECK_TIMEOUT, &mut first_news).await);
@@ -131,7 +136,7 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     // Nothing is loaded any more. Rights that the files remove are still removed from what runs.
     plane.ending();
     ending.cancel();
-    drop((hanging, first_news, checking));
+    drop((hanging, first_news, checking, announcing));
     service::stopping();
     tracing::info!(target: "host", "shutdown requested: no new invocations, running ones have {} s", drain.as_secs());
     // A second signal ends it at once.

@@ -341,7 +341,10 @@ const ALONE: [&str; 17] = [
 fn every_verb_that_asks_a_host_is_unavailable_where_none_is() {
     const ID: &str = "ap-abcdefghij";
     let (_cloud, folder) = with_cloud();
-    let cases: [(&str, &[&str]); 24] = [
+    let cases: [(&str, &[&str]); 27] = [
+        ("account-login", &["account", "login", "research"]),
+        ("account-logout", &["account", "logout", "research"]),
+        ("account-status", &["account", "status"]),
         ("approvals-approve", &["approvals", "approve", ID]),
         ("approvals-list", &["approvals", "list"]),
         (

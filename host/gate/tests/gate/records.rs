@@ -410,6 +410,14 @@ fn a_further_member_of_another_version_hides_none_of_those_that_are_known() {
             },
         ),
         (
+            r#"{"account":"lab","ends":null,"reason":"no","member":1}"#,
+            AdminDetail::Account {
+                account: "lab".to_owned(),
+                ends: None,
+                reason: Some(reason.clone()),
+            },
+        ),
+        (
             r#"{"reason":"no","member":1}"#,
             AdminDetail::Failed { reason },
         ),

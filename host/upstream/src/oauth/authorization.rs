@@ -443,7 +443,8 @@ impl Authorization {
 
 impl Login {
     /// When a person logged in.
-    fn since(&self) -> Timestamp {
+    #[must_use]
+    pub fn since(&self) -> Timestamp {
         self.state.lock().tokens.login
     }
 

@@ -162,6 +162,17 @@ fn reason_in_detail(body: &Body) -> Option<String> {
             AdminDetail::Failed { reason } | AdminDetail::Denied { reason, .. } => {
                 Some(reason.clone())
             }
+            AdminDetail::Account {
+                account,
+                ends,
+                reason,
+            } => Some(match (reason, ends) {
+                (Some(reason), _) => format!("account {account}: {reason}"),
+                (None, Some(ends)) => {
+                    format!("account {account}: the authorization ends at {ends}")
+                }
+                (None, None) => format!("account {account}"),
+            }),
             _ => None,
         },
         _ => None,

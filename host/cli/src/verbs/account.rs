@@ -1,0 +1,204 @@
+//! `qchost account`: the state of accounts, and logging in to the servers of those that want a person.
+
+use std::io::{BufRead as _, Read as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use jiff::Timestamp;
+use qchost_upstream::AuthorizationState;
+
+use super::cells::{maybe, text, word};
+use crate::args::Account;
+use crate::control::{self, Route};
+use crate::output::{Output, fields, folded, table};
+use crate::redirect::{RedirectListener, state_of};
+use crate::requests::{
+    AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin, LogOut, Redirect,
+};
+
+/// How long a person may take in the browser.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+
+/// The port in a redirect that nothing listens for, if it may be any.
+const PASTE_PORT: u16 = 49_152;
+
+/// Maximum bytes of a pasted address.
+const MAX_PASTED: u64 = 16 << 10;
+
+/// Carries out the verb.
+pub async fn run(route: &Route, verb: Account, output: Output) -> Result<()> {
+    match verb {
+        Account::Login { account, paste } => log_in(route, account, paste, output).await,
+        Account::Status(request) => status(route, request, output).await,
+        Account::Logout(request) => log_out(route, request, output).await,
+    }
+}
+
+async fn status(route: &Route, request: AccountStatus, output: Output) -> Result<()> {
+    let rows = control::perform(route, request, output).await?;
+    output.result(&rows, |rows| match rows.as_slice() {
+        [only] => one(only),
+        rows => overview(rows),
+    })?;
+    let bad = rows.iter().filter(|row| row.status.is_problem());
+    let bad: Vec<_> = bad
+        .map(|row| format!("{} ({})", text(&row.account), word(row.status)))
+        .collect();
+    ensure!(
+        bad.is_empty(),
+        "these accounts cannot be used: {}",
+        bad.join(", ")
+    );
+    Ok(())
+}
+
+async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> Result<()> {
+    let asked = AccountStatus {
+        account: Some(account.clone()),
+    };
+    let no_host = || {
+        route.none_runs(&anyhow!(
+            "a host logs in, and none runs; start it: qchost run"
+        ))
+    };
+    let rows = control::ask_starting(route, asked, output).await?;
+    let rows = rows.ok_or_else(no_host)?;
+    let known = rows.into_iter().next().and_then(|row| row.authorization);
+    let wanted = known.and_then(|known| known.redirect_port);
+    let listener = match paste {
+        true => None,
+        false => Some(RedirectListener::open(wanted).await?),
+    };
+    let port = match &listener {
+        Some(listener) => listener.port(),
+        None => wanted.unwrap_or(PASTE_PORT),
+    };
+    let begin = BeginLogin {
+        account: account.clone(),
+        port,
+    };
+    let begun = control::ask_running(route, begin, output).await?;
+    let address = begun.ok_or_else(no_host)?.address;
+    let redirect = match &listener {
+        Some(listener) => {
+            output.note(&format!(
+                "open this address in a browser of this machine, within {} minutes:\n{address}",
+                LOGIN_TIMEOUT.as_secs() / 60
+            ));
+            let state = state_of(&address).context("the address has no place for a login")?;
+            let received = tokio::time::timeout(LOGIN_TIMEOUT, listener.receive(&state));
+            received.await.unwrap_or_else(|_| {
+                Err(anyhow!(
+                    "no answer came from the browser; if it runs on another machine: qchost account login {account} --paste"
+                ))
+            })?
+        }
+        None => {
+            output.note(&format!(
+                "open this address in a browser:\n{address}\nThe browser ends at a page that it cannot load. Paste the whole \
+                 address of that page here, and press Enter:"
+            ));
+            pasted().await?
+        }
+    };
+    let finish = FinishLogin {
+        account,
+        redirect: Redirect(redirect),
+    };
+    let done = control::ask_running(route, finish, output).await?;
+    let row = done.ok_or_else(no_host)?;
+    output.result(&row, one)?;
+    ensure!(
+        !row.status.is_problem(),
+        "logged in, and the account cannot be used nevertheless: {}",
+        maybe(row.problem.as_ref())
+    );
+    Ok(())
+}
+
+/// A line of standard input.
+async fn pasted() -> Result<String> {
+    let reading = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        let mut input = std::io::stdin().lock().take(MAX_PASTED);
+        input.read_line(&mut line).map(|_| line)
+    });
+    let line = reading.await.context("nothing was read")??;
+    let line = line.trim();
+    ensure!(!line.is_empty(), "no address was pasted; nothing changed");
+    Ok(line.to_owned())
+}
+
+async fn log_out(route: &Route, request: LogOut, output: Output) -> Result<()> {
+    let row = control::perform(route, request, output).await?;
+    output.result(&row, one)
+}
+
+fn overview(rows: &[AccountRow]) -> String {
+    let lines: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let authorization = row.authorization.as_ref();
+            vec![
+                text(&row.account),
+                word(row.status),
+                text(&row.connection),
+                maybe(authorization.map(validity)),
+                maybe(row.problem.as_ref()),
+            ]
+        })
+        .collect();
+    table(
+        &["account", "status", "connection", "authorized", "problem"],
+        &lines,
+    )
+}
+
+fn one(row: &AccountRow) -> String {
+    let mut lines = vec![
+        ("status".to_owned(), word(row.status)),
+        ("connection".to_owned(), text(&row.connection)),
+        ("sessions".to_owned(), row.sessions.to_string()),
+        ("calls".to_owned(), row.calls.to_string()),
+    ];
+    let mut add = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| (name.to_owned(), text(&value))));
+    };
+    add("problem", row.problem.clone());
+    add("fix", row.fix.clone());
+    if let Some(authorization) = &row.authorization {
+        add("server", Some(authorization.server.clone()));
+        add("issuer", authorization.issuer.clone());
+        add("client", authorization.client_id.clone());
+        add(
+            "logged in",
+            authorization.since.map(|since| format!("{since:.0}")),
+        );
+        add("authorized", Some(validity(authorization)));
+    }
+    format!("{}\n{}", folded(&text(&row.account)), fields(2, &lines))
+}
+
+/// How long an authorization is valid, in words.
+fn validity(authorization: &AuthorizationRow) -> String {
+    let state = word(authorization.status);
+    let Some(ends) = authorization.ends else {
+        return state;
+    };
+    match (authorization.status, authorization.renewed) {
+        (AuthorizationState::Authorized, true) => format!("until {ends:.0}, then renewed"),
+        (AuthorizationState::Authorized, false) => {
+            let left = ends.duration_since(Timestamp::now());
+            let assumed = match authorization.end_assumed {
+                true => ", which is assumed",
+                false => "",
+            };
+            format!(
+                "until {ends:.0}, {} minutes{assumed}",
+                left.as_mins().max(0)
+            )
+        }
+        (AuthorizationState::Ended, _) => format!("{state} at {ends:.0}"),
+        _ => state,
+    }
+}
