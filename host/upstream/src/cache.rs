@@ -630,7 +630,7 @@ mod tests {
             assert!(stamp == last || stamps.insert(stamp), "{stamp:?} returned");
             last = stamp;
         }
-        for project in 0..50_000 {
+        for project in 0..10_000 {
             generations.unsettle(&place(project), now + UNSETTLED_TIMEOUT);
             assert!(generations.unsettled.len() <= MAX_PLACES + 1);
             assert_eq!(generations.stamp(place(project), now), None);

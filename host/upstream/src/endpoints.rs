@@ -117,7 +117,7 @@ pub(crate) struct Picked<'a> {
     pub(crate) endpoint: &'a Endpoint,
     /// Its position.
     pub(crate) index: usize,
-    /// Whether another one is known to work, that this call has not failed at.
+    /// Whether there is another one to go to if this one fails.
     pub(crate) has_other: bool,
 }
 
@@ -166,8 +166,9 @@ impl Endpoints {
         let now = Instant::now();
         let capable = || self.iter().enumerate().filter(|(_, it)| !it.lacks(target));
         let untried = |index: &usize| !failed.contains(index);
-        let is_closed = |it: &Endpoint| it.breaker.readiness(now) == Readiness::Closed;
-        let works = |(index, it): &(usize, &Endpoint)| untried(index) && is_closed(it);
+        let works = |(index, it): &(usize, &Endpoint)| {
+            untried(index) && it.breaker.readiness(now) == Readiness::Closed
+        };
         let load = |(_, it): &(usize, &Endpoint)| it.calls.load(Ordering::Relaxed);
         // One read tries an endpoint that failed, as long as another one would carry it if that fails.
         if target.access() == Access::Read && capable().any(|it| works(&it)) {
@@ -177,16 +178,27 @@ impl Endpoints {
             }
         }
         if let Some((index, endpoint)) = capable().filter(works).min_by_key(load) {
-            let has_other = capable().filter(works).count() > 1;
+            let has_other = capable().any(|(other, _)| other != index && untried(&other));
             return Picked::new(index, endpoint, has_other);
         }
-        // None is known to work: the least recently tried one, or the first one for the error message.
-        let last_failure = |index: &usize| failed.iter().rposition(|it| it == index);
+        // One without a session may take as long as its server is down.
+        let has_no_session =
+            |(_, it): &(usize, &Endpoint)| it.pool.has_tool(target.tool()).is_none();
         let due = |(_, it): &(usize, &Endpoint)| match it.breaker.readiness(now) {
             Readiness::Closed | Readiness::Due => now,
             Readiness::Open(until) => until,
         };
-        let next = capable().min_by_key(|it| (last_failure(&it.0), due(it), load(it)));
+        let left = capable().filter(|(index, _)| untried(index));
+        if let Some((index, endpoint)) =
+            left.min_by_key(|it| (has_no_session(it), due(it), load(it)))
+        {
+            // If it fails too, those that failed before are waited for.
+            let has_other = capable().count() > 1;
+            return Picked::new(index, endpoint, has_other);
+        }
+        // All failed. The first one is for the error message.
+        let last_failure = |index: usize| failed.iter().rposition(|it| *it == index);
+        let next = capable().min_by_key(|it| (has_no_session(it), last_failure(it.0), load(it)));
         let (index, endpoint) = next.unwrap_or((0, &self.first));
         Picked::new(index, endpoint, false)
     }

@@ -4,6 +4,8 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -115,11 +117,20 @@ impl Seen {
 /// Completes the handshake, and answers calls of tools with `reply(number of earlier calls, request)`. A
 /// status of 0 closes the connection without an answer.
 pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) -> (Seen, Web) {
+    by_hand_at(0, Arc::default(), reply)
+}
+
+/// The same on a port, or on any if it is 0. Calls of tools are answered after `delay` milliseconds.
+pub fn by_hand_at(
+    port: u16,
+    delay: Arc<AtomicU64>,
+    reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static,
+) -> (Seen, Web) {
     let seen = Seen::default();
     let notes = seen.clone();
     let reply = Arc::new(reply);
     let handler = move |headers: HeaderMap, body: Bytes| {
-        let (notes, reply) = (notes.clone(), reply.clone());
+        let (notes, reply, delay) = (notes.clone(), reply.clone(), delay.clone());
         async move {
             notes.0.lock().0.push(headers);
             let request: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -147,7 +158,12 @@ pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) 
                         notes.1 += 1;
                         notes.1 - 1
                     };
-                    reply(before, &request)
+                    let answer = reply(before, &request);
+                    let delay = Duration::from_millis(delay.load(Ordering::Relaxed));
+                    if !delay.is_zero() {
+                        tokio::time::sleep(delay).await;
+                    }
+                    answer
                 }
                 Some(_) => (202, Vec::new(), String::new()),
                 None => (405, Vec::new(), String::new()),
@@ -165,7 +181,7 @@ pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) 
             response.body(Body::from(body)).unwrap()
         }
     };
-    (seen, Web::serve(Router::new().fallback(any(handler)), 0))
+    (seen, Web::serve(Router::new().fallback(any(handler)), port))
 }
 
 /// An incomplete body: the connection is closed after the headers.

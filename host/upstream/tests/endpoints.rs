@@ -1,0 +1,357 @@
+//! Several endpoints of one account: which of them carries a call, and what becomes of it when one fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use qchost_catalog::{Failure, Upstream as _};
+use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, HttpConnector};
+use serde_json::{Value, json};
+use support::pipes::scripted;
+use support::web::{Web, by_hand_at, free_port, page, success};
+use support::{ACCOUNT, Log, call, failure, options};
+
+const LONG: u64 = 20_000;
+
+fn connector(port: u16) -> Arc<HttpConnector> {
+    Arc::new(HttpConnector::new(&format!("http://127.0.0.1:{port}/mcp"), vec![]).unwrap())
+}
+
+fn of_two(one: u16, two: u16, options: AccountOptions) -> Accounts {
+    let account = Account::new(ACCOUNT, connector(one), options);
+    Accounts::new([account.with_endpoint(connector(two), options)]).unwrap()
+}
+
+/// A server that can be made to fail in several ways.
+struct Server {
+    port: u16,
+    mode: Arc<AtomicU8>,
+    delay: Arc<AtomicU64>,
+    /// How often each write arrived, by its id.
+    writes: Arc<Mutex<HashMap<u64, usize>>>,
+    reads: Arc<AtomicUsize>,
+    running: Option<Web>,
+}
+
+const HEALTHY: u8 = 0;
+const BROKEN: u8 = 1;
+const GARBAGE: u8 = 2;
+
+impl Server {
+    fn start() -> Self {
+        let mut server = Self {
+            port: free_port(),
+            mode: Arc::new(AtomicU8::new(HEALTHY)),
+            delay: Arc::default(),
+            writes: Arc::default(),
+            reads: Arc::default(),
+            running: None,
+        };
+        server.restart();
+        server
+    }
+
+    fn restart(&mut self) {
+        let (mode, writes, reads) = (
+            Arc::clone(&self.mode),
+            Arc::clone(&self.writes),
+            Arc::clone(&self.reads),
+        );
+        let reply = move |_: usize, request: &Value| {
+            match request["params"]["name"].as_str() {
+                Some("create_backtest") => {
+                    let id = request["params"]["arguments"]["id"].as_u64().unwrap();
+                    *writes.lock().entry(id).or_default() += 1;
+                }
+                _ => {
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            match mode.load(Ordering::Relaxed) {
+                BROKEN => page(503),
+                GARBAGE => page(200),
+                _ => success(request),
+            }
+        };
+        let (_, web) = by_hand_at(self.port, Arc::clone(&self.delay), reply);
+        self.running = Some(web);
+    }
+
+    fn kill(&mut self) {
+        if let Some(web) = self.running.take() {
+            web.kill();
+        }
+    }
+
+    /// Fails in the way with this number.
+    fn fail(&mut self, way: usize) {
+        match way {
+            0 => self.kill(),
+            1 => self.delay.store(2_000, Ordering::Relaxed),
+            2 => self.mode.store(GARBAGE, Ordering::Relaxed),
+            _ => self.mode.store(BROKEN, Ordering::Relaxed),
+        }
+    }
+
+    fn heal(&mut self) {
+        self.mode.store(HEALTHY, Ordering::Relaxed);
+        self.delay.store(0, Ordering::Relaxed);
+        if self.running.is_none() {
+            self.restart();
+        }
+    }
+}
+
+/// A minute: longer than any wait in it, so that a mistake adds up.
+const UNDER_LOAD: Duration = Duration::from_secs(60);
+const PHASE: Duration = Duration::from_millis(1_500);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoints_that_fail_by_turns_fail_no_read_and_no_write_is_sent_twice() {
+    let mut servers = [Server::start(), Server::start()];
+    let options = AccountOptions {
+        failover_after: Duration::from_millis(300),
+        ..options()
+    };
+    let accounts = of_two(servers[0].port, servers[1].port, options);
+    let ended = Arc::new(AtomicBool::new(false));
+    let readers = (0..8).map(|reader| {
+        let (accounts, ended) = (accounts.clone(), Arc::clone(&ended));
+        tokio::spawn(async move {
+            let (mut times, mut failures) = (Vec::new(), Vec::new());
+            while !ended.load(Ordering::Relaxed) {
+                let begun = Instant::now();
+                let read = call(&accounts, "read_backtest", json!({ "id": reader }), LONG).await;
+                times.push(begun.elapsed());
+                failures.extend(read.err());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            (times, failures)
+        })
+    });
+    let next = Arc::new(AtomicU64::new(0));
+    let writers = (0..2).map(|_| {
+        let (accounts, ended, next) = (accounts.clone(), Arc::clone(&ended), Arc::clone(&next));
+        tokio::spawn(async move {
+            let mut written = Vec::new();
+            while !ended.load(Ordering::Relaxed) {
+                let id = next.fetch_add(1, Ordering::Relaxed);
+                let outcome = call(&accounts, "create_backtest", json!({ "id": id }), LONG).await;
+                written.push((id, outcome));
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            written
+        })
+    });
+    let (readers, writers): (Vec<_>, Vec<_>) = (readers.collect(), writers.collect());
+    let begun = Instant::now();
+    for phase in 0.. {
+        if begun.elapsed() >= UNDER_LOAD {
+            break;
+        }
+        // Each fails in each way, and the other one right afterwards in another way.
+        let failing = phase % 2;
+        let way = (phase / 2 + failing) % 4;
+        tokio::task::block_in_place(|| servers[failing].fail(way));
+        tokio::time::sleep(PHASE).await;
+        tokio::task::block_in_place(|| servers[failing].heal());
+    }
+    ended.store(true, Ordering::Relaxed);
+    let (mut times, mut failures) = (Vec::new(), Vec::new());
+    for reader in readers {
+        let (its_times, its_failures) = reader.await.unwrap();
+        times.extend(its_times);
+        failures.extend(its_failures);
+    }
+    times.sort_unstable();
+    assert!(times.len() > 5_000, "only {} reads", times.len());
+    let p99 = times[times.len() * 99 / 100];
+    assert!(p99 < Duration::from_secs(1), "{p99:?}");
+    assert!(
+        *times.last().unwrap() < Duration::from_secs(10),
+        "{:?}",
+        times.last()
+    );
+    assert!(
+        failures.len() * 1_000 < times.len(),
+        "{} of {}, such as {:?}",
+        failures.len(),
+        times.len(),
+        failures.first()
+    );
+    let mut done = 0;
+    for writer in writers {
+        for (id, outcome) in writer.await.unwrap() {
+            let arrived = |server: &Server| server.writes.lock().get(&id).copied().unwrap_or(0);
+            let arrived: usize = servers.iter().map(arrived).sum();
+            assert!(
+                arrived <= 1,
+                "write {id} was sent {arrived} times: {outcome:?}"
+            );
+            match outcome {
+                Ok(_) => {
+                    assert_eq!(arrived, 1);
+                    done += 1;
+                }
+                // Unknown is unknown; but what is said not to be done must not be.
+                Err(Failure::UnknownOutcome(_)) => {}
+                Err(failure) => assert_eq!(arrived, 0, "{id}: {failure}"),
+            }
+        }
+    }
+    assert!(done > 100, "only {done} writes were done");
+}
+
+#[tokio::test]
+async fn the_least_loaded_endpoint_carries_a_call() {
+    let logs = [Log::new(), Log::new()];
+    let narrow = AccountOptions {
+        calls_per_connection: 64,
+        ..options()
+    };
+    let account = Account::new(ACCOUNT, Arc::new(scripted(logs[0].path.clone())), narrow);
+    let account = account.with_endpoint(Arc::new(scripted(logs[1].path.clone())), narrow);
+    let accounts = Accounts::new([account]).unwrap();
+    let slow = |id: u64| json!({ "id": id, "script": [{ "sleep": 200 }] });
+    let calls = (0..20).map(|id| call(&accounts, "create_backtest", slow(id), LONG));
+    for outcome in futures::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+    let carried = logs.each_ref().map(|log| log.events("call").len());
+    assert_eq!(carried, [10, 10]);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_left_alone_and_used_again_when_it_is_back() {
+    let mut servers = [Server::start(), Server::start()];
+    servers[0].kill();
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    for id in 0..50 {
+        let begun = Instant::now();
+        call(&accounts, "read_backtest", json!({ "id": id }), LONG)
+            .await
+            .unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(2));
+    }
+    assert_eq!(servers[1].reads.load(Ordering::Relaxed), 50);
+    let health = accounts.endpoints(ACCOUNT).unwrap();
+    let states: Vec<_> = health.iter().map(|health| health.state).collect();
+    assert_eq!(states, [AccountState::Unreachable, AccountState::Connected]);
+    // The account is as well as its best endpoint.
+    assert_eq!(
+        accounts.health(ACCOUNT).unwrap().state,
+        AccountState::Connected
+    );
+    servers[0].heal();
+    let until = Instant::now() + Duration::from_secs(30);
+    while servers[0].reads.load(Ordering::Relaxed) < 10 {
+        assert!(Instant::now() < until, "it is not used again");
+        call(&accounts, "read_backtest", json!({ "id": 1 }), LONG)
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn retries_of_many_calls_have_one_budget() {
+    let server = Server::start();
+    server.mode.store(BROKEN, Ordering::Relaxed);
+    let accounts =
+        Accounts::new([Account::new(ACCOUNT, connector(server.port), options())]).unwrap();
+    let begun = Instant::now();
+    let calls = (0..200).map(|id| call(&accounts, "read_backtest", json!({ "id": id }), LONG));
+    for outcome in futures::future::join_all(calls).await {
+        assert!(matches!(failure(outcome), Failure::Unavailable(_)));
+    }
+    let sent = server.reads.load(Ordering::Relaxed);
+    let seconds = usize::try_from(begun.elapsed().as_secs()).unwrap() + 1;
+    // Without a budget it would be 1,000.
+    assert!(
+        sent <= 200 + 100 + 200 / 5 + 5 * seconds,
+        "{sent} in {seconds} s"
+    );
+    let figures = accounts.figures(ACCOUNT).unwrap().since_start;
+    assert_eq!((figures.calls, figures.errors), (200, 200));
+    assert_eq!(figures.retries, u64::try_from(sent).unwrap() - 200);
+    assert_eq!(figures.error_rate, Some(1.0));
+}
+
+#[tokio::test]
+async fn what_a_former_connection_still_writes_is_not_kept_by_the_new_one() {
+    let (former, new) = (Log::new(), Log::new());
+    let account =
+        |log: &Log| Account::new(ACCOUNT, Arc::new(scripted(log.path.clone())), options());
+    let accounts = Accounts::new([account(&former)]).unwrap();
+    let slow = json!({ "id": 1, "projectId": 1, "script": [{ "sleep": 500 }] });
+    let writing = call(&accounts, "create_backtest", slow, LONG);
+    let update = async {
+        former.wait_for("call", 1).await;
+        drop(accounts.update(vec![account(&new)], &[]));
+        // Requested while the write is under way.
+        let versions = json!({ "id": 2 });
+        let sends = qchost_catalog::Sends::default();
+        support::read(&accounts, "read_lean_versions", versions.clone(), &sends)
+            .await
+            .unwrap();
+        former.wait_for("slept", 1).await;
+        versions
+    };
+    let (written, versions) = tokio::join!(writing, update);
+    written.unwrap();
+    let sends = qchost_catalog::Sends::default();
+    support::read(&accounts, "read_lean_versions", versions, &sends)
+        .await
+        .unwrap();
+    assert_eq!((sends.count(), sends.cached()), (1, None));
+    assert_eq!(new.events("call").len(), 2);
+}
+
+#[tokio::test]
+async fn three_accounts_side_by_side_share_no_answer_and_no_figure() {
+    let names = ["ann", "ben", "eve"];
+    let logs = names.map(|_| Log::new());
+    let account = |index: usize| {
+        let connector = Arc::new(scripted(logs[index].path.clone()));
+        Account::new(names[index], connector, options())
+    };
+    let accounts = Accounts::new((0..3).map(account)).unwrap();
+    for (index, name) in names.iter().enumerate() {
+        for _ in 0..=index {
+            let sends = qchost_catalog::Sends::default();
+            let target = qchost_catalog::Target::Known(
+                qchost_catalog::by_tool("read_lean_versions").unwrap(),
+            );
+            accounts
+                .call(qchost_catalog::Call {
+                    account: name,
+                    target,
+                    arguments: serde_json::from_value(json!({ "id": 1 })).unwrap(),
+                    deadline: Instant::now() + Duration::from_millis(LONG),
+                    clearance: qchost_catalog::always(),
+                    sends: Some(&sends),
+                })
+                .await
+                .unwrap();
+        }
+    }
+    for (index, name) in names.iter().enumerate() {
+        assert_eq!(logs[index].events("call").len(), 1, "{name}");
+        let figures = accounts.figures(name).unwrap().since_start;
+        let hits = u64::try_from(index).unwrap();
+        assert_eq!((figures.calls, figures.hits), (hits + 1, hits), "{name}");
+    }
+}
