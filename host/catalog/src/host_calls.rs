@@ -28,7 +28,7 @@ pub const LOCK_PROJECT: &Operation = operation("lock_project_with_collaborators"
 pub const READ_FILE: &Operation = operation("read_file");
 /// The deployments of an account.
 pub const LIST_LIVE_ALGORITHMS: &Operation = operation("list_live_algorithms");
-/// The deployment of a project: its brokerage, its status and its files.
+/// A deployment of a project: its brokerage, its status and its files.
 pub const READ_LIVE_ALGORITHM: &Operation = operation("read_live_algorithm");
 /// The positions of a deployment.
 pub const READ_LIVE_PORTFOLIO: &Operation = operation("read_live_portfolio");
@@ -58,8 +58,7 @@ pub fn showing(effect: Effect) -> Option<&'static Operation> {
     match effect {
         Effect::Creates { list, .. } => by_name(list),
         Effect::Removes { read } => by_name(read),
-        Effect::Deploys => Some(LIST_LIVE_ALGORITHMS),
-        Effect::EndsDeployment => Some(READ_LIVE_ALGORITHM),
+        Effect::Deploys | Effect::EndsDeployment => Some(LIST_LIVE_ALGORITHMS),
         Effect::CreatesFile | Effect::ReplacesFile | Effect::Compiles => None,
     }
 }

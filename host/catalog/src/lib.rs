@@ -13,6 +13,7 @@ mod aside;
 mod backoff;
 mod call;
 mod deleted;
+pub mod deployment;
 pub mod host_calls;
 pub mod names;
 mod operation;
@@ -32,8 +33,8 @@ pub use call::{
 pub use deleted::{RECYCLE_BIN, is_deleted_project};
 use names::KEY;
 pub use operation::{
-    Access, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Lifetime, Operation, Selector,
-    Transport,
+    Access, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Lifetime, Operation,
+    Selector, Transport,
 };
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use remote::{

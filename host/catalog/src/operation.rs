@@ -217,6 +217,8 @@ pub enum Exception {
     Constant(&'static str, &'static str),
     /// The REST API wants null where the plugin leaves it out. The JSON name.
     Null(&'static str),
+    /// The host sets it to true: the JSON name.
+    Flag(&'static str),
     /// The tool takes text; bytes that are not UTF-8 go as base64 under the second name, which
     /// only our own server knows.
     Bytes(&'static str, &'static str),
@@ -231,6 +233,7 @@ impl Exception {
             | Self::Profiles(field)
             | Self::Constant(field, _)
             | Self::Null(field)
+            | Self::Flag(field)
             | Self::Bytes(field, _) => field,
         }
     }
@@ -298,6 +301,15 @@ impl Ending {
     }
 }
 
+/// How a call says which of several live deployments of a project it is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice {
+    /// By its argument for a deployment, which may be left out if there is only one.
+    Named,
+    /// It cannot: QuantConnect answers about one of them.
+    Unnamed,
+}
+
 /// One row of the catalog.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Operation {
@@ -332,6 +344,8 @@ pub struct Operation {
     pub selectors: &'static [Selector],
     /// Where its function differs from its tool.
     pub exceptions: &'static [Exception],
+    /// How a call says which deployment it is about, if its answer is about one.
+    pub deployment: Option<Choice>,
     /// The path in the answer to what the function returns: `projects.0`, or empty for the whole
     /// body.
     pub answer: &'static str,
@@ -360,6 +374,7 @@ impl Operation {
             transport: Transport::Json,
             selectors: &[],
             exceptions: &[],
+            deployment: None,
             answer: "",
         }
     }
@@ -445,6 +460,11 @@ impl Operation {
 
     pub(crate) const fn except(mut self, exceptions: &'static [Exception]) -> Self {
         self.exceptions = exceptions;
+        self
+    }
+
+    pub(crate) const fn of_one(mut self, choice: Choice) -> Self {
+        self.deployment = Some(choice);
         self
     }
 
@@ -600,8 +620,17 @@ impl Operation {
     /// Adds the constants that the host supplies instead of the plugin.
     pub fn complete(&self, arguments: &mut Map<String, Value>) {
         for exception in self.exceptions {
-            if let Exception::Constant(field, value) = exception {
-                arguments.insert((*field).to_owned(), Value::String((*value).to_owned()));
+            match exception {
+                Exception::Constant(field, value) => {
+                    arguments.insert((*field).to_owned(), Value::from(*value));
+                }
+                Exception::Flag(field) => {
+                    arguments.insert((*field).to_owned(), Value::Bool(true));
+                }
+                Exception::Profile(_)
+                | Exception::Profiles(_)
+                | Exception::Null(_)
+                | Exception::Bytes(..) => {}
             }
         }
     }

@@ -77,8 +77,17 @@ fn input(operation: &Operation) -> Schema {
         }
     }
     for exception in operation.exceptions {
-        if let Exception::Constant(field, value) = exception {
-            properties.insert((*field).to_owned(), json!({ "const": value }));
+        match exception {
+            Exception::Constant(field, value) => {
+                properties.insert((*field).to_owned(), json!({ "const": value }));
+            }
+            Exception::Flag(field) => {
+                properties.insert((*field).to_owned(), json!({ "const": true }));
+            }
+            Exception::Profile(_)
+            | Exception::Profiles(_)
+            | Exception::Null(_)
+            | Exception::Bytes(..) => {}
         }
     }
     let mut schema = object(properties);

@@ -8,11 +8,14 @@
 //! them, and so does running a notebook: its code has the authority of the account.
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
-use crate::operation::{BRIEF_SECONDS, Effect, Ending, Exception, Operation, Selector, Transport};
+use crate::operation::{
+    BRIEF_SECONDS, Choice, Effect, Ending, Exception, Operation, Selector, Transport,
+};
 use crate::remote::{self, Remote, RemoteTool, Way};
 
+use Choice::{Named, Unnamed};
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
-use Exception::{Bytes, Constant, Null, Profile, Profiles};
+use Exception::{Bytes, Constant, Flag, Null, Profile, Profiles};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
     Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
@@ -34,6 +37,7 @@ const fn only(name: &'static str, tool: &'static RemoteTool) -> Operation {
 const PROJECT: &[Selector] = &[Project("projectId")];
 const PROJECT_FILE: &[Selector] = &[Project("projectId"), File("name")];
 const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtestId")];
+const PROJECT_DEPLOYMENT: &[Selector] = &[Project("projectId"), Deployment("deployId")];
 const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
 const ORGANIZATION: &[Selector] = &[Organization("organizationId")];
 const OBJECT: &[Selector] = &[Organization("organizationId"), ObjectKey("key")];
@@ -125,14 +129,22 @@ pub static OPERATIONS: &[Operation] = &[
     op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade).does(Deploys)
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
         .except(&[Profile("brokerage"), Profiles("dataProviders")]),
-    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().on(PROJECT),
+    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().on(PROJECT_DEPLOYMENT).of_one(Named),
+    op("live/read-live-details", "read_live_details", "/live/read").reads().on(PROJECT_DEPLOYMENT).of_one(Named),
     op("live/list-live-algorithms", "list_live_algorithms", "/live/list").reads().answers("live").on(PROJECT),
-    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().answers("chart").on(PROJECT),
+    op("live/list-latest-live-algorithms", "list_latest_live_algorithms", "/live/list").reads().answers("live").on(PROJECT)
+        .except(&[Flag("latest")]),
+    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().answers("chart").on(PROJECT).of_one(Unnamed),
     op("live/read-live-logs", "read_live_logs", "/live/logs/read").reads()
         .on(&[Project("projectId"), Deployment("algorithmId")]).except(&[Constant("format", "json")]),
-    op("live/read-live-portfolio", "read_live_portfolio", "/live/portfolio/read").reads().answers("portfolio").on(PROJECT),
-    op("live/read-live-orders", "read_live_orders", "/live/orders/read").reads().on(PROJECT),
-    op("live/read-live-insights", "read_live_insights", "/live/insights/read").reads().on(PROJECT),
+    op("live/search-live-logs", "search_live_logs", "/live/logs/read").reads()
+        .on(&[Project("projectId"), Deployment("algorithmId")]).except(&[Constant("format", "json")]),
+    op("live/read-live-portfolio", "read_live_portfolio", "/live/portfolio/read").reads().answers("portfolio").on(PROJECT)
+        .of_one(Unnamed),
+    op("live/read-live-orders", "read_live_orders", "/live/orders/read").reads().on(PROJECT).of_one(Unnamed),
+    op("live/read-live-trades", "read_live_trades", "/live/trades/read").reads().on(PROJECT_DEPLOYMENT),
+    op("live/read-live-insights", "read_live_insights", "/live/insights/read").reads()
+        .on(&[Project("projectId"), Deployment("algorithmId")]).of_one(Named),
     op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).does(EndsDeployment).on(PROJECT)
         .by(Tool(&remote::STOP_LIVE_ALGORITHM)),
     op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).does(EndsDeployment).on(PROJECT)

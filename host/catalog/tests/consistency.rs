@@ -21,7 +21,10 @@ use serde_json::{Value, json};
 const NOT_TOOLS: &[&str] = &["object-store/download", "raw/call-tool"];
 
 /// Arguments that the REST API takes, and the official server's tool does not: the tool and the JSON name.
-const NEWER_ARGUMENTS: &[(&str, &str)] = &[];
+const NEWER_ARGUMENTS: &[(&str, &str)] = &[
+    ("read_live_algorithm", "deployId"),
+    ("read_live_insights", "algorithmId"),
+];
 
 /// Whether an argument is newer than the official server.
 fn is_newer(tool: &str, argument: &str) -> bool {

@@ -162,6 +162,8 @@ impl Admitter {
         let about = |refused: Refused| refused.about(&touched);
         let matched = decide_all(&request.policy, request, &touched.facts)
             .map_err(|refused| about(*refused))?;
+        let chosen = self.resolver.check_deployment(request, &touched).await;
+        chosen.map_err(Refused::from).map_err(about)?;
         let allowed = self.trade.check(request, &touched).await;
         allowed.map_err(Refused::from).map_err(about)?;
         let permit = self.approver.check(request, &touched, &matched).await;

@@ -334,7 +334,7 @@ impl Dispatch {
         }
         let source = self.dispatcher.sources.of(&self.request, *project);
         let why = source.check_deployed(before, answer).await?;
-        Some(source.stop_deployment(&why).await)
+        Some(source.stop_deployment(answer, &why).await)
     }
 
     /// Stores what was learned from an answer.

@@ -29,7 +29,7 @@ fn may_deploy(call: &Departed) -> bool {
     by_name(&call.operation).is_none_or(|operation| operation.access == Access::Trade)
 }
 
-/// What is known of each project, where a later look at it replaces a former one.
+/// The states of projects, where a later one of a project replaces an earlier one.
 fn merged(mut former: Vec<Stopped>, later: Vec<Stopped>) -> Vec<Stopped> {
     former.retain(|one| {
         let mut later = later.iter();

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use qchost_audit::{Audit, Entry, Kind};
+use qchost_catalog::deployment::{LIQUIDATED, has_ended};
 use qchost_catalog::host_calls::{
     LIQUIDATE_LIVE_ALGORITHM, LIST_LIVE_ALGORITHMS, READ_LIVE_PORTFOLIO, STOP_LIVE_ALGORITHM,
 };
@@ -60,16 +61,6 @@ const NAMELESS: &str = "the list does not say of which project it is, so it cann
 /// Message for positions that no answer shows.
 const UNSEEN: &str = "several deployments of the project ran, and QuantConnect shows the positions of one: another was \
     stopped without being liquidated";
-/// The status of a deployment that ended without positions.
-const LIQUIDATED: &str = "Liquidated";
-/// Statuses of a deployment that has ended. Any other status counts as running.
-const FINAL_STATUSES: [&str; 5] = [
-    "Stopped",
-    LIQUIDATED,
-    "RuntimeError",
-    "DeployError",
-    "Completed",
-];
 
 /// A position in one symbol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -221,8 +212,7 @@ impl Running {
 
 /// Whether a row of the list of deployments says that it has not ended. No status is no evidence that it has.
 fn runs(row: &Value) -> bool {
-    let status = row.get("status").and_then(Value::as_str);
-    status.is_none_or(|status| !FINAL_STATUSES.contains(&status))
+    !has_ended(row.get("status").and_then(Value::as_str))
 }
 
 /// The id of a deployment in the list; empty if it has none.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use jiff::civil::DateTime;
 use jiff::{Timestamp, tz::TimeZone};
 use qchost_audit::{Audit, AuditError, Entry, Kind, Trace};
+use qchost_catalog::deployment::has_ended;
 use qchost_catalog::host_calls::showing;
 use qchost_catalog::{Effect, Failure, Operation, Selector, by_name};
 use qchost_ledger::{Ledger, Settlement};
@@ -215,7 +216,7 @@ impl Reconciler {
             Effect::Creates { items, name, .. } => intent.made_since(&answer?, items, "name", name),
             Effect::Removes { .. } => gone(answer)?,
             Effect::Deploys => intent.launched_since(&answer?),
-            _ => ended(&answer?),
+            _ => intent.ended_since(&answer?),
         })
     }
 
@@ -298,17 +299,50 @@ impl Intent {
         }
     }
 
-    /// Whether the project's algorithm was launched since.
-    fn launched_since(&self, body: &Value) -> (Finding, String) {
+    /// The project's deployments in a list.
+    fn deployments<'a>(&self, body: &'a Value) -> Option<Vec<&'a Value>> {
         let project = self.argument("projectId");
-        let listed = body.get("live").and_then(Value::as_array);
-        let (Some(listed), Some(since)) = (listed, self.time()) else {
+        let listed = body.get("live")?.as_array()?.iter();
+        let own = listed.filter(|one| one.get("projectId") == Some(&project));
+        Some(own.collect())
+    }
+
+    /// Whether a deployment of the project ended since. Which one a call ended, QuantConnect does not say.
+    fn ended_since(&self, body: &Value) -> (Finding, String) {
+        let (Some(own), Some(since)) = (self.deployments(body), self.time()) else {
             return open("the deployments cannot be compared");
         };
-        let of_project = listed
+        let running = own
             .iter()
-            .filter(|one| one.get("projectId") == Some(&project));
-        let mut launched = of_project.filter_map(|one| one.get("launched").and_then(instant));
+            .filter(|one| !has_ended(one.get("status").and_then(Value::as_str)));
+        let mut ended = own
+            .iter()
+            .filter_map(|one| one.get("stopped").and_then(instant));
+        match (own.len(), running.count()) {
+            (0, _) => open("the list has no deployment of the project"),
+            (_, 0) => (
+                Finding::Done,
+                "no deployment of the project runs".to_owned(),
+            ),
+            (_, running) if ended.any(|at| at >= since) => (
+                Finding::Done,
+                format!("a deployment of the project ended then; {running} run"),
+            ),
+            (_, running) => (
+                Finding::NotDone,
+                format!("no deployment of the project ended since; {running} run"),
+            ),
+        }
+    }
+
+    /// Whether the project's algorithm was launched since.
+    fn launched_since(&self, body: &Value) -> (Finding, String) {
+        let (Some(own), Some(since)) = (self.deployments(body), self.time()) else {
+            return open("the deployments cannot be compared");
+        };
+        let mut launched = own
+            .iter()
+            .filter_map(|one| one.get("launched").and_then(instant));
         if launched.any(|launched| launched >= since) {
             (Finding::Done, "the project was deployed then".to_owned())
         } else {
@@ -323,19 +357,6 @@ impl Intent {
 /// That it is unknown, and what to look at.
 fn open(message: impl Into<String>) -> (Finding, String) {
     (Finding::Open, message.into())
-}
-
-/// Whether a deployment ended.
-fn ended(body: &Value) -> (Finding, String) {
-    let status = body
-        .get("status")
-        .and_then(Value::as_str)
-        .unwrap_or("unknown");
-    match status {
-        "Stopped" | "Liquidated" => (Finding::Done, format!("the deployment is {status}")),
-        "Running" => (Finding::NotDone, "the deployment runs".to_owned()),
-        _ => open(format!("the deployment's status is {status}")),
-    }
 }
 
 /// Whether the deleted item is gone.
@@ -393,5 +414,32 @@ mod tests {
             intent.made_since(&other, "projects", "name", "name").0,
             Finding::NotDone
         );
+    }
+    #[test]
+    fn of_several_deployments_one_that_ended_since_was_ended() {
+        let intent = Intent {
+            time: "2024-01-31T00:00:00Z".to_owned(),
+            body: CallBody {
+                arguments: Some(json!({ "projectId": 7 })),
+                ..CallBody::default()
+            },
+        };
+        let row = |project: u32, status: &str, stopped: Value| json!({ "projectId": project, "status": status, "stopped": stopped });
+        let runs = || row(7, "Running", Value::Null);
+        let found = |rows: Value| intent.ended_since(&json!({ "live": rows })).0;
+        let then = || json!("2024-01-31 00:00:01");
+        assert_eq!(
+            found(json!([runs(), row(7, "Stopped", then())])),
+            Finding::Done
+        );
+        assert_eq!(
+            found(json!([row(7, "RuntimeError", Value::Null)])),
+            Finding::Done
+        );
+        let before = row(7, "Stopped", json!("2024-01-30 00:00:00"));
+        let another = row(8, "Stopped", then());
+        assert_eq!(found(json!([runs(), before, another])), Finding::NotDone);
+        assert_eq!(found(json!([])), Finding::Open);
+        assert_eq!(intent.ended_since(&json!({})).0, Finding::Open);
     }
 }

@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use qchost_catalog::host_calls::{
-    ESTIMATE_OPTIMIZATION_TIME, LIST_LIVE_ALGORITHMS, LIST_OBJECT_STORE_FILES, READ_LIVE_ALGORITHM,
-    READ_PROJECT,
+    ESTIMATE_OPTIMIZATION_TIME, LIST_LIVE_ALGORITHMS, LIST_OBJECT_STORE_FILES, READ_PROJECT,
 };
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError};
@@ -410,15 +409,15 @@ impl AssumingReader<'_> {
                 })?;
                 Ok(json!({ "success": true, "projects": [{ "projectId": project, "name": name }] }))
             }
-            (Some(project), _) if operation == READ_LIVE_ALGORITHM => {
-                self.assume(format!("real money is at stake in project {project}"));
-                Err(Failure::NotFound("nothing is read".to_owned()))
-            }
             (Some(project), _) if operation == LIST_LIVE_ALGORITHMS => {
                 let live = self.deployment.map(|id| {
                     self.assume(format!("the deployment {id:?} is of project {project}"));
                     json!({ "deployId": id, "projectId": project })
                 });
+                // A command is for whatever runs; a deployment is named by reads only.
+                if live.is_none() {
+                    self.assume(format!("real money is at stake in project {project}"));
+                }
                 Ok(json!({ "success": true, "live": Vec::from_iter(live) }))
             }
             _ if operation == ESTIMATE_OPTIMIZATION_TIME => {

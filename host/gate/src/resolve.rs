@@ -30,6 +30,26 @@ impl Resolver {
         touched.map_err(|refused| self.refuse(request, refused))
     }
 
+    /// Checks that it is clear which of several live deployments an allowed call is about.
+    pub(crate) async fn check_deployment(
+        &self,
+        request: &CallRequest,
+        touched: &Touched,
+    ) -> Result<(), Refusal> {
+        let Some(operation) = request.operation else {
+            return Ok(());
+        };
+        let reads = self.reads.for_call(request);
+        let checked = self
+            .scope
+            .check_deployment(&reads, request.account(), operation, touched)
+            .await;
+        checked.map_err(|error| {
+            let unpaid = request.read_charges.refused.lock().take();
+            unpaid.unwrap_or_else(|| unresolved(error))
+        })
+    }
+
     /// The refusal of a call whose targets cannot be resolved.
     fn refuse(&self, request: &CallRequest, refused: Refused) -> Refused {
         let unpaid = request.read_charges.refused.lock().take();

@@ -14,8 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use qchost_catalog::deployment::has_ended;
 use qchost_catalog::host_calls::{
-    READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
+    LIST_LIVE_ALGORITHMS, READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
 };
 use qchost_catalog::{
     Access, Call, Effect, Failure, OPERATIONS, Operation, Outcome, Target, always,
@@ -154,6 +155,17 @@ impl Source {
             .find(|name| is_code(name) && !found.contains(name))
             .map(|name| format!("{name:?} is not deployed"))
     }
+}
+
+/// The id of a deployment in an answer about it.
+fn id_of(one: &Value) -> Option<&str> {
+    one.get("deployId").and_then(Value::as_str)
+}
+
+/// The id of the deployment that an answer says was made.
+fn made(answer: &Value) -> Option<&str> {
+    let live = answer.get("live").and_then(id_of);
+    live.or_else(|| id_of(answer))
 }
 
 /// Guards the sources of projects for calls that change them or rely on them.
@@ -478,6 +490,14 @@ impl ProjectSource<'_> {
     /// Makes one of the host's reads about a project.
     async fn read_of(&self, operation: &'static Operation, project: u32) -> Outcome {
         let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+        self.read_with(operation, arguments).await
+    }
+
+    async fn read_with(
+        &self,
+        operation: &'static Operation,
+        arguments: Map<String, Value>,
+    ) -> Outcome {
         let reads = self.guards.reads.for_call(self.request);
         reads.read(operation, arguments).await
     }
@@ -489,20 +509,17 @@ impl ProjectSource<'_> {
         let deployed = match files(live) {
             Some(files) => Some(files),
             None => {
-                let read = self.read_of(READ_LIVE_ALGORITHM, self.project).await;
+                let made = made(answer);
+                let mut arguments = Map::from_iter([("projectId".to_owned(), self.project.into())]);
+                arguments.extend(made.map(|id| ("deployId".to_owned(), id.into())));
+                let read = self.read_with(READ_LIVE_ALGORITHM, arguments).await;
                 // Reads are retried before they fail. Real money must not run on code that cannot be checked.
                 let read = match read {
                     Ok(read) => read,
                     Err(failure) => return Some(format!("what it runs cannot be read: {failure}")),
                 };
-                // Another deployment of the project may be the newest one by now.
-                let id = |one: &Value| {
-                    one.get("deployId")
-                        .and_then(Value::as_str)
-                        .map(str::to_owned)
-                };
-                let made = id(live).or_else(|| id(answer));
-                files(&read).filter(|_| made.is_some() && id(&read) == made)
+                // A server that does not know the argument answers about the newest one of the project.
+                files(&read).filter(|_| made.is_some() && id_of(&read) == made)
             }
         };
         // An empty list is no evidence: there is no deployment without code.
@@ -519,11 +536,17 @@ impl ProjectSource<'_> {
     }
 
     /// Stops a deployment that is not known to run what was checked. Returns a message about it.
-    pub(crate) async fn stop_deployment(&self, why: &str) -> String {
+    ///
+    /// QuantConnect stops by project and does not say which of several deployments it is: the project is stopped until
+    /// this one does not run.
+    pub(crate) async fn stop_deployment(&self, answer: &Value, why: &str) -> String {
         let (plugin, project) = (self.request.plugin(), self.project);
         let mut failed = String::new();
         for _ in 0..MAX_STOP_ATTEMPTS {
             match self.stop_once(why).await {
+                Ok(_) if self.still_runs(answer).await => {
+                    "it runs after a stop of its project".clone_into(&mut failed);
+                }
                 Ok(_) => {
                     tracing::error!(target: "gate", plugin, project, why, "a deployment was stopped: it is not known to run what was compiled");
                     return format!(
@@ -538,6 +561,20 @@ impl ProjectSource<'_> {
             "the deployment is not known to run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
              an operator stops it with `qchost halt --liquidate`"
         )
+    }
+
+    /// Whether the list of deployments has the one that was made as running.
+    async fn still_runs(&self, answer: &Value) -> bool {
+        let Some(made) = made(answer) else {
+            return false;
+        };
+        let listed = self.read_of(LIST_LIVE_ALGORITHMS, self.project).await;
+        let listed = listed.as_ref().ok().and_then(|body| body.get("live"));
+        let mut rows = listed.and_then(Value::as_array).into_iter().flatten();
+        rows.any(|row| {
+            let status = row.get("status").and_then(Value::as_str);
+            id_of(row) == Some(made) && !has_ended(status)
+        })
     }
 
     async fn stop_once(&self, why: &str) -> Outcome {

@@ -254,6 +254,7 @@ async fn send(
     mut arguments: Map<String, Value>,
 ) -> Result<Answer, Failure> {
     operation.write_nulls(&mut arguments);
+    operation.complete(&mut arguments);
     let effect = if operation.access == Access::Read || operation.idempotent {
         Effect::Repeatable
     } else {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::Reader;
 use crate::children::{Child, elsewhere};
+use crate::choice::check_named;
 use crate::error::ScopeError;
 use crate::reads::{Carried, project_in, read};
 use crate::scope::{Caller, Scope, Touched, object};
@@ -75,6 +76,12 @@ impl Scope {
             self.blank_other_projects(caller, None, touched, &mut body, allowed);
         }
         check_job(touched, operation, &body)?;
+        check_named(operation, touched, selected(operation, &body))?;
+        if operation.deploys()
+            && let Some((project, _)) = &touched.project
+        {
+            self.deployments.forget(account, *project);
+        }
         let learned = self.learn(caller, operation, touched, &body);
         if touched.listing {
             self.filter(caller, operation, touched, &mut body, allowed)

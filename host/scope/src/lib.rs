@@ -16,8 +16,10 @@ mod answer;
 mod arguments;
 mod cache;
 mod children;
+mod choice;
 mod cost;
 mod created;
+mod deployments;
 mod error;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]

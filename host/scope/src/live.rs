@@ -2,14 +2,16 @@
 //!
 //! Invariant: it may, unless something that the host itself knows or has read proves otherwise.
 
+use qchost_catalog::deployment::{Environment, environment_of_deployment};
 use qchost_catalog::host_calls::READ_LIVE_ALGORITHM;
 use serde_json::{Map, Value};
 
+use crate::deployments::{id_in, listed, runs};
 use crate::error::{ScopeError, shown};
 use crate::reads::{Carried, Reader, project_in, read};
 
-/// The names in a deployment's answer for a brokerage without real money.
-const PAPER: [&str; 2] = ["PaperBrokerage", "QuantConnectBrokerage"];
+/// Deployments of one project that are read at most; of a project with more, real money is at stake.
+const MAX_READ: usize = 8;
 
 /// Tells whether a brokerage or data-provider profile is live; `None` for one that is not
 /// configured.
@@ -40,21 +42,52 @@ pub(crate) fn command(argument: &str, command: &Map<String, Value>) -> Result<St
     }
 }
 
-/// Whether the project's deployment trades without real money.
+/// Whether all deployments of the project that run trade without real money, as each says of itself.
 pub(crate) async fn on_paper(reader: &dyn Reader, project: u32) -> Result<bool, ScopeError> {
-    let arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
-    let what = format!("the deployment of project {project}");
-    match read(reader, READ_LIVE_ALGORITHM, arguments, &what).await {
-        Ok(answer) => {
-            let brokerage = answer.get("brokerage").and_then(Value::as_str);
-            let of_this = match project_in(&answer) {
-                Carried::Nothing => true,
-                carried => carried == Carried::Project(project),
-            };
-            Ok(of_this && brokerage.is_some_and(|brokerage| PAPER.contains(&brokerage)))
-        }
+    let rows = match listed(reader, project).await {
+        Ok(rows) => rows,
         // No known deployment proves nothing.
-        Err(ScopeError::Denied(_)) => Ok(false),
-        Err(error) => Err(error),
+        Err(ScopeError::Denied(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let running: Vec<&Value> = rows.iter().filter(|row| runs(row)).collect();
+    if running.is_empty() || running.len() > MAX_READ {
+        return Ok(false);
     }
+    for row in running {
+        let Some(id) = id_in(row) else {
+            return Ok(false);
+        };
+        if environment(reader, project, id).await? != Environment::Paper {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What a deployment of the project says of itself.
+async fn environment(
+    reader: &dyn Reader,
+    project: u32,
+    id: &str,
+) -> Result<Environment, ScopeError> {
+    let arguments = Map::from_iter([
+        ("projectId".to_owned(), Value::from(project)),
+        ("deployId".to_owned(), Value::from(id)),
+    ]);
+    let what = format!("the deployment {} of project {project}", shown(id));
+    let answer = match read(reader, READ_LIVE_ALGORITHM, arguments, &what).await {
+        Ok(answer) => answer,
+        Err(ScopeError::Denied(_)) => return Ok(Environment::Unknown),
+        Err(error) => return Err(error),
+    };
+    let of_this = match project_in(&answer) {
+        Carried::Nothing => true,
+        carried => carried == Carried::Project(project),
+    };
+    // A server that does not know the argument answers about the latest deployment.
+    if !of_this || id_in(&answer) != Some(id) {
+        return Ok(Environment::Unknown);
+    }
+    Ok(environment_of_deployment(&answer))
 }

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::arguments::Arguments;
 use crate::children::{Child, Children, elsewhere};
 use crate::created::Created;
+use crate::deployments::Deployments;
 use crate::error::ScopeError;
 use crate::jobs::{Jobs, Objects};
 use crate::live::{self, LiveProfile};
@@ -114,6 +115,8 @@ pub(crate) struct Check {
     pub(crate) begun: Instant,
     /// The context common to all facts.
     pub(crate) context: Context,
+    /// The live deployment that the call names.
+    pub(crate) deployment: Option<String>,
     /// A child whose project is unknown until the answer names it.
     pub(crate) unverified: Option<(Child, String)>,
     /// The objects of a download.
@@ -126,6 +129,7 @@ pub(crate) struct Check {
 pub struct Scope {
     pub(crate) projects: Projects,
     pub(crate) children: Children,
+    pub(crate) deployments: Deployments,
     pub(crate) jobs: Jobs,
     pub(crate) created: Created,
 }
@@ -191,6 +195,7 @@ impl Scope {
         Self {
             projects: Projects::new(),
             children: Children::new(),
+            deployments: Deployments::new(),
             jobs: Jobs::new(),
             created: Created::default(),
         }
@@ -343,6 +348,7 @@ impl Scope {
             check: Check {
                 begun,
                 context,
+                deployment: selection.named(Child::Deployment),
                 unverified,
                 objects,
                 job: selection.job,
@@ -474,6 +480,7 @@ impl Touched {
             check: Check {
                 begun: Instant::now(),
                 context: context.clone(),
+                deployment: None,
                 unverified: None,
                 objects: None,
                 job: None,

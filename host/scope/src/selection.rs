@@ -181,6 +181,13 @@ impl Selection {
         Ok(())
     }
 
+    /// The id of a child of this kind, if the call names one.
+    pub(crate) fn named(&self, child: Child) -> Option<String> {
+        let mut children = self.children.iter();
+        let named = children.find(|(kind, _)| *kind == child);
+        named.map(|(_, id)| id.clone())
+    }
+
     /// The context common to everything that is touched.
     pub(crate) fn context(&self) -> Context {
         Context {

@@ -24,7 +24,7 @@ fn sensible(operation: &Operation) -> Map<String, Value> {
         "backtestId" => json!("bt-11"),
         "optimizationId" => json!("opt-11"),
         "compileId" => json!("co-11"),
-        "algorithmId" => json!("L-11"),
+        "algorithmId" | "deployId" => json!("L-11"),
         "organizationId" => json!(ORGANIZATION),
         "keys" => json!(["lab/data"]),
         "key" => json!("lab/data"),

@@ -135,6 +135,28 @@ async fn a_command_is_on_paper_only_if_the_account_says_so() {
 }
 
 #[tokio::test]
+async fn a_command_is_on_paper_only_if_every_deployment_that_runs_is() {
+    let send = "live-commands/create-live-command";
+    let order = || json!({"projectId": MINE, "command": {"$type": "OrderCommand"}});
+    for (status, brokerage, live) in [
+        ("Running", "PaperBrokerage", false),
+        ("Running", "InteractiveBrokersBrokerage", true),
+        ("PendingInput", "KrakenBrokerage", true),
+        ("Stopped", "InteractiveBrokersBrokerage", false),
+    ] {
+        let world = World::default();
+        world.beside(MINE, status, brokerage);
+        let touched = touch(&scope(), &world, send, order()).await.unwrap();
+        assert_eq!(touched.facts[0].context.live, live, "{status} {brokerage}");
+    }
+    // One that has no id cannot be read.
+    let world = World::default();
+    *world.listed.lock() = Some(json!([{"projectId": MINE, "status": "Running"}]));
+    let touched = touch(&scope(), &world, send, order()).await.unwrap();
+    assert!(touched.facts[0].context.live);
+}
+
+#[tokio::test]
 async fn a_broadcast_goes_to_the_organisation_and_is_live() {
     let send = "live-commands/broadcast-live-command";
     let base = json!({"organizationId": ORGANIZATION, "command": {"$type": "Stop"}});

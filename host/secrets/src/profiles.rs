@@ -100,7 +100,10 @@ impl Profiles {
                         filled.push((*field, self.providers(field, names).await?));
                     }
                 }
-                Exception::Constant(..) | Exception::Null(_) | Exception::Bytes(..) => {}
+                Exception::Constant(..)
+                | Exception::Flag(_)
+                | Exception::Null(_)
+                | Exception::Bytes(..) => {}
             }
         }
         for (field, settings) in filled {

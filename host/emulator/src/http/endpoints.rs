@@ -134,6 +134,7 @@ endpoints! {
     Read Now "/live/logs/read" => live::logs,
     Read Now "/live/portfolio/read" => live::portfolio,
     Read Now "/live/orders/read" => live::orders,
+    Read Now "/live/trades/read" => live::trades,
     Read Now "/live/insights/read" => live::insights,
     Write Now "/live/update/stop" => live::stop,
     Write Now "/live/update/liquidate" => live::liquidate,

@@ -14,6 +14,8 @@ use crate::engine::{Chart, Series};
 pub(super) const MAX_BACKTEST_ENTRIES: i64 = 100;
 /// Orders of a live algorithm in one answer.
 pub(super) const MAX_LIVE_ORDERS: i64 = 1_000;
+/// Closed trades of live algorithms in one answer.
+pub(super) const MAX_LIVE_TRADES: i64 = 1_000;
 /// Insights of a live algorithm in one answer.
 pub(super) const MAX_LIVE_INSIGHTS: i64 = 100;
 /// Lines of a live log in one answer.

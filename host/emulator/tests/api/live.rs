@@ -535,3 +535,37 @@ async fn a_deployment_takes_settings_besides_its_brokerage() {
     }
     cloud.ok("/live/create", body).await;
 }
+
+#[tokio::test]
+async fn closed_trades_are_of_one_deployment_or_of_all_of_a_project() {
+    let cloud = cloud().await;
+    let (project, first) = cloud.deployed(paper()).await;
+    let page = |more: Value| {
+        let mut body = json!({"projectId": project, "start": 0, "end": 1_000});
+        for (name, value) in more.as_object().unwrap() {
+            body[name] = value.clone();
+        }
+        body
+    };
+    let length = async |body: Value| -> u64 {
+        let page = cloud.ok("/live/trades/read", body).await;
+        let shown = page["trades"].as_array().unwrap().len();
+        assert_eq!(json!(shown), page["length"]);
+        page["length"].as_u64().unwrap()
+    };
+    let one = length(page(json!({}))).await;
+    assert!(one > 0);
+    let second = deploy_again(&cloud, project, paper()).await;
+    assert_eq!(length(page(json!({}))).await, 2 * one);
+    for id in [&first, &second] {
+        assert_eq!(length(page(json!({"deployId": id}))).await, one);
+    }
+    for bad in [
+        json!({"deployId": null}),
+        json!({"deployId": "L-none"}),
+        json!({"end": 1_001}),
+        json!({"projectId": -1}),
+    ] {
+        cloud.refused("/live/trades/read", page(bad)).await;
+    }
+}

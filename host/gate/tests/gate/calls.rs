@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use qchost_audit::AuditError;
 use qchost_catalog::{Access, Failure, OPERATIONS};
 use qchost_gate::{PluginCalls as _, Refusal};
-use qchost_testing::cloud::{Setup, World, parse};
+use qchost_testing::cloud::{Live, Setup, World, parse};
 use serde_json::{Map, Value, json};
 
 /// Every list a grant can have, each of it all.
@@ -697,4 +697,42 @@ async fn a_foreign_project_and_one_that_is_not_there_are_denied_in_the_same_word
         told.contains("the file `secret.py`") && !told.contains("the project"),
         "{told}"
     );
+}
+
+/// QuantConnect would answer about the latest one.
+#[tokio::test]
+async fn what_is_about_one_of_several_deployments_is_not_sent_unless_it_says_which() {
+    let grants = "[[grant]]\nname = \"g\"\nallow = [\"live/*\"]\nprojects = [\"Lab/two\"]\n";
+    let world = grant("\"live/*\"").open().await;
+    let scoped = Setup::grants(grants).open().await;
+    for world in [&world, &scoped] {
+        let two = Live {
+            beside: vec!["Running"],
+            ..Live::holding()
+        };
+        world.cloud.live.lock().insert(("a".to_owned(), 1), two);
+    }
+    let project = || json!({ "projectId": 1 });
+    for (name, tool) in [
+        ("live/read-live-algorithm", "read_live_algorithm"),
+        ("live/read-live-portfolio", "read_live_portfolio"),
+    ] {
+        let refused = world.call(name, project()).await;
+        let Err(Refusal::Failed(Failure::InvalidArgument(why))) = &refused else {
+            panic!("{name}: {refused:?}")
+        };
+        assert!(why.contains("L-1") && why.contains("L-2"), "{why}");
+        assert_eq!(world.cloud.count(tool), 0);
+        // Who may not see the project learns nothing of its deployments.
+        let denied = scoped.call(name, project()).await;
+        let Err(Refusal::Denied(denial)) = &denied else {
+            panic!("{name}: {denied:?}")
+        };
+        assert!(!denial.reason.contains("L-"), "{}", denial.reason);
+    }
+    assert_eq!(scoped.cloud.count("list_live_algorithms"), 0);
+    // The twin: one is named.
+    let named = json!({ "projectId": 1, "deployId": "L-1" });
+    world.call("live/read-live-algorithm", named).await.unwrap();
+    assert_eq!(world.cloud.count("read_live_algorithm"), 1);
 }

@@ -35,6 +35,8 @@ pub struct State {
     pub jobs: BTreeMap<String, Vec<String>>,
     /// Brokerages of the deployments, by project.
     pub brokerages: BTreeMap<u32, String>,
+    /// Status and brokerage of a second deployment, `L-11b` and so on, by project.
+    pub beside: BTreeMap<u32, (&'static str, &'static str)>,
     next: u32,
 }
 
@@ -48,6 +50,8 @@ pub struct World {
     pub slow: bool,
     /// The answer to estimates.
     pub estimate: Mutex<Value>,
+    /// The list of deployments, if it is another one.
+    pub listed: Mutex<Option<Value>>,
 }
 
 impl Default for World {
@@ -80,12 +84,14 @@ impl Default for World {
                     (MINE, "PaperBrokerage".to_owned()),
                     (12, "InteractiveBrokersBrokerage".to_owned()),
                 ]),
+                beside: BTreeMap::new(),
                 next: 100,
             }),
             reads: Mutex::default(),
             broken: Mutex::default(),
             slow: false,
             estimate: Mutex::new(json!({"estimateId": "e", "time": 36, "balance": 10})),
+            listed: Mutex::default(),
         }
     }
 }
@@ -110,6 +116,11 @@ impl Reader for World {
                 && *name == operation.name
             {
                 return Err(failure.clone());
+            }
+            if let Some(rows) = &*self.listed.lock()
+                && operation.tool == "list_live_algorithms"
+            {
+                return Ok(json!({"live": rows}));
             }
             self.execute(operation, &arguments).1
         })
@@ -318,8 +329,18 @@ fn on_project(
         "estimate_optimization_time" => json!({"estimate": estimate}),
         "create_live_algorithm" => json!({"deployId": made("L", state), "projectId": project,
             "live": {"projectName": mark, "files": [file("main.py"), file("notes/a.md")]}}),
-        "read_live_algorithm" => json!({"deployId": format!("L-{project}"), "projectName": mark,
-            "brokerage": state.brokerages.get(&project), "files": [file("main.py"), file("notes/a.md")]}),
+        "read_live_algorithm" | "read_live_details" => {
+            let beside = state.beside.get(&project);
+            let (id, brokerage) = match beside.filter(|_| child.ends_with('b')) {
+                Some((_, brokerage)) => (child.to_owned(), Some((*brokerage).to_owned())),
+                None => (
+                    format!("L-{project}"),
+                    state.brokerages.get(&project).cloned(),
+                ),
+            };
+            json!({"deployId": id, "projectName": mark, "brokerage": brokerage,
+                "files": [file("main.py"), file("notes/a.md")]})
+        }
         "read_file" => match given.text("name") {
             Some(name) => json!({"files": [file(&tidied(&name))]}),
             None => json!({"files": [file("main.py"), file("notes/a.md")]}),
@@ -410,7 +431,14 @@ fn deployments(state: &State, project: Option<u32>) -> Value {
         .projects
         .keys()
         .filter(|id| project.is_none_or(|project| **id == project))
-        .map(|id| json!({"projectId": id, "deployId": format!("L-{id}"), "description": marked(state, *id)}))
+        .flat_map(|id| {
+            let row = |deployment: String, status: Option<&str>| {
+                json!({"projectId": id, "deployId": deployment, "status": status, "description": marked(state, *id)})
+            };
+            let beside = state.beside.get(id);
+            let beside = beside.map(|(status, _)| row(format!("L-{id}b"), Some(*status)));
+            [row(format!("L-{id}"), None)].into_iter().chain(beside)
+        })
         .collect();
     json!({"live": all})
 }
@@ -485,5 +513,14 @@ fn store(state: &mut State, operation: &Operation, given: &Loose) -> (Vec<Effect
                 Ok(json!({"metadata": {"key": key}})),
             )
         }
+    }
+}
+
+impl World {
+    /// Gives a project a second deployment.
+    pub fn beside(&self, project: u32, status: &'static str, brokerage: &'static str) {
+        let mut state = self.state.lock();
+        state.children.insert(format!("L-{project}b"), project);
+        state.beside.insert(project, (status, brokerage));
     }
 }

@@ -133,6 +133,53 @@ fn deployments() -> Vec<Case> {
                 b.rejects("read_live_algorithm", of(&project), &bad).await
             })
         }),
+        valid("read_live_details", |b| {
+            Box::pin(async move {
+                let (project, deployment) = b.deployed().await?;
+                let ask = json!({ "projectId": project, "deployId": deployment });
+                let body = b.call("read_live_details", ask).await?;
+                body.equals("/deployId", deployment)?;
+                body.equals("/brokerage", "PaperBrokerage")?;
+                body.text("/serverStatistics/Up Time").map(drop)
+            })
+        }),
+        invalid("read_live_details", |b| {
+            Box::pin(async move {
+                let (project, deployment) = b.deployed().await?;
+                let ask =
+                    |project: &Value, id: &str| json!({ "projectId": project, "deployId": id });
+                let bad = [
+                    ask(&json!(UNKNOWN), &deployment),
+                    ask(&project, "L-nothing"),
+                ];
+                b.rejects("read_live_details", ask(&project, &deployment), &bad)
+                    .await
+            })
+        }),
+        valid("list_latest_live_algorithms", |b| {
+            Box::pin(async move {
+                let (project, _) = b.deployed().await?;
+                b.call("stop_live_algorithm", of(&project)).await?;
+                let compile = b.compile_of(&project).await?.text("/compileId")?;
+                let arguments = b.deployment_of(&project, &compile).await?;
+                let body = b.call("create_live_algorithm", arguments).await?;
+                let body_of = b.call("list_latest_live_algorithms", of(&project)).await?;
+                let listed = body_of.list("/live")?.len();
+                ensure!(listed == 1, "{listed} are listed: {body_of}");
+                body_of.equals("/live/0/deployId", body.text("/deployId")?)
+            })
+        }),
+        invalid("list_latest_live_algorithms", |b| {
+            Box::pin(async move {
+                let project = b.project().await?;
+                let good = json!({ "projectId": project, "status": "Running" });
+                let bad = [
+                    json!({ "projectId": UNKNOWN }),
+                    json!({ "status": "Dreaming" }),
+                ];
+                b.rejects("list_latest_live_algorithms", good, &bad).await
+            })
+        }),
         valid("list_live_algorithms", |b| {
             Box::pin(async move {
                 let (project, deployment) = b.deployed().await?;
@@ -268,6 +315,73 @@ fn views() -> Vec<Case> {
                 ];
                 b.rejects("read_live_logs", lines(&project, &deployment, 0, 10), &bad)
                     .await
+            })
+        }),
+        valid("search_live_logs", |b| {
+            Box::pin(async move {
+                let (project, deployment) = b.deployed().await?;
+                for number in [7, 8] {
+                    let command = json!({ "$type": "Ping", "n": number });
+                    let command = json!({ "projectId": project, "command": command });
+                    b.call("create_live_command", command).await?;
+                }
+                let mut ask = lines(&project, &deployment, 0, 250);
+                ask["query"] = json!("\"N\":8");
+                ask["deploymentLogs"] = json!(true);
+                let body = b.call("search_live_logs", ask).await?;
+                body.equals("/length", 1)?;
+                let line = body.text("/logs/0")?;
+                ensure!(line.contains("\"n\":8"), "another line: {line}");
+                Ok(())
+            })
+        }),
+        invalid("search_live_logs", |b| {
+            Box::pin(async move {
+                let (project, deployment) = b.deployed().await?;
+                let bad = [
+                    lines(&json!(UNKNOWN), &deployment, 0, 10),
+                    lines(&project, "L-nothing", 0, 10),
+                    lines(&project, &deployment, 5, 2),
+                    lines(&project, &deployment, 0, 1_000),
+                ];
+                let mut good = lines(&project, &deployment, 0, 10);
+                good["query"] = json!("day");
+                good["deploymentLogs"] = json!(false);
+                b.rejects("search_live_logs", good, &bad).await
+            })
+        }),
+        valid("read_live_trades", |b| {
+            Box::pin(async move {
+                let (project, deployment) = b.deployed().await?;
+                let mut ask = slice(&project, 0, 100);
+                let body = b
+                    .until("read_live_trades", ask.clone(), |body| {
+                        Ok(!body.list("/trades")?.is_empty())
+                    })
+                    .await?;
+                body.equals("/trades/0/symbols/0/value", "SPY")?;
+                ensure!(body.number("/length")? >= 1.0, "no length: {body}");
+                let first = body.at("/trades/0/id")?.clone();
+                ask["deployId"] = json!(deployment);
+                b.call("read_live_trades", ask)
+                    .await?
+                    .equals("/trades/0/id", first)
+            })
+        }),
+        invalid("read_live_trades", |b| {
+            Box::pin(async move {
+                let (project, deployment) = b.deployed().await?;
+                let mut good = slice(&project, 0, 10);
+                good["deployId"] = json!(deployment);
+                let mut unknown = good.clone();
+                unknown["deployId"] = json!("L-nothing");
+                let bad = [
+                    slice(&json!(UNKNOWN), 0, 10),
+                    slice(&project, 5, 2),
+                    slice(&project, 0, 2_000),
+                    unknown,
+                ];
+                b.rejects("read_live_trades", good, &bad).await
             })
         }),
         valid("read_live_portfolio", |b| {

@@ -36,7 +36,8 @@ use super::cloud::{Cloud, execute};
 use super::files::file_json;
 use super::organizations::version_of;
 use super::pages::{
-    ChartRequest, MAX_LIVE_INSIGHTS, MAX_LIVE_LINES, MAX_LIVE_ORDERS, Window, summary,
+    ChartRequest, MAX_LIVE_INSIGHTS, MAX_LIVE_LINES, MAX_LIVE_ORDERS, MAX_LIVE_TRADES, Window,
+    matching, summary,
 };
 use crate::engine::SourceFile;
 use crate::store::deployment::{
@@ -218,12 +219,8 @@ pub(crate) fn logs(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments)
     let window = Window::read(arguments, ("startLine", "endLine"), false, MAX_LIVE_LINES)?;
     let own_only = arguments.optional("deploymentLogs", Arguments::flag)? == Some(true);
     let query = arguments.optional("query", Arguments::text)?;
-    let query = query.map(str::to_lowercase).unwrap_or_default();
-    let lines_of = |deployment: &Deployment| {
-        let mut lines = LiveView::of(cloud, deployment).logs();
-        lines.retain(|line| line.to_lowercase().contains(&query));
-        lines
-    };
+    let lines_of =
+        |deployment: &Deployment| matching(LiveView::of(cloud, deployment).logs(), query);
     let mut lines = Vec::new();
     if !own_only {
         let all = state.deployments.iter();
@@ -250,6 +247,30 @@ pub(crate) fn orders(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let deployment = state.deployment(arguments)?;
     let window = Window::read(arguments, ("start", "end"), false, MAX_LIVE_ORDERS)?;
     window.answer("orders", &LiveView::of(cloud, deployment).orders())
+}
+
+/// The closed trades of a deployment, or of all of the project without `deployId`, by their exit in each. They are still
+/// loading while one of the deployments does not run yet.
+pub(crate) fn trades(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    if arguments.fields.get("deployId") == Some(&Value::Null) {
+        return Err(Refusal::invalid("deployId", "a string, or no such field"));
+    }
+    let named = arguments.optional("deployId", Arguments::text)?;
+    let latest = state.deployment_named(arguments, "deployId")?;
+    let window = Window::read(arguments, ("start", "end"), false, MAX_LIVE_TRADES)?;
+    let all = state.deployments.iter();
+    let wanted = all.filter(|it| match named {
+        Some(id) => it.id == id,
+        None => it.project_id == latest.project_id,
+    });
+    let mut trades = Vec::new();
+    for deployment in wanted {
+        if deployment.running.is_none() && deployment.stopped.is_none() {
+            return Reply::loading(0.0);
+        }
+        trades.extend(LiveView::of(cloud, deployment).trades());
+    }
+    window.answer("trades", &trades)
 }
 
 pub(crate) fn insights(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {

@@ -114,6 +114,20 @@ impl<'d> LiveView<'d> {
         orders
     }
 
+    /// Trades that were closed so far. What a liquidation closes is in no trade.
+    pub(super) fn trades(&self) -> Vec<Value> {
+        let Some((report, day)) = self.now else {
+            return Vec::new();
+        };
+        let until = seconds_text(day.time + REST_OF_DAY);
+        let is_closed = |trade: &&Value| {
+            let exit = trade.get("exitTime").and_then(Value::as_str);
+            exit.is_none_or(|exit| exit <= until.as_str())
+        };
+        let closed = report.closed_trades().iter().filter(is_closed);
+        closed.cloned().collect()
+    }
+
     /// Insights so far.
     pub(super) fn insights(&self) -> &[Value] {
         self.now.map_or(&[], |(report, day)| {

@@ -82,10 +82,13 @@ pub(crate) fn deployment(
     })
 }
 
-/// Waits until the project's deployment runs.
-pub(crate) fn running(project: ProjectId) -> Result<live::LiveAlgorithm, Error> {
+/// Waits until the project's deployment runs: the named one, or the only one.
+pub(crate) fn running(
+    project: ProjectId,
+    deploy_id: Option<&str>,
+) -> Result<live::LiveAlgorithm, Error> {
     until("the deployment did not come to run", || {
-        let algorithm = live::read_live_algorithm(project)?;
+        let algorithm = live::read_live_algorithm(project, deploy_id)?;
         match &algorithm.status {
             Some(LiveStatus::Running) => Ok(Some(algorithm)),
             Some(LiveStatus::LoggingIn | LiveStatus::Initializing | LiveStatus::InQueue) => {

@@ -1,6 +1,9 @@
-//! `live`: deployed by a profile, watched in every way, stopped, deployed again, liquidated.
+//! `live`: deployed by a profile, watched in every way, deployed a second time beside it, stopped, deployed again,
+//! liquidated.
 
-use qchost_sdk::live::{AuthorizedBrokerage, LiveChartRequest, LiveStatus, LiveStatusFilter};
+use qchost_sdk::live::{
+    AuthorizedBrokerage, Deployment, LiveChartRequest, LiveStatus, LiveStatusFilter, LogSearch,
+};
 use qchost_sdk::prelude::*;
 
 use crate::checks::{Checks, not_found, rejected, unfit};
@@ -14,11 +17,10 @@ pub(crate) fn run(checks: &mut Checks, profile: &str) -> Option<()> {
         setup::built("live"),
         |_| true,
     )?;
-    let read = || live::read_live_algorithm(project);
     checks.refusal(
         "read-live-algorithm",
         "does not find one yet",
-        read(),
+        live::read_live_algorithm(project, None),
         not_found,
     );
 
@@ -36,7 +38,7 @@ pub(crate) fn run(checks: &mut Checks, profile: &str) -> Option<()> {
     let algorithm = checks.answer(
         "read-live-algorithm",
         "comes to run",
-        setup::running(project),
+        setup::running(project, None),
         |it| {
             it.deploy_id.as_deref() == Some(&deploy_id)
                 && it.launched.is_some()
@@ -79,18 +81,19 @@ pub(crate) fn run(checks: &mut Checks, profile: &str) -> Option<()> {
     );
 
     watch(checks, project, &deploy_id)?;
+    beside(checks, &mut request, &deploy_id)?;
 
-    checks.answer(
-        "stop-live-algorithm",
-        "succeeds",
-        live::stop_live_algorithm(project),
-        |()| true,
-    )?;
-    checks.answer("stop-live-algorithm", "shows in a read", read(), |it| {
+    for number in 1..=2 {
+        checks.answer(
+            "stop-live-algorithm",
+            "ends one of two deployments",
+            live::stop_live_algorithm(project).and_then(|()| stopped()),
+            |it| it.len() == number,
+        )?;
+    }
+    let read = live::read_live_algorithm(project, Some(&deploy_id));
+    checks.answer("stop-live-algorithm", "shows in a read", read, |it| {
         it.status == Some(LiveStatus::Stopped) && it.stopped.is_some()
-    })?;
-    checks.answer("stop-live-algorithm", "shows in a list", stopped(), |it| {
-        it.len() == 1
     })?;
     checks.refusal(
         "stop-live-algorithm",
@@ -112,7 +115,7 @@ pub(crate) fn run(checks: &mut Checks, profile: &str) -> Option<()> {
         setup::idle_node(project),
         |_| true,
     )?;
-    let again = live::create_live_algorithm(&request).and_then(|_| setup::running(project));
+    let again = live::create_live_algorithm(&request).and_then(|_| setup::running(project, None));
     checks.answer(
         "liquidate-live-algorithm",
         "has one that runs",
@@ -136,6 +139,86 @@ pub(crate) fn run(checks: &mut Checks, profile: &str) -> Option<()> {
         "does not know a profile",
         unknown,
         |it| matches!(it, Error::InvalidArgument(_) | Error::Denied(_)),
+    );
+    Some(())
+}
+
+/// Deploys the project a second time: what is about one deployment has to name it.
+fn beside(checks: &mut Checks, request: &mut Deployment, first: &str) -> Option<()> {
+    let project = request.project_id;
+    request.node_id = checks.answer(
+        "create-live-algorithm",
+        "has a second node",
+        setup::idle_node(project),
+        |_| true,
+    )?;
+    let launched = live::create_live_algorithm(request);
+    let second = launched.and_then(|it| setup::running(project, it.deploy_id.as_deref()));
+    let second = checks.answer(
+        "create-live-algorithm",
+        "runs beside the first",
+        second.map(|it| it.deploy_id.unwrap_or_default()),
+        |it| !it.is_empty() && it != first,
+    )?;
+    let several = |error: &Error| match error {
+        Error::InvalidArgument(why) => why.contains(first) && why.contains(&second),
+        _ => false,
+    };
+    let without = live::read_live_algorithm(project, None).map(|_| ());
+    checks.refusal(
+        "read-live-algorithm",
+        "wants one to be named",
+        without,
+        several,
+    );
+    let without = live::read_live_details(project, None).map(|_| ());
+    checks.refusal(
+        "read-live-details",
+        "wants one to be named",
+        without,
+        several,
+    );
+    let without = live::read_live_insights(project, None, 9, None).map(|_| ());
+    checks.refusal(
+        "read-live-insights",
+        "wants one to be named",
+        without,
+        several,
+    );
+    let portfolio = live::read_live_portfolio(project).map(|_| ());
+    checks.refusal(
+        "read-live-portfolio",
+        "is of none of several",
+        portfolio,
+        several,
+    );
+    for id in [first, second.as_str()] {
+        checks.answer(
+            "read-live-details",
+            "says that it is a paper one",
+            live::read_live_details(project, Some(id)),
+            |it| {
+                it.deploy_id.as_deref() == Some(id)
+                    && it.brokerage.as_deref() == Some("PaperBrokerage")
+                    && it.deployment_details.is_empty()
+                    && !it.server_statistics.is_empty()
+            },
+        )?;
+    }
+    checks.answer(
+        "list-latest-live-algorithms",
+        "has the newest one",
+        live::list_latest_live_algorithms(Some(project), None),
+        |it| it.len() == 1 && it.iter().all(|it| it.deploy_id.as_deref() == Some(&second)),
+    )?;
+    checks.refusal(
+        "list-latest-live-algorithms",
+        "refuses a state that there is not",
+        live::list_latest_live_algorithms(
+            Some(project),
+            Some(&LiveStatusFilter::Other("Sleeping".into())),
+        ),
+        unfit,
     );
     Some(())
 }
@@ -191,6 +274,42 @@ fn watch(checks: &mut Checks, project: u32, deploy_id: &str) -> Option<()> {
         unfit,
     );
 
+    let search = |query: &str, end| {
+        live::search_live_logs(&LogSearch {
+            project_id: project,
+            algorithm_id: deploy_id.to_owned(),
+            start_line: 0,
+            end_line: end,
+            query: Some(query.to_owned()),
+            deployment_only: Some(true),
+        })
+    };
+    checks.answer(
+        "search-live-logs",
+        "finds nothing that is not there",
+        search("no line has this", 10),
+        |it| it.logs.is_empty() && it.length == Some(0),
+    )?;
+    checks.refusal(
+        "search-live-logs",
+        "refuses a slice that is too wide",
+        search("", 5_000),
+        unfit,
+    );
+
+    let trades = |id, end| wait::until_ready(|| live::read_live_trades(project, id, 0, end));
+    for id in [None, Some(deploy_id)] {
+        checks.answer("read-live-trades", "is a page", trades(id, 100), |it| {
+            u32::try_from(it.trades.len()).is_ok_and(|shown| shown <= it.length)
+        })?;
+    }
+    checks.refusal(
+        "read-live-trades",
+        "refuses a slice that is too wide",
+        trades(None, 5_000),
+        unfit,
+    );
+
     checks.answer(
         "read-live-portfolio",
         "has cash",
@@ -232,7 +351,7 @@ fn watch(checks: &mut Checks, project: u32, deploy_id: &str) -> Option<()> {
     checks.answer(
         "read-live-insights",
         "is a page",
-        live::read_live_insights(project, None, 50),
+        live::read_live_insights(project, None, 50, Some(deploy_id)),
         |it| u32::try_from(it.insights.len()).is_ok_and(|shown| shown <= it.length),
     )?;
     Some(())

@@ -30,7 +30,7 @@ pub(crate) fn run(checks: &mut Checks, profile: &str) -> Option<()> {
     checks.answer(
         function,
         "has one that runs",
-        setup::running(project),
+        setup::running(project, None),
         |_| true,
     )?;
 
