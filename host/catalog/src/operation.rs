@@ -194,6 +194,8 @@ pub enum Transport {
     Upload,
     /// The answer is a redirect to a page that a person opens.
     Redirect,
+    /// JSON is posted, and a file is the answer.
+    File,
     /// A form is posted, with brackets for what is nested, and JSON is the answer.
     Form,
     /// Our server replaces the file or, if there is none, creates it.
@@ -205,6 +207,11 @@ pub enum Transport {
     /// Our server lists the projects and answers with a range of those that match.
     FindProjects,
 }
+
+/// The member with the type of a file, where an answer is a file.
+pub const MEDIA_TYPE: &str = "mediaType";
+/// The member with the text of a file, where an answer is a file.
+pub const CONTENT: &str = "content";
 
 /// Where a function differs from its tool on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -414,6 +421,12 @@ impl Operation {
         self
     }
 
+    /// QuantConnect takes no more calls of it from one account in half an hour.
+    pub(crate) const fn per_half_hour(mut self, calls: u32) -> Self {
+        self.calls_per_half_hour = Some(calls);
+        self
+    }
+
     /// Published now and then: a minute old is new enough.
     pub(crate) const fn cacheable(mut self) -> Self {
         self.lifetime = Lifetime::Seconds(60);
@@ -609,6 +622,12 @@ impl Operation {
                 Selector::DownloadKey(_) | Selector::DownloadJob(_)
             )
         })
+    }
+
+    /// Whether its answer is a file, whose text is the member [`CONTENT`].
+    #[must_use]
+    pub fn answers_file(&self) -> bool {
+        self.transport == Transport::File
     }
 
     /// Whether the server applies a key to everything below it too, if it is a folder.

@@ -226,6 +226,8 @@ fn answer(ty: &Type) -> Value {
         Type::Json => json!({}),
         Type::Option(inner) => answer(inner),
         Type::Entry(value) => answer(value),
+        // Bytes come as the text that they are.
+        Type::List(Type::U8) => json!({ "type": ["string", "null"] }),
         Type::List(Type::Entry(value)) => json!({
             "type": ["object", "array", "null"], "additionalProperties": answer(value),
         }),

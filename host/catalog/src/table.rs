@@ -34,6 +34,11 @@ const fn only(name: &'static str, tool: &'static RemoteTool) -> Operation {
     Operation::only_remote(name, tool)
 }
 
+/// A read whose answer is a file.
+const fn export(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
+    op(name, tool, endpoint).reads().over(Transport::File)
+}
+
 const PROJECT: &[Selector] = &[Project("projectId")];
 const PROJECT_FILE: &[Selector] = &[Project("projectId"), File("name")];
 const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtestId")];
@@ -104,6 +109,15 @@ pub static OPERATIONS: &[Operation] = &[
     only("datasets/list-datasets", &remote::LIST_DATASETS).reads().cacheable(),
     only("datasets/get-dataset-details", &remote::GET_DATASET_DETAILS).reads().cacheable(),
     only("datasets/environment-library-support", &remote::ENVIRONMENT_LIBRARY_SUPPORT).reads().cacheable(),
+
+    export("exports/export-backtest-orders", "export_backtest_orders", "/backtests/export/orders").on(PROJECT_BACKTEST),
+    export("exports/export-backtest-trades", "export_backtest_trades", "/backtests/export/trades").on(PROJECT_BACKTEST),
+    export("exports/export-backtest-insights", "export_backtest_insights", "/backtests/export/insights").on(PROJECT_BACKTEST),
+    export("exports/export-backtest-logs", "export_backtest_logs", "/backtests/export/logs").on(PROJECT_BACKTEST),
+    export("exports/export-live-orders", "export_live_orders", "/live/export/orders").on(PROJECT),
+    export("exports/export-live-trades", "export_live_trades", "/live/export/trades").on(PROJECT),
+    export("exports/export-live-insights", "export_live_insights", "/live/export/insights").on(PROJECT_DEPLOYMENT),
+    export("exports/export-live-logs", "export_live_logs", "/live/export/logs").per_half_hour(45).on(PROJECT_DEPLOYMENT),
 
     op("files/create-file", "create_file", "/files/create").adds().does(CreatesFile).on(PROJECT_FILE),
     op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),

@@ -50,6 +50,11 @@ pub enum Unit {
 /// The units of numeric fields by record. A field that is not listed is [`Unit::Plain`].
 pub const UNITS: &[(&str, Unit, &[&str])] = &[
     ("account-summary", Unit::Credit, &["credit-balance"]),
+    ("credit-movement", Unit::Credit, &["amount", "balance"]),
+    ("credit", Unit::Credit, &["balance"]),
+    ("product-item", Unit::Quantity, &["quantity"]),
+    ("product-item", Unit::Money, &["unit-price", "total"]),
+    ("data-agreement", Unit::Seconds, &["signed-time"]),
     ("text-answer", Unit::Plain, &["version"]),
     ("list-answer", Unit::Plain, &["version"]),
     ("files-answer", Unit::Plain, &["version"]),

@@ -560,6 +560,14 @@ fn schemas_are_valid_and_tell_good_from_bad() {
 }
 
 #[test]
+fn exports_of_live_logs_are_limited_as_quantconnect_documents_it() {
+    for operation in OPERATIONS {
+        let limit = (operation.tool == "export_live_logs").then_some(45);
+        assert_eq!(operation.calls_per_half_hour, limit, "{}", operation.name);
+    }
+}
+
+#[test]
 fn the_answer_is_taken_out_by_its_path() {
     let create = by_tool("create_project").unwrap();
     assert_eq!(

@@ -117,6 +117,16 @@ impl Answer {
     }
 }
 
+/// Whether a body is a file instead of an answer of the API. The API says of each answer whether it is a success; what
+/// is no JSON object, such as a table or a list, does not.
+pub(crate) fn is_file(text: &str) -> bool {
+    if !text.trim_start().starts_with('{') {
+        return true;
+    }
+    serde_json::from_str(text)
+        .is_ok_and(|head: Head| head.success.is_none() && head.errors.is_none())
+}
+
 /// The strings of an `errors` value of any form.
 fn words(errors: Option<Value>) -> Vec<String> {
     match errors {

@@ -8,15 +8,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use qchost_catalog::Failure;
+use qchost_catalog::{CONTENT, Failure, MEDIA_TYPE};
 use qchost_text::error_chain;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, LOCATION};
 use reqwest::multipart::{Form, Part};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::answer::{Answer, excerpt};
+use crate::answer::{Answer, excerpt, is_file};
 use crate::base::{BaseUrl, BaseUrlError, CLOUD, localhost};
 use crate::credentials::{Authorization, Credentials};
 use crate::form;
@@ -113,6 +113,8 @@ pub(crate) enum Reply {
 struct Sent<'a> {
     endpoint: &'a str,
     effect: Effect,
+    /// Whether the answer may be a file.
+    file: bool,
     start: Instant,
 }
 
@@ -191,11 +193,27 @@ impl RestClient {
         effect: Effect,
     ) -> Result<Answer, Failure> {
         let body = form::encoded(body);
-        let exchange = self.send(endpoint, effect, |request| {
+        let exchange = self.send(endpoint, effect, false, |request| {
             request
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(body)
         });
+        self.answer(exchange.await)
+    }
+
+    /// Posts a JSON body to an endpoint that answers with a file, and puts its type and its text into an answer: as
+    /// [`MEDIA_TYPE`] and [`CONTENT`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::post`].
+    pub async fn export(
+        &self,
+        endpoint: &str,
+        body: &Map<String, Value>,
+        effect: Effect,
+    ) -> Result<Answer, Failure> {
+        let exchange = self.send(endpoint, effect, true, |request| request.json(body));
         self.answer(exchange.await)
     }
 
@@ -221,7 +239,7 @@ impl RestClient {
             .text("key", key.to_owned())
             .part("objectData", file);
         self.answer(
-            self.send(endpoint, effect, |request| request.multipart(form))
+            self.send(endpoint, effect, false, |request| request.multipart(form))
                 .await,
         )
     }
@@ -233,7 +251,7 @@ impl RestClient {
         body: &Map<String, Value>,
         effect: Effect,
     ) -> Exchange {
-        self.send(endpoint, effect, |request| request.json(body))
+        self.send(endpoint, effect, false, |request| request.json(body))
             .await
     }
 
@@ -253,11 +271,13 @@ impl RestClient {
         &self,
         endpoint: &str,
         effect: Effect,
+        file: bool,
         payload: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Exchange {
         let sent = Sent {
             endpoint,
             effect,
+            file,
             start: Instant::now(),
         };
         let mut exchange = Exchange {
@@ -329,6 +349,13 @@ impl RestClient {
             });
         }
         let text = authorization.redact(self.body(sent, response).await?);
+        if sent.file && status.is_success() && is_file(&text) {
+            let of = headers.get(CONTENT_TYPE);
+            let of = of.and_then(|of| of.to_str().ok()).unwrap_or_default();
+            let media_type = of.split(';').next().unwrap_or_default().trim();
+            let answer = json!({ "success": true, MEDIA_TYPE: media_type, CONTENT: text });
+            return Ok(Reply::Answer(Answer::of(&answer)));
+        }
         match Answer::parse(text) {
             // The cloud has been seen to refuse credentials with status 500.
             Ok(answer) if answer.refuses_credentials() => {

@@ -268,6 +268,7 @@ async fn send(
     }
     match operation.transport {
         Transport::Json => rest.post(endpoint, &arguments, effect).await,
+        Transport::File => rest.export(endpoint, &arguments, effect).await,
         Transport::Form => rest.post_form(endpoint, &arguments, effect).await,
         Transport::WriteFile => rest.write_file(&arguments).await,
         Transport::EditFile => rest.edit_file(&arguments, effect).await,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use qchost_catalog::{Failure, FailureKind, Operation, aside, length};
+use qchost_catalog::{CONTENT, Failure, FailureKind, Operation, aside, length};
 use qchost_gate::{PluginCalls, Principal, Refusal, SentMarker};
 use qchost_traffic::CpuMeter;
 use serde::de::DeserializeOwned;
@@ -182,6 +182,24 @@ impl CallContext {
         self.call_and_trim(operation, arguments, |_| ()).await
     }
 
+    /// Refuses a file that is larger than what the agent may output: it is in the agent's memory as a whole.
+    fn check_file(&self, operation: &'static Operation, body: &Value) -> Result<(), Error> {
+        if !operation.answers_file() {
+            return Ok(());
+        }
+        let content = body.get(CONTENT).and_then(Value::as_str);
+        let size = content.map_or(0, |text| u64::try_from(text.len()).unwrap_or(u64::MAX));
+        match &self.version_context().manifest {
+            Some(manifest) if size > manifest.limits.output => {
+                Err(Error::UnexpectedResponse(format!(
+                    "{}: the file has {size} bytes, more than the {} of `limits.output`; read it in pages",
+                    operation.tool, manifest.limits.output
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a call, and trims the answer before it is decoded at the agent's expense.
     pub(crate) async fn call_and_trim<T: DeserializeOwned>(
         &self,
@@ -197,6 +215,7 @@ impl CallContext {
                 .await
         };
         let mut body = self.hand_over(call).await?;
+        self.check_file(operation, &body)?;
         trim(&mut body);
         let left_out = LeftOut::default();
         let answer = aside(length(&body), || decode_answer(operation, body, &left_out));
@@ -368,6 +387,29 @@ mod tests {
         assert!(calls.waited(long));
         tokio::time::sleep(Duration::from_millis(2)).await;
         assert!(!calls.waited(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn a_file_is_as_large_as_the_output_at_most() {
+        let export = qchost_catalog::operation("export_backtest_logs");
+        let read = qchost_catalog::operation("read_file");
+        let manifest = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n[limits]\noutput = \"64KiB\"";
+        let manifest = qchost_policy::Manifest::parse(manifest, std::path::Path::new("lab.toml"));
+        let mut context = Arc::into_inner(VersionContext::for_test(None, "lab")).unwrap();
+        context.manifest = Some(Arc::new(manifest.unwrap()));
+        let calls = CallContext::new(Arc::new(context), "test".into(), None);
+        let body = |size: usize| serde_json::json!({ "mediaType": "text/plain", "content": "x".repeat(size) });
+        calls.check_file(export, &body(64 << 10)).unwrap();
+        let refused = calls.check_file(export, &body((64 << 10) + 1));
+        let Err(Error::UnexpectedResponse(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(
+            why.contains("65537 bytes") && why.contains("limits.output"),
+            "{why}"
+        );
+        // What is no file is bounded elsewhere.
+        calls.check_file(read, &body(1 << 20)).unwrap();
     }
 
     #[test]

@@ -96,8 +96,8 @@
 //!
 //! - One module a category of QuantConnect, with one function an operation: [`account`],
 //!   [`projects`], [`collaboration`], [`nodes`], [`compile`], [`files`], [`backtests`],
-//!   [`optimizations`], [`live`], [`live_commands`], [`object_store`], [`lean_versions`],
-//!   [`organizations`], [`libraries`], [`ai`], [`server`], and [`raw`] for any tool by its name; [`research`], [`notifications`],
+//!   [`optimizations`], [`live`], [`live_commands`], [`object_store`], [`exports`],
+//!   [`lean_versions`], [`organizations`], [`libraries`], [`ai`], [`server`], and [`raw`] for any tool by its name; [`research`], [`notifications`],
 //!   [`datasets`], [`skills`] and [`templates`] where the account has QuantConnect's remote server. Their types are in [`types`] and
 //!   in the modules themselves.
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
@@ -135,9 +135,9 @@ pub mod wait;
 pub use bindings::exports::qchost::agent::guest::{Action, Description, Event, Guest, Hints};
 pub use bindings::qchost::agent::{answers, workflow};
 pub use bindings::quantconnect::api::{
-    account, ai, backtests, collaboration, compile, datasets, files, lean_versions, libraries,
-    live, live_commands, nodes, notifications, object_store, optimizations, organizations,
-    projects, raw, research, server, skills, templates, types,
+    account, ai, backtests, collaboration, compile, datasets, exports, files, lean_versions,
+    libraries, live, live_commands, nodes, notifications, object_store, optimizations,
+    organizations, projects, raw, research, server, skills, templates, types,
 };
 pub use errors::{Error, StateError};
 pub use failure::Failure;

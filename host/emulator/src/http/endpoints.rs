@@ -6,7 +6,7 @@ use crate::services::answer::{Answer, LaterAnswer};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
 use crate::services::{
-    ai, backtests, collaborators, compile, connections, files, live, nodes, object_store,
+    ai, backtests, collaborators, compile, connections, exports, files, live, nodes, object_store,
     optimizations, organizations, projects,
 };
 use crate::store::State;
@@ -120,6 +120,10 @@ endpoints! {
     Read Now "/backtests/read/report" => backtests::report,
     Read Now "/backtests/trades/read" => backtests::trades,
     Write Now "/backtests/tags/update" => backtests::update_tags,
+    Read Now "/backtests/export/orders" => exports::orders,
+    Read Now "/backtests/export/trades" => exports::trades,
+    Read Now "/backtests/export/insights" => exports::insights,
+    Read Now "/backtests/export/logs" => exports::logs,
     Read Now "/optimizations/estimate" => optimizations::estimate,
     Write Now "/optimizations/create" => optimizations::create,
     Read Now "/optimizations/read" => optimizations::read,
@@ -136,6 +140,10 @@ endpoints! {
     Read Now "/live/orders/read" => live::orders,
     Read Now "/live/trades/read" => live::trades,
     Read Now "/live/insights/read" => live::insights,
+    Read Now "/live/export/orders" => live::exports::orders,
+    Read Now "/live/export/trades" => live::exports::trades,
+    Read Now "/live/export/insights" => live::exports::insights,
+    Read Now "/live/export/logs" => live::exports::logs,
     Write Now "/live/update/stop" => live::stop,
     Write Now "/live/update/liquidate" => live::liquidate,
     Write Now "/live/commands/create" => live::command,

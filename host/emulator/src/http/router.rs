@@ -278,6 +278,9 @@ fn respond(reply: Reply) -> Logged {
             let kind = [(CONTENT_TYPE, "application/zip")];
             ((kind, Body::from(bytes)).into_response(), None)
         }
+        Reply::File(media_type, text) => {
+            (([(CONTENT_TYPE, media_type)], text).into_response(), None)
+        }
         Reply::Page(html) => (Html(html).into_response(), None),
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Reply {
     Redirect(String),
     /// A zip archive to download.
     Archive(Bytes),
+    /// A file in place of the answer: its type and its text.
+    File(&'static str, String),
     /// A page for a person in a browser.
     Page(String),
 }

@@ -14,6 +14,7 @@ pub(crate) mod cloud;
 pub(crate) mod collaborators;
 pub(crate) mod compile;
 pub(crate) mod connections;
+pub(crate) mod exports;
 pub(crate) mod files;
 pub(crate) mod live;
 mod lookup;

@@ -17,6 +17,7 @@ mod client;
 mod collaboration;
 mod compile;
 mod engine;
+mod exports;
 mod faults;
 mod files;
 mod kept;

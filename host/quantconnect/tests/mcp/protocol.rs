@@ -9,7 +9,7 @@ use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, options, rest};
-use crate::fake::Fake;
+use crate::fake::{Fake, reply};
 
 async fn tools(connection: &Connection) -> BTreeMap<String, Tool> {
     let list = connection.client.list_all_tools().await.unwrap();
@@ -181,6 +181,44 @@ async fn a_null_is_sent_where_the_api_wants_one() {
         arguments["query"] = sent;
         assert_eq!(fake.only().json(), arguments);
     }
+}
+
+#[tokio::test]
+async fn a_file_comes_as_an_answer_with_its_type_and_text() {
+    let arguments = || json!({ "projectId": 7, "backtestId": "b" });
+    let csv = "Time,Tag\r\n1,\"a \"\"b\"\"\"\r\n";
+    for (media_type, told, text) in [
+        ("text/csv; charset=utf-8", "text/csv", csv),
+        ("application/json", "application/json", "[{\"id\":1}]"),
+        ("text/plain", "text/plain", ""),
+        ("text/plain", "text/plain", "not JSON"),
+        ("application/json", "application/json", "{\"insights\":[]}"),
+    ] {
+        let fake = Fake::start(move |_| reply(200, &[("content-type", media_type)], text)).await;
+        let connection = Connection::to(&fake.url).await;
+        let (is_error, answer) = connection.call("export_backtest_logs", arguments()).await;
+        assert!(!is_error, "{answer}");
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let expected = json!({ "success": true, "mediaType": told, "content": text });
+        assert_eq!(answer, expected);
+    }
+    // What the API says instead of a file stays what it is.
+    for (body, refused) in [
+        ("{\"success\":false,\"errors\":[\"no\"]}", true),
+        (
+            "{\"success\":true,\"status\":\"loading\",\"progress\":0.5}",
+            false,
+        ),
+    ] {
+        let fake = Fake::always(200, body).await;
+        let connection = Connection::to(&fake.url).await;
+        let (is_error, answer) = connection.call("export_backtest_logs", arguments()).await;
+        assert_eq!((is_error, answer.as_str()), (refused, body));
+    }
+    let fake = Fake::start(|_| reply(200, &[("content-type", "text/csv")], vec![0xff_u8])).await;
+    let connection = Connection::to(&fake.url).await;
+    let body = connection.fails("export_backtest_logs", arguments()).await;
+    assert_eq!(body["failure"]["kind"], "unexpected-response");
 }
 
 #[tokio::test]

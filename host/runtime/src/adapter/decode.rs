@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use qchost_catalog::Unit;
 use qchost_catalog::names::KEY;
 use qchost_catalog::shape::{Case, Field, Record, Type, Variant};
-use serde::de::value::{StrDeserializer, StringDeserializer, U32Deserializer};
+use serde::de::value::{SeqDeserializer, StrDeserializer, StringDeserializer, U32Deserializer};
 use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, SeqAccess, VariantAccess, Visitor,
 };
@@ -83,6 +83,7 @@ pub(super) fn check(ty: &'static Type, value: Option<&Value>, keyed: bool) -> Re
     let value = value.filter(|value| !value.is_null());
     match ty {
         Type::Option(_) => return Ok(()),
+        Type::List(Type::U8) => {}
         Type::List(inner) => return lists::check(inner, value),
         _ => {}
     }
@@ -93,6 +94,7 @@ pub(super) fn check(ty: &'static Type, value: Option<&Value>, keyed: bool) -> Re
         Type::S32 => scalar::integer::<i32>(value, S32).map(drop),
         Type::F64 => scalar::number(value).map(drop),
         Type::String => scalar::check_text(value),
+        Type::List(Type::U8) if !value.is_string() => Err(Misfit::found("a text", value)),
         Type::Json | Type::Option(_) | Type::List(_) => Ok(()),
         Type::Variant(variant) => {
             let open = variant.cases.iter().any(|case| case.open);
@@ -141,7 +143,7 @@ fn former<'v>(
     named.find(|value| value.is_object())
 }
 
-/// Not reached for valid answers: an entry has no key of its own, and bytes are never answered.
+/// Not reached for valid answers: an entry has no key of its own, and bytes come as a text.
 fn unanswered(value: &Value) -> Misfit {
     Misfit::found("nothing, since no answer has this type", value)
 }
@@ -166,6 +168,15 @@ impl<'de> Deserializer<'de> for Decoder<'_> {
                 } else {
                     visitor.visit_some(Decoder { ty: inner, ..self })
                 }
+            }
+            Type::List(Type::U8) => {
+                let text = match self.present()? {
+                    Value::String(text) => std::mem::take(text),
+                    other => return Err(Misfit::found("a text", other)),
+                };
+                visitor.visit_seq(SeqDeserializer::<_, Misfit>::new(
+                    text.into_bytes().into_iter(),
+                ))
             }
             Type::List(inner) => {
                 let form = lists::Form::of(inner, self.positions, self.unit);

@@ -109,7 +109,10 @@ impl Encoded {
         match self {
             Self::Absent => Ok(Value::Null),
             Self::Value(value) => Ok(value),
-            Self::Bytes(_) | Self::Entry(..) => Err(misplaced()),
+            Self::Bytes(bytes) => String::from_utf8(bytes)
+                .map(Value::String)
+                .map_err(|_| Misfit::new("not UTF-8")),
+            Self::Entry(..) => Err(misplaced()),
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod bound;
 mod collaboration;
 mod compile;
 mod datasets;
+mod exports;
 mod files;
 mod lean_versions;
 mod libraries;
@@ -65,8 +66,8 @@ macro_rules! interfaces {
 }
 
 interfaces! {
-    account ai backtests collaboration compile datasets files lean_versions libraries live live_commands nodes
-    notifications object_store optimizations organizations projects raw research server skills templates
+    account ai backtests collaboration compile datasets exports files lean_versions libraries live live_commands
+    nodes notifications object_store optimizations organizations projects raw research server skills templates
 }
 
 impl types::Host for CallContext {}

@@ -81,6 +81,7 @@ impl<'b, 'a> Shaper<'b, 'a> {
                 0 => self.nothing(inner),
                 _ => self.answer(inner),
             },
+            Type::List(Type::U8) => json!(text(self.bytes)),
             Type::List(inner) => self.list(inner),
             Type::Entry(_) => unreachable!("only in lists"),
             Type::Record(record) => Value::Object(self.record(record, false)),
@@ -183,6 +184,7 @@ impl<'b, 'a> Shaper<'b, 'a> {
                 name => name.to_owned(),
             };
             let absent = match &field.ty {
+                Type::List(Type::U8) => self.careless && self.chance(16),
                 Type::Option(_) | Type::List(_) => self.chance(4),
                 _ => self.careless && self.chance(16),
             };

@@ -4,6 +4,7 @@ mod account;
 mod ai;
 mod backtests;
 mod compile;
+mod exports;
 mod files;
 mod live;
 mod live_commands;
@@ -52,6 +53,7 @@ pub fn all() -> Vec<Case> {
         ai::cases(),
         backtests::cases(),
         compile::cases(),
+        exports::cases(),
         files::cases(),
         live::cases(),
         live_commands::cases(),

@@ -18,6 +18,7 @@
 //! the newest deployment of each project; and that an account of Interactive Brokers is a paper one if its name
 //! begins with a `D`.
 
+pub(crate) mod exports;
 mod view;
 
 use std::collections::BTreeSet;

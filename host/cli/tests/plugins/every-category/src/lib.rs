@@ -109,6 +109,14 @@ mod agent {
         Ok(Checks::of("compile", categories::compile::run))
     }
 
+    /// Check the functions of `exports`.
+    #[action(destructive)]
+    fn exports(input: Profile) -> Result<Report, Failure> {
+        Ok(Checks::of("exports", |it| {
+            categories::exports::run(it, &input.profile)
+        }))
+    }
+
     /// Check the functions of `files`.
     #[action(destructive)]
     fn files() -> Result<Report, Failure> {

@@ -6,6 +6,7 @@ pub(crate) mod ai;
 pub(crate) mod backtests;
 pub(crate) mod collaboration;
 pub(crate) mod compile;
+pub(crate) mod exports;
 pub(crate) mod files;
 pub(crate) mod live;
 pub(crate) mod live_commands;
