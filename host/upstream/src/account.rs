@@ -33,7 +33,7 @@ use crate::figures::{AccountFigures, Answered, Counters};
 use crate::health::AccountHealth;
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, SessionGuard};
-use crate::proof::Proof;
+use crate::proof::{Proof, compare};
 use crate::remote::{self, Pages};
 use crate::retry_budget::RetryBudget;
 use crate::text::Redactor;
@@ -46,7 +46,9 @@ pub struct Account {
     pub(crate) calls: TaskTracker,
     cache: Cache,
     counters: Arc<Counters>,
-    retries: RetryBudget,
+    retries: Arc<RetryBudget>,
+    /// Held by the call that proves whose endpoints these are.
+    proving: tokio::sync::Mutex<()>,
     begun: Instant,
     /// Of a remote server beside one in front of the REST API: whether both are the same user's.
     pub(crate) proof: Proof,
@@ -84,7 +86,8 @@ impl Account {
             name,
             cache: Cache::new(options.cache_for, Writes::default()),
             counters: Arc::new(Counters::new()),
-            retries: RetryBudget::new(),
+            retries: Arc::new(RetryBudget::new()),
+            proving: tokio::sync::Mutex::new(()),
             calls: TaskTracker::new(),
         }
     }
@@ -100,13 +103,15 @@ impl Account {
         self
     }
 
-    /// Takes the place of an account of the same name: its figures go on, and what it still writes invalidates the cache
-    /// of this one. Its kept answers are not taken over, since they may be another user's.
+    /// Joins another connection of the same account, or the one that it replaces: what either still writes invalidates the
+    /// caches of both, and figures and retries are counted together. Kept answers are not shared, since they may be
+    /// another user's.
     #[must_use]
-    pub(crate) fn in_place_of(mut self, former: &Self) -> Self {
-        let writes = former.cache.writes().clone();
+    pub(crate) fn joined(mut self, other: &Self) -> Self {
+        let writes = other.cache.writes().clone();
         self.cache = Cache::new(self.endpoints.first().pool.options().cache_for, writes);
-        self.counters = Arc::clone(&former.counters);
+        self.counters = Arc::clone(&other.counters);
+        self.retries = Arc::clone(&other.retries);
         self
     }
 
@@ -130,6 +135,75 @@ impl Account {
         let checks =
             (0..self.endpoints.iter().count()).map(|index| self.check_one(index, deadline));
         futures::future::join_all(checks).await;
+        self.prove_endpoints(deadline).await;
+    }
+
+    /// Compares the endpoints that are not known to be the account's with the first one. If another call does so, this one
+    /// goes on with what is known.
+    async fn prove_endpoints(&self, deadline: Instant) {
+        if self.endpoints.unproven().is_empty() {
+            return;
+        }
+        let Ok(_proving) = self.proving.try_lock() else {
+            return;
+        };
+        for index in self.endpoints.unproven() {
+            let endpoint = self.endpoints.exactly(index).endpoint;
+            let login = endpoint.pool.login();
+            let outcome = match self.compare_endpoint(index, deadline).await {
+                Ok(()) if endpoint.pool.login() == login => Ok(()),
+                Ok(()) => Err("there was another login meanwhile".to_owned()),
+                Err(reason) => Err(reason),
+            };
+            if let Err(reason) = &outcome {
+                let number = index.saturating_add(1);
+                tracing::warn!(
+                    account = self.name,
+                    "endpoint {number} is not known to be the account's, and is not used: {reason}"
+                );
+            }
+            endpoint.identified(login, outcome);
+        }
+    }
+
+    /// Whether an endpoint has the user and the organisation of the first one.
+    async fn compare_endpoint(&self, index: usize, deadline: Instant) -> Result<(), String> {
+        // What exists there now is listed here afterwards, also if it was made just now.
+        let theirs = self.read_at(index, LIST_PROJECTS, deadline).await?;
+        let ours = self.read_at(0, LIST_PROJECTS, deadline).await?;
+        let user = match self.way() {
+            // The remote server does not say whose login it has.
+            Way::Remote => Value::Null,
+            Way::Rest => {
+                let theirs = self.read_at(index, READ_ACCOUNT, deadline).await?;
+                let ours = self.read_at(0, READ_ACCOUNT, deadline).await?;
+                let organization = |body: &Value| body.get("organizationId").cloned();
+                if organization(&theirs) != organization(&ours) {
+                    return Err("it is of another organisation than the first one".to_owned());
+                }
+                ours
+            }
+        };
+        compare(&theirs, &ours, &user)
+    }
+
+    /// A read of the host's own at one endpoint.
+    async fn read_at(
+        &self,
+        index: usize,
+        operation: &'static Operation,
+        deadline: Instant,
+    ) -> Result<Value, String> {
+        let call = Call {
+            account: &self.name,
+            target: Target::Known(operation),
+            arguments: Map::new(),
+            deadline,
+            clearance: always(),
+            sends: None,
+        };
+        let outcome = self.send(&call, Instant::now(), Some(index)).await;
+        outcome.map_err(|failure| failure.to_string())
     }
 
     async fn check_one(&self, index: usize, deadline: Instant) {
@@ -201,6 +275,10 @@ impl Account {
     )]
     pub(crate) async fn call(&self, call: &Call<'_>) -> Outcome {
         let started = Instant::now();
+        // The first call of all, and those after a login, find out which endpoints there are.
+        let soon = started.checked_add(self.endpoints.first().pool.options().failover_after);
+        self.prove_endpoints(soon.map_or(call.deadline, |soon| soon.min(call.deadline)))
+            .await;
         let (answered, outcome) = match self.cache.lookup(call) {
             Some(lookup) => self.look_up(lookup, call, started).await,
             None => (Answered::Sent, self.carry(call, started).await),

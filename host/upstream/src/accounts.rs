@@ -58,6 +58,23 @@ fn account_of(connection: &str) -> &str {
     connection.strip_suffix(REMOTE_SUFFIX).unwrap_or(connection)
 }
 
+/// Puts a connection in place, joined to the other ones of its account, also to those that were just removed. Returns the
+/// one that it replaces.
+fn put_into(
+    by_name: &mut BTreeMap<String, Arc<Account>>,
+    removed: &[Arc<Account>],
+    account: Account,
+) -> Option<Arc<Account>> {
+    let name = account.name().to_owned();
+    let of_account = |one: &&Arc<Account>| account_of(one.name()) == account_of(&name);
+    let other = by_name.values().chain(removed).find(of_account).cloned();
+    let account = match other {
+        Some(other) => account.joined(&other),
+        None => account,
+    };
+    by_name.insert(name, Arc::new(account))
+}
+
 impl Accounts {
     /// All of these; of two with the same name the later one.
     ///
@@ -65,9 +82,12 @@ impl Accounts {
     ///
     /// [`ConfigError::Client`] if the HTTP client for downloads cannot start.
     pub fn new(accounts: impl IntoIterator<Item = Account>) -> Result<Self, ConfigError> {
-        let named = |account: Account| (account.name().to_owned(), Arc::new(account));
+        let mut by_name = BTreeMap::new();
+        for account in accounts {
+            put_into(&mut by_name, &[], account);
+        }
         Ok(Self {
-            by_name: Arc::new(RwLock::new(accounts.into_iter().map(named).collect())),
+            by_name: Arc::new(RwLock::new(by_name)),
             former: Arc::default(),
             downloader: Arc::new(Downloader::new()?),
         })
@@ -101,12 +121,8 @@ impl Accounts {
                 .collect();
             replaced.extend(gone.iter().filter_map(|name| by_name.remove(name)));
             for account in put {
-                let name = account.name().to_owned();
-                let account = match by_name.get(&name) {
-                    Some(former) => account.in_place_of(former),
-                    None => account,
-                };
-                replaced.extend(by_name.insert(name, Arc::new(account)));
+                let former = put_into(&mut by_name, &replaced, account);
+                replaced.extend(former);
             }
             // Before any call can find the new ones, so that `close` sees every connection.
             self.former.lock().extend(replaced.iter().cloned());
@@ -177,8 +193,11 @@ impl Accounts {
     /// What the calls of an account came to; `None` if there is no such account.
     #[must_use]
     pub fn figures(&self, account: &str) -> Option<AccountFigures> {
-        let found = self.by_name.read().get(account).cloned()?;
-        Some(found.figures())
+        let by_name = self.by_name.read();
+        // Those of all its connections are counted together.
+        let found = by_name.get(account);
+        let found = found.or_else(|| by_name.get(&remote_of(account)));
+        Some(found?.figures())
     }
 
     /// Determines an account's health by one read without effect or cost; `None` if there is no such account.

@@ -1,15 +1,17 @@
 //! The endpoints of one account, and which of them carries a call.
 //!
-//! Endpoints of one account lead to the same user and organisation. The least loaded one that works carries a call; one that
+//! Endpoints of one account lead to the same user and organisation, which each but the first one has to prove before it is
+//! used, and again after a login (see [`Account`](crate::Account)). The least loaded one that works carries a call; one that
 //! failed is left alone for a while (see [`Breaker`]), and then tried by a single read. Writes never try it.
 //!
-//! Invariant: a call is never refused because of a breaker. If no endpoint is known to work, the one that is due first
-//! carries it.
+//! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. A call is never refused
+//! because of a breaker: if no endpoint is known to work, the one that is due first carries it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use qchost_catalog::{Access, Failure, Target, Way};
 
 use crate::breaker::{Breaker, Readiness};
@@ -20,12 +22,27 @@ use crate::health_tracker::HealthTracker;
 use crate::options::AccountOptions;
 use crate::pool::Pool;
 
+/// How long a failed proof is not repeated.
+const PROOF_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Whether an endpoint is the account's.
+enum Identity {
+    /// It is the first one, with which the others are compared.
+    Reference,
+    Unknown,
+    /// It is, with the login of this number.
+    Proven(u64),
+    /// It is not known to be, according to an attempt at this instant, for this reason.
+    Refused(Instant, String),
+}
+
 /// One way into an account: a server and its sessions.
 pub(crate) struct Endpoint {
     pub(crate) pool: Arc<Pool>,
     /// What its calls have shown about it.
     tracker: HealthTracker,
     breaker: Breaker,
+    identity: Mutex<Identity>,
     /// Calls under way.
     calls: AtomicUsize,
 }
@@ -37,7 +54,35 @@ impl Endpoint {
             pool: Pool::new(connector, options),
             tracker: HealthTracker::new(label),
             breaker: Breaker::default(),
+            identity: Mutex::new(Identity::Reference),
             calls: AtomicUsize::new(0),
+        }
+    }
+
+    /// The outcome of a comparison with the first endpoint, under the login of this number.
+    pub(crate) fn identified(&self, login: u64, outcome: Result<(), String>) {
+        *self.identity.lock() = match outcome {
+            Ok(()) => Identity::Proven(login),
+            Err(reason) => Identity::Refused(Instant::now(), reason),
+        };
+    }
+
+    /// Whether it may carry calls.
+    fn is_proven(&self) -> bool {
+        match &*self.identity.lock() {
+            Identity::Reference => true,
+            Identity::Proven(login) => *login == self.pool.login(),
+            Identity::Unknown | Identity::Refused(..) => false,
+        }
+    }
+
+    /// Whether a proof is to be attempted.
+    fn wants_proof(&self) -> bool {
+        match &*self.identity.lock() {
+            Identity::Reference => false,
+            Identity::Proven(login) => *login != self.pool.login(),
+            Identity::Unknown => true,
+            Identity::Refused(at, _) => at.elapsed() >= PROOF_INTERVAL,
         }
     }
 
@@ -89,6 +134,13 @@ impl Endpoint {
     fn health(&self, account: &str, begun: Instant) -> AccountHealth {
         let mut health = self.pool.health(account);
         health.seconds_since_news = begun.elapsed().as_secs_f64();
+        if let Identity::Refused(at, reason) = &*self.identity.lock()
+            && !health.state.is_problem()
+        {
+            health.state = AccountState::Unauthorized;
+            health.seconds_since_news = at.elapsed().as_secs_f64();
+            health.last_error = Some(reason.clone());
+        }
         // A closed connection fails every call; an open one tells nothing about the server behind it.
         if health.state.is_problem() {
             return health;
@@ -147,7 +199,16 @@ impl Endpoints {
     }
 
     pub(crate) fn add(&mut self, endpoint: Endpoint) {
+        *endpoint.identity.lock() = Identity::Unknown;
         self.others.push(endpoint);
+    }
+
+    /// The positions of those for which a proof is to be attempted.
+    pub(crate) fn unproven(&self) -> Vec<usize> {
+        let all = self.iter().enumerate();
+        all.filter(|(_, it)| it.wants_proof())
+            .map(|(index, _)| index)
+            .collect()
     }
 
     pub(crate) fn first(&self) -> &Endpoint {
@@ -164,7 +225,8 @@ impl Endpoints {
             return Picked::new(0, &self.first, false);
         }
         let now = Instant::now();
-        let capable = || self.iter().enumerate().filter(|(_, it)| !it.lacks(target));
+        let may_carry = |it: &Endpoint| it.is_proven() && !it.lacks(target);
+        let capable = || self.iter().enumerate().filter(|(_, it)| may_carry(it));
         let untried = |index: &usize| !failed.contains(index);
         let works = |(index, it): &(usize, &Endpoint)| {
             untried(index) && it.breaker.readiness(now) == Readiness::Closed

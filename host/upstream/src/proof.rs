@@ -143,7 +143,7 @@ fn read<'a>(call: &Call<'a>, operation: &'static Operation) -> Call<'a> {
 }
 
 /// Compares the projects that the remote server lists with those of the REST API and its user's organisation.
-fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), String> {
+pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), String> {
     let listed = |body: &'_ Value| -> Result<Vec<(u64, String, Option<String>)>, String> {
         let projects = body.get("projects").and_then(Value::as_array);
         let projects = projects.ok_or("a server answers no list of projects")?;

@@ -21,7 +21,7 @@ use qchost_catalog::{Failure, Upstream as _};
 use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, HttpConnector};
 use serde_json::{Value, json};
 use support::pipes::scripted;
-use support::web::{Web, by_hand_at, free_port, page, success};
+use support::web::{Web, endpoint_at, free_port, page, success};
 use support::{ACCOUNT, Log, call, failure, options};
 
 const LONG: u64 = 20_000;
@@ -35,9 +35,20 @@ fn of_two(one: u16, two: u16, options: AccountOptions) -> Accounts {
     Accounts::new([account.with_endpoint(connector(two), options)]).unwrap()
 }
 
+/// Lets both endpoints prove that they are the account's.
+async fn prove(accounts: &Accounts) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    accounts.check(ACCOUNT, deadline).await.unwrap();
+    for health in accounts.endpoints(ACCOUNT).unwrap() {
+        assert_eq!(health.state, AccountState::Connected, "{health:?}");
+    }
+}
+
 /// A server that can be made to fail in several ways.
 struct Server {
     port: u16,
+    /// Its account's project.
+    project: u32,
     mode: Arc<AtomicU8>,
     delay: Arc<AtomicU64>,
     /// How often each write arrived, by its id.
@@ -52,8 +63,13 @@ const GARBAGE: u8 = 2;
 
 impl Server {
     fn start() -> Self {
+        Self::of(1)
+    }
+
+    fn of(project: u32) -> Self {
         let mut server = Self {
             port: free_port(),
+            project,
             mode: Arc::new(AtomicU8::new(HEALTHY)),
             delay: Arc::default(),
             writes: Arc::default(),
@@ -86,7 +102,7 @@ impl Server {
                 _ => success(request),
             }
         };
-        let (_, web) = by_hand_at(self.port, Arc::clone(&self.delay), reply);
+        let (_, web) = endpoint_at(self.port, self.project, Arc::clone(&self.delay), reply);
         self.running = Some(web);
     }
 
@@ -127,6 +143,7 @@ async fn endpoints_that_fail_by_turns_fail_no_read_and_no_write_is_sent_twice() 
         ..options()
     };
     let accounts = of_two(servers[0].port, servers[1].port, options);
+    prove(&accounts).await;
     let ended = Arc::new(AtomicBool::new(false));
     let readers = (0..8).map(|reader| {
         let (accounts, ended) = (accounts.clone(), Arc::clone(&ended));
@@ -217,28 +234,61 @@ async fn endpoints_that_fail_by_turns_fail_no_read_and_no_write_is_sent_twice() 
 
 #[tokio::test]
 async fn the_least_loaded_endpoint_carries_a_call() {
-    let logs = [Log::new(), Log::new()];
-    let narrow = AccountOptions {
+    let servers = [Server::start(), Server::start()];
+    let wide = AccountOptions {
         calls_per_connection: 64,
         ..options()
     };
-    let account = Account::new(ACCOUNT, Arc::new(scripted(logs[0].path.clone())), narrow);
-    let account = account.with_endpoint(Arc::new(scripted(logs[1].path.clone())), narrow);
-    let accounts = Accounts::new([account]).unwrap();
-    let slow = |id: u64| json!({ "id": id, "script": [{ "sleep": 200 }] });
-    let calls = (0..20).map(|id| call(&accounts, "create_backtest", slow(id), LONG));
+    let accounts = of_two(servers[0].port, servers[1].port, wide);
+    prove(&accounts).await;
+    for server in &servers {
+        server.delay.store(200, Ordering::Relaxed);
+    }
+    let calls = (0..20).map(|id| call(&accounts, "read_backtest", json!({ "id": id }), LONG));
     for outcome in futures::future::join_all(calls).await {
         outcome.unwrap();
     }
-    let carried = logs.each_ref().map(|log| log.events("call").len());
+    let carried = servers
+        .each_ref()
+        .map(|server| server.reads.load(Ordering::Relaxed));
     assert_eq!(carried, [10, 10]);
+}
+
+#[tokio::test]
+async fn an_endpoint_of_another_user_carries_nothing() {
+    let servers = [Server::of(1), Server::of(9)];
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    let calls = (0..40).map(|id| {
+        let tool = match id % 2 {
+            0 => "read_backtest",
+            _ => "create_backtest",
+        };
+        call(&accounts, tool, json!({ "id": id }), LONG)
+    });
+    for outcome in futures::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+    assert_eq!(servers[0].reads.load(Ordering::Relaxed), 20);
+    assert_eq!(servers[1].reads.load(Ordering::Relaxed), 0);
+    assert!(servers[1].writes.lock().is_empty());
+    let health = accounts.endpoints(ACCOUNT).unwrap();
+    assert_eq!(health[1].state, AccountState::Unauthorized);
+    let reason = health[1].last_error.as_deref().unwrap();
+    assert!(reason.contains("project 9"), "{reason}");
+    // Also if the first one fails: what cannot be compared is not used.
+    let mut servers = servers;
+    servers[0].kill();
+    let outcome = call(&accounts, "read_backtest", json!({ "id": 1 }), 1_000).await;
+    assert!(outcome.is_err(), "{outcome:?}");
+    assert_eq!(servers[1].reads.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
 async fn an_endpoint_that_is_down_is_left_alone_and_used_again_when_it_is_back() {
     let mut servers = [Server::start(), Server::start()];
-    servers[0].kill();
     let accounts = of_two(servers[0].port, servers[1].port, options());
+    prove(&accounts).await;
+    servers[0].kill();
     for id in 0..50 {
         let begun = Instant::now();
         call(&accounts, "read_backtest", json!({ "id": id }), LONG)

@@ -117,12 +117,23 @@ impl Seen {
 /// Completes the handshake, and answers calls of tools with `reply(number of earlier calls, request)`. A
 /// status of 0 closes the connection without an answer.
 pub fn by_hand(reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static) -> (Seen, Web) {
-    by_hand_at(0, Arc::default(), reply)
+    serve_by_hand(0, None, Arc::default(), reply)
 }
 
-/// The same on a port, or on any if it is 0. Calls of tools are answered after `delay` milliseconds.
-pub fn by_hand_at(
+/// The same on a port. It is the endpoint of an account with this one project, and says so; other calls of tools are
+/// answered after `delay` milliseconds.
+pub fn endpoint_at(
     port: u16,
+    project: u32,
+    delay: Arc<AtomicU64>,
+    reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static,
+) -> (Seen, Web) {
+    serve_by_hand(port, Some(project), delay, reply)
+}
+
+fn serve_by_hand(
+    port: u16,
+    project: Option<u32>,
     delay: Arc<AtomicU64>,
     reply: impl Fn(usize, &Value) -> Answer + Send + Sync + 'static,
 ) -> (Seen, Web) {
@@ -150,7 +161,15 @@ pub fn by_hand_at(
                     "serverInfo": { "name": "by hand", "version": "0" },
                 })),
                 Some("tools/list") => {
-                    json(json!({ "tools": [tool("read_backtest"), tool("create_backtest")] }))
+                    let mut tools = vec![tool("read_backtest"), tool("create_backtest")];
+                    if project.is_some() {
+                        tools.extend(["read_account", "list_projects"].map(tool));
+                    }
+                    json(json!({ "tools": tools }))
+                }
+                Some("tools/call") if identity(project, &request).is_some() => {
+                    let body = identity(project, &request).unwrap_or_default();
+                    json(json!({ "content": [{ "type": "text", "text": body.to_string() }] }))
                 }
                 Some("tools/call") => {
                     let before = {
@@ -182,6 +201,19 @@ pub fn by_hand_at(
         }
     };
     (seen, Web::serve(Router::new().fallback(any(handler)), port))
+}
+
+/// The answer of an endpoint about whose it is.
+fn identity(project: Option<u32>, request: &Value) -> Option<Value> {
+    let project = project?;
+    match request["params"]["name"].as_str()? {
+        "read_account" => Some(json!({ "success": true, "organizationId": "o" })),
+        "list_projects" => Some(json!({
+            "success": true,
+            "projects": [{ "projectId": project, "name": "Lab", "organizationId": "o" }],
+        })),
+        _ => None,
+    }
 }
 
 /// An incomplete body: the connection is closed after the headers.
