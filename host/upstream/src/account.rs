@@ -36,6 +36,7 @@ use crate::pool::{NoSession, SessionGuard};
 use crate::proof::{Proof, compare};
 use crate::remote::{self, Pages};
 use crate::retry_budget::RetryBudget;
+use crate::shape::Input;
 use crate::text::Redactor;
 
 /// One account: the locations of its MCP servers and how they are used.
@@ -254,11 +255,6 @@ impl Account {
         self.endpoints.first().pool.options().way
     }
 
-    /// The number of the login that its next session is of.
-    pub(crate) fn login(&self) -> u64 {
-        self.endpoints.first().pool.login()
-    }
-
     /// Whether a server of it has a tool of this name, which is found out by opening a session if none is open.
     pub(crate) async fn finds_tool(&self, tool: &str, call: &Call<'_>) -> Result<bool, Failure> {
         if let Some(known) = self.endpoints.has_tool(tool) {
@@ -423,29 +419,18 @@ impl Account {
         }
     }
 
-    /// Why this session may not carry the call, or its tool does not take it. Nothing was sent.
-    fn unfit(
+    /// Why the server's tool does not take the call as this host knows the tool. Nothing was sent.
+    fn misfit(
         &self,
         call: &Call<'_>,
-        guard: &SessionGuard,
+        input: &Input,
         tool: &str,
         arguments: &Map<String, Value>,
     ) -> Option<Failure> {
-        if self.way() == Way::Rest {
+        if self.way() == Way::Rest || matches!(call.target, Target::Unknown(_)) {
             return None;
         }
-        // The read by which it is proved whose server it is.
-        let proves = call.target == Target::Known(LIST_PROJECTS);
-        if !proves && !self.proof.covers(guard.session.login()) {
-            return Some(Failure::Unavailable(format!(
-                "there was another login to `{}` meanwhile; nothing was sent: make the call again",
-                self.name
-            )));
-        }
-        if matches!(call.target, Target::Unknown(_)) {
-            return None;
-        }
-        let misfit = guard.session.input(tool)?.misfit(arguments)?;
+        let misfit = input.misfit(arguments)?;
         let redactor = self.endpoints.first().pool.redactor();
         Some(Failure::Unavailable(format!(
             "the tool `{tool}` of `{}` is not as this host knows it, so nothing was sent: {}",
@@ -547,7 +532,7 @@ impl Account {
                 }
                 return Err(self.lacks(&call.target, guard.session.info().name.as_str()));
             };
-            if let Some(failure) = self.unfit(call, &guard, tool, &wired) {
+            if let Some(failure) = self.misfit(call, input, tool, &wired) {
                 return Err(failure);
             }
             let redactor = redactor_for(endpoint, operation, &call.arguments);

@@ -54,7 +54,8 @@ pub fn remote_of(account: &str) -> String {
 const REMOTE_SUFFIX: &str = ".remote";
 
 /// The account that a connection belongs to.
-fn account_of(connection: &str) -> &str {
+#[must_use]
+pub fn account_of(connection: &str) -> &str {
     connection.strip_suffix(REMOTE_SUFFIX).unwrap_or(connection)
 }
 
@@ -265,9 +266,8 @@ impl Accounts {
         rest: Option<UsedAccount>,
         remote: UsedAccount,
     ) -> Result<UsedAccount, Failure> {
-        match &rest {
-            Some(rest) => prove(&rest.account, &remote.account, call).await?,
-            None => remote.account.proof.set_needed(false),
+        if let Some(rest) = &rest {
+            prove(&rest.account, &remote.account, call).await?;
         }
         Ok(remote)
     }

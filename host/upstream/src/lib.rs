@@ -39,7 +39,7 @@ mod threads;
 mod tools;
 
 pub use account::Account;
-pub use accounts::{Accounts, remote_of};
+pub use accounts::{Accounts, account_of, remote_of};
 pub use connector::{
     BearerSource, ConfigError, ConnectError, Connection, Connector, HttpConnector, NoToken,
     PipeConnector, StdioConnector, Supervisor, supervise,

@@ -128,11 +128,6 @@ impl Pool {
         &self.options
     }
 
-    /// The number of the login that the next session is of.
-    pub(crate) fn login(&self) -> u64 {
-        self.connector.login()
-    }
-
     /// The target of the connection, for people.
     pub(crate) fn target(&self) -> String {
         self.connector.describe()

@@ -4,16 +4,15 @@
 //! the configured user: whoever logs in elsewhere has other ones.
 //!
 //! Invariants: beside a server in front of the REST API, the remote one carries nothing but the read for this comparison
-//! until it has succeeded, and again after each login. What cannot be compared is refused.
+//! until it has succeeded, and again after each login, which is another [`Account`]. What cannot be compared is refused.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use qchost_catalog::host_calls::{LIST_PROJECTS, READ_ACCOUNT};
-use qchost_catalog::{Call, Failure, Operation, Outcome, Target, always};
+use qchost_catalog::{Call, Failure, Operation, Target, always};
 use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
@@ -29,8 +28,6 @@ const REFUSAL_TTL: Duration = Duration::from_secs(30);
 /// What is known about one remote server.
 #[derive(Default)]
 pub(crate) struct Proof {
-    /// Whether there is a server to compare it with.
-    is_needed: AtomicBool,
     known: Mutex<Option<Compared>>,
     /// Held by the one call that compares.
     comparing: tokio::sync::Mutex<()>,
@@ -38,31 +35,19 @@ pub(crate) struct Proof {
 
 /// The last comparison.
 struct Compared {
-    /// Of what the remote server was compared with, by address: it may have been replaced since.
+    /// What the remote server was compared with, which may have been replaced since.
     rest: Weak<Account>,
-    login: u64,
     at: Instant,
     /// Why they are not the same user's, if they are not.
     refusal: Option<String>,
 }
 
 impl Proof {
-    /// Whether calls may be sent with this login.
-    pub(crate) fn covers(&self, login: u64) -> bool {
-        let is_proven = |known: &Compared| known.refusal.is_none() && known.login == login;
-        !self.is_needed.load(Ordering::Acquire) || self.known.lock().as_ref().is_some_and(is_proven)
-    }
-
-    /// Sets whether there is a server to compare with.
-    pub(crate) fn set_needed(&self, is_needed: bool) {
-        self.is_needed.store(is_needed, Ordering::Release);
-    }
-
     /// What the last comparison with this server said, if it still counts.
-    fn known(&self, rest: &Arc<Account>, login: u64) -> Option<Result<(), Failure>> {
+    fn known(&self, rest: &Arc<Account>) -> Option<Result<(), Failure>> {
         let known = self.known.lock();
         let known = known.as_ref()?;
-        let is_same = known.login == login && Weak::ptr_eq(&known.rest, &Arc::downgrade(rest));
+        let is_same = Weak::ptr_eq(&known.rest, &Arc::downgrade(rest));
         match &known.refusal {
             _ if !is_same => None,
             None => Some(Ok(())),
@@ -80,8 +65,7 @@ pub(crate) async fn prove(
     remote: &Account,
     call: &Call<'_>,
 ) -> Result<(), Failure> {
-    remote.proof.set_needed(true);
-    let known = || remote.proof.known(rest, remote.login());
+    let known = || remote.proof.known(rest);
     if let Some(known) = known() {
         return known;
     }
@@ -95,19 +79,12 @@ pub(crate) async fn prove(
     if let Some(known) = known() {
         return known;
     }
-    let login = remote.login();
     // What exists there now is listed here afterwards, also if it was made just now.
     let theirs = remote
         .send(&read(call, LIST_PROJECTS), started, None)
         .await?;
     let ours = rest.send(&read(call, LIST_PROJECTS), started, None).await?;
     let user = rest.send(&read(call, READ_ACCOUNT), started, None).await?;
-    if remote.login() != login {
-        return Err(Failure::Unavailable(format!(
-            "there was another login to `{}` meanwhile; nothing was sent: make the call again",
-            remote.name()
-        )));
-    }
     let refusal = compare(&theirs, &ours, &user).err().map(|reason| {
         format!(
             "the login to `{}` is not known to be the account's: {reason}; nothing was sent",
@@ -122,7 +99,6 @@ pub(crate) async fn prove(
         .map_or(Ok(()), |refusal| Err(Failure::Unavailable(refusal)));
     *remote.proof.known.lock() = Some(Compared {
         rest: Arc::downgrade(rest),
-        login,
         at: Instant::now(),
         refusal,
     });
@@ -240,14 +216,6 @@ mod tests {
             assert!(compare(&broken, &ours, &user).is_err());
             assert!(compare(&projects(&[(1, "a", "org")]), &broken, &user).is_err());
         }
-    }
-
-    #[test]
-    fn nothing_is_covered_before_a_comparison_where_one_is_needed() {
-        let proof = Proof::default();
-        assert!(proof.covers(0), "it is the only server");
-        proof.set_needed(true);
-        assert!(!proof.covers(0));
     }
 
     proptest! {

@@ -105,11 +105,6 @@ impl Session {
         &self.info
     }
 
-    /// The number of the login that its requests are of.
-    pub(crate) fn login(&self) -> u64 {
-        self.connection.login()
-    }
-
     /// What a tool takes, if the server has the tool.
     pub(crate) fn input(&self, tool: &str) -> Option<&Input> {
         self.tools.get(tool)

@@ -17,7 +17,7 @@ pub enum NoToken {
     Unreachable(String),
 }
 
-/// Supplies the bearer token of one server.
+/// Supplies the bearer token of one server, of one login there: another login takes another connection.
 pub trait BearerSource: Send + Sync {
     /// The token for one request, renewed before if need be.
     ///
@@ -28,12 +28,6 @@ pub trait BearerSource: Send + Sync {
 
     /// Notes that the server refused this token with 401. The next one is another one, or there is none.
     fn refused(&self, token: &SecretString);
-
-    /// The number of the login that the tokens come from. It changes before a token of another login is given, which may
-    /// be another user's; renewed tokens are of the same login.
-    fn login(&self) -> u64 {
-        0
-    }
 
     /// What redacts the tokens, also those that come later.
     fn redactor(&self) -> Option<qchost_text::Redactor> {

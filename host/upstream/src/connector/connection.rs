@@ -31,11 +31,6 @@ pub trait Connector: Send + Sync {
     /// Secrets that must be redacted, since the server may repeat them.
     fn secrets(&self) -> Vec<SecretString>;
 
-    /// The number of the login that its next session is of.
-    fn login(&self) -> u64 {
-        0
-    }
-
     /// What redacts them and secrets that come later, such as renewed tokens; `None` if there are no later ones.
     fn redactor(&self) -> Option<qchost_text::Redactor> {
         None
@@ -88,8 +83,6 @@ pub struct Connection {
     service: RunningService<RoleClient, ClientConfig>,
     end_signal: EndSignal,
     received: Received,
-    /// The login that all its requests are of.
-    login: u64,
 }
 
 /// Signals a transport to end, and receives the reason why it ended.
@@ -151,7 +144,6 @@ impl Connection {
                 service,
                 end_signal,
                 received,
-                login: 0,
             }),
             Err(error) => {
                 let reason = redactor.line(&handshake_error(&error));
@@ -171,16 +163,6 @@ impl Connection {
                 }))
             }
         }
-    }
-
-    /// The same, with the number of the login that its requests are of.
-    pub(crate) fn of_login(self, login: u64) -> Self {
-        Self { login, ..self }
-    }
-
-    /// The number of the login that its requests are of.
-    pub(crate) fn login(&self) -> u64 {
-        self.login
     }
 
     /// The peer of the session.

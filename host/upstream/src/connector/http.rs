@@ -135,17 +135,15 @@ impl Connector for HttpConnector {
             config.retry_config = Arc::new(resumption);
             let closed = CancellationToken::new();
             let received = Received::default();
-            let login = self.login();
             let client = LimitedClient::new(
                 self.client.clone(),
-                self.bearer.clone().map(|bearer| (bearer, login)),
+                self.bearer.clone(),
                 closed.clone(),
                 received.clone(),
             );
             let transport = StreamableHttpClientTransport::with_client(client, config);
             let end_signal = EndSignal::without_cause(closed);
-            let opened = Connection::open(transport, end_signal, received, &self.redactor).await;
-            opened.map(|connection| connection.of_login(login))
+            Connection::open(transport, end_signal, received, &self.redactor).await
         })
     }
 
@@ -155,10 +153,6 @@ impl Connector for HttpConnector {
 
     fn secrets(&self) -> Vec<SecretString> {
         self.secrets.clone()
-    }
-
-    fn login(&self) -> u64 {
-        self.bearer.as_ref().map_or(0, |bearer| bearer.login())
     }
 
     fn redactor(&self) -> Option<qchost_text::Redactor> {

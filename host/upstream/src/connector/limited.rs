@@ -65,8 +65,8 @@ type HttpError = StreamableHttpError<reqwest::Error>;
 #[derive(Clone)]
 pub(super) struct LimitedClient {
     client: Client,
-    /// The token of each request, if the server wants one, and the login that it has to be of: a session belongs to one.
-    bearer: Option<(Arc<dyn BearerSource>, u64)>,
+    /// The token of each request, if the server wants one.
+    bearer: Option<Arc<dyn BearerSource>>,
     /// Cancelled when the connection is gone.
     closed: CancellationToken,
     backoff: Backoff,
@@ -142,7 +142,7 @@ impl LimitedClient {
     /// Requests end when `closed` is cancelled.
     pub(super) fn new(
         client: Client,
-        bearer: Option<(Arc<dyn BearerSource>, u64)>,
+        bearer: Option<Arc<dyn BearerSource>>,
         closed: CancellationToken,
         received: Received,
     ) -> Self {
@@ -158,27 +158,24 @@ impl LimitedClient {
 
     /// The token of a request. Without one, nothing is sent.
     async fn token(&self) -> Result<Option<SecretString>, HttpError> {
-        let Some((bearer, login)) = &self.bearer else {
+        let Some(bearer) = &self.bearer else {
             return Ok(None);
         };
-        let token = match bearer.token().await {
-            // Of another user, perhaps: what is asked in this session is not sent with it.
-            Ok(_) if bearer.login() != *login => {
-                Err(NoToken::Unreachable("there was another login".to_owned()))
-            }
-            token => token,
-        };
-        token.map(Some).map_err(|missing| match missing {
-            NoToken::Reauthorize(reason) => {
-                StreamableHttpError::AuthRequired(AuthRequiredError::new(reason))
-            }
-            unreachable @ NoToken::Unreachable(_) => io::Error::other(unreachable).into(),
-        })
+        bearer
+            .token()
+            .await
+            .map(Some)
+            .map_err(|missing| match missing {
+                NoToken::Reauthorize(reason) => {
+                    StreamableHttpError::AuthRequired(AuthRequiredError::new(reason))
+                }
+                unreachable @ NoToken::Unreachable(_) => io::Error::other(unreachable).into(),
+            })
     }
 
     /// Notes it if the server refused the token.
     fn note_refusal<T>(&self, token: Option<&SecretString>, answer: &Result<T, HttpError>) {
-        if let (Some((bearer, _)), Some(token), Err(error)) = (&self.bearer, token, answer)
+        if let (Some(bearer), Some(token), Err(error)) = (&self.bearer, token, answer)
             && wants_authorization(error)
         {
             bearer.refused(token);
