@@ -8,7 +8,8 @@ use tracing::level_filters::LevelFilter;
 
 /// The targets and the maximum level of each. A target includes the modules below it.
 pub const CAPPED_TARGETS: &[(&str, LevelFilter)] = &[
-    // It logs whole messages at every level; this crate logs what matters about a connection.
+    // It logs whole messages at every level, and at `debug` the code of a login; this crate logs what matters about a
+    // connection.
     ("rmcp", LevelFilter::OFF),
     ("hyper", LevelFilter::WARN),
     ("hyper_util", LevelFilter::WARN),

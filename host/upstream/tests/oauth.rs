@@ -1,0 +1,597 @@
+//! Logging in to a remote MCP server by real HTTP: the emulator's, with its authorization server.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use parking_lot::Mutex;
+use qchost_catalog::{Failure, Outcome, Way};
+use qchost_emulator::{Emulator, LoggedRequest, Remote};
+use qchost_upstream::{
+    Account, AccountOptions, AccountState, Accounts, Authorization, AuthorizationState,
+    HttpConnector, LoginError, OAuthClient, may_log, redirect_address, remote_of,
+};
+use reqwest::Url;
+use serde_json::{Value, json};
+use support::{ACCOUNT, call, options, wait_until};
+use tempfile::TempDir;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+use tracing_subscriber::registry::LookupSpan;
+
+const LONG: u64 = 20_000;
+const PORT: u16 = 49_152;
+/// A tool that only the remote server has.
+const TOOL: &str = "list_skills";
+
+/// A cloud, and the host's folder of tokens.
+struct Place {
+    emulator: Emulator,
+    folder: TempDir,
+    browser: reqwest::Client,
+}
+
+impl Place {
+    async fn with(remote: Remote) -> Self {
+        let builder = Emulator::builder().any_port().remote(remote);
+        let browser = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
+        Self {
+            emulator: builder.start().await.unwrap(),
+            folder: tempfile::tempdir().unwrap(),
+            browser: browser.build().unwrap(),
+        }
+    }
+
+    fn server(&self) -> &str {
+        self.emulator.remote_url().unwrap()
+    }
+
+    fn authorization(&self) -> Authorization {
+        let folder = self.folder.path().join("authorizations");
+        Authorization::open(
+            ACCOUNT,
+            self.server(),
+            &folder,
+            qchost_text::Redactor::default(),
+            true,
+        )
+        .unwrap()
+    }
+
+    /// Posts a form to a page of the authorization server.
+    async fn post(&self, path: &str, form: &[(&str, &str)]) -> reqwest::Response {
+        let page = format!("http://{}{path}", self.emulator.address());
+        let encoded = Url::parse_with_params(&page, form).unwrap();
+        self.browser
+            .post(page)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(encoded.query().unwrap().to_owned())
+            .send()
+            .await
+            .unwrap()
+    }
+
+    /// What a person does in the browser; returns where the browser is sent.
+    async fn decide(&self, address: &str, decision: &str) -> String {
+        let page = self.browser.get(address).send().await.unwrap();
+        assert_eq!(page.status(), 200, "{address}");
+        let page = page.text().await.unwrap();
+        let (_, rest) = page.split_once("name=\"request\" value=\"").unwrap();
+        let (number, _) = rest.split_once('"').unwrap();
+        let form = [
+            ("request", number),
+            ("organization", self.emulator.organization_id()),
+            ("decision", decision),
+        ];
+        let answer = self.post("/oauth/authorize", &form).await;
+        assert_eq!(answer.status(), 302);
+        let location = answer.headers()["location"].to_str().unwrap();
+        location.to_owned()
+    }
+
+    async fn log_in(&self, authorization: &Authorization) {
+        let address = authorization
+            .begin(&OAuthClient::default(), PORT)
+            .await
+            .unwrap();
+        let redirect = self.decide(&address, "allow").await;
+        let status = authorization.finish(&redirect).await.unwrap();
+        assert_eq!(status.state, AuthorizationState::Authorized);
+    }
+
+    /// The requests to the token endpoint with this kind of grant.
+    fn exchanges(&self, grant: &str) -> Vec<LoggedRequest> {
+        let mut requests = self.emulator.requests_to("/oauth/token");
+        requests.retain(|request| request.body["grant_type"] == grant);
+        requests
+    }
+
+    fn calls(&self) -> usize {
+        self.emulator.requests_to(&format!("/mcp/{TOOL}")).len()
+    }
+}
+
+/// A connection with the login in force.
+fn reach(server: &str, authorization: &Authorization) -> Accounts {
+    let connector = HttpConnector::new(server, []).unwrap();
+    let connector = connector.with_bearer(authorization.login().unwrap());
+    let options = AccountOptions {
+        way: Way::Remote,
+        ..options()
+    };
+    let name = remote_of(ACCOUNT);
+    Accounts::new([Account::new(name, Arc::new(connector.unwrap()), options)]).unwrap()
+}
+
+async fn use_tool(accounts: &Accounts) -> Outcome {
+    call(accounts, TOOL, json!({}), LONG).await
+}
+
+fn reauthorize(outcome: Outcome) -> String {
+    match outcome {
+        Err(Failure::Reauthorize(reason)) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn parameter(address: &str, name: &str) -> Option<String> {
+    let url = Url::parse(address).unwrap();
+    let found = url.query_pairs().find(|(key, _)| key == name);
+    found.map(|(_, value)| value.into_owned())
+}
+
+/// The tokens that the host keeps.
+fn kept(place: &Place) -> Value {
+    let file = place.folder.path().join("authorizations/research.json");
+    serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn a_person_logs_in_and_the_tools_can_be_called_also_after_a_restart() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    assert!(authorization.login().is_none());
+    assert_eq!(authorization.status().state, AuthorizationState::LoggedOut);
+    let address = authorization
+        .begin(&OAuthClient::default(), PORT)
+        .await
+        .unwrap();
+    assert_eq!(
+        parameter(&address, "code_challenge_method").as_deref(),
+        Some("S256")
+    );
+    assert_eq!(
+        parameter(&address, "redirect_uri"),
+        Some(redirect_address(PORT))
+    );
+    assert_eq!(
+        parameter(&address, "resource").as_deref(),
+        Some(place.server())
+    );
+    let redirect = place.decide(&address, "allow").await;
+    assert!(
+        redirect.starts_with("http://127.0.0.1:49152/callback?"),
+        "{redirect}"
+    );
+    let status = authorization.finish(&redirect).await.unwrap();
+    let left = status.ends.unwrap().duration_since(status.login.unwrap());
+    assert_eq!((left.as_secs(), status.end_assumed), (7_200, false));
+    assert!(!status.renews);
+
+    let accounts = reach(place.server(), &authorization);
+    use_tool(&accounts).await.unwrap();
+    assert_eq!(place.calls(), 1);
+
+    let file = authorization.file();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&file), 0o600);
+    assert_eq!(mode(file.parent().unwrap()), 0o700);
+    let again = place.authorization();
+    use_tool(&reach(place.server(), &again)).await.unwrap();
+
+    // The tokens are those of this server.
+    let folder = place.folder.path().join("authorizations");
+    let redactor = qchost_text::Redactor::default();
+    let other = Authorization::open(ACCOUNT, "https://other.test/mcp", &folder, redactor, true);
+    assert!(other.unwrap().login().is_none());
+}
+
+#[tokio::test]
+async fn the_host_identifies_itself_by_id_then_by_document_then_by_registration() {
+    const DOCUMENT: &str = "https://client.test/qchost.json";
+    let redirects = ["http://127.0.0.1/callback"];
+    let both = OAuthClient {
+        client_id: Some("known".to_owned()),
+        metadata_url: Some(DOCUMENT.to_owned()),
+        ..OAuthClient::default()
+    };
+    let document = OAuthClient {
+        client_id: None,
+        ..both.clone()
+    };
+    let all = || {
+        Remote::new()
+            .client("known", &redirects)
+            .metadata_document(DOCUMENT, &redirects)
+    };
+    for (remote, client, id, registrations) in [
+        (all(), &both, Some("known"), 0),
+        (all(), &document, Some(DOCUMENT), 0),
+        // The server does not know of documents.
+        (Remote::new(), &document, None, 1),
+        (Remote::new(), &OAuthClient::default(), None, 1),
+    ] {
+        let place = Place::with(remote).await;
+        let authorization = place.authorization();
+        let address = authorization.begin(client, PORT).await.unwrap();
+        if id.is_some() {
+            assert_eq!(parameter(&address, "client_id").as_deref(), id);
+        }
+        let registered = place.emulator.requests_to("/oauth/register");
+        assert_eq!(registered.len(), registrations);
+        let redirect = place.decide(&address, "allow").await;
+        authorization.finish(&redirect).await.unwrap();
+    }
+    let place = Place::with(Remote::new().dynamic_registration(false)).await;
+    let refused = place.authorization().begin(&document, PORT).await;
+    let LoginError::Refused(why) = refused.unwrap_err() else {
+        panic!()
+    };
+    assert!(why.contains("client-id"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_without_resource_metadata_is_found_by_those_of_its_origin() {
+    let place = Place::with(Remote::new().resource_metadata(false)).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    use_tool(&reach(place.server(), &authorization))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_of_another_authorization_server_is_refused_and_nothing_is_sent_to_either() {
+    let place = Place::with(Remote::new().redirect_issuer("https://evil.test")).await;
+    let authorization = place.authorization();
+    let address = authorization
+        .begin(&OAuthClient::default(), PORT)
+        .await
+        .unwrap();
+    let redirect = place.decide(&address, "allow").await;
+    let error = authorization.finish(&redirect).await.unwrap_err();
+    assert!(matches!(error, LoginError::Refused(_)), "{error}");
+    assert!(error.to_string().contains("https://evil.test"), "{error}");
+    assert!(place.emulator.requests_to("/oauth/token").is_empty());
+    assert!(authorization.login().is_none());
+    // It is over: the code is no longer of use.
+    let error = authorization.finish(&redirect).await.unwrap_err();
+    assert!(matches!(error, LoginError::NotBegun(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_redirect_without_its_issuer_where_one_was_promised_is_refused() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    let address = authorization
+        .begin(&OAuthClient::default(), PORT)
+        .await
+        .unwrap();
+    let redirect = place.decide(&address, "allow").await;
+    let (without, _) = redirect.split_once("&iss=").unwrap();
+    let error = authorization.finish(without).await.unwrap_err();
+    assert!(matches!(error, LoginError::Refused(_)), "{error}");
+    assert!(place.emulator.requests_to("/oauth/token").is_empty());
+}
+
+#[tokio::test]
+async fn a_redirect_of_another_login_does_not_end_this_one() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    let begin = || async {
+        authorization
+            .begin(&OAuthClient::default(), PORT)
+            .await
+            .unwrap()
+    };
+    let first = place.decide(&begin().await, "allow").await;
+    let second = place.decide(&begin().await, "allow").await;
+    // A page could make the browser bring it.
+    let error = authorization.finish(&first).await.unwrap_err();
+    assert!(matches!(error, LoginError::Redirect(_)), "{error}");
+    assert!(place.emulator.requests_to("/oauth/token").is_empty());
+    authorization.finish(&second).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_person_who_says_no_ends_the_login() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    let address = authorization
+        .begin(&OAuthClient::default(), PORT)
+        .await
+        .unwrap();
+    let redirect = place.decide(&address, "deny").await;
+    let error = authorization.finish(&redirect).await.unwrap_err();
+    assert!(error.to_string().contains("access_denied"), "{error}");
+    assert!(place.emulator.requests_to("/oauth/token").is_empty());
+}
+
+#[tokio::test]
+async fn a_stolen_code_is_of_no_use_and_its_second_use_is_reported() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    let address = authorization
+        .begin(&OAuthClient::default(), PORT)
+        .await
+        .unwrap();
+    let redirect = place.decide(&address, "allow").await;
+    let code = parameter(&redirect, "code").unwrap();
+    // The thief has the code and not the verifier.
+    let client = parameter(&address, "client_id").unwrap();
+    let verifier = "a".repeat(43);
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("client_id", &client),
+        ("code", &code),
+        ("redirect_uri", &redirect_address(PORT)),
+        ("code_verifier", &verifier),
+    ];
+    assert_eq!(place.post("/oauth/token", &form).await.status(), 400);
+    let error = authorization.finish(&redirect).await.unwrap_err();
+    assert!(matches!(error, LoginError::Refused(_)), "{error}");
+    let shown = error.to_string();
+    assert!(shown.contains("was used before"), "{shown}");
+    assert!(!shown.contains(&code), "{shown}");
+    assert!(authorization.login().is_none());
+    assert!(!authorization.file().exists());
+}
+
+#[tokio::test]
+async fn two_hours_are_assumed_where_the_server_does_not_say() {
+    let place = Place::with(Remote::new().tells_lifetime(false)).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let status = authorization.status();
+    let left = status.ends.unwrap().duration_since(status.login.unwrap());
+    assert_eq!((left.as_secs(), status.end_assumed), (7_200, true));
+    assert_eq!(authorization.ending(), None);
+}
+
+#[tokio::test]
+async fn the_end_is_announced_once_before_and_once_after_and_calls_want_a_person() {
+    let remote = Remote::new().token_lifetime(Duration::from_secs(8));
+    let place = Place::with(remote).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let accounts = reach(place.server(), &authorization);
+    use_tool(&accounts).await.unwrap();
+    wait_until("its end is near", || authorization.ending().is_some()).await;
+    let ending = authorization.ending().unwrap();
+    authorization.announced(ending).await;
+    // Also for a host that is started again.
+    let again = place.authorization();
+    for known in [&authorization, &again] {
+        assert!(known.ending().is_none_or(|ending| ending.is_over));
+    }
+    wait_until("it ended", || {
+        authorization.ending().is_some_and(|ending| ending.is_over)
+    })
+    .await;
+    authorization
+        .announced(authorization.ending().unwrap())
+        .await;
+    assert_eq!(authorization.ending(), None);
+    assert_eq!(place.authorization().ending(), None);
+
+    let before = place.calls();
+    let reason = reauthorize(use_tool(&accounts).await);
+    assert!(reason.contains("qchost account login research"), "{reason}");
+    assert_eq!(place.calls(), before, "nothing was sent");
+    assert_eq!(authorization.status().state, AuthorizationState::Ended);
+    let health = accounts.health(&remote_of(ACCOUNT)).unwrap();
+    assert_eq!(health.state, AccountState::Unauthorized);
+}
+
+#[tokio::test]
+async fn a_token_that_the_server_ends_early_wants_a_person_where_nothing_renews_it() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let accounts = reach(place.server(), &authorization);
+    use_tool(&accounts).await.unwrap();
+    place.emulator.expire_remote_tokens();
+    reauthorize(use_tool(&accounts).await);
+    let status = authorization.status();
+    assert_eq!(status.state, AuthorizationState::Refused);
+    assert!(status.problem.unwrap().contains("qchost account login"));
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_once_for_all_calls_and_none_of_them_fails() {
+    let place = Place::with(Remote::new().refresh_tokens(true)).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let accounts = reach(place.server(), &authorization);
+    use_tool(&accounts).await.unwrap();
+    let before = kept(&place);
+    // Before its end, as a server may.
+    place.emulator.expire_remote_tokens();
+    for outcome in join_all((0..16).map(|_| use_tool(&accounts))).await {
+        outcome.unwrap();
+    }
+    assert_eq!(place.exchanges("refresh_token").len(), 1);
+    let after = kept(&place);
+    assert_eq!(before["login"], after["login"], "it is the same login");
+    for token in ["access-token", "refresh-token"] {
+        assert_ne!(before[token], after[token], "{token}");
+    }
+    // A host that is started again has what is good now.
+    use_tool(&reach(place.server(), &place.authorization()))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_token_that_is_near_its_end_is_renewed_before_it_is_sent() {
+    let remote = Remote::new()
+        .refresh_tokens(true)
+        .token_lifetime(Duration::from_secs(2));
+    let place = Place::with(remote).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let accounts = reach(place.server(), &authorization);
+    while place.exchanges("refresh_token").is_empty() {
+        use_tool(&accounts).await.unwrap();
+    }
+    assert_eq!(authorization.ending(), None, "nothing is announced");
+    let refused = place.emulator.requests_to("/mcp");
+    assert!(refused.iter().all(|request| request.status != Some(401)));
+}
+
+#[tokio::test]
+async fn a_second_login_leaves_the_calls_of_the_first_alone() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let first = authorization.login().unwrap();
+    let accounts = reach(place.server(), &authorization);
+    let calls = async {
+        for _ in 0..20 {
+            for outcome in join_all((0..4).map(|_| use_tool(&accounts))).await {
+                outcome.unwrap();
+            }
+        }
+    };
+    tokio::join!(calls, place.log_in(&authorization));
+    let second = authorization.login().unwrap();
+    assert!(!Arc::ptr_eq(&first, &second) && first.since() < second.since());
+    use_tool(&accounts).await.unwrap();
+    use_tool(&reach(place.server(), &authorization))
+        .await
+        .unwrap();
+    let login = serde_json::to_value(second.since()).unwrap();
+    assert_eq!(kept(&place)["login"], login);
+}
+
+#[tokio::test]
+async fn after_a_logout_nothing_is_sent_and_nothing_is_kept() {
+    let place = Place::with(Remote::new().refresh_tokens(true)).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let accounts = reach(place.server(), &authorization);
+    use_tool(&accounts).await.unwrap();
+    assert!(authorization.log_out().await.unwrap());
+    assert!(!authorization.file().exists());
+    let before = place.calls();
+    reauthorize(use_tool(&accounts).await);
+    assert_eq!(place.calls(), before);
+    assert!(place.exchanges("refresh_token").is_empty());
+    assert!(!authorization.log_out().await.unwrap());
+}
+
+#[tokio::test]
+async fn a_server_that_is_down_is_unreachable_and_no_refusal() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    place.emulator.shutdown().await;
+    let error = authorization.begin(&OAuthClient::default(), PORT).await;
+    assert!(
+        matches!(error, Err(LoginError::Unreachable(_))),
+        "{error:?}"
+    );
+}
+
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock()).into_owned()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// Logs everything at every level, with or without the cap.
+fn print<S>(lines: &Lines, capped: bool) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .with_writer(lines.clone())
+        .with_filter(LevelFilter::TRACE)
+        .with_filter(filter_fn(move |metadata| !capped || may_log(metadata)))
+}
+
+#[tokio::test]
+async fn no_code_and_no_token_is_logged_at_any_level() {
+    let (capped, open) = (Lines::default(), Lines::default());
+    let subscriber = tracing_subscriber::registry()
+        .with(print(&capped, true))
+        .with(print(&open, false));
+    // Connections have threads of their own.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    let place = Place::with(Remote::new().refresh_tokens(true)).await;
+    let authorization = place.authorization();
+    let address = authorization
+        .begin(&OAuthClient::default(), PORT)
+        .await
+        .unwrap();
+    let redirect = place.decide(&address, "allow").await;
+    let code = parameter(&redirect, "code").unwrap();
+    authorization.finish(&redirect).await.unwrap();
+    let mut secrets = vec![code.clone()];
+    let accounts = reach(place.server(), &authorization);
+    let keep = |secrets: &mut Vec<String>| {
+        for token in ["access-token", "refresh-token"] {
+            secrets.push(kept(&place)[token].as_str().unwrap().to_owned());
+        }
+    };
+    keep(&mut secrets);
+    place.emulator.expire_remote_tokens();
+    use_tool(&accounts).await.unwrap();
+    keep(&mut secrets);
+    // Without the cap, the library logs the code.
+    assert!(open.text().contains(&code));
+    let logged = capped.text();
+    assert!(logged.contains("logged in"), "{logged}");
+    for secret in &secrets {
+        assert!(!logged.contains(secret.as_str()), "{logged}");
+    }
+}
