@@ -150,12 +150,7 @@ impl Account {
         };
         for index in self.endpoints.unproven() {
             let endpoint = self.endpoints.exactly(index).endpoint;
-            let login = endpoint.pool.login();
-            let outcome = match self.compare_endpoint(index, deadline).await {
-                Ok(()) if endpoint.pool.login() == login => Ok(()),
-                Ok(()) => Err("there was another login meanwhile".to_owned()),
-                Err(reason) => Err(reason),
-            };
+            let outcome = self.compare_endpoint(index, deadline).await;
             if let Err(reason) = &outcome {
                 let number = index.saturating_add(1);
                 tracing::warn!(
@@ -163,7 +158,7 @@ impl Account {
                     "endpoint {number} is not known to be the account's, and is not used: {reason}"
                 );
             }
-            endpoint.identified(login, outcome);
+            endpoint.identified(outcome);
         }
     }
 

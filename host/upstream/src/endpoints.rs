@@ -1,7 +1,7 @@
 //! The endpoints of one account, and which of them carries a call.
 //!
 //! Endpoints of one account lead to the same user and organisation, which each but the first one has to prove before it is
-//! used, and again after a login (see [`Account`](crate::Account)). The least loaded one that works carries a call; one that
+//! used, and again after a login, which makes another [`Account`](crate::Account). The least loaded one that works carries a call; one that
 //! failed is left alone for a while (see [`Breaker`]), and then tried by a single read. Writes never try it.
 //!
 //! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. A call is never refused
@@ -30,8 +30,8 @@ enum Identity {
     /// It is the first one, with which the others are compared.
     Reference,
     Unknown,
-    /// It is, with the login of this number.
-    Proven(u64),
+    /// It is.
+    Proven,
     /// It is not known to be, according to an attempt at this instant, for this reason.
     Refused(Instant, String),
 }
@@ -59,10 +59,10 @@ impl Endpoint {
         }
     }
 
-    /// The outcome of a comparison with the first endpoint, under the login of this number.
-    pub(crate) fn identified(&self, login: u64, outcome: Result<(), String>) {
+    /// The outcome of a comparison with the first endpoint.
+    pub(crate) fn identified(&self, outcome: Result<(), String>) {
         *self.identity.lock() = match outcome {
-            Ok(()) => Identity::Proven(login),
+            Ok(()) => Identity::Proven,
             Err(reason) => Identity::Refused(Instant::now(), reason),
         };
     }
@@ -70,8 +70,7 @@ impl Endpoint {
     /// Whether it may carry calls.
     fn is_proven(&self) -> bool {
         match &*self.identity.lock() {
-            Identity::Reference => true,
-            Identity::Proven(login) => *login == self.pool.login(),
+            Identity::Reference | Identity::Proven => true,
             Identity::Unknown | Identity::Refused(..) => false,
         }
     }
@@ -79,8 +78,7 @@ impl Endpoint {
     /// Whether a proof is to be attempted.
     fn wants_proof(&self) -> bool {
         match &*self.identity.lock() {
-            Identity::Reference => false,
-            Identity::Proven(login) => *login != self.pool.login(),
+            Identity::Reference | Identity::Proven => false,
             Identity::Unknown => true,
             Identity::Refused(at, _) => at.elapsed() >= PROOF_INTERVAL,
         }
