@@ -376,7 +376,7 @@ pub enum Account {
         #[arg(long)]
         paste: bool,
     },
-    /// Show the state of accounts, and how long they are authorized.
+    /// Show the state of accounts, how long they are authorized, and what their calls came to.
     #[command(
         after_help = "The exit status is 1 if an account that is shown cannot be used.\n\n\
         Examples:\n  qchost account status\n  qchost account status --json"

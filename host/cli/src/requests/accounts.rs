@@ -13,7 +13,9 @@ use anyhow::{Context as _, Error, Result};
 use jiff::Timestamp;
 use qchost_gate::AdminDetail;
 use qchost_policy::{Person, Right};
-use qchost_upstream::{AccountState, Authorization, AuthorizationState, LoginError, OAuthClient};
+use qchost_upstream::{
+    AccountFigures, AccountState, Authorization, AuthorizationState, LoginError, OAuthClient,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,27 @@ pub struct AccountRow {
     pub calls: usize,
     /// How it is authorized, if a person logs in to its server.
     pub authorization: Option<AuthorizationRow>,
+    /// Its endpoints, in the order of the configuration.
+    pub endpoints: Vec<EndpointRow>,
+    /// What the calls of the account came to, by all its connections together.
+    pub figures: AccountFigures,
+}
+
+/// The state of one endpoint of an account.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct EndpointRow {
+    /// What it is: a command, an address.
+    pub connection: String,
+    pub status: AccountState,
+    /// Why it is not used.
+    pub problem: Option<String>,
+    /// Open sessions.
+    pub sessions: usize,
+    /// Calls under way, or waiting for a session.
+    pub calls: usize,
+    /// Sessions opened to replace a lost one, since the start.
+    pub restarts: u64,
 }
 
 /// The authorization of an account at its server.
@@ -304,6 +327,15 @@ fn row(host: &Host, account: &str) -> Option<AccountRow> {
         })
     });
     let bad = health.state.is_problem();
+    let endpoints = connections.accounts.endpoints(account)?;
+    let endpoints = endpoints.into_iter().map(|health| EndpointRow {
+        status: health.state,
+        problem: health.last_error.filter(|_| health.state.is_problem()),
+        sessions: health.sessions,
+        calls: health.calls,
+        restarts: health.restarts,
+        connection: health.connection,
+    });
     Some(AccountRow {
         account: account.to_owned(),
         status: health.state,
@@ -313,5 +345,7 @@ fn row(host: &Host, account: &str) -> Option<AccountRow> {
         calls: health.calls,
         connection: health.connection,
         authorization,
+        endpoints: endpoints.collect(),
+        figures: connections.accounts.figures(account)?,
     })
 }

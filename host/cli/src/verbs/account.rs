@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use jiff::Timestamp;
-use qchost_upstream::AuthorizationState;
+use qchost_upstream::{AuthorizationState, Completion, Figures};
 
 use super::cells::{maybe, text, word};
 use crate::args::Account;
@@ -176,7 +176,57 @@ fn one(row: &AccountRow) -> String {
         );
         add("authorized", Some(validity(authorization)));
     }
+    if row.endpoints.len() > 1 {
+        for (number, endpoint) in (1..).zip(&row.endpoints) {
+            let problem = endpoint.problem.as_ref();
+            let problem = problem.map_or_else(String::new, |problem| format!(": {problem}"));
+            let state = format!(
+                "{}, {}{problem}",
+                word(endpoint.status),
+                endpoint.connection
+            );
+            add(&format!("endpoint {number}"), Some(state));
+        }
+    }
+    for (period, figures) in [
+        ("since the start", &row.figures.since_start),
+        ("last hour", &row.figures.last_hour),
+    ] {
+        add(period, Some(counts(figures)));
+        add("  latency", latencies(figures));
+        add("  backtests", completion(figures.backtests));
+        add("  optimisations", completion(figures.optimizations));
+    }
     format!("{}\n{}", folded(&text(&row.account)), fields(2, &lines))
+}
+
+/// The calls of a period, in words.
+fn counts(figures: &Figures) -> String {
+    let errors = figures.error_rate.map(percent);
+    let errors = errors.map_or_else(String::new, |errors| format!(" ({errors})"));
+    format!(
+        "{} calls, {} answered from the cache, {} saved, {} sent again, {} failed{errors}",
+        figures.calls, figures.hits, figures.saved, figures.retries, figures.errors
+    )
+}
+
+/// The percentiles of a period, if something was sent.
+fn latencies(figures: &Figures) -> Option<String> {
+    let (p50, p90, p99) = (figures.p50_ms?, figures.p90_ms?, figures.p99_ms?);
+    Some(format!("p50 {p50:.1} ms, p90 {p90:.1} ms, p99 {p99:.1} ms"))
+}
+
+/// How the items of a period ended, if the end of one was seen.
+fn completion(completion: Completion) -> Option<String> {
+    let rate = percent(completion.rate?);
+    let Completion {
+        completed, failed, ..
+    } = completion;
+    Some(format!("{completed} completed, {failed} failed: {rate}"))
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
 }
 
 /// How long an authorization is valid, in words.
