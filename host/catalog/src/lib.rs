@@ -33,8 +33,8 @@ pub use call::{
 pub use deleted::{RECYCLE_BIN, is_deleted_project};
 use names::KEY;
 pub use operation::{
-    Access, CONTENT, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Lifetime, MEDIA_TYPE,
-    Operation, Selector, Transport,
+    Access, CONTENT, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Licensed,
+    Lifetime, MEDIA_TYPE, Operation, Selector, Transport,
 };
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use remote::{

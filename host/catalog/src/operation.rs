@@ -185,6 +185,18 @@ pub enum Effect {
     EndsDeployment,
 }
 
+/// Whether an answer may hold values of datasets that QuantConnect's terms keep in its cloud. Source code, statistics,
+/// orders, signals and the standard charts may leave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Licensed {
+    /// It holds none.
+    No,
+    /// It may: a log, a chart of the algorithm's own, an object, what a notebook printed.
+    Always,
+    /// It may if a file in it is a notebook.
+    Notebooks,
+}
+
 /// How the REST API takes a request and answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
@@ -338,6 +350,8 @@ pub struct Operation {
     pub additive: bool,
     /// How long an answer may be given again.
     pub lifetime: Lifetime,
+    /// Whether the answer may hold licensed data.
+    pub licensed: Licensed,
     /// The most calls that QuantConnect takes from one account in half an hour, if it says so.
     pub calls_per_half_hour: Option<u32>,
     /// Whether the answer contains a secret, such as a download address that works without
@@ -375,6 +389,7 @@ impl Operation {
             idempotent: false,
             additive: false,
             lifetime: Lifetime::None,
+            licensed: Licensed::No,
             calls_per_half_hour: None,
             secret_answer: false,
             effect: None,
@@ -448,6 +463,11 @@ impl Operation {
     /// What never changes once its item is finished.
     pub(crate) const fn finished(mut self) -> Self {
         self.lifetime = Lifetime::Finished;
+        self
+    }
+
+    pub(crate) const fn licensed(mut self, licensed: Licensed) -> Self {
+        self.licensed = licensed;
         self
     }
 

@@ -9,13 +9,14 @@
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
 use crate::operation::{
-    BRIEF_SECONDS, Choice, Effect, Ending, Exception, Operation, Selector, Transport,
+    BRIEF_SECONDS, Choice, Effect, Ending, Exception, Licensed, Operation, Selector, Transport,
 };
 use crate::remote::{self, Remote, RemoteTool, Way};
 
 use Choice::{Named, Unnamed};
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
 use Exception::{Bytes, Constant, Flag, Null, Profile, Profiles};
+use Licensed::{Always, Notebooks};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
     Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
@@ -82,11 +83,11 @@ pub static OPERATIONS: &[Operation] = &[
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
     op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().proves(BACKTEST_ENDING).answers("backtest").on(PROJECT_BACKTEST),
     op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().brief().on(PROJECT),
-    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().finished().answers("chart").on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().licensed(Always).finished().answers("chart").on(PROJECT_BACKTEST),
     op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().finished().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().finished().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-trades", "read_backtest_trades", "/backtests/trades/read").reads().finished().on(PROJECT_BACKTEST),
-    op("backtests/read-backtest-logs", "read_backtest_logs", "/backtests/read/log").reads().finished().on(PROJECT_BACKTEST).except(&[Null("query")]),
+    op("backtests/read-backtest-logs", "read_backtest_logs", "/backtests/read/log").reads().licensed(Always).finished().on(PROJECT_BACKTEST).except(&[Null("query")]),
     op("backtests/read-backtest-report", "read_backtest_report", "/backtests/read/report").reads().finished().answers("report").on(PROJECT_BACKTEST),
     op("backtests/update-backtest-tags", "update_backtest_tags", "/backtests/tags/update").idempotent().on(PROJECT_BACKTEST),
     op("backtests/update-backtest", "update_backtest", "/backtests/update").idempotent().on(PROJECT_BACKTEST),
@@ -113,20 +114,20 @@ pub static OPERATIONS: &[Operation] = &[
     export("exports/export-backtest-orders", "export_backtest_orders", "/backtests/export/orders").on(PROJECT_BACKTEST),
     export("exports/export-backtest-trades", "export_backtest_trades", "/backtests/export/trades").on(PROJECT_BACKTEST),
     export("exports/export-backtest-insights", "export_backtest_insights", "/backtests/export/insights").on(PROJECT_BACKTEST),
-    export("exports/export-backtest-logs", "export_backtest_logs", "/backtests/export/logs").on(PROJECT_BACKTEST),
+    export("exports/export-backtest-logs", "export_backtest_logs", "/backtests/export/logs").licensed(Always).on(PROJECT_BACKTEST),
     export("exports/export-live-orders", "export_live_orders", "/live/export/orders").on(PROJECT),
     export("exports/export-live-trades", "export_live_trades", "/live/export/trades").on(PROJECT),
     export("exports/export-live-insights", "export_live_insights", "/live/export/insights").on(PROJECT_DEPLOYMENT),
-    export("exports/export-live-logs", "export_live_logs", "/live/export/logs").per_half_hour(45).on(PROJECT_DEPLOYMENT),
+    export("exports/export-live-logs", "export_live_logs", "/live/export/logs").licensed(Always).per_half_hour(45).on(PROJECT_DEPLOYMENT),
 
     op("files/create-file", "create_file", "/files/create").adds().does(CreatesFile).on(PROJECT_FILE),
-    op("files/read-file", "read_file", "/files/read").reads().answers("files").on(PROJECT_FILE),
+    op("files/read-file", "read_file", "/files/read").reads().licensed(Notebooks).answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
-    op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().answers("files").does(ReplacesFile).on(PROJECT_FILE),
+    op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().licensed(Notebooks).answers("files").does(ReplacesFile).on(PROJECT_FILE),
     op("files/write-file", "write_file", "/files/update").idempotent().does(ReplacesFile).over(WriteFile).on(PROJECT_FILE),
     op("files/edit-file", "edit_file", "/files/update").over(EditFile).on(PROJECT_FILE)
         .by(Tool(&remote::EDIT_FILE)),
-    op("files/search-file-content", "search_file_content", "/files/read").reads().over(SearchFiles).on(PROJECT)
+    op("files/search-file-content", "search_file_content", "/files/read").reads().licensed(Notebooks).over(SearchFiles).on(PROJECT)
         .by(Tool(&remote::SEARCH_FILE_CONTENT)),
     op("files/patch-file", "patch_file", "/files/patch").on(&[Project("projectId"), Patch("patch")]),
     op("files/delete-file", "delete_file", "/files/delete").is(Destroy).does(Removes { read: "files/read-file" }).on(PROJECT_FILE),
@@ -140,18 +141,18 @@ pub static OPERATIONS: &[Operation] = &[
 
     op("live/authorize-connection", "authorize_connection", "/live/auth0/authorize").adds().idempotent().secret_answer()
         .answers("authorization").over(Redirect).on(&[Brokerage("brokerage")]),
-    op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade).does(Deploys)
+    op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade).licensed(Notebooks).does(Deploys)
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
         .except(&[Profile("brokerage"), Profiles("dataProviders")]),
-    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().on(PROJECT_DEPLOYMENT).of_one(Named),
+    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named),
     op("live/read-live-details", "read_live_details", "/live/read").reads().on(PROJECT_DEPLOYMENT).of_one(Named),
     op("live/list-live-algorithms", "list_live_algorithms", "/live/list").reads().answers("live").on(PROJECT),
     op("live/list-latest-live-algorithms", "list_latest_live_algorithms", "/live/list").reads().answers("live").on(PROJECT)
         .except(&[Flag("latest")]),
-    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().answers("chart").on(PROJECT).of_one(Unnamed),
-    op("live/read-live-logs", "read_live_logs", "/live/logs/read").reads()
+    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().licensed(Always).answers("chart").on(PROJECT).of_one(Unnamed),
+    op("live/read-live-logs", "read_live_logs", "/live/logs/read").reads().licensed(Always)
         .on(&[Project("projectId"), Deployment("algorithmId")]).except(&[Constant("format", "json")]),
-    op("live/search-live-logs", "search_live_logs", "/live/logs/read").reads()
+    op("live/search-live-logs", "search_live_logs", "/live/logs/read").reads().licensed(Always)
         .on(&[Project("projectId"), Deployment("algorithmId")]).except(&[Constant("format", "json")]),
     op("live/read-live-portfolio", "read_live_portfolio", "/live/portfolio/read").reads().answers("portfolio").on(PROJECT)
         .of_one(Unnamed),
@@ -179,10 +180,10 @@ pub static OPERATIONS: &[Operation] = &[
 
     op("object-store/upload-object", "upload_object", "/object/set").idempotent().over(Upload).on(OBJECT)
         .except(&[Bytes("objectData", "objectDataBase64")]),
-    op("object-store/read-object-properties", "read_object_properties", "/object/properties").reads().brief().answers("metadata").on(OBJECT),
-    op("object-store/read-object-store-file-job-id", "read_object_store_file_job_id", "/object/get").reads().secret_answer()
+    op("object-store/read-object-properties", "read_object_properties", "/object/properties").reads().licensed(Always).brief().answers("metadata").on(OBJECT),
+    op("object-store/read-object-store-file-job-id", "read_object_store_file_job_id", "/object/get").reads().licensed(Always).secret_answer()
         .on(&[Organization("organizationId"), DownloadKey("keys")]),
-    op("object-store/read-object-store-file-download-url", "read_object_store_file_download_url", "/object/get").reads().secret_answer()
+    op("object-store/read-object-store-file-download-url", "read_object_store_file_download_url", "/object/get").reads().licensed(Always).secret_answer()
         .on(&[Organization("organizationId"), DownloadJob("jobId")]),
     op("object-store/list-object-store-files", "list_object_store_files", "/object/list").reads().brief()
         .on(&[Organization("organizationId"), ObjectPath("path")]),
@@ -218,15 +219,15 @@ pub static OPERATIONS: &[Operation] = &[
         .on(&[Project("projectId"), Files("files")]),
     op("projects/delete-project", "delete_project", "/projects/delete").is(Destroy).does(Removes { read: "projects/read-project" }).on(PROJECT),
 
-    only("research/jupyter-create-cell", &remote::CREATE_CELL).on(PROJECT),
-    only("research/jupyter-read-cell", &remote::READ_CELL).reads().on(PROJECT),
-    only("research/jupyter-update-cell", &remote::UPDATE_CELL).on(PROJECT),
+    only("research/jupyter-create-cell", &remote::CREATE_CELL).licensed(Always).on(PROJECT),
+    only("research/jupyter-read-cell", &remote::READ_CELL).reads().licensed(Always).on(PROJECT),
+    only("research/jupyter-update-cell", &remote::UPDATE_CELL).licensed(Always).on(PROJECT),
     only("research/jupyter-delete-cell", &remote::DELETE_CELL).is(Destroy).on(PROJECT),
-    only("research/jupyter-execute-cell", &remote::EXECUTE_CELL).is(Trade).on(PROJECT),
-    only("research/jupyter-create-notebook", &remote::CREATE_NOTEBOOK).on(PROJECT),
-    only("research/jupyter-read-notebook", &remote::READ_NOTEBOOK).reads().on(PROJECT),
-    only("research/jupyter-execute-notebook", &remote::EXECUTE_NOTEBOOK).is(Trade).on(PROJECT),
-    only("research/jupyter-get-image", &remote::GET_IMAGE).reads(),
+    only("research/jupyter-execute-cell", &remote::EXECUTE_CELL).is(Trade).licensed(Always).on(PROJECT),
+    only("research/jupyter-create-notebook", &remote::CREATE_NOTEBOOK).licensed(Always).on(PROJECT),
+    only("research/jupyter-read-notebook", &remote::READ_NOTEBOOK).reads().licensed(Always).on(PROJECT),
+    only("research/jupyter-execute-notebook", &remote::EXECUTE_NOTEBOOK).is(Trade).licensed(Always).on(PROJECT),
+    only("research/jupyter-get-image", &remote::GET_IMAGE).reads().licensed(Always),
 
     op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result").by(Handshake),
     op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result")

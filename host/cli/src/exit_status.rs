@@ -381,6 +381,7 @@ mod tests {
             number(LoadError::HttpDenied {
                 plugin: plugin(),
                 import: "wasi:http/types".to_owned(),
+                egress: String::new(),
             }),
             3
         );

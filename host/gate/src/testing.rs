@@ -335,7 +335,9 @@ pub(crate) fn admitted_call(touched: qchost_scope::Touched) -> AdmittedCall {
 }
 
 pub(crate) fn manifest(grants: &str) -> Manifest {
-    let text = format!("plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}");
+    let text = format!(
+        "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\negress = \"licensed\"\n{grants}"
+    );
     Manifest::parse(&text, Path::new("lab.toml")).unwrap()
 }
 

@@ -13,7 +13,7 @@ use crate::manifest::Manifest;
 
 /// A component imports more than its manifest mentions. It is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{plugin}` imports {}, which no grant mentions; {}to allow it, add to the manifest:\n{}",
+#[error("`{plugin}` imports {}, which no grant mentions; {}to allow it, add to the manifest:\n{egress}{}",
     interfaces.join(", "),
     if *whole { format!("{WHOLE_CONTRACT}; ") } else { String::new() },
     interfaces.iter().map(|interface| remedy(interface)).collect::<Vec<_>>().join("\n"))]
@@ -24,6 +24,8 @@ pub struct ImportsDenied {
     pub interfaces: Vec<String>,
     /// Whether the component imports every interface of the contract.
     pub whole: bool,
+    /// The lines that the manifest needs besides, since licensed data could leave by what is granted then; or empty.
+    pub egress: String,
 }
 
 /// Advice for a component that imports every interface of the contract.
@@ -44,8 +46,8 @@ impl Manifest {
     /// services (`workflow`).
     ///
     /// # Errors
-    /// When no grant mentions one of them.
-    pub fn check_imports(&self, interfaces: &[String]) -> Result<(), ImportsDenied> {
+    /// When no grant mentions one of them. The lines to add allow for requests to other hosts as well if `http` is set.
+    pub fn check_imports(&self, interfaces: &[String], http: bool) -> Result<(), ImportsDenied> {
         let mentioned = |interface: &&String| {
             let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
             patterns.any(|pattern| pattern.mentions(interface))
@@ -58,8 +60,14 @@ impl Manifest {
         if missing.is_empty() {
             Ok(())
         } else {
+            let added = actions().iter().filter(|action| {
+                let interface = action.name.split('/').next();
+                action.access.globbed() && missing.iter().any(|own| Some(own.as_str()) == interface)
+            });
+            let added: Vec<&str> = added.map(|action| action.name).collect();
             Err(ImportsDenied {
                 plugin: self.plugin.clone(),
+                egress: self.egress_lines(&added, http),
                 interfaces: missing,
                 whole: is_whole_contract(interfaces),
             })
@@ -128,9 +136,13 @@ fn remedy(interface: &str) -> String {
 }
 
 /// Manifest lines that allow these entries of `allow` lists: a grant for each interface, on everything, with hints to narrow
-/// it. What trades or destroys is marked.
+/// it. What trades or destroys is marked. They are for a manifest without tables, which grants requests to other hosts as well if
+/// `http` is set.
 #[must_use]
-pub fn granting(entries: &[String]) -> String {
+pub fn granting(entries: &[String], http: bool) -> String {
+    let bare = Manifest::without_grants(String::new(), String::new());
+    let names: Vec<&str> = entries.iter().map(String::as_str).collect();
+    let egress = bare.egress_lines(&names, http);
     let mut interfaces: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for entry in entries {
         let interface = entry.split('/').next().unwrap_or(entry);
@@ -157,7 +169,7 @@ pub fn granting(entries: &[String]) -> String {
         text.push_str(&scopes(&own));
         text
     });
-    grants.collect::<Vec<_>>().join("\n")
+    format!("{egress}{}", grants.collect::<Vec<_>>().join("\n"))
 }
 
 /// The lines of a grant that scope these actions: on everything, with hints to narrow it.

@@ -54,6 +54,7 @@
 mod authority;
 mod denial;
 mod difference;
+mod egress;
 mod engine;
 mod facts;
 mod glob;
@@ -70,6 +71,7 @@ mod usd;
 pub use authority::{Authority, Decision};
 pub use denial::Denial;
 pub use difference::{Change, ChangeKind, Difference, Remembered, Retired, Successor, successors};
+pub use egress::Egress;
 pub use engine::{PolicyError, cedar_schema};
 pub use facts::{Brokerage, Context, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};

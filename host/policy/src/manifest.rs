@@ -25,6 +25,7 @@ pub(crate) use http::METHODS;
 pub use http::{HttpGrant, Prefix};
 pub use schema::manifest_schema;
 
+use crate::egress::Egress;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::text_file::{Origin, read_owned_text};
@@ -45,6 +46,9 @@ pub struct Manifest {
     pub digest: Option<String>,
     /// The account whose connection the plugin uses.
     pub account: String,
+    /// Whether it may take licensed data out of QuantConnect's cloud.
+    #[serde(default)]
+    pub egress: Egress,
     /// Its grants.
     pub grants: Vec<Grant>,
     /// Limits of an invocation.
@@ -123,6 +127,7 @@ const KEYS: &[&str] = &[
     "component",
     "digest",
     "account",
+    "egress",
     "grant",
     "limits",
     "config",
@@ -134,6 +139,7 @@ const RESERVED_KEYS: &[&str] = &["schedule", "on"];
 
 /// The grants of [`Manifest::operator`], for the record: `*` stands for every operation, of every class.
 const OPERATOR: &str = "\
+egress = \"licensed\"
 [[grant]]
 name           = \"everything\"
 allow          = [\"*\"]
@@ -192,6 +198,7 @@ impl Manifest {
             ..Grant::named("everything")
         };
         Self {
+            egress: Egress::Licensed,
             grants: vec![grant],
             origin: Origin {
                 text: OPERATOR.into(),
@@ -208,6 +215,7 @@ impl Manifest {
             component: PathBuf::new(),
             digest: None,
             account,
+            egress: Egress::default(),
             grants: Vec::new(),
             limits: Limits::default(),
             config: Map::new(),
@@ -324,6 +332,12 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     let digest = root.read("digest", digest)?;
     let account = root.need("account", "\"a-name\"")?.name()?.to_owned();
 
+    let egress = root.read("egress", |item| match item.text()? {
+        "licensed" => Ok(Egress::Licensed),
+        other => Err(item.wrong(&format!(
+            "`{other}` is not \"licensed\", which lets licensed data out; without the key it may not leave"
+        ))),
+    })?;
     let (grants, http) = granted(&root)?;
     let limits = root.read("limits", |item| limits(&item.table()?))?;
     let config = root.read("config", |item| match item.json()? {
@@ -331,16 +345,21 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         _ => Err(item.wrong("must be a table")),
     })?;
     let folder = path.parent().unwrap_or(Path::new(""));
-    Ok(Manifest {
+    let manifest = Manifest {
         component: folder.join(component),
         digest,
+        egress: egress.unwrap_or_default(),
         grants,
         limits: limits.unwrap_or_default(),
         config: config.unwrap_or_default(),
         http,
         path: path.to_owned(),
         ..Manifest::without_grants(plugin, account)
-    })
+    };
+    match manifest.leak() {
+        Some(leak) => Err(root.absent("egress", &leak.to_string())),
+        None => Ok(manifest),
+    }
 }
 
 /// Parses the `grant` and `http` tables of a table.

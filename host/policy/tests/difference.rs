@@ -250,3 +250,26 @@ fn a_manifest_that_is_too_large_to_compare_is_wider_and_does_not_take_long() {
     let lines = difference.changes().len();
     assert!((256..10 * 256).contains(&lines), "{lines}");
 }
+
+#[test]
+fn that_licensed_data_may_leave_is_a_gain() {
+    let logs =
+        "[[grant]]\nname = \"logs\"\nallow = [\"live/read-live-logs\"]\nprojects = [\"Lab/*\"]\n";
+    let licensed = format!("egress = \"licensed\"\n{logs}");
+    let gained = between(logs, &licensed);
+    assert!(gained.widens(), "{gained:?}");
+    assert_eq!(
+        lines(&gained),
+        ["widened: egress: licensed data may be sent out"]
+    );
+    let lost = between(&licensed, logs);
+    assert!(!lost.widens(), "{lost:?}");
+    assert_eq!(
+        lines(&lost),
+        ["taken away: egress: licensed data may not be sent out any more"]
+    );
+    let new = Difference::between(None, Some(&manifest(&licensed)));
+    let new = lines(&new);
+    let added = "added: egress: licensed data may be sent out";
+    assert!(new.iter().any(|line| line == added), "{new:?}");
+}

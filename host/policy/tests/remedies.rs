@@ -66,7 +66,9 @@ fn allows(authority: &Authority, operation: &str, access: Access, context: &Cont
 
 fn lines_for(interface: &str) -> String {
     let manifest = Manifest::parse(HEAD, Path::new("p.toml")).unwrap();
-    let denied = manifest.check_imports(&[interface.to_owned()]).unwrap_err();
+    let denied = manifest
+        .check_imports(&[interface.to_owned()], false)
+        .unwrap_err();
     let (_, lines) = denied
         .to_string()
         .split_once("add to the manifest:\n")
@@ -86,7 +88,7 @@ fn the_lines_for_an_import_allow_what_a_pattern_may_cover() {
         let authority = authority(&lines);
         authority
             .manifest()
-            .check_imports(&[interface.to_owned()])
+            .check_imports(&[interface.to_owned()], false)
             .unwrap_or_else(|error| panic!("{error}\n{lines}"));
         let own = || {
             OPERATIONS
@@ -114,7 +116,7 @@ fn the_lines_for_an_import_allow_what_a_pattern_may_cover() {
         let authority = authority(&lines);
         authority
             .manifest()
-            .check_imports(&[service.to_owned()])
+            .check_imports(&[service.to_owned()], false)
             .unwrap();
     }
 }
@@ -126,9 +128,9 @@ fn the_lines_for_named_operations_allow_each_alone_and_all_together() {
         .iter()
         .map(|operation| operation.name.to_owned())
         .collect();
-    let all = authority(&granting(&names));
+    let all = authority(&granting(&names, false));
     for operation in OPERATIONS {
-        let lines = granting(&[operation.name.to_owned()]);
+        let lines = granting(&[operation.name.to_owned()], true);
         let alone = authority(&lines);
         for authority in [&alone, &all] {
             assert!(
@@ -141,10 +143,13 @@ fn the_lines_for_named_operations_allow_each_alone_and_all_together() {
         assert_eq!(marked, !operation.access.globbed(), "{lines}");
     }
     let services = ["raw/*", "workflow", "object-store/download"].map(str::to_owned);
-    let lines = granting(&services);
+    let lines = granting(&services, true);
     let interfaces = ["raw", "workflow", "object-store"].map(str::to_owned);
     let granted = authority(&lines);
-    granted.manifest().check_imports(&interfaces).unwrap();
+    granted
+        .manifest()
+        .check_imports(&interfaces, false)
+        .unwrap();
     assert!(
         lines.contains("every tool that the catalog does not know"),
         "{lines}"
@@ -160,11 +165,17 @@ fn of_a_component_that_imports_the_whole_contract_it_is_said_to_build_it_against
         .chain(["raw", "workflow"])
         .collect();
     let mut interfaces: Vec<String> = interfaces.into_iter().map(str::to_owned).collect();
-    let denied = manifest.check_imports(&interfaces).unwrap_err().to_string();
+    let denied = manifest
+        .check_imports(&interfaces, false)
+        .unwrap_err()
+        .to_string();
     assert!(denied.contains(WHOLE_CONTRACT), "{denied}");
     // The twin, with one interface less.
     interfaces.pop();
-    let denied = manifest.check_imports(&interfaces).unwrap_err().to_string();
+    let denied = manifest
+        .check_imports(&interfaces, false)
+        .unwrap_err()
+        .to_string();
     assert!(!denied.contains(WHOLE_CONTRACT), "{denied}");
 }
 

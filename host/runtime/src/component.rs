@@ -150,7 +150,7 @@ impl Code {
             .imports
             .iter()
             .find(|import| import.kind == Kind::Http && manifest.http.is_empty());
-        match (manifest.check_imports(&interfaces), http) {
+        match (manifest.check_imports(&interfaces, http.is_some()), http) {
             (Ok(()), None) => Ok(()),
             (Err(denied), None) => Err(denied.into()),
             // One answer has all the lines that are missing.
@@ -158,6 +158,7 @@ impl Code {
             (Ok(()), Some(import)) => Err(LoadError::HttpDenied {
                 plugin: manifest.plugin.clone(),
                 import: import.name.clone(),
+                egress: manifest.egress_lines_for_requests(),
             }),
         }
     }

@@ -89,10 +89,11 @@ impl Inspection {
     #[must_use]
     pub fn grants(&self) -> String {
         let mut blocks = Vec::new();
+        let http = self.imports.iter().any(|import| import.kind == Kind::Http);
         if !self.needs.is_empty() {
-            blocks.push(granting(&self.needs));
+            blocks.push(granting(&self.needs, http));
         }
-        if self.imports.iter().any(|import| import.kind == Kind::Http) {
+        if http {
             blocks.push(format!(
                 "# It sends requests: write the address that it needs.\n{HTTP_GRANT}"
             ));

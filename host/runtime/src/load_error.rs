@@ -27,7 +27,7 @@ pub enum LoadError {
     Denied(#[from] ImportsDenied),
     /// It imports outgoing HTTP, and its manifest grants none.
     #[error(
-        "`{plugin}` imports `{import}`, and its manifest has no [[http]]; to allow it to send requests, add to the manifest, with the address that it needs:\n{}",
+        "`{plugin}` imports `{import}`, and its manifest has no [[http]]; to allow it to send requests, add to the manifest, with the address that it needs:\n{egress}{}",
         HTTP_GRANT
     )]
     HttpDenied {
@@ -35,6 +35,8 @@ pub enum LoadError {
         plugin: String,
         /// The import.
         import: String,
+        /// The lines that the manifest needs besides, since licensed data could leave then; or empty.
+        egress: String,
     },
     /// It imports interfaces and outgoing HTTP, and its manifest grants neither.
     #[error(

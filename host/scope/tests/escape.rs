@@ -209,6 +209,7 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
             plugin = "lab"
             component = "lab.wasm"
             account = "research"
+            egress = "licensed"
             [[grant]]
             name = "all"
             allow = {named:?}

@@ -377,7 +377,7 @@ impl Setup {
     pub fn grants(grants: &str) -> Self {
         Self {
             manifest: format!(
-                "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n{grants}"
+                "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\negress = \"licensed\"\n{grants}"
             ),
             guardrails: Guardrails::none(),
             profiles: BTreeMap::new(),

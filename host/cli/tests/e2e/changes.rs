@@ -55,7 +55,7 @@ fn a_widened_manifest_and_a_new_admin_are_on_record_with_what_they_gain() {
     assert_eq!(changes(&desk, "guardrails").len(), 1);
 
     let wider = format!(
-        "{}\n[[grant]]\nname = \"wider\"\nallow = [\"projects/*\"]\nprojects = [\"*\"]\n[[http]]\nallow = \"https://hooks.example.com/qc/\"\nheaders = {{ Authorization = \"{SECRET}\" }}\n",
+        "egress = \"licensed\"\n{}\n[[grant]]\nname = \"wider\"\nallow = [\"projects/*\"]\nprojects = [\"*\"]\n[[http]]\nallow = \"https://hooks.example.com/qc/\"\nheaders = {{ Authorization = \"{SECRET}\" }}\n",
         bundled(EVERY)
     );
     desk.folder.manifest("every-category", &wider);

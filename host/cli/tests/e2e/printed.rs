@@ -29,11 +29,16 @@ fn folder(cloud: &Cloud) -> Folder {
     Folder::new(&format!("live-trading = true\n{account}{PAPER}"))
 }
 
-/// The first table of a manifest in a text and what follows it, as far as `more` says that it belongs to it.
+/// The first table of a manifest in a text, with the line for licensed data before it if there is one, and what follows it, as
+/// far as `more` says that it belongs to it.
 fn tables(text: &str, more: impl Fn(&str) -> bool) -> String {
     let lines = text
         .lines()
-        .skip_while(|line| !line.trim_start().starts_with("[["))
+        .skip_while(|line| {
+            !["[[", "egress = "]
+                .iter()
+                .any(|begin| line.trim_start().starts_with(begin))
+        })
         .take_while(|line| more(line));
     let lines: Vec<&str> = lines.collect();
     assert!(!lines.is_empty(), "no table in: {text}");

@@ -277,7 +277,8 @@ impl Call<'_> {
             lines.push(("max-cost", format!("{amount}{whole}")));
         }
         lines.insert(0, ("name", quoted(&self.free_name())));
-        block("grant", &lines)
+        let egress = self.manifest.egress_lines(&[self.operation], false);
+        format!("{egress}{}", block("grant", &lines))
     }
 
     fn no_http(&self) -> Denial {
@@ -321,9 +322,13 @@ impl Call<'_> {
         Denial {
             reason,
             nearest_grant: near.map(|grant| grant.name.clone()),
-            remedy: METHODS
-                .contains(&method.as_str())
-                .then(|| block("http", &lines)),
+            remedy: METHODS.contains(&method.as_str()).then(|| {
+                format!(
+                    "{}{}",
+                    self.manifest.egress_lines_for_requests(),
+                    block("http", &lines)
+                )
+            }),
         }
     }
 

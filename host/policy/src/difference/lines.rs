@@ -13,10 +13,14 @@ use super::bounds::{
     at_most, glob_within, is_beside, is_same, prefix_within, project_within, scope_within,
 };
 use super::change::{Change, ChangeKind};
+use crate::egress::Egress;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest};
 use crate::usd::Usd;
+
+/// The line of a manifest that lets licensed data out.
+const EGRESS: &str = "egress: licensed data may be sent out";
 
 /// Maximum entries of a list shown in a line.
 const MAX_ENTRIES: usize = 12;
@@ -89,6 +93,9 @@ impl Lines {
 
     fn appears(&mut self, manifest: &Manifest) {
         self.push(ChangeKind::Added, of_plugin(manifest));
+        if manifest.egress == Egress::Licensed {
+            self.push(ChangeKind::Added, EGRESS.to_owned());
+        }
         for grant in &manifest.grants {
             self.push(ChangeKind::Added, whole(grant));
         }
@@ -108,6 +115,7 @@ impl Lines {
             component,
             digest,
             account,
+            egress,
             grants,
             limits,
             config,
@@ -136,6 +144,14 @@ impl Lines {
             ),
             (_, Some(digest)) => self.push(ChangeKind::Changed, format!("digest: now {digest}")),
             (None, None) => {}
+        }
+        match (former.egress, *egress) {
+            (Egress::None, Egress::Licensed) => self.push(ChangeKind::Widened, EGRESS.to_owned()),
+            (Egress::Licensed, Egress::None) => self.push(
+                ChangeKind::TakenAway,
+                "egress: licensed data may not be sent out any more".to_owned(),
+            ),
+            (Egress::None, Egress::None) | (Egress::Licensed, Egress::Licensed) => {}
         }
         self.grants(&former.grants, grants);
         self.limits(former.limits, *limits);

@@ -130,12 +130,18 @@ impl<'a> Fields<'a> {
 
     /// A required value; `like` is an example for the message.
     pub(crate) fn need(&self, name: &str, like: &str) -> Result<Item<'a>, Problem> {
-        self.get(name).ok_or_else(|| Problem {
+        self.get(name)
+            .ok_or_else(|| self.absent(name, &format!("is missing; write {name} = {like}")))
+    }
+
+    /// An error about a key that is absent.
+    pub(crate) fn absent(&self, name: &str, why: &str) -> Problem {
+        Problem {
             at: self.at,
             key: self.path(name),
-            message: format!("is missing; write {name} = {like}"),
+            message: why.to_owned(),
             later: false,
-        })
+        }
     }
 
     /// The tables of an array of tables, at most `max`; empty if absent.

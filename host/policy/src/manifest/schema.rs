@@ -34,6 +34,10 @@ pub fn manifest_schema() -> Value {
                 "pattern": "^sha256:[0-9a-f]{64}$",
             },
             "account": name("The account whose connection the plugin uses."),
+            "egress": {
+                "description": "Lets licensed data out: needed where operations that may answer it are granted together with requests or messages.",
+                "const": "licensed",
+            },
             "grant": {
                 "description": "Named permissions. A call is allowed when one of them covers it.",
                 "type": "array",

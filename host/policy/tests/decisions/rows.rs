@@ -50,7 +50,7 @@ impl Row {
 
 /// A manifest of the plugin `plugin` of the account `research`.
 pub fn manifest(grants: &str) -> Manifest {
-    let head = "plugin = \"plugin\"\ncomponent = \"p.wasm\"\naccount = \"research\"\n";
+    let head = "plugin = \"plugin\"\ncomponent = \"p.wasm\"\naccount = \"research\"\negress = \"licensed\"\n";
     let text = format!("{head}{grants}");
     Manifest::parse(&text, Path::new("plugin.toml"))
         .unwrap_or_else(|error| panic!("{error}: {text}"))

@@ -27,7 +27,7 @@ plugin    = "strategy-lab"
 component = "strategy_lab.wasm"
 digest    = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 account   = "research"
-
+egress    = "licensed"
 [[grant]]
 name           = "lab"
 allow          = ["projects/create-project", "backtests/*", "workflow", "raw/new_tool"]
@@ -226,6 +226,7 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "belongs to the connection",
     "is no name of a header",
     "is no address such as",
+    "may hold licensed data",
     // TOML has numbers that JSON does not have.
     "NaN",
     "must be finite",

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qchost_policy::{
-    Approval, Authority, Glob, Grant, GrantLimits, Guardrails, HttpGrant, Manifest, ManifestError,
-    ProjectScope, Usd, grantable, manifest_schema,
+    Approval, Authority, Egress, Glob, Grant, GrantLimits, Guardrails, HttpGrant, Manifest,
+    ManifestError, ProjectScope, Usd, grantable, manifest_schema,
 };
 use serde_json::Value as Json;
 use toml::{Table, Value};
@@ -62,6 +62,9 @@ fn written(manifest: &Manifest) -> Table {
     );
     if let Some(digest) = &manifest.digest {
         put("digest", text(digest));
+    }
+    if manifest.egress == Egress::Licensed {
+        put("egress", text("licensed"));
     }
     put("grant", list(manifest.grants.iter().map(grant)));
     put("http", list(manifest.http.iter().map(http)));

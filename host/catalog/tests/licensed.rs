@@ -1,0 +1,63 @@
+//! Which answers may hold licensed data.
+
+use qchost_catalog::{Licensed, OPERATIONS, Operation, Selector, by_name};
+
+/// Whether an operation's answer may hold licensed data, by what its name and its arguments say of it.
+fn suspect(operation: &Operation) -> bool {
+    let (_, function) = operation.name.split_once('/').unwrap_or_default();
+    let mut words = function.split('-');
+    let object = operation.selects(|selector| {
+        matches!(
+            selector,
+            Selector::DownloadKey(_) | Selector::DownloadJob(_)
+        )
+    });
+    let deletes = function.starts_with("jupyter-delete");
+    object || words.any(|word| matches!(word, "logs" | "chart" | "jupyter")) && !deletes
+}
+
+#[test]
+fn logs_charts_notebooks_and_objects_are_labelled() {
+    let mut labelled = 0;
+    for operation in OPERATIONS {
+        if suspect(operation) {
+            assert_eq!(operation.licensed, Licensed::Always, "{}", operation.name);
+            labelled += 1;
+        }
+    }
+    assert!(labelled >= 13, "{labelled}");
+}
+
+#[test]
+fn what_quantconnect_lets_out_is_not_labelled() {
+    for name in [
+        "backtests/read-backtest",
+        "backtests/list-backtests",
+        "backtests/read-backtest-orders",
+        "backtests/read-backtest-insights",
+        "live/read-live-orders",
+        "live/read-live-portfolio",
+        "live/read-live-insights",
+        "optimizations/read-optimization",
+        "projects/list-projects",
+        "compile/read-compile",
+        "object-store/list-object-store-files",
+    ] {
+        let licensed = by_name(name).map(|operation| operation.licensed);
+        assert_eq!(licensed, Some(Licensed::No), "{name}");
+    }
+}
+
+#[test]
+fn answers_with_files_may_hold_notebooks() {
+    for operation in OPERATIONS {
+        if operation.answer == "files" {
+            assert_eq!(
+                operation.licensed,
+                Licensed::Notebooks,
+                "{}",
+                operation.name
+            );
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Licensed data, and the ways out of the host.
+//!
+//! QuantConnect's terms forbid to take values of its datasets out of its cloud, by whatever route. The host cannot tell
+//! such values from others in a log, a notebook or a chart, and a plugin may keep what it reads and send it much later.
+//! So the rule is not about single calls but about what one manifest grants together: operations whose answers may hold
+//! licensed data, as their catalog rows say, and a way out: requests to other hosts, or messages to recipients.
+//!
+//! Invariant: a manifest that grants both is refused unless it says `egress = "licensed"`. An argument that would keep an
+//! answer free of such data counts only if the grant itself admits no other.
+
+use std::fmt;
+
+use qchost_catalog::{Access, Licensed, OPERATIONS, Operation, Selector, by_name, by_tool};
+use serde::{Deserialize, Serialize};
+
+use crate::glob::Glob;
+use crate::grantable::{DOWNLOAD, Pattern, RAW};
+use crate::manifest::{Grant, Manifest};
+
+/// The line of a manifest that lets licensed data out.
+const LINE: &str = "egress = \"licensed\"";
+
+/// The ending of a notebook's name.
+const NOTEBOOK: &str = ".ipynb";
+
+/// What a manifest says of licensed data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Egress {
+    /// It may not leave: nothing that may hold it is granted together with a way out.
+    #[default]
+    None,
+    /// It may leave, by the operator's licences.
+    Licensed,
+}
+
+/// What may take licensed data out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leak {
+    /// What may hold it: "the grant `lab` covers `live/read-live-logs`".
+    source: String,
+    /// How to leave out what may hold it, if that is possible.
+    narrower: Option<&'static str>,
+    /// What may carry it out: "[[http]] `hooks`".
+    way: String,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            source,
+            narrower,
+            way,
+        } = self;
+        write!(
+            f,
+            "{source}, whose answers may hold licensed data, and {way} can carry it out, which QuantConnect's terms forbid; take one \
+             of them out"
+        )?;
+        if let Some(narrower) = narrower {
+            write!(f, ", {narrower}")?;
+        }
+        write!(
+            f,
+            ", or, if your licences allow it, write above the first table of the manifest: {LINE}"
+        )
+    }
+}
+
+/// What may hold licensed data, and how to leave that out.
+type Source = (String, Option<&'static str>);
+
+impl Manifest {
+    /// Why it may take licensed data out without saying that it may.
+    pub(crate) fn leak(&self) -> Option<Leak> {
+        if self.egress == Egress::Licensed {
+            return None;
+        }
+        let (source, narrower) = self.licensed_source()?;
+        let way = self.way_out()?;
+        Some(Leak {
+            source,
+            narrower,
+            way,
+        })
+    }
+
+    fn licensed_source(&self) -> Option<Source> {
+        self.grants.iter().find_map(|grant| {
+            let (name, narrower) = licensed_in(grant)?;
+            Some((
+                format!("the grant `{}` covers `{name}`", grant.name),
+                narrower,
+            ))
+        })
+    }
+
+    fn way_out(&self) -> Option<String> {
+        let http = self.http.first();
+        let http = http.map(|grant| format!("[[http]] `{}`", grant.name));
+        http.or_else(|| {
+            self.grants.iter().find_map(|grant| {
+                let mut sending = covered(grant).filter(|operation| sends(operation));
+                let operation = sending.next()?;
+                Some(format!(
+                    "the grant `{}` by `{}`",
+                    grant.name, operation.name
+                ))
+            })
+        })
+    }
+
+    /// The lines that it needs above its first table once it also grants these entries of `allow` lists, and requests if
+    /// `http` is set; empty if it needs none. They can be pasted into a manifest without tables, and are a comment
+    /// otherwise.
+    pub(crate) fn egress_lines(&self, entries: &[&str], http: bool) -> String {
+        if self.egress == Egress::Licensed {
+            return String::new();
+        }
+        let named = |entry: &&&str| is_licensed(entry);
+        let new = entries.iter().find(named);
+        let source = new.map(|entry| format!("`{entry}` is granted"));
+        let source = source.or_else(|| self.licensed_source().map(|(source, _)| source));
+        let carries = entries
+            .iter()
+            .find(|entry| by_name(entry).is_some_and(sends));
+        let way = match http {
+            true => Some("requests to other hosts".to_owned()),
+            false => carries.map(|entry| format!("`{entry}`")),
+        };
+        let (Some(source), Some(way)) = (source, way.or_else(|| self.way_out())) else {
+            return String::new();
+        };
+        let why = format!(
+            "# {source}, whose answers may hold licensed data, and {way} can carry it out. Leave out one of them, or keep this \
+             line above the first table of the manifest if your licences allow it:\n"
+        );
+        let is_bare = self.grants.is_empty() && self.http.is_empty() && self.config.is_empty();
+        match is_bare {
+            true => format!("{why}{LINE}\n"),
+            false => format!("{why}# {LINE}\n"),
+        }
+    }
+
+    /// The lines that it needs once it grants requests to other hosts; see [`Manifest::leak`].
+    #[must_use]
+    pub fn egress_lines_for_requests(&self) -> String {
+        self.egress_lines(&[], true)
+    }
+}
+
+/// What of a grant may hold licensed data: the name of an operation, a service or a tool.
+fn licensed_in(grant: &Grant) -> Option<(String, Option<&'static str>)> {
+    let objects = !grant.keys.is_empty() && !grant.organizations.is_empty();
+    if objects && grant.allows(DOWNLOAD, Access::Read) {
+        return Some((DOWNLOAD.to_owned(), None));
+    }
+    let mut tools = grant.allow.iter().filter_map(Pattern::tool);
+    if let Some(tool) = tools.find(|tool| by_tool(tool).is_none()) {
+        return Some((format!("{RAW}/{tool}"), None));
+    }
+    let mut licensed = covered(grant).filter(|operation| match operation.licensed {
+        Licensed::No => false,
+        Licensed::Always => true,
+        Licensed::Notebooks => may_name_notebook(grant.files.as_deref()),
+    });
+    let operation = licensed.next()?;
+    let narrower = match operation.licensed {
+        Licensed::Notebooks => {
+            Some("leave notebooks out of that grant by files = [\"*.py\", \"*.cs\"]")
+        }
+        Licensed::No | Licensed::Always => None,
+    };
+    Some((operation.name.to_owned(), narrower))
+}
+
+/// The operations that a grant covers on something.
+fn covered(grant: &Grant) -> impl Iterator<Item = &'static Operation> {
+    let reaches = move |operation: &Operation| {
+        operation.selectors.iter().all(|selector| match selector {
+            Selector::Project(_) => !grant.projects.is_empty(),
+            Selector::Organization(_) => !grant.organizations.is_empty(),
+            Selector::ObjectKey(_) | Selector::DownloadKey(_) | Selector::DownloadJob(_) => {
+                !grant.keys.is_empty()
+            }
+            Selector::Recipient(_) => !grant.recipients.is_empty(),
+            _ => true,
+        })
+    };
+    let operations = OPERATIONS.iter();
+    operations.filter(move |operation| {
+        grant.allows(operation.name, operation.access) && reaches(operation)
+    })
+}
+
+/// Whether an entry of an `allow` list that is a name in full may cover licensed data, however it is narrowed.
+fn is_licensed(entry: &str) -> bool {
+    match by_name(entry) {
+        Some(operation) => operation.licensed != Licensed::No,
+        None => entry == DOWNLOAD || entry.strip_prefix("raw/").is_some_and(|tool| tool != "*"),
+    }
+}
+
+/// Whether an operation sends what its caller writes to a recipient outside of the account.
+fn sends(operation: &Operation) -> bool {
+    operation.selects(|selector| matches!(selector, Selector::Recipient(_)))
+}
+
+/// Whether a file that these patterns cover may be a notebook; without patterns all files are covered.
+fn may_name_notebook(files: Option<&[Glob]>) -> bool {
+    let Some(files) = files else {
+        return true;
+    };
+    files.iter().any(|glob| {
+        // What comes after the last star is how each name ends.
+        let pattern = glob.as_str().to_ascii_lowercase();
+        let ending = pattern.rsplit('*').next().unwrap_or_default();
+        ending.ends_with(NOTEBOOK) || NOTEBOOK.ends_with(ending)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HEAD: &str = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n";
+    const LOGS: &str =
+        "[[grant]]\nname = \"logs\"\nallow = [\"live/read-live-logs\"]\nprojects = [\"Lab/*\"]\n";
+    const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example.com/\"\n";
+    const MAIL: &str = "[[grant]]\nname = \"mail\"\nallow = [\"notifications/send-email-notification\"]\nrecipients = [\"ops@example.com\"]\n";
+
+    fn parse(text: &str) -> Result<Manifest, String> {
+        Manifest::parse(text, Path::new("lab.toml")).map_err(|error| error.to_string())
+    }
+
+    fn grant(allow: &str, more: &str) -> String {
+        format!("[[grant]]\nname = \"g\"\nallow = [{allow}]\n{more}\n")
+    }
+
+    #[test]
+    fn what_may_hold_licensed_data_and_what_may_carry_it_out_are_granted_together_only_by_name() {
+        for way in [HOOKS, MAIL] {
+            let refused = parse(&format!("{HEAD}{LOGS}{way}")).unwrap_err();
+            for part in [
+                "lab.toml:1: egress: ",
+                "grant `logs`",
+                "live/read-live-logs",
+                LINE,
+            ] {
+                assert!(refused.contains(part), "{part}: {refused}");
+            }
+            // Its twins: the line that the message names, and either alone.
+            let licensed = parse(&format!("{HEAD}{LINE}\n{LOGS}{way}")).unwrap();
+            assert_eq!(licensed.egress, Egress::Licensed);
+            parse(&format!("{HEAD}{way}")).unwrap();
+        }
+        assert_eq!(
+            parse(&format!("{HEAD}{LOGS}")).unwrap().egress,
+            Egress::None
+        );
+        let other = parse(&format!("{HEAD}egress = \"all\"\n")).unwrap_err();
+        assert!(
+            other.contains("egress: `all` is not \"licensed\""),
+            "{other}"
+        );
+    }
+
+    #[test]
+    fn each_label_counts_and_statistics_and_orders_do_not() {
+        let everywhere = "projects = [\"*\"]\norganizations = [\"*\"]\nkeys = [\"*\"]";
+        for (allow, refused) in [
+            ("\"live/read-live-logs\"", true),
+            ("\"live/read-live-chart\"", true),
+            ("\"backtests/*\"", true),
+            ("\"files/read-file\"", true),
+            ("\"object-store/download\"", true),
+            ("\"object-store/read-object-store-file-job-id\"", true),
+            ("\"research/jupyter-read-cell\"", true),
+            ("\"research/jupyter-execute-notebook\"", true),
+            ("\"raw/tool_of_tomorrow\"", true),
+            (
+                "\"backtests/read-backtest\", \"backtests/read-backtest-orders\"",
+                false,
+            ),
+            (
+                "\"live/read-live-portfolio\", \"live/stop-live-algorithm\"",
+                false,
+            ),
+            ("\"optimizations/*\", \"projects/*\", \"compile/*\"", false),
+            ("\"object-store/list-object-store-files\"", false),
+            ("\"raw/*\"", false),
+        ] {
+            let text = format!("{HEAD}{}{HOOKS}", grant(allow, everywhere));
+            let parsed = parse(&text);
+            assert_eq!(parsed.is_err(), refused, "{allow}: {parsed:?}");
+        }
+    }
+
+    #[test]
+    fn a_grant_on_nothing_takes_nothing_out() {
+        let logs = grant("\"live/read-live-logs\"", "");
+        parse(&format!("{HEAD}{logs}{HOOKS}")).unwrap();
+        let unaddressed = MAIL.replace("recipients = [\"ops@example.com\"]\n", "");
+        parse(&format!("{HEAD}{LOGS}{unaddressed}")).unwrap();
+    }
+
+    #[test]
+    fn files_that_are_no_notebooks_are_free_if_the_grant_has_no_others() {
+        for (files, refused) in [
+            ("", true),
+            ("files = [\"*\"]", true),
+            ("files = [\"*.py\", \"research*\"]", true),
+            ("files = [\"research.ipynb\"]", true),
+            ("files = [\"*.IPYNB\"]", true),
+            ("files = [\"*b\"]", true),
+            ("files = [\"*.py\", \"*.cs\"]", false),
+            ("files = [\"main.py\"]", false),
+            ("files = []", false),
+        ] {
+            let more = format!("projects = [\"Lab/*\"]\n{files}");
+            let text = format!("{HEAD}{}{HOOKS}", grant("\"files/*\"", &more));
+            let parsed = parse(&text);
+            assert_eq!(parsed.is_err(), refused, "{files}: {parsed:?}");
+            if let Err(error) = parsed {
+                assert!(error.contains("files = [\"*.py\", \"*.cs\"]"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_lines_that_are_missing_are_said_where_they_can_be_written() {
+        let bare = parse(HEAD).unwrap();
+        let lines = bare.egress_lines(&["live/read-live-logs"], true);
+        let pasted = format!("{HEAD}{lines}{LOGS}{HOOKS}");
+        parse(&pasted).unwrap_or_else(|error| panic!("{error}\n{pasted}"));
+        // With tables before it, the line would be in one of them.
+        let logs = parse(&format!("{HEAD}{LOGS}")).unwrap();
+        let lines = logs.egress_lines_for_requests();
+        assert!(lines.lines().all(|line| line.starts_with('#')), "{lines}");
+        assert!(
+            lines.contains(LINE) && lines.contains("grant `logs`"),
+            "{lines}"
+        );
+        let licensed = parse(&format!("{HEAD}{LINE}\n{LOGS}")).unwrap();
+        assert_eq!(licensed.egress_lines_for_requests(), "");
+        assert_eq!(bare.egress_lines_for_requests(), "");
+        assert_eq!(bare.egress_lines(&["backtests/read-backtest"], true), "");
+    }
+
+    proptest! {
+        /// If no pattern may name a notebook, none matches one.
+        #[test]
+        fn no_notebook_is_overlooked(pattern in "[a.*ipynbIPYNB]{1,10}", stem in "[a.ipynb]{0,6}") {
+            let globs: Vec<Glob> = Glob::parse(&pattern).into_iter().collect();
+            let name = format!("{stem}.ipynb");
+            if !may_name_notebook(Some(&globs)) {
+                prop_assert!(!globs.iter().any(|glob| glob.matches(&name)), "{pattern} matches {name}");
+            }
+        }
+    }
+}
