@@ -52,7 +52,7 @@ pub const UNITS: &[(&str, Unit, &[&str])] = &[
     ("account-summary", Unit::Credit, &["credit-balance"]),
     ("credit-movement", Unit::Credit, &["amount", "balance"]),
     ("credit", Unit::Credit, &["balance"]),
-    ("product-item", Unit::Quantity, &["quantity"]),
+    ("product-item", Unit::Count, &["quantity"]),
     ("product-item", Unit::Money, &["unit-price", "total"]),
     ("data-agreement", Unit::Seconds, &["signed-time"]),
     ("text-answer", Unit::Plain, &["version"]),

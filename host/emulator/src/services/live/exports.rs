@@ -43,19 +43,10 @@ pub(crate) fn trades(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     let views = views(cloud, state, state.project(arguments)?.id);
     let start = arguments.optional("start", Arguments::integer)?;
     let start = start.unwrap_or(i64::MIN);
-    let mut trades: Vec<&Value> = Vec::new();
-    for view in &views {
-        let until = view.until().unwrap_or(i64::MIN);
-        let all = view
-            .report()
-            .map_or(&[][..], |report| report.closed_trades());
-        let closed = all
-            .iter()
-            .filter(|trade| instant(trade, "exitTime") <= until);
-        trades.extend(closed.filter(|trade| instant(trade, "entryTime") >= start));
-    }
+    let mut trades: Vec<Value> = views.iter().flat_map(|view| view.trades()).collect();
+    trades.retain(|trade| instant(trade, "entryTime") >= start);
     trades.sort_by_key(|trade| instant(trade, "entryTime"));
-    trades_file(trades)
+    trades_file(&trades)
 }
 
 pub(crate) fn insights(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {

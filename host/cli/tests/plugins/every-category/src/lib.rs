@@ -199,6 +199,14 @@ mod agent {
         Ok(Checks::of("server", categories::account::server))
     }
 
+    /// Check that each figure is one number, however it is asked for.
+    #[action(destructive)]
+    fn units(input: Profile) -> Result<Report, Failure> {
+        Ok(Checks::of("units", |it| {
+            categories::units::run(it, &input.profile)
+        }))
+    }
+
     /// Check the functions of `state`.
     #[action]
     fn state() -> Result<Report, Failure> {

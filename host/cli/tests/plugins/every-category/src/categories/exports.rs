@@ -64,7 +64,7 @@ fn backtest(checks: &mut Checks, project: u32, compile: &str) -> Option<()> {
 fn deployment(checks: &mut Checks, project: u32, compile: &str, profile: &str) -> Option<()> {
     let deployed = setup::deployment(project, compile, profile)
         .and_then(|request| live::create_live_algorithm(&request))
-        .and_then(|_| setup::running(project));
+        .and_then(|_| setup::running(project, None));
     let algorithm = checks.answer("export-live-logs", "has a deployment", deployed, |it| {
         it.deploy_id.is_some()
     })?;

@@ -15,3 +15,4 @@ pub(crate) mod object_store;
 pub(crate) mod optimizations;
 pub(crate) mod projects;
 pub(crate) mod raw;
+pub(crate) mod units;
