@@ -113,17 +113,6 @@ impl Sources {
     }
 }
 
-/// Which accounts are prepared again although no file of theirs changed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Retry {
-    #[default]
-    No,
-    /// Those that cannot be used, and those with secrets in the vault.
-    Unannounced,
-    /// Those with secrets in the environment too, since a person asks for it.
-    Everything,
-}
-
 /// Accounts that are ready to be connected.
 #[derive(Default)]
 pub struct Prepared {
@@ -144,26 +133,36 @@ impl Prepared {
 }
 
 impl Connections {
-    /// The accounts whose secrets may have changed since they were prepared: those with a changed file. By `retry`, also those
-    /// that cannot be used, and those with secrets where nothing announces a change.
-    pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: Retry) -> Vec<String> {
+    /// The accounts whose secret files changed since they were prepared. With `retry`, accounts that cannot be used
+    /// count too: a secret that was missing may have been added to the vault.
+    pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: bool) -> Vec<String> {
         let sources = self.sources.lock();
         let outdated = accounts.iter().filter(|(name, account)| {
             let now = Sources::of(name, account, &self.authorizations);
             sources.get(*name).is_some_and(|former| {
-                !former.same_files(&now)
-                    || match retry {
-                        Retry::No => false,
-                        Retry::Unannounced => former.unusable.is_some() || account.reads_vault(),
-                        Retry::Everything => {
-                            former.unusable.is_some()
-                                || account.reads_vault()
-                                || account.reads_environment()
-                        }
-                    }
+                !former.same_files(&now) || (retry && former.unusable.is_some())
             })
         });
         outdated.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The accounts in use with secrets where nothing announces a change: in the vault; in the environment too, if a person
+    /// asks for it.
+    pub fn unannounced(
+        &self,
+        accounts: &BTreeMap<String, Account>,
+        requested: bool,
+    ) -> Vec<String> {
+        let sources = self.sources.lock();
+        let usable = |name: &String| {
+            let former = sources.get(name);
+            former.is_some_and(|former| former.unusable.is_none())
+        };
+        let unannounced = accounts.iter().filter(|(name, account)| {
+            let unannounced = account.reads_vault() || (requested && account.reads_environment());
+            unannounced && usable(name)
+        });
+        unannounced.map(|(name, _)| name.clone()).collect()
     }
 
     /// Whether an account that was prepared again has the secrets that it has in use.

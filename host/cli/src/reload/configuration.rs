@@ -19,7 +19,7 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::accounts::{self, Prepared, Retry};
+use crate::accounts::{self, Prepared};
 use crate::authorizations::LoggedOut;
 use crate::config::{Config, Mode};
 use crate::file_table::FileState;
@@ -34,6 +34,9 @@ const RESTART_ONLY_KEYS: [&str; 6] = ["data", "cache", "control", "audit", "vaul
 
 /// How often removed accounts are checked for something running live.
 const CLEARING_INTERVAL: Duration = Duration::from_secs(25);
+
+/// How long a client that asks for a reload waits for a vault that is only asked whether a secret changed.
+const REREAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a look waits for preparations that are usually done at once.
 const PREPARE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -51,7 +54,11 @@ pub struct Configuration {
     guardrails: Option<Snapshot>,
     /// The accounts being prepared again because their secret files changed.
     renewing: Option<Job<Renewed>>,
-    /// Which accounts to prepare again although no file changed.
+    /// Accounts being prepared again to see whether their secrets in the vault or the environment changed.
+    rereading: Option<Job<Renewed>>,
+    /// Until when a client that asked for it waits for that.
+    reread_deadline: Option<tokio::time::Instant>,
+    /// Whether to look at accounts again although no file changed.
     retry_accounts: Retry,
     /// Problems with files of accounts that keep their former connection.
     problems: BTreeMap<String, String>,
@@ -59,6 +66,17 @@ pub struct Configuration {
     clearing: Option<Job<Cleared>>,
     /// When that was checked last, and the accounts on which something ran.
     cleared: Option<(Instant, BTreeSet<String>)>,
+}
+
+/// Which accounts are looked at although no file of theirs changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Retry {
+    #[default]
+    No,
+    /// Those that cannot be used, and those with secrets in the vault.
+    Unannounced,
+    /// Those with secrets in the environment too.
+    Requested,
 }
 
 /// Work in the background, whose result the next look applies.
@@ -80,6 +98,17 @@ impl<T: Send + 'static> Job<T> {
                 *job = Some(Self::Done(result));
             }
             _ => future::pending().await,
+        }
+    }
+
+    fn runs(job: &Option<Self>) -> bool {
+        matches!(job, Some(Self::Running(_)))
+    }
+
+    /// Waits for a job that is usually done at once.
+    async fn wait_briefly(job: &mut Option<Self>) {
+        if Self::runs(job) {
+            drop(timeout(PREPARE_TIMEOUT, Self::done(job)).await);
         }
     }
 
@@ -149,16 +178,26 @@ impl Configuration {
 
     /// Whether a configuration or an account is being prepared.
     pub fn is_preparing(&self) -> bool {
-        matches!(self.next, Some(Job::Running(_))) || matches!(self.renewing, Some(Job::Running(_)))
+        let rereading = self.reread_deadline.is_some() && Job::runs(&self.rereading);
+        Job::runs(&self.next) || Job::runs(&self.renewing) || rereading
     }
 
     /// Waits until the configuration or the accounts being prepared can be applied, which the next look does; forever
     /// if there are none.
     pub async fn prepared(&mut self) {
+        let deadline = self.reread_deadline;
+        let given_up = async {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => future::pending().await,
+            }
+        };
         tokio::select! {
             () = Job::done(&mut self.next) => {}
             () = Job::done(&mut self.renewing) => {}
+            () = Job::done(&mut self.rereading) => {}
             () = Job::done(&mut self.clearing) => {}
+            () = given_up => self.reread_deadline = None,
         }
     }
 
@@ -173,7 +212,7 @@ impl Configuration {
             self.guardrails = None;
         }
         self.retry_accounts = match requested {
-            true => Retry::Everything,
+            true => Retry::Requested,
             false => Retry::Unannounced,
         };
     }
@@ -270,22 +309,23 @@ impl Configuration {
 
     /// Prepares the accounts again whose secret files changed.
     async fn secrets(&mut self, host: &Host, defer_young_files: bool) -> Outcome {
-        if self.renewing.is_none() {
-            let outdated = outdated(host, mem::take(&mut self.retry_accounts)).await;
-            if outdated.is_empty() {
-                return Outcome::Unchanged;
-            }
-            self.renewing = match renew(host, outdated) {
-                Ok(job) => Some(job),
-                Err(error) => return Outcome::Invalid(error),
-            };
+        let retry = mem::take(&mut self.retry_accounts);
+        if let Err(error) = self.begin_renewing(host, retry).await {
+            return Outcome::Invalid(error);
         }
-        drop(timeout(PREPARE_TIMEOUT, Job::done(&mut self.renewing)).await);
-        let prepared = match Job::take_result(&mut self.renewing) {
-            Some(Ok(prepared)) => prepared,
-            Some(Err(stopped)) => return Outcome::Invalid(stopped.into()),
-            None => return Outcome::Unchanged,
-        };
+        Job::wait_briefly(&mut self.renewing).await;
+        Job::wait_briefly(&mut self.rereading).await;
+        let mut prepared = Vec::new();
+        for job in [&mut self.renewing, &mut self.rereading] {
+            match Job::take_result(job) {
+                Some(Ok(found)) => prepared.extend(found),
+                Some(Err(stopped)) => return Outcome::Invalid(stopped.into()),
+                None => {}
+            }
+        }
+        if prepared.is_empty() {
+            return Outcome::Unchanged;
+        }
         let mut changed = false;
         for (name, prepared) in prepared {
             // A configuration applied meanwhile may have replaced the account.
@@ -332,6 +372,28 @@ impl Configuration {
             },
             false => Outcome::Invalid(anyhow!("{}", wrong.join("; "))),
         }
+    }
+
+    /// Starts preparing the accounts again whose secrets changed, or may have.
+    async fn begin_renewing(&mut self, host: &Host, retry: Retry) -> Result<()> {
+        let requested = retry == Retry::Requested;
+        if retry != Retry::No && self.rereading.is_none() {
+            let current = host.current();
+            let accounts = &current.config.account;
+            let names = host.connections.unannounced(accounts, requested);
+            if !names.is_empty() {
+                self.rereading = Some(renew(host, names)?);
+                let deadline = tokio::time::Instant::now() + REREAD_TIMEOUT;
+                self.reread_deadline = requested.then_some(deadline);
+            }
+        }
+        if self.renewing.is_none() {
+            let outdated = outdated(host, retry != Retry::No).await;
+            if !outdated.is_empty() {
+                self.renewing = Some(renew(host, outdated)?);
+            }
+        }
+        Ok(())
     }
 
     async fn file(&mut self, host: &Host, file: &Path, defer_young_files: bool) -> Outcome {
@@ -388,7 +450,7 @@ impl Configuration {
             Some(Ok(changed)) => {
                 // These accounts belong to the former configuration. The same look finds those that are still
                 // outdated.
-                self.renewing = None;
+                (self.renewing, self.rereading) = (None, None);
                 self.problems.clear();
                 Outcome::from_result(apply(host, *changed).await, self.pending.clone())
             }
@@ -533,7 +595,7 @@ impl Changes {
 }
 
 /// The accounts whose secrets changed.
-async fn outdated(host: &Host, retry: Retry) -> Vec<String> {
+async fn outdated(host: &Host, retry: bool) -> Vec<String> {
     let current = host.current();
     let connections = Arc::clone(&host.connections);
     let checking =
