@@ -1,4 +1,6 @@
-//! The MCP side: `tools/list` and `tools/call` over any pair of streams.
+//! The MCP side: `tools/list` and `tools/call` over any pair of streams, in every revision from 2025-03-26 to
+//! 2026-07-28. A client of the latter begins with `server/discover` and sends its metadata with each request; one of the
+//! former begins with `initialize`.
 //!
 //! Invariants: calls run concurrently; a write that was sent is cancelled neither by its client nor
 //! by the end of the connection, and [`Server::serve`] returns only when all of them have ended; a
@@ -11,8 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use qchost_catalog::{Access, Failure, OPERATIONS, Operation, Transport};
 use rmcp::handler::server::ServerHandler;
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
+    CacheScope, CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock,
+    Implementation, ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig,
 };
 use rmcp::service::{RequestContext, serve_server_with_ct};
 use rmcp::transport::async_rw::AsyncRwTransport;
@@ -29,6 +31,10 @@ use crate::tools::Tools;
 /// Maximum bytes of a message. rmcp's own limit would drop the upload of an object that
 /// QuantConnect accepts, and leave its sender without an answer.
 const MAX_MESSAGE_BYTES: usize = 128 * 1024 * 1024;
+
+/// How long a client may keep the list of tools, in milliseconds. It is the same for everyone, and changes only with the
+/// version of this program.
+const LIST_TTL_MS: u64 = 3_600_000;
 
 /// The instructions for clients of this server.
 const INSTRUCTIONS: &str = "Tools of QuantConnect's REST API, named as in QuantConnect's own MCP \
@@ -221,10 +227,17 @@ impl ServerHandler for Server {
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let tools = self.tools.list(!self.options.text_only);
-        Ok(ListToolsResult::with_all_items(tools))
+        let mut list = ListToolsResult::with_all_items(tools);
+        let version = context.protocol_version();
+        // Earlier revisions have no hints.
+        if version.is_some_and(|version| !version.has_initialize()) {
+            list.ttl_ms = Some(LIST_TTL_MS);
+            list.cache_scope = Some(CacheScope::Public);
+        }
+        Ok(list)
     }
 
     async fn call_tool(

@@ -4,6 +4,7 @@
 //! Every sending is written to a log file, so that a test can count what arrived even if the server was
 //! killed.
 
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use rmcp::ServerHandler;
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, CancelledNotificationParam,
     ContentBlock, ErrorCode, ErrorData, Implementation, JsonObject, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::{NotificationContext, RequestContext, RoleServer};
 use serde_json::{Value, json};
@@ -35,6 +36,8 @@ pub struct ScriptedServer {
     pub log: PathBuf,
     /// Whether arguments are expected in a `model` object.
     pub wrapped: bool,
+    /// The latest revision of MCP that it speaks.
+    pub latest: ProtocolVersion,
     running: Arc<AtomicUsize>,
 }
 
@@ -43,7 +46,16 @@ impl ScriptedServer {
         Self {
             log,
             wrapped,
+            latest: ProtocolVersion::LATEST,
             running: Arc::default(),
+        }
+    }
+
+    /// One that speaks no revision without a handshake.
+    pub fn with_handshake(self) -> Self {
+        Self {
+            latest: ProtocolVersion::LATEST_WITH_INITIALIZE,
+            ..self
         }
     }
 
@@ -112,6 +124,12 @@ impl ServerHandler for ScriptedServer {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
             .with_server_info(Implementation::new("scripted", "1.2.3"))
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        let known = ProtocolVersion::KNOWN_VERSIONS.iter();
+        let spoken = known.filter(|version| version.as_str() <= self.latest.as_str());
+        spoken.cloned().collect()
     }
 
     async fn list_tools(

@@ -168,6 +168,18 @@ pub(crate) fn forbids(error: &StreamableHttpError<reqwest::Error>) -> bool {
     }
 }
 
+/// Whether a server answered the beginning of a session with something else than MCP, or refused it by a status that is
+/// not about credentials. Servers of the era with a handshake answer so what has no session.
+pub(crate) fn is_other_answer(error: &StreamableHttpError<reqwest::Error>) -> bool {
+    match error {
+        StreamableHttpError::UnexpectedServerResponse(text) => text.starts_with("HTTP 4"),
+        StreamableHttpError::UnexpectedContentType(_)
+        | StreamableHttpError::Deserialize(_)
+        | StreamableHttpError::SessionExpired => true,
+        _ => false,
+    }
+}
+
 /// An error with its causes, without repetitions.
 pub(crate) fn words(error: &(dyn Error + 'static)) -> String {
     if let Some(error) = error.downcast_ref::<DynamicTransportError>() {

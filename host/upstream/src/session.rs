@@ -10,7 +10,8 @@ use std::time::Instant;
 
 use qchost_catalog::{Clearance, Way, way_of};
 use rmcp::model::{
-    CallToolRequest, CallToolRequestParams, ClientRequest, GetExtensions as _, ServerResult,
+    CallToolRequest, CallToolRequestParams, ClientRequest, GetExtensions as _, InputRequiredResult,
+    ServerResult,
 };
 use rmcp::service::{PeerRequestOptions, ServiceError};
 use serde::Serialize;
@@ -25,6 +26,9 @@ use crate::tools::{self, ListError};
 
 /// Consecutive unanswered calls after which the session is given up.
 const MAX_UNANSWERED_CALLS: u32 = 16;
+
+/// How often a call is continued that a server answers with a state to bring again.
+const MAX_ROUND_TRIPS: usize = 8;
 
 /// The server's identification in the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +45,8 @@ pub struct ServerInfo {
 
 pub(crate) struct Session {
     connection: Connection,
+    /// Whether it began with a handshake.
+    has_handshake: bool,
     tools: HashMap<String, Input>,
     info: ServerInfo,
     /// Set when the session proved unusable although its transport still exists.
@@ -80,6 +86,9 @@ impl Session {
         }
         let peer = connection.peer().peer_info();
         let server = peer.as_ref().and_then(|peer| peer.server_info.as_ref());
+        let has_handshake = peer
+            .as_ref()
+            .is_none_or(|peer| peer.protocol_version.has_initialize());
         let short = |text: Option<&String>| excerpt(text.map_or("unknown", String::as_str), 80);
         let info = ServerInfo {
             name: short(server.map(|server| &server.name)),
@@ -93,6 +102,7 @@ impl Session {
         };
         Ok(Self {
             connection,
+            has_handshake,
             tools,
             info,
             broken: AtomicBool::new(false),
@@ -150,27 +160,44 @@ impl Session {
         deadline: Instant,
         clearance: &dyn Clearance,
     ) -> Delivery {
-        let params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-        let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        request.extensions_mut().insert(CallDeadline(deadline));
+        let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
+        let mut rounds = 0;
         let peer = self.connection.peer();
-        // The last instant at which it can be held back: the queue behind this has room for more calls
-        // than a session ever carries, and its consumer writes at once.
-        if let Err(refusal) = clearance.clear() {
-            return Delivery::Withheld(refusal);
-        }
-        let queued = peer.send_request_with_option(request, PeerRequestOptions::no_options());
-        let handle = match timeout_at(deadline.into(), queued).await {
-            Err(_) => return Delivery::Late { sent: false },
-            // Rejected by the session itself, so it never reached the wire.
-            Ok(Err(error)) => return Delivery::NotSent(fault::words(&error)),
-            Ok(Ok(handle)) => handle,
-        };
-        let delivery = match timeout_at(deadline.into(), handle.await_response()).await {
-            Err(_) => Delivery::Late { sent: true },
-            Ok(Ok(ServerResult::CallToolResult(result))) => Delivery::Answer(result),
-            Ok(Ok(_)) => fault::delivery(ServiceError::UnexpectedResponse),
-            Ok(Err(error)) => fault::delivery(error),
+        let delivery = loop {
+            // Only a server without handshake answers that a call is to be continued.
+            let again = (!self.has_handshake).then(|| params.clone());
+            let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
+            request.extensions_mut().insert(CallDeadline(deadline));
+            // The last instant at which it can be held back: the queue behind this has room for more calls
+            // than a session ever carries, and its consumer writes at once.
+            if let Err(refusal) = clearance.clear() {
+                return Delivery::Withheld(refusal);
+            }
+            let queued = peer.send_request_with_option(request, PeerRequestOptions::no_options());
+            let handle = match timeout_at(deadline.into(), queued).await {
+                Err(_) => return Delivery::Late { sent: false },
+                // Rejected by the session itself, so it never reached the wire.
+                Ok(Err(error)) => return Delivery::NotSent(fault::words(&error)),
+                Ok(Ok(handle)) => handle,
+            };
+            match (
+                timeout_at(deadline.into(), handle.await_response()).await,
+                again,
+            ) {
+                (Err(_), _) => break Delivery::Late { sent: true },
+                (Ok(Ok(ServerResult::CallToolResult(result))), _) => {
+                    break Delivery::Answer(result);
+                }
+                (Ok(Ok(ServerResult::InputRequiredResult(required))), Some(again)) => {
+                    rounds += 1;
+                    match continued(&required, rounds) {
+                        Ok(state) => params = again.with_request_state(state),
+                        Err(reason) => break Delivery::Barred(reason),
+                    }
+                }
+                (Ok(Ok(_)), _) => break fault::delivery(ServiceError::UnexpectedResponse),
+                (Ok(Err(error)), _) => break fault::delivery(error),
+            }
         };
         match delivery {
             Delivery::Answer(_) | Delivery::Refused(_) => {
@@ -239,6 +266,24 @@ fn misplaced<'a>(way: Way, tools: impl Iterator<Item = &'a str>) -> Option<Strin
         )),
         Way::Rest | Way::Remote => None,
     }
+}
+
+/// The state with which a call is continued, or why it is not. The host declares no capability for input, so a server
+/// that asks for some refuses the call; one that only wants its state back gets it.
+fn continued(required: &InputRequiredResult, rounds: usize) -> Result<String, String> {
+    let asked = required.input_requests.as_ref().map_or(0, |it| it.len());
+    if asked > 0 {
+        return Err(format!(
+            "the server asks for input in the middle of the call ({asked} questions), and the host gives none"
+        ));
+    }
+    if rounds > MAX_ROUND_TRIPS {
+        return Err(format!(
+            "the server let the call be continued {MAX_ROUND_TRIPS} times without an answer"
+        ));
+    }
+    let state = required.request_state.clone();
+    state.ok_or_else(|| "the server asks for input, and names none".to_owned())
 }
 
 #[cfg(test)]

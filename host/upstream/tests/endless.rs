@@ -23,7 +23,7 @@ use axum::routing::any;
 use qchost_catalog::Failure;
 use qchost_upstream::{AccountOptions, AccountState, Accounts, HttpConnector};
 use serde_json::{Value, json};
-use support::pipes::listing;
+use support::pipes::{listing, no_such_method};
 use support::web::{Web, by_hand};
 use support::{
     ACCOUNT, Log, accounts, call, failure, is_running, options, server, stdio, supervisor,
@@ -163,6 +163,7 @@ fn web(open: Open, hangs_at: Option<&'static str>, act: Act) -> Web {
                 "tools/list" => {
                     json(json!({ "tools": [tool("read_backtest"), tool("create_backtest")] }))
                 }
+                "server/discover" => Response::builder().status(404).body(Body::empty()).unwrap(),
                 "notifications/initialized" => {
                     Response::builder().status(202).body(Body::empty()).unwrap()
                 }
@@ -489,6 +490,11 @@ fn chatty(
             let mut lines = BufReader::new(read).lines();
             while let Some(asked) = lines.next_line().await.unwrap_or_default() {
                 let request: Value = serde_json::from_str(&asked).unwrap();
+                if request["method"] == "server/discover" {
+                    let answer = no_such_method(&request);
+                    write.write_all(format!("{answer}\n").as_bytes()).await?;
+                    continue;
+                }
                 let result = match request["method"].as_str() {
                     Some("initialize") => json!({
                         "protocolVersion": request["params"]["protocolVersion"],

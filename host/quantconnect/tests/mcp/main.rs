@@ -15,4 +15,5 @@ mod connection;
 mod failures;
 mod fake;
 mod protocol;
+mod revisions;
 mod secrets;

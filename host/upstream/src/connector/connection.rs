@@ -5,8 +5,11 @@
 use std::time::Duration;
 
 use qchost_catalog::BoxFuture;
-use rmcp::model::{ClientCapabilities, ClientConfig, Implementation};
-use rmcp::service::{ClientInitializeError, Peer, RoleClient, RunningService};
+use rmcp::model::{ClientCapabilities, ClientConfig, Implementation, ProtocolVersion};
+use rmcp::service::{
+    ClientInitializeError, ClientLifecycleMode, Peer, RoleClient, RunningService,
+    serve_client_with_lifecycle,
+};
 use rmcp::transport::IntoTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpError;
 use secrecy::SecretString;
@@ -14,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::received::{LimitedTransport, Received};
-use crate::fault::{UNAUTHORIZED, forbids, wants_authorization};
+use crate::fault::{UNAUTHORIZED, forbids, is_other_answer, wants_authorization};
 use crate::text::Redactor;
 
 /// How long to wait for the last words of a dying server before its loss is reported without them.
@@ -85,6 +88,32 @@ pub struct Connection {
     received: Received,
 }
 
+/// Why an attempt at a session failed, and what the server had to do with it.
+pub(super) struct NotOpened {
+    pub(super) error: ConnectError,
+    pub(super) reaction: Reaction,
+}
+
+impl From<ConnectError> for NotOpened {
+    fn from(error: ConnectError) -> Self {
+        Self {
+            error,
+            reaction: Reaction::None,
+        }
+    }
+}
+
+/// What a server did when a session was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reaction {
+    /// It was not reached, did not answer, or refused for another reason than the form of the question.
+    None,
+    /// It closed the connection.
+    Left,
+    /// It answered, and not as MCP asks: it may speak the other era.
+    Refused,
+}
+
 /// Signals a transport to end, and receives the reason why it ended.
 pub(crate) struct EndSignal {
     /// Set once, with the cause, when the peer is gone. Closed without a value by transports that cannot tell.
@@ -127,40 +156,51 @@ impl EndSignal {
 }
 
 impl Connection {
-    /// Performs the handshake over a transport.
-    pub(crate) async fn open<T, E, A>(
+    /// Begins a session over a transport.
+    pub(super) async fn open<T, E, A>(
         transport: T,
         end_signal: EndSignal,
         received: Received,
         redactor: &Redactor,
-    ) -> Result<Self, ConnectError>
+        lifecycle: ClientLifecycleMode,
+    ) -> Result<Self, NotOpened>
     where
         T: IntoTransport<RoleClient, E, A>,
         E: std::error::Error + Send + Sync + 'static,
     {
         let transport = LimitedTransport::new(transport.into_transport(), received.clone());
-        match rmcp::serve_client(client(), transport).await {
+        match serve_client_with_lifecycle(client(), transport, lifecycle).await {
             Ok(service) => Ok(Self {
                 service,
                 end_signal,
                 received,
             }),
             Err(error) => {
+                // That discovery was refused as well says nothing.
+                let error = match error {
+                    ClientInitializeError::LegacyFallbackFailed { fallback, .. } => *fallback,
+                    other => other,
+                };
                 let reason = redactor.line(&handshake_error(&error));
                 let refused = format!("{UNAUTHORIZED}: {reason}");
                 if error.is_authorization_required() || caused(&error, wants_authorization) {
-                    return Err(ConnectError::Unauthorized(refused));
+                    return Err(ConnectError::Unauthorized(refused).into());
                 }
                 if caused(&error, forbids) {
-                    return Err(ConnectError::Forbidden(refused));
+                    return Err(ConnectError::Forbidden(refused).into());
                 }
                 if let Some(excess) = received.excess() {
-                    return Err(ConnectError::Permanent(excess));
+                    return Err(ConnectError::Permanent(excess).into());
                 }
-                Err(ConnectError::Transient(match end_signal.cause().await {
+                let reaction = reaction(&error);
+                let error = match end_signal.cause().await {
                     Some(cause) => cause,
                     None => format!("no MCP session: {reason}"),
-                }))
+                };
+                Err(NotOpened {
+                    error: ConnectError::Transient(error),
+                    reaction,
+                })
             }
         }
     }
@@ -207,6 +247,8 @@ fn client() -> ClientConfig {
         ClientCapabilities::default(),
         Implementation::new("qchost", env!("CARGO_PKG_VERSION")),
     )
+    // Asked for in a handshake.
+    .with_protocol_version(ProtocolVersion::LATEST_WITH_INITIALIZE)
 }
 
 /// The library's message, without the debug output of whole messages that some errors contain.
@@ -221,7 +263,22 @@ fn handshake_error(error: &ClientInitializeError) -> String {
     }
 }
 
-/// Whether the handshake failed with such an HTTP error.
+/// What a failed beginning says of the server.
+fn reaction(error: &ClientInitializeError) -> Reaction {
+    match error {
+        ClientInitializeError::ConnectionClosed(_) => Reaction::Left,
+        ClientInitializeError::ExpectedInitResponse(_)
+        | ClientInitializeError::ExpectedInitResult(_)
+        | ClientInitializeError::ConflictInitResponseId(..)
+        | ClientInitializeError::UncorrelatedErrorResponse { .. }
+        | ClientInitializeError::JsonRpcError(_)
+        | ClientInitializeError::NoCompatibleProtocolVersion { .. } => Reaction::Refused,
+        error if caused(error, is_other_answer) => Reaction::Refused,
+        _ => Reaction::None,
+    }
+}
+
+/// Whether the beginning failed with such an HTTP error.
 fn caused(
     error: &ClientInitializeError,
     is: fn(&StreamableHttpError<reqwest::Error>) -> bool,

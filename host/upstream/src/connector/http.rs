@@ -12,6 +12,7 @@ use qchost_catalog::BoxFuture;
 use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use rmcp::service::ClientLifecycleMode;
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::common::client_side_sse::ExponentialBackoff;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -19,7 +20,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use super::bearer::BearerSource;
-use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal};
+use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal, NotOpened};
+use super::era::Era;
 use super::limited::LimitedClient;
 use super::loopback::{is_loopback, server_address};
 use super::received::Received;
@@ -43,6 +45,7 @@ pub struct HttpConnector {
     bearer: Option<Arc<dyn BearerSource>>,
     secrets: Vec<SecretString>,
     redactor: Redactor,
+    era: Era,
 }
 
 impl HttpConnector {
@@ -95,6 +98,7 @@ impl HttpConnector {
             bearer: None,
             redactor: Redactor::new(secrets.iter().cloned()),
             secrets,
+            era: Era::default(),
         })
     }
 
@@ -117,34 +121,36 @@ impl HttpConnector {
         self.bearer = Some(bearer);
         Ok(self)
     }
+
+    async fn attempt(&self, lifecycle: ClientLifecycleMode) -> Result<Connection, NotOpened> {
+        let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.as_str())
+            .custom_headers(self.headers.clone())
+            .max_json_response_size(MAX_MESSAGE)
+            .max_sse_event_size(MAX_MESSAGE)
+            // One session carries as many calls as the pool assigns to it.
+            .max_concurrent_requests(usize::MAX)
+            .reinit_on_expired_session(false);
+        let mut resumption = ExponentialBackoff::default();
+        resumption.max_times = Some(MAX_RESUMPTIONS);
+        resumption.base_duration = Duration::from_millis(100);
+        config.retry_config = Arc::new(resumption);
+        let closed = CancellationToken::new();
+        let received = Received::default();
+        let client = LimitedClient::new(
+            self.client.clone(),
+            self.bearer.clone(),
+            closed.clone(),
+            received.clone(),
+        );
+        let transport = StreamableHttpClientTransport::with_client(client, config);
+        let end_signal = EndSignal::without_cause(closed);
+        Connection::open(transport, end_signal, received, &self.redactor, lifecycle).await
+    }
 }
 
 impl Connector for HttpConnector {
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
-        Box::pin(async move {
-            let mut config = StreamableHttpClientTransportConfig::with_uri(self.url.as_str())
-                .custom_headers(self.headers.clone())
-                .max_json_response_size(MAX_MESSAGE)
-                .max_sse_event_size(MAX_MESSAGE)
-                // One session carries as many calls as the pool assigns to it.
-                .max_concurrent_requests(usize::MAX)
-                .reinit_on_expired_session(false);
-            let mut resumption = ExponentialBackoff::default();
-            resumption.max_times = Some(MAX_RESUMPTIONS);
-            resumption.base_duration = Duration::from_millis(100);
-            config.retry_config = Arc::new(resumption);
-            let closed = CancellationToken::new();
-            let received = Received::default();
-            let client = LimitedClient::new(
-                self.client.clone(),
-                self.bearer.clone(),
-                closed.clone(),
-                received.clone(),
-            );
-            let transport = StreamableHttpClientTransport::with_client(client, config);
-            let end_signal = EndSignal::without_cause(closed);
-            Connection::open(transport, end_signal, received, &self.redactor).await
-        })
+        Box::pin(self.era.open(move |lifecycle| self.attempt(lifecycle)))
     }
 
     fn describe(&self) -> String {

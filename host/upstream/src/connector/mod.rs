@@ -1,12 +1,13 @@
 //! How an MCP session is opened: a child process, streamable HTTP, or a pipe in this process.
 //!
-//! A [`Connector`] is used again after each loss; a [`Connection`] is one open session. Neither retries anything:
-//! the pool does.
+//! A [`Connector`] is used again after each loss; a [`Connection`] is one open session. Neither retries anything,
+//! the pool does; but a server may be connected to once more to find its era of MCP.
 //!
 //! Invariant: a dropped connection leaves neither a task nor a process behind.
 
 mod bearer;
 mod connection;
+mod era;
 mod http;
 mod limited;
 mod loopback;

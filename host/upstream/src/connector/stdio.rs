@@ -13,6 +13,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use qchost_catalog::BoxFuture;
 use qchost_text::MIN_SECRET;
+use rmcp::service::ClientLifecycleMode;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rustix::process::{Pid, Signal, kill_process_group};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,7 +22,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal};
+use super::connection::{ConfigError, ConnectError, Connection, Connector, EndSignal, NotOpened};
+use super::era::Era;
 use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::credentials::is_user_id;
@@ -86,6 +88,7 @@ pub struct StdioConnector {
     cwd: Option<PathBuf>,
     redactor: Arc<Redactor>,
     supervisor: Option<Supervisor>,
+    era: Era,
 }
 
 impl StdioConnector {
@@ -121,6 +124,7 @@ impl StdioConnector {
             cwd,
             redactor: Arc::default(),
             supervisor: None,
+            era: Era::default(),
         };
         connector.redactor = Arc::new(Redactor::new(connector.secrets()));
         Ok(connector)
@@ -202,39 +206,39 @@ impl StdioConnector {
         };
         std::env::split_paths(&path).any(|entry| folder.join(entry).join(&self.command).is_file())
     }
+
+    async fn attempt(&self, lifecycle: ClientLifecycleMode) -> Result<Connection, NotOpened> {
+        let mut child = self.spawn()?;
+        let (Some(stdin), Some(stdout), Some(stderr)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            let reason = format!("`{}` has no pipes", self.command);
+            return Err(ConnectError::Transient(reason).into());
+        };
+        let last = Arc::<Mutex<String>>::default();
+        let stderr = tokio::spawn(log_lines(stderr, self.redactor.clone(), last.clone()));
+        let stop = CancellationToken::new();
+        let (tell, cause) = watch::channel(None);
+        let group = ProcessGroup::of(&child, self.supervisor.is_some());
+        let name = self.command.clone();
+        let stopped = stop.clone();
+        tokio::spawn(async move {
+            let status = attend(child, group, stopped).await;
+            // Its last output is often the reason.
+            let _ = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, stderr).await;
+            tell.send_replace(Some(obituary(&name, &status, &last.lock())));
+        });
+        let end_signal = EndSignal::new(cause, stop);
+        let received = Received::default();
+        let stdout = received.count(stdout);
+        let transport = AsyncRwTransport::new(stdout, stdin).with_max_line_length(MAX_MESSAGE);
+        Connection::open(transport, end_signal, received, &self.redactor, lifecycle).await
+    }
 }
 
 impl Connector for StdioConnector {
     fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
-        Box::pin(async move {
-            let mut child = self.spawn()?;
-            let (Some(stdin), Some(stdout), Some(stderr)) =
-                (child.stdin.take(), child.stdout.take(), child.stderr.take())
-            else {
-                return Err(ConnectError::Transient(format!(
-                    "`{}` has no pipes",
-                    self.command
-                )));
-            };
-            let last = Arc::<Mutex<String>>::default();
-            let stderr = tokio::spawn(log_lines(stderr, self.redactor.clone(), last.clone()));
-            let stop = CancellationToken::new();
-            let (tell, cause) = watch::channel(None);
-            let group = ProcessGroup::of(&child, self.supervisor.is_some());
-            let name = self.command.clone();
-            let stopped = stop.clone();
-            tokio::spawn(async move {
-                let status = attend(child, group, stopped).await;
-                // Its last output is often the reason.
-                let _ = tokio::time::timeout(LAST_OUTPUT_TIMEOUT, stderr).await;
-                tell.send_replace(Some(obituary(&name, &status, &last.lock())));
-            });
-            let end_signal = EndSignal::new(cause, stop);
-            let received = Received::default();
-            let stdout = received.count(stdout);
-            let transport = AsyncRwTransport::new(stdout, stdin).with_max_line_length(MAX_MESSAGE);
-            Connection::open(transport, end_signal, received, &self.redactor).await
-        })
+        Box::pin(self.era.open(move |lifecycle| self.attempt(lifecycle)))
     }
 
     fn describe(&self) -> String {

@@ -73,6 +73,7 @@ async fn serve(stream: DuplexStream, list: List, reply: Reply) -> io::Result<()>
                 "capabilities": { "tools": {} },
                 "serverInfo": { "name": "raw", "version": "0" },
             })),
+            Some("server/discover") => vec![no_such_method(&request).to_string()],
             Some("tools/list") => answer(list(&request)),
             Some("tools/call") => {
                 let lines = reply(&request);
@@ -89,6 +90,12 @@ async fn serve(stream: DuplexStream, list: List, reply: Reply) -> io::Result<()>
         }
     }
     Ok(())
+}
+
+/// The answer of a server that does not know a method.
+pub fn no_such_method(request: &Value) -> Value {
+    let error = json!({ "code": -32_601, "message": "no such method" });
+    json!({ "jsonrpc": "2.0", "id": request["id"], "error": error })
 }
 
 /// A connector that fails until it has been tried this many times.

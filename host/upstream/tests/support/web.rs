@@ -48,14 +48,24 @@ impl Web {
         }
     }
 
-    /// The scripted server, on any port if `port` is 0.
+    /// The scripted server with sessions, which the revisions with a handshake have; on any port if `port` is 0.
     pub fn scripted(log: PathBuf, port: u16) -> Self {
+        let service = StreamableHttpService::new(
+            move || Ok(ScriptedServer::new(log.clone(), true).with_handshake()),
+            Arc::new(LocalSessionManager::default()),
+            StreamableHttpServerConfig::default(),
+        );
+        Self::serve(Router::new().nest_service("/mcp", service), port)
+    }
+
+    /// The scripted server without sessions, which speaks the revision without a handshake as well.
+    pub fn modern(log: PathBuf) -> Self {
         let service = StreamableHttpService::new(
             move || Ok(ScriptedServer::new(log.clone(), true)),
             Arc::new(LocalSessionManager::default()),
             StreamableHttpServerConfig::default(),
         );
-        Self::serve(Router::new().nest_service("/mcp", service), port)
+        Self::serve(Router::new().nest_service("/mcp", service), 0)
     }
 
     pub fn url(&self) -> String {
@@ -184,6 +194,8 @@ fn serve_by_hand(
                     }
                     answer
                 }
+                // It speaks the revisions with a handshake, and knows no other request without a session.
+                Some("server/discover") => page(404),
                 Some(_) => (202, Vec::new(), String::new()),
                 None => (405, Vec::new(), String::new()),
             };
