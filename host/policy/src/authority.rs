@@ -149,7 +149,7 @@ impl Authority {
         if action.name == RAW && facts.context.tool.as_deref() != tool {
             return denied(question.denial("it does not say for which tool"));
         }
-        if let Some(what) = path_ambiguity(facts) {
+        if let Some(what) = path_ambiguity(facts).or_else(|| steers_assistants(facts)) {
             return denied(question.denial(what));
         }
         let mut evaluator = Evaluator {
@@ -449,6 +449,22 @@ fn path_ambiguity(facts: &Facts) -> Option<&'static str> {
     path.split(['/', '\\'])
         .any(dots)
         .then_some("its path goes up or stays, by a segment of dots")
+}
+
+/// The folder of the Object Store with the skills, memories and templates that QuantConnect's assistants follow.
+const ASSISTANT_FOLDER: &str = ".assistant";
+
+/// Why no grant covers an object: a plugin that writes there gives orders to agents that have the authority of the whole
+/// organisation, and what is there was told to them and not to it.
+fn steers_assistants(facts: &Facts) -> Option<&'static str> {
+    let Resource::Object { key, .. } = &facts.resource else {
+        return None;
+    };
+    let folder = key.trim_start_matches('/').split('/').next()?;
+    // Upper-case letters are the same to some servers.
+    folder
+        .eq_ignore_ascii_case(ASSISTANT_FOLDER)
+        .then_some("objects in `.assistant/` steer QuantConnect's own agents, so no grant covers them; they are changed on QuantConnect's pages")
 }
 
 fn denied(denial: Denial) -> Decision {

@@ -142,7 +142,7 @@ impl Manifest {
         }
     }
 
-    /// The lines that it needs once it grants requests to other hosts; see [`Manifest::leak`].
+    /// The lines that it needs above its first table once it grants requests to other hosts; empty if it needs none.
     #[must_use]
     pub fn egress_lines_for_requests(&self) -> String {
         self.egress_lines(&[], true)

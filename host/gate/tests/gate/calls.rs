@@ -115,6 +115,22 @@ async fn an_account_without_an_agreement_on_derived_data_downloads_nothing() {
 }
 
 #[tokio::test]
+async fn nothing_is_written_where_quantconnects_assistants_look() {
+    let world = grant("\"object-store/*\", \"object-store/delete-object\"")
+        .open()
+        .await;
+    let object = |key: &str| json!({ "organizationId": "o", "key": key, "objectData": "x" });
+    let upload = "object-store/upload-object";
+    world.call(upload, object("lab/notes")).await.unwrap();
+    let sent = world.cloud.calls().len();
+    let skill = world.call(upload, object(".assistant/skills/a/skill.md"));
+    let refusal = skill.await.unwrap_err();
+    assert!(matches!(refusal, Refusal::Denied(_)), "{refusal:?}");
+    assert!(refusal.to_string().contains("`.assistant/`"), "{refusal}");
+    assert_eq!(world.cloud.calls().len(), sent);
+}
+
+#[tokio::test]
 async fn a_project_out_of_scope_is_out_of_reach_and_out_of_sight() {
     let grants = "[[grant]]\nname = \"g\"\nallow = [\"projects/*\", \"files/*\", \"projects/delete-project\"]\nprojects = [\"Lab/*\"]\n";
     let world = Setup::grants(grants).open().await;

@@ -17,37 +17,17 @@ fn a_star_covers_paper_and_a_live_brokerage_is_named() {
         &grant(""),
         &[],
         &[
-            denied(
-                call,
-                deploy("paper", false),
-                "not the brokerage profile `paper`, which is paper",
-            ),
-            denied(
-                call,
-                deploy("ib-main", true),
-                "not the brokerage profile `ib-main`, which is live",
-            ),
+            denied(call, deploy("paper", false), "not the brokerage profile `paper`, which is paper"),
+            denied(call, deploy("ib-main", true), "not the brokerage profile `ib-main`, which is live"),
         ],
     );
-    check(
-        &grant("brokerages = []"),
-        &[],
-        &[denied(
-            call,
-            deploy("paper", false),
-            "not the brokerage profile `paper`, which is paper",
-        )],
-    );
+    check(&grant("brokerages = []"), &[], &[denied(call, deploy("paper", false), "not the brokerage profile `paper`, which is paper")]);
     check(
         &grant("brokerages = [\"*\"]"),
         &[],
         &[
             allowed(call, deploy("paper", false), &["deploy"]),
-            denied(
-                call,
-                deploy("ib-main", true),
-                "`ib-main`, which is live and must be named in full",
-            ),
+            denied(call, deploy("ib-main", true), "`ib-main`, which is live and must be named in full"),
         ],
     );
     check(
@@ -68,22 +48,11 @@ fn a_star_covers_paper_and_a_live_brokerage_is_named() {
             denied(call, deploy("paper", false), "`paper`, which is paper"),
         ],
     );
-    let provider = |name: &str| {
-        with(deploy("paper", false), |context| {
-            context.data_provider = Some(name.to_owned())
-        })
-    };
+    let provider = |name: &str| with(deploy("paper", false), |context| context.data_provider = Some(name.to_owned()));
     check(
         &grant("brokerages = [\"paper\"]"),
         &[],
-        &[
-            allowed(call, provider("free"), &["deploy"]),
-            denied(
-                call,
-                provider("dear"),
-                "not the data-provider profile `dear`",
-            ),
-        ],
+        &[allowed(call, provider("free"), &["deploy"]), denied(call, provider("dear"), "not the data-provider profile `dear`")],
     );
 }
 
@@ -91,47 +60,26 @@ fn a_star_covers_paper_and_a_live_brokerage_is_named() {
 fn authorising_a_connection_needs_its_brokerage() {
     let at = |profile: &str| {
         with(Facts::of(Resource::Account), |context| {
-            context.brokerage = Some(Brokerage {
-                profile: profile.to_owned(),
-                live: true,
-            });
+            context.brokerage = Some(Brokerage { profile: profile.to_owned(), live: true });
         })
     };
     let call = "live/authorize-connection";
     check(
         "[[grant]]\nname = \"g\"\nallow = [\"live/*\"]\nbrokerages = [\"alpaca\"]\n",
         &[],
-        &[
-            allowed(call, at("alpaca"), &["g"]),
-            denied(call, at("other"), "not the brokerage profile `other`"),
-        ],
+        &[allowed(call, at("alpaca"), &["g"]), denied(call, at("other"), "not the brokerage profile `other`")],
     );
 }
 
 #[test]
 fn conditions_narrow_only_where_they_are_written() {
     let call = "optimizations/create-optimization";
-    let grant = |line: &str| {
-        format!("[[grant]]\nname = \"g\"\nallow = [\"*\"]\nprojects = [\"Lab/*\"]\n{line}\n")
-    };
-    let costs =
-        |cost: Option<u64>| with(project(1, "Lab/x"), |context| context.cost = cost.map(Usd));
+    let grant = |line: &str| format!("[[grant]]\nname = \"g\"\nallow = [\"*\"]\nprojects = [\"Lab/*\"]\n{line}\n");
+    let costs = |cost: Option<u64>| with(project(1, "Lab/x"), |context| context.cost = cost.map(Usd));
     let counted = |count| with(project(1, "Lab/x"), |context| context.parameters = count);
-    let on = |node: &str| {
-        with(project(1, "Lab/x"), |context| {
-            context.node_type = Some(node.to_owned())
-        })
-    };
-    let node = |id: &str| {
-        with(project(1, "Lab/x"), |context| {
-            context.node = Some(id.to_owned())
-        })
-    };
-    let file = |path: &str| {
-        with(project(1, "Lab/x"), |context| {
-            context.file = Some(path.to_owned())
-        })
-    };
+    let on = |node: &str| with(project(1, "Lab/x"), |context| context.node_type = Some(node.to_owned()));
+    let node = |id: &str| with(project(1, "Lab/x"), |context| context.node = Some(id.to_owned()));
+    let file = |path: &str| with(project(1, "Lab/x"), |context| context.file = Some(path.to_owned()));
 
     check(
         &grant(""),
@@ -149,20 +97,12 @@ fn conditions_narrow_only_where_they_are_written() {
         &[],
         &[
             allowed(call, costs(Some(50_000)), &["g"]),
-            denied(
-                call,
-                costs(Some(50_001)),
-                "not a cost of $5.0001 (its max-cost is $5.00)",
-            ),
+            denied(call, costs(Some(50_001)), "not a cost of $5.0001 (its max-cost is $5.00)"),
             allowed(call, costs(Some(0)), &["g"]),
             denied(call, costs(None), "not a cost that is not known"),
             // The price of a free operation is not looked up.
             allowed("backtests/read-backtest", costs(None), &["g"]),
-            denied(
-                "backtests/read-backtest",
-                costs(Some(60_000)),
-                "not a cost of $6.00",
-            ),
+            denied("backtests/read-backtest", costs(Some(60_000)), "not a cost of $6.00"),
         ],
     );
     check(
@@ -170,68 +110,35 @@ fn conditions_narrow_only_where_they_are_written() {
         &[],
         &[
             allowed(call, costs(Some(60_000)), &["g"]),
-            denied(
-                call,
-                costs(None),
-                "not a cost that is not known (it has a cost-per-day;",
-            ),
+            denied(call, costs(None), "not a cost that is not known (it has a cost-per-day;"),
             allowed("backtests/read-backtest", costs(None), &["g"]),
         ],
     );
     check(
         &grant("max-cost = 0"),
         &[],
-        &[
-            allowed(call, costs(Some(0)), &["g"]),
-            denied(
-                call,
-                costs(Some(1)),
-                "not a cost of $0.0001 (its max-cost is $0.00)",
-            ),
-        ],
+        &[allowed(call, costs(Some(0)), &["g"]), denied(call, costs(Some(1)), "not a cost of $0.0001 (its max-cost is $0.00)")],
     );
     check(
         &grant("max-cost = 1000000"),
         &[],
-        &[
-            allowed(call, costs(Some(10_000_000_000)), &["g"]),
-            denied(
-                call,
-                costs(Some(10_000_000_001)),
-                "not a cost of $1000000.0001",
-            ),
-        ],
+        &[allowed(call, costs(Some(10_000_000_000)), &["g"]), denied(call, costs(Some(10_000_000_001)), "not a cost of $1000000.0001")],
     );
     check(
         &grant("max-parameters = 3"),
         &[],
         &[
             allowed(call, counted(Some(3)), &["g"]),
-            denied(
-                call,
-                counted(Some(4)),
-                "not 4 parameters (its max-parameters is 3)",
-            ),
+            denied(call, counted(Some(4)), "not 4 parameters (its max-parameters is 3)"),
             allowed(call, counted(None), &["g"]),
             allowed("backtests/create-backtest", counted(Some(3)), &["g"]),
-            denied(
-                "backtests/create-backtest",
-                counted(Some(4)),
-                "not 4 parameters",
-            ),
+            denied("backtests/create-backtest", counted(Some(4)), "not 4 parameters"),
         ],
     );
     check(
         &grant("max-parameters = 0"),
         &[],
-        &[
-            allowed("backtests/create-backtest", counted(Some(0)), &["g"]),
-            denied(
-                "backtests/create-backtest",
-                counted(Some(1)),
-                "not 1 parameters",
-            ),
-        ],
+        &[allowed("backtests/create-backtest", counted(Some(0)), &["g"]), denied("backtests/create-backtest", counted(Some(1)), "not 1 parameters")],
     );
     check(
         &grant("nodes = [\"O2-*\", \"L-7\"]"),
@@ -240,21 +147,14 @@ fn conditions_narrow_only_where_they_are_written() {
             allowed(call, on("O2-8"), &["g"]),
             denied(call, on("O8-16"), "not the node type `O8-16`"),
             allowed("nodes/update-project-nodes", node("L-7"), &["g"]),
-            denied(
-                "nodes/update-project-nodes",
-                node("L-8"),
-                "not the node `L-8`",
-            ),
+            denied("nodes/update-project-nodes", node("L-8"), "not the node `L-8`"),
             allowed("nodes/read-project-nodes", project(1, "Lab/x"), &["g"]),
         ],
     );
     check(
         &grant("nodes = []"),
         &[],
-        &[
-            denied(call, on("O2-8"), "not the node type `O2-8`"),
-            allowed("nodes/read-project-nodes", project(1, "Lab/x"), &["g"]),
-        ],
+        &[denied(call, on("O2-8"), "not the node type `O2-8`"), allowed("nodes/read-project-nodes", project(1, "Lab/x"), &["g"])],
     );
     check(
         &grant("files = [\"*.py\", \"docs/*\"]"),
@@ -262,16 +162,8 @@ fn conditions_narrow_only_where_they_are_written() {
         &[
             allowed("files/read-file", file("main.py"), &["g"]),
             allowed("files/update-file-contents", file("docs/a/b.md"), &["g"]),
-            denied(
-                "files/read-file",
-                file("main.ipynb"),
-                "not the file `main.ipynb`",
-            ),
-            denied(
-                "files/patch-file",
-                file("config.json"),
-                "not the file `config.json`",
-            ),
+            denied("files/read-file", file("main.ipynb"), "not the file `main.ipynb`"),
+            denied("files/patch-file", file("config.json"), "not the file `config.json`"),
             allowed("files/patch-file", file("a/main.py"), &["g"]),
             denied(
                 "files/read-file",
@@ -311,51 +203,23 @@ organizations = ["org-1"]
             &[
                 allowed(call, at("org-1", "lab/model.bin"), &["store"]),
                 allowed(call, at("org-1", "shared.json"), &["store"]),
-                denied(
-                    call,
-                    at("org-1", "prod/model.bin"),
-                    "not the object `prod/model.bin`",
-                ),
-                denied(
-                    call,
-                    at("org-2", "lab/model.bin"),
-                    "not the organisation `org-2`",
-                ),
-                denied(
-                    call,
-                    object("org-2", "shared.json"),
-                    "not the organisation `org-2`",
-                ),
-                denied(
-                    call,
-                    Facts::of(Resource::Account),
-                    "cannot be decided on the account",
-                ),
-                denied(
-                    call,
-                    organization("org-1"),
-                    "cannot be decided on an organisation",
-                ),
+                denied(call, at("org-1", "prod/model.bin"), "not the object `prod/model.bin`"),
+                denied(call, at("org-2", "lab/model.bin"), "not the organisation `org-2`"),
+                denied(call, object("org-2", "shared.json"), "not the organisation `org-2`"),
+                denied(call, Facts::of(Resource::Account), "cannot be decided on the account"),
+                denied(call, organization("org-1"), "cannot be decided on an organisation"),
             ],
         );
     }
     check(
         "[[grant]]\nname = \"g\"\nallow = [\"object-store/*\"]\nkeys = [\"*\"]\n",
         &[],
-        &[denied(
-            "object-store/download",
-            at("org-1", "a"),
-            "not the organisation `org-1`",
-        )],
+        &[denied("object-store/download", at("org-1", "a"), "not the organisation `org-1`")],
     );
     check(
         "[[grant]]\nname = \"g\"\nallow = [\"object-store/*\"]\norganizations = [\"*\"]\n",
         &[],
-        &[denied(
-            "object-store/download",
-            at("org-1", "a"),
-            "not the object `a`",
-        )],
+        &[denied("object-store/download", at("org-1", "a"), "not the object `a`")],
     );
 }
 
@@ -388,97 +252,33 @@ organizations = ["*"]
 commands = ["*"]
 collaborators = ["*"]
 "#;
-    let order = |name: &str, kind: &str| {
-        with(project(1, name), |context| {
-            context.command = Some(kind.to_owned())
-        })
-    };
+    let order = |name: &str, kind: &str| with(project(1, name), |context| context.command = Some(kind.to_owned()));
     let send = |id: &str, kind: &str| {
         with(organization(id), |context| {
             context.organization = Some(id.to_owned());
             context.command = Some(kind.to_owned());
         })
     };
-    let with_user = |user: &str| {
-        with(project(1, "Lab/x"), |context| {
-            context.collaborator = Some(user.to_owned())
-        })
-    };
+    let with_user = |user: &str| with(project(1, "Lab/x"), |context| context.collaborator = Some(user.to_owned()));
     check(
         manifest,
         &[],
         &[
-            allowed(
-                "live-commands/create-live-command",
-                order("Lab/x", "OrderCommand"),
-                &["orders"],
-            ),
-            allowed(
-                "live-commands/create-live-command",
-                order("Lab/x", "CancelAll"),
-                &["orders"],
-            ),
-            denied(
-                "live-commands/create-live-command",
-                order("Lab/x", "Pause"),
-                "not the live command `Pause`",
-            ),
-            denied(
-                "live-commands/create-live-command",
-                order("Prod/x", "OrderCommand"),
-                "not the project `Prod/x` (1)",
-            ),
-            allowed(
-                "live-commands/broadcast-live-command",
-                send("org-1", "Pause"),
-                &["all-hands"],
-            ),
-            denied(
-                "live-commands/broadcast-live-command",
-                send("org-1", "OrderCommand"),
-                "not the live command `OrderCommand`",
-            ),
-            denied(
-                "live-commands/broadcast-live-command",
-                send("org-2", "Pause"),
-                "not the organisation `org-2`",
-            ),
-            allowed(
-                "collaboration/create-project-collaborator",
-                with_user("ada"),
-                &["team"],
-            ),
-            denied(
-                "collaboration/create-project-collaborator",
-                with_user("eve"),
-                "not the collaborator `eve`",
-            ),
-            allowed(
-                "collaboration/delete-project-collaborator",
-                with_user("ada"),
-                &["team"],
-            ),
-            denied(
-                "collaboration/delete-project-collaborator",
-                with_user("eve"),
-                "not the collaborator `eve`",
-            ),
-            denied(
-                "collaboration/update-project-collaborator",
-                with_user("ada"),
-                "no grant of `plugin` allows",
-            ),
-            allowed(
-                "collaboration/read-project-collaborators",
-                project(1, "Prod/x"),
-                &["wide"],
-            ),
+            allowed("live-commands/create-live-command", order("Lab/x", "OrderCommand"), &["orders"]),
+            allowed("live-commands/create-live-command", order("Lab/x", "CancelAll"), &["orders"]),
+            denied("live-commands/create-live-command", order("Lab/x", "Pause"), "not the live command `Pause`"),
+            denied("live-commands/create-live-command", order("Prod/x", "OrderCommand"), "not the project `Prod/x` (1)"),
+            allowed("live-commands/broadcast-live-command", send("org-1", "Pause"), &["all-hands"]),
+            denied("live-commands/broadcast-live-command", send("org-1", "OrderCommand"), "not the live command `OrderCommand`"),
+            denied("live-commands/broadcast-live-command", send("org-2", "Pause"), "not the organisation `org-2`"),
+            allowed("collaboration/create-project-collaborator", with_user("ada"), &["team"]),
+            denied("collaboration/create-project-collaborator", with_user("eve"), "not the collaborator `eve`"),
+            allowed("collaboration/delete-project-collaborator", with_user("ada"), &["team"]),
+            denied("collaboration/delete-project-collaborator", with_user("eve"), "not the collaborator `eve`"),
+            denied("collaboration/update-project-collaborator", with_user("ada"), "no grant of `plugin` allows"),
+            allowed("collaboration/read-project-collaborators", project(1, "Prod/x"), &["wide"]),
             allowed("live/stop-live-algorithm", project(1, "Prod/x"), &["wide"]),
-            denied(
-                "live/create-live-algorithm",
-                project(1, "Prod/x"),
-                "no grant of `plugin` allows",
-            ),
+            denied("live/create-live-algorithm", project(1, "Prod/x"), "no grant of `plugin` allows"),
         ],
     );
 }
@@ -486,9 +286,7 @@ collaborators = ["*"]
 #[test]
 fn messages_go_to_recipients_that_the_grant_names() {
     let to = |recipient: &str| {
-        with(Facts::of(Resource::Account), |context| {
-            context.recipient = Some(recipient.to_owned())
-        })
+        with(Facts::of(Resource::Account), |context| context.recipient = Some(recipient.to_owned()))
     };
     check(
         r#"
@@ -499,46 +297,18 @@ recipients = ["ops@example.com", "*@desk.example.com", "+1555*"]
 "#,
         &[],
         &[
-            allowed(
-                "notifications/send-email-notification",
-                to("ops@example.com"),
-                &["desk"],
-            ),
-            allowed(
-                "notifications/send-email-notification",
-                to("ada@desk.example.com"),
-                &["desk"],
-            ),
-            allowed(
-                "notifications/send-sms-notification",
-                to("+15551234567"),
-                &["desk"],
-            ),
-            denied(
-                "notifications/send-email-notification",
-                to("eve@example.com"),
-                "not the recipient `eve@example.com`",
-            ),
-            denied(
-                "notifications/send-sms-notification",
-                to("+4915551234"),
-                "not the recipient `+4915551234`",
-            ),
-            denied(
-                "notifications/send-telegram-notification",
-                to("-100123"),
-                "not the recipient `-100123`",
-            ),
+            allowed("notifications/send-email-notification", to("ops@example.com"), &["desk"]),
+            allowed("notifications/send-email-notification", to("ada@desk.example.com"), &["desk"]),
+            allowed("notifications/send-sms-notification", to("+15551234567"), &["desk"]),
+            denied("notifications/send-email-notification", to("eve@example.com"), "not the recipient `eve@example.com`"),
+            denied("notifications/send-sms-notification", to("+4915551234"), "not the recipient `+4915551234`"),
+            denied("notifications/send-telegram-notification", to("-100123"), "not the recipient `-100123`"),
         ],
     );
     check(
         "[[grant]]\nname = \"g\"\nallow = [\"notifications/*\"]\n",
         &[],
-        &[denied(
-            "notifications/send-email-notification",
-            to("ops@example.com"),
-            "not the recipient `ops@example.com`",
-        )],
+        &[denied("notifications/send-email-notification", to("ops@example.com"), "not the recipient `ops@example.com`")],
     );
 }
 
@@ -558,25 +328,34 @@ fn a_tool_that_the_catalog_does_not_know_is_granted_by_its_name() {
             allowed("raw/other.tool", raw("other.tool"), &["g"]),
             denied("raw/old_tool", raw("old_tool"), "not this tool"),
             denied("raw/new_tool2", raw("new_tool2"), "not this tool"),
-            denied(
-                "raw/new_tool",
-                raw("other.tool"),
-                "it does not say for which tool",
-            ),
-            denied(
-                "raw/new_tool",
-                Facts::of(Resource::Account),
-                "it does not say for which tool",
-            ),
+            denied("raw/new_tool", raw("other.tool"), "it does not say for which tool"),
+            denied("raw/new_tool", Facts::of(Resource::Account), "it does not say for which tool"),
         ],
     );
     check(
         "[[grant]]\nname = \"g\"\nallow = [\"raw/*\", \"*\"]\n",
         &[],
-        &[denied(
-            "raw/new_tool",
-            raw("new_tool"),
-            "no grant of `plugin` allows `raw/new_tool` (trade)",
-        )],
+        &[denied("raw/new_tool", raw("new_tool"), "no grant of `plugin` allows `raw/new_tool` (trade)")],
     );
+}
+
+#[test]
+fn no_grant_covers_what_steers_quantconnects_assistants() {
+    let key = |key: &str| Facts::of(Resource::Object { organization: "o".to_owned(), key: key.to_owned() });
+    let steers = "objects in `.assistant/` steer QuantConnect's own agents";
+    for operation in ["object-store/upload-object", "object-store/delete-object", "object-store/read-object-properties", "object-store/download"] {
+        check(
+            "[[grant]]\nname = \"g\"\nallow = [\"object-store/*\", \"object-store/delete-object\"]\norganizations = [\"*\"]\nkeys = [\"*\", \".assistant/*\", \".assistant/skills/mine/skill.md\"]\n",
+            &[],
+            &[
+                allowed(operation, key("lab/.assistant/x"), &["g"]),
+                allowed(operation, key(".assistants/x"), &["g"]),
+                denied(operation, key(".assistant/skills/mine/skill.md"), steers),
+                denied(operation, key(".assistant/memories/x"), steers),
+                denied(operation, key(".Assistant/skills/x"), steers),
+                denied(operation, key(".assistant"), steers),
+                denied(operation, key(".assistant/"), steers),
+            ],
+        );
+    }
 }
