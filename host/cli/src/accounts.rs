@@ -8,14 +8,14 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use qchost_catalog::BoxFuture;
+use qchost_catalog::{BoxFuture, Way};
 use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
 use qchost_secrets::{SecretError, Secrets, Setting};
 use qchost_upstream::{
     Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts,
-    AuthorizationState, ConnectError, Connection, Connector, CredentialsError, HttpConnector,
-    Login, PipeConnector, StdioConnector,
+    AuthorizationState, ConnectError, Connection as Session, Connector, CredentialsError,
+    HttpConnector, Login, PipeConnector, StdioConnector, account_of, remote_of,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authorizations::{Authorizations, LoggedOut};
 use crate::children::supervisor;
-use crate::config::{Account, text};
+use crate::config::{Account, Connection, RemoteServer, text};
 use crate::fingerprint::FileFingerprint;
 use crate::output::words;
 
@@ -46,7 +46,7 @@ pub struct Connections {
     emulators: Mutex<BTreeMap<String, Emulator>>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
-    /// Accounts that cannot be used, with the reason.
+    /// Connections of accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
     /// The authorizations of accounts whose server a person logs in to.
     pub authorizations: Arc<Authorizations>,
@@ -119,7 +119,7 @@ pub struct Prepared {
     accounts: Vec<Connected>,
     emulators: BTreeMap<String, Emulator>,
     rest: BTreeMap<String, RestClient>,
-    /// Accounts that cannot be used, with the reason.
+    /// Connections of accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
     /// What each was prepared from.
     sources: BTreeMap<String, Sources>,
@@ -130,6 +130,17 @@ impl Prepared {
     pub fn may_be_incomplete(&self) -> bool {
         self.sources.values().any(Sources::may_be_incomplete)
     }
+
+    /// The connection of an account that cannot be used.
+    fn unusable(
+        &mut self,
+        connection: &str,
+        error: anyhow::Error,
+    ) -> (Arc<dyn Connector>, AccountOptions) {
+        let unusable = Unusable::new(&error);
+        self.problems.insert(connection.to_owned(), error);
+        (Arc::new(unusable), AccountOptions::default())
+    }
 }
 
 impl Connections {
@@ -139,8 +150,11 @@ impl Connections {
         let sources = self.sources.lock();
         let outdated = accounts.iter().filter(|(name, account)| {
             let now = Sources::of(name, account, &self.authorizations);
+            let remote = sources.get(&remote_of(name));
+            let is_unusable = |it: &Sources| it.unusable.is_some();
             sources.get(*name).is_some_and(|former| {
-                !former.same_files(&now) || (retry && former.unusable.is_some())
+                let unusable = is_unusable(former) || remote.is_some_and(is_unusable);
+                !former.same_files(&now) || (retry && unusable)
             })
         });
         outdated.map(|(name, _)| name.clone()).collect()
@@ -168,9 +182,15 @@ impl Connections {
     /// Whether an account that was prepared again has the secrets that it has in use.
     pub fn has_same_secrets(&self, name: &str, prepared: &Prepared) -> bool {
         let sources = self.sources.lock();
+        let remote = remote_of(name);
+        let is_usable = |sources: &BTreeMap<String, Sources>| {
+            let of = [name, remote.as_str()];
+            let mut known = of.iter().filter_map(|name| sources.get(*name));
+            known.all(|it| it.unusable.is_none())
+        };
         match (sources.get(name), prepared.sources.get(name)) {
             (Some(former), Some(now)) => {
-                former.unusable.is_none() && now.unusable.is_none() && former.secrets == now.secrets
+                is_usable(&sources) && is_usable(&prepared.sources) && former.secrets == now.secrets
             }
             _ => false,
         }
@@ -183,7 +203,7 @@ impl Connections {
         paths.map(Path::to_owned).collect()
     }
 
-    /// Why an account cannot be used as it was prepared.
+    /// Why a connection of an account cannot be used as it was prepared.
     pub fn unusable(&self, account: &str) -> Option<String> {
         self.sources.lock().get(account)?.unusable.clone()
     }
@@ -225,8 +245,21 @@ impl Connections {
         }
     }
 
-    /// The command by which a person authorizes an account again, if that is what it needs.
-    fn login_needed(&self, account: &str) -> Option<String> {
+    /// The connection of an account that a person logs in to, if one does: the remote server, if there is one.
+    pub fn login_connection(&self, account: &str) -> String {
+        let remote = remote_of(account);
+        match self.accounts.health(&remote) {
+            Some(_) => remote,
+            None => account.to_owned(),
+        }
+    }
+
+    /// The command by which a person authorizes a connection again, if that is what it needs.
+    fn login_needed(&self, connection: &str) -> Option<String> {
+        let account = account_of(connection);
+        if self.login_connection(account) != connection {
+            return None;
+        }
         let status = self.authorizations.get(account)?.status();
         let needed = status.state != AuthorizationState::Authorized;
         needed.then(|| format!("qchost account login {account}"))
@@ -237,6 +270,12 @@ impl Connections {
         let names = self.accounts.names();
         let found = names.iter().filter_map(|name| self.accounts.health(name));
         found.collect()
+    }
+
+    /// The state of an account: that of its connection to a server in front of the REST API, or else to the remote one.
+    pub fn health_of(&self, account: &str) -> Option<AccountHealth> {
+        let rest = self.accounts.health(account);
+        rest.or_else(|| self.accounts.health(&remote_of(account)))
     }
 
     /// Checks the accounts that are not known to be connected, concurrently.
@@ -297,6 +336,11 @@ impl Connections {
             let mut sources = self.sources.lock();
             for name in removed {
                 sources.remove(name);
+                sources.remove(&remote_of(name));
+            }
+            for name in prepared.sources.keys() {
+                // An account that has no such connection any more is prepared without it.
+                sources.remove(&remote_of(name));
             }
             sources.extend(prepared.sources);
         }
@@ -325,7 +369,7 @@ impl Unusable {
 }
 
 impl Connector for Unusable {
-    fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+    fn connect(&self) -> BoxFuture<'_, Result<Session, ConnectError>> {
         Box::pin(async { Err(self.0.clone()) })
     }
 
@@ -416,31 +460,62 @@ pub async fn connectors<'a>(
             authorizations,
             digest: SecretDigest::new(),
         };
-        let (connector, options) = connector(name, account, &mut reading, &mut prepared)
-            .await
-            .unwrap_or_else(|error| {
-                sources.unusable = Some(words(&error));
-                let unusable = Unusable::new(&error);
-                prepared.problems.insert(name.to_owned(), error);
-                (Arc::new(unusable), AccountOptions::default())
+        if let Some(rest) = &account.rest {
+            let (connector, options) = connector(name, rest, &mut reading, &mut prepared)
+                .await
+                .unwrap_or_else(|error| {
+                    sources.unusable = Some(words(&error));
+                    prepared.unusable(name, error)
+                });
+            let account = Connected::new(name, connector, options);
+            prepared.accounts.push(account);
+        }
+        if let Some(remote) = &account.remote {
+            let label = remote_of(name);
+            let connected = remote_connector(name, remote, &mut reading).await;
+            let mut tried = Sources::default();
+            let (connector, options) = connected.unwrap_or_else(|error| {
+                tried.unusable = Some(words(&error));
+                prepared.unusable(&label, error)
             });
+            let options = AccountOptions {
+                way: Way::Remote,
+                ..options
+            };
+            let account = Connected::new(label.as_str(), connector, options);
+            prepared.accounts.push(account);
+            prepared.sources.insert(label, tried);
+        }
         sources.secrets = reading.digest.0.finish();
         prepared.sources.insert(name.to_owned(), sources);
-        let account = Connected::new(name, connector, options);
-        prepared.accounts.push(account);
     }
     prepared
 }
 
+/// The connector to QuantConnect's remote server.
+async fn remote_connector(
+    name: &str,
+    remote: &RemoteServer,
+    reading: &mut Reading<'_>,
+) -> Result<(Arc<dyn Connector>, AccountOptions)> {
+    let sent = reading.headers(&remote.headers).await?;
+    let connector = HttpConnector::new(&remote.url, sent)?;
+    let connector = match remote.login() {
+        Some((server, _)) => connector.with_bearer(reading.login(name, server).await?)?,
+        None => connector,
+    };
+    Ok((Arc::new(connector), AccountOptions::default()))
+}
+
 async fn connector(
     name: &str,
-    account: &Account,
+    connection: &Connection,
     reading: &mut Reading<'_>,
     prepared: &mut Prepared,
 ) -> Result<(Arc<dyn Connector>, AccountOptions)> {
     let mut options = AccountOptions::default();
-    let connector: Arc<dyn Connector> = match account {
-        Account::Embedded {
+    let connector: Arc<dyn Connector> = match connection {
+        Connection::Embedded {
             cloud,
             credentials_file,
             ..
@@ -482,7 +557,7 @@ async fn connector(
                 Ok(tokio::io::split(ours))
             }))
         }
-        Account::Stdio {
+        Connection::Stdio {
             command,
             args,
             env,
@@ -510,20 +585,13 @@ async fn connector(
             let connector = StdioConnector::new(command, args.clone(), plain, secret, cwd.clone())?;
             Arc::new(connector.supervised(supervisor()))
         }
-        Account::Http {
+        Connection::Http {
             url,
             headers,
             oauth,
             ..
         } => {
-            let mut sent = Vec::new();
-            for (header, value) in headers {
-                let (value, _) = reading
-                    .text(value)
-                    .await
-                    .with_context(|| format!("headers.{header}"))?;
-                sent.push((header.clone(), value));
-            }
+            let sent = reading.headers(headers).await?;
             let connector = HttpConnector::new(url, sent)?;
             Arc::new(match oauth {
                 Some(_) => connector.with_bearer(reading.login(name, url).await?)?,
@@ -557,6 +625,22 @@ impl Reading<'_> {
         let (value, is_secret) = text(setting, self.secrets).await?;
         self.digest.add(value.expose_secret());
         Ok((value, is_secret))
+    }
+
+    /// The headers to send.
+    async fn headers(
+        &mut self,
+        headers: &BTreeMap<String, Setting>,
+    ) -> Result<Vec<(String, SecretString)>> {
+        let mut sent = Vec::new();
+        for (header, value) in headers {
+            let (value, _) = self
+                .text(value)
+                .await
+                .with_context(|| format!("headers.{header}"))?;
+            sent.push((header.clone(), value));
+        }
+        Ok(sent)
     }
 
     /// The login of an account at this server.

@@ -4,7 +4,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_policy::{Manifest, read_text};
+use qchost_catalog::{Way, by_name, not_by_remote};
+use qchost_policy::{DOWNLOAD, Manifest, Pattern, WORKFLOW, read_text};
 
 use crate::config::{Config, Mode, listed};
 
@@ -82,7 +83,42 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
         manifest.account,
         listed(&config.account)
     );
+    check_ways(manifest, config)?;
     may_serve(manifest, config)
+}
+
+/// Checks that what a grant names in full can be called on the manifest's account. A pattern may cover more than that.
+fn check_ways(manifest: &Manifest, config: &Config) -> Result<()> {
+    let Some(account) = config.account.get(&manifest.account) else {
+        return Ok(());
+    };
+    for grant in &manifest.grants {
+        for entry in grant.allow.iter().map(Pattern::as_str) {
+            let at = || format!("{}: grant `{}`.allow", manifest.path.display(), grant.name);
+            if let Some(operation) = by_name(entry) {
+                let lacks = || operation.lacks_way(&manifest.account);
+                ensure!(account.carries(operation), "{}: {}", at(), lacks());
+                continue;
+            }
+            // The host's own services go by the REST API, and tools are looked for there first.
+            if account.rest.is_some() {
+                continue;
+            }
+            if matches!(entry, DOWNLOAD | WORKFLOW) {
+                bail!(
+                    "{}: `{entry}` goes by a server in front of the REST API, which the account `{}` is not connected to; \
+                     add to qchost.toml:\n{}",
+                    at(),
+                    manifest.account,
+                    Way::Rest.lines(&manifest.account)
+                );
+            }
+            if let Some(reason) = entry.strip_prefix("raw/").and_then(not_by_remote) {
+                bail!("{}: `{entry}` is not called: {reason}", at());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Checks what the mode requires of a manifest, also of one that serves already.

@@ -1,17 +1,47 @@
-//! `[account.NAME]`: how the account's MCP server is reached.
+//! `[account.NAME]`: how the account's MCP servers are reached: one in front of the REST API, QuantConnect's remote one,
+//! or both.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use qchost_catalog::{Operation, REMOTE_SERVER, Way};
 use qchost_secrets::{Secrets, Setting, Source};
 use secrecy::SecretString;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::oauth::OAuth;
 
-/// How an account's MCP server is reached.
+/// The key of the remote server in an account.
+const REMOTE: &str = "remote";
+
+/// The connections of an account; at least one.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The server in front of the REST API.
+    pub rest: Option<Connection>,
+    /// QuantConnect's remote server.
+    pub remote: Option<RemoteServer>,
+}
+
+/// `[account.NAME.remote]`: QuantConnect's remote MCP server, for what the REST API cannot do.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RemoteServer {
+    /// Its address.
+    #[serde(default = "default_remote")]
+    pub url: String,
+    /// Headers to send. With one called `Authorization`, no person logs in.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Setting>,
+    /// How the host identifies itself where a person logs in.
+    #[serde(default)]
+    pub oauth: OAuth,
+}
+
+/// How an MCP server in front of the REST API is reached.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
     tag = "connection",
@@ -19,7 +49,7 @@ use super::oauth::OAuth;
     rename_all = "kebab-case",
     rename_all_fields = "kebab-case"
 )]
-pub enum Account {
+pub enum Connection {
     /// The embedded MCP server, in this process.
     Embedded {
         /// `quantconnect`, `emulator`, or the address of a REST API.
@@ -74,8 +104,40 @@ fn default_cloud() -> String {
     "quantconnect".to_owned()
 }
 
+fn default_remote() -> String {
+    REMOTE_SERVER.to_owned()
+}
+
 fn yes() -> bool {
     true
+}
+
+impl<'de> Deserialize<'de> for Account {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut table = toml::Table::deserialize(deserializer)?;
+        let remote = table.remove(REMOTE).map(RemoteServer::deserialize);
+        let remote = remote
+            .transpose()
+            .map_err(|error| D::Error::custom(format!("{REMOTE}: {}", error.message())))?;
+        // An account without a `connection` has the remote server alone.
+        let rest = match remote.is_some() && table.is_empty() {
+            true => None,
+            false => Some(
+                Connection::deserialize(toml::Value::Table(table))
+                    .map_err(|error| D::Error::custom(error.message()))?,
+            ),
+        };
+        Ok(Self { rest, remote })
+    }
+}
+
+impl From<Connection> for Account {
+    fn from(rest: Connection) -> Self {
+        Self {
+            rest: Some(rest),
+            remote: None,
+        }
+    }
 }
 
 /// Resolves a file with credentials against the folder of the configuration, or against that of systemd's.
@@ -85,9 +147,125 @@ fn resolve_file(file: &mut Option<PathBuf>, folder: &Path) {
         .map(|file| qchost_secrets::resolve(folder, &file));
 }
 
+/// Whether a header of this name is among them.
+fn has_authorization(headers: &BTreeMap<String, Setting>) -> bool {
+    let mut names = headers.keys();
+    names.any(|name| name.eq_ignore_ascii_case("authorization"))
+}
+
+impl RemoteServer {
+    /// The server that a person logs in to, and how the host identifies itself there.
+    pub fn login(&self) -> Option<(&str, &OAuth)> {
+        let is_static = has_authorization(&self.headers);
+        (!is_static).then_some((self.url.as_str(), &self.oauth))
+    }
+}
+
 impl Account {
+    /// Whether an operation can go by one of its connections.
+    pub fn carries(&self, operation: &Operation) -> bool {
+        (self.rest.is_some() && operation.goes_by(Way::Rest))
+            || (self.remote.is_some() && operation.goes_by(Way::Remote))
+    }
+
     /// Resolves its paths against the folder of the configuration.
     pub(super) fn resolve(&mut self, folder: &Path) {
+        if let Some(rest) = &mut self.rest {
+            rest.resolve(folder);
+        }
+        if let Some(remote) = &mut self.remote {
+            remote.oauth.resolve(folder);
+            for setting in remote.headers.values_mut() {
+                setting.resolve(folder);
+            }
+        }
+    }
+
+    /// Whether objects may be downloaded.
+    pub fn derived_data(&self) -> bool {
+        self.rest.as_ref().is_some_and(Connection::derived_data)
+    }
+
+    /// The paths in it.
+    pub fn paths(&self) -> Vec<&Path> {
+        let cwd = self.rest.as_ref().and_then(Connection::cwd);
+        cwd.into_iter().chain(self.secret_files()).collect()
+    }
+
+    /// The files that its secrets are read from.
+    pub fn secret_files(&self) -> Vec<&Path> {
+        let credentials = self.rest.as_ref().and_then(Connection::credentials_file);
+        let files = self.sources().filter_map(Source::file);
+        credentials.into_iter().chain(files).collect()
+    }
+
+    /// Where its settings say that secrets are.
+    fn sources(&self) -> impl Iterator<Item = &Source> {
+        let rest = self.rest.as_ref().and_then(Connection::settings);
+        let remote = self.remote.as_ref().map(|remote| &remote.headers);
+        let settings = rest.into_iter().chain(remote).flat_map(BTreeMap::values);
+        let client = self
+            .login()
+            .and_then(|(_, oauth)| oauth.client_secret.as_ref());
+        settings
+            .filter_map(|setting| match setting {
+                Setting::Secret(source) => Some(source),
+                Setting::Plain(_) => None,
+            })
+            .chain(client)
+    }
+
+    /// Whether a secret of it is in the vault, where nothing announces that it changes.
+    pub fn reads_vault(&self) -> bool {
+        self.sources()
+            .any(|source| matches!(source, Source::Vault(_)))
+    }
+
+    /// Whether a secret of it may be in the environment.
+    pub fn reads_environment(&self) -> bool {
+        let credentials = self.rest.as_ref();
+        credentials.is_some_and(Connection::takes_credentials)
+            || self
+                .sources()
+                .any(|source| matches!(source, Source::Env(_)))
+    }
+
+    /// The server that a person logs in to, and how the host identifies itself there.
+    pub fn login(&self) -> Option<(&str, &OAuth)> {
+        let remote = self.remote.as_ref().and_then(RemoteServer::login);
+        remote.or_else(|| self.rest.as_ref().and_then(Connection::login))
+    }
+
+    /// Checks that involve several keys.
+    pub(super) fn check(&self) -> Result<()> {
+        let rest = self.rest.as_ref().and_then(Connection::login);
+        if let Some(Connection::Http { headers, .. }) = &self.rest {
+            ensure!(
+                rest.is_none() || !has_authorization(headers),
+                "oauth: the header Authorization is that of the login; leave one of the two out"
+            );
+        }
+        if let Some((_, oauth)) = rest {
+            oauth.check()?;
+        }
+        let Some(remote) = &self.remote else {
+            return Ok(());
+        };
+        ensure!(
+            rest.is_none() || remote.login().is_none(),
+            "{REMOTE}: an account has one login, and oauth is that of its other connection; put one of the two under \
+             another account"
+        );
+        ensure!(
+            remote.oauth == OAuth::default() || remote.login().is_some(),
+            "{REMOTE}.oauth: the header Authorization is that of the login; leave one of the two out"
+        );
+        remote.oauth.check().context(REMOTE)
+    }
+}
+
+impl Connection {
+    fn resolve(&mut self, folder: &Path) {
         let settings = match self {
             Self::Embedded {
                 credentials_file, ..
@@ -117,8 +295,7 @@ impl Account {
         }
     }
 
-    /// Whether objects may be downloaded.
-    pub fn derived_data(&self) -> bool {
+    fn derived_data(&self) -> bool {
         match self {
             Self::Embedded { derived_data, .. }
             | Self::Stdio { derived_data, .. }
@@ -126,18 +303,15 @@ impl Account {
         }
     }
 
-    /// The paths in it.
-    pub fn paths(&self) -> Vec<&Path> {
-        let cwd = match self {
+    fn cwd(&self) -> Option<&Path> {
+        match self {
             Self::Stdio { cwd, .. } => cwd.as_deref(),
             Self::Embedded { .. } | Self::Http { .. } => None,
-        };
-        cwd.into_iter().chain(self.secret_files()).collect()
+        }
     }
 
-    /// The files that its secrets are read from.
-    pub fn secret_files(&self) -> Vec<&Path> {
-        let credentials = match self {
+    fn credentials_file(&self) -> Option<&Path> {
+        match self {
             Self::Embedded {
                 credentials_file, ..
             }
@@ -145,71 +319,32 @@ impl Account {
                 credentials_file, ..
             } => credentials_file.as_deref(),
             Self::Http { .. } => None,
-        };
-        let files = self.sources().filter_map(Source::file);
-        credentials.into_iter().chain(files).collect()
+        }
     }
 
-    /// Where its settings say that secrets are.
-    fn sources(&self) -> impl Iterator<Item = &Source> {
-        let settings = match self {
+    fn settings(&self) -> Option<&BTreeMap<String, Setting>> {
+        match self {
             Self::Embedded { .. } => None,
             Self::Stdio { env, .. } => Some(env),
             Self::Http { headers, .. } => Some(headers),
-        };
-        let settings = settings.into_iter().flat_map(BTreeMap::values);
-        let client = self
-            .login()
-            .and_then(|(_, oauth)| oauth.client_secret.as_ref());
-        settings
-            .filter_map(|setting| match setting {
-                Setting::Secret(source) => Some(source),
-                Setting::Plain(_) => None,
-            })
-            .chain(client)
+        }
     }
 
-    /// Whether a secret of it is in the vault, where nothing announces that it changes.
-    pub fn reads_vault(&self) -> bool {
-        self.sources()
-            .any(|source| matches!(source, Source::Vault(_)))
-    }
-
-    /// Whether a secret of it may be in the environment.
-    pub fn reads_environment(&self) -> bool {
-        let credentials = match self {
+    /// Whether it is given QuantConnect's credentials.
+    fn takes_credentials(&self) -> bool {
+        match self {
             Self::Embedded { cloud, .. } => cloud != "emulator",
             Self::Stdio { credentials, .. } => *credentials,
             Self::Http { .. } => false,
-        };
-        credentials
-            || self
-                .sources()
-                .any(|source| matches!(source, Source::Env(_)))
+        }
     }
 
     /// The server that a person logs in to, and how the host identifies itself there.
-    pub fn login(&self) -> Option<(&str, &OAuth)> {
+    fn login(&self) -> Option<(&str, &OAuth)> {
         match self {
             Self::Http { url, oauth, .. } => Some((url.as_str(), oauth.as_ref()?)),
             Self::Embedded { .. } | Self::Stdio { .. } => None,
         }
-    }
-
-    /// Checks that involve several keys.
-    pub(super) fn check(&self) -> Result<()> {
-        let Some((_, oauth)) = self.login() else {
-            return Ok(());
-        };
-        if let Self::Http { headers, .. } = self {
-            ensure!(
-                !headers
-                    .keys()
-                    .any(|name| name.eq_ignore_ascii_case("authorization")),
-                "oauth: the header Authorization is that of the login; leave one of the two out"
-            );
-        }
-        oauth.check()
     }
 }
 

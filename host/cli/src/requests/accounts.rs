@@ -15,6 +15,7 @@ use qchost_gate::AdminDetail;
 use qchost_policy::{Person, Right};
 use qchost_upstream::{
     AccountFigures, AccountState, Authorization, AuthorizationState, LoginError, OAuthClient,
+    account_of,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -166,7 +167,10 @@ impl Handler for AccountStatus {
             host.check_account(account)?;
         }
         host.connections.check_now(STATUS_TIMEOUT).await;
-        let wanted = |name: &String| self.account.as_ref().is_none_or(|account| account == name);
+        let wanted = |name: &String| {
+            let account = self.account.as_deref();
+            account.is_none_or(|account| account == account_of(name))
+        };
         let names = host.connections.accounts.names().into_iter();
         Ok(names
             .filter(wanted)
@@ -300,8 +304,9 @@ async fn renewed(host: &Host, account: &str) -> Result<AccountRow> {
         follower.reload().await;
     }
     let deadline = Instant::now() + CHECK_TIMEOUT;
-    host.connections.accounts.check(account, deadline).await;
-    row(host, account).with_context(|| format!("the account `{account}` is gone"))
+    let connection = host.connections.login_connection(account);
+    host.connections.accounts.check(&connection, deadline).await;
+    row(host, &connection).with_context(|| format!("the account `{account}` is gone"))
 }
 
 /// An account as people see it.
@@ -309,10 +314,12 @@ fn row(host: &Host, account: &str) -> Option<AccountRow> {
     let connections = &host.connections;
     let health = connections.accounts.health(account)?;
     let current = host.current();
-    let configured = current.config.account.get(account);
+    let name = account_of(account);
+    let configured = current.config.account.get(name);
+    let configured = configured.filter(|_| connections.login_connection(name) == account);
     let login = configured.and_then(|configured| configured.login());
     let authorization = login.and_then(|(_, oauth)| {
-        let status = connections.authorizations.get(account)?.status();
+        let status = connections.authorizations.get(name)?.status();
         Some(AuthorizationRow {
             status: status.state,
             server: status.server,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use qchost_gate::{AdminDetail, PendingApproval};
 use qchost_policy::{Person, Right};
-use qchost_upstream::AccountState;
+use qchost_upstream::{AccountState, account_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -229,7 +229,7 @@ fn files(host: &Host) -> Vec<FileRow> {
     let connections = &host.connections;
     rows.extend(connections.health().into_iter().map(|health| {
         let file = format!("account {}", health.account);
-        if config.dormant.contains(&health.account) {
+        if config.dormant.contains(account_of(&health.account)) {
             let detail =
                 "not in force; connected for `qchost halt --liquidate` and what else makes it safer";
             return FileRow::Dormant {

@@ -139,8 +139,7 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
     });
     let standing = plugin.and_then(|plugin| host.runtime.standing(plugin.name()));
     let quarantine = standing.as_ref().and_then(|it| it.quarantine.as_ref());
-    let health =
-        plugin.and_then(|plugin| host.connections.accounts.health(&plugin.manifest().account));
+    let health = plugin.and_then(|plugin| host.connections.health_of(&plugin.manifest().account));
     let unusable = health.as_ref().and_then(|health| {
         let trouble = host.connections.trouble(health)?;
         Some(format!("its account `{}` is {trouble}", health.account))

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{self, Account, Config};
+use crate::config::{self, Config, Connection};
 use crate::control;
 use crate::host::Host;
 use crate::lock::Lock;
@@ -40,7 +40,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
             .display()
     );
     let state = tempfile::tempdir().context("cannot make a folder for the demo's state")?;
-    let emulated = Account::Embedded {
+    let emulated = Connection::Embedded {
         cloud: "emulator".to_owned(),
         credentials_file: None,
         derived_data: false,
@@ -48,7 +48,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     let config = Config {
         plugins: Some(state.path().to_owned()),
         data: Some(state.path().to_owned()),
-        account: BTreeMap::from([(manifest.account.clone(), emulated)]),
+        account: BTreeMap::from([(manifest.account.clone(), emulated.into())]),
         ..Config::default()
     };
     let lock = Lock::take(state.path()).map_err(|it| control::refused(state.path(), it))?;

@@ -22,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use qchost_catalog::{CredentialsRefusal, Failure, OPERATIONS};
 use qchost_quantconnect::{Probe, RateLimit, RestClient};
 use qchost_secrets::Secrets;
-use qchost_upstream::{AccountState, AuthorizationState, CredentialsError};
+use qchost_upstream::{AccountState, AuthorizationState, CredentialsError, account_of, remote_of};
 use rustix::fs::{Access, access};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
@@ -32,7 +32,7 @@ pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::authorizations::Authorizations;
-use crate::config::{Account, Config, text};
+use crate::config::{Account, Config, Connection, text};
 use crate::control::Route;
 use crate::output::{Output, counted, table, words};
 use crate::verbs::cells::word;
@@ -263,15 +263,31 @@ async fn one_account(
     expiry(name, account, &secrets, report).await;
     authorization(name, &connections, report);
     certificate::check(name, account, report).await;
-    let reached = connection(name, &connections, report).await;
-    match connections.rest.get(name) {
-        Some(rest) => cloud(name, rest, report).await,
-        // The cloud is behind another server, so it is checked through that.
-        None if reached => through_server(name, &connections, report).await,
-        None => {}
+    if account.rest.is_some() {
+        let reached = connection(name, &connections, report).await;
+        match connections.rest.get(name) {
+            Some(rest) => cloud(name, rest, report).await,
+            // The cloud is behind another server, so it is checked through that.
+            None if reached => through_server(name, &connections, report).await,
+            None => {}
+        }
+    }
+    if account.remote.is_some() {
+        remote_server(name, &mut connections, report).await;
     }
     connections.accounts.close().await;
     Ok(())
+}
+
+/// QuantConnect's remote server, as far as a call through it tells.
+async fn remote_server(name: &str, connections: &mut Connections, report: &mut Report) {
+    let name = remote_of(name);
+    if let Some(problem) = connections.problems.remove(&name) {
+        return report.fail(format!("account {name}"), words(&problem), mend(&problem));
+    }
+    if connection(&name, connections, report).await {
+        through_server(&name, connections, report).await;
+    }
 }
 
 /// Reachability, authentication, clock and rate limit, as far as the REST API can be checked directly. Each is
@@ -402,10 +418,12 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
 
 /// Whether the token of an HTTP account expires soon, if it says so.
 async fn expiry(name: &str, account: &Account, secrets: &Secrets, report: &mut Report) {
-    let Account::Http { headers, .. } = account else {
-        return;
+    let rest = match &account.rest {
+        Some(Connection::Http { headers, .. }) => Some(headers),
+        _ => None,
     };
-    for (header, setting) in headers {
+    let remote = account.remote.as_ref().map(|remote| &remote.headers);
+    for (header, setting) in rest.into_iter().chain(remote).flatten() {
         let Ok((value, _)) = text(setting, secrets).await else {
             continue;
         };
@@ -468,7 +486,8 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
                 health.connection, server.name, server.version, server.protocol, server.tools
             );
             let known = OPERATIONS.iter().filter(|operation| operation.rest).count();
-            if server.tools < known {
+            // The remote server has other ones, by which it was recognised.
+            if account_of(name) == name && server.tools < known {
                 report.warn(
                     what,
                     format!("{finding}; {known} are known"),
@@ -481,10 +500,13 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
         }
         Err(failure) => {
             let health = connections.accounts.health(name);
-            let state = health.map(|health| health.state);
-            let fix = match state {
-                Some(AccountState::Unauthorized) => accounts::remedy(AccountState::Unauthorized),
-                _ => "run the account's command by hand, or open its address, and see what it says",
+            let state = health.as_ref().map(|health| health.state);
+            let fix = match health {
+                Some(health) if health.state == AccountState::Unauthorized => {
+                    connections.remedy(&health)
+                }
+                _ => "run the account's command by hand, or open its address, and see what it says"
+                    .to_owned(),
             };
             let finding = match state.filter(|state| state.is_problem()) {
                 Some(state) => format!("{state}: {failure}"),

@@ -2,24 +2,34 @@
 
 use jiff::Timestamp;
 use qchost_quantconnect::CLOUD;
+use qchost_upstream::remote_of;
 use reqwest::redirect::Policy;
 use reqwest::tls::TlsInfo;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::report::Report;
 use crate::accounts::CHECK_TIMEOUT;
-use crate::config::Account;
+use crate::config::{Account, Connection};
 
-/// Reports when the certificate of an account's server expires, if it is reached by HTTPS.
+/// Reports when the certificates of an account's servers expire, if they are reached by HTTPS.
 ///
 /// A server without a trusted certificate fails the account's check of its connection.
 pub(super) async fn check(name: &str, account: &Account, report: &mut Report) {
-    let url = match account {
-        Account::Http { url, .. } => url,
-        Account::Embedded { cloud, .. } if cloud == "quantconnect" => CLOUD,
-        Account::Embedded { cloud, .. } => cloud,
-        Account::Stdio { .. } => return,
+    let rest = match &account.rest {
+        Some(Connection::Http { url, .. }) => Some(url.as_str()),
+        Some(Connection::Embedded { cloud, .. }) if cloud == "quantconnect" => Some(CLOUD),
+        Some(Connection::Embedded { cloud, .. }) => Some(cloud.as_str()),
+        Some(Connection::Stdio { .. }) | None => None,
     };
+    if let Some(url) = rest {
+        check_one(name, url, report).await;
+    }
+    if let Some(remote) = &account.remote {
+        check_one(&remote_of(name), &remote.url, report).await;
+    }
+}
+
+async fn check_one(name: &str, url: &str, report: &mut Report) {
     if !url.starts_with("https://") {
         return;
     }
