@@ -55,6 +55,20 @@ fn with_child() -> Vec<(&'static str, &'static str, Value)> {
             "algorithmId",
             json!({"startLine": 0, "endLine": 1}),
         ),
+        ("backtests/read-backtest-trades", "backtestId", page.clone()),
+        ("backtests/read-backtest-logs", "backtestId", page),
+        ("backtests/read-backtest-report", "backtestId", json!({})),
+        (
+            "backtests/update-backtest-tags",
+            "backtestId",
+            json!({"tags": []}),
+        ),
+        ("exports/export-backtest-orders", "backtestId", json!({})),
+        ("exports/export-backtest-trades", "backtestId", json!({})),
+        ("exports/export-backtest-insights", "backtestId", json!({})),
+        ("exports/export-backtest-logs", "backtestId", json!({})),
+        ("exports/export-live-insights", "deployId", json!({})),
+        ("exports/export-live-logs", "deployId", json!({})),
     ]
 }
 
@@ -166,6 +180,7 @@ async fn the_answer_of_a_read_that_says_whose_it_is_is_enough() {
 async fn an_optimisation_is_resolved_first() {
     for name in [
         "read-optimization",
+        "read-optimization-analysis",
         "update-optimization",
         "abort-optimization",
         "delete-optimization",
