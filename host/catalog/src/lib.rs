@@ -23,6 +23,7 @@ mod schema;
 pub mod shape;
 mod table;
 pub mod units;
+mod untyped;
 
 pub use address::{is_loopback_host, special_purpose};
 pub use aside::{aside, length, length_of_members};
@@ -41,4 +42,5 @@ pub use remote::{
     Form, NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
 };
 pub use table::{OPERATIONS, by_name, by_tool, operation, way_of};
+pub use untyped::Untyped;
 pub use units::Unit;

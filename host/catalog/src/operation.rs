@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use strum::IntoStaticStr;
 
 use crate::remote::{Remote, RemoteTool, Way};
-use crate::shape::{self, Function};
+use crate::shape::{self, Field, Function};
+use crate::untyped::Untyped;
 
 /// What an operation can do to an account, from harmless to harmful. Decided here and not by
 /// the server's hints.
@@ -64,6 +65,8 @@ pub enum Selector {
     Library(&'static str),
     /// The name that a project is to have.
     ProjectName(&'static str),
+    /// The id of a project that may be attached, and is touched then.
+    AttachedProject(&'static str),
     /// An organisation's id.
     Organization(&'static str),
     /// A file's path in the project.
@@ -128,6 +131,7 @@ impl Selector {
             | Self::ExcludedProject(name)
             | Self::Library(name)
             | Self::ProjectName(name)
+            | Self::AttachedProject(name)
             | Self::Organization(name)
             | Self::File(name)
             | Self::Files(name)
@@ -367,6 +371,8 @@ pub struct Operation {
     pub exceptions: &'static [Exception],
     /// How a call says which deployment it is about, if its answer is about one.
     pub deployment: Option<Choice>,
+    /// Its documentation and arguments, where the contract has no function for it.
+    pub untyped: Option<&'static Untyped>,
     /// The path in the answer to what the function returns: `projects.0`, or empty for the whole
     /// body.
     pub answer: &'static str,
@@ -397,6 +403,7 @@ impl Operation {
             selectors: &[],
             exceptions: &[],
             deployment: None,
+            untyped: None,
             answer: "",
         }
     }
@@ -418,6 +425,12 @@ impl Operation {
     pub(crate) const fn reads(mut self) -> Self {
         self.access = Access::Read;
         self.idempotent = true;
+        self
+    }
+
+    /// A row without a function in the contract.
+    pub(crate) const fn untyped(mut self, untyped: &'static Untyped) -> Self {
+        self.untyped = Some(untyped);
         self
     }
 
@@ -514,7 +527,7 @@ impl Operation {
             .map_or(self.name, |(interface, _)| interface)
     }
 
-    /// The function of the contract; every row has one (tested).
+    /// The function of the contract; `None` of those that are reached by `raw` alone.
     #[must_use]
     pub fn function(&self) -> Option<&'static Function> {
         shape::functions()
@@ -522,10 +535,30 @@ impl Operation {
             .find(|function| self.name.split_once('/') == Some((function.interface, function.name)))
     }
 
-    /// What it does, from the contract's own documentation.
+    /// Whether the contract has a function for it. The others are reached by `raw` alone.
+    #[must_use]
+    pub fn is_typed(&self) -> bool {
+        self.untyped.is_none()
+    }
+
+    /// The fields of its request.
+    #[must_use]
+    pub fn request(&self) -> &'static [Field] {
+        match self.untyped {
+            Some(untyped) => untyped.fields,
+            None => self
+                .function()
+                .map_or(&[][..], |function| function.request()),
+        }
+    }
+
+    /// What it does, from the contract's own documentation where it has a function.
     #[must_use]
     pub fn description(&self) -> &'static str {
-        self.function().map_or("", |function| function.doc)
+        match self.untyped {
+            Some(untyped) => untyped.doc,
+            None => self.function().map_or("", |function| function.doc),
+        }
     }
 
     /// Whether it can go by this way.

@@ -44,10 +44,7 @@ fn input(operation: &Operation) -> Schema {
     let mut properties = Schema::new();
     let mut required = Vec::new();
     let mut alternatives = Vec::new();
-    for field in operation
-        .function()
-        .map_or(&[][..], |function| function.request())
-    {
+    for field in operation.request() {
         let exception = operation
             .exceptions
             .iter()

@@ -6,7 +6,7 @@
 use crate::units::Unit;
 
 /// A type of the contract.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
     /// `bool`
     Bool,
@@ -35,7 +35,7 @@ pub enum Type {
 }
 
 /// A record.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Record {
     /// Its name in WIT: `file-parameters`.
     pub name: &'static str,
@@ -46,7 +46,7 @@ pub struct Record {
 }
 
 /// A field of a record or a parameter of a function.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Field {
     /// Its name in WIT: `project-id`.
     pub name: &'static str,
@@ -65,7 +65,7 @@ pub struct Field {
 }
 
 /// A variant.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Variant {
     /// Its name in WIT: `order-type`.
     pub name: &'static str,
@@ -76,7 +76,7 @@ pub struct Variant {
 }
 
 /// A case of a variant.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Case {
     /// Its name in WIT: `in-queue`.
     pub name: &'static str,
@@ -101,7 +101,7 @@ impl Case {
 }
 
 /// A function of an interface.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Function {
     /// The interface: `compile`.
     pub interface: &'static str,

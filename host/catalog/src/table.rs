@@ -5,13 +5,14 @@
 //! An operation is idempotent only if sending it twice leaves the same state *and* the second
 //! answer reads as success. So deleting is not idempotent here, nor is renaming a file, nor
 //! stopping. Giving another user rights on a project counts as trade, since live control is one of
-//! them, and so does running a notebook: its code has the authority of the account.
+//! them, and so does running a notebook: its code has the authority of the account, as have QuantConnect's own agents.
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
 use crate::operation::{
     BRIEF_SECONDS, Choice, Effect, Ending, Exception, Licensed, Operation, Selector, Transport,
 };
 use crate::remote::{self, Remote, RemoteTool, Way};
+use crate::untyped::{self, Untyped};
 
 use Choice::{Named, Unnamed};
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
@@ -19,12 +20,22 @@ use Exception::{Bytes, Constant, Flag, Null, Profile, Profiles};
 use Licensed::{Always, Notebooks};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
-    Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment, DownloadJob,
-    DownloadKey, ExcludedProject, File, Files, Library, LiveControl, Node, NodeType, ObjectKey,
-    ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Patch, Project, ProjectName,
-    Recipient,
+    AttachedProject, Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment,
+    DownloadJob, DownloadKey, ExcludedProject, File, Files, Library, LiveControl, Node, NodeType,
+    ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Patch, Project,
+    ProjectName, Recipient,
 };
 use Transport::{EditFile, FindProjects, Form, Redirect, SearchFiles, Upload, WriteFile};
+
+/// A row that is reached by `raw` alone.
+const fn raw(
+    name: &'static str,
+    tool: &'static str,
+    endpoint: &'static str,
+    untyped: &'static Untyped,
+) -> Operation {
+    op(name, tool, endpoint).untyped(untyped)
+}
 
 const fn op(name: &'static str, tool: &'static str, endpoint: &'static str) -> Operation {
     Operation::new(name, tool, endpoint)
@@ -71,6 +82,33 @@ pub static OPERATIONS: &[Operation] = &[
     op("account/read-account", "read_account", "/account/read").reads(),
     op("account/read-organization-account", "read_organization_account", "/account/read").reads().on(ORGANIZATION),
 
+    raw("agents/create-agent", "create_agent", "/agents/create", &untyped::CREATE_AGENT).adds().on(ORGANIZATION),
+    raw("agents/read-agent", "read_agent", "/agents/read", &untyped::READ_AGENT).reads(),
+    raw("agents/update-agent", "update_agent", "/agents/update", &untyped::UPDATE_AGENT).idempotent(),
+    raw("agents/delete-agent", "delete_agent", "/agents/delete", &untyped::DELETE_AGENT).is(Destroy),
+    raw("agents/list-agents", "list_agents", "/agents/list", &untyped::LIST_AGENTS).reads().on(ORGANIZATION),
+
+    raw("agent-tasks/create-agent-task", "create_agent_task", "/agents/tasks/create", &untyped::CREATE_TASK).adds().on(ORGANIZATION),
+    raw("agent-tasks/read-agent-task", "read_agent_task", "/agents/tasks/read", &untyped::READ_TASK).reads(),
+    raw("agent-tasks/update-agent-task", "update_agent_task", "/agents/tasks/update", &untyped::UPDATE_TASK).idempotent(),
+    raw("agent-tasks/delete-agent-task", "delete_agent_task", "/agents/tasks/delete", &untyped::DELETE_TASK).is(Destroy),
+    raw("agent-tasks/list-agent-tasks", "list_agent_tasks", "/agents/tasks/list", &untyped::LIST_TASKS).reads().on(ORGANIZATION),
+
+    raw("agent-deployments/create-agent-deployment", "create_agent_deployment", "/agents/deployments/create",
+        &untyped::CREATE_DEPLOYMENT).is(Trade),
+    raw("agent-deployments/read-agent-deployment", "read_agent_deployment", "/agents/deployments/read",
+        &untyped::READ_DEPLOYMENT).reads(),
+    raw("agent-deployments/prompt-agent-deployment", "prompt_agent_deployment", "/agents/deployments/prompt",
+        &untyped::PROMPT_DEPLOYMENT).is(Trade),
+    raw("agent-deployments/list-agent-deployments", "list_agent_deployments", "/agents/deployments/list",
+        &untyped::LIST_DEPLOYMENTS).reads(),
+    raw("agent-deployments/stop-agent-deployment", "stop_agent_deployment", "/agents/deployments/stop",
+        &untyped::STOP_DEPLOYMENT).is(Reduce),
+    raw("agent-deployments/delete-agent-deployment", "delete_agent_deployment", "/agents/deployments/delete",
+        &untyped::DELETE_DEPLOYMENT).is(Destroy),
+    raw("agent-deployments/read-agent-conversation", "read_agent_conversation", "/agents/deployments/conversation/read",
+        &untyped::READ_CONVERSATION).reads(),
+
     op("ai/check-initialization-errors", "check_initialization_errors", "/ai/tools/backtest-init").reads(),
     op("ai/complete-code", "complete_code", "/ai/tools/complete").reads(),
     op("ai/enhance-error-message", "enhance_error_message", "/ai/tools/error-enhance").reads(),
@@ -110,6 +148,10 @@ pub static OPERATIONS: &[Operation] = &[
     only("datasets/list-datasets", &remote::LIST_DATASETS).reads().cacheable(),
     only("datasets/get-dataset-details", &remote::GET_DATASET_DETAILS).reads().cacheable(),
     only("datasets/environment-library-support", &remote::ENVIRONMENT_LIBRARY_SUPPORT).reads().cacheable(),
+
+    raw("data-issues/create-data-issue", "create_data_issue", "/community/data-library/issues/create", &untyped::CREATE_DATA_ISSUE)
+        .adds().on(&[AttachedProject("select-project"), Backtest("select-backtest")]),
+    raw("data-issues/list-data-issues", "list_data_issues", "/community/data-library/issues/list", &untyped::LIST_DATA_ISSUES).reads(),
 
     export("exports/export-backtest-orders", "export_backtest_orders", "/backtests/export/orders").on(PROJECT_BACKTEST),
     export("exports/export-backtest-trades", "export_backtest_trades", "/backtests/export/trades").on(PROJECT_BACKTEST),
@@ -235,6 +277,13 @@ pub static OPERATIONS: &[Operation] = &[
 
     only("skills/list-skills", &remote::LIST_SKILLS).reads(),
     only("skills/load-skill", &remote::LOAD_SKILL).reads(),
+
+    raw("support/create-support-ticket", "create_support_ticket", "/organizations/support/tickets/create", &untyped::CREATE_TICKET)
+        .adds().on(&[Organization("organizationId"), AttachedProject("projectId"), Backtest("backtestId"), Deployment("deployId")]),
+    raw("support/read-support-ticket", "read_support_ticket", "/organizations/support/tickets/read", &untyped::READ_TICKET).reads()
+        .on(ORGANIZATION),
+    raw("support/list-support-tickets", "list_support_tickets", "/organizations/support/tickets/list", &untyped::LIST_TICKETS).reads()
+        .on(ORGANIZATION),
 
     only("templates/read-project-templates", &remote::READ_PROJECT_TEMPLATES).reads(),
 ];

@@ -112,10 +112,8 @@ fn every_tool_has_one_row_and_one_function() {
     assert_eq!(missing, Vec::<&String>::new());
     assert_eq!(OPERATIONS.len(), tools.len(), "two rows have one tool");
 
-    let rows: BTreeSet<_> = OPERATIONS
-        .iter()
-        .map(|operation| operation.name.to_owned())
-        .collect();
+    let typed = OPERATIONS.iter().filter(|operation| operation.is_typed());
+    let rows: BTreeSet<_> = typed.map(|operation| operation.name.to_owned()).collect();
     let functions: BTreeSet<_> = shape::functions()
         .iter()
         .map(|function| format!("{}/{}", function.interface, function.name))
@@ -183,7 +181,7 @@ fn every_field_of_a_request_is_a_parameter_or_a_listed_exception() {
 
 #[test]
 fn up_to_four_fields_are_parameters_and_more_are_one_record() {
-    for operation in OPERATIONS {
+    for operation in OPERATIONS.iter().filter(|operation| operation.is_typed()) {
         let function = operation.function().unwrap();
         let parameters = function.parameters.len();
         if matches!(
@@ -203,13 +201,7 @@ fn up_to_four_fields_are_parameters_and_more_are_one_record() {
 #[test]
 fn every_selector_names_a_field_of_the_request() {
     for operation in OPERATIONS {
-        let fields: Vec<_> = operation
-            .function()
-            .unwrap()
-            .request()
-            .iter()
-            .map(|field| field.json)
-            .collect();
+        let fields: Vec<_> = operation.request().iter().map(|field| field.json).collect();
         for selector in operation.selectors {
             let field = &selector.argument();
             assert!(fields.contains(field), "{}: {field}", operation.name);
@@ -219,11 +211,15 @@ fn every_selector_names_a_field_of_the_request() {
             .iter()
             .filter(|field| field.to_lowercase().ends_with("projectid"))
         {
+            let of_project = [
+                Selector::Project(field),
+                Selector::ExcludedProject(field),
+                Selector::AttachedProject(field),
+            ];
             assert!(
-                operation.selectors.contains(&Selector::Project(field))
-                    || operation
-                        .selectors
-                        .contains(&Selector::ExcludedProject(field)),
+                of_project
+                    .iter()
+                    .any(|selector| operation.selectors.contains(selector)),
                 "{}: {field}",
                 operation.name
             );
@@ -581,4 +577,69 @@ fn the_answer_is_taken_out_by_its_path() {
         whole.select(json!({ "state": "InQueue" })),
         Some(json!({ "state": "InQueue" }))
     );
+}
+
+#[test]
+fn what_has_no_function_is_reached_by_raw_alone_and_takes_no_secret() {
+    let untyped: Vec<_> = OPERATIONS
+        .iter()
+        .filter(|operation| !operation.is_typed())
+        .collect();
+    assert_eq!(untyped.len(), 22);
+    let interfaces: BTreeSet<_> = shape::functions().iter().map(|it| it.interface).collect();
+    for operation in untyped {
+        assert!(operation.function().is_none(), "{}", operation.name);
+        assert!(
+            !interfaces.contains(operation.interface()),
+            "{}",
+            operation.name
+        );
+        let schema = Value::Object(operation.input_schema().clone());
+        for field in operation.request() {
+            assert!(
+                field.doc.ends_with('.'),
+                "{}: {}",
+                operation.name,
+                field.json
+            );
+            assert!(
+                schema["properties"].get(field.json).is_some(),
+                "{}",
+                operation.name
+            );
+        }
+        assert!(
+            schema["properties"].get("token").is_none(),
+            "{}",
+            operation.name
+        );
+        let nested = json!({ "organizationId": "o", "name": "n", "chainedAgents": [
+            { "agentId": 1, "step": 1, "agent": { "token": { "llmApiTokenUser": "s" } } },
+        ] });
+        assert!(
+            !jsonschema::is_valid(&schema, &nested),
+            "{}",
+            operation.name
+        );
+    }
+    let access = |tool: &str| by_tool(tool).unwrap().access;
+    assert_eq!(access("create_agent_deployment"), Access::Trade);
+    assert_eq!(access("prompt_agent_deployment"), Access::Trade);
+    assert_eq!(access("stop_agent_deployment"), Access::Reduce);
+    for tool in [
+        "delete_agent",
+        "delete_agent_task",
+        "delete_agent_deployment",
+    ] {
+        assert_eq!(access(tool), Access::Destroy);
+    }
+    for tool in [
+        "create_agent",
+        "update_agent",
+        "create_agent_task",
+        "create_data_issue",
+        "create_support_ticket",
+    ] {
+        assert_eq!(access(tool), Access::Write);
+    }
 }

@@ -111,10 +111,20 @@ impl Pattern {
     #[must_use]
     pub fn mentions(&self, interface: &str) -> bool {
         if interface == RAW {
-            return self.0.starts_with("raw/");
+            return self.0.starts_with("raw/") || self.covers_untyped();
         }
         grantable().any(|(name, access)| {
             name.split('/').next() == Some(interface) && self.covers(name, access)
+        })
+    }
+
+    /// Whether it allows, by its interface, an operation that is reached by `raw` alone. A pattern for every interface says
+    /// nothing about `raw`.
+    fn covers_untyped(&self) -> bool {
+        let mut untyped = OPERATIONS.iter().filter(|operation| !operation.is_typed());
+        untyped.any(|operation| {
+            self.0.split('/').next() == Some(operation.interface())
+                && self.covers(operation.name, operation.access)
         })
     }
 
@@ -194,6 +204,25 @@ mod tests {
             let star = Pattern::parse("*").unwrap();
             assert_eq!(star.covers(name, access), access.globbed(), "{name}");
             assert!(Pattern::parse(name).unwrap().covers(name, access), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_is_reached_by_raw_alone_mentions_raw_by_its_interface() {
+        for (entry, mentions) in [
+            ("agents/*", true),
+            ("agents/read-agent", true),
+            ("agent-deployments/create-agent-deployment", true),
+            ("raw/some_tool", true),
+            ("*", false),
+            ("*/read-*", false),
+            ("projects/*", false),
+        ] {
+            assert_eq!(
+                Pattern::parse(entry).unwrap().mentions(RAW),
+                mentions,
+                "{entry}"
+            );
         }
     }
 

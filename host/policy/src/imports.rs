@@ -37,7 +37,8 @@ pub const WHOLE_CONTRACT: &str = "it imports the whole contract, as a component 
 #[must_use]
 pub fn is_whole_contract(interfaces: &[String]) -> bool {
     let has = |name: &str| interfaces.iter().any(|interface| interface == name);
-    let mut of_catalog = OPERATIONS.iter().map(|operation| operation.interface());
+    let typed = OPERATIONS.iter().filter(|operation| operation.is_typed());
+    let mut of_catalog = typed.map(|operation| operation.interface());
     has(RAW) && has(WORKFLOW) && of_catalog.all(has)
 }
 

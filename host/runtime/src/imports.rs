@@ -121,7 +121,7 @@ fn kind(name: &str) -> Kind {
         let known = interface == "raw"
             || qchost_catalog::OPERATIONS
                 .iter()
-                .any(|operation| operation.interface() == interface);
+                .any(|operation| operation.is_typed() && operation.interface() == interface);
         return if known {
             Kind::Quantconnect
         } else {

@@ -78,6 +78,17 @@ impl Selection {
                 None => selection.take(selector, operation, given, profiles)?,
             }
         }
+        let attaches = |selector: &&Selector| matches!(selector, Selector::AttachedProject(_));
+        if let Some(attached) = operation.selectors.iter().find(attaches)
+            && selection.project.is_none()
+            && !selection.children.is_empty()
+        {
+            let argument = attached.argument();
+            let fault = "what is attached belongs to a project, which has to be named too";
+            return Err(ScopeError::Invalid(format!(
+                "`{argument}` is missing: {fault}"
+            )));
+        }
         if operation.answers_projects() && selection.project.is_none() {
             selection.listing = true;
         }
@@ -107,6 +118,7 @@ impl Selection {
                 self.replaces_files = true;
                 self.files = file_names(given, argument)?;
             }
+            Selector::AttachedProject(argument) => self.project = given.positive(argument)?,
             Selector::Library(argument) => self.libraries.extend(given.positive(argument)?),
             Selector::Patch(argument) => {
                 let text = given.text(argument)?;

@@ -36,7 +36,7 @@ fn fitting(operation: &'static Operation, name: &'static str) -> BoxedStrategy<V
         }
     };
     match name {
-        "projectId" => prop::sample::select(vec![11_u32, 11, 12, 22])
+        "projectId" | "select-project" => prop::sample::select(vec![11_u32, 11, 12, 22])
             .prop_map(Value::from)
             .boxed(),
         "libraryId" => prop::sample::select(vec![11_u32, 12, 22])
@@ -51,10 +51,10 @@ fn fitting(operation: &'static Operation, name: &'static str) -> BoxedStrategy<V
             ])
             .boxed()
         }
-        "backtestId" => texts(&["bt-11", "bt-11", "bt-12", "bt-22", "bt-101"]),
+        "backtestId" | "select-backtest" => texts(&["bt-11", "bt-11", "bt-12", "bt-22", "bt-101"]),
         "optimizationId" => texts(&["opt-11", "opt-11", "opt-12", "opt-22"]),
         "compileId" => texts(&["co-11", "co-11", "co-12", "co-22"]),
-        "algorithmId" => texts(&["L-11", "L-11", "L-12", "L-22"]),
+        "algorithmId" | "deployId" => texts(&["L-11", "L-11", "L-12", "L-22"]),
         "organizationId" => texts(&[ORGANIZATION]),
         "name" if operation.interface() == "files" => texts(&["notes/a.md", "main.py"]),
         "newName" => texts(&["notes/b.md", "main.py"]),

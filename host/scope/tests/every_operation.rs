@@ -17,11 +17,11 @@ use serde_json::{Map, Value, json};
 fn sensible(operation: &Operation) -> Map<String, Value> {
     let properties = operation.input_schema()["properties"].as_object().unwrap();
     let value = |name: &str, schema: &Value| match name {
-        "projectId" | "excludeProjectId" | "libraryId" => json!(MINE),
+        "projectId" | "excludeProjectId" | "libraryId" | "select-project" => json!(MINE),
         "files" if operation.tool == "replace_project_files" => {
             json!([{"name": "notes/a.md", "content": "c"}])
         }
-        "backtestId" => json!("bt-11"),
+        "backtestId" | "select-backtest" => json!("bt-11"),
         "optimizationId" => json!("opt-11"),
         "compileId" => json!("co-11"),
         "algorithmId" | "deployId" => json!("L-11"),

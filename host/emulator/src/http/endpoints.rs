@@ -6,8 +6,8 @@ use crate::services::answer::{Answer, LaterAnswer};
 use crate::services::arguments::Arguments;
 use crate::services::cloud::Cloud;
 use crate::services::{
-    ai, backtests, collaborators, compile, connections, exports, files, live, nodes, object_store,
-    optimizations, organizations, projects,
+    agents, ai, backtests, collaborators, compile, connections, exports, files, live, nodes,
+    object_store, optimizations, organizations, projects, support,
 };
 use crate::store::State;
 
@@ -78,6 +78,28 @@ endpoints! {
     Read Now "/organizations/list" => organizations::list,
     Read Now "/organizations/read" => organizations::read,
     Read Now "/organizations/encryption/keys/list" => organizations::encryption_keys,
+    Write Now "/organizations/support/tickets/create" => support::create_ticket,
+    Read Now "/organizations/support/tickets/read" => support::read_ticket,
+    Read Now "/organizations/support/tickets/list" => support::list_tickets,
+    Write Now "/community/data-library/issues/create" => support::create_issue,
+    Read Now "/community/data-library/issues/list" => support::list_issues,
+    Write Now "/agents/create" => agents::create,
+    Read Now "/agents/read" => agents::read,
+    Write Now "/agents/update" => agents::update,
+    Write Now "/agents/delete" => agents::delete,
+    Read Now "/agents/list" => agents::list,
+    Write Now "/agents/tasks/create" => agents::create_task,
+    Read Now "/agents/tasks/read" => agents::read_task,
+    Write Now "/agents/tasks/update" => agents::update_task,
+    Write Now "/agents/tasks/delete" => agents::delete_task,
+    Read Now "/agents/tasks/list" => agents::list_tasks,
+    Write Now "/agents/deployments/create" => agents::deploy,
+    Read Now "/agents/deployments/read" => agents::read_deployment,
+    Write Now "/agents/deployments/prompt" => agents::prompt,
+    Read Now "/agents/deployments/list" => agents::list_deployments,
+    Write Now "/agents/deployments/stop" => agents::stop,
+    Write Now "/agents/deployments/delete" => agents::delete_deployment,
+    Read Now "/agents/deployments/conversation/read" => agents::conversation,
     Read Now "/lean/versions/read" => organizations::versions,
     Read Now "/lean/environments/read" => organizations::environments,
     Read Now "/services/terminal-news" => organizations::news,

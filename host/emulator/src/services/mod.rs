@@ -6,6 +6,7 @@
 //!
 //! Invariant: services know nothing of HTTP beyond the answer's form; `crate::http` calls them.
 
+pub(crate) mod agents;
 pub(crate) mod ai;
 pub(crate) mod answer;
 pub(crate) mod arguments;
@@ -26,3 +27,4 @@ mod pages;
 pub(crate) mod projects;
 pub(crate) mod resume;
 pub(crate) mod seed;
+pub(crate) mod support;

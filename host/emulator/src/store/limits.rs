@@ -41,5 +41,17 @@ pub(crate) const LIBRARIES: usize = 50;
 pub(crate) const OBJECTS: usize = 10_000;
 /// Download jobs that are remembered; beyond, the oldest is forgotten.
 pub(crate) const DOWNLOADS: usize = 100;
+/// Agents, and agents or tools that one of them uses.
+pub(crate) const AGENTS: usize = 100;
+/// Tasks of agents.
+pub(crate) const AGENT_TASKS: usize = 500;
+/// Deployments of agents.
+pub(crate) const AGENT_DEPLOYMENTS: usize = 500;
+/// What a deployment of an agent is told.
+pub(crate) const PROMPTS: usize = 100;
+/// Issues of data.
+pub(crate) const ISSUES: usize = 500;
+/// Messages of a support ticket.
+pub(crate) const MESSAGES: usize = 100;
 /// Characters of a text value that the request log keeps.
 pub(crate) const LOGGED_TEXT: usize = 4_096;

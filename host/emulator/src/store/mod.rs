@@ -13,6 +13,7 @@
 //! Invariant: nothing here waits, spawns a task or knows HTTP. Identifiers are counted and hashed,
 //! not drawn, so the same requests in the same order get the same identifiers.
 
+pub(crate) mod assistance;
 pub(crate) mod backtest;
 pub(crate) mod clock;
 pub(crate) mod compile;
@@ -33,6 +34,7 @@ use std::collections::{BTreeMap, VecDeque};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::assistance::{Agents, DataIssue, Ticket};
 use self::backtest::Backtest;
 use self::compile::CompileJob;
 use self::deployment::Deployment;
@@ -87,6 +89,11 @@ pub(crate) struct State {
     pub(crate) connections: BTreeMap<String, Kept<Connection>>,
     /// QuantConnect Credit spent so far.
     pub(crate) spent: f64,
+    pub(crate) agents: Agents,
+    /// Oldest first.
+    pub(crate) issues: Vec<DataIssue>,
+    /// Oldest first.
+    pub(crate) tickets: Vec<Ticket>,
 }
 
 impl State {
@@ -115,7 +122,7 @@ impl State {
         self.spent = counters.spent;
     }
 
-    /// Everything but nodes and counters; the entries of one kind in the order in which they are kept.
+    /// Everything but nodes, counters and what is in memory only; the entries of one kind in the order in which they are kept.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &dyn Entry> {
         let downloads = self.objects.downloads.iter();
         kept::entries(self.projects.values())

@@ -278,6 +278,55 @@ async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
     assert_eq!(exact.cloud.sent(), ["brand_new_tool"]);
 }
 
+/// QuantConnect's own agents, issues and tickets have no function in the contract.
+#[tokio::test]
+async fn what_is_reached_by_raw_alone_needs_its_grant_and_takes_no_secret_of_a_provider() {
+    let create = json!({ "organizationId": "o", "name": "Reader" });
+    let deploy = json!({ "taskId": 1 });
+    let mut secret = create.clone();
+    secret["token"] = json!({ "llmApiTokenUser": "s3cret", "llmProviderApi": "any" });
+    let ticket = json!({ "organizationId": "o", "message": "m", "subject": "s" });
+    let mut attached = ticket.clone();
+    attached["backtestId"] = json!("b1");
+
+    // A pattern covers what is written, and not what hands the account to an agent.
+    let world = grant("\"raw/*\", \"agents/*\", \"agent-deployments/*\", \"support/*\"")
+        .open()
+        .await;
+    let raw = async |tool: &str, arguments: &Value| {
+        let arguments = arguments.as_object().unwrap().clone();
+        world.gate.call_raw(&world.principal, tool, arguments).await
+    };
+    let refused = raw("create_agent", &secret).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("there is no argument \"token\""),
+        "{refused}"
+    );
+    assert!(!refused.contains("s3cret"), "{refused}");
+    let refused = raw("create_agent_deployment", &deploy).await;
+    assert!(matches!(refused, Err(Refusal::Denied(_))), "{refused:?}");
+    let refused = raw("create_support_ticket", &attached).await;
+    let refused = refused.unwrap_err().to_string();
+    assert!(refused.contains("`projectId` is missing"), "{refused}");
+    assert!(world.cloud.calls().is_empty());
+    raw("create_agent", &create).await.unwrap();
+    raw("create_support_ticket", &ticket).await.unwrap();
+    assert_eq!(
+        world.cloud.sent(),
+        ["create_agent", "create_support_ticket"]
+    );
+
+    let named = grant("\"agent-deployments/create-agent-deployment\"")
+        .open()
+        .await;
+    let arguments = deploy.as_object().unwrap().clone();
+    let call = named
+        .gate
+        .call_raw(&named.principal, "create_agent_deployment", arguments);
+    call.await.unwrap();
+    assert_eq!(named.cloud.sent(), ["create_agent_deployment"]);
+}
+
 /// A server unwraps an argument in which the gate would find neither a profile nor a project.
 #[tokio::test]
 async fn nothing_is_smuggled_past_the_gate_in_an_argument_that_does_not_exist() {

@@ -193,6 +193,7 @@ fn of_catalog(operation: &'static Operation) -> Action {
             s,
             Selector::Project(_)
                 | Selector::ProjectName(_)
+                | Selector::AttachedProject(_)
                 | Selector::Backtest(_)
                 | Selector::Optimization(_)
                 | Selector::Compile(_)
@@ -217,6 +218,14 @@ fn of_catalog(operation: &'static Operation) -> Action {
     }
     if lists.is_some() {
         kinds.push(Kind::Account);
+    }
+    if has(|s| matches!(s, Selector::AttachedProject(_))) {
+        // Nothing needs to be attached.
+        kinds.push(if organization {
+            Kind::Organization
+        } else {
+            Kind::Account
+        });
     }
     if operation.answers_nodes() && !project {
         // Each node of the answer says which project uses it.

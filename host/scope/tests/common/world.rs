@@ -244,6 +244,7 @@ impl World {
         }
         let child = [
             "backtestid",
+            "selectbacktest",
             "optimizationid",
             "compileid",
             "algorithmid",
@@ -255,7 +256,8 @@ impl World {
         let project = child
             .as_ref()
             .map(|(_, project)| *project)
-            .or_else(|| given.get("projectid").and_then(coerced));
+            .or_else(|| given.get("projectid").and_then(coerced))
+            .or_else(|| given.get("selectproject").and_then(coerced));
         let Some(project) = project else {
             return match operation.tool {
                 "list_projects" | "read_project" | "find_projects" => {

@@ -20,7 +20,9 @@ pub(crate) fn run(data: &[u8]) {
     let [form, operation, rest @ ..] = data else {
         return;
     };
-    let operation = &OPERATIONS[usize::from(*operation) % OPERATIONS.len()];
+    // The others have no types.
+    let typed: Vec<_> = OPERATIONS.iter().filter(|it| it.is_typed()).collect();
+    let operation = typed[usize::from(*operation) % typed.len()];
     let mut bytes = Unstructured::new(rest);
     match form % 4 {
         0 => {

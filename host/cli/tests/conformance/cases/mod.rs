@@ -2,6 +2,7 @@
 
 mod account;
 mod ai;
+mod assistance;
 mod backtests;
 mod compile;
 mod exports;
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Case> {
     [
         account::cases(),
         ai::cases(),
+        assistance::cases(),
         backtests::cases(),
         compile::cases(),
         exports::cases(),

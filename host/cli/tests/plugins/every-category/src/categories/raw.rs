@@ -4,6 +4,7 @@ use qchost_sdk::prelude::*;
 use serde_json::Value;
 
 use crate::checks::{Checks, not_found};
+use crate::setup;
 
 pub(crate) fn run(checks: &mut Checks) -> Option<()> {
     let call = |tool: &str, arguments: &str| {
@@ -29,6 +30,33 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
             |it| matches!(it, Error::InvalidArgument(_)),
         );
     }
+    let organization = checks.answer(
+        function,
+        "has an organisation",
+        setup::organization(),
+        |_| true,
+    )?;
+    let agent = serde_json::json!({ "organizationId": organization, "name": "Every" });
+    let created = call("create_agent", &agent.to_string());
+    checks.answer(function, "reaches what has no function", created, |it| {
+        it.pointer("/agent/name")
+            .is_some_and(|name| name == "Every")
+    })?;
+    let mut secret = agent;
+    secret["token"] = serde_json::json!({ "llmApiTokenUser": "secret" });
+    let refused = call("create_agent", &secret.to_string());
+    checks.refusal(
+        function,
+        "takes no secret of a provider",
+        refused,
+        |it| matches!(it, Error::InvalidArgument(words) if words.contains("token")),
+    );
+    checks.refusal(
+        function,
+        "hands the account to no agent by a pattern",
+        call("create_agent_deployment", r#"{"taskId": 1}"#),
+        |it| matches!(it, Error::Denied(_)),
+    );
     checks.refusal(
         function,
         "says that no server has a tool, granted or not",
