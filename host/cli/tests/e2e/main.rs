@@ -12,6 +12,7 @@
     clippy::string_slice
 )]
 
+mod accounts;
 mod alone;
 mod apart;
 mod approvals;

@@ -1,0 +1,254 @@
+//! Accounts: what is kept of their answers and counted, several endpoints of one, and several of them side by side.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, USER, embedded, private_file};
+use crate::process::{Process, Ran};
+
+/// The records of the audit that a query finds, the oldest first.
+fn records(ran: &Ran) -> Vec<Value> {
+    let lines = ran.good().stdout.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// The row of an account.
+fn status(folder: &Folder, account: &str) -> Value {
+    let rows = folder.run(&["--json", "account", "status", account]).json();
+    rows[0].clone()
+}
+
+#[test]
+fn a_kept_answer_is_decided_and_recorded_like_one_that_was_sent() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let _host = folder.serve(&["run"]);
+    let first = folder.call("read_lean_versions", &json!({}));
+    for _ in 0..2 {
+        assert_eq!(folder.call("read_lean_versions", &json!({})), first);
+    }
+    assert_eq!(cloud.requests_to("/lean/versions/read").len(), 1);
+    let query = folder.run(&[
+        "--json",
+        "audit",
+        "query",
+        "--oldest-first",
+        "--operation",
+        "lean-versions/read-lean-versions",
+    ]);
+    let records = records(&query);
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[0]["sends"], 1);
+    assert_eq!(records[0].get("cached-ms"), None);
+    for kept in &records[1..] {
+        assert_eq!(kept["sends"], 0);
+        assert!(kept["cached-ms"].is_u64(), "{kept:#}");
+        // Everything else is the same.
+        for same in [
+            "kind",
+            "decision",
+            "grants",
+            "outcome",
+            "arguments",
+            "manifest",
+            "response-hash",
+        ] {
+            assert_eq!(kept.get(same), records[0].get(same), "{same}");
+        }
+        let call = kept["call"].as_str().unwrap();
+        let why = folder.run(&["audit", "why", call]);
+        assert!(why.good().stdout.contains("from the cache"), "{why:?}");
+    }
+    let row = status(&folder, "research");
+    let figures = &row["figures"]["since-start"];
+    assert_eq!(
+        (&figures["hits"], &figures["saved"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(figures["error-rate"], 0.0);
+    assert!(figures["p99-ms"].as_f64().unwrap() > 0.0);
+    assert_eq!(row["figures"]["last-hour"]["hits"], 2);
+    let shown = folder.run(&["account", "status"]);
+    let shown = &shown.good().stdout;
+    assert!(shown.contains("2 answered from the cache"), "{shown}");
+}
+
+#[test]
+fn a_write_of_the_account_is_seen_by_the_next_read() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let _host = folder.serve(&["run"]);
+    let names = || -> Vec<String> {
+        let listed = folder.call("list_projects", &json!({}));
+        let projects = listed["projects"].as_array().unwrap();
+        let name = |project: &Value| project["name"].as_str().unwrap().to_owned();
+        projects.iter().map(name).collect()
+    };
+    assert_eq!(names(), Vec::<String>::new());
+    for name in ["Lab/one", "Lab/two"] {
+        folder.call("create_project", &json!({ "name": name, "language": "Py" }));
+        assert!(names().contains(&name.to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn two_endpoints_of_one_account_are_proved_and_one_takes_over_from_the_other() {
+    let cloud = Cloud::start();
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let broken = Arc::clone(&is_broken);
+    let first = cloud.altered(move |_, body| match broken.load(Ordering::Relaxed) {
+        true => "<html>no</html>".to_owned(),
+        false => body.to_string(),
+    });
+    let configuration = format!(
+        "{}[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{}\"\n",
+        embedded(&first),
+        cloud.url()
+    );
+    let folder = Folder::new(&configuration);
+    // Without a project there is nothing to compare.
+    let project = json!({ "name": "Lab/one", "language": "Py" });
+    folder.call("create_project", &project);
+    let _host = folder.serve(&["run"]);
+    let row = status(&folder, "research");
+    let endpoints = row["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 2, "{row:#}");
+    for endpoint in endpoints {
+        assert_eq!(endpoint["status"], "connected", "{row:#}");
+    }
+    is_broken.store(true, Ordering::Relaxed);
+    for _ in 0..5 {
+        folder.call("read_account", &json!({}));
+    }
+    let figures = &status(&folder, "research")["figures"]["since-start"];
+    assert_eq!(figures["errors"], 0, "{figures:#}");
+    assert!(figures["retries"].as_u64().unwrap() >= 1, "{figures:#}");
+    let shown = folder.run(&["account", "status"]);
+    let shown = &shown.good().stdout;
+    assert!(shown.contains("endpoint 2"), "{shown}");
+}
+
+#[test]
+fn an_endpoint_of_another_organisation_is_not_used() {
+    let (cloud, other) = (Cloud::start(), Cloud::start());
+    let configuration = format!(
+        "{}[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{}\"\n",
+        embedded(cloud.url()),
+        other.url()
+    );
+    let folder = Folder::new(&configuration);
+    folder.call(
+        "create_project",
+        &json!({ "name": "Lab/zero", "language": "Py" }),
+    );
+    let _host = folder.serve(&["run"]);
+    for name in ["Lab/one", "Lab/two"] {
+        folder.call("create_project", &json!({ "name": name, "language": "Py" }));
+    }
+    assert_eq!(cloud.requests_to("/projects/create").len(), 3);
+    assert_eq!(other.requests_to("/projects/create").len(), 0);
+    let row = status(&folder, "research");
+    assert_eq!(row["status"], "connected", "{row:#}");
+    assert_eq!(row["endpoints"][1]["status"], "unauthorized", "{row:#}");
+}
+
+const NAMES: [&str; 3] = ["ann", "ben", "eve"];
+
+/// The binary without credentials in its environment.
+fn start(folder: &Folder, arguments: &[&str]) -> Process {
+    let mut command = folder.command(arguments);
+    command
+        .env_remove("QUANTCONNECT_USER_ID")
+        .env_remove("QUANTCONNECT_API_TOKEN");
+    Process::start(command, folder.path())
+}
+
+#[test]
+fn three_accounts_side_by_side_have_their_own_credentials_limits_halts_and_records() {
+    let token = |name: &str| format!("token-of-{name}-alone");
+    let clouds = NAMES.map(|name| Cloud::with(|builder| builder.credentials(USER, token(name))));
+    let account = |(name, cloud): (&&str, &Cloud)| {
+        format!(
+            "[account.{name}]\nconnection = \"embedded\"\ncloud = \"{}\"\ncredentials-file = \"{name}.json\"\n",
+            cloud.url()
+        )
+    };
+    let accounts: String = NAMES.iter().zip(&clouds).map(account).collect();
+    // One of them may be asked once in three seconds.
+    let folder = Folder::new(&format!("{accounts}[limits.ben]\nper-minute = 20\n"));
+    for name in NAMES {
+        let text = json!({ "user-id": USER, "api-token": token(name) }).to_string();
+        private_file(&folder.path().join(format!("{name}.json")), text);
+    }
+    let mut host = start(&folder, &["--json", "run"]);
+    host.until("the host is ready", |host| {
+        host.stdout().contains("\"ready\":true").then_some(())
+    });
+    let create = |name: &str, project: &str| {
+        let arguments = json!({ "name": project, "language": "Py" }).to_string();
+        folder.run(&["call", "create_project", &arguments, "--account", name])
+    };
+    let created = |index: usize| clouds[index].requests_to("/projects/create").len();
+    // Each cloud refuses the credentials of the others.
+    for name in NAMES {
+        create(name, &format!("Lab/{name}")).good();
+    }
+    assert_eq!([0, 1, 2].map(created), [1, 1, 1]);
+
+    let timed = |name: &str| {
+        let begun = Instant::now();
+        for _ in 0..2 {
+            folder
+                .run(&["call", "read_account", "--account", name])
+                .good();
+        }
+        begun.elapsed()
+    };
+    let (ann, ben, eve) = (timed("ann"), timed("ben"), timed("eve"));
+    assert!(ben > Duration::from_millis(2_500), "{ben:?}");
+    assert!(ann < ben && eve < ben, "{ann:?} {ben:?} {eve:?}");
+
+    folder
+        .run(&["halt", "--account", "ann", "--reason", "for a test"])
+        .good();
+    let refused = create("ann", "Lab/halted");
+    assert!(refused.error().contains("for a test"), "{refused:?}");
+    for name in ["ben", "eve"] {
+        create(name, "Lab/while another is halted").good();
+    }
+    assert_eq!([0, 1, 2].map(created), [1, 2, 2]);
+
+    let of = |name: &str| {
+        let query = folder.run(&["--json", "audit", "query", "--account", name]);
+        records(&query)
+    };
+    for name in NAMES {
+        let records = of(name);
+        assert!(!records.is_empty());
+        for record in &records {
+            assert_eq!(record["account"], name, "{record:#}");
+            let text = record.to_string();
+            for other in NAMES.iter().filter(|other| **other != name) {
+                assert!(!text.contains(&format!("Lab/{other}")), "{text}");
+            }
+        }
+        let outcomes = records.iter().filter(|record| record["kind"] == "outcome");
+        assert_eq!(
+            outcomes.count(),
+            if name == "ann" { 1 } else { 2 },
+            "{name}"
+        );
+        let figures = &status(&folder, name)["figures"]["since-start"];
+        assert_eq!(figures["errors"], 0, "{name}: {figures:#}");
+        assert!(
+            figures["calls"].as_u64().unwrap() >= 3,
+            "{name}: {figures:#}"
+        );
+    }
+}
