@@ -125,6 +125,12 @@ const MODES: [Mode; 11] = [
 /// A setting that only an answer has: what a profile says of it proves nothing.
 const ANSWERED: &str = "ib-trading-mode";
 
+/// Whether a brokerage has no real money at all.
+#[must_use]
+pub fn is_paper_brokerage(brokerage: &str) -> bool {
+    PAPER_BROKERAGES.contains(&brokerage)
+}
+
 /// Whether a deployment of this status has ended. No status, and one that is not known, is no evidence that it has.
 #[must_use]
 pub fn has_ended(status: Option<&str>) -> bool {
@@ -156,7 +162,7 @@ fn said<'a>(details: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a s
 }
 
 fn environment<'a>(brokerage: &str, setting: impl Fn(&str) -> Option<&'a str>) -> Environment {
-    if PAPER_BROKERAGES.contains(&brokerage) {
+    if is_paper_brokerage(brokerage) {
         return Environment::Paper;
     }
     let mut modes = MODES.iter();

@@ -218,6 +218,7 @@ mod tests {
             resolver: Resolver {
                 scope: Arc::default(),
                 reads,
+                paper: stores.paper(),
                 long_reads: LongReads::default(),
             },
         }

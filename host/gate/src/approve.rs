@@ -157,6 +157,7 @@ impl Approver {
     ) -> Binding {
         let resolved = json!({
             "two people": two,
+            "live": is_live(touched),
             "arguments": request.arguments,
             "project": touched.project,
             "source": source,

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qchost_audit::Entry;
+use qchost_catalog::deployment::Environment;
 use qchost_catalog::{
-    Access, BoxFuture, Call, Clearance, Failure, Outcome, Sends, Upstream, aside, length,
+    Access, BoxFuture, Call, Clearance, Failure, Operation, Outcome, Sends, Upstream, aside, length,
 };
 use qchost_ledger::{Ledger, Settlement};
 use qchost_scope::{Learned, Scope};
@@ -24,13 +25,20 @@ use crate::audit_quota::AuditQuotas;
 use crate::authorize::{Authorizer, decide_all};
 use crate::call::CallRequest;
 use crate::call_log::CallLog;
+use crate::decision::is_live;
 use crate::halts::{Departure, Halts};
+use crate::paper::PaperEvidence;
 use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, unrecorded, unresolved};
 use crate::reserve::Reserver;
-use crate::sources::{Evidence, SourceGuards};
+use crate::sources::{Evidence, SourceGuards, made};
 use crate::unsettled::UnsettledWrites;
+
+/// Why a deployment is stopped whose code is another one than what was compiled, or may be.
+const UNKNOWN_SOURCE: &str = "it is not known to run what was compiled";
+/// Why a deployment is stopped that nothing allowed to trade with real money.
+const REAL_MONEY: &str = "it says that it trades with real money";
 
 /// Where the caller waits for the answer.
 pub(crate) type Reply = oneshot::Sender<Result<Value, Refusal>>;
@@ -47,6 +55,7 @@ pub(crate) struct Dispatcher {
     pub scope: Arc<Scope>,
     pub reads: Arc<HostReader>,
     pub sources: Arc<SourceGuards>,
+    pub paper: Arc<PaperEvidence>,
     pub log: Arc<CallLog>,
     pub audit_quotas: Arc<AuditQuotas>,
     pub unsettled: Arc<UnsettledWrites>,
@@ -101,7 +110,15 @@ impl Dispatch {
         }
         let dispatcher = &self.dispatcher;
         let result = match outcome {
-            Ok(body) => self.checked(body).await.map(|(body, _)| body),
+            Ok(body) => match self.checked(body).await {
+                Ok((body, learned)) => {
+                    let live = Vec::from_iter(learned.live_deployment);
+                    let paper = &self.dispatcher.paper;
+                    paper.note_live(self.request.account(), &live).await;
+                    Ok(body)
+                }
+                Err(refusal) => Err(refusal),
+            },
             Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
                 let touched = &self.admission.decision.touched;
                 let refused = dispatcher.scope.refused(self.request.account(), touched);
@@ -192,7 +209,10 @@ impl Dispatch {
             dispatcher.unsettled.keep(intent.body);
         }
         let mut record = record::outcome(&self.request, &context, &outcome);
-        let stopped = self.check_deployment(&outcome).await;
+        let stopped = match self.check_environment(&outcome).await {
+            Some(stopped) => Some(stopped),
+            None => self.check_deployment(&outcome).await,
+        };
         let result = match (outcome, stopped) {
             (_, Some(stopped)) => {
                 let refusal = Refusal::Failed(Failure::UnexpectedResponse(stopped));
@@ -334,7 +354,32 @@ impl Dispatch {
         }
         let source = self.dispatcher.sources.of(&self.request, *project);
         let why = source.check_deployed(before, answer).await?;
-        Some(source.stop_deployment(answer, &why).await)
+        Some(source.stop_deployment(answer, UNKNOWN_SOURCE, &why).await)
+    }
+
+    /// Remembers the profile of a deployment, and stops the deployment if its profile counted as a paper one and it says
+    /// that it trades with real money. Returns a message about that.
+    async fn check_environment(&self, outcome: &Outcome) -> Option<String> {
+        let answer = outcome.as_ref().ok()?;
+        if !self.request.operation.is_some_and(Operation::deploys) {
+            return None;
+        }
+        let (paper, account) = (&self.dispatcher.paper, self.request.account());
+        let (profile, deployment) = (self.request.text("brokerage")?, made(answer)?);
+        paper.made(account, deployment, profile).await;
+        let touched = &self.admission.decision.touched;
+        let profiles = &self.request.settings().profiles;
+        if is_live(touched) || profiles.is_paper_brokerage(profile) {
+            return None;
+        }
+        let (project, _) = touched.project.as_ref()?;
+        let source = self.dispatcher.sources.of(&self.request, *project);
+        if source.environment(answer).await != Environment::Live {
+            return None;
+        }
+        paper.note_live(account, &[deployment.to_owned()]).await;
+        let why = format!("the profile `{profile}` counted as a paper one");
+        Some(source.stop_deployment(answer, REAL_MONEY, &why).await)
     }
 
     /// Stores what was learned from an answer.
@@ -493,6 +538,7 @@ mod tests {
             scope: Arc::default(),
             reads: stores.reads(),
             sources: stores.sources(),
+            paper: stores.paper(),
             log: stores.log(),
             audit_quotas: Arc::new(AuditQuotas::new(u64::MAX)),
             unsettled: stores.unsettled(),

@@ -49,6 +49,7 @@ use crate::invocation_approvals::InvocationApprovals;
 use crate::liquidation::{Liquidator, Unfinished};
 use crate::long_reads::LongReads;
 use crate::outgoing::{Outgoing, OutgoingRequests, RequestPermission};
+use crate::paper::PaperEvidence;
 use crate::plugin_calls::PluginCalls;
 use crate::policy_store::{PolicyStore, blocking};
 use crate::proposals::Proposals;
@@ -234,6 +235,7 @@ impl Gate {
         let queues = Arc::new(AccountQueues::new(settings.accounts.clone()));
         let scope = Arc::new(Scope::new());
         recall(&scope, &ledger, settings.accounts.keys()).await?;
+        let paper = Arc::new(PaperEvidence::open(ledger.clone()).await?);
         let halt_store = HaltStore::open(ledger.clone(), audit.clone(), tasks.clone()).await?;
 
         let changes = Arc::new(Changes::new(
@@ -314,6 +316,7 @@ impl Gate {
         });
         let trade = Arc::new(TradeRules {
             ledger: ledger.clone(),
+            paper: Arc::clone(&paper),
             adoptions: Arc::clone(&adoptions),
         });
         let throttle = Arc::new(Throttle::new(rates, Arc::clone(&queues)));
@@ -341,6 +344,7 @@ impl Gate {
                 resolver: Resolver {
                     scope: Arc::clone(&scope),
                     reads: Arc::clone(&reads),
+                    paper: Arc::clone(&paper),
                     long_reads: LongReads::default(),
                 },
                 trade: Arc::clone(&trade),
@@ -360,6 +364,7 @@ impl Gate {
                 scope: Arc::clone(&scope),
                 reads: Arc::clone(&reads),
                 sources,
+                paper: Arc::clone(&paper),
                 log: Arc::clone(&log),
                 audit_quotas,
                 unsettled: Arc::clone(&unsettled),
@@ -424,6 +429,7 @@ impl Gate {
                 ledger: ledger.clone(),
                 authorizer,
                 trade,
+                paper,
                 scope,
             }),
             backups: Arc::new(Backups {

@@ -150,6 +150,7 @@ mod liquidation;
 mod long_reads;
 mod obligations;
 mod outgoing;
+mod paper;
 mod plugin_calls;
 mod policy;
 mod policy_store;

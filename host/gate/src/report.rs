@@ -28,6 +28,7 @@ use crate::call::CallRequest;
 use crate::clock::now;
 use crate::decision::{Matched, is_live};
 use crate::obligations::{obligations, obligations_under};
+use crate::paper::PaperEvidence;
 use crate::reconfigure::recall;
 use crate::refusal::{Refusal, unresolved, unusable};
 use crate::resolve::outside_catalog;
@@ -135,6 +136,7 @@ pub struct Reporter {
     pub(crate) ledger: Ledger,
     pub(crate) authorizer: Arc<Authorizer>,
     pub(crate) trade: Arc<TradeRules>,
+    pub(crate) paper: Arc<PaperEvidence>,
     pub(crate) scope: Arc<Scope>,
 }
 
@@ -275,7 +277,7 @@ impl Reporter {
                 };
                 let settings = request.settings();
                 let configured = Configured {
-                    live_profile: &|profile| settings.profiles.brokerage(profile),
+                    live_profile: &|profile| self.paper.is_live(&settings.profiles, profile),
                     node_prices: &settings.node_prices,
                     node_maxima: &settings.node_maxima,
                 };

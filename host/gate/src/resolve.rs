@@ -13,6 +13,7 @@ use crate::authorize::{check_granted, named, out_of_sight};
 use crate::call::CallRequest;
 use crate::decision::Refused;
 use crate::long_reads::LongReads;
+use crate::paper::PaperEvidence;
 use crate::reads::HostReader;
 use crate::refusal::{Refusal, unresolved};
 
@@ -20,6 +21,7 @@ use crate::refusal::{Refusal, unresolved};
 pub(crate) struct Resolver {
     pub scope: Arc<Scope>,
     pub reads: Arc<HostReader>,
+    pub paper: Arc<PaperEvidence>,
     pub long_reads: LongReads,
 }
 
@@ -27,7 +29,10 @@ impl Resolver {
     /// What a call touches.
     pub(crate) async fn resolve(&self, request: &CallRequest) -> Result<Touched, Refused> {
         let touched = self.touched(request).await;
-        touched.map_err(|refused| self.refuse(request, refused))
+        let touched = touched.map_err(|refused| self.refuse(request, refused))?;
+        let live = &touched.live_deployments;
+        self.paper.note_live(request.account(), live).await;
+        Ok(touched)
     }
 
     /// Checks that it is clear which of several live deployments an allowed call is about.
@@ -114,7 +119,7 @@ impl Resolver {
             .resolve_known(
                 &reads,
                 Configured {
-                    live_profile: &|profile| settings.profiles.brokerage(profile),
+                    live_profile: &|profile| self.paper.is_live(&settings.profiles, profile),
                     node_prices: &settings.node_prices,
                     node_maxima: &settings.node_maxima,
                 },
@@ -182,6 +187,7 @@ mod tests {
         Resolver {
             scope: Arc::default(),
             reads: stores.reads(),
+            paper: stores.paper(),
             long_reads: LongReads::default(),
         }
     }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use qchost_catalog::deployment::has_ended;
+use qchost_catalog::deployment::{Environment, environment_of_deployment, has_ended};
 use qchost_catalog::host_calls::{
     LIST_LIVE_ALGORITHMS, READ_FILE, READ_LIVE_ALGORITHM, READ_PROJECT, STOP_LIVE_ALGORITHM,
 };
@@ -163,7 +163,7 @@ fn id_of(one: &Value) -> Option<&str> {
 }
 
 /// The id of the deployment that an answer says was made.
-fn made(answer: &Value) -> Option<&str> {
+pub(crate) fn made(answer: &Value) -> Option<&str> {
     let live = answer.get("live").and_then(id_of);
     live.or_else(|| id_of(answer))
 }
@@ -502,6 +502,26 @@ impl ProjectSource<'_> {
         reads.read(operation, arguments).await
     }
 
+    /// Reads a new deployment.
+    async fn read_made(&self, made: Option<&str>) -> Outcome {
+        let mut arguments = Map::from_iter([("projectId".to_owned(), self.project.into())]);
+        arguments.extend(made.map(|id| ("deployId".to_owned(), id.into())));
+        self.read_with(READ_LIVE_ALGORITHM, arguments).await
+    }
+
+    /// With what a new deployment trades, as it says of itself.
+    pub(crate) async fn environment(&self, answer: &Value) -> Environment {
+        let said = environment_of_deployment(answer.get("live").unwrap_or(answer));
+        let made = made(answer);
+        if said != Environment::Unknown || made.is_none() {
+            return said;
+        }
+        match self.read_made(made).await {
+            Ok(read) if id_of(&read) == made => environment_of_deployment(&read),
+            _ => Environment::Unknown,
+        }
+    }
+
     /// Reads a new deployment back. Returns why it does not run what was compiled; `None` if it does.
     pub(crate) async fn check_deployed(&self, before: &Source, answer: &Value) -> Option<String> {
         let files = |one: &Value| one.get("files").and_then(Value::as_array).cloned();
@@ -510,9 +530,7 @@ impl ProjectSource<'_> {
             Some(files) => Some(files),
             None => {
                 let made = made(answer);
-                let mut arguments = Map::from_iter([("projectId".to_owned(), self.project.into())]);
-                arguments.extend(made.map(|id| ("deployId".to_owned(), id.into())));
-                let read = self.read_with(READ_LIVE_ALGORITHM, arguments).await;
+                let read = self.read_made(made).await;
                 // Reads are retried before they fail. Real money must not run on code that cannot be checked.
                 let read = match read {
                     Ok(read) => read,
@@ -535,30 +553,29 @@ impl ProjectSource<'_> {
         })
     }
 
-    /// Stops a deployment that is not known to run what was checked. Returns a message about it.
+    /// Stops a deployment because of a doubt, such as "it is not known to run what was compiled". Returns a message about
+    /// it.
     ///
     /// QuantConnect stops by project and does not say which of several deployments it is: the project is stopped until
     /// this one does not run.
-    pub(crate) async fn stop_deployment(&self, answer: &Value, why: &str) -> String {
+    pub(crate) async fn stop_deployment(&self, answer: &Value, doubt: &str, why: &str) -> String {
         let (plugin, project) = (self.request.plugin(), self.project);
         let mut failed = String::new();
         for _ in 0..MAX_STOP_ATTEMPTS {
-            match self.stop_once(why).await {
-                Ok(_) if self.still_runs(answer).await => {
-                    "it runs after a stop of its project".clone_into(&mut failed);
-                }
-                Ok(_) => {
-                    tracing::error!(target: "gate", plugin, project, why, "a deployment was stopped: it is not known to run what was compiled");
-                    return format!(
-                        "the deployment was stopped, since it is not known to run what was compiled: {why}"
-                    );
-                }
-                Err(failure) => failed = failure.to_string(),
+            if let Err(failure) = self.stop_once(why).await {
+                failed = failure.to_string();
+                continue;
             }
+            if self.still_runs(answer).await {
+                "it runs after a stop of its project".clone_into(&mut failed);
+                continue;
+            }
+            tracing::error!(target: "gate", plugin, project, doubt, why, "a deployment was stopped");
+            return format!("the deployment was stopped, since {doubt}: {why}");
         }
-        tracing::error!(target: "gate", plugin, project, why, failed, "a deployment is not known to run what was compiled, and could not be stopped");
+        tracing::error!(target: "gate", plugin, project, doubt, why, failed, "a deployment should be stopped, and could not be");
         format!(
-            "the deployment is not known to run what was compiled ({why}), and stopping it failed ({failed}): it may be trading; \
+            "the deployment should be stopped, since {doubt} ({why}), and stopping it failed ({failed}): it may be trading; \
              an operator stops it with `qchost halt --liquidate`"
         )
     }

@@ -31,6 +31,7 @@ use crate::decision::{CallDecision, Matched};
 use crate::fingerprint::Fingerprints;
 use crate::halts::Halts;
 use crate::invocation_approvals::InvocationApprovals;
+use crate::paper::PaperEvidence;
 use crate::policy_store::PolicyStore;
 use crate::proposals::Proposals;
 use crate::read_limits::ReadLimits;
@@ -224,6 +225,10 @@ impl Stores {
         })
     }
 
+    pub(crate) fn paper(&self) -> Arc<PaperEvidence> {
+        Arc::new(PaperEvidence::new(self.ledger.clone(), Vec::new()))
+    }
+
     pub(crate) fn reserver(&self) -> Reserver {
         Reserver {
             ledger: self.ledger.clone(),
@@ -281,6 +286,7 @@ impl Stores {
         };
         Arc::new(TradeRules {
             ledger: self.ledger.clone(),
+            paper: self.paper(),
             adoptions: Arc::new(adoptions),
         })
     }

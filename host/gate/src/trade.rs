@@ -12,12 +12,14 @@ use qchost_scope::Touched;
 use crate::adoption::Adoptions;
 use crate::call::CallRequest;
 use crate::decision::is_live;
+use crate::paper::PaperEvidence;
 use crate::refusal::Refusal;
 use crate::sources::compiled_source;
 
 /// Checks calls that trade.
 pub(crate) struct TradeRules {
     pub ledger: Ledger,
+    pub paper: Arc<PaperEvidence>,
     pub adoptions: Arc<Adoptions>,
 }
 
@@ -45,10 +47,19 @@ impl TradeRules {
         live: bool,
     ) -> Result<(), Refusal> {
         if live && !request.settings().live_trading {
-            return Err(Refusal::denied(
-                "real money may be at stake, and this host does not trade live; an operator sets `live-trading = true` \
-                 in qchost.toml if it is to",
-            ));
+            let report = request.text("brokerage");
+            let report = report.and_then(|profile| self.paper.report_on(profile));
+            let report = report.map_or_else(String::new, |report| {
+                format!(
+                    " (the deployment {} on account `{}` said that it trades with real money, so the profile `{}` counts as \
+                     one for real money)",
+                    report.deployment, report.account, report.profile
+                )
+            });
+            return Err(Refusal::denied(format!(
+                "real money may be at stake{report}, and this host does not trade live; an operator sets `live-trading = \
+                 true` in qchost.toml if it is to",
+            )));
         }
         if live && request.operation.is_some_and(Operation::deploys) {
             let known = match request.text("compileId") {

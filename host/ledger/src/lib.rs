@@ -10,6 +10,7 @@ mod blocks;
 mod budgets;
 mod connections;
 mod counters;
+mod deployed;
 mod error;
 mod file;
 mod halts;
@@ -34,6 +35,7 @@ pub use approval::{
 };
 pub use connections::Head;
 pub use counters::{ATTEMPTS_PER_CALL, CounterSuccessor, day_of, until_end};
+pub use deployed::LiveProfile;
 pub use error::LedgerError;
 pub use halts::{Halt, StoredHalts};
 pub use in_force::{AdoptOutcome, InForce, NewInForce};

@@ -18,6 +18,7 @@ use crate::Reader;
 use crate::children::{Child, elsewhere};
 use crate::choice::check_named;
 use crate::error::ScopeError;
+use crate::live::reported_live;
 use crate::reads::{Carried, project_in, read};
 use crate::scope::{Caller, Scope, Touched, object};
 
@@ -38,6 +39,8 @@ pub struct Learned {
     pub created: Option<u32>,
     /// A compile job that the plugin started: its project and its id.
     pub compile: Option<(u32, String)>,
+    /// A live deployment that said that it trades with real money.
+    pub live_deployment: Option<String>,
 }
 
 impl Scope {
@@ -218,6 +221,9 @@ impl Scope {
             && operation.access == Access::Write
         {
             learned.compile = Some((project, compile.to_owned()));
+        }
+        if operation.deployment.is_some() {
+            learned.live_deployment = reported_live(body);
         }
         if let Some(objects) = &touched.check.objects
             && operation.downloads()

@@ -42,8 +42,13 @@ pub(crate) fn command(argument: &str, command: &Map<String, Value>) -> Result<St
     }
 }
 
-/// Whether all deployments of the project that run trade without real money, as each says of itself.
-pub(crate) async fn on_paper(reader: &dyn Reader, project: u32) -> Result<bool, ScopeError> {
+/// Whether all deployments of the project that run trade without real money, as each says of itself. Adds those that say
+/// the opposite to `live`.
+pub(crate) async fn on_paper(
+    reader: &dyn Reader,
+    project: u32,
+    live: &mut Vec<String>,
+) -> Result<bool, ScopeError> {
     let rows = match listed(reader, project).await {
         Ok(rows) => rows,
         // No known deployment proves nothing.
@@ -58,8 +63,13 @@ pub(crate) async fn on_paper(reader: &dyn Reader, project: u32) -> Result<bool, 
         let Some(id) = id_in(row) else {
             return Ok(false);
         };
-        if environment(reader, project, id).await? != Environment::Paper {
-            return Ok(false);
+        match environment(reader, project, id).await? {
+            Environment::Paper => {}
+            Environment::Unknown => return Ok(false),
+            Environment::Live => {
+                live.push(id.to_owned());
+                return Ok(false);
+            }
         }
     }
     Ok(true)
@@ -90,4 +100,10 @@ async fn environment(
         return Ok(Environment::Unknown);
     }
     Ok(environment_of_deployment(&answer))
+}
+
+/// The deployment that an answer is about, if it says of itself that it trades with real money.
+pub(crate) fn reported_live(body: &Value) -> Option<String> {
+    let is_live = environment_of_deployment(body) == Environment::Live;
+    id_in(body).filter(|_| is_live).map(str::to_owned)
 }

@@ -44,6 +44,8 @@ pub struct Touched {
     pub cost: Option<Usd>,
     /// Whether it requests everything of a kind: then each item of the answer is decided.
     pub listing: bool,
+    /// Live deployments that said, when they were read, that they trade with real money.
+    pub live_deployments: Vec<String>,
     pub(crate) check: Check,
 }
 
@@ -323,7 +325,9 @@ impl Scope {
 
         let mut context = selection.context();
         let id = project.as_ref().and_then(|project| project.id);
-        context.live = live_at_stake(reader, operation, &selection, id).await?;
+        let mut live_deployments = Vec::new();
+        context.live =
+            live_at_stake(reader, operation, &selection, id, &mut live_deployments).await?;
         if let (Some(claimed), Some(node_type)) = (selection.claimed, &selection.node_type) {
             let price = configured.node_prices.get(node_type).copied();
             context.cost = cost::cost(reader, price, &given, claimed, selection.backtests).await?;
@@ -345,6 +349,7 @@ impl Scope {
             cost: context.cost,
             project: project.and_then(|project| Some((project.id?, project.name))),
             listing: selection.listing,
+            live_deployments,
             check: Check {
                 begun,
                 context,
@@ -477,6 +482,7 @@ impl Touched {
             project: None,
             cost: None,
             listing: false,
+            live_deployments: Vec::new(),
             check: Check {
                 begun: Instant::now(),
                 context: context.clone(),
@@ -618,6 +624,7 @@ async fn live_at_stake(
     operation: &Operation,
     selection: &Selection,
     project: Option<u32>,
+    reported: &mut Vec<String>,
 ) -> Result<bool, ScopeError> {
     if let Some(brokerage) = &selection.brokerage {
         return Ok(brokerage.live);
@@ -627,7 +634,7 @@ async fn live_at_stake(
     }
     match (selection.live_control, &selection.command, project) {
         (Some(live_control), _, _) => Ok(live_control),
-        (None, Some(_), Some(project)) => Ok(!live::on_paper(reader, project).await?),
+        (None, Some(_), Some(project)) => Ok(!live::on_paper(reader, project, reported).await?),
         _ => Ok(true),
     }
 }

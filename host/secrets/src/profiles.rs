@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use qchost_catalog::deployment::{Environment, environment_of_profile, is_paper_brokerage};
 use qchost_catalog::{Exception, Failure, Operation};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value};
@@ -14,12 +15,17 @@ use sha2::{Digest as _, Sha256};
 use crate::secrets::Secrets;
 use crate::source::{Setting, Source};
 
-/// The brokerage modules for paper trading.
-const PAPER: [&str; 2] = ["QuantConnectBrokerage", "PaperBrokerage"];
-
 /// The settings of one brokerage or data provider, under their names in QuantConnect's API; `id` is
 /// the module: `QuantConnectBrokerage`, `InteractiveBrokersBrokerage` …
 pub type Profile = BTreeMap<String, Setting>;
+
+/// A setting that is in the configuration as text; one that is read from elsewhere may be anything.
+fn plain<'a>(settings: &'a Profile, name: &str) -> Option<&'a str> {
+    match settings.get(name)? {
+        Setting::Plain(Value::String(text)) => Some(text.as_str()),
+        _ => None,
+    }
+}
 
 /// All profiles by name.
 #[derive(Debug, Clone, Default)]
@@ -40,16 +46,24 @@ impl Profiles {
         self.profiles.keys().map(String::as_str)
     }
 
-    /// Whether a profile trades with real money: every module does except QuantConnect's own paper
-    /// trading. `None` if there is no such profile.
+    /// Whether a profile trades with real money as far as its settings say: unless they choose a paper account in the
+    /// words of its brokerage. `None` if there is no such profile.
     #[must_use]
     pub fn brokerage(&self, name: &str) -> Option<bool> {
-        let module = match self.profiles.get(name)?.get("id") {
-            Some(Setting::Plain(Value::String(module))) => module.as_str(),
+        let settings = self.profiles.get(name)?;
+        let environment = match plain(settings, "id") {
+            Some(module) => environment_of_profile(module, |name| plain(settings, name)),
             // A module that is read from elsewhere may be any.
-            _ => return Some(true),
+            None => Environment::Unknown,
         };
-        Some(!PAPER.contains(&module))
+        Some(environment != Environment::Paper)
+    }
+
+    /// Whether a profile is of a brokerage that has no real money at all, so that nothing has to be proved.
+    #[must_use]
+    pub fn is_paper_brokerage(&self, name: &str) -> bool {
+        let module = self.profiles.get(name).and_then(|it| plain(it, "id"));
+        module.is_some_and(is_paper_brokerage)
     }
 
     /// Changes whenever the operator's settings of a profile change: `sha256:…` of its settings and

@@ -142,7 +142,7 @@ async fn a_secret_that_cannot_be_read_is_named_and_leaves_the_arguments_alone() 
 }
 
 #[test]
-fn only_paper_trading_is_not_live() {
+fn only_a_paper_account_in_its_brokerage_s_own_words_is_not_live() {
     let profiles = profiles(
         &json!({
             "paper": {"id": "QuantConnectBrokerage"},
@@ -150,6 +150,11 @@ fn only_paper_trading_is_not_live() {
             "ib": {"id": "InteractiveBrokersBrokerage", "ib-trading-mode": "paper"},
             "hidden": {"id": {"env": "BROKERAGE"}},
             "nameless": {},
+            "practice": {"id": "OandaBrokerage", "oanda-environment": "Practice"},
+            "trade": {"id": "OandaBrokerage", "oanda-environment": "Trade"},
+            "elsewhere": {"id": "OandaBrokerage", "oanda-environment": {"env": "OANDA"}},
+            "unsaid": {"id": "OandaBrokerage"},
+            "foreign": {"id": "KrakenBrokerage", "oanda-environment": "Practice"},
         }),
         &Secrets::default(),
     );
@@ -159,9 +164,17 @@ fn only_paper_trading_is_not_live() {
         ("ib", Some(true)),
         ("hidden", Some(true)),
         ("nameless", Some(true)),
+        ("practice", Some(false)),
+        ("trade", Some(true)),
+        ("elsewhere", Some(true)),
+        ("unsaid", Some(true)),
+        ("foreign", Some(true)),
         ("none", None),
     ] {
         assert_eq!(profiles.brokerage(name), live, "{name}");
+    }
+    for (name, proves_itself) in [("paper", true), ("practice", false), ("none", false)] {
+        assert_eq!(profiles.is_paper_brokerage(name), proves_itself, "{name}");
     }
 }
 

@@ -114,7 +114,10 @@ fn a_data_folder_of_the_version_before_is_opened_with_all_that_is_in_it() {
     // What the newest migrations of its time had not made yet.
     rusqlite::Connection::open(data.join("state.db"))
         .unwrap()
-        .execute_batch("ALTER TABLE in_force DROP COLUMN taken_away; PRAGMA user_version = 80;")
+        .execute_batch(
+            "ALTER TABLE in_force DROP COLUMN taken_away; DROP TABLE deployed; DROP TABLE live_profiles;
+             PRAGMA user_version = 80;",
+        )
         .unwrap();
     // The record is read as it is, and the first start brings the database up to date.
     let verified = folder.run(&["--json", "audit", "verify"]).json();

@@ -17,6 +17,7 @@ mod halts;
 mod histories;
 mod liquidation;
 mod narrowed;
+mod paper;
 mod reconfigured;
 mod records;
 mod refused;

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use qchost_ledger::{Adoption, Halt, Ledger, NewCompile, SourceState};
+use qchost_ledger::{Adoption, Halt, Ledger, LiveProfile, NewCompile, SourceState};
 
 use crate::{HOUR, NOW, begin, counted, request};
 
@@ -303,4 +303,33 @@ async fn each_change_stores_the_head_with_it() {
         ledger.audit_head().await.unwrap().as_deref(),
         Some("head 2")
     );
+}
+
+#[tokio::test]
+async fn a_profile_that_trades_with_real_money_is_remembered_with_the_first_report() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let ledger = Ledger::open(&path).unwrap();
+    let deployed = async |account: &str, id: &str| ledger.profile_of(account, id).await.unwrap();
+    assert_eq!(deployed("research", "L-1").await, None);
+    for (id, profile) in [("L-1", "tradier"), ("L-2", "paper")] {
+        let recorded = ledger.record_deployed("research", id, profile, NOW);
+        recorded.await.unwrap();
+    }
+    assert_eq!(
+        deployed("research", "L-1").await.as_deref(),
+        Some("tradier")
+    );
+    assert_eq!(deployed("trading", "L-1").await, None);
+    let live = |deployment: &str, at: i64| LiveProfile {
+        profile: "tradier".to_owned(),
+        account: "research".to_owned(),
+        deployment: deployment.to_owned(),
+        at,
+    };
+    ledger.record_live_profile(live("L-1", 1)).await.unwrap();
+    ledger.record_live_profile(live("L-9", 2)).await.unwrap();
+    drop(ledger);
+    let ledger = Ledger::open(&path).unwrap();
+    assert_eq!(ledger.live_profiles().await.unwrap(), [live("L-1", 1)]);
 }

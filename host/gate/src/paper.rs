@@ -1,0 +1,147 @@
+//! Brokerage profiles that trade with real money, as a deployment said of itself.
+//!
+//! By its settings a profile may count as a paper one. QuantConnect says with what account a deployment trades, and
+//! that counts: from the first deployment that says real money, its profile is one for real money, also after a restart.
+//!
+//! Invariant: a report only narrows. None makes a profile a paper one, and none is forgotten.
+
+use std::collections::BTreeMap;
+
+use parking_lot::RwLock;
+use qchost_ledger::{Ledger, LedgerError, LiveProfile};
+use qchost_secrets::Profiles;
+
+use crate::clock::now;
+
+/// What deployments said of the profiles that they were made by.
+pub(crate) struct PaperEvidence {
+    ledger: Ledger,
+    live: RwLock<BTreeMap<String, LiveProfile>>,
+}
+
+impl PaperEvidence {
+    /// With the reports that there are.
+    pub(crate) fn new(ledger: Ledger, reports: Vec<LiveProfile>) -> Self {
+        let reports = reports.into_iter();
+        let live = reports.map(|one| (one.profile.clone(), one)).collect();
+        Self {
+            ledger,
+            live: RwLock::new(live),
+        }
+    }
+
+    /// With the reports in the ledger.
+    pub(crate) async fn open(ledger: Ledger) -> Result<Self, LedgerError> {
+        let reports = ledger.live_profiles().await?;
+        Ok(Self::new(ledger, reports))
+    }
+
+    /// Whether a profile trades with real money; `None` if there is no such profile.
+    pub(crate) fn is_live(&self, profiles: &Profiles, profile: &str) -> Option<bool> {
+        let by_settings = profiles.brokerage(profile)?;
+        Some(by_settings || self.live.read().contains_key(profile))
+    }
+
+    /// The report that a profile trades with real money, if there is one.
+    pub(crate) fn report_on(&self, profile: &str) -> Option<LiveProfile> {
+        self.live.read().get(profile).cloned()
+    }
+
+    /// Remembers by which profile a deployment was made.
+    pub(crate) async fn made(&self, account: &str, deployment: &str, profile: &str) {
+        let recorded = self
+            .ledger
+            .record_deployed(account, deployment, profile, now())
+            .await;
+        if let Err(error) = recorded {
+            tracing::warn!(target: "gate", account, deployment, profile, %error, "the profile of a deployment is not remembered");
+        }
+    }
+
+    /// Notes deployments that said that they trade with real money.
+    pub(crate) async fn note_live(&self, account: &str, deployments: &[String]) {
+        for deployment in deployments {
+            match self.ledger.profile_of(account, deployment).await {
+                Ok(Some(profile)) => self.note(account, deployment, profile).await,
+                // The host did not make it.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(target: "gate", account, deployment, %error, "whose profile a deployment with real money has cannot be read");
+                }
+            }
+        }
+    }
+
+    async fn note(&self, account: &str, deployment: &str, profile: String) {
+        let report = LiveProfile {
+            profile: profile.clone(),
+            account: account.to_owned(),
+            deployment: deployment.to_owned(),
+            at: now(),
+        };
+        {
+            let mut live = self.live.write();
+            if live.contains_key(&profile) {
+                return;
+            }
+            live.insert(profile.clone(), report.clone());
+        }
+        tracing::warn!(target: "gate", account, deployment, profile, "a deployment says that it trades with real money: its brokerage profile counts as one for real money from now on");
+        if let Err(error) = self.ledger.record_live_profile(report).await {
+            tracing::warn!(target: "gate", profile, %error, "that a profile trades with real money is not remembered beyond this process");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use qchost_secrets::{Profile, Secrets, Setting};
+    use serde_json::json;
+
+    use super::*;
+
+    fn profiles() -> Profiles {
+        let profile = |module: &str, setting: &str, value: &str| -> Profile {
+            let plain = |text: &str| Setting::Plain(json!(text));
+            [("id", module), (setting, value)]
+                .map(|(name, text)| (name.to_owned(), plain(text)))
+                .into()
+        };
+        let all = [
+            (
+                "practice",
+                profile("OandaBrokerage", "oanda-environment", "Practice"),
+            ),
+            (
+                "trade",
+                profile("OandaBrokerage", "oanda-environment", "Trade"),
+            ),
+        ];
+        let all = all.map(|(name, profile)| (name.to_owned(), profile));
+        Profiles::new(all.into(), Secrets::default())
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_a_deployment_says_is_live_stays_so_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let (profiles, ledger) = (profiles(), Ledger::open(&path).unwrap());
+        let evidence = PaperEvidence::open(ledger.clone()).await.unwrap();
+        let live = |evidence: &PaperEvidence| {
+            ["practice", "trade", "none"].map(|name| evidence.is_live(&profiles, name))
+        };
+        assert_eq!(live(&evidence), [Some(false), Some(true), None]);
+        evidence.made("a", "L-1", "practice").await;
+        // Deployments of another account, and those that the host did not make, say nothing of a profile.
+        evidence.note_live("b", &["L-1".to_owned()]).await;
+        evidence.note_live("a", &["L-2".to_owned()]).await;
+        assert_eq!(live(&evidence), [Some(false), Some(true), None]);
+        evidence.note_live("a", &["L-1".to_owned()]).await;
+        assert_eq!(live(&evidence), [Some(true), Some(true), None]);
+        assert_eq!(evidence.report_on("practice").unwrap().deployment, "L-1");
+        drop((evidence, ledger));
+        let ledger = Ledger::open(&path).unwrap();
+        let evidence = PaperEvidence::open(ledger).await.unwrap();
+        assert_eq!(live(&evidence), [Some(true), Some(true), None]);
+    }
+}
