@@ -1,0 +1,368 @@
+//! Two ways to one account: by which of them a call goes, and which server may be at the end of each.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use qchost_catalog::{Failure, Way};
+use qchost_upstream::{Account, AccountOptions, Accounts, Connector, remote_of};
+use serde_json::{Value, json};
+use support::pipes::listing;
+use support::{ACCOUNT, call, failure, options};
+
+const LONG: u64 = 20_000;
+
+/// The calls that a server got: tool and arguments.
+type Calls = Arc<Mutex<Vec<(String, Value)>>>;
+
+/// A tool with these arguments, of which those with a star are required.
+fn tool(name: &str, arguments: &[&str]) -> Value {
+    let bare = |argument: &&str| argument.trim_end_matches('*').to_owned();
+    let properties: serde_json::Map<String, Value> = arguments
+        .iter()
+        .map(|argument| (bare(argument), json!({})))
+        .collect();
+    let required: Vec<String> = arguments
+        .iter()
+        .filter(|argument| argument.ends_with('*'))
+        .map(bare)
+        .collect();
+    json!({ "name": name, "inputSchema": {
+        "type": "object", "properties": properties, "required": required,
+    } })
+}
+
+/// A server with these tools, which answers with `answer` and notes what it got.
+fn server(
+    tools: Vec<Value>,
+    answer: impl Fn(&str, &Value) -> Value + Send + Sync + 'static,
+) -> (impl Connector, Calls) {
+    let calls = Calls::default();
+    let seen = calls.clone();
+    let list = move |_: &Value| json!({ "tools": tools });
+    let reply = move |request: &Value| {
+        let name = request["params"]["name"].as_str().unwrap();
+        let arguments = &request["params"]["arguments"];
+        seen.lock().push((name.to_owned(), arguments.clone()));
+        let body = answer(name, arguments).to_string();
+        let result = json!({ "content": [{ "type": "text", "text": body }] });
+        vec![json!({ "jsonrpc": "2.0", "id": request["id"], "result": result }).to_string()]
+    };
+    let connector = listing(Arc::default(), Arc::new(list), Arc::new(reply));
+    (connector, calls)
+}
+
+/// The projects of a user.
+fn projects(ids: &[u32]) -> Value {
+    let list: Vec<_> = ids
+        .iter()
+        .map(|id| json!({ "projectId": id, "name": format!("Lab/{id}"), "organizationId": "org" }))
+        .collect();
+    json!({ "success": true, "projects": list })
+}
+
+/// A server in front of the REST API, of a user with these projects.
+fn rest(ids: &'static [u32]) -> (impl Connector, Calls) {
+    let tools = vec![
+        tool("read_account", &[]),
+        tool("list_projects", &[]),
+        tool(
+            "create_backtest",
+            &["projectId*", "compileId*", "backtestName*"],
+        ),
+        tool("create_live_command", &["projectId*", "command*"]),
+        tool("read_backtest_chart", &["projectId*", "backtestId*"]),
+        tool("create_file", &["projectId*", "name*", "content"]),
+        tool("read_mcp_server_version", &[]),
+    ];
+    server(tools, move |tool, _| match tool {
+        "list_projects" => projects(ids),
+        "read_account" => json!({ "success": true, "organizationId": "org" }),
+        "create_backtest" => json!({ "success": true, "backtest": { "backtestId": "b" } }),
+        _ => json!({ "success": true }),
+    })
+}
+
+/// The tools of a remote server.
+fn remote_tools() -> Vec<Value> {
+    vec![
+        tool("list_projects", &["page"]),
+        tool("read_project", &["projectId*"]),
+        tool("jupyter_read_cell", &["projectId", "index*"]),
+        tool("jupyter_execute_cell", &["projectId", "index*"]),
+        tool(
+            "send_email_notification",
+            &["address*", "subject*", "message*"],
+        ),
+        tool("list_skills", &[]),
+        tool("read_open_project", &[]),
+        tool("create_backtest", &["projectId"]),
+        tool("create_file", &["projectId", "filePath*", "content*"]),
+        tool("read_optimization", &["optimizationId*"]),
+        tool("create_live_algorithm", &["projectId"]),
+        tool("update_backtest", &["projectId", "backtestId", "name"]),
+        tool("tool_of_tomorrow", &[]),
+    ]
+}
+
+fn answer_of_remote(ids: &'static [u32]) -> impl Fn(&str, &Value) -> Value + Send + Sync {
+    move |tool, arguments| match (tool, arguments["page"].as_u64()) {
+        // Two on a page.
+        ("list_projects", page) => {
+            let skip = usize::try_from(page.unwrap_or(1) - 1).unwrap() * 2;
+            let page: Vec<u32> = ids.iter().skip(skip).take(2).copied().collect();
+            projects(&page)
+        }
+        ("jupyter_read_cell", _) => json!({ "success": true, "cell": { "source": "x" } }),
+        ("jupyter_execute_cell", _) => json!({ "success": true, "outputs": [] }),
+        ("list_skills", _) => json!({ "success": true, "skills": ["one"] }),
+        _ => json!({ "success": true }),
+    }
+}
+
+/// A remote server whose login is of a user with these projects.
+fn remote(ids: &'static [u32]) -> (impl Connector, Calls) {
+    server(remote_tools(), answer_of_remote(ids))
+}
+
+fn by_rest(connector: impl Connector + 'static) -> Account {
+    Account::new(ACCOUNT, Arc::new(connector), options())
+}
+
+fn by_remote(connector: impl Connector + 'static) -> Account {
+    let options = AccountOptions {
+        way: Way::Remote,
+        ..options()
+    };
+    Account::new(remote_of(ACCOUNT), Arc::new(connector), options)
+}
+
+fn tools(calls: &Calls) -> Vec<String> {
+    let calls = calls.lock();
+    calls.iter().map(|(tool, _)| tool.clone()).collect()
+}
+
+fn unavailable(outcome: Result<Value, Failure>) -> String {
+    match failure(outcome) {
+        Failure::Unavailable(reason) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn what_the_rest_api_can_do_goes_by_it_and_the_rest_by_the_remote_server() {
+    let ((one, by_one), (two, by_two)) = (rest(&[1, 2, 3]), remote(&[1, 2]));
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    let backtest = json!({ "projectId": 1, "compileId": "c", "backtestName": "b" });
+    call(&accounts, "create_backtest", backtest, LONG)
+        .await
+        .unwrap();
+    call(&accounts, "list_projects", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(tools(&by_one), ["create_backtest", "list_projects"]);
+    assert!(by_two.lock().is_empty(), "shared names go by the REST API");
+
+    let cell = json!({ "projectId": 1, "index": 0 });
+    let answer = call(&accounts, "jupyter_read_cell", cell.clone(), LONG)
+        .await
+        .unwrap();
+    assert_eq!(answer["cell"]["source"], "x");
+    let sent = by_two.lock().clone();
+    assert_eq!(
+        sent.last().unwrap(),
+        &("jupyter_read_cell".to_owned(), cell)
+    );
+    // Compared once.
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(
+        tools(&by_two),
+        ["list_projects", "jupyter_read_cell", "list_skills"]
+    );
+}
+
+#[tokio::test]
+async fn a_login_of_another_user_carries_nothing() {
+    const OTHERS: [&[u32]; 3] = [&[9], &[1, 9], &[]];
+    for theirs in OTHERS {
+        let ((one, _), (two, by_two)) = (rest(&[1, 2, 3]), remote(theirs));
+        let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+        for _ in 0..2 {
+            let cell = json!({ "projectId": 1, "index": 0 });
+            let refused = call(&accounts, "jupyter_execute_cell", cell, LONG).await;
+            let reason = unavailable(refused);
+            assert!(
+                reason.contains("is not known to be the account's"),
+                "{reason}"
+            );
+            let raw = call(&accounts, "tool_of_tomorrow", json!({}), LONG).await;
+            assert!(raw.is_err());
+        }
+        assert_eq!(tools(&by_two), ["list_projects"], "{theirs:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_shared_name_with_another_meaning_is_not_sent_to_the_remote_server() {
+    let (two, by_two) = remote(&[1]);
+    let accounts = Accounts::new([by_remote(two)]).unwrap();
+    for (tool, arguments) in [
+        (
+            "create_file",
+            json!({ "projectId": 1, "name": "a.py", "content": "x" }),
+        ),
+        (
+            "create_backtest",
+            json!({ "projectId": 1, "compileId": "c", "backtestName": "b" }),
+        ),
+        ("read_optimization", json!({ "optimizationId": "o" })),
+        (
+            "create_live_algorithm",
+            json!({ "projectId": 1, "compileId": "c" }),
+        ),
+        (
+            "update_backtest",
+            json!({ "projectId": 1, "backtestId": "b", "name": "n" }),
+        ),
+    ] {
+        let reason = unavailable(call(&accounts, tool, arguments, LONG).await);
+        assert!(
+            reason.contains("[account.research]\nconnection = "),
+            "{tool}: {reason}"
+        );
+    }
+    assert!(by_two.lock().is_empty());
+    // The twin, which means the same.
+    let read = call(&accounts, "read_project", json!({ "projectId": 1 }), LONG).await;
+    assert!(read.is_err(), "this server answers no project");
+    assert_eq!(tools(&by_two), ["read_project"]);
+}
+
+#[tokio::test]
+async fn a_missing_way_is_said_with_the_lines_that_add_it() {
+    let (one, by_one) = rest(&[1]);
+    let accounts = Accounts::new([by_rest(one)]).unwrap();
+    let message = json!({ "address": "a@example.com", "subject": "s", "message": "m" });
+    let reason = unavailable(call(&accounts, "send_email_notification", message, LONG).await);
+    assert!(
+        reason.contains("`notifications/send-email-notification`"),
+        "{reason}"
+    );
+    assert!(
+        reason.contains("[account.research.remote]\nurl = "),
+        "{reason}"
+    );
+    assert!(by_one.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_server_of_the_other_kind_is_refused_in_either_place() {
+    let ((one, by_one), (two, by_two)) = (remote(&[1]), rest(&[1]));
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    let reason = unavailable(call(&accounts, "read_account", json!({}), LONG).await);
+    assert!(reason.contains("[account.NAME.remote]"), "{reason}");
+    let reason = unavailable(call(&accounts, "list_skills", json!({}), LONG).await);
+    assert!(reason.contains("no remote MCP server"), "{reason}");
+    assert!(by_one.lock().is_empty() && by_two.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_tool_that_would_act_on_what_it_has_open_gets_nothing() {
+    let mut tools_without = remote_tools();
+    tools_without.retain(|it| it["name"] != "jupyter_execute_cell");
+    // As if the guess were wrong that it takes the project's id.
+    tools_without.push(tool("jupyter_execute_cell", &["index*"]));
+    // And one that wants more than is known.
+    tools_without.retain(|it| it["name"] != "jupyter_read_cell");
+    tools_without.push(tool(
+        "jupyter_read_cell",
+        &["projectId", "index*", "kernel*"],
+    ));
+    let (two, by_two) = server(tools_without, answer_of_remote(&[1]));
+    let accounts = Accounts::new([by_remote(two)]).unwrap();
+    for (tool, argument) in [
+        ("jupyter_execute_cell", "projectId"),
+        ("jupyter_read_cell", "kernel"),
+    ] {
+        let cell = json!({ "projectId": 1, "index": 0 });
+        let reason = unavailable(call(&accounts, tool, cell, LONG).await);
+        assert!(
+            reason.contains(argument) && reason.contains("nothing was sent"),
+            "{reason}"
+        );
+    }
+    assert!(by_two.lock().is_empty());
+}
+
+#[tokio::test]
+async fn all_pages_of_projects_are_read_of_a_remote_server_alone() {
+    let (two, by_two) = remote(&[1, 2, 3]);
+    let accounts = Accounts::new([by_remote(two)]).unwrap();
+    for tool in ["list_projects", "read_project"] {
+        let answer = call(&accounts, tool, json!({}), LONG).await.unwrap();
+        assert_eq!(answer["projects"].as_array().unwrap().len(), 3, "{tool}");
+    }
+    assert!(tools(&by_two).iter().all(|tool| tool == "list_projects"));
+    let range = json!({ "projectId": 1, "start": 0, "end": 2 });
+    let refused = failure(call(&accounts, "read_project", range, LONG).await);
+    assert!(
+        matches!(refused, Failure::InvalidArgument(_)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn the_version_of_a_remote_server_is_that_of_its_handshake() {
+    let (two, by_two) = remote(&[1]);
+    let accounts = Accounts::new([by_remote(two)]).unwrap();
+    let version = call(&accounts, "read_mcp_server_version", json!({}), LONG).await;
+    assert_eq!(version.unwrap(), json!({ "result": "0" }));
+    let latest = call(&accounts, "read_latest_mcp_server_version", json!({}), LONG).await;
+    assert!(matches!(failure(latest), Failure::NotFound(_)));
+    assert!(by_two.lock().is_empty());
+}
+
+#[tokio::test]
+async fn a_raw_call_reaches_what_only_the_remote_server_has_unless_it_is_listed() {
+    let ((one, by_one), (two, by_two)) = (rest(&[1]), remote(&[1]));
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    call(&accounts, "tool_of_tomorrow", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(tools(&by_two), ["list_projects", "tool_of_tomorrow"]);
+    let reason = unavailable(call(&accounts, "read_open_project", json!({}), LONG).await);
+    assert!(reason.contains("another session may change"), "{reason}");
+    assert_eq!(tools(&by_two).len(), 2);
+    assert!(!tools(&by_one).contains(&"tool_of_tomorrow".to_owned()));
+}
+
+#[tokio::test]
+async fn a_connection_that_an_account_no_longer_has_is_gone() {
+    let ((one, _), (two, _)) = (rest(&[1]), remote(&[1]));
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    let (again, _) = rest(&[1]);
+    accounts.update(vec![by_rest(again)], &[]).await.unwrap();
+    assert_eq!(accounts.names(), [ACCOUNT]);
+    let reason = unavailable(call(&accounts, "list_skills", json!({}), LONG).await);
+    assert!(reason.contains("[account.research.remote]"), "{reason}");
+    accounts
+        .update(Vec::new(), &[ACCOUNT.to_owned()])
+        .await
+        .unwrap();
+    assert!(accounts.names().is_empty());
+}
