@@ -371,6 +371,8 @@ pub struct Operation {
     pub exceptions: &'static [Exception],
     /// How a call says which deployment it is about, if its answer is about one.
     pub deployment: Option<Choice>,
+    /// Who reads what its caller writes, if that is always the same recipient outside of the account.
+    pub audience: Option<&'static str>,
     /// Its documentation and arguments, where the contract has no function for it.
     pub untyped: Option<&'static Untyped>,
     /// The path in the answer to what the function returns: `projects.0`, or empty for the whole
@@ -403,6 +405,7 @@ impl Operation {
             selectors: &[],
             exceptions: &[],
             deployment: None,
+            audience: None,
             untyped: None,
             answer: "",
         }
@@ -425,6 +428,12 @@ impl Operation {
     pub(crate) const fn reads(mut self) -> Self {
         self.access = Access::Read;
         self.idempotent = true;
+        self
+    }
+
+    /// What its caller writes goes to this recipient.
+    pub(crate) const fn to(mut self, audience: &'static str) -> Self {
+        self.audience = Some(audience);
         self
     }
 
@@ -612,6 +621,13 @@ impl Operation {
         let selector = self.selectors.iter().find(|selector| item(selector))?;
         let id = arguments.get(selector.argument()).and_then(Value::as_str)?;
         Some((selector.word(), id))
+    }
+
+    /// Whether it sends what its caller writes to a recipient outside of the account.
+    #[must_use]
+    pub fn sends(&self) -> bool {
+        self.audience.is_some()
+            || self.selects(|selector| matches!(selector, Selector::Recipient(_)))
     }
 
     /// Whether it starts a live deployment.

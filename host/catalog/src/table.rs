@@ -107,7 +107,7 @@ pub static OPERATIONS: &[Operation] = &[
     raw("agent-deployments/delete-agent-deployment", "delete_agent_deployment", "/agents/deployments/delete",
         &untyped::DELETE_DEPLOYMENT).is(Destroy),
     raw("agent-deployments/read-agent-conversation", "read_agent_conversation", "/agents/deployments/conversation/read",
-        &untyped::READ_CONVERSATION).reads(),
+        &untyped::READ_CONVERSATION).reads().licensed(Always),
 
     op("ai/check-initialization-errors", "check_initialization_errors", "/ai/tools/backtest-init").reads(),
     op("ai/complete-code", "complete_code", "/ai/tools/complete").reads(),
@@ -150,7 +150,7 @@ pub static OPERATIONS: &[Operation] = &[
     only("datasets/environment-library-support", &remote::ENVIRONMENT_LIBRARY_SUPPORT).reads().cacheable(),
 
     raw("data-issues/create-data-issue", "create_data_issue", "/community/data-library/issues/create", &untyped::CREATE_DATA_ISSUE)
-        .adds().on(&[AttachedProject("select-project"), Backtest("select-backtest")]),
+        .adds().to("public").on(&[AttachedProject("select-project"), Backtest("select-backtest")]),
     raw("data-issues/list-data-issues", "list_data_issues", "/community/data-library/issues/list", &untyped::LIST_DATA_ISSUES).reads(),
 
     export("exports/export-backtest-orders", "export_backtest_orders", "/backtests/export/orders").on(PROJECT_BACKTEST),
@@ -279,7 +279,7 @@ pub static OPERATIONS: &[Operation] = &[
     only("skills/load-skill", &remote::LOAD_SKILL).reads(),
 
     raw("support/create-support-ticket", "create_support_ticket", "/organizations/support/tickets/create", &untyped::CREATE_TICKET)
-        .adds().on(&[Organization("organizationId"), AttachedProject("projectId"), Backtest("backtestId"), Deployment("deployId")]),
+        .adds().to("support").on(&[Organization("organizationId"), AttachedProject("projectId"), Backtest("backtestId"), Deployment("deployId")]),
     raw("support/read-support-ticket", "read_support_ticket", "/organizations/support/tickets/read", &untyped::READ_TICKET).reads()
         .on(ORGANIZATION),
     raw("support/list-support-tickets", "list_support_tickets", "/organizations/support/tickets/list", &untyped::LIST_TICKETS).reads()

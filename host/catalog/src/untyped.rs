@@ -235,7 +235,7 @@ pub(crate) static READ_CONVERSATION: Untyped = Untyped {
 const FIXED: &str = "The text that QuantConnect has for this kind of issue.";
 
 pub(crate) static CREATE_DATA_ISSUE: Untyped = Untyped {
-    doc: "Report an issue of a dataset on a public page. At least one kind of issue is needed. An attached project can be \
+    doc: "Report an issue of a dataset on a public page: the recipient `public` of grants. At least one kind of issue is needed. An attached project can be \
      read by QuantConnect.",
     fields: &[
         required("ticker", Type::String, "Ticker of the security."),
@@ -299,7 +299,7 @@ pub(crate) static LIST_DATA_ISSUES: Untyped = Untyped {
 };
 
 pub(crate) static CREATE_TICKET: Untyped = Untyped {
-    doc: "Ask QuantConnect's support, or comment on a ticket. A ticket uses the quota of the month, and what is attached can \
+    doc: "Ask QuantConnect's support, the recipient `support` of grants, or comment on a ticket. A ticket uses the quota of the month, and what is attached can \
      be read by QuantConnect's staff.",
     fields: &[
         ORGANIZATION,

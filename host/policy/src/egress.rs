@@ -100,7 +100,7 @@ impl Manifest {
         let http = http.map(|grant| format!("[[http]] `{}`", grant.name));
         http.or_else(|| {
             self.grants.iter().find_map(|grant| {
-                let mut sending = covered(grant).filter(|operation| sends(operation));
+                let mut sending = covered(grant).filter(|operation| operation.sends());
                 let operation = sending.next()?;
                 Some(format!(
                     "the grant `{}` by `{}`",
@@ -123,7 +123,7 @@ impl Manifest {
         let source = source.or_else(|| self.licensed_source().map(|(source, _)| source));
         let carries = entries
             .iter()
-            .find(|entry| by_name(entry).is_some_and(sends));
+            .find(|entry| by_name(entry).is_some_and(Operation::sends));
         let way = match http {
             true => Some("requests to other hosts".to_owned()),
             false => carries.map(|entry| format!("`{entry}`")),
@@ -189,7 +189,8 @@ fn covered(grant: &Grant) -> impl Iterator<Item = &'static Operation> {
     };
     let operations = OPERATIONS.iter();
     operations.filter(move |operation| {
-        grant.allows(operation.name, operation.access) && reaches(operation)
+        let reads = operation.audience.is_none() || !grant.recipients.is_empty();
+        grant.allows(operation.name, operation.access) && reads && reaches(operation)
     })
 }
 
@@ -199,11 +200,6 @@ fn is_licensed(entry: &str) -> bool {
         Some(operation) => operation.licensed != Licensed::No,
         None => entry == DOWNLOAD || entry.strip_prefix("raw/").is_some_and(|tool| tool != "*"),
     }
-}
-
-/// Whether an operation sends what its caller writes to a recipient outside of the account.
-fn sends(operation: &Operation) -> bool {
-    operation.selects(|selector| matches!(selector, Selector::Recipient(_)))
 }
 
 /// Whether a file that these patterns cover may be a notebook; without patterns all files are covered.
@@ -231,6 +227,7 @@ mod tests {
     const LOGS: &str =
         "[[grant]]\nname = \"logs\"\nallow = [\"live/read-live-logs\"]\nprojects = [\"Lab/*\"]\n";
     const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example.com/\"\n";
+    const ISSUE: &str = "[[grant]]\nname = \"issues\"\nallow = [\"data-issues/create-data-issue\"]\nrecipients = [\"public\"]\n";
     const MAIL: &str = "[[grant]]\nname = \"mail\"\nallow = [\"notifications/send-email-notification\"]\nrecipients = [\"ops@example.com\"]\n";
 
     fn parse(text: &str) -> Result<Manifest, String> {
@@ -243,7 +240,7 @@ mod tests {
 
     #[test]
     fn what_may_hold_licensed_data_and_what_may_carry_it_out_are_granted_together_only_by_name() {
-        for way in [HOOKS, MAIL] {
+        for way in [HOOKS, MAIL, ISSUE] {
             let refused = parse(&format!("{HEAD}{LOGS}{way}")).unwrap_err();
             for part in [
                 "lab.toml:1: egress: ",
@@ -282,6 +279,7 @@ mod tests {
             ("\"research/jupyter-read-cell\"", true),
             ("\"research/jupyter-execute-notebook\"", true),
             ("\"raw/tool_of_tomorrow\"", true),
+            ("\"agent-deployments/*\"", true),
             (
                 "\"backtests/read-backtest\", \"backtests/read-backtest-orders\"",
                 false,
@@ -306,6 +304,8 @@ mod tests {
         parse(&format!("{HEAD}{logs}{HOOKS}")).unwrap();
         let unaddressed = MAIL.replace("recipients = [\"ops@example.com\"]\n", "");
         parse(&format!("{HEAD}{LOGS}{unaddressed}")).unwrap();
+        let unread = ISSUE.replace("recipients = [\"public\"]\n", "");
+        parse(&format!("{HEAD}{LOGS}{unread}")).unwrap();
     }
 
     #[test]

@@ -67,7 +67,10 @@ impl Selection {
         given: &Arguments<'_>,
         profiles: LiveProfile<'_>,
     ) -> Result<Self, ScopeError> {
-        let mut selection = Self::default();
+        let mut selection = Self {
+            recipient: operation.audience.map(str::to_owned),
+            ..Self::default()
+        };
         for selector in operation.selectors {
             match Child::selected(selector) {
                 Some((child, argument)) => {

@@ -290,9 +290,10 @@ async fn what_is_reached_by_raw_alone_needs_its_grant_and_takes_no_secret_of_a_p
     attached["backtestId"] = json!("b1");
 
     // A pattern covers what is written, and not what hands the account to an agent.
-    let world = grant("\"raw/*\", \"agents/*\", \"agent-deployments/*\", \"support/*\"")
-        .open()
-        .await;
+    let world =
+        grant("\"raw/*\", \"agents/*\", \"agent-*/create-*\", \"support/create-support-ticket\"")
+            .open()
+            .await;
     let raw = async |tool: &str, arguments: &Value| {
         let arguments = arguments.as_object().unwrap().clone();
         world.gate.call_raw(&world.principal, tool, arguments).await
