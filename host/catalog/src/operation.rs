@@ -112,6 +112,8 @@ pub enum Selector {
     Cost(&'static str),
     /// Parameters of an algorithm.
     Parameters(&'static str),
+    /// The name of a chart.
+    Chart(&'static str),
     /// Who gets a message: an email address, a telephone number, a chat.
     Recipient(&'static str),
 }
@@ -154,6 +156,7 @@ impl Selector {
             | Self::LiveControl(name)
             | Self::Cost(name)
             | Self::Parameters(name)
+            | Self::Chart(name)
             | Self::Recipient(name) => name,
         }
     }
@@ -195,11 +198,16 @@ pub enum Effect {
 pub enum Licensed {
     /// It holds none.
     No,
-    /// It may: a log, a chart of the algorithm's own, an object, what a notebook printed.
+    /// It may: a log, an object, what a notebook printed.
     Always,
+    /// It may if the chart is not one of [`STANDARD_CHARTS`].
+    Charts,
     /// It may if a file in it is a notebook.
     Notebooks,
 }
+
+/// The charts that QuantConnect lets out: equity curves and what follows from them.
+pub const STANDARD_CHARTS: [&str; 3] = ["Strategy Equity", "Drawdown", "Benchmark"];
 
 /// How the REST API takes a request and answers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,10 +17,10 @@ use crate::untyped::{self, Untyped};
 use Choice::{Named, Unnamed};
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
 use Exception::{Bytes, Constant, Flag, Null, Profile, Profiles};
-use Licensed::{Always, Notebooks};
+use Licensed::{Always, Charts, Notebooks};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
-    AttachedProject, Backtest, Brokerage, Collaborator, Command, Compile, Cost, Deployment,
+    AttachedProject, Backtest, Brokerage, Chart, Collaborator, Command, Compile, Cost, Deployment,
     DownloadJob, DownloadKey, ExcludedProject, File, Files, Library, LiveControl, Node, NodeType,
     ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Patch, Project,
     ProjectName, Recipient,
@@ -53,6 +53,8 @@ const fn export(name: &'static str, tool: &'static str, endpoint: &'static str) 
 
 const PROJECT: &[Selector] = &[Project("projectId")];
 const PROJECT_FILE: &[Selector] = &[Project("projectId"), File("name")];
+const BACKTEST_CHART: &[Selector] = &[Project("projectId"), Backtest("backtestId"), Chart("name")];
+const LIVE_CHART: &[Selector] = &[Project("projectId"), Chart("name")];
 const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtestId")];
 const PROJECT_DEPLOYMENT: &[Selector] = &[Project("projectId"), Deployment("deployId")];
 const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
@@ -121,7 +123,7 @@ pub static OPERATIONS: &[Operation] = &[
         .on(&[Project("projectId"), Compile("compileId"), Parameters("parameters")]),
     op("backtests/read-backtest", "read_backtest", "/backtests/read").reads().proves(BACKTEST_ENDING).answers("backtest").on(PROJECT_BACKTEST),
     op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().brief().on(PROJECT),
-    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().licensed(Always).finished().answers("chart").on(PROJECT_BACKTEST),
+    op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().licensed(Charts).finished().answers("chart").on(BACKTEST_CHART),
     op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().finished().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().finished().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-trades", "read_backtest_trades", "/backtests/trades/read").reads().finished().on(PROJECT_BACKTEST),
@@ -187,11 +189,11 @@ pub static OPERATIONS: &[Operation] = &[
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
         .except(&[Profile("brokerage"), Profiles("dataProviders")]),
     op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named),
-    op("live/read-live-details", "read_live_details", "/live/read").reads().on(PROJECT_DEPLOYMENT).of_one(Named),
+    op("live/read-live-details", "read_live_details", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named),
     op("live/list-live-algorithms", "list_live_algorithms", "/live/list").reads().answers("live").on(PROJECT),
     op("live/list-latest-live-algorithms", "list_latest_live_algorithms", "/live/list").reads().answers("live").on(PROJECT)
         .except(&[Flag("latest")]),
-    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().licensed(Always).answers("chart").on(PROJECT).of_one(Unnamed),
+    op("live/read-live-chart", "read_live_chart", "/live/chart/read").reads().licensed(Charts).answers("chart").on(LIVE_CHART).of_one(Unnamed),
     op("live/read-live-logs", "read_live_logs", "/live/logs/read").reads().licensed(Always)
         .on(&[Project("projectId"), Deployment("algorithmId")]).except(&[Constant("format", "json")]),
     op("live/search-live-logs", "search_live_logs", "/live/logs/read").reads().licensed(Always)

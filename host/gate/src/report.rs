@@ -495,6 +495,7 @@ fn limits_of(grant: &Grant) -> BTreeMap<Cow<'static, str>, Condition> {
     put("collaborators", texts(&grant.collaborators));
     put("recipients", texts(&grant.recipients));
     put("files", texts(grant.files.as_deref().unwrap_or_default()));
+    put("charts", texts(grant.charts.as_deref().unwrap_or_default()));
     put("nodes", texts(grant.nodes.as_deref().unwrap_or_default()));
     let projects = grant.projects.iter().map(ToString::to_string);
     put("projects", projects.collect());

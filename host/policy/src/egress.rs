@@ -10,7 +10,9 @@
 
 use std::fmt;
 
-use qchost_catalog::{Access, Licensed, OPERATIONS, Operation, Selector, by_name, by_tool};
+use qchost_catalog::{
+    Access, Licensed, OPERATIONS, Operation, STANDARD_CHARTS, Selector, by_name, by_tool,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::glob::Glob;
@@ -163,12 +165,16 @@ fn licensed_in(grant: &Grant) -> Option<(String, Option<&'static str>)> {
         Licensed::No => false,
         Licensed::Always => true,
         Licensed::Notebooks => may_name_notebook(grant.files.as_deref()),
+        Licensed::Charts => may_name_own_chart(grant.charts.as_deref()),
     });
     let operation = licensed.next()?;
     let narrower = match operation.licensed {
         Licensed::Notebooks => {
             Some("leave notebooks out of that grant by files = [\"*.py\", \"*.cs\"]")
         }
+        Licensed::Charts => Some(
+            "leave all but the standard charts out of that grant by charts = [\"Strategy Equity\", \"Drawdown\", \"Benchmark\"]",
+        ),
         Licensed::No | Licensed::Always => None,
     };
     Some((operation.name.to_owned(), narrower))
@@ -213,6 +219,12 @@ fn may_name_notebook(files: Option<&[Glob]>) -> bool {
         let ending = pattern.rsplit('*').next().unwrap_or_default();
         ending.ends_with(NOTEBOOK) || NOTEBOOK.ends_with(ending)
     })
+}
+
+/// Whether these patterns cover a chart that the algorithm makes; without patterns all charts are covered.
+fn may_name_own_chart(charts: Option<&[Glob]>) -> bool {
+    let standard = |glob: &Glob| glob.names_in_full() && STANDARD_CHARTS.contains(&glob.as_str());
+    charts.is_none_or(|charts| !charts.iter().all(standard))
 }
 
 #[cfg(test)]
@@ -327,6 +339,34 @@ mod tests {
             assert_eq!(parsed.is_err(), refused, "{files}: {parsed:?}");
             if let Err(error) = parsed {
                 assert!(error.contains("files = [\"*.py\", \"*.cs\"]"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn standard_charts_are_free_if_the_grant_has_no_others() {
+        for (charts, refused) in [
+            ("", true),
+            ("charts = [\"*\"]", true),
+            ("charts = [\"Strategy Equity*\"]", true),
+            ("charts = [\"Strategy Equity\", \"Prices\"]", true),
+            (
+                "charts = [\"Strategy Equity\", \"Drawdown\", \"Benchmark\"]",
+                false,
+            ),
+            ("charts = []", false),
+        ] {
+            let more = format!("projects = [\"Lab/*\"]\n{charts}");
+            for allow in [
+                "\"live/read-live-chart\"",
+                "\"backtests/read-backtest-chart\"",
+            ] {
+                let text = format!("{HEAD}{}{HOOKS}", grant(allow, &more));
+                let parsed = parse(&text);
+                assert_eq!(parsed.is_err(), refused, "{charts}: {parsed:?}");
+                if let Err(error) = parsed {
+                    assert!(error.contains("charts = [\"Strategy Equity\","), "{error}");
+                }
             }
         }
     }

@@ -85,6 +85,8 @@ pub struct Context {
     pub command: Option<String>,
     /// The user whose rights change.
     pub collaborator: Option<String>,
+    /// The name of a chart.
+    pub chart: Option<String>,
     /// Who gets a message: an email address, a telephone number, a chat.
     pub recipient: Option<String>,
     /// The maximum cost.

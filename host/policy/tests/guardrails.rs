@@ -365,6 +365,7 @@ fn every_context_that_a_guardrail_may_ask_about_is_of_some_operation() {
         ("context has organization", "object-store/delete-object"),
         ("context has file", "files/patch-file"),
         ("context has file", "live/read-live-algorithm"),
+        ("context has chart", "backtests/read-backtest-chart"),
         ("context has brokerage", "live/create-live-algorithm"),
         ("context has data_provider", "live/create-live-algorithm"),
         ("context has node", "live/create-live-algorithm"),

@@ -48,6 +48,8 @@ pub(crate) struct Selection {
     /// A command's kind.
     pub(crate) command: Option<String>,
     pub(crate) collaborator: Option<String>,
+    /// The name of a chart.
+    pub(crate) chart: Option<String>,
     /// Who gets a message.
     pub(crate) recipient: Option<String>,
     /// Whether the collaborator may trade afterwards.
@@ -173,6 +175,7 @@ impl Selection {
             Selector::Collaborator(argument) => {
                 self.collaborator = text(given, argument, names::word)?;
             }
+            Selector::Chart(argument) => self.chart = text(given, argument, names::word)?,
             Selector::Recipient(argument) => {
                 self.recipient = text(given, argument, names::recipient)?;
             }
@@ -212,6 +215,7 @@ impl Selection {
             parallel_nodes: self.parallel_nodes,
             command: self.command.clone(),
             collaborator: self.collaborator.clone(),
+            chart: self.chart.clone(),
             recipient: self.recipient.clone(),
             parameters: self.parameters,
             ..Context::default()

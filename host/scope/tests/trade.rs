@@ -440,3 +440,19 @@ async fn parameters_of_a_backtest_are_an_object() {
         invalid(create, changed(&base, json!({"parameters": bad}))).await;
     }
 }
+
+#[tokio::test]
+async fn a_chart_is_decided_about_by_its_name() {
+    let base = json!({"projectId": MINE, "name": "Prices", "count": 9, "start": 0, "end": 9});
+    let backtest = changed(&base, json!({"backtestId": "bt-11"}));
+    for (read, arguments) in [
+        ("live/read-live-chart", base),
+        ("backtests/read-backtest-chart", backtest),
+    ] {
+        let touched = with(read, arguments.clone()).await.unwrap();
+        let chart = touched.facts[0].context.chart.as_deref();
+        assert_eq!(chart, Some("Prices"), "{read}");
+        let why = invalid(read, changed(&arguments, json!({"name": " Prices"}))).await;
+        assert!(why.contains("`name`"), "{why}");
+    }
+}

@@ -63,6 +63,7 @@ pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
         collaborators,
         recipients,
         files,
+        charts,
         nodes,
         max_cost,
         max_parameters,
@@ -79,6 +80,7 @@ pub(super) fn is_same(one: &Grant, other: &Grant) -> bool {
         && *collaborators == other.collaborators
         && *recipients == other.recipients
         && *files == other.files
+        && *charts == other.charts
         && *nodes == other.nodes
         && *max_cost == other.max_cost
         && *max_parameters == other.max_parameters

@@ -376,6 +376,7 @@ impl ComparisonBudget {
                 .zip(b.scopes())
                 .all(|((key, a), (_, b))| self.all(a, b, scope_within(key)))
             && self.condition(a.files.as_deref(), b.files.as_deref())
+            && self.condition(a.charts.as_deref(), b.charts.as_deref())
             && self.condition(a.nodes.as_deref(), b.nodes.as_deref())
             && at_most(a.max_cost, b.max_cost)
             && at_most(a.max_parameters, b.max_parameters)

@@ -220,6 +220,7 @@ impl Lines {
             about.list(key, former, now, scope_within(key));
         }
         about.condition("files", former.files.as_deref(), now.files.as_deref());
+        about.condition("charts", former.charts.as_deref(), now.charts.as_deref());
         about.condition("nodes", former.nodes.as_deref(), now.nodes.as_deref());
         about.bound("max-cost", former.max_cost, now.max_cost);
         about.bound("max-parameters", former.max_parameters, now.max_parameters);
@@ -475,6 +476,7 @@ fn whole(grant: &Grant) -> String {
         part(key, (!globs.is_empty()).then(|| list(globs)));
     }
     part("files only", grant.files.as_deref().map(list));
+    part("charts only", grant.charts.as_deref().map(list));
     part("nodes only", grant.nodes.as_deref().map(list));
     part("max-cost", grant.max_cost.as_ref().map(Usd::to_string));
     let counts = [("max-parameters", grant.max_parameters)];

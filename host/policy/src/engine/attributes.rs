@@ -107,7 +107,7 @@ const fn row(
 
 /// All attributes besides `live`, which every call has.
 #[rustfmt::skip]
-static ATTRIBUTES: [Attribute; 13] = [
+static ATTRIBUTES: [Attribute; 14] = [
     row("organization", "String", "organisation", |operation| operation.selects(|s| matches!(s, Selector::Organization(_))),
         |context| text(&context.organization), Bound::Scope("organizations", |grant| &grant.organizations)),
     row("brokerage", "Brokerage", "brokerage profile", |operation| operation.selects(|s| matches!(s, Selector::Profile(_) | Selector::Brokerage(_))),
@@ -124,6 +124,8 @@ static ATTRIBUTES: [Attribute; 13] = [
         |context| context.cost.map(AttributeValue::Amount), Bound::Amount(["max-cost", "cost-per-day"], |grant| grant.max_cost, |grant| grant.limits.cost_per_day)),
     row("file", "String", "file", Operation::concerns_files,
         |context| text(&context.file), Bound::Patterns("files", |grant| grant.files.as_deref())),
+    row("chart", "String", "chart", |operation| operation.selects(|s| matches!(s, Selector::Chart(_))),
+        |context| text(&context.chart), Bound::Patterns("charts", |grant| grant.charts.as_deref())),
     row("node", "String", "node", |operation| operation.selects(|s| matches!(s, Selector::Node(_))),
         |context| text(&context.node), Bound::Patterns("nodes", |grant| grant.nodes.as_deref())),
     row("node_type", "String", "node type", |operation| operation.selects(|s| matches!(s, Selector::NodeType(_))),

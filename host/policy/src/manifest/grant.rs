@@ -3,7 +3,7 @@
 //! There are two kinds of lists. *Scopes* (projects, organizations, keys, brokerages,
 //! data-providers, commands, collaborators, recipients) are required: an operation that touches such
 //! a resource is allowed only if the scope covers it, and an omitted scope covers nothing. *Conditions*
-//! (files, nodes, max-cost, max-parameters) narrow what is allowed, and only if present.
+//! (files, charts, nodes, max-cost, max-parameters) narrow what is allowed, and only if present.
 
 use std::fmt;
 
@@ -49,6 +49,8 @@ pub struct Grant {
     pub recipients: Vec<Glob>,
     /// Condition: the paths of files.
     pub files: Option<Vec<Glob>>,
+    /// Condition: the names of charts.
+    pub charts: Option<Vec<Glob>>,
     /// Condition: the node types, or the ids of nodes.
     pub nodes: Option<Vec<Glob>>,
     /// Condition: the maximum cost of one operation. An operation of unknown cost is not covered.
@@ -159,6 +161,7 @@ pub(crate) const KEYS: &[&str] = &[
     "collaborators",
     "recipients",
     "files",
+    "charts",
     "nodes",
     "max-cost",
     "max-parameters",
@@ -199,7 +202,9 @@ impl Grant {
     /// Total number of entries in its lists.
     pub(crate) fn patterns(&self) -> usize {
         let scopes = self.scopes().map(|(_, globs)| globs);
-        let conditions = [&self.files, &self.nodes].into_iter().flatten();
+        let conditions = [&self.files, &self.charts, &self.nodes]
+            .into_iter()
+            .flatten();
         let lists = scopes.into_iter().chain(conditions.map(Vec::as_slice));
         self.allow.len() + self.projects.len() + lists.map(<[Glob]>::len).sum::<usize>()
     }
@@ -235,6 +240,7 @@ impl Grant {
             fields.set(key, list, globs)?;
         }
         grant.files = fields.read("files", globs)?;
+        grant.charts = fields.read("charts", globs)?;
         grant.nodes = fields.read("nodes", globs)?;
         grant.max_cost = fields.read("max-cost", usd)?;
         grant.max_parameters = fields.read("max-parameters", |item| item.count(0..=1_000_000))?;

@@ -102,6 +102,7 @@ fn grant() -> Value {
             "collaborators": globs("Scope: the users who may be given rights or lose them."),
             "recipients": globs("Scope: who may get messages: email addresses, telephone numbers, chats."),
             "files": globs("Condition: the paths of files."),
+            "charts": globs("Condition: the names of charts."),
             "nodes": globs("Condition: the node types, or the ids of nodes."),
             "max-cost": usd("Condition: what one operation may cost, in US dollars."),
             "max-parameters": {

@@ -359,3 +359,23 @@ fn no_grant_covers_what_steers_quantconnects_assistants() {
         );
     }
 }
+
+#[test]
+fn charts_are_read_by_the_names_that_the_grant_has() {
+    let chart = |name: &str| with(project(1, "Lab/x"), |context| context.chart = Some(name.to_owned()));
+    let grant = |line: &str| format!("[[grant]]\nname = \"g\"\nallow = [\"*\"]\nprojects = [\"Lab/*\"]\n{line}\n");
+    for operation in ["backtests/read-backtest-chart", "live/read-live-chart"] {
+        check(&grant(""), &[], &[allowed(operation, chart("Prices"), &["g"])]);
+        check(
+            &grant("charts = [\"Strategy Equity\"]"),
+            &[],
+            &[
+                allowed(operation, chart("Strategy Equity"), &["g"]),
+                denied(operation, chart("Prices"), "not the chart `Prices`"),
+                denied(operation, chart("strategy equity"), "not the chart `strategy equity`"),
+                allowed("backtests/read-backtest", project(1, "Lab/x"), &["g"]),
+            ],
+        );
+        check(&grant("charts = []"), &[], &[denied(operation, chart("Prices"), "not the chart `Prices`")]);
+    }
+}

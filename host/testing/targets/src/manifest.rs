@@ -116,6 +116,12 @@ fn grant(grant: &Grant) -> Value {
         ),
     ];
     table.extend(grant.files.as_deref().map(|files| ("files", globs(files))));
+    table.extend(
+        grant
+            .charts
+            .as_deref()
+            .map(|charts| ("charts", globs(charts))),
+    );
     table.extend(grant.nodes.as_deref().map(|nodes| ("nodes", globs(nodes))));
     table.extend(grant.max_cost.map(|cost| ("max-cost", dollars(cost))));
     table.extend(
