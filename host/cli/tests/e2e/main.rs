@@ -41,6 +41,7 @@ mod health;
 mod hostile_text;
 mod interop;
 mod load;
+mod logins;
 mod logs;
 mod manual;
 mod midwrite;

@@ -151,7 +151,7 @@ fn examples(help: &str) -> Vec<String> {
 }
 
 /// Examples that are not run: this one takes minutes and is how the tests' plugins are made, these need a person in a
-/// browser (`accounts.rs` runs them), this one listens on the port that another emulator of the machine may have, and this
+/// browser (`logins.rs` runs them), this one listens on the port that another emulator of the machine may have, and this
 /// one is another program's.
 const LEFT_OUT: [&str; 5] = [
     "qchost plugin build ",

@@ -1,0 +1,627 @@
+//! Accounts whose credentials change while the host runs: a person logs in to the remote server, tokens end, and secrets in
+//! files and in a vault are replaced.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use parking_lot::Mutex;
+use qchost_emulator::{Emulator, Remote};
+use reqwest::Url;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Runtime;
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, TOKEN, USER, embedded, private_file, strategy_lab};
+use crate::process::{Process, command_line, tree, wait_until};
+use crate::socket::{Answer, Control};
+
+/// A tool that only the remote server has.
+const REMOTE_TOOL: &str = "list_skills";
+
+/// A person's browser.
+struct Browser {
+    runtime: Runtime,
+    client: reqwest::Client,
+}
+
+impl Browser {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none());
+        Self {
+            runtime,
+            client: client.build().unwrap(),
+        }
+    }
+
+    fn open(&self, address: &str) -> (u16, String) {
+        self.runtime.block_on(async {
+            let answer = self.client.get(address).send().await.unwrap();
+            (answer.status().as_u16(), answer.text().await.unwrap())
+        })
+    }
+
+    /// Posts a form; returns where it leads, or the answer.
+    fn post(&self, address: &str, form: &[(&str, &str)]) -> Result<String, Value> {
+        let encoded = Url::parse_with_params(address, form).unwrap();
+        let body = encoded.query().unwrap().to_owned();
+        self.runtime.block_on(async {
+            let request = self.client.post(address).body(body);
+            let kind = "application/x-www-form-urlencoded";
+            let answer = request.header("content-type", kind).send().await.unwrap();
+            match answer.headers().get("location") {
+                Some(location) => Ok(location.to_str().unwrap().to_owned()),
+                None => Err(answer.json().await.unwrap()),
+            }
+        })
+    }
+
+    /// Consents on the page; returns where the browser is sent.
+    fn consent(&self, emulator: &Emulator, address: &str) -> String {
+        let (status, page) = self.open(address);
+        assert_eq!(status, 200, "{address}");
+        let (_, rest) = page.split_once("name=\"request\" value=\"").unwrap();
+        let (number, _) = rest.split_once('"').unwrap();
+        let form = [
+            ("request", number),
+            ("organization", emulator.organization_id()),
+            ("decision", "allow"),
+        ];
+        let page = format!("http://{}/oauth/authorize", emulator.address());
+        self.post(&page, &form).unwrap()
+    }
+
+    /// A token, got without the host.
+    fn token(&self, emulator: &Emulator) -> String {
+        const REDIRECT: &str = "http://127.0.0.1:49152/callback";
+        const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+        let page = |path: &str| format!("http://{}{path}", emulator.address());
+        let registration = json!({ "redirect_uris": [REDIRECT] });
+        let client = self.runtime.block_on(async {
+            let request = self
+                .client
+                .post(page("/oauth/register"))
+                .json(&registration);
+            let answer = request.send().await.unwrap();
+            let answer: Value = answer.json().await.unwrap();
+            answer["client_id"].as_str().unwrap().to_owned()
+        });
+        let asked = [
+            ("response_type", "code"),
+            ("client_id", &client),
+            ("redirect_uri", REDIRECT),
+            ("code_challenge", CHALLENGE),
+            ("code_challenge_method", "S256"),
+        ];
+        let address = Url::parse_with_params(&page("/oauth/authorize"), asked).unwrap();
+        let redirect = self.consent(emulator, address.as_str());
+        let redirect = Url::parse(&redirect).unwrap();
+        let code = redirect.query_pairs().find(|(key, _)| key == "code");
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("client_id", &client),
+            ("code", &code.unwrap().1),
+            ("redirect_uri", REDIRECT),
+            ("code_verifier", VERIFIER),
+        ];
+        let answer = self.post(&page("/oauth/token"), &form).unwrap_err();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+}
+
+/// An account with both servers, and its running host.
+struct Place {
+    cloud: Cloud,
+    folder: Folder,
+    host: Process,
+    browser: Browser,
+    /// Every command line that was seen.
+    commands: BTreeSet<String>,
+}
+
+impl Place {
+    fn with(remote: Remote, lines: &str) -> Self {
+        let cloud = Cloud::with(|builder| builder.remote(remote));
+        let folder = Folder::embedded(cloud.url());
+        let file = folder.path().join("qchost.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let url = cloud.emulator().remote_url().unwrap();
+        let text = format!("{text}[account.research.remote]\nurl = \"{url}\"\n{lines}");
+        std::fs::write(&file, text).unwrap();
+        folder.manifest("strategy-lab", &strategy_lab());
+        let host = folder.serve(&["--log", "info", "run"]);
+        // So that both servers can be compared.
+        folder.call(
+            "create_project",
+            &json!({ "name": "Lab/one", "language": "Py" }),
+        );
+        Self {
+            cloud,
+            folder,
+            host,
+            browser: Browser::new(),
+            commands: BTreeSet::new(),
+        }
+    }
+
+    /// Begins a login; returns the command and the address that it prints.
+    fn begin(&mut self, mut login: Process) -> (Process, String) {
+        let address = login.until("the address is printed", |login| {
+            let shown = login.stderr();
+            let line = shown
+                .lines()
+                .find(|line| line.contains("open this address"))?;
+            let note: Value = serde_json::from_str(line).ok()?;
+            let words = note["note"].as_str()?.split_whitespace();
+            let mut addresses = words.filter(|word| word.contains("/oauth/authorize?"));
+            addresses.next().map(str::to_owned)
+        });
+        let seen = [&login, &self.host].map(|process| tree(process.id()));
+        let seen = seen.into_iter().flatten().map(command_line);
+        self.commands.extend(seen);
+        (login, address)
+    }
+
+    /// Logs in by a browser of this machine; returns the redirect and what the command printed.
+    fn log_in(&mut self) -> (String, Value) {
+        let arguments = ["--json", "account", "login", "research"];
+        let (login, address) = self.begin(self.folder.start(&arguments));
+        let redirect = self.browser.consent(self.cloud.emulator(), &address);
+        assert!(redirect.starts_with("http://127.0.0.1:"), "{redirect}");
+        let (status, page) = self.browser.open(&redirect);
+        assert_eq!(status, 200, "{page}");
+        (redirect, login.wait().json())
+    }
+
+    /// A login that reads a pipe in place of a terminal.
+    fn paste(&self, name: &str) -> (Process, File) {
+        let pipe = self.folder.path().join(name);
+        let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+        assert!(made.success());
+        let arguments = ["--json", "account", "login", "research", "--paste"];
+        let command = self.folder.limited(&format!("exec < {name}"), &arguments);
+        let login = Process::start(command, self.folder.path());
+        // It opens once the command reads.
+        let pipe = File::options().write(true).open(pipe).unwrap();
+        (login, pipe)
+    }
+
+    fn status(&self) -> Value {
+        let ran = self
+            .folder
+            .run(&["--json", "account", "status", "research"]);
+        let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
+        rows[0].clone()
+    }
+
+    /// Calls the remote tool; the kind of its error, or nothing.
+    fn call(&self) -> Option<String> {
+        let ran = self.folder.run(&["--json", "call", REMOTE_TOOL]);
+        if ran.status.success() {
+            return None;
+        }
+        let error: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+        Some(error["kind"].as_str().unwrap().to_owned())
+    }
+
+    fn records(&self, what: &str) -> usize {
+        let ran = self
+            .folder
+            .run(&["--json", "audit", "query", "--limit", "1000"]);
+        let what = format!("\"{what}\"");
+        let lines = ran
+            .good()
+            .stdout
+            .lines()
+            .filter(|line| line.contains(&what));
+        lines.count()
+    }
+
+    fn tokens(&self) -> Vec<String> {
+        let file = self.folder.path().join("data/authorizations/research.json");
+        let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+        let tokens = ["access-token", "refresh-token"];
+        let tokens = tokens.iter().filter_map(|token| kept[*token].as_str());
+        tokens.map(str::to_owned).collect()
+    }
+}
+
+fn code_of(redirect: &str) -> String {
+    let redirect = Url::parse(redirect).unwrap();
+    let code = redirect.query_pairs().find(|(key, _)| key == "code");
+    code.unwrap().1.into_owned()
+}
+
+/// The files below a folder that contain a text.
+fn containing(folder: &Path, text: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(containing(&path, text));
+        } else if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            if memchr::memmem::find(&bytes, text.as_bytes()).is_some() {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
+    let mut place = Place::with(Remote::new().refresh_tokens(true), "");
+    assert_eq!(place.status()["authorization"]["status"], "logged-out");
+    assert_eq!(place.call().as_deref(), Some("reauthorize"));
+    let (redirect, row) = place.log_in();
+    assert_eq!(row["authorization"]["status"], "authorized", "{row}");
+    assert_eq!(place.call(), None);
+    assert_eq!(place.status()["authorization"]["renewed"], true);
+
+    let backup = place.folder.path().join("backup");
+    place
+        .folder
+        .run(&["backup", backup.to_str().unwrap()])
+        .good();
+    let mut secrets = place.tokens();
+    assert_eq!(secrets.len(), 2);
+    secrets.push(code_of(&redirect));
+    let kept = place
+        .folder
+        .path()
+        .join("data/authorizations/research.json");
+    for secret in &secrets {
+        let mut found = containing(place.folder.path(), secret);
+        found.retain(|file| *file != kept);
+        assert!(found.is_empty(), "{secret} in {found:?}");
+        let mut commands = place.commands.iter();
+        assert!(!commands.any(|command| command.contains(secret)));
+    }
+    for what in ["account-login", "account-logged-in"] {
+        assert_eq!(place.records(what), 1, "{what}");
+    }
+
+    // The tokens are found again, and removed.
+    place.host.end();
+    place.host = place.folder.serve(&["run"]);
+    assert_eq!(place.call(), None);
+    place.folder.run(&["account", "logout", "research"]).good();
+    assert!(!kept.exists());
+    assert_eq!(place.call().as_deref(), Some("reauthorize"));
+    assert_eq!(place.records("account-logout"), 1);
+    // What goes by the REST API goes on.
+    place.folder.run(&["call", "read_account"]).good();
+}
+
+#[test]
+fn a_person_without_a_browser_here_pastes_the_address_and_only_that_of_this_login() {
+    let mut place = Place::with(Remote::new(), "");
+    let (first, former_pipe) = place.paste("one");
+    let (first, address) = place.begin(first);
+    let former = place.browser.consent(place.cloud.emulator(), &address);
+    // Another login replaces the one that was begun.
+    let (second, pipe) = place.paste("two");
+    let (second, address) = place.begin(second);
+    let redirect = place.browser.consent(place.cloud.emulator(), &address);
+    let answer = |login: Process, mut pipe: File, pasted: &str| {
+        writeln!(pipe, "  {pasted}").unwrap();
+        drop(pipe);
+        login.wait()
+    };
+    let ran = answer(first, former_pipe, &former);
+    assert!(ran.json_error().contains("another login"), "{ran:?}");
+    assert!(!ran.stderr.contains(&code_of(&former)), "{ran:?}");
+    assert_eq!(place.status()["authorization"]["status"], "logged-out");
+    let row = answer(second, pipe, &redirect).json();
+    assert_eq!(row["authorization"]["status"], "authorized", "{row}");
+    assert_eq!(place.call(), None);
+    assert_eq!(place.records("account-login-failed"), 1);
+}
+
+#[test]
+fn an_authorization_that_ends_in_the_middle_of_a_sweep_leaves_the_sweep_alone() {
+    let mut place = Place::with(Remote::new(), "");
+    place.log_in();
+    assert_eq!(place.call(), None);
+    let grid = json!({ "grid": { "fast": [10, 20], "slow": [50, 90] } }).to_string();
+    let sweep = place
+        .folder
+        .start(&["--json", "invoke", "strategy-lab.sweep", &grid]);
+    wait_until("it is in the middle", || {
+        (!place.cloud.created_backtests().is_empty()).then_some(())
+    });
+    place.cloud.emulator().expire_remote_tokens();
+    assert_eq!(place.call().as_deref(), Some("reauthorize"));
+    let status = place.status();
+    assert_eq!(status["authorization"]["status"], "refused", "{status}");
+    let ranking = sweep.wait().json();
+    assert!(ranking.is_object(), "{ranking}");
+    // Another login heals it, without a restart.
+    place.log_in();
+    assert_eq!(place.call(), None);
+}
+
+#[test]
+fn the_end_of_an_authorization_is_announced_before_and_after_and_shown() {
+    const ENDS: [&str; 2] = [
+        "account-authorization-expiring",
+        "account-authorization-ended",
+    ];
+    let remote = Remote::new().token_lifetime(Duration::from_secs(8));
+    let mut place = Place::with(remote, "");
+    place.log_in();
+    assert_eq!(place.call(), None);
+    wait_until("it ended", || {
+        (place.status()["authorization"]["status"] == "ended").then_some(())
+    });
+    assert_eq!(place.call().as_deref(), Some("reauthorize"));
+    for what in ENDS {
+        wait_until(what, || (place.records(what) == 1).then_some(()));
+        let log = place.host.stderr();
+        assert_eq!(log.matches(what).count(), 1, "{log}");
+    }
+    let ran = place.folder.run(&["--json", "doctor"]);
+    let checks: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let mut of_login = checks.as_array().unwrap().iter().filter(|check| {
+        let what = check["what"].as_str().unwrap();
+        what.ends_with(": authorization")
+    });
+    let ended = of_login.next().unwrap_or_else(|| panic!("{checks:#}"));
+    assert_eq!(ended["mark"], "failed", "{ended}");
+    assert_eq!(ended["fix"], "qchost account login research", "{ended}");
+    place.host.end();
+    place.host = place.folder.serve(&["--log", "info", "run"]);
+    place.folder.run(&["call", "read_account"]).good();
+    for what in ENDS {
+        assert_eq!(place.records(what), 1, "it is announced once");
+    }
+}
+
+/// A vault with one secret.
+struct Vault {
+    address: String,
+    secret: Arc<Mutex<String>>,
+}
+
+impl Vault {
+    fn with(secret: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let secret = Arc::new(Mutex::new(secret.to_owned()));
+        let kept = Arc::clone(&secret);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let Some(request) = lines.next() else {
+                    continue;
+                };
+                // The head of a request ends with an empty line, and it has no body.
+                lines.find(String::is_empty);
+                drop(lines);
+                let body = match request.contains("/auth/token/lookup-self") {
+                    true => json!({ "data": { "ttl": 0 } }),
+                    false => json!({ "data": {
+                        "data": { "authorization": *kept.lock() },
+                        "metadata": { "version": 1 },
+                    } }),
+                };
+                let body = body.to_string();
+                let head =
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+                // The client may have disconnected.
+                drop(write!(
+                    stream,
+                    "{head}content-length: {}\r\n\r\n{body}",
+                    body.len()
+                ));
+            }
+        });
+        Self { address, secret }
+    }
+}
+
+#[test]
+fn a_token_that_is_replaced_in_the_vault_is_used_without_a_restart() {
+    let cloud = Cloud::with(|builder| builder.remote(Remote::new()));
+    let (browser, emulator) = (Browser::new(), cloud.emulator());
+    let vault = Vault::with(&format!("Bearer {}", browser.token(emulator)));
+    let folder = Folder::new(&format!(
+        "vault = {{ address = \"{}\", cache-seconds = 0, auth = {{ token = {{ file = \"token\" }} }} }}\n\
+         {}[account.research.remote]\nurl = \"{}\"\n\
+         headers = {{ Authorization = {{ vault = \"secret/qc#authorization\" }} }}\n",
+        vault.address,
+        embedded(cloud.url()),
+        emulator.remote_url().unwrap()
+    ));
+    private_file(&folder.path().join("token"), "hvs.of-the-test");
+    let host = folder.serve(&["run"]);
+    folder.call(
+        "create_project",
+        &json!({ "name": "Lab/one", "language": "Py" }),
+    );
+    folder.run(&["call", REMOTE_TOOL]).good();
+
+    emulator.expire_remote_tokens();
+    let ran = folder.run(&["--json", "call", REMOTE_TOOL]);
+    assert!(!ran.status.success(), "{ran:?}");
+    assert!(!ran.stderr.contains("denied"), "{ran:?}");
+    *vault.secret.lock() = format!("Bearer {}", browser.token(emulator));
+    folder.run(&["reload"]);
+    wait_until("the new token is used", || {
+        folder
+            .run(&["call", REMOTE_TOOL])
+            .status
+            .success()
+            .then_some(())
+    });
+    let denied = folder.run(&["--json", "audit", "query", "--kind", "denied"]);
+    assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
+    host.end();
+}
+
+/// What the cloud sees of a request: by which token it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    Former,
+    Next,
+    Neither,
+}
+
+const FORMER: &str = "the-former-api-token";
+const NEXT: &str = "the-next-api-token";
+
+/// A cloud that takes two tokens, as while one is being replaced, and takes its time.
+struct TwoTokens {
+    _runtime: Runtime,
+    url: String,
+    seen: Arc<Mutex<Vec<By>>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+fn signed(token: &str, timestamp: &str) -> String {
+    let hash = hex::encode(Sha256::digest(format!("{token}:{timestamp}")));
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{USER}:{hash}")))
+}
+
+impl TwoTokens {
+    fn before(cloud: &Cloud) -> Self {
+        let seen = Arc::<Mutex<Vec<By>>>::default();
+        let waiting = Arc::<AtomicUsize>::default();
+        let to = cloud.emulator().address();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let (noted, counted) = (Arc::clone(&seen), Arc::clone(&waiting));
+        let handler = move |uri: Uri, mut headers: HeaderMap, body: Bytes| {
+            let (client, noted, counted) = (client.clone(), noted.clone(), counted.clone());
+            async move {
+                let timestamp = headers["timestamp"].to_str().unwrap().to_owned();
+                let is =
+                    |token: &str| headers["authorization"] == signed(token, &timestamp).as_str();
+                let by = match (is(FORMER), is(NEXT)) {
+                    (true, _) => By::Former,
+                    (_, true) => By::Next,
+                    _ => By::Neither,
+                };
+                let token = match by {
+                    By::Neither => "neither",
+                    _ => TOKEN,
+                };
+                let signature = HeaderValue::from_str(&signed(token, &timestamp)).unwrap();
+                headers.insert("authorization", signature);
+                headers.remove("host");
+                headers.remove("accept-encoding");
+                if uri.path().ends_with("/projects/create") {
+                    noted.lock().push(by);
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                let request = client.post(format!("http://{to}{uri}"));
+                let answer = request.headers(headers).body(body).send().await.unwrap();
+                let answer = answer.bytes().await.unwrap();
+                Response::builder()
+                    .header("content-type", "application/json")
+                    .body(axum::body::Body::from(answer))
+                    .unwrap()
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let url = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let router = Router::new().fallback(handler);
+            tokio::spawn(async move { axum::serve(listener, router).await });
+            format!("http://{address}/api/v2")
+        });
+        Self {
+            _runtime: runtime,
+            url,
+            seen,
+            waiting,
+        }
+    }
+}
+
+/// Replaces the credentials in the file in one step.
+fn put(folder: &Folder, token: &str) {
+    let fresh = folder.path().join("fresh");
+    let text = json!({ "user-id": USER, "api-token": token }).to_string();
+    private_file(&fresh, text);
+    std::fs::rename(fresh, folder.path().join("token.json")).unwrap();
+}
+
+#[test]
+fn credentials_that_are_replaced_under_50_calls_fail_none_and_the_next_one_uses_them() {
+    const CALLS: usize = 50;
+    let cloud = Cloud::start();
+    let gateway = TwoTokens::before(&cloud);
+    let folder = Folder::new(&format!(
+        "[account.research]\nconnection = \"embedded\"\ncloud = \"{}\"\ncredentials-file = \"token.json\"\n",
+        gateway.url
+    ));
+    put(&folder, FORMER);
+    let mut command = folder.command(&["--json", "run"]);
+    command
+        .env_remove("QUANTCONNECT_USER_ID")
+        .env_remove("QUANTCONNECT_API_TOKEN");
+    let mut host = Process::start(command, folder.path());
+    host.until("the host is ready", |host| {
+        host.stdout().contains("\"ready\":true").then_some(())
+    });
+    let control = Control::of(&folder);
+    let create = |number: usize| {
+        let arguments = json!({ "name": format!("Lab/{number}"), "language": "Py" });
+        json!({ "verb": "call", "account": "research", "tool": "create_project", "arguments": arguments })
+    };
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let (control, create) = (&control, &create);
+        let calls: Vec<_> = (0..CALLS)
+            .map(|number| scope.spawn(move || control.ask(&create(number))))
+            .collect();
+        wait_until("calls are under way", || {
+            (gateway.waiting.load(Ordering::SeqCst) >= CALLS / 2).then_some(())
+        });
+        put(&folder, NEXT);
+        calls.into_iter().map(|call| call.join().unwrap()).collect()
+    });
+    for answer in &answers {
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
+    // Each was sent once.
+    assert_eq!(gateway.seen.lock().len(), CALLS);
+    assert_eq!(cloud.requests_to("/projects/create").len(), CALLS);
+    wait_until("the next token is used", || {
+        let number = gateway.seen.lock().len();
+        let answer = control.ask(&create(number));
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+        (gateway.seen.lock().last() == Some(&By::Next)).then_some(())
+    });
+    assert!(!gateway.seen.lock().contains(&By::Neither));
+    let log = format!("{}{}", host.stdout(), host.stderr());
+    assert!(!log.contains(FORMER) && !log.contains(NEXT), "{log}");
+    host.end();
+}
