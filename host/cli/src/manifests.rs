@@ -186,3 +186,74 @@ pub fn claims(path: &Path, named: Option<&str>, plugin: &str) -> bool {
     };
     stem.is_some_and(|stem| stem == plugin)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REST: &str = "[account.a]\nconnection = \"embedded\"\n";
+    const REMOTE: &str = "[account.a.remote]\n";
+
+    /// Why a grant that allows these operations is refused on an account that is configured so.
+    fn refusal(account: &str, allow: &str) -> Option<String> {
+        let mut config: Config = toml::from_str(account).unwrap();
+        config.table = account.parse().unwrap();
+        let manifest = format!(
+            "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\negress = \"licensed\"\n[[grant]]\nname = \"g\"\nallow = [{allow}]\n"
+        );
+        let manifest = Manifest::parse(&manifest, Path::new("lab.toml")).unwrap();
+        fits(&manifest, &config)
+            .err()
+            .map(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_named_in_full_needs_its_way_and_what_a_pattern_covers_does_not() {
+        let both = format!("{REST}{REMOTE}");
+        for (account, allow, lines) in [
+            (
+                REST,
+                "\"research/jupyter-execute-cell\"",
+                "[account.a.remote]\nurl = ",
+            ),
+            (
+                REST,
+                "\"notifications/send-email-notification\"",
+                "[account.a.remote]",
+            ),
+            (
+                REMOTE,
+                "\"backtests/create-backtest\"",
+                "[account.a]\nconnection = ",
+            ),
+            (
+                REMOTE,
+                "\"live-commands/create-live-command\"",
+                "[account.a]\nconnection = ",
+            ),
+            (REMOTE, "\"workflow\"", "[account.a]\nconnection = "),
+            (
+                REMOTE,
+                "\"object-store/download\"",
+                "[account.a]\nconnection = ",
+            ),
+        ] {
+            let refused = refusal(account, allow).unwrap();
+            assert!(
+                refused.starts_with("lab.toml: grant `g`.allow: "),
+                "{refused}"
+            );
+            assert!(refused.contains(lines), "{refused}");
+            assert_eq!(refusal(&both, allow), None, "{allow}");
+        }
+        for account in [REST, REMOTE, &both] {
+            assert_eq!(refusal(account, "\"*\", \"research/*\", \"raw/*\""), None);
+            assert_eq!(refusal(account, "\"projects/read-project\""), None);
+            assert_eq!(refusal(account, "\"live/stop-live-algorithm\""), None);
+            assert_eq!(refusal(account, "\"raw/tool_of_tomorrow\""), None);
+        }
+        let refused = refusal(REMOTE, "\"raw/read_open_project\"").unwrap();
+        assert!(refused.contains("another session may change"), "{refused}");
+        assert_eq!(refusal(REST, "\"raw/read_open_project\""), None);
+    }
+}

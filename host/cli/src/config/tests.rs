@@ -244,6 +244,55 @@ fn the_only_account_needs_no_name() {
 }
 
 #[test]
+fn an_account_has_a_connection_a_remote_server_or_both() {
+    let both = format!("{ACCOUNT}[account.a.remote]\nurl = \"https://mcp.example.com/mcp\"\n");
+    let both = load(&both).unwrap();
+    let account = &both.account["a"];
+    assert!(account.rest.is_some());
+    let (server, oauth) = account.login().unwrap();
+    assert_eq!(server, "https://mcp.example.com/mcp");
+    assert_eq!(*oauth, OAuth::default());
+
+    let alone = load("[account.a.remote]\n").unwrap();
+    let account = &alone.account["a"];
+    assert!(account.rest.is_none() && !account.derived_data());
+    assert_eq!(account.login().unwrap().0, qchost_catalog::REMOTE_SERVER);
+    let by_rest = qchost_catalog::by_name("backtests/create-backtest").unwrap();
+    let by_remote = qchost_catalog::by_name("research/jupyter-read-cell").unwrap();
+    assert!(!account.carries(by_rest) && account.carries(by_remote));
+    assert!(both.account["a"].carries(by_rest) && both.account["a"].carries(by_remote));
+
+    // With a token of its own, nobody logs in.
+    let token = "[account.a.remote]\nheaders = { Authorization = { file = \"bearer\" } }\n";
+    let token = load(token).unwrap();
+    assert!(token.account["a"].login().is_none());
+    assert_eq!(token.account["a"].secret_files().len(), 1);
+
+    for (text, expected) in [
+        ("[account.a]\n", "connection"),
+        (
+            "[account.a.remote]\nport = 1\n",
+            "remote: unknown field `port`",
+        ),
+        (
+            "[account.a]\ncloud = \"emulator\"\n[account.a.remote]\n",
+            "connection",
+        ),
+        (
+            "[account.a.remote]\nheaders = { authorization = \"x\" }\noauth = { client-id = \"y\" }\n",
+            "remote.oauth: the header Authorization is that of the login",
+        ),
+        (
+            "[account.a]\nconnection = \"http\"\nurl = \"https://x.example.com\"\noauth = {}\n[account.a.remote]\n",
+            "remote: an account has one login",
+        ),
+    ] {
+        let error = format!("{:#}", load(text).unwrap_err());
+        assert!(error.contains(expected), "{text}\n{error}");
+    }
+}
+
+#[test]
 fn what_the_template_has_as_a_comment_is_right_too() {
     let text: String = include_str!("../../templates/qchost.toml")
         .lines()
@@ -258,6 +307,7 @@ fn what_the_template_has_as_a_comment_is_right_too() {
     let config: Config = toml::from_str(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     assert!(config.vault.is_some() && config.audit.anchor.is_some());
     assert_eq!((config.account.len(), config.people.len()), (4, 1));
+    assert!(config.account["cloud"].remote.is_some());
     assert_eq!((config.node_prices.len(), config.node_maxima.len()), (3, 3));
 }
 
