@@ -301,6 +301,15 @@ impl Connections {
         futures::future::join_all(checks).await;
     }
 
+    /// Whether an endpoint of an account is not used, although the account is connected by another one.
+    fn has_failing_endpoint(&self, account: &str) -> bool {
+        let fails = |health: &AccountHealth| {
+            health.state.is_problem() && health.state != AccountState::RateLimited
+        };
+        let endpoints = self.accounts.endpoints(account);
+        endpoints.is_some_and(|endpoints| endpoints.iter().any(fails))
+    }
+
     /// Checks accounts while it is polled: new ones at once, failing ones repeatedly, and connected ones after a time
     /// without traffic.
     pub async fn keep_checking(&self) {
@@ -313,7 +322,10 @@ impl Connections {
                 () = self.renewed.notified() => {}
             }
             let needs = |health: &AccountHealth| match health.state {
-                AccountState::Connected => health.seconds_since_news > HEALTH_TTL.as_secs_f64(),
+                AccountState::Connected => {
+                    health.seconds_since_news > HEALTH_TTL.as_secs_f64()
+                        || self.has_failing_endpoint(&health.account)
+                }
                 AccountState::Connecting | AccountState::RateLimited => false,
                 _ => true,
             };
@@ -461,14 +473,21 @@ pub async fn connectors<'a>(
             digest: SecretDigest::new(),
         };
         if let Some(rest) = &account.rest {
-            let (connector, options) = connector(name, rest, &mut reading, &mut prepared)
+            let (first, options) = connector(name, rest, &mut reading, &mut prepared)
                 .await
                 .unwrap_or_else(|error| {
                     sources.unusable = Some(words(&error));
                     prepared.unusable(name, error)
                 });
-            let account = Connected::new(name, connector, options);
-            prepared.accounts.push(account);
+            let mut connected = Connected::new(name, first, options);
+            for (number, endpoint) in (2_u32..).zip(&account.endpoints) {
+                let label = format!("{name}.endpoint-{number}");
+                let (further, options) = connector(&label, endpoint, &mut reading, &mut prepared)
+                    .await
+                    .unwrap_or_else(|error| prepared.unusable(&label, error));
+                connected = connected.with_endpoint(further, options);
+            }
+            prepared.accounts.push(connected);
         }
         if let Some(remote) = &account.remote {
             let label = remote_of(name);

@@ -155,17 +155,32 @@ fn in_manifest(path: &[&str], value: &DeValue<'_>) -> bool {
 
 fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
     match path {
+        // An account's remote server and its further endpoints have what its own connection has.
+        ["account", _, "endpoint" | "remote", rest @ ..] | ["account", _, rest @ ..] => {
+            in_connection(rest, value)
+        }
         // The id names the brokerage module and thus whether real money is traded; it is no secret.
         ["brokerage", _, "id"] => false,
-        ["account", _, "headers" | "env", _] | ["brokerage", _, _] | ["vault", "auth", _] => {
-            !matches!(value, DeValue::Table(_))
-        }
-        ["account", _, "args"] => true,
-        ["account", _, "url" | "cloud"] | ["vault", "address"] => value
-            .as_str()
-            .is_none_or(|url| url.contains(['@', '?', '#'])),
+        ["brokerage", _, _] | ["vault", "auth", _] => !matches!(value, DeValue::Table(_)),
+        ["vault", "address"] => is_secret_address(value),
         _ => false,
     }
+}
+
+fn in_connection(path: &[&str], value: &DeValue<'_>) -> bool {
+    match path {
+        ["headers" | "env", _] => !matches!(value, DeValue::Table(_)),
+        ["args"] => true,
+        ["url" | "cloud"] => is_secret_address(value),
+        _ => false,
+    }
+}
+
+/// Whether an address may have a secret in it.
+fn is_secret_address(value: &DeValue<'_>) -> bool {
+    value
+        .as_str()
+        .is_none_or(|url| url.contains(['@', '?', '#']))
 }
 
 /// A TOML text without comments, with keyed digests in place of values that may be secrets. Invalid TOML is not kept at
@@ -606,6 +621,16 @@ connection = "stdio"
 command = "server"
 args = ["--token", "hunter2"]
 env = { TOKEN = "hunter2", NAME = { file = "name" } }
+[account.b.remote]
+headers = { Authorization = "hunter2" }
+[[account.b.endpoint]]
+connection = "http"
+url = "https://mcp.example.com/mcp?key=hunter2"
+headers = { Authorization = "hunter2", Other = { env = "SECOND" } }
+[[account.b.endpoint]]
+connection = "stdio"
+command = "server"
+args = ["--token", "hunter2"]
 [brokerage.paper]
 id = "QuantConnectBrokerage"
 [brokerage.ib]
@@ -621,6 +646,7 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
         for stays in [
             "InteractiveBrokersBrokerage",
             "{ env = \"IB\" }",
+            "{ env = \"SECOND\" }",
             "{ file = \"name\" }",
             "https://vault.example.com",
         ] {

@@ -1,5 +1,5 @@
 //! `[account.NAME]`: how the account's MCP servers are reached: one in front of the REST API, QuantConnect's remote one,
-//! or both.
+//! or both. What is in front of the REST API may have further endpoints.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,12 +16,16 @@ use super::oauth::OAuth;
 
 /// The key of the remote server in an account.
 const REMOTE: &str = "remote";
+/// The key of the further endpoints in an account.
+const ENDPOINT: &str = "endpoint";
 
 /// The connections of an account; at least one.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// The server in front of the REST API.
     pub rest: Option<Connection>,
+    /// Other servers for the same user, also in front of the REST API: `[[account.NAME.endpoint]]`.
+    pub endpoints: Vec<Connection>,
     /// QuantConnect's remote server.
     pub remote: Option<RemoteServer>,
 }
@@ -119,6 +123,10 @@ impl<'de> Deserialize<'de> for Account {
         let remote = remote
             .transpose()
             .map_err(|error| D::Error::custom(format!("{REMOTE}: {}", error.message())))?;
+        let endpoints = table.remove(ENDPOINT).map(Vec::<Connection>::deserialize);
+        let endpoints = endpoints
+            .transpose()
+            .map_err(|error| D::Error::custom(format!("{ENDPOINT}: {}", error.message())))?;
         // An account without a `connection` has the remote server alone.
         let rest = match remote.is_some() && table.is_empty() {
             true => None,
@@ -127,7 +135,11 @@ impl<'de> Deserialize<'de> for Account {
                     .map_err(|error| D::Error::custom(error.message()))?,
             ),
         };
-        Ok(Self { rest, remote })
+        Ok(Self {
+            rest,
+            endpoints: endpoints.unwrap_or_default(),
+            remote,
+        })
     }
 }
 
@@ -135,6 +147,7 @@ impl From<Connection> for Account {
     fn from(rest: Connection) -> Self {
         Self {
             rest: Some(rest),
+            endpoints: Vec::new(),
             remote: None,
         }
     }
@@ -168,10 +181,15 @@ impl Account {
             || (self.remote.is_some() && operation.goes_by(Way::Remote))
     }
 
+    /// Its connections in front of the REST API.
+    fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.rest.iter().chain(&self.endpoints)
+    }
+
     /// Resolves its paths against the folder of the configuration.
     pub(super) fn resolve(&mut self, folder: &Path) {
-        if let Some(rest) = &mut self.rest {
-            rest.resolve(folder);
+        for connection in self.rest.iter_mut().chain(&mut self.endpoints) {
+            connection.resolve(folder);
         }
         if let Some(remote) = &mut self.remote {
             remote.oauth.resolve(folder);
@@ -188,22 +206,22 @@ impl Account {
 
     /// The paths in it.
     pub fn paths(&self) -> Vec<&Path> {
-        let cwd = self.rest.as_ref().and_then(Connection::cwd);
-        cwd.into_iter().chain(self.secret_files()).collect()
+        let cwd = self.connections().filter_map(Connection::cwd);
+        cwd.chain(self.secret_files()).collect()
     }
 
     /// The files that its secrets are read from.
     pub fn secret_files(&self) -> Vec<&Path> {
-        let credentials = self.rest.as_ref().and_then(Connection::credentials_file);
+        let credentials = self.connections().filter_map(Connection::credentials_file);
         let files = self.sources().filter_map(Source::file);
-        credentials.into_iter().chain(files).collect()
+        credentials.chain(files).collect()
     }
 
     /// Where its settings say that secrets are.
     fn sources(&self) -> impl Iterator<Item = &Source> {
-        let rest = self.rest.as_ref().and_then(Connection::settings);
+        let rest = self.connections().filter_map(Connection::settings);
         let remote = self.remote.as_ref().map(|remote| &remote.headers);
-        let settings = rest.into_iter().chain(remote).flat_map(BTreeMap::values);
+        let settings = rest.chain(remote).flat_map(BTreeMap::values);
         let client = self
             .login()
             .and_then(|(_, oauth)| oauth.client_secret.as_ref());
@@ -223,8 +241,7 @@ impl Account {
 
     /// Whether a secret of it may be in the environment.
     pub fn reads_environment(&self) -> bool {
-        let credentials = self.rest.as_ref();
-        credentials.is_some_and(Connection::takes_credentials)
+        self.connections().any(Connection::takes_credentials)
             || self
                 .sources()
                 .any(|source| matches!(source, Source::Env(_)))
@@ -248,6 +265,13 @@ impl Account {
         if let Some((_, oauth)) = rest {
             oauth.check()?;
         }
+        ensure!(
+            self.endpoints.is_empty() || self.rest.is_some(),
+            "{ENDPOINT}: the account has no `connection`, with which its endpoints are compared"
+        );
+        for endpoint in &self.endpoints {
+            endpoint.check_further().context(ENDPOINT)?;
+        }
         let Some(remote) = &self.remote else {
             return Ok(());
         };
@@ -265,6 +289,25 @@ impl Account {
 }
 
 impl Connection {
+    /// Checks what is not for an endpoint beside another one.
+    fn check_further(&self) -> Result<()> {
+        ensure!(
+            self.login().is_none(),
+            "oauth: an account has one login, and it belongs to its first connection"
+        );
+        ensure!(
+            !self.derived_data(),
+            "derived-data: it is true of the account and belongs beside `connection`"
+        );
+        if let Self::Embedded { cloud, .. } = self {
+            ensure!(
+                cloud != "emulator",
+                "cloud: each emulator of the host is an account of its own; give the address of one that runs: qchost emulator"
+            );
+        }
+        Ok(())
+    }
+
     fn resolve(&mut self, folder: &Path) {
         let settings = match self {
             Self::Embedded {

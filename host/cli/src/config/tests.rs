@@ -293,6 +293,49 @@ fn an_account_has_a_connection_a_remote_server_or_both() {
 }
 
 #[test]
+fn further_endpoints_have_what_is_not_the_account_s() {
+    let endpoint = |keys: &str| format!("{ACCOUNT}[[account.a.endpoint]]\n{keys}\n");
+    let text = endpoint(
+        "connection = \"http\"\nurl = \"https://mcp.example.com/mcp\"\nheaders = { X = { file = \"key\" } }",
+    );
+    let two =
+        format!("{text}[[account.a.endpoint]]\nconnection = \"stdio\"\ncommand = \"server\"\n");
+    let config = load(&two).unwrap();
+    let account = config.account.get("a").unwrap();
+    assert_eq!(account.endpoints.len(), 2);
+    assert!(
+        account
+            .secret_files()
+            .iter()
+            .any(|file| file.ends_with("key"))
+    );
+    assert!(account.reads_environment());
+    for (keys, reason) in [
+        (
+            "connection = \"embedded\"\ncloud = \"emulator\"",
+            "an account of its own",
+        ),
+        (
+            "connection = \"embedded\"\nderived-data = true",
+            "it is true of the account",
+        ),
+        ("connection = \"embedded\"\nclout = \"x\"", "unknown field"),
+        ("url = \"https://mcp.example.com/mcp\"", "connection"),
+        (
+            "connection = \"http\"\nurl = \"https://mcp.example.com/mcp\"\n[account.a.endpoint.endpoint]\n",
+            "unknown field",
+        ),
+    ] {
+        let error = format!("{:#}", load(&endpoint(keys)).unwrap_err());
+        assert!(error.contains(reason), "{keys}: {error}");
+        assert!(error.contains("endpoint"), "{keys}: {error}");
+    }
+    let alone = "[account.a.remote]\n[[account.a.endpoint]]\nconnection = \"embedded\"\n";
+    let error = format!("{:#}", load(alone).unwrap_err());
+    assert!(error.contains("no `connection`"), "{error}");
+}
+
+#[test]
 fn what_the_template_has_as_a_comment_is_right_too() {
     let text: String = include_str!("../../templates/qchost.toml")
         .lines()

@@ -271,12 +271,35 @@ async fn one_account(
             None if reached => through_server(name, &connections, report).await,
             None => {}
         }
+        if !account.endpoints.is_empty() {
+            further_endpoints(name, &connections, report).await;
+        }
     }
     if account.remote.is_some() {
         remote_server(name, &mut connections, report).await;
     }
     connections.accounts.close().await;
     Ok(())
+}
+
+/// Whether each further endpoint of an account answers, and is the account's.
+async fn further_endpoints(name: &str, connections: &Connections, report: &mut Report) {
+    let deadline = Instant::now() + CHECK_TIMEOUT;
+    connections.accounts.check(name, deadline).await;
+    let endpoints = connections.accounts.endpoints(name).unwrap_or_default();
+    for (number, health) in (1_u32..).zip(endpoints).skip(1) {
+        let what = format!("account {name}: endpoint {number}");
+        if health.state.is_problem() {
+            let cause = health.last_error.unwrap_or_default();
+            report.fail(
+                what,
+                format!("{}: {cause}", health.state),
+                accounts::remedy(health.state),
+            );
+        } else {
+            report.ok(what, "it answers, and is the same user's as the first one");
+        }
+    }
 }
 
 /// QuantConnect's remote server, as far as a call through it tells.

@@ -15,17 +15,26 @@ use crate::config::{Account, Connection};
 ///
 /// A server without a trusted certificate fails the account's check of its connection.
 pub(super) async fn check(name: &str, account: &Account, report: &mut Report) {
-    let rest = match &account.rest {
-        Some(Connection::Http { url, .. }) => Some(url.as_str()),
-        Some(Connection::Embedded { cloud, .. }) if cloud == "quantconnect" => Some(CLOUD),
-        Some(Connection::Embedded { cloud, .. }) => Some(cloud.as_str()),
-        Some(Connection::Stdio { .. }) | None => None,
-    };
-    if let Some(url) = rest {
+    if let Some(url) = account.rest.as_ref().and_then(address) {
         check_one(name, url, report).await;
+    }
+    for (number, endpoint) in (2_u32..).zip(&account.endpoints) {
+        if let Some(url) = address(endpoint) {
+            check_one(&format!("{name}, endpoint {number}"), url, report).await;
+        }
     }
     if let Some(remote) = &account.remote {
         check_one(&remote_of(name), &remote.url, report).await;
+    }
+}
+
+/// The address that a connection leads to, if there is one.
+fn address(connection: &Connection) -> Option<&str> {
+    match connection {
+        Connection::Http { url, .. } => Some(url),
+        Connection::Embedded { cloud, .. } if cloud == "quantconnect" => Some(CLOUD),
+        Connection::Embedded { cloud, .. } => Some(cloud),
+        Connection::Stdio { .. } => None,
     }
 }
 
