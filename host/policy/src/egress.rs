@@ -78,8 +78,9 @@ impl Manifest {
         if self.egress == Egress::Licensed {
             return None;
         }
-        let (source, narrower) = self.licensed_source()?;
+        // Few manifests have one, and it is found faster.
         let way = self.way_out()?;
+        let (source, narrower) = self.licensed_source()?;
         Some(Leak {
             source,
             narrower,
@@ -102,8 +103,7 @@ impl Manifest {
         let http = http.map(|grant| format!("[[http]] `{}`", grant.name));
         http.or_else(|| {
             self.grants.iter().find_map(|grant| {
-                let mut sending = covered(grant).filter(|operation| operation.sends());
-                let operation = sending.next()?;
+                let operation = covered(grant, Operation::sends).next()?;
                 Some(format!(
                     "the grant `{}` by `{}`",
                     grant.name, operation.name
@@ -161,13 +161,13 @@ fn licensed_in(grant: &Grant) -> Option<(String, Option<&'static str>)> {
     if let Some(tool) = tools.find(|tool| by_tool(tool).is_none()) {
         return Some((format!("{RAW}/{tool}"), None));
     }
-    let mut licensed = covered(grant).filter(|operation| match operation.licensed {
+    let licensed = |operation: &Operation| match operation.licensed {
         Licensed::No => false,
         Licensed::Always => true,
         Licensed::Notebooks => may_name_notebook(grant.files.as_deref()),
         Licensed::Charts => may_name_own_chart(grant.charts.as_deref()),
-    });
-    let operation = licensed.next()?;
+    };
+    let operation = covered(grant, licensed).next()?;
     let narrower = match operation.licensed {
         Licensed::Notebooks => {
             Some("leave notebooks out of that grant by files = [\"*.py\", \"*.cs\"]")
@@ -180,8 +180,11 @@ fn licensed_in(grant: &Grant) -> Option<(String, Option<&'static str>)> {
     Some((operation.name.to_owned(), narrower))
 }
 
-/// The operations that a grant covers on something.
-fn covered(grant: &Grant) -> impl Iterator<Item = &'static Operation> {
+/// The operations of a kind that a grant covers on something.
+fn covered(
+    grant: &Grant,
+    is: impl Fn(&Operation) -> bool,
+) -> impl Iterator<Item = &'static Operation> {
     let reaches = move |operation: &Operation| {
         operation.selectors.iter().all(|selector| match selector {
             Selector::Project(_) => !grant.projects.is_empty(),
@@ -193,7 +196,7 @@ fn covered(grant: &Grant) -> impl Iterator<Item = &'static Operation> {
             _ => true,
         })
     };
-    let operations = OPERATIONS.iter();
+    let operations = OPERATIONS.iter().filter(move |operation| is(operation));
     operations.filter(move |operation| {
         let reads = operation.audience.is_none() || !grant.recipients.is_empty();
         grant.allows(operation.name, operation.access) && reads && reaches(operation)
