@@ -169,8 +169,11 @@ impl Connections {
     ) -> Vec<String> {
         let sources = self.sources.lock();
         let usable = |name: &String| {
-            let former = sources.get(name);
-            former.is_some_and(|former| former.unusable.is_none())
+            let is_usable = |connection: &str| {
+                let former = sources.get(connection);
+                former.is_none_or(|former| former.unusable.is_none())
+            };
+            is_usable(name) && is_usable(&remote_of(name))
         };
         let unannounced = accounts.iter().filter(|(name, account)| {
             let unannounced = account.reads_vault() || (requested && account.reads_environment());
@@ -179,21 +182,18 @@ impl Connections {
         unannounced.map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether an account that was prepared again has the secrets that it has in use.
-    pub fn has_same_secrets(&self, name: &str, prepared: &Prepared) -> bool {
+    /// Whether an account that was prepared again is as it is in use: with the same secrets, and each of its connections as
+    /// usable as before.
+    pub fn is_unchanged(&self, name: &str, prepared: &Prepared) -> bool {
         let sources = self.sources.lock();
-        let remote = remote_of(name);
-        let is_usable = |sources: &BTreeMap<String, Sources>| {
-            let of = [name, remote.as_str()];
-            let mut known = of.iter().filter_map(|name| sources.get(*name));
-            known.all(|it| it.unusable.is_none())
+        let is_same = |connection: &str| {
+            let [former, now] = [&*sources, &prepared.sources].map(|sources| {
+                let found = sources.get(connection)?;
+                Some((found.secrets, &found.unusable))
+            });
+            former == now
         };
-        match (sources.get(name), prepared.sources.get(name)) {
-            (Some(former), Some(now)) => {
-                is_usable(&sources) && is_usable(&prepared.sources) && former.secrets == now.secrets
-            }
-            _ => false,
-        }
+        is_same(name) && is_same(&remote_of(name))
     }
 
     /// The secret files of all accounts.

@@ -15,6 +15,7 @@ use futures::future::join_all;
 use qchost_gate::{PendingApproval, Waits};
 use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
+use qchost_upstream::remote_of;
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -332,30 +333,31 @@ impl Configuration {
             if !host.current().config.account.contains_key(&name) {
                 continue;
             }
-            let problem = prepared.problems.get(&name);
-            // Its former connection has nothing to send either.
-            let logged_out = problem.is_some_and(|problem| problem.is::<LoggedOut>());
-            let problem = problem.map(words);
-            match problem {
-                // Touched, or renewed by the host itself.
-                None if host.connections.has_same_secrets(&name, &prepared) => {
-                    host.connections.keep(prepared);
+            if host.connections.is_unchanged(&name, &prepared) {
+                // Touched, renewed by the host itself, or unusable for the same reason as before.
+                host.connections.keep(prepared);
+                let connections = [name.clone(), remote_of(&name)];
+                let is_usable = |it: &String| host.connections.unusable(it).is_none();
+                if connections.iter().all(is_usable) {
                     self.problems.remove(&name);
                 }
+                continue;
+            }
+            let failed = prepared.problems.iter().next();
+            // Without a login, the former connection has nothing to send either.
+            let failed = failed.filter(|(_, problem)| !problem.is::<LoggedOut>());
+            let failed = failed.map(|(connection, problem)| (connection.clone(), words(problem)));
+            match failed {
                 Some(_) if defer_young_files && prepared.may_be_incomplete() => {
                     return Outcome::BeingWritten;
                 }
-                // It cannot be used for the same reason as before.
-                Some(problem) if host.connections.unusable(&name).as_ref() == Some(&problem) => {
-                    host.connections.keep(prepared);
-                }
-                Some(problem) if !logged_out && host.connections.unusable(&name).is_none() => {
+                Some((connection, problem)) if host.connections.unusable(&connection).is_none() => {
                     host.connections.keep(prepared);
                     self.problems
                         .insert(name.clone(), format!("account `{name}`: {problem}"));
                 }
-                problem => {
-                    if problem.is_none() {
+                failed => {
+                    if failed.is_none() {
                         tracing::info!(target: "host", account = name, "its credentials were read again");
                     }
                     self.problems.remove(&name);

@@ -63,7 +63,7 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
     };
     let rows = control::ask_starting(route, asked, output).await?;
     let rows = rows.ok_or_else(no_host)?;
-    let known = rows.into_iter().next().and_then(|row| row.authorization);
+    let known = rows.into_iter().find_map(|row| row.authorization);
     let wanted = known.and_then(|known| known.redirect_port);
     let listener = match paste {
         true => None,

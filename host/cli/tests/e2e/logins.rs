@@ -210,8 +210,9 @@ impl Place {
         let ran = self
             .folder
             .run(&["--json", "account", "status", "research"]);
-        let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
-        rows[0].clone()
+        let rows: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+        let mut rows = rows.into_iter();
+        rows.find(|row| row["authorization"].is_object()).unwrap()
     }
 
     /// Calls the remote tool; the kind of its error, or nothing.
