@@ -274,7 +274,7 @@ impl Tables<'_> {
         let positions = names::POSITIONS.iter().map(|(of, name, _)| (*of, *name));
         let units = units::UNITS
             .iter()
-            .flat_map(|(of, _, fields)| fields.iter().map(|name| (*of, *name)));
+            .flat_map(|(of, _, fields)| fields.iter().map(move |name| (*of, *name)));
         let listed = fields.chain(cases).chain(former).chain(positions);
         for entry in listed.chain(units) {
             ensure!(
