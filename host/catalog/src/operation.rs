@@ -220,6 +220,8 @@ pub enum Transport {
     Redirect,
     /// JSON is posted, and a file is the answer.
     File,
+    /// Our server reads the orders in pages and answers with a range of those that match.
+    FilterOrders,
     /// A form is posted, with brackets for what is nested, and JSON is the answer.
     Form,
     /// Our server replaces the file or, if there is none, creates it.

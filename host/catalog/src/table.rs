@@ -25,7 +25,9 @@ use Selector::{
     ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Patch, Project,
     ProjectName, Recipient,
 };
-use Transport::{EditFile, FindProjects, Form, Redirect, SearchFiles, Upload, WriteFile};
+use Transport::{
+    EditFile, FilterOrders, FindProjects, Form, Redirect, SearchFiles, Upload, WriteFile,
+};
 
 /// A row that is reached by `raw` alone.
 const fn raw(
@@ -125,6 +127,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("backtests/list-backtests", "list_backtests", "/backtests/list").reads().brief().on(PROJECT),
     op("backtests/read-backtest-chart", "read_backtest_chart", "/backtests/chart/read").reads().licensed(Charts).finished().answers("chart").on(BACKTEST_CHART),
     op("backtests/read-backtest-orders", "read_backtest_orders", "/backtests/orders/read").reads().finished().on(PROJECT_BACKTEST),
+    op("backtests/filter-backtest-orders", "filter_backtest_orders", "/backtests/orders/read").reads().finished().over(FilterOrders).on(PROJECT_BACKTEST),
     op("backtests/read-backtest-insights", "read_backtest_insights", "/backtests/read/insights").reads().finished().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-trades", "read_backtest_trades", "/backtests/trades/read").reads().finished().on(PROJECT_BACKTEST),
     op("backtests/read-backtest-logs", "read_backtest_logs", "/backtests/read/log").reads().licensed(Always).finished().on(PROJECT_BACKTEST).except(&[Null("query")]),

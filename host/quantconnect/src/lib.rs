@@ -19,6 +19,7 @@ mod base;
 mod composed;
 mod connect;
 mod credentials;
+mod filter;
 mod form;
 mod headers;
 mod logins;

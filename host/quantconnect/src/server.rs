@@ -287,6 +287,7 @@ async fn send(
         Transport::EditFile => rest.edit_file(&arguments, effect).await,
         Transport::SearchFiles => rest.search_files(&arguments).await,
         Transport::FindProjects => rest.find_projects(&arguments).await,
+        Transport::FilterOrders => rest.filter_orders(endpoint, &arguments).await,
         Transport::Redirect => rest.authorize_connection(endpoint, &arguments).await,
         Transport::Upload => {
             let text = |name| {

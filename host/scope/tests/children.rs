@@ -55,6 +55,11 @@ fn with_child() -> Vec<(&'static str, &'static str, Value)> {
             "algorithmId",
             json!({"startLine": 0, "endLine": 1}),
         ),
+        (
+            "backtests/filter-backtest-orders",
+            "backtestId",
+            page.clone(),
+        ),
         ("backtests/read-backtest-trades", "backtestId", page.clone()),
         ("backtests/read-backtest-logs", "backtestId", page),
         ("backtests/read-backtest-report", "backtestId", json!({})),

@@ -46,6 +46,7 @@ const EVERY: &[(&str, Access, &str)] = &[
     ("backtests/list-backtests", Access::Read, "projects"),
     ("backtests/read-backtest-chart", Access::Read, "projects"),
     ("backtests/read-backtest-orders", Access::Read, "projects"),
+    ("backtests/filter-backtest-orders", Access::Read, "projects"),
     ("backtests/read-backtest-insights", Access::Read, "projects"),
     ("backtests/read-backtest-trades", Access::Read, "projects"),
     ("backtests/read-backtest-logs", Access::Read, "projects"),

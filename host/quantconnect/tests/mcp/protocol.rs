@@ -9,7 +9,7 @@ use rmcp::service::ServiceError;
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, options, rest};
-use crate::fake::{Fake, reply};
+use crate::fake::{Fake, Seen, reply};
 
 async fn tools(connection: &Connection) -> BTreeMap<String, Tool> {
     let list = connection.client.list_all_tools().await.unwrap();
@@ -181,6 +181,72 @@ async fn a_null_is_sent_where_the_api_wants_one() {
         arguments["query"] = sent;
         assert_eq!(fake.only().json(), arguments);
     }
+}
+
+#[tokio::test]
+async fn orders_are_filtered_page_by_page() {
+    let order = |id: u64| json!({ "id": id, "tag": if id == 120 { "Stop" } else { "" } });
+    let page = move |seen: &Seen| {
+        let body = seen.json();
+        let [start, end] = ["start", "end"].map(|name| body[name].as_u64().unwrap());
+        assert_eq!(
+            body.as_object().unwrap().len(),
+            4,
+            "no filter is sent: {body}"
+        );
+        let orders: Vec<Value> = (start..end.min(150)).map(order).collect();
+        json!({ "orders": orders, "length": 150, "success": true }).to_string()
+    };
+    let ask = |fields: Value| {
+        let mut ask = json!({ "projectId": 7, "backtestId": "b", "start": 0, "end": 10 });
+        for (name, value) in fields.as_object().unwrap() {
+            ask[name] = value.clone();
+        }
+        ask
+    };
+    let fake = Fake::start(move |seen| reply(200, &[], page(seen))).await;
+    let connection = Connection::to(&fake.url).await;
+    let tool = "filter_backtest_orders";
+    let (is_error, answer) = connection.call(tool, ask(json!({ "tag": "stop" }))).await;
+    assert!(!is_error, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["orders"], json!([order(120)]));
+    assert_eq!(answer["more"], false);
+    assert_eq!(fake.seen().len(), 2);
+    // A range that is full early is not searched for to the end.
+    let (_, answer) = connection.call(tool, ask(json!({}))).await;
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer["orders"].as_array().unwrap().len(), 10);
+    assert_eq!(answer["more"], true);
+    assert_eq!(fake.seen().len(), 3);
+
+    for wrong in [
+        json!({ "end": 0 }),
+        json!({ "end": 101 }),
+        json!({ "start": 5, "end": 4 }),
+        json!({ "date": "yesterday" }),
+    ] {
+        let body = connection.fails(tool, ask(wrong)).await;
+        assert_eq!(body["failure"]["kind"], "invalid-argument");
+    }
+    assert_eq!(fake.seen().len(), 3);
+    // What is no page is the answer, whichever page it is.
+    let loading = "{\"progress\":0.5,\"status\":\"loading\",\"success\":true}";
+    let later = move |seen: &Seen| match seen.json()["start"].as_u64() {
+        Some(0) => page(seen),
+        _ => loading.to_owned(),
+    };
+    let fake = Fake::start(move |seen| reply(200, &[], later(seen))).await;
+    let connection = Connection::to(&fake.url).await;
+    let (_, answer) = connection.call(tool, ask(json!({ "tag": "x" }))).await;
+    assert_eq!(answer, loading);
+    // An endless list is given up.
+    let endless = "{\"success\":true,\"orders\":[".to_owned() + &["{}"; 100].join(",") + "]}";
+    let fake = Fake::always(200, &endless).await;
+    let connection = Connection::to(&fake.url).await;
+    let body = connection.fails(tool, ask(json!({ "tag": "x" }))).await;
+    assert_eq!(body["failure"]["kind"], "invalid-argument");
+    assert_eq!(fake.seen().len(), 100);
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use crate::contract::quantconnect::api::backtests::{
     Backtest, BacktestChartRequest, BacktestId, BacktestList, BacktestLogPage, BacktestLogsRequest,
-    Chart, ClosedTradePage, CompileId, Error, Host, InsightPage, OrderPage, ParameterSet,
-    ProjectId, add_to_linker,
+    BacktestOrderFilter, Chart, ClosedTradePage, CompileId, Error, FilteredOrders, Host,
+    InsightPage, OrderPage, ParameterSet, ProjectId, add_to_linker,
 };
 
 capability! {
@@ -12,6 +12,7 @@ capability! {
     list_backtests(project_id: ProjectId, include_statistics: Option<bool>) -> BacktestList;
     read_backtest_chart(request: BacktestChartRequest) -> Chart;
     read_backtest_orders(project_id: ProjectId, backtest_id: BacktestId, start: u32, end: u32) -> OrderPage;
+    filter_backtest_orders(request: BacktestOrderFilter) -> FilteredOrders;
     read_backtest_insights(project_id: ProjectId, backtest_id: BacktestId, start: u32, end: u32) -> InsightPage;
     read_backtest_trades(project_id: ProjectId, backtest_id: BacktestId, start: u32, end: u32) -> ClosedTradePage;
     read_backtest_logs(request: BacktestLogsRequest) -> BacktestLogPage;

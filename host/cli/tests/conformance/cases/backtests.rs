@@ -282,6 +282,54 @@ fn results() -> Vec<Case> {
                     .await
             })
         }),
+        valid("filter_backtest_orders", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let page = slice(&project, &id, 0, 100);
+                let all = b.call("read_backtest_orders", page.clone()).await?;
+                let all = all.list("/orders")?.clone();
+                let ask = |name: &str, value: Value| {
+                    let mut ask = page.clone();
+                    ask[name] = value;
+                    ask
+                };
+                let (second, tool) = (all[1].clone(), "filter_backtest_orders");
+                let body = b.call(tool, ask("id", second["id"].clone())).await?;
+                body.equals("/orders", json!([second]))?;
+                body.equals("/more", false)?;
+                let date = second.text("/createdTime")?;
+                let date = date.get(..10).ok_or("no date")?;
+                let body = b.call(tool, ask("date", json!(date))).await?;
+                body.find("/orders", "id", second["id"].clone())?;
+                for (name, value, fit) in [
+                    ("symbol", json!("spy"), true),
+                    ("symbol", json!("QQQ"), false),
+                    ("type", json!("4"), true),
+                    ("type", json!("0"), false),
+                    ("tag", json!("no such tag"), false),
+                ] {
+                    let body = b.call(tool, ask(name, value)).await?;
+                    let fits = body.list("/orders")?.len();
+                    let expected = if fit { all.len() } else { 0 };
+                    ensure!(fits == expected, "{fits} orders by {name}");
+                }
+                let body = b.call(tool, slice(&project, &id, 1, 2)).await?;
+                body.equals("/orders", json!([second]))?;
+                body.equals("/more", true)
+            })
+        }),
+        invalid("filter_backtest_orders", |b| {
+            Box::pin(async move {
+                let (project, id) = b.backtest().await?;
+                let bad = [
+                    slice(&json!(UNKNOWN), &id, 0, 10),
+                    slice(&project, "nothing", 0, 10),
+                ];
+                let mut good = slice(&project, &id, 0, 10);
+                good["date"] = json!("2023-01-31");
+                b.rejects("filter_backtest_orders", good, &bad).await
+            })
+        }),
         valid("read_backtest_trades", |b| {
             Box::pin(async move {
                 let (project, id) = b.backtest().await?;

@@ -1,7 +1,10 @@
 //! `backtests`: run until it ends, read in every way, renamed, deleted.
 
-use qchost_sdk::backtests::{BacktestChartRequest, BacktestLogsRequest, BacktestStatus};
+use qchost_sdk::backtests::{
+    BacktestChartRequest, BacktestLogsRequest, BacktestOrderFilter, BacktestStatus,
+};
 use qchost_sdk::prelude::*;
+use qchost_sdk::types::OrderType;
 
 use crate::checks::{Checks, not_found, rejected, unfit};
 use crate::setup;
@@ -221,6 +224,38 @@ fn pages(checks: &mut Checks, project: u32, id: &str) -> Option<()> {
         "read-backtest-orders",
         "refuses a slice that is too wide",
         orders(0, 5_000),
+        unfit,
+    );
+    let filter = |order: Option<i32>, end: u32| {
+        let request = BacktestOrderFilter {
+            project_id: project,
+            backtest_id: id.to_owned(),
+            tag: None,
+            symbol: Some("spy".into()),
+            type_: Some(OrderType::MarketOnOpen),
+            id: order,
+            date: None,
+            start: 0,
+            end,
+        };
+        wait::until_ready(|| backtests::filter_backtest_orders(&request))
+    };
+    checks.answer(
+        "filter-backtest-orders",
+        "finds one by its number",
+        filter(Some(2), 10),
+        |it| matches!(it.orders.as_slice(), [one] if one.id == 2) && !it.more,
+    )?;
+    checks.answer(
+        "filter-backtest-orders",
+        "finds the first of many",
+        filter(None, 1),
+        |it| it.orders.len() == 1 && it.more,
+    )?;
+    checks.refusal(
+        "filter-backtest-orders",
+        "refuses a range that is too wide",
+        filter(None, 101),
         unfit,
     );
     let insights = backtests::read_backtest_insights(project, id, 0, 99);
