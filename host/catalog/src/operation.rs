@@ -381,6 +381,8 @@ pub struct Operation {
     pub exceptions: &'static [Exception],
     /// How a call says which deployment it is about, if its answer is about one.
     pub deployment: Option<Choice>,
+    /// Arguments that the official server's tool does not take. It drops in silence what it does not know.
+    pub newer: &'static [&'static str],
     /// Who reads what its caller writes, if that is always the same recipient outside of the account.
     pub audience: Option<&'static str>,
     /// Its documentation and arguments, where the contract has no function for it.
@@ -415,6 +417,7 @@ impl Operation {
             selectors: &[],
             exceptions: &[],
             deployment: None,
+            newer: &[],
             audience: None,
             untyped: None,
             answer: "",
@@ -525,6 +528,11 @@ impl Operation {
 
     pub(crate) const fn except(mut self, exceptions: &'static [Exception]) -> Self {
         self.exceptions = exceptions;
+        self
+    }
+
+    pub(crate) const fn newer(mut self, arguments: &'static [&'static str]) -> Self {
+        self.newer = arguments;
         self
     }
 

@@ -191,7 +191,8 @@ pub static OPERATIONS: &[Operation] = &[
     op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade).licensed(Notebooks).does(Deploys)
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
         .except(&[Profile("brokerage"), Profiles("dataProviders")]),
-    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named),
+    op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named)
+        .newer(&["deployId"]),
     op("live/read-live-details", "read_live_details", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named),
     op("live/list-live-algorithms", "list_live_algorithms", "/live/list").reads().answers("live").on(PROJECT),
     op("live/list-latest-live-algorithms", "list_latest_live_algorithms", "/live/list").reads().answers("live").on(PROJECT)
@@ -206,7 +207,7 @@ pub static OPERATIONS: &[Operation] = &[
     op("live/read-live-orders", "read_live_orders", "/live/orders/read").reads().on(PROJECT).of_one(Unnamed),
     op("live/read-live-trades", "read_live_trades", "/live/trades/read").reads().on(PROJECT_DEPLOYMENT),
     op("live/read-live-insights", "read_live_insights", "/live/insights/read").reads()
-        .on(&[Project("projectId"), Deployment("algorithmId")]).of_one(Named),
+        .on(&[Project("projectId"), Deployment("algorithmId")]).of_one(Named).newer(&["algorithmId"]),
     op("live/stop-live-algorithm", "stop_live_algorithm", "/live/update/stop").is(Reduce).does(EndsDeployment).on(PROJECT)
         .by(Tool(&remote::STOP_LIVE_ALGORITHM)),
     op("live/liquidate-live-algorithm", "liquidate_live_algorithm", "/live/update/liquidate").is(Reduce).does(EndsDeployment).on(PROJECT)

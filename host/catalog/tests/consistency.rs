@@ -20,17 +20,6 @@ use serde_json::{Value, json};
 /// Functions of the contract that are no tool: the host does them with several calls, or any.
 const NOT_TOOLS: &[&str] = &["object-store/download", "raw/call-tool"];
 
-/// Arguments that the REST API takes, and the official server's tool does not: the tool and the JSON name.
-const NEWER_ARGUMENTS: &[(&str, &str)] = &[
-    ("read_live_algorithm", "deployId"),
-    ("read_live_insights", "algorithmId"),
-];
-
-/// Whether an argument is newer than the official server.
-fn is_newer(tool: &str, argument: &str) -> bool {
-    NEWER_ARGUMENTS.contains(&(tool, argument))
-}
-
 /// Field names that only other servers than the official one send, or that its schemas leave open.
 const NOT_OFFICIAL: &[(&str, &str)] = &[
     // The schema of an authorisation is open; QuantConnect sends the address there.
@@ -149,7 +138,7 @@ fn every_field_of_a_request_is_a_parameter_or_a_listed_exception() {
         for exception in operation.exceptions {
             ours.insert(exception.field().to_owned());
         }
-        ours.retain(|name| !is_newer(operation.tool, name));
+        ours.retain(|name| !operation.newer.contains(&name.as_str()));
         assert_eq!(ours, fields.keys().cloned().collect(), "{}", operation.name);
 
         for field in operation.function().unwrap().request() {
@@ -352,7 +341,7 @@ fn every_enumeration_value_has_its_case_and_every_field_is_an_official_one() {
                 .exceptions
                 .iter()
                 .any(|exception| exception.field() == field.json)
-                && !is_newer(operation.tool, field.json)
+                && !operation.newer.contains(&field.json)
             {
                 walk.walk(&fields[field.json], &field.ty, operation.tool);
             }

@@ -502,11 +502,20 @@ impl ProjectSource<'_> {
         reads.read(operation, arguments).await
     }
 
-    /// Reads a new deployment.
+    /// Reads a new deployment: the latest of its project, or by its id if another one is the latest by now. Some servers
+    /// take no id.
     async fn read_made(&self, made: Option<&str>) -> Outcome {
-        let mut arguments = Map::from_iter([("projectId".to_owned(), self.project.into())]);
-        arguments.extend(made.map(|id| ("deployId".to_owned(), id.into())));
-        self.read_with(READ_LIVE_ALGORITHM, arguments).await
+        let latest = self.read_of(READ_LIVE_ALGORITHM, self.project).await?;
+        let Some(made) = made.filter(|made| id_of(&latest) != Some(*made)) else {
+            return Ok(latest);
+        };
+        let arguments = Map::from_iter([
+            ("projectId".to_owned(), self.project.into()),
+            ("deployId".to_owned(), made.into()),
+        ]);
+        // What is another one is told by its id.
+        let named = self.read_with(READ_LIVE_ALGORITHM, arguments).await;
+        named.or(Ok(latest))
     }
 
     /// With what a new deployment trades, as it says of itself.

@@ -63,7 +63,9 @@ pub(crate) async fn on_paper(
         let Some(id) = id_in(row) else {
             return Ok(false);
         };
-        match environment(reader, project, id).await? {
+        // Some servers take no id: where there is only one deployment, none is needed.
+        let named = Some(id).filter(|_| rows.len() > 1);
+        match environment(reader, project, id, named).await? {
             Environment::Paper => {}
             Environment::Unknown => return Ok(false),
             Environment::Live => {
@@ -80,11 +82,10 @@ async fn environment(
     reader: &dyn Reader,
     project: u32,
     id: &str,
+    named: Option<&str>,
 ) -> Result<Environment, ScopeError> {
-    let arguments = Map::from_iter([
-        ("projectId".to_owned(), Value::from(project)),
-        ("deployId".to_owned(), Value::from(id)),
-    ]);
+    let mut arguments = Map::from_iter([("projectId".to_owned(), Value::from(project))]);
+    arguments.extend(named.map(|id| ("deployId".to_owned(), Value::from(id))));
     let what = format!("the deployment {} of project {project}", shown(id));
     let answer = match read(reader, READ_LIVE_ALGORITHM, arguments, &what).await {
         Ok(answer) => answer,
@@ -95,7 +96,7 @@ async fn environment(
         Carried::Nothing => true,
         carried => carried == Carried::Project(project),
     };
-    // A server that does not know the argument answers about the latest deployment.
+    // Without an id, the answer is about the latest deployment.
     if !of_this || id_in(&answer) != Some(id) {
         return Ok(Environment::Unknown);
     }

@@ -422,8 +422,16 @@ impl Account {
         tool: &str,
         arguments: &Map<String, Value>,
     ) -> Option<Failure> {
-        if self.way() == Way::Rest || matches!(call.target, Target::Unknown(_)) {
+        let Target::Known(operation) = call.target else {
             return None;
+        };
+        if self.way() == Way::Rest {
+            let dropped = input.lacks(operation.newer, arguments)?;
+            return Some(Failure::Unavailable(format!(
+                "the server of `{}` does not know the argument `{dropped}` of `{tool}` and would drop it, so nothing was sent; \
+                 an account with `connection = \"embedded\"` takes it",
+                self.name
+            )));
         }
         let misfit = input.misfit(arguments)?;
         let redactor = self.endpoints.first().pool.redactor();

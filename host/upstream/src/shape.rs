@@ -62,6 +62,16 @@ impl Input {
         self.shape.apply(arguments)
     }
 
+    /// The first of these names that the call has and the tool does not take.
+    pub(crate) fn lacks<'a>(
+        &self,
+        names: &[&'a str],
+        arguments: &Map<String, Value>,
+    ) -> Option<&'a str> {
+        let mut names = names.iter().copied();
+        names.find(|name| arguments.contains_key(*name) && !self.arguments.contains(*name))
+    }
+
     /// Why the tool does not take exactly these arguments, by its own schema.
     pub(crate) fn misfit(&self, arguments: &Map<String, Value>) -> Option<String> {
         let mut given = arguments.keys();
@@ -118,6 +128,23 @@ mod tests {
 
     fn shape(schema: Value) -> Shape {
         Input::of(schema.as_object().unwrap()).shape
+    }
+
+    #[test]
+    fn an_argument_that_a_server_would_drop_is_found() {
+        let input = |schema: Value| Input::of(schema.as_object().unwrap());
+        let of_2025 = input(json!({ "properties": { "projectId": {} } }));
+        let newer = input(json!({ "properties": { "projectId": {}, "deployId": {} } }));
+        let other = json!({ "projectId": 1, "other": 2 });
+        let named = json!({ "projectId": 1, "deployId": "L-1" });
+        for (input, arguments, lacks) in [
+            (&of_2025, &other, None),
+            (&of_2025, &named, Some("deployId")),
+            (&newer, &named, None),
+        ] {
+            let arguments = arguments.as_object().unwrap();
+            assert_eq!(input.lacks(&["deployId"], arguments), lacks);
+        }
     }
 
     #[test]
