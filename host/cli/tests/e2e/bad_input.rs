@@ -178,6 +178,10 @@ fn a_manifest_that_is_wrong_is_refused_with_file_and_key() {
             with("account   = \"research\"", "account = \"elsewhere\""),
             "no account `elsewhere`; configured are: research",
         ),
+        (
+            format!("{good}\n[[http]]\nallow = \"https://hooks.example.com/\"\n"),
+            "lab.toml:1: egress: the grant `lab-projects` covers `files/read-file`, whose answers may hold licensed data",
+        ),
         ("plugin = ".to_owned(), "lab.toml:1:"),
         ("\u{0}\u{1}".to_owned(), "lab.toml:1:"),
     ] {
