@@ -479,7 +479,7 @@ pub async fn connectors<'a>(
                     sources.unusable = Some(words(&error));
                     prepared.unusable(name, error)
                 });
-            let mut connected = Connected::new(name, first, options);
+            let mut connected = Connected::new(name, first, kept(options, account));
             for (number, endpoint) in (2_u32..).zip(&account.endpoints) {
                 let label = format!("{name}.endpoint-{number}");
                 let (further, options) = connector(&label, endpoint, &mut reading, &mut prepared)
@@ -499,7 +499,7 @@ pub async fn connectors<'a>(
             });
             let options = AccountOptions {
                 way: Way::Remote,
-                ..options
+                ..kept(options, account)
             };
             let account = Connected::new(label.as_str(), connector, options);
             prepared.accounts.push(account);
@@ -509,6 +509,17 @@ pub async fn connectors<'a>(
         prepared.sources.insert(name.to_owned(), sources);
     }
     prepared
+}
+
+/// The options of a connection that keeps answers as its account is configured.
+fn kept(options: AccountOptions, account: &Account) -> AccountOptions {
+    match account.keep_answers {
+        true => options,
+        false => AccountOptions {
+            cache_for: Duration::ZERO,
+            ..options
+        },
+    }
 }
 
 /// The connector to QuantConnect's remote server.

@@ -306,6 +306,9 @@ impl Cache {
     pub(crate) fn lookup(&self, call: &Call<'_>) -> Option<Lookup> {
         // What cannot be recorded as such is not answered by the cache.
         call.sends?;
+        if self.longest.is_zero() {
+            return None;
+        }
         let Target::Known(operation) = call.target else {
             return None;
         };

@@ -20,7 +20,8 @@ pub struct AccountOptions {
     pub attempts: u32,
     /// The wait between two attempts, of a connection and of a call.
     pub backoff: Backoff,
-    /// Upper limit on how long an answer is kept, whatever its row in the catalog says; nothing is kept if it is zero.
+    /// Upper limit on how long an answer is kept, whatever its row in the catalog says. If it is zero, each
+    /// read is sent.
     pub cache_for: Duration,
     /// How long a read waits for one endpoint while another one is known to work.
     pub failover_after: Duration,

@@ -19,6 +19,9 @@ const REMOTE: &str = "remote";
 /// The key of the further endpoints in an account.
 const ENDPOINT: &str = "endpoint";
 
+/// The key of whether answers are kept.
+const KEEP_ANSWERS: &str = "keep-answers";
+
 /// The connections of an account; at least one.
 #[derive(Debug, Clone)]
 pub struct Account {
@@ -28,6 +31,8 @@ pub struct Account {
     pub endpoints: Vec<Connection>,
     /// QuantConnect's remote server.
     pub remote: Option<RemoteServer>,
+    /// Whether answers to reads are given again for the time that the catalog allows.
+    pub keep_answers: bool,
 }
 
 /// `[account.NAME.remote]`: QuantConnect's remote MCP server, for what the REST API cannot do.
@@ -127,6 +132,10 @@ impl<'de> Deserialize<'de> for Account {
         let endpoints = endpoints
             .transpose()
             .map_err(|error| D::Error::custom(format!("{ENDPOINT}: {}", error.message())))?;
+        let keep_answers = table.remove(KEEP_ANSWERS).map(bool::deserialize);
+        let keep_answers = keep_answers
+            .transpose()
+            .map_err(|error| D::Error::custom(format!("{KEEP_ANSWERS}: {}", error.message())))?;
         // An account without a `connection` has the remote server alone.
         let rest = match remote.is_some() && table.is_empty() {
             true => None,
@@ -139,6 +148,7 @@ impl<'de> Deserialize<'de> for Account {
             rest,
             endpoints: endpoints.unwrap_or_default(),
             remote,
+            keep_answers: keep_answers.unwrap_or(true),
         })
     }
 }
@@ -149,6 +159,7 @@ impl From<Connection> for Account {
             rest: Some(rest),
             endpoints: Vec::new(),
             remote: None,
+            keep_answers: true,
         }
     }
 }

@@ -330,6 +330,11 @@ fn further_endpoints_have_what_is_not_the_account_s() {
         assert!(error.contains(reason), "{keys}: {error}");
         assert!(error.contains("endpoint"), "{keys}: {error}");
     }
+    assert!(account.keep_answers);
+    let sent = load(&format!("{ACCOUNT}keep-answers = false\n")).unwrap();
+    assert!(!sent.account.get("a").unwrap().keep_answers);
+    let error = load(&format!("{ACCOUNT}keep-answers = 1\n")).unwrap_err();
+    assert!(format!("{error:#}").contains("keep-answers"), "{error:#}");
     let alone = "[account.a.remote]\n[[account.a.endpoint]]\nconnection = \"embedded\"\n";
     let error = format!("{:#}", load(alone).unwrap_err());
     assert!(error.contains("no `connection`"), "{error}");

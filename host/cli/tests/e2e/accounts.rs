@@ -80,6 +80,20 @@ fn a_kept_answer_is_decided_and_recorded_like_one_that_was_sent() {
 }
 
 #[test]
+fn an_account_that_keeps_no_answers_sends_each_read() {
+    let cloud = Cloud::start();
+    let configuration = format!("{}keep-answers = false\n", embedded(cloud.url()));
+    let folder = Folder::new(&configuration);
+    let _host = folder.serve(&["run"]);
+    for _ in 0..2 {
+        folder.call("read_lean_versions", &json!({}));
+    }
+    assert_eq!(cloud.requests_to("/lean/versions/read").len(), 2);
+    let figures = &status(&folder, "research")["figures"]["since-start"];
+    assert_eq!(figures["hits"], 0, "{figures:#}");
+}
+
+#[test]
 fn a_write_of_the_account_is_seen_by_the_next_read() {
     let cloud = Cloud::start();
     let folder = Folder::embedded(cloud.url());

@@ -29,7 +29,9 @@ impl Running {
     /// `configuration` is put before the account's, `prepare` writes further files before the start.
     pub fn start(configuration: &str, prepare: impl FnOnce(&Folder)) -> Self {
         let cloud = Cloud::start();
-        let folder = Folder::apart(&format!("{configuration}\n{}", embedded(cloud.url())));
+        // These tests count what is sent.
+        let account = format!("{}keep-answers = false\n", embedded(cloud.url()));
+        let folder = Folder::apart(&format!("{configuration}\n{account}"));
         prepare(&folder);
         Self::of(serve(&folder), folder, cloud)
     }
