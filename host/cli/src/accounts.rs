@@ -553,7 +553,9 @@ async fn connector(
             let (client, label) = match cloud.as_str() {
                 "emulator" => {
                     options.local_downloads = true;
-                    let emulator = Emulator::builder().any_port().start().await?;
+                    // The gate refuses downloads to an account that does not say `derived-data = true`.
+                    let builder = Emulator::builder().any_port().derived_data(true);
+                    let emulator = builder.start().await?;
                     let client = client(
                         emulator.base_url(),
                         &emulator.user_id().to_string(),

@@ -106,6 +106,7 @@ impl Builder {
                 credit: 10_000.0,
                 timing: Timing::default(),
                 object_store_quota: 50 << 20,
+                derived_data: false,
             },
             body_timeout: limits::BODY_TIMEOUT,
             backtest_nodes: 4,
@@ -131,6 +132,9 @@ impl Builder {
         live_nodes: u32 => live_nodes;
         /// Size limit of the object store, in bytes; 50 MiB unless set.
         object_store_quota: usize => settings.object_store_quota;
+        /// Whether the organisation has signed the agreement on derived data, without which the cloud refuses
+        /// downloads of objects; unless set, it has not.
+        derived_data: bool => settings.derived_data;
         /// Time limit for receiving a request's body; 30 s unless set.
         body_timeout: Duration => body_timeout;
         /// The number of requests that the log keeps; 10,000 unless set.

@@ -11,6 +11,11 @@
 //! the same state. That part is built from public descriptions alone: arguments whose names are guesses say so in their
 //! schema, and there is no notebook kernel.
 //!
+//! It does as the cloud does to an organisation without an agreement on derived data: it refuses downloads of objects,
+//! unless [`Builder::derived_data`] is set. A project that is deleted is gone, whereas the cloud keeps it in the list
+//! under `Recycle Bin/`. Agents, issues of data and tickets of the support are written down and come to nothing; they
+//! are in memory only.
+//!
 //! What it is not: LEAN. Backtests, optimizations and deployments get their numbers from
 //! [`engine`]'s documented model of synthetic prices; results say so in `nodeName`
 //! (`datacenter` of a live algorithm). The AI tools check syntax and initialisation for real

@@ -70,6 +70,7 @@ impl Desk {
         let start = || {
             Emulator::builder()
                 .credentials(77, "lean-test")
+                .derived_data(true)
                 .timing(Timing::default().faster(5))
                 .start()
         };

@@ -30,7 +30,7 @@ use crate::halts::{Departure, Halts};
 use crate::paper::PaperEvidence;
 use crate::reads::HostReader;
 use crate::record::{self, AuditContext};
-use crate::refusal::{Refusal, unrecorded, unresolved};
+use crate::refusal::{Refusal, export_refused, unrecorded, unresolved};
 use crate::reserve::Reserver;
 use crate::sources::{Evidence, SourceGuards, made};
 use crate::unsettled::UnsettledWrites;
@@ -122,7 +122,11 @@ impl Dispatch {
             Err(failure @ (Failure::NotFound(_) | Failure::Rejected(_))) => {
                 let touched = &self.admission.decision.touched;
                 let refused = dispatcher.scope.refused(self.request.account(), touched);
-                Err(refused.map_or_else(|| failure.into(), unresolved))
+                let denied = export_refused(&failure).filter(|_| self.request.downloads());
+                Err(refused
+                    .map(unresolved)
+                    .or(denied)
+                    .unwrap_or_else(|| failure.into()))
             }
             Err(failure) => Err(failure.into()),
         };

@@ -26,7 +26,7 @@ use crate::call_log::CallLog;
 use crate::decision::CallDecision;
 use crate::reads::HostReader;
 use crate::record::AuditContext;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, export_refused};
 use crate::reserve::Reserver;
 use crate::throttle::CallGuards;
 
@@ -94,7 +94,9 @@ impl Download {
         let redactor = request.settings().secrets.redactor();
         let clean = |text: String| redactor.clean(&text).into_owned();
         let result = self.fetch().await.map_err(|refusal| match refusal {
-            Refusal::Failed(failure) => failure.map_text(clean).into(),
+            Refusal::Failed(failure) => {
+                export_refused(&failure).unwrap_or_else(|| failure.map_text(clean).into())
+            }
             refusal => refusal,
         });
         let outcome = match &result {

@@ -67,6 +67,24 @@ pub enum Refusal {
     Failed(Failure),
 }
 
+/// What QuantConnect tells an organisation that has not signed the agreement on derived data.
+const NO_EXPORT: &str = "does not have derivative export enabled";
+
+/// The denial for a download that QuantConnect refused to the organisation, although the account says that it may; `None`
+/// for any other failure. No other call of the plugin would fare better.
+pub(crate) fn export_refused(failure: &Failure) -> Option<Refusal> {
+    let Failure::Rejected(errors) = failure else {
+        return None;
+    };
+    let says_so = errors.iter().any(|error| error.contains(NO_EXPORT));
+    says_so.then(|| {
+        Refusal::denied(
+            "QuantConnect refuses downloads of objects to this organisation, which has not signed its agreement on derived data; \
+             take `derived-data = true` out of the account in qchost.toml",
+        )
+    })
+}
+
 /// The outcomes in a record besides the kinds of failures.
 const OTHER_OUTCOMES: [&str; 6] = [
     "answered",

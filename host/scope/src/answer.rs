@@ -20,7 +20,7 @@ use crate::choice::check_named;
 use crate::error::ScopeError;
 use crate::live::reported_live;
 use crate::reads::{Carried, project_in, read};
-use crate::scope::{Caller, Scope, Touched, object};
+use crate::scope::{Caller, Scope, Touched, is_folder, object};
 
 /// Lists whose items may belong to several projects or refer to one.
 const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "files"];
@@ -270,6 +270,15 @@ impl Scope {
         };
         if operation.selects(|selector| matches!(selector, Selector::ObjectPath(_))) {
             let organization = context.organization.as_deref().unwrap_or_default();
+            if is_partial(body) {
+                self.partial_listing.call_once(|| {
+                    tracing::warn!(
+                        target: "scope",
+                        operation = operation.name,
+                        "QuantConnect's answer has several pages, and only the first can be asked for: objects are missing in it"
+                    );
+                });
+            }
             filter_objects(body, &|key| decide(object(organization, key)));
             return Ok(());
         }
@@ -502,6 +511,13 @@ fn keep_in(
     filtered
 }
 
+/// Whether a listing of objects has more pages than the one that it is.
+fn is_partial(body: &Value) -> bool {
+    body.get("totalPages")
+        .and_then(Value::as_u64)
+        .is_some_and(|pages| pages > 1)
+}
+
 /// Keeps the entries of a folder that may be shown; a folder counts as `KEY/`. A leading slash is removed from keys, so
 /// that they can be used in requests. The size of the whole store is only shown to a caller that may see all of it.
 fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
@@ -510,9 +526,14 @@ fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
         if let Some(Value::String(key)) = entry.get_mut("key") {
             *key = key.trim_start_matches('/').to_owned();
         }
+        if is_folder(entry)
+            && let Value::Object(fields) = entry
+        {
+            fields.insert("folder".to_owned(), true.into());
+        }
     }
     keep_in(body, "objects", &|entry| {
-        let folder = entry.get("folder").and_then(Value::as_bool) == Some(true);
+        let folder = is_folder(entry);
         match entry.get("key").and_then(Value::as_str) {
             Some(key) if folder => may_see(&format!("{}/", key.trim_end_matches('/'))).into(),
             Some(key) => may_see(key).into(),
@@ -524,5 +545,39 @@ fn filter_objects(body: &mut Value, may_see: &dyn Fn(&str) -> bool) {
     {
         fields.remove("objectStorageUsed");
         fields.remove("objectStorageUsedHuman");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_listing_with_several_pages_is_partial() {
+        for (body, partial) in [
+            (json!({ "totalPages": 2 }), true),
+            (json!({ "totalPages": 1 }), false),
+            (json!({ "totalPages": null }), false),
+            (json!({}), false),
+        ] {
+            assert_eq!(is_partial(&body), partial, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_one_under_either_name_of_the_flag() {
+        for flag in ["folder", "isFolder"] {
+            let entry = json!({ "key": "/lab", flag: true });
+            assert!(is_folder(&entry), "{entry}");
+            let mut body = json!({ "objects": [entry] });
+            filter_objects(&mut body, &|key| key == "lab");
+            assert_eq!(
+                body["objects"],
+                json!([]),
+                "only what is below it is granted"
+            );
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! never from an argument alone. What cannot be read is an error or counts as unknown; no default takes its place.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 use std::time::Duration;
 
 use qchost_catalog::host_calls::{LIST_OBJECT_STORE_FILES, READ_FILE};
@@ -134,6 +135,8 @@ pub struct Scope {
     pub(crate) deployments: Deployments,
     pub(crate) jobs: Jobs,
     pub(crate) created: Created,
+    /// Warns once of a listing that is not whole.
+    pub(crate) partial_listing: Once,
 }
 
 impl std::fmt::Debug for Scope {
@@ -200,6 +203,7 @@ impl Scope {
             deployments: Deployments::new(),
             jobs: Jobs::new(),
             created: Created::default(),
+            partial_listing: Once::new(),
         }
     }
 
@@ -615,7 +619,13 @@ fn key_in(entry: &Value) -> Option<&str> {
 
 /// Whether an entry of a listing is the object of this key rather than a folder.
 fn is_object(entry: &Value, key: &str) -> bool {
-    key_in(entry) == Some(key) && entry.get("folder").and_then(Value::as_bool) != Some(true)
+    key_in(entry) == Some(key) && !is_folder(entry)
+}
+
+/// Whether an entry of a listing is a folder: the flag has two names, depending on who describes it.
+pub(crate) fn is_folder(entry: &Value) -> bool {
+    let flag = |name: &str| entry.get(name).and_then(Value::as_bool) == Some(true);
+    flag("folder") || flag("isFolder")
 }
 
 /// Whether real money, or rights over it, may be at stake.

@@ -281,6 +281,9 @@ pub enum Verb {
         /// Serve the remote MCP server as well, behind its OAuth authorization server.
         #[arg(long)]
         remote: bool,
+        /// Let objects be downloaded, as QuantConnect does once the agreement on derived data is signed.
+        #[arg(long)]
+        derived_data: bool,
     },
     /// Print a script by which a shell completes commands and options.
     #[command(

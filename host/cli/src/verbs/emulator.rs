@@ -31,6 +31,7 @@ pub async fn run(
     user_id: u64,
     faster: u32,
     remote: bool,
+    derived_data: bool,
     output: Output,
 ) -> Result<()> {
     ensure!(
@@ -42,7 +43,8 @@ pub async fn run(
     let mut builder = Emulator::builder()
         .address(listen)
         .credentials(user_id, token)
-        .timing(Timing::default().faster(faster));
+        .timing(Timing::default().faster(faster))
+        .derived_data(derived_data);
     if remote {
         builder = builder.remote(Remote::new());
     }

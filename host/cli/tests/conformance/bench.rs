@@ -49,6 +49,7 @@ impl Bench {
                     .credentials(USER, TOKEN)
                     .organization(ORGANIZATION, "Conformance")
                     .timing(Timing::default().faster(20))
+                    .derived_data(true)
                     .start()
                     .await
                     .unwrap(),

@@ -34,7 +34,8 @@ impl Cloud {
         let builder = Emulator::builder()
             .any_port()
             .credentials(USER, TOKEN)
-            .timing(Timing::default().faster(10));
+            .timing(Timing::default().faster(10))
+            .derived_data(true);
         let emulator = runtime.block_on(set(builder).start()).unwrap();
         Self { runtime, emulator }
     }

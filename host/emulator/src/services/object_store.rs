@@ -103,6 +103,9 @@ pub(crate) fn properties(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argu
 /// [`crate::Timing::object_download`] has passed.
 pub(crate) fn get(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
+    if !cloud.settings.derived_data {
+        refuse!("Organization does not have derivative export enabled");
+    }
     if let Some(job) = arguments.optional("jobId", Arguments::text)? {
         let mut downloads = state.objects.downloads.iter();
         let download = downloads.find(|download| download.job == job);

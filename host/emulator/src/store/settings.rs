@@ -30,4 +30,6 @@ pub(crate) struct Settings {
     pub(crate) timing: Timing,
     /// In bytes.
     pub(crate) object_store_quota: usize,
+    /// Whether objects can be downloaded.
+    pub(crate) derived_data: bool,
 }

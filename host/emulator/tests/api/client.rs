@@ -59,7 +59,11 @@ pub async fn slow_cloud() -> Cloud {
 }
 
 pub async fn start(settings: impl FnOnce(Builder) -> Builder) -> Cloud {
-    let builder = Emulator::builder().any_port().engine(Tiny).timing(quick());
+    let builder = Emulator::builder()
+        .any_port()
+        .engine(Tiny)
+        .timing(quick())
+        .derived_data(true);
     let emulator = settings(builder).start().await.unwrap();
     let http = reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())

@@ -215,3 +215,20 @@ async fn bad_objects_are_refused() {
     let answer: Value = cloud.open(&url).await.json().await.unwrap();
     assert_eq!(answer["success"], false);
 }
+
+#[tokio::test]
+async fn without_the_agreement_on_derived_data_no_object_is_downloaded() {
+    let cloud = start(|builder| builder.derived_data(false)).await;
+    assert_eq!(cloud.set("a", b"text").await["success"], true);
+    for body in [json!({"keys": ["a"]}), json!({"jobId": "any"})] {
+        let says = cloud.refused("/object/get", cloud.of(body)).await;
+        assert!(
+            says.contains("does not have derivative export enabled"),
+            "{says}"
+        );
+    }
+    // What is read otherwise is not affected.
+    cloud
+        .ok("/object/list", cloud.of(json!({"path": "/"})))
+        .await;
+}

@@ -115,6 +115,32 @@ async fn an_account_without_an_agreement_on_derived_data_downloads_nothing() {
 }
 
 #[tokio::test]
+async fn a_download_that_quantconnect_refuses_to_the_organisation_is_denied() {
+    let world = grant("\"object-store/*\"").open().await;
+    world.cloud.hook(|tool, _| {
+        let says = "Organization does not have derivative export enabled";
+        let refuses = tool.starts_with("read_object_");
+        refuses.then(|| Err(Failure::Rejected(vec![says.to_owned()])))
+    });
+    let keys = json!({ "organizationId": "o", "keys": ["k"] });
+    let start = "object-store/read-object-store-file-job-id";
+    let download = world.gate.download(&world.principal, "o", "k", 10).await;
+    for refusal in [download.map(drop), world.call(start, keys).await.map(drop)] {
+        let Err(Refusal::Denied(denial)) = refusal else {
+            panic!("{refusal:?}")
+        };
+        assert!(denial.reason.contains("derived-data"), "{}", denial.reason);
+    }
+    // Of another call the same words are QuantConnect's refusal.
+    let properties = json!({ "organizationId": "o", "key": "k" });
+    let refusal = world
+        .call("object-store/read-object-properties", properties)
+        .await;
+    let rejected = matches!(&refusal, Err(Refusal::Failed(Failure::Rejected(_))));
+    assert!(rejected, "{refusal:?}");
+}
+
+#[tokio::test]
 async fn nothing_is_written_where_quantconnects_assistants_look() {
     let world = grant("\"object-store/*\", \"object-store/delete-object\"")
         .open()
