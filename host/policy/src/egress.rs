@@ -13,28 +13,16 @@ use std::fmt;
 use qchost_catalog::{
     Access, Licensed, OPERATIONS, Operation, STANDARD_CHARTS, Selector, by_name, by_tool,
 };
-use serde::{Deserialize, Serialize};
 
 use crate::glob::Glob;
 use crate::grantable::{DOWNLOAD, Pattern, RAW};
-use crate::manifest::{Grant, Manifest};
+use crate::manifest::{Egress, Grant, Limits, Manifest};
 
 /// The line of a manifest that lets licensed data out.
 const LINE: &str = "egress = \"licensed\"";
 
 /// The ending of a notebook's name.
 const NOTEBOOK: &str = ".ipynb";
-
-/// What a manifest says of licensed data.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Egress {
-    /// It may not leave: nothing that may hold it is granted together with a way out.
-    #[default]
-    None,
-    /// It may leave, by the operator's licences.
-    Licensed,
-}
 
 /// What may take licensed data out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,7 +125,10 @@ impl Manifest {
             "# {source}, whose answers may hold licensed data, and {way} can carry it out. Leave out one of them, or keep this \
              line above the first table of the manifest if your licences allow it:\n"
         );
-        let is_bare = self.grants.is_empty() && self.http.is_empty() && self.config.is_empty();
+        let is_bare = self.grants.is_empty()
+            && self.http.is_empty()
+            && self.config.is_empty()
+            && self.limits == Limits::default();
         match is_bare {
             true => format!("{why}{LINE}\n"),
             false => format!("{why}# {LINE}\n"),

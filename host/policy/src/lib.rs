@@ -71,7 +71,6 @@ mod usd;
 pub use authority::{Authority, Decision};
 pub use denial::Denial;
 pub use difference::{Change, ChangeKind, Difference, Remembered, Retired, Successor, successors};
-pub use egress::Egress;
 pub use engine::{PolicyError, cedar_schema};
 pub use facts::{Brokerage, Context, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};
@@ -82,7 +81,7 @@ pub use grantable::{
 pub use guardrails::{Coverage, Guardrails};
 pub use imports::{ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};
 pub use manifest::{
-    Approval, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS, MAX_PATTERNS, Manifest,
+    Approval, Egress, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS, MAX_PATTERNS, Manifest,
     ManifestError, Prefix, ProjectScope, is_name, manifest_schema,
 };
 pub use people::{People, Person};

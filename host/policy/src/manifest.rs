@@ -25,7 +25,6 @@ pub(crate) use http::METHODS;
 pub use http::{HttpGrant, Prefix};
 pub use schema::manifest_schema;
 
-use crate::egress::Egress;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::text_file::{Origin, read_owned_text};
@@ -63,6 +62,17 @@ pub struct Manifest {
     /// The text it was parsed from.
     #[serde(skip)]
     pub origin: Origin,
+}
+
+/// What a manifest says of licensed data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Egress {
+    /// It may not leave: nothing that may hold it is granted together with a way out.
+    #[default]
+    None,
+    /// It may leave, by the operator's licences.
+    Licensed,
 }
 
 /// Limits of one invocation, with defaults.

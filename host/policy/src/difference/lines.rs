@@ -13,10 +13,9 @@ use super::bounds::{
     at_most, glob_within, is_beside, is_same, prefix_within, project_within, scope_within,
 };
 use super::change::{Change, ChangeKind};
-use crate::egress::Egress;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
-use crate::manifest::{Approval, Grant, GrantLimits, HttpGrant, Limits, Manifest};
+use crate::manifest::{Approval, Egress, Grant, GrantLimits, HttpGrant, Limits, Manifest};
 use crate::usd::Usd;
 
 /// The line of a manifest that lets licensed data out.
