@@ -9,7 +9,7 @@ use qchost_upstream::{Authorization, Ending};
 use tokio::time::MissedTickBehavior;
 
 use crate::host::Host;
-use crate::requests::detail;
+use crate::requests::account_detail;
 
 /// How often the ends are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub async fn keep_announcing(host: &Host) {
 
 async fn announce(host: &Host, account: &str, authorization: &Authorization, ending: Ending) {
     let ends = format!("{:.0}", ending.ends);
-    let detail = detail(account, Some(ending.ends), None);
+    let detail = account_detail(account, Some(ending.ends), None);
     let what = match ending.is_over {
         true => ENDED,
         false => EXPIRING,

@@ -190,7 +190,7 @@ impl Handler for BeginLogin {
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<LoginBegun> {
         let Self { account, port } = self;
         let (authorization, client) = opened(host, &account).await?;
-        let detail = detail(&account, None, None);
+        let detail = account_detail(&account, None, None);
         host.gate
             .note_admin(person, "account-login", detail)
             .await?;
@@ -213,7 +213,7 @@ impl Handler for FinishLogin {
         let (authorization, _) = opened(host, &account).await?;
         let finished = authorization.finish(&redirect.0).await;
         let status = noted(host, person, &account, finished).await?;
-        let detail = detail(&account, status.ends, None);
+        let detail = account_detail(&account, status.ends, None);
         host.gate
             .note_admin(person, "account-logged-in", detail)
             .await?;
@@ -232,7 +232,7 @@ impl Handler for LogOut {
     async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<AccountRow> {
         let account = self.account;
         let (authorization, _) = opened(host, &account).await?;
-        let detail = detail(&account, None, None);
+        let detail = account_detail(&account, None, None);
         host.gate
             .note_admin(person, "account-logout", detail)
             .await?;
@@ -268,7 +268,7 @@ async fn noted<T>(
     match step {
         Ok(done) => Ok(done),
         Err(error) => {
-            let detail = detail(account, None, Some(error.to_string()));
+            let detail = account_detail(account, None, Some(error.to_string()));
             host.gate
                 .note_admin(person, "account-login-failed", detail)
                 .await?;
@@ -278,7 +278,11 @@ async fn noted<T>(
 }
 
 /// What is recorded of an account's authorization.
-pub fn detail(account: &str, ends: Option<Timestamp>, reason: Option<String>) -> AdminDetail {
+pub fn account_detail(
+    account: &str,
+    ends: Option<Timestamp>,
+    reason: Option<String>,
+) -> AdminDetail {
     AdminDetail::Account {
         account: account.to_owned(),
         ends: ends.map(|ends| format!("{ends:.0}")),

@@ -30,7 +30,10 @@ use qchost_policy::Person;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use accounts::{AccountRow, AccountStatus, BeginLogin, FinishLogin, LogOut, Redirect, detail};
+pub use accounts::{
+    AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin, LogOut, Redirect,
+    account_detail,
+};
 pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
 };
