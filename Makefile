@@ -30,8 +30,9 @@ setup: ## install what building and running needs: a C compiler, the WebAssembly
 	@$(SETUP)/wasm.sh
 
 .PHONY: setup-test
-setup-test: setup ## install what the tests need besides: two Python environments in .venv
+setup-test: setup ## install what the tests need besides in .venv: two Python environments, MCP's conformance suite
 	@$(SETUP)/python.sh
+	@$(SETUP)/conformance.sh
 
 .PHONY: setup-lint
 setup-lint: setup ## install what linting needs besides: rustfmt and clippy

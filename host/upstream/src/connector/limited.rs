@@ -416,9 +416,10 @@ impl StreamableHttpClient for LimitedClient {
         let Some(mut response) = self.recall(&id).filter(Response::may_resume) else {
             return Err(StreamableHttpError::ServerDoesNotSupportSse);
         };
+        // The transport has waited already, for as long as the server said.
+        let wait = self.backoff.delay(response.idle);
         response.idle += 1;
         response.resumed += 1;
-        let wait = self.backoff.delay(response.idle);
         let resumed = async {
             tokio::time::sleep(wait).await;
             let token = self.token().await?;

@@ -1,0 +1,154 @@
+//! MCP's own conformance suite against the host's client: `examples/conformance_client.rs`, which the suite starts once
+//! for each of its client scenarios. The suite has none yet for the revision without a handshake: see `revisions.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    unreachable_pub
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use parking_lot::Mutex;
+
+/// The scenarios that the client does not pass, each with the reason.
+const NOT_PASSED: [(&str, &str); 7] = [
+    (
+        "elicitation-sep1034-client-defaults",
+        "no person can be asked in the middle of a call, and the host says so: it declares no elicitation",
+    ),
+    (
+        "auth/scope-step-up",
+        "a person logs in to what the server asks for at first; the host never asks for more by itself",
+    ),
+    (
+        "auth/2025-03-26-oauth-metadata-backcompat",
+        "the metadata name another issuer than the one that they were asked of, as in a mix-up",
+    ),
+    (
+        "auth/2025-03-26-oauth-endpoint-fallback",
+        "without metadata it is not known whether PKCE is checked, and there is no login without it",
+    ),
+    (
+        "auth/client-credentials-jwt",
+        "a login is that of a person, and not of a program",
+    ),
+    (
+        "auth/client-credentials-basic",
+        "a login is that of a person, and not of a program",
+    ),
+    (
+        "auth/cross-app-access-complete-flow",
+        "the host takes no token of a company's identity provider",
+    ),
+];
+
+/// Scenarios that run at a time: most of them wait.
+const AT_A_TIME: usize = 4;
+
+struct Suite {
+    node: PathBuf,
+    script: PathBuf,
+    client: PathBuf,
+}
+
+impl Suite {
+    fn find() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/conformance");
+        let modules = root.join("node_modules");
+        let node = modules.join(".bin/node");
+        assert!(
+            root.join("stamp").exists(),
+            "{} is missing; run: make setup-test",
+            node.display()
+        );
+        let client = support::server().with_file_name("conformance_client");
+        assert!(
+            client.exists(),
+            "{} is missing; run: cargo build -p qchost-upstream --examples",
+            client.display()
+        );
+        Self {
+            node,
+            script: modules.join("@modelcontextprotocol/conformance/dist/index.js"),
+            client,
+        }
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        Command::new(&self.node)
+            .arg(&self.script)
+            .args(words)
+            .output()
+            .unwrap()
+    }
+
+    /// The names of all client scenarios.
+    fn scenarios(&self) -> Vec<String> {
+        let listed = self.run(&["list", "--client"]);
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        let names = listed
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("- "));
+        let names = names.filter_map(|line| line.split_whitespace().next());
+        names.map(str::to_owned).collect()
+    }
+
+    /// What the suite says of a scenario that the client does not pass.
+    fn failure(&self, scenario: &str) -> Option<String> {
+        let client = self.client.display().to_string();
+        let ran = self.run(&["client", "--command", &client, "--scenario", scenario]);
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said).into_owned();
+        // A client that does nothing passes what is checked only where it does something.
+        let checked = !said.contains("Passed: 0/0");
+        (!ran.status.success() || !checked).then_some(said)
+    }
+}
+
+#[test]
+fn the_client_passes_every_scenario_but_those_with_a_reason() {
+    let suite = Suite::find();
+    let scenarios = suite.scenarios();
+    assert!(scenarios.len() >= 26, "{scenarios:?}");
+    for (name, reason) in NOT_PASSED {
+        assert!(
+            scenarios.iter().any(|known| known == name),
+            "{name}: {reason}"
+        );
+    }
+    let left = Mutex::new(scenarios.iter());
+    let failures = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                loop {
+                    let Some(scenario) = left.lock().next() else {
+                        return;
+                    };
+                    if let Some(said) = suite.failure(scenario) {
+                        failures.lock().insert(scenario.as_str(), said);
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner();
+    for (scenario, said) in &failures {
+        let known = NOT_PASSED.iter().any(|(name, _)| name == scenario);
+        assert!(known, "{scenario} is not passed, without a reason:\n{said}");
+    }
+    for (name, reason) in NOT_PASSED {
+        assert!(
+            failures.contains_key(name),
+            "{name} is passed; remove it from the list: {reason}"
+        );
+    }
+}
