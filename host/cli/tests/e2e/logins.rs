@@ -33,13 +33,13 @@ use crate::socket::{Answer, Control};
 const REMOTE_TOOL: &str = "list_skills";
 
 /// A person's browser.
-struct Browser {
+pub struct Browser {
     runtime: Runtime,
     client: reqwest::Client,
 }
 
 impl Browser {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -91,7 +91,7 @@ impl Browser {
     }
 
     /// A token, got without the host.
-    fn token(&self, emulator: &Emulator) -> String {
+    pub fn token(&self, emulator: &Emulator) -> String {
         const REDIRECT: &str = "http://127.0.0.1:49152/callback";
         const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
         const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";

@@ -71,4 +71,5 @@ mod tables;
 mod tools;
 mod upgrades;
 mod verbs;
+mod ways;
 mod widening;

@@ -1,0 +1,239 @@
+//! Two ways to one account: what is granted, denied and sent by each, as the request logs of both servers show.
+
+use qchost_emulator::Remote;
+use serde_json::{Value, json};
+
+use crate::cloud::Cloud;
+use crate::common::{Folder, component, embedded, private_file, strategy_lab};
+use crate::logins::Browser;
+
+/// The remote server of an account, with a token that a person got elsewhere.
+fn remote(cloud: &Cloud) -> String {
+    let url = cloud.emulator().remote_url().unwrap();
+    format!(
+        "[account.research.remote]\nurl = \"{url}\"\nheaders = {{ Authorization = {{ file = \"bearer\" }} }}\n"
+    )
+}
+
+/// A cloud with its remote server.
+fn cloud() -> Cloud {
+    Cloud::with(|builder| builder.remote(Remote::new().cell_output("print(6 * 7)", "42")))
+}
+
+/// A folder with this configuration, and the token of the remote server.
+fn folder(cloud: &Cloud, configuration: &str) -> Folder {
+    let folder = Folder::new(configuration);
+    let token = Browser::new().token(cloud.emulator());
+    private_file(&folder.path().join("bearer"), format!("Bearer {token}"));
+    folder
+}
+
+/// An account with both servers, in a cloud that has the project `Lab/one`, and the project's id.
+fn mixed(more: &str) -> (Cloud, Folder, u64) {
+    let cloud = cloud();
+    let text = format!("{more}\n{}{}", embedded(cloud.url()), remote(&cloud));
+    let folder = folder(&cloud, &text);
+    let project = json!({ "name": "Lab/one", "language": "Py" });
+    let made = folder.call("create_project", &project);
+    let id = made["projects"][0]["projectId"].as_u64().unwrap();
+    (cloud, folder, id)
+}
+
+/// Calls tools by a plugin with these grants; the outcome and the error of each.
+fn outcomes(folder: &Folder, grants: &str, calls: &[(&str, Value)]) -> Vec<(String, String)> {
+    let component = component("host/cli/tests/plugins/any-tool");
+    let manifest = format!(
+        "plugin = \"any-tool\"\ncomponent = \"{}\"\naccount = \"research\"\negress = \"licensed\"\n{grants}",
+        component.display()
+    );
+    folder.manifest("any-tool", &manifest);
+    let calls: Vec<_> = calls
+        .iter()
+        .map(|(tool, arguments)| json!({ "tool": tool, "arguments": arguments }))
+        .collect();
+    let reports = folder.invoke("any-tool.call", &json!({ "calls": calls }));
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let reports = reports.as_array().unwrap().iter();
+    reports
+        .map(|report| (text(&report["outcome"]), text(&report["error"])))
+        .collect()
+}
+
+fn words(found: &[(String, String)]) -> Vec<&str> {
+    found.iter().map(|(outcome, _)| outcome.as_str()).collect()
+}
+
+/// How often the remote server got a call of this tool.
+fn got(cloud: &Cloud, tool: &str) -> usize {
+    cloud.requests_to(&format!("/mcp/{tool}")).len()
+}
+
+const NOTEBOOK: &str = r#"
+[[grant]]
+name     = "raw"
+allow    = ["raw/no_such_tool"]
+[[grant]]
+name     = "notebook"
+allow    = ["research/*", "research/jupyter-execute-cell"]
+projects = ["Lab/*"]
+"#;
+
+#[test]
+fn a_notebook_is_written_and_run_by_the_remote_server_as_far_as_it_is_granted() {
+    let (cloud, folder, project) = mixed("live-trading = true");
+    let cell = json!({ "projectId": project, "index": 0 });
+    let source = json!({ "projectId": project, "index": 0, "source": "print(6 * 7)" });
+    let calls = [
+        ("jupyter_create_cell", source),
+        ("jupyter_execute_cell", cell.clone()),
+        ("jupyter_read_cell", cell.clone()),
+        ("jupyter_execute_notebook", json!({ "projectId": project })),
+        ("jupyter_delete_cell", cell),
+    ];
+    let found = outcomes(&folder, NOTEBOOK, &calls);
+    let expected = ["answered", "answered", "answered", "denied", "denied"];
+    assert_eq!(words(&found), expected, "{found:#?}");
+    for tool in [
+        "jupyter_create_cell",
+        "jupyter_execute_cell",
+        "jupyter_read_cell",
+    ] {
+        assert_eq!(got(&cloud, tool), 1, "{tool}");
+    }
+    // What no pattern covers was not sent.
+    for tool in ["jupyter_execute_notebook", "jupyter_delete_cell"] {
+        assert_eq!(got(&cloud, tool), 0, "{tool}");
+    }
+    // Its output is what the REST API shows of the file.
+    let file = json!({ "projectId": project, "name": "research.ipynb" });
+    let read = folder.call("read_file", &file).to_string();
+    assert!(read.contains("42"), "{read}");
+}
+
+#[test]
+fn running_a_notebook_counts_as_real_money_and_stays_in_its_projects() {
+    let (cloud, folder, project) = mixed("");
+    let cell = json!({ "projectId": project, "index": 0 });
+    let found = outcomes(&folder, NOTEBOOK, &[("jupyter_execute_cell", cell.clone())]);
+    assert_eq!(words(&found), ["denied"], "{found:#?}");
+    assert!(found[0].1.contains("live-trading"), "{found:#?}");
+    let elsewhere = NOTEBOOK.replace("Lab/*", "Prod/*");
+    let found = outcomes(&folder, &elsewhere, &[("jupyter_read_cell", cell)]);
+    assert_eq!(words(&found), ["denied"], "{found:#?}");
+    assert_eq!(got(&cloud, "jupyter_execute_cell"), 0);
+    assert_eq!(got(&cloud, "jupyter_read_cell"), 0);
+}
+
+const DESK: &str = r#"
+[[grant]]
+name       = "raw"
+allow      = ["raw/no_such_tool"]
+[[grant]]
+name       = "desk"
+allow      = ["notifications/*"]
+recipients = ["ops@example.com", "+1555*"]
+"#;
+
+#[test]
+fn messages_go_to_granted_recipients_and_to_no_others() {
+    let (cloud, folder, _) = mixed("");
+    let mail = |to: &str| json!({ "address": to, "subject": "s", "message": "m" });
+    let short = json!({ "phoneNumber": "+15551234567", "message": "m" });
+    let chat = json!({ "chatId": "-100", "message": "m" });
+    let calls = [
+        ("send_email_notification", mail("ops@example.com")),
+        ("send_email_notification", mail("eve@example.com")),
+        (
+            "send_email_notification",
+            mail("ops@example.com,eve@example.com"),
+        ),
+        ("send_sms_notification", short),
+        ("send_telegram_notification", chat),
+    ];
+    let found = outcomes(&folder, DESK, &calls);
+    let expected = [
+        "answered",
+        "denied",
+        "invalid-argument",
+        "answered",
+        "denied",
+    ];
+    assert_eq!(words(&found), expected, "{found:#?}");
+    assert_eq!(got(&cloud, "send_email_notification"), 1);
+    assert_eq!(got(&cloud, "send_sms_notification"), 1);
+    assert_eq!(got(&cloud, "send_telegram_notification"), 0);
+}
+
+#[test]
+fn shared_names_mean_what_the_rest_api_means_by_them() {
+    let (cloud, folder, project) = mixed("");
+    let file = json!({ "projectId": project, "name": "signals.py", "content": "x = 1\n" });
+    folder.call("create_file", &file);
+    assert_eq!(cloud.requests_to("/files/create").len(), 1);
+    assert_eq!(got(&cloud, "create_file"), 0);
+    // A second time it is refused, where the remote server might replace the file.
+    let again = folder.run(&["--json", "call", "create_file", &file.to_string()]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+
+    // Without that way, nothing is sent.
+    let alone = self::folder(&cloud, &remote(&cloud));
+    let backtest = json!({ "projectId": project, "compileId": "c", "backtestName": "b" });
+    let deployment = json!({
+        "versionId": "-1", "projectId": project, "compileId": "c", "nodeId": "n", "brokerage": "paper",
+        "dataProviders": [],
+    });
+    let renamed = json!({ "projectId": project, "backtestId": "b", "name": "n" });
+    for (tool, arguments) in [
+        ("create_file", file),
+        ("create_backtest", backtest),
+        ("read_optimization", json!({ "optimizationId": "o" })),
+        ("create_live_algorithm", deployment),
+        ("update_backtest", renamed),
+    ] {
+        let ran = alone.run(&["--json", "call", tool, &arguments.to_string()]);
+        assert!(!ran.status.success(), "{tool}: {ran:?}");
+        assert_eq!(got(&cloud, tool), 0, "{tool}");
+    }
+    // What means the same is read by it.
+    let read = alone.call("read_project", &json!({ "projectId": project }));
+    assert_eq!(read["projects"][0]["name"], "Lab/one", "{read:#}");
+    assert!(got(&cloud, "read_project") >= 1);
+}
+
+#[test]
+fn an_account_that_is_remote_alone_refuses_strategy_lab_with_the_lines_to_add() {
+    let cloud = cloud();
+    let folder = folder(&cloud, &remote(&cloud));
+    folder.manifest("strategy-lab", &strategy_lab());
+    let listed = folder.run(&["--json", "plugin", "list"]);
+    let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let error = rows[0]["error"].as_str().unwrap();
+    let lines = "[account.research]\nconnection = \"embedded\"\ncloud = \"quantconnect\"";
+    assert!(error.contains(lines), "{error}");
+    // With these lines, for the emulator's address, it serves.
+    let text = format!("{}{}", embedded(cloud.url()), remote(&cloud));
+    let both = self::folder(&cloud, &text);
+    both.manifest("strategy-lab", &strategy_lab());
+    both.run(&["plugin", "list"]).good();
+}
+
+#[test]
+fn a_grant_that_names_what_only_the_remote_server_has_is_refused_without_it() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let write = |allow: &str| {
+        let grant = format!("[[grant]]\nname = \"skills\"\nallow = [\"{allow}\"]\n");
+        folder.manifest("strategy-lab", &format!("{}\n{grant}", strategy_lab()));
+    };
+    write("skills/load-skill");
+    let listed = folder.run(&["--json", "plugin", "list"]);
+    let rows: Value = serde_json::from_str(&listed.stdout).unwrap();
+    let error = rows[0]["error"].as_str().unwrap();
+    assert!(
+        error.contains("[account.research.remote]\nurl = "),
+        "{error}"
+    );
+    // A pattern does not promise that there is a way.
+    write("skills/*");
+    folder.run(&["plugin", "list"]).good();
+}
