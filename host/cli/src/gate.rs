@@ -167,3 +167,31 @@ fn nowhere() -> Failure {
         "nothing is sent while policies and components are only looked at".to_owned(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_cost_what_the_program_knows_unless_the_file_says_otherwise() {
+        let text = "[node-prices]\nO2-8 = 0.2\nO99 = 1.0\n[node-maxima]\nO8-16 = 2\n";
+        let config: Config = toml::from_str(text).unwrap();
+        let settings = settings(&config, Guardrails::none()).unwrap();
+        let price = |node: &str| settings.node_prices.get(node).map(|price| price.0);
+        let nodes = ["O2-8", "O4-12", "O8-16", "O99", "O1"];
+        let prices = [Some(2_000), Some(3_000), Some(6_000), Some(10_000), None];
+        assert_eq!(nodes.map(price), prices);
+        let most = |node: &str| settings.node_maxima.get(node).copied();
+        assert_eq!(nodes.map(most), [Some(24), Some(12), Some(2), None, None]);
+    }
+
+    #[test]
+    fn objects_are_downloaded_from_the_accounts_that_say_so() {
+        let account = "connection = \"embedded\"\ncloud = \"emulator\"\n";
+        let text = format!("[account.a]\n{account}derived-data = true\n[account.b]\n{account}");
+        let config: Config = toml::from_str(&text).unwrap();
+        let settings = settings(&config, Guardrails::none()).unwrap();
+        let accounts: Vec<_> = settings.derived_data.iter().collect();
+        assert_eq!(accounts, ["a"]);
+    }
+}
