@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 use crate::cache::{Cache, Found, Lookup, Writes};
 use crate::connector::Connector;
 use crate::decode::Decoder;
-use crate::endpoints::{Endpoint, Endpoints};
+use crate::endpoints::{Endpoint, Endpoints, Unproven};
 use crate::fault::{Delivery, Fault, Problem, UNAUTHORIZED};
 use crate::figures::{AccountFigures, Answered, Counters};
 use crate::health::AccountHealth;
@@ -151,11 +151,11 @@ impl Account {
         for index in self.endpoints.unproven() {
             let endpoint = self.endpoints.exactly(index).endpoint;
             let outcome = self.compare_endpoint(index, deadline).await;
-            if let Err(reason) = &outcome {
+            if let Err(why) = &outcome {
                 let number = index.saturating_add(1);
                 tracing::warn!(
                     account = self.name,
-                    "endpoint {number} is not known to be the account's, and is not used: {reason}"
+                    "endpoint {number} is not known to be the account's, and is not used: {why}"
                 );
             }
             endpoint.identified(outcome);
@@ -163,7 +163,7 @@ impl Account {
     }
 
     /// Whether an endpoint has the user and the organisation of the first one.
-    async fn compare_endpoint(&self, index: usize, deadline: Instant) -> Result<(), String> {
+    async fn compare_endpoint(&self, index: usize, deadline: Instant) -> Result<(), Unproven> {
         // What exists there now is listed here afterwards, also if it was made just now.
         let theirs = self.read_at(index, LIST_PROJECTS, deadline).await?;
         let ours = self.read_at(0, LIST_PROJECTS, deadline).await?;
@@ -175,12 +175,13 @@ impl Account {
                 let ours = self.read_at(0, READ_ACCOUNT, deadline).await?;
                 let organization = |body: &Value| body.get("organizationId").cloned();
                 if organization(&theirs) != organization(&ours) {
-                    return Err("it is of another organisation than the first one".to_owned());
+                    let reason = "it is of another organisation than the first one";
+                    return Err(Unproven::Other(reason.to_owned()));
                 }
                 ours
             }
         };
-        compare(&theirs, &ours, &user)
+        compare(&theirs, &ours, &user).map_err(Unproven::Other)
     }
 
     /// A read of the host's own at one endpoint.
@@ -189,7 +190,7 @@ impl Account {
         index: usize,
         operation: &'static Operation,
         deadline: Instant,
-    ) -> Result<Value, String> {
+    ) -> Result<Value, Unproven> {
         let call = Call {
             account: &self.name,
             target: Target::Known(operation),
@@ -199,7 +200,7 @@ impl Account {
             sends: None,
         };
         let outcome = self.send(&call, Instant::now(), Some(index)).await;
-        outcome.map_err(|failure| failure.to_string())
+        outcome.map_err(Unproven::Unread)
     }
 
     async fn check_one(&self, index: usize, deadline: Instant) {

@@ -7,6 +7,7 @@
 //! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. A call is never refused
 //! because of a breaker: if no endpoint is known to work, the one that is due first carries it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -32,8 +33,28 @@ enum Identity {
     Unknown,
     /// It is.
     Proven,
-    /// It is not known to be, according to an attempt at this instant, for this reason.
-    Refused(Instant, String),
+    /// It is not known to be, according to an attempt at this instant.
+    Refused(Instant, Unproven),
+}
+
+/// Why an endpoint is not known to be the account's.
+#[derive(Debug)]
+pub(crate) enum Unproven {
+    /// A read of the comparison failed.
+    Unread(Failure),
+    /// It is another user's or organisation's, or it cannot be told.
+    Other(String),
+}
+
+impl fmt::Display for Unproven {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unread(failure) => {
+                write!(f, "it cannot be compared with the first one: {failure}")
+            }
+            Self::Other(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// One way into an account: a server and its sessions.
@@ -60,10 +81,10 @@ impl Endpoint {
     }
 
     /// The outcome of a comparison with the first endpoint.
-    pub(crate) fn identified(&self, outcome: Result<(), String>) {
+    pub(crate) fn identified(&self, outcome: Result<(), Unproven>) {
         *self.identity.lock() = match outcome {
             Ok(()) => Identity::Proven,
-            Err(reason) => Identity::Refused(Instant::now(), reason),
+            Err(why) => Identity::Refused(Instant::now(), why),
         };
     }
 
@@ -132,12 +153,15 @@ impl Endpoint {
     fn health(&self, account: &str, begun: Instant) -> AccountHealth {
         let mut health = self.pool.health(account);
         health.seconds_since_news = begun.elapsed().as_secs_f64();
-        if let Identity::Refused(at, reason) = &*self.identity.lock()
+        if let Identity::Refused(at, why) = &*self.identity.lock()
             && !health.state.is_problem()
         {
-            health.state = AccountState::Unauthorized;
+            health.state = match why {
+                Unproven::Unread(_) => AccountState::Unreachable,
+                Unproven::Other(_) => AccountState::Unauthorized,
+            };
             health.seconds_since_news = at.elapsed().as_secs_f64();
-            health.last_error = Some(reason.clone());
+            health.last_error = Some(why.to_string());
         }
         // A closed connection fails every call; an open one tells nothing about the server behind it.
         if health.state.is_problem() {
