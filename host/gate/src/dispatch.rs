@@ -719,6 +719,52 @@ mod tests {
         assert!(admitted(&dispatcher, read).send_once(reply).await.is_some());
     }
 
+    /// A connection whose cache gives every answer.
+    struct Kept;
+
+    impl Upstream for Kept {
+        fn call<'a>(&'a self, call: Call<'a>) -> BoxFuture<'a, Outcome> {
+            Box::pin(async move {
+                call.clearance.clear()?;
+                let age = Duration::from_millis(1_500);
+                call.sends.unwrap().answered_by_cache(age);
+                Ok(json!({ "success": true, "files": [] }))
+            })
+        }
+
+        fn download<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: u64,
+            _: Instant,
+        ) -> BoxFuture<'a, Result<Vec<u8>, Failure>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_kept_answer_is_charged_and_recorded_with_its_age() {
+        let stores = Stores::new(GRANT).await;
+        let dispatcher = dispatcher_to(&stores, Arc::new(Kept));
+        let read = || {
+            let file = json!({ "projectId": 1, "name": "a.py" });
+            admitted(&dispatcher, stores.request("files/read-file", file))
+        };
+        let (reply, answer) = oneshot::channel();
+        assert!(read().send_once(reply).await.is_none());
+        answer.await.unwrap().unwrap();
+        let records = stores.records().await;
+        assert_eq!(records.len(), 1);
+        assert_eq!(records[0]["kind"], "read");
+        assert_eq!(records[0]["sends"], 0);
+        assert_eq!(records[0]["cached-ms"], 1_500);
+        let (reply, answer) = oneshot::channel();
+        assert!(read().send_once(reply).await.is_none());
+        let refusal = answer.await.unwrap().unwrap_err();
+        assert!(matches!(refusal, Refusal::Exhausted { .. }), "{refusal:?}");
+    }
+
     #[tokio::test]
     async fn a_write_whose_caller_went_away_is_neither_recorded_nor_sent() {
         let stores = Stores::new(GRANT).await;
