@@ -12,7 +12,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use qchost_audit::{Audit, AuditError, Entry, Kind, Trace};
 use qchost_catalog::deployment::has_ended;
 use qchost_catalog::host_calls::showing;
-use qchost_catalog::{Effect, Failure, Operation, Selector, by_name};
+use qchost_catalog::{Effect, Failure, Operation, Selector, by_name, is_deleted_project};
 use qchost_ledger::{Ledger, Settlement};
 use qchost_policy::Person;
 use qchost_scope::Reader as _;
@@ -359,9 +359,22 @@ fn open(message: impl Into<String>) -> (Finding, String) {
     (Finding::Open, message.into())
 }
 
+/// Whether an answer is about projects that are all deleted: QuantConnect still has them under another name.
+fn is_deleted(body: &Value) -> bool {
+    let projects = body.get("projects").and_then(Value::as_array);
+    projects.is_some_and(|projects| {
+        let name = |project: &Value| {
+            let name = project.get("name").and_then(Value::as_str);
+            name.is_some_and(is_deleted_project)
+        };
+        !projects.is_empty() && projects.iter().all(name)
+    })
+}
+
 /// Whether the deleted item is gone.
 fn gone(outcome: Result<Value, Failure>) -> Result<(Finding, String), Failure> {
     match outcome {
+        Ok(body) if is_deleted(&body) => Ok((Finding::Done, "it is deleted".to_owned())),
         Ok(_) => Ok((Finding::NotDone, "it is still there".to_owned())),
         Err(Failure::NotFound(_)) => Ok((Finding::Done, "it is gone".to_owned())),
         Err(Failure::Rejected(errors)) => Ok(open(errors.join("; "))),
@@ -390,6 +403,16 @@ mod tests {
         assert_eq!(instant(&json!("1970-01-02 00:00:00")), Some(86_400));
         assert_eq!(instant(&json!("1970-01-02T00:00:01Z")), Some(86_401));
         assert_eq!(instant(&json!("yesterday")), None);
+    }
+
+    #[test]
+    fn a_project_in_the_recycle_bin_is_deleted() {
+        let read = |name: &str| Ok(json!({ "projects": [{ "projectId": 7, "name": name }] }));
+        let found = |name: &str| gone(read(name)).map(|(finding, _)| finding);
+        assert_eq!(found("Recycle Bin/Lab/a"), Ok(Finding::Done));
+        assert_eq!(found("Lab/a"), Ok(Finding::NotDone));
+        let none = Ok(json!({ "projects": [] }));
+        assert_eq!(gone(none).map(|(finding, _)| finding), Ok(Finding::NotDone));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 mod account;
 mod ai;
 mod arbitrary;
+mod assistance;
 mod backtests;
 mod client;
 mod collaboration;

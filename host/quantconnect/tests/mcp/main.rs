@@ -11,6 +11,7 @@
 mod authentication;
 mod authorizing;
 mod cancellation;
+mod composed;
 mod connection;
 mod failures;
 mod fake;
