@@ -63,8 +63,8 @@ pub struct Sources {
     files: Vec<(PathBuf, Option<FileFingerprint>)>,
     /// A digest of the secrets, which means nothing in another process.
     secrets: u64,
-    /// Why the account in use cannot be used.
-    unusable: Option<String>,
+    /// Why connections in use cannot be used, by connection.
+    unusable: BTreeMap<String, String>,
 }
 
 /// Makes digests of secrets that tell whether one changed.
@@ -93,7 +93,7 @@ impl Sources {
         Self {
             files: files.map(with_fingerprint).collect(),
             secrets: 0,
-            unusable: None,
+            unusable: BTreeMap::new(),
         }
     }
 
@@ -135,9 +135,12 @@ impl Prepared {
     fn unusable(
         &mut self,
         connection: &str,
+        sources: &mut Sources,
         error: anyhow::Error,
     ) -> (Arc<dyn Connector>, AccountOptions) {
         let unusable = Unusable::new(&error);
+        let known = &mut sources.unusable;
+        known.insert(connection.to_owned(), words(&error));
         self.problems.insert(connection.to_owned(), error);
         (Arc::new(unusable), AccountOptions::default())
     }
@@ -150,11 +153,8 @@ impl Connections {
         let sources = self.sources.lock();
         let outdated = accounts.iter().filter(|(name, account)| {
             let now = Sources::of(name, account, &self.authorizations);
-            let remote = sources.get(&remote_of(name));
-            let is_unusable = |it: &Sources| it.unusable.is_some();
             sources.get(*name).is_some_and(|former| {
-                let unusable = is_unusable(former) || remote.is_some_and(is_unusable);
-                !former.same_files(&now) || (retry && unusable)
+                !former.same_files(&now) || (retry && !former.unusable.is_empty())
             })
         });
         outdated.map(|(name, _)| name.clone()).collect()
@@ -169,11 +169,8 @@ impl Connections {
     ) -> Vec<String> {
         let sources = self.sources.lock();
         let usable = |name: &String| {
-            let is_usable = |connection: &str| {
-                let former = sources.get(connection);
-                former.is_none_or(|former| former.unusable.is_none())
-            };
-            is_usable(name) && is_usable(&remote_of(name))
+            let former = sources.get(name);
+            former.is_some_and(|former| former.unusable.is_empty())
         };
         let unannounced = accounts.iter().filter(|(name, account)| {
             let unannounced = account.reads_vault() || (requested && account.reads_environment());
@@ -186,14 +183,12 @@ impl Connections {
     /// usable as before.
     pub fn is_unchanged(&self, name: &str, prepared: &Prepared) -> bool {
         let sources = self.sources.lock();
-        let is_same = |connection: &str| {
-            let [former, now] = [&*sources, &prepared.sources].map(|sources| {
-                let found = sources.get(connection)?;
-                Some((found.secrets, &found.unusable))
-            });
-            former == now
-        };
-        is_same(name) && is_same(&remote_of(name))
+        match (sources.get(name), prepared.sources.get(name)) {
+            (Some(former), Some(now)) => {
+                former.secrets == now.secrets && former.unusable == now.unusable
+            }
+            _ => false,
+        }
     }
 
     /// The secret files of all accounts.
@@ -204,8 +199,18 @@ impl Connections {
     }
 
     /// Why a connection of an account cannot be used as it was prepared.
-    pub fn unusable(&self, account: &str) -> Option<String> {
-        self.sources.lock().get(account)?.unusable.clone()
+    pub fn unusable(&self, connection: &str) -> Option<String> {
+        // No account has a dot in its name.
+        let account = connection.split('.').next()?;
+        let sources = self.sources.lock();
+        sources.get(account)?.unusable.get(connection).cloned()
+    }
+
+    /// Whether each connection of an account can be used as it was prepared.
+    pub fn is_usable(&self, account: &str) -> bool {
+        let sources = self.sources.lock();
+        let known = sources.get(account);
+        known.is_none_or(|known| known.unusable.is_empty())
     }
 
     /// Notes the files of accounts that were prepared again and cannot be used, or are as before: their former connections
@@ -348,11 +353,6 @@ impl Connections {
             let mut sources = self.sources.lock();
             for name in removed {
                 sources.remove(name);
-                sources.remove(&remote_of(name));
-            }
-            for name in prepared.sources.keys() {
-                // An account that has no such connection any more is prepared without it.
-                sources.remove(&remote_of(name));
             }
             sources.extend(prepared.sources);
         }
@@ -475,35 +475,28 @@ pub async fn connectors<'a>(
         if let Some(rest) = &account.rest {
             let (first, options) = connector(name, rest, &mut reading, &mut prepared)
                 .await
-                .unwrap_or_else(|error| {
-                    sources.unusable = Some(words(&error));
-                    prepared.unusable(name, error)
-                });
+                .unwrap_or_else(|error| prepared.unusable(name, &mut sources, error));
             let mut connected = Connected::new(name, first, kept(options, account));
             for (number, endpoint) in (2_u32..).zip(&account.endpoints) {
                 let label = format!("{name}.endpoint-{number}");
                 let (further, options) = connector(&label, endpoint, &mut reading, &mut prepared)
                     .await
-                    .unwrap_or_else(|error| prepared.unusable(&label, error));
+                    .unwrap_or_else(|error| prepared.unusable(&label, &mut sources, error));
                 connected = connected.with_endpoint(further, options);
             }
             prepared.accounts.push(connected);
         }
         if let Some(remote) = &account.remote {
             let label = remote_of(name);
-            let connected = remote_connector(name, remote, &mut reading).await;
-            let mut tried = Sources::default();
-            let (connector, options) = connected.unwrap_or_else(|error| {
-                tried.unusable = Some(words(&error));
-                prepared.unusable(&label, error)
-            });
+            let (connector, options) = remote_connector(name, remote, &mut reading)
+                .await
+                .unwrap_or_else(|error| prepared.unusable(&label, &mut sources, error));
             let options = AccountOptions {
                 way: Way::Remote,
                 ..kept(options, account)
             };
             let account = Connected::new(label.as_str(), connector, options);
             prepared.accounts.push(account);
-            prepared.sources.insert(label, tried);
         }
         sources.secrets = reading.digest.0.finish();
         prepared.sources.insert(name.to_owned(), sources);

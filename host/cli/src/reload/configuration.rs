@@ -15,7 +15,6 @@ use futures::future::join_all;
 use qchost_gate::{PendingApproval, Waits};
 use qchost_ledger::Subject;
 use qchost_policy::{Guardrails, People};
-use qchost_upstream::remote_of;
 use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -336,28 +335,28 @@ impl Configuration {
             if host.connections.is_unchanged(&name, &prepared) {
                 // Touched, renewed by the host itself, or unusable for the same reason as before.
                 host.connections.keep(prepared);
-                let connections = [name.clone(), remote_of(&name)];
-                let is_usable = |it: &String| host.connections.unusable(it).is_none();
-                if connections.iter().all(is_usable) {
+                if host.connections.is_usable(&name) {
                     self.problems.remove(&name);
                 }
                 continue;
             }
-            let failed = prepared.problems.iter().next();
             // Without a login, the former connection has nothing to send either.
-            let failed = failed.filter(|(_, problem)| !problem.is::<LoggedOut>());
-            let failed = failed.map(|(connection, problem)| (connection.clone(), words(problem)));
+            let mut problems = prepared.problems.iter();
+            let failed = problems.find(|(connection, problem)| {
+                !problem.is::<LoggedOut>() && host.connections.unusable(connection).is_none()
+            });
+            let failed = failed.map(|(_, problem)| words(problem));
             match failed {
                 Some(_) if defer_young_files && prepared.may_be_incomplete() => {
                     return Outcome::BeingWritten;
                 }
-                Some((connection, problem)) if host.connections.unusable(&connection).is_none() => {
+                Some(problem) => {
                     host.connections.keep(prepared);
                     self.problems
                         .insert(name.clone(), format!("account `{name}`: {problem}"));
                 }
-                failed => {
-                    if failed.is_none() {
+                None => {
+                    if prepared.problems.is_empty() {
                         tracing::info!(target: "host", account = name, "its credentials were read again");
                     }
                     self.problems.remove(&name);
