@@ -88,7 +88,8 @@ pub(super) fn orders(workspace: &Workspace, state: &mut State, arguments: &Argum
         })
     };
     let found: Vec<Value> = orders.into_iter().filter(matches).collect();
-    Reply::success(rest::page(arguments, "orders", &found, ORDERS_PAGE)?)
+    let show = |order: &Value| Ok(order.clone());
+    Reply::success(rest::page(arguments, "orders", &found, ORDERS_PAGE, show)?)
 }
 
 /// Whether an order has a value: of a symbol its ticker or its id, of a date the day in UTC.

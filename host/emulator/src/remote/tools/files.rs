@@ -135,5 +135,6 @@ pub(super) fn search(_: &Workspace, state: &mut State, arguments: &Arguments) ->
         .filter(|(_, _, line)| rest::contains(line, query))
         .map(|(name, number, line)| json!({"filePath": name, "line": number, "text": line}))
         .collect();
-    Reply::success(rest::page(arguments, "matches", &found, PAGE)?)
+    let show = |found: &Value| Ok(found.clone());
+    Reply::success(rest::page(arguments, "matches", &found, PAGE, show)?)
 }

@@ -1,5 +1,7 @@
 //! Projects: create, list, read, change, and starter projects.
 
+use std::cmp::Reverse;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -10,7 +12,6 @@ use crate::services::answer::{Answer, Refusal, Reply, refuse};
 use crate::services::arguments::Arguments;
 use crate::services::projects;
 use crate::store::State;
-use crate::store::project::Project;
 use crate::text::instant_text;
 
 /// Projects in one answer.
@@ -62,9 +63,7 @@ pub(super) fn create(workspace: &Workspace, state: &mut State, arguments: &Argum
         }
     }
     workspace.open(id);
-    let project = state.projects.get(&id);
-    let project = project.map(|project| project_json(workspace, project));
-    Reply::success(json!({"project": project}))
+    Reply::success(json!({"project": project_json(workspace, state, id)?}))
 }
 
 /// The projects of the organisation, newest change first.
@@ -74,20 +73,17 @@ pub(super) fn list(workspace: &Workspace, state: &mut State, arguments: &Argumen
     let projects = state.projects.values();
     let projects = projects
         .filter(|it| rest::contains(&it.name, query) || rest::contains(&it.description, query));
-    let mut projects: Vec<&Project> = projects.map(|project| project.value()).collect();
-    projects.sort_by_key(|project| std::cmp::Reverse((project.modified, project.id)));
-    let projects: Vec<Value> = projects
-        .into_iter()
-        .map(|project| summary_json(workspace, project))
-        .collect();
-    Reply::success(rest::page(arguments, "projects", &projects, PAGE)?)
+    let mut found: Vec<_> = projects.map(|it| Reverse((it.modified, it.id))).collect();
+    found.sort();
+    let show = |Reverse((_, id)): &Reverse<(Timestamp, u32)>| summary_json(workspace, state, *id);
+    Reply::success(rest::page(arguments, "projects", &found, PAGE, show)?)
 }
 
 /// One project with its files. It is the open one afterwards.
 pub(super) fn read(workspace: &Workspace, state: &mut State, arguments: &Arguments) -> Answer {
-    let project = state.project(arguments)?;
-    workspace.open(project.id);
-    Reply::success(json!({"project": project_json(workspace, project)}))
+    let id = state.project(arguments)?.id;
+    workspace.open(id);
+    Reply::success(json!({"project": project_json(workspace, state, id)?}))
 }
 
 /// The open project with its files.
@@ -151,28 +147,27 @@ pub(super) fn templates(_: &Workspace, _: &mut State, arguments: &Arguments) -> 
     Reply::success(json!({"templates": found}))
 }
 
-fn summary_json(workspace: &Workspace, project: &Project) -> Value {
-    json!({
-        "projectId": project.id,
-        "organizationId": workspace.cloud.settings.organization_id,
-        "name": project.name,
-        "description": project.description,
-        "language": project.language.to_string(),
-        "created": instant_text(project.created),
-        "modified": instant_text(project.modified),
-    })
+/// A project as the REST API shows it.
+fn summary_json(workspace: &Workspace, state: &mut State, id: u32) -> Result<Value, Refusal> {
+    let asked = rest::arguments(json!({"projectId": id}));
+    let mut read = rest::answered(projects::read(&workspace.cloud, state, &asked))?;
+    let project = read.get_mut("projects").and_then(|all| all.get_mut(0));
+    let project = project.map(Value::take);
+    project.ok_or_else(|| Refusal::not_found("Project", id))
 }
 
-fn project_json(workspace: &Workspace, project: &Project) -> Value {
-    let mut json = summary_json(workspace, project);
-    let files = project.files.iter();
+/// The same with its files.
+fn project_json(workspace: &Workspace, state: &mut State, id: u32) -> Result<Value, Refusal> {
+    let mut json = summary_json(workspace, state, id)?;
+    let files = state.projects.get(&id).into_iter();
+    let files = files.flat_map(|project| &project.files);
     let files: Vec<Value> = files
         .map(|(name, file)| file_json(name, &file.content, file.modified))
         .collect();
     if let Some(fields) = json.as_object_mut() {
         fields.insert("files".to_owned(), files.into());
     }
-    json
+    Ok(json)
 }
 
 /// A file as the tools show it.
