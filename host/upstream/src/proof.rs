@@ -1,7 +1,7 @@
 //! Whether the two servers of an account are the same user's, in the same organisation.
 //!
 //! The remote server does not say whose login it has. So its projects are compared with those that the REST API lists for
-//! the configured user: whoever logs in elsewhere has other ones.
+//! the configured user: another user has other ones.
 //!
 //! Invariants: beside a server in front of the REST API, the remote one carries nothing but the read for this comparison
 //! until it has succeeded, and again after each login, which is another [`Account`]. What cannot be compared is refused.

@@ -262,7 +262,7 @@ fn an_account_has_a_connection_a_remote_server_or_both() {
     assert!(!account.carries(by_rest) && account.carries(by_remote));
     assert!(both.account["a"].carries(by_rest) && both.account["a"].carries(by_remote));
 
-    // With a token of its own, nobody logs in.
+    // With a token of its own, no person logs in.
     let token = "[account.a.remote]\nheaders = { Authorization = { file = \"bearer\" } }\n";
     let token = load(token).unwrap();
     assert!(token.account["a"].login().is_none());
