@@ -15,7 +15,7 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
     let backup = desk.folder.path().join("backup").display().to_string();
     let operate = [OPERATOR, SECOND, ADMIN];
     let decide = [APPROVER, SECOND, ADMIN];
-    let table: [(&[&str], &[u32]); 13] = [
+    let table: [(&[&str], &[u32]); 16] = [
         (&["plugin", "list"], &ALL),
         (&["plugin", "logs", "every-category"], &ALL),
         (&["plugin", "grants", "every-category"], &ALL),
@@ -40,6 +40,9 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
             &decide,
         ),
         (&["backup", &backup], &[ADMIN]),
+        (&["account", "status"], &ALL),
+        (&["account", "login", "research"], &[ADMIN]),
+        (&["account", "logout", "research"], &[ADMIN]),
     ];
     for (arguments, may) in table {
         for uid in ALL {
@@ -50,8 +53,11 @@ fn every_role_may_what_it_is_for_and_nothing_else() {
             }
             let ran = desk.run_as(uid, arguments);
             if may.contains(&uid) {
-                // No such approval exists; users without the right do not learn even that.
-                let done = ran.status.success() || ran.stderr.contains("there is no approval");
+                // There is no such approval, and no server to log in to; users without the right do not learn even
+                // that.
+                let none = ["there is no approval", "no person logs in to the server"];
+                let none = none.iter().any(|none| ran.stderr.contains(none));
+                let done = ran.status.success() || none;
                 assert!(done, "{uid} {arguments:?}: {ran:?}");
             } else {
                 let error = ran.error();
