@@ -246,6 +246,8 @@ pub enum Exception {
     Profile(&'static str),
     /// The plugin names profiles; the tool takes an object of their settings. The JSON name.
     Profiles(&'static str),
+    /// The brokerage's profile gives it, and no plugin: the JSON name.
+    OfProfile(&'static str),
     /// The host gives it: the JSON name and the text.
     Constant(&'static str, &'static str),
     /// The REST API wants null where the plugin leaves it out. The JSON name.
@@ -264,6 +266,7 @@ impl Exception {
         match self {
             Self::Profile(field)
             | Self::Profiles(field)
+            | Self::OfProfile(field)
             | Self::Constant(field, _)
             | Self::Null(field)
             | Self::Flag(field)
@@ -654,6 +657,22 @@ impl Operation {
         self.effect == Some(Effect::Deploys)
     }
 
+    /// Whether a brokerage's profile gives this argument.
+    #[must_use]
+    pub fn is_of_profile(&self, argument: &str) -> bool {
+        self.of_profile().any(|field| field == argument)
+    }
+
+    /// The arguments that a brokerage's profile gives.
+    pub fn of_profile(&self) -> impl Iterator<Item = &'static str> {
+        self.exceptions
+            .iter()
+            .filter_map(|exception| match exception {
+                Exception::OfProfile(field) => Some(*field),
+                _ => None,
+            })
+    }
+
     /// Whether it compiles a project.
     #[must_use]
     pub fn compiles(&self) -> bool {
@@ -735,6 +754,7 @@ impl Operation {
                 }
                 Exception::Profile(_)
                 | Exception::Profiles(_)
+                | Exception::OfProfile(_)
                 | Exception::Null(_)
                 | Exception::Bytes(..) => {}
             }

@@ -32,6 +32,16 @@ impl Operation {
         INPUTS.get(self.tool).unwrap_or(&EMPTY)
     }
 
+    /// The same for the server in front of the REST API, which also takes what a brokerage's profile gives.
+    #[must_use]
+    pub fn server_schema(&self) -> Schema {
+        let mut schema = self.input_schema().clone();
+        if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+            properties.extend(self.of_profile().map(|field| (field.to_owned(), json!({}))));
+        }
+        schema
+    }
+
     /// JSON Schema (draft 2020-12) of the whole answer, with `success` and `errors`. Built for each
     /// caller: only a client that lists the tools needs it, and all of them take a megabyte.
     #[must_use]
@@ -83,6 +93,7 @@ fn input(operation: &Operation) -> Schema {
             }
             Exception::Profile(_)
             | Exception::Profiles(_)
+            | Exception::OfProfile(_)
             | Exception::Null(_)
             | Exception::Bytes(..) => {}
         }

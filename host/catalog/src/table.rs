@@ -16,7 +16,7 @@ use crate::untyped::{self, Untyped};
 
 use Choice::{Named, Unnamed};
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
-use Exception::{Bytes, Constant, Flag, Null, Profile, Profiles};
+use Exception::{Bytes, Constant, Flag, Null, OfProfile, Profile, Profiles};
 use Licensed::{Always, Charts, Notebooks};
 use Remote::{Handshake, Nothing, Tool};
 use Selector::{
@@ -190,7 +190,11 @@ pub static OPERATIONS: &[Operation] = &[
         .answers("authorization").over(Redirect).on(&[Brokerage("brokerage")]),
     op("live/create-live-algorithm", "create_live_algorithm", "/live/create").is(Trade).licensed(Notebooks).does(Deploys)
         .on(&[Project("projectId"), Compile("compileId"), Node("nodeId"), Selector::Profile("brokerage"), Selector::Profile("dataProviders")])
-        .except(&[Profile("brokerage"), Profiles("dataProviders")]),
+        .except(&[
+            Profile("brokerage"), Profiles("dataProviders"),
+            OfProfile("automaticRedeploy"), OfProfile("notification"), OfProfile("parameters"),
+        ])
+        .newer(&["automaticRedeploy", "notification", "parameters"]),
     op("live/read-live-algorithm", "read_live_algorithm", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named)
         .newer(&["deployId"]),
     op("live/read-live-details", "read_live_details", "/live/read").reads().licensed(Notebooks).on(PROJECT_DEPLOYMENT).of_one(Named),

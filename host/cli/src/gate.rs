@@ -66,7 +66,8 @@ pub fn settings(config: &Config, guardrails: Guardrails) -> Result<Settings> {
     let own_maxima = config.node_maxima.iter();
     let own_maxima = own_maxima.map(|(node, most)| (node.clone(), most.get()));
     Ok(Settings {
-        profiles: Profiles::new(config.brokerage.clone(), secrets.clone()),
+        profiles: Profiles::new(config.brokerage.clone(), secrets.clone())
+            .with_deployments(config.deployment.clone()),
         secrets,
         guardrails,
         accounts: accounts.collect(),

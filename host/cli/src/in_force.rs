@@ -49,7 +49,8 @@ const VAULT: &str = "[vault]";
 impl Guarded {
     /// The guarded parts of a configuration.
     pub fn of(config: &Config, sealer: &Sealer) -> Result<Self> {
-        let profiles = Profiles::new(config.brokerage.clone(), config.secrets()?);
+        let profiles = Profiles::new(config.brokerage.clone(), config.secrets()?)
+            .with_deployments(config.deployment.clone());
         let sealed = profiles.names().map(|name| {
             let revision = json!(profiles.revision(name));
             (name.to_owned(), sealer.seal("profile", &revision))

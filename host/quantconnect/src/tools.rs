@@ -94,8 +94,7 @@ impl Entry {
         if let Some(validator) = self.validator.get() {
             return Ok(validator);
         }
-        let compiled =
-            jsonschema::options().build(&Value::Object(self.operation.input_schema().clone()));
+        let compiled = jsonschema::options().build(&Value::Object(self.operation.server_schema()));
         match compiled {
             Ok(validator) => Ok(self.validator.get_or_init(|| validator)),
             Err(error) => Err(Failure::Unavailable(format!(
@@ -140,6 +139,7 @@ impl Entry {
             .and_then(Value::as_object)
             .into_iter()
             .flat_map(|properties| properties.keys().map(String::as_str))
+            .chain(self.operation.of_profile())
     }
 
     fn invalid(&self, what: &str) -> Failure {
@@ -154,7 +154,7 @@ fn description(operation: &Operation, output_schema: bool) -> Tool {
         description.push(' ');
         description.push_str(OWN_VERSION);
     }
-    let input_schema = Arc::new(operation.input_schema().clone());
+    let input_schema = Arc::new(operation.server_schema());
     let tool = Tool::new(operation.tool, description, input_schema)
         .with_title(title(operation.tool))
         .with_annotations(annotations(operation));

@@ -71,6 +71,10 @@ async fn a_deployment_is_live_if_its_brokerage_is() {
             .all(|it| it.context.brokerage.is_some() && !it.context.live)
     );
     for bad in [
+        // The operator's profile gives these.
+        json!({"parameters": {"fast": "7"}}),
+        json!({"automaticRedeploy": true}),
+        json!({"notification": {"events": [], "targets": []}}),
         json!({"brokerage": "unknown"}),
         json!({"brokerage": {"id": "PaperBrokerage"}}),
         json!({"brokerage": null}),

@@ -9,6 +9,7 @@
 //! secret, never its value.
 
 mod credentials;
+mod deployment;
 mod error;
 mod file;
 mod profiles;
@@ -17,6 +18,10 @@ mod source;
 mod vault;
 
 pub use credentials::{is_exposed, resolve};
+pub use deployment::{
+    DeploymentSettings, Email, Notification, NotificationEvent, NotificationTarget, Sms, Telegram,
+    Webhook,
+};
 pub use error::{SecretError, VaultError};
 pub use file::read_secret;
 pub use profiles::{Profile, Profiles};

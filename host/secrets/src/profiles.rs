@@ -9,9 +9,12 @@ use std::collections::BTreeMap;
 use qchost_catalog::deployment::{Environment, environment_of_profile, is_paper_brokerage};
 use qchost_catalog::{Exception, Failure, Operation};
 use secrecy::ExposeSecret as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+use crate::deployment::{
+    DeploymentSettings, Email, Notification, NotificationTarget, Sms, Telegram, Webhook,
+};
 use crate::secrets::Secrets;
 use crate::source::{Setting, Source};
 
@@ -31,6 +34,8 @@ fn plain<'a>(settings: &'a Profile, name: &str) -> Option<&'a str> {
 #[derive(Debug, Clone, Default)]
 pub struct Profiles {
     profiles: BTreeMap<String, Profile>,
+    /// What is added to deployments, by profile.
+    deployments: BTreeMap<String, DeploymentSettings>,
     secrets: Secrets,
 }
 
@@ -38,7 +43,18 @@ impl Profiles {
     /// Profiles by name, and the reader of their secrets.
     #[must_use]
     pub fn new(profiles: BTreeMap<String, Profile>, secrets: Secrets) -> Self {
-        Self { profiles, secrets }
+        Self {
+            profiles,
+            deployments: BTreeMap::new(),
+            secrets,
+        }
+    }
+
+    /// With what is added to deployments, by profile.
+    #[must_use]
+    pub fn with_deployments(mut self, deployments: BTreeMap<String, DeploymentSettings>) -> Self {
+        self.deployments = deployments;
+        self
     }
 
     /// The names, in order.
@@ -87,10 +103,14 @@ impl Profiles {
                 hash.update(part);
             }
         }
+        if let Some(deployment) = self.deployments.get(name) {
+            hash.update(format!("{deployment:?}"));
+        }
         Some(format!("sha256:{}", hex::encode(hash.finalize())))
     }
 
-    /// Replaces the profiles' names with their settings. On failure, the arguments are unchanged.
+    /// Replaces the profiles' names with their settings, and adds what the profile of a brokerage says of deployments. On
+    /// failure, the arguments are unchanged.
     ///
     /// # Errors
     /// [`Failure::InvalidArgument`] for an unknown profile, [`Failure::Unavailable`] for a secret
@@ -100,30 +120,85 @@ impl Profiles {
         operation: &Operation,
         arguments: &mut Map<String, Value>,
     ) -> Result<(), Failure> {
-        let mut filled = Vec::new();
+        let (mut filled, mut added) = (Vec::new(), Vec::new());
         for exception in operation.exceptions {
             match exception {
                 Exception::Profile(field) => {
                     if let Some(name) = arguments.get(*field) {
-                        let settings = self.settings(name_in(field, name)?).await?;
+                        let name = name_in(field, name)?;
+                        let settings = Value::Object(self.settings(name).await?);
                         filled.push((*field, settings));
+                        added = self.added(name).await?;
                     }
                 }
                 Exception::Profiles(field) => {
                     if let Some(names) = arguments.get(*field) {
-                        filled.push((*field, self.providers(field, names).await?));
+                        let settings = self.providers(field, names).await?;
+                        filled.push((*field, Value::Object(settings)));
                     }
                 }
-                Exception::Constant(..)
+                Exception::OfProfile(_)
+                | Exception::Constant(..)
                 | Exception::Flag(_)
                 | Exception::Null(_)
                 | Exception::Bytes(..) => {}
             }
         }
-        for (field, settings) in filled {
-            arguments.insert(field.to_owned(), Value::Object(settings));
+        added.retain(|(field, _)| operation.is_of_profile(field));
+        for (field, settings) in filled.into_iter().chain(added) {
+            arguments.insert(field.to_owned(), settings);
         }
         Ok(())
+    }
+
+    /// What is added to a deployment by a profile, under its name in QuantConnect's API.
+    async fn added(&self, name: &str) -> Result<Vec<(&'static str, Value)>, Failure> {
+        let Some(deployment) = self.deployments.get(name) else {
+            return Ok(Vec::new());
+        };
+        let mut added = Vec::new();
+        added.extend(
+            deployment
+                .automatic_redeploy
+                .map(|redeploy| ("automaticRedeploy", Value::Bool(redeploy))),
+        );
+        if !deployment.parameters.is_empty() {
+            added.push(("parameters", json!(deployment.parameters)));
+        }
+        if let Some(notification) = &deployment.notification {
+            let notification = self.notification(name, notification).await?;
+            added.push(("notification", notification));
+        }
+        Ok(added)
+    }
+
+    /// Whom QuantConnect notifies, in its own form.
+    async fn notification(&self, name: &str, of: &Notification) -> Result<Value, Failure> {
+        let mut targets = Vec::with_capacity(of.targets.len());
+        for target in &of.targets {
+            targets.push(match target {
+                NotificationTarget::Email(Email { email, subject }) => {
+                    json!({ "address": email, "subject": subject })
+                }
+                NotificationTarget::Sms(Sms { sms }) => json!({ "phoneNumber": sms }),
+                NotificationTarget::Webhook(Webhook { webhook, headers }) => {
+                    let mut filled = Map::new();
+                    for (key, setting) in headers {
+                        filled.insert(key.clone(), self.value(name, key, setting).await?);
+                    }
+                    json!({ "address": webhook, "headers": filled })
+                }
+                NotificationTarget::Telegram(Telegram { telegram, token }) => {
+                    let mut filled = Map::from_iter([("id".to_owned(), json!(telegram))]);
+                    if let Some(token) = token {
+                        let token = self.value(name, "token", token).await?;
+                        filled.insert("token".to_owned(), token);
+                    }
+                    Value::Object(filled)
+                }
+            });
+        }
+        Ok(json!({ "events": of.events, "targets": targets }))
     }
 
     /// The settings of several profiles, by module.
@@ -159,20 +234,22 @@ impl Profiles {
         })?;
         let mut settings = Map::new();
         for (key, setting) in profile {
-            let value = match setting {
-                Setting::Plain(value) => value.clone(),
-                Setting::Secret(source) => {
-                    let secret = self
-                        .secrets
-                        .read(source)
-                        .await
-                        .map_err(|why| unreadable(name, key, &why.to_string()))?;
-                    Value::String(secret.expose_secret().to_owned())
-                }
-            };
+            let value = self.value(name, key, setting).await?;
             settings.insert(key.clone(), value);
         }
         Ok(settings)
+    }
+
+    /// A setting in clear.
+    async fn value(&self, profile: &str, key: &str, setting: &Setting) -> Result<Value, Failure> {
+        match setting {
+            Setting::Plain(value) => Ok(value.clone()),
+            Setting::Secret(source) => {
+                let secret = self.secrets.read(source).await;
+                let secret = secret.map_err(|why| unreadable(profile, key, &why.to_string()))?;
+                Ok(Value::String(secret.expose_secret().to_owned()))
+            }
+        }
     }
 }
 

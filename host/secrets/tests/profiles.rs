@@ -11,7 +11,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
 
 use qchost_catalog::{Failure, Operation, by_name};
-use qchost_secrets::{Profile, Profiles, Secrets, Setting};
+use qchost_secrets::{DeploymentSettings, Profile, Profiles, Secrets, Setting};
 use serde_json::{Map, Value, json};
 
 fn deploy() -> &'static Operation {
@@ -219,5 +219,73 @@ fn a_setting_that_is_neither_value_nor_secret_is_refused() {
         json!({"env": 7}),
     ] {
         assert!(serde_json::from_value::<Setting>(wrong).is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_profile_adds_what_it_says_of_deployments_to_those_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let secrets = Secrets::default();
+    let deployments = json!({
+        "paper": {
+            "automatic-redeploy": true,
+            "parameters": {"fast": "7"},
+            "notification": {
+                "events": ["order-event", "insight"],
+                "targets": [
+                    {"email": "ann@example.com", "subject": "fills"},
+                    {"webhook": "https://hooks.example.com", "headers": {"Key": {"file": secret_file(&folder, 0o600)}}},
+                    {"sms": "+1 555"},
+                    {"telegram": "-100"},
+                ],
+            },
+        },
+    });
+    let deployments: BTreeMap<String, DeploymentSettings> =
+        serde_json::from_value(deployments).unwrap();
+    let both = json!({"paper": {"id": "QuantConnectBrokerage"}, "plain": {"id": "PaperBrokerage"}});
+    let bare = profiles(&both, &secrets);
+    let profiles = profiles(&both, &secrets).with_deployments(deployments);
+    let filled = async |profile: &str| {
+        let mut given = arguments(json!({"projectId": 7, "brokerage": profile}));
+        profiles.fill(deploy(), &mut given).await.unwrap();
+        Value::Object(given)
+    };
+    let paper = filled("paper").await;
+    assert_eq!(paper["brokerage"], json!({"id": "QuantConnectBrokerage"}));
+    assert_eq!(paper["automaticRedeploy"], true);
+    assert_eq!(paper["parameters"], json!({"fast": "7"}));
+    assert_eq!(
+        paper["notification"],
+        json!({
+            "events": ["orderEvent", "insight"],
+            "targets": [
+                {"address": "ann@example.com", "subject": "fills"},
+                {"address": "https://hooks.example.com", "headers": {"Key": "hunter2"}},
+                {"phoneNumber": "+1 555"},
+                {"id": "-100"},
+            ],
+        })
+    );
+    assert!(!secrets.redactor().clean("hunter2").contains("hunter2"));
+    // The twin: a profile that says nothing of deployments.
+    let plain = json!({"projectId": 7, "brokerage": {"id": "PaperBrokerage"}});
+    assert_eq!(filled("plain").await, plain);
+    // A permit is for what the profile was.
+    assert_ne!(profiles.revision("paper"), bare.revision("paper"));
+    assert_eq!(profiles.revision("plain"), bare.revision("plain"));
+}
+
+#[test]
+fn what_a_profile_says_of_deployments_is_read_strictly() {
+    for bad in [
+        json!({"automatic": true}),
+        json!({"parameters": {"fast": {"env": "X"}}}),
+        json!({"notification": {"events": ["fills"], "targets": []}}),
+        json!({"notification": {"events": [], "targets": [{"email": "ann@example.com"}]}}),
+        json!({"notification": {"events": [], "targets": [{"sms": "+1", "telegram": "2"}]}}),
+    ] {
+        let read = serde_json::from_value::<DeploymentSettings>(bad.clone());
+        assert!(read.is_err(), "{bad}");
     }
 }

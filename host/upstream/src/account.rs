@@ -628,7 +628,8 @@ fn redactor_for(
 ) -> Redactor {
     let mut sent = Vec::new();
     for exception in operation.map_or(&[][..], |operation| operation.exceptions) {
-        if let Exception::Profile(field) | Exception::Profiles(field) = exception
+        if let Exception::Profile(field) | Exception::Profiles(field) | Exception::OfProfile(field) =
+            exception
             && let Some(value) = arguments.get(*field)
         {
             collect_strings(value, &mut sent);

@@ -24,7 +24,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_gate::Waits;
 use qchost_policy::{Guardrails, Origin, Person, is_name, read_owned_text, read_text};
-use qchost_secrets::{Profile, Secrets, VaultOptions};
+use qchost_secrets::{DeploymentSettings, Profile, Secrets, VaultOptions};
 use serde::Deserialize;
 
 pub use account::{Account, Connection, RemoteServer, text};
@@ -67,6 +67,8 @@ pub struct Config {
     pub limits: BTreeMap<String, Limits>,
     /// Brokerage and data-provider profiles by name.
     pub brokerage: BTreeMap<String, Profile>,
+    /// What is added to deployments, by brokerage profile.
+    pub deployment: BTreeMap<String, DeploymentSettings>,
     /// The price of a node's hour in dollars, by node type. It replaces the program's own.
     pub node_prices: BTreeMap<String, Price>,
     /// The most nodes of one optimisation, by node type. It replaces the program's own.
@@ -194,6 +196,12 @@ impl Config {
                 "`{name}` is not a name: a-z, 0-9 and `-`, at most 64"
             );
         }
+        for name in self.deployment.keys() {
+            ensure!(
+                self.brokerage.contains_key(name),
+                "deployment.{name}: there is no profile of this name in [brokerage]"
+            );
+        }
         for (name, account) in &self.account {
             account.check().with_context(|| format!("account.{name}"))?;
         }
@@ -218,6 +226,10 @@ impl Config {
             account.resolve(folder);
         }
         for setting in self.brokerage.values_mut().flat_map(BTreeMap::values_mut) {
+            setting.resolve(folder);
+        }
+        let deployments = self.deployment.values_mut();
+        for setting in deployments.flat_map(DeploymentSettings::settings_mut) {
             setting.resolve(folder);
         }
         if let Some(vault) = &mut self.vault {

@@ -124,6 +124,12 @@ fn everything_can_be_said_at_once() {
         [brokerage.ib-main]
         id = "InteractiveBrokersBrokerage"
         ib-password = { vault = "secret/ib#password" }
+        [deployment.ib-main]
+        automatic-redeploy = true
+        parameters = { fast = "7" }
+        [deployment.ib-main.notification]
+        events = ["order-event"]
+        targets = [{ webhook = "https://hooks.example.com", headers = { Key = { file = "hook" } } }]
         [node-prices]
         O2-8 = 0.06
         [node-maxima]
@@ -154,6 +160,11 @@ fn everything_can_be_said_at_once() {
         Some("control.sock".as_ref())
     );
     assert!(config.account["a"].derived_data());
+    let deployment = &config.deployment["ib-main"];
+    assert_eq!(deployment.automatic_redeploy, Some(true));
+    // A file is one beside the configuration.
+    let shown = format!("{deployment:?}");
+    assert!(shown.contains("/hook\")"), "{shown}");
     assert_eq!(config.node_prices["O2-8"].0.0, 600);
     assert_eq!(config.node_maxima["O2-8"].get(), 12);
     assert_eq!(config.approvals.expire.0, Duration::from_secs(7200));
@@ -173,6 +184,21 @@ fn everything_can_be_said_at_once() {
         .map(|person| (person.uid, person.name))
         .collect();
     assert_eq!(names, [(1000, "ann".to_owned()), (1001, "bob".to_owned())]);
+}
+
+#[test]
+fn what_is_added_to_deployments_belongs_to_a_profile() {
+    let error = load("[deployment.paper]\nautomatic-redeploy = true\n").unwrap_err();
+    let error = format!("{error:#}");
+    assert!(
+        error.contains("deployment.paper") && error.contains("no profile"),
+        "{error}"
+    );
+    let profile = "[brokerage.paper]\nid = \"QuantConnectBrokerage\"\n";
+    let loaded = load(&format!(
+        "{profile}[deployment.paper]\nautomatic-redeploy = true\n"
+    ));
+    assert!(loaded.unwrap().deployment["paper"].parameters.is_empty());
 }
 
 #[test]
