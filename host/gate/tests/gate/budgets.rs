@@ -228,6 +228,38 @@ async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
 }
 
 #[tokio::test]
+async fn exports_of_live_logs_keep_to_what_quantconnect_takes_in_half_an_hour() {
+    let grants =
+        "[[grant]]\nname = \"exports\"\nallow = [\"exports/*\"]\nprojects = [\"Lab/*\"]\n";
+    let world = Setup::grants(grants).open().await;
+    world.cloud.hook(|tool, _| {
+        let live = json!([{ "deployId": "L-1", "projectId": 1 }]);
+        let listed = json!({ "success": true, "live": live });
+        (tool == "list_live_algorithms").then_some(Ok(listed))
+    });
+    let export = async |name: &str| {
+        let deployment = json!({ "projectId": 1, "deployId": "L-1" });
+        world.call(name, deployment).await
+    };
+    let mut made = 0;
+    let wait = loop {
+        match export("exports/export-live-logs").await {
+            Err(Refusal::RateLimited(wait)) => break wait,
+            _ => made += 1,
+        }
+        assert!(made <= 45, "nothing limits them");
+    };
+    // Half of 45 at once, and one more in each 82 seconds.
+    assert_eq!(made, 23);
+    assert_eq!(world.cloud.count("export_live_logs"), made);
+    assert!(!wait.is_zero() && wait.as_secs() < 82, "{wait:?}");
+    // What QuantConnect does not limit goes on.
+    let other = export("exports/export-live-insights").await;
+    assert!(!matches!(other, Err(Refusal::RateLimited(_))), "{other:?}");
+    assert_eq!(world.cloud.count("export_live_insights"), 1);
+}
+
+#[tokio::test]
 async fn a_cost_that_is_not_known_is_in_no_budget() {
     let allow = "[[grant]]\nname = \"optimise\"\nallow = [\"optimizations/create-optimization\"]\nprojects = [\"Lab/*\"]\n";
     for (bound, allowed) in [
