@@ -229,8 +229,7 @@ async fn a_plugin_that_claims_a_cost_of_nothing_pays_what_the_host_estimates() {
 
 #[tokio::test]
 async fn exports_of_live_logs_keep_to_what_quantconnect_takes_in_half_an_hour() {
-    let grants =
-        "[[grant]]\nname = \"exports\"\nallow = [\"exports/*\"]\nprojects = [\"Lab/*\"]\n";
+    let grants = "[[grant]]\nname = \"exports\"\nallow = [\"exports/*\"]\nprojects = [\"Lab/*\"]\n";
     let world = Setup::grants(grants).open().await;
     world.cloud.hook(|tool, _| {
         let live = json!([{ "deployId": "L-1", "projectId": 1 }]);
