@@ -15,6 +15,7 @@ use crate::redirect::{RedirectListener, state_of};
 use crate::requests::{
     AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin, LogOut, Redirect,
 };
+use crate::terminal;
 
 /// How long a person may take in the browser.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
@@ -79,10 +80,11 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
     };
     let begun = control::ask_running(route, begin, output).await?;
     let address = begun.ok_or_else(no_host)?.address;
+    let shown = terminal::line(&address);
     let redirect = match &listener {
         Some(listener) => {
             output.note(&format!(
-                "open this address in a browser of this machine, within {} minutes:\n{address}",
+                "open this address in a browser of this machine, within {} minutes:\n{shown}",
                 LOGIN_TIMEOUT.as_secs() / 60
             ));
             let state = state_of(&address).context("the address has no place for a login")?;
@@ -95,7 +97,7 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
         }
         None => {
             output.note(&format!(
-                "open this address in a browser:\n{address}\nThe browser ends at a page that it cannot load. Paste the whole \
+                "open this address in a browser:\n{shown}\nThe browser ends at a page that it cannot load. Paste the whole \
                  address of that page here, and press Enter:"
             ));
             pasted().await?
