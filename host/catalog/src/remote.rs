@@ -18,6 +18,18 @@ pub enum Way {
 }
 
 impl Way {
+    /// Both ways, the one with precedence first.
+    pub const ALL: [Self; 2] = [Self::Rest, Self::Remote];
+
+    /// Its name for people and machines.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Remote => "remote",
+        }
+    }
+
     /// The lines of `qchost.toml` that add this way to an account.
     #[must_use]
     pub fn lines(self, account: &str) -> String {

@@ -380,6 +380,10 @@ fn every_context_that_a_guardrail_may_ask_about_is_of_some_operation() {
             "context has collaborator",
             "collaboration/create-project-collaborator",
         ),
+        (
+            "context has recipient",
+            "notifications/send-sms-notification",
+        ),
         ("context has cost", "optimizations/create-optimization"),
         ("context has tool", "raw"),
         ("context.live", "account/read-account"),

@@ -3,7 +3,7 @@
 use std::iter::once;
 
 use anyhow::{Error, Result};
-use qchost_catalog::{Access, FailureKind, OPERATIONS, Operation, Selector};
+use qchost_catalog::{Access, FailureKind, OPERATIONS, Operation, Selector, Way};
 use qchost_policy::nearest;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -28,6 +28,8 @@ pub struct Tool {
     money: bool,
     /// Whether a grant may name it by a pattern with a star.
     by_pattern: bool,
+    /// The servers that have it: `rest`, in front of the REST API, and `remote`.
+    ways: Vec<&'static str>,
     description: &'static str,
     /// The arguments that select what it touches.
     touches: Vec<Touched>,
@@ -69,6 +71,11 @@ impl Tool {
             money: operation.access == Access::Trade
                 || operation.selects(|selector| matches!(selector, Selector::Cost(_))),
             by_pattern: operation.access.globbed(),
+            ways: Way::ALL
+                .into_iter()
+                .filter(|way| operation.goes_by(*way))
+                .map(Way::word)
+                .collect(),
             description: operation.description(),
             touches: touches
                 .map(|selector| Touched {
@@ -215,6 +222,7 @@ fn whole(tool: &Tool) -> String {
         ("class", format!("{}: {meaning}", tool.class)),
         ("money", if tool.money { "yes" } else { "no" }.to_owned()),
         ("granted", granted.to_owned()),
+        ("goes by", list(tool.ways.iter())),
         ("touches", list(touches)),
     ];
     let rows = rows.map(|(name, value)| (name.to_owned(), value));
