@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::cloud::Cloud;
 use crate::common::{Folder, TOKEN, USER, repository, strategy_lab};
 use crate::process::{Process, Ran, command_line, signal, tree};
+use crate::ways;
 
 const SCRIPT: &str = "host/cli/tests/setup/official_server.py";
 
@@ -125,6 +126,20 @@ fn a_sweep_gives_the_same_ranking_over_every_connection() {
         expected
     );
     assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
+
+    // With QuantConnect's remote server beside it, nothing of it goes there.
+    let cloud = ways::cloud();
+    let account = crate::common::embedded(cloud.url()) + &ways::remote(&cloud);
+    let mixed = ways::folder(&cloud, &account);
+    mixed.manifest("strategy-lab", &strategy_lab());
+    assert_eq!(
+        ranking(&mixed.invoke("strategy-lab.sweep", &sweep())),
+        expected
+    );
+    assert_eq!(cloud.requests_to("/backtests/create").len(), 9);
+    let requests = cloud.emulator().requests();
+    let mut paths = requests.iter().map(|request| &request.path);
+    assert!(paths.all(|path| !path.starts_with("/mcp/")));
 }
 
 /// Takes long enough to be killed in the middle.

@@ -8,7 +8,7 @@ use crate::common::{Folder, component, embedded, private_file, strategy_lab};
 use crate::logins::Browser;
 
 /// The remote server of an account, with a token that a person got elsewhere.
-fn remote(cloud: &Cloud) -> String {
+pub fn remote(cloud: &Cloud) -> String {
     let url = cloud.emulator().remote_url().unwrap();
     format!(
         "[account.research.remote]\nurl = \"{url}\"\nheaders = {{ Authorization = {{ file = \"bearer\" }} }}\n"
@@ -16,12 +16,12 @@ fn remote(cloud: &Cloud) -> String {
 }
 
 /// A cloud with its remote server.
-fn cloud() -> Cloud {
+pub fn cloud() -> Cloud {
     Cloud::with(|builder| builder.remote(Remote::new().cell_output("print(6 * 7)", "42")))
 }
 
 /// A folder with this configuration, and the token of the remote server.
-fn folder(cloud: &Cloud, configuration: &str) -> Folder {
+pub fn folder(cloud: &Cloud, configuration: &str) -> Folder {
     let folder = Folder::new(configuration);
     let token = Browser::new().token(cloud.emulator());
     private_file(&folder.path().join("bearer"), format!("Bearer {token}"));
