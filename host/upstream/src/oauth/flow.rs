@@ -4,8 +4,11 @@
 //! server's metadata, and not only sent. What a server writes is bounded, on one line and without what this login knows
 //! to be secret.
 
+use std::time::Duration;
+
 use qchost_text::error_chain;
-use reqwest::Url;
+use reqwest::redirect::Policy;
+use reqwest::{Client, Url};
 use rmcp::transport::auth::{
     AuthError, AuthorizationManager, AuthorizationMetadata, CredentialStore as _,
     InMemoryCredentialStore, OAuthClientConfig, OAuthTokenResponse, StoredCredentials,
@@ -21,6 +24,9 @@ use crate::text::{MAX_EXCERPT, Redactor, excerpt};
 
 /// How the host names itself where it registers.
 const CLIENT_NAME: &str = "qchost";
+
+/// Time limit of one request, like that of the OAuth library's own client.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How the OAuth library begins the error of a server that understood the request and refused it.
 const SERVER_REFUSES: &str = "Server returned error response: ";
@@ -285,9 +291,19 @@ async fn manager(
     server: &Url,
     failed: &impl Fn(AuthError) -> LoginError,
 ) -> Result<AuthorizationManager, LoginError> {
-    AuthorizationManager::new(server.as_str())
-        .await
-        .map_err(failed)
+    let created = AuthorizationManager::new(server.as_str()).await;
+    let mut manager = created.map_err(failed)?;
+    if is_loopback(server) {
+        // No proxy leads to this machine.
+        let client = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(REQUEST_TIMEOUT)
+            .build()
+            .map_err(|error| failed(error.into()))?;
+        manager.with_client(client).map_err(failed)?;
+    }
+    Ok(manager)
 }
 
 /// The authorization server's metadata, if it allows a login.
