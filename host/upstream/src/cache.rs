@@ -23,6 +23,7 @@ use qchost_catalog::{
     aside,
 };
 use serde_json::{Map, Value};
+use tokio::sync::watch;
 
 /// Bytes of all answers of an account.
 const MAX_BYTES: u64 = 64 << 20;
@@ -205,7 +206,7 @@ fn finished(operation: &Operation, project: Option<u64>) -> [Place; 4] {
 }
 
 /// Under what an answer is filed.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key {
     text: String,
     stamp: Stamp,
@@ -231,11 +232,40 @@ impl Kept {
 }
 
 /// An outcome that is not kept. It is given to all that wait for it.
-struct NotKept {
+struct Passed {
     outcome: Outcome,
     requested: Instant,
     /// Whether it failed for a reason of the caller that sent it.
     is_personal: bool,
+}
+
+/// How a read ended, for those that wait for it.
+#[derive(Clone)]
+enum Landed {
+    Kept(Kept),
+    Passed(Arc<Passed>),
+}
+
+/// A read that is under way.
+type Flight = watch::Receiver<Option<Landed>>;
+
+/// What a read does that the cache does not answer.
+enum Boarding<'a> {
+    Leads(Leader<'a>),
+    Follows(Flight),
+}
+
+/// The caller that sends a read. If it goes away, one of those that wait for it sends.
+struct Leader<'a> {
+    cache: &'a Cache,
+    key: &'a Key,
+    landed: watch::Sender<Option<Landed>>,
+}
+
+impl Drop for Leader<'_> {
+    fn drop(&mut self) {
+        self.cache.flights.lock().remove(self.key);
+    }
 }
 
 struct Expires;
@@ -274,6 +304,8 @@ pub(crate) enum Found {
 /// The cache of one account.
 pub(crate) struct Cache {
     answers: moka::future::Cache<Key, Kept>,
+    /// The reads under way. The crate's own sharing of them panics where many callers go away one after the other.
+    flights: Mutex<HashMap<Key, Flight>>,
     writes: Writes,
     ended: Mutex<LruCache<Item, Ended>>,
     /// Upper limit of all lifetimes.
@@ -291,6 +323,7 @@ impl Cache {
                 })
                 .expire_after(Expires)
                 .build(),
+            flights: Mutex::default(),
             writes,
             ended: Mutex::new(LruCache::new(MAX_ITEMS)),
             longest,
@@ -366,54 +399,105 @@ impl Cache {
         send: impl Future<Output = Outcome> + Send,
     ) -> Found {
         let Lookup { key, rule } = lookup;
-        if let Some(kept) = self.answers.get(&key).await {
-            return Found::Kept(kept.body(), kept.requested.elapsed());
-        }
-        let longest = self.longest;
-        let reading = async {
+        tokio::pin!(send);
+        loop {
+            if let Some(kept) = self.answers.get(&key).await {
+                return Found::Kept(kept.body(), kept.requested.elapsed());
+            }
+            let leader = match self.board(&key) {
+                Boarding::Leads(leader) => leader,
+                Boarding::Follows(mut flight) => {
+                    let landed = match flight.wait_for(Option::is_some).await {
+                        Ok(landed) => Option::clone(&landed),
+                        Err(_) => None,
+                    };
+                    match landed {
+                        Some(landed) => return landed.shared(),
+                        None => continue,
+                    }
+                }
+            };
             leads.store(true, Ordering::Relaxed);
             let requested = Instant::now();
             let outcome = send.await;
-            let not_kept = |outcome: Outcome| NotKept {
-                is_personal: match &outcome {
-                    Ok(_) => false,
-                    Err(Failure::Halted(_) | Failure::TimedOut { .. }) => true,
-                    Err(_) => is_barred(),
-                },
+            return match self.land(&rule, requested, outcome, &is_barred) {
+                Landed::Kept(kept) => {
+                    self.answers.insert(key.clone(), kept.clone()).await;
+                    leader.landed.send_replace(Some(Landed::Kept(kept.clone())));
+                    Found::Sent(Ok(kept.body()))
+                }
+                Landed::Passed(passed) => {
+                    // Besides the one on the list.
+                    if leader.landed.receiver_count() > 1 {
+                        let passed = Arc::clone(&passed);
+                        leader.landed.send_replace(Some(Landed::Passed(passed)));
+                    }
+                    let own = Arc::try_unwrap(passed);
+                    let own = own.map_or_else(|it| it.outcome.clone(), |it| it.outcome);
+                    Found::Sent(own)
+                }
+            };
+        }
+    }
+
+    /// Joins the same read of another caller, or begins it.
+    fn board<'a>(&'a self, key: &'a Key) -> Boarding<'a> {
+        let mut flights = self.flights.lock();
+        if let Some(flight) = flights.get(key) {
+            return Boarding::Follows(flight.clone());
+        }
+        let (landed, flight) = watch::channel(None);
+        flights.insert(key.clone(), flight);
+        Boarding::Leads(Leader {
+            cache: self,
+            key,
+            landed,
+        })
+    }
+
+    /// Decides whether an outcome is kept.
+    fn land(
+        &self,
+        rule: &Rule,
+        requested: Instant,
+        outcome: Outcome,
+        is_barred: &(impl Fn() -> bool + Send + Sync),
+    ) -> Landed {
+        let passed = |outcome: Outcome, is_personal: bool| {
+            Landed::Passed(Arc::new(Passed {
                 outcome,
                 requested,
-            };
-            let body = match outcome {
-                Ok(body) => body,
-                failed => return Err(not_kept(failed)),
-            };
-            let bytes = aside(qchost_catalog::length(&body), || size(&body));
-            match rule.lifetime(&body, longest) {
-                Some(lifetime) if bytes <= MAX_ANSWER_BYTES => Ok(Kept {
-                    body: Arc::new(body),
-                    bytes,
-                    requested,
-                    lifetime,
-                }),
-                _ => Err(not_kept(Ok(body))),
-            }
+                is_personal,
+            }))
         };
-        let found = self.answers.try_get_with(key, reading).await;
-        let is_own = leads.load(Ordering::Relaxed);
-        match found {
-            Ok(kept) if is_own => Found::Sent(Ok(kept.body())),
-            Ok(kept) => Found::Shared(Ok(kept.body()), kept.requested.elapsed()),
-            Err(other) if !is_own && other.is_personal => Found::Nothing,
-            Err(other) => {
-                let age = other.requested.elapsed();
-                let outcome = match Arc::try_unwrap(other) {
-                    Ok(only) => only.outcome,
-                    Err(shared) => shared.outcome.clone(),
-                };
-                match is_own {
-                    true => Found::Sent(outcome),
-                    false => Found::Shared(outcome, age),
-                }
+        let body = match outcome {
+            Ok(body) => body,
+            Err(failure @ (Failure::Halted(_) | Failure::TimedOut { .. })) => {
+                return passed(Err(failure), true);
+            }
+            Err(failure) => return passed(Err(failure), is_barred()),
+        };
+        let bytes = aside(qchost_catalog::length(&body), || size(&body));
+        match rule.lifetime(&body, self.longest) {
+            Some(lifetime) if bytes <= MAX_ANSWER_BYTES => Landed::Kept(Kept {
+                body: Arc::new(body),
+                bytes,
+                requested,
+                lifetime,
+            }),
+            _ => passed(Ok(body), false),
+        }
+    }
+}
+
+impl Landed {
+    /// The answer for a caller that waited for it.
+    fn shared(self) -> Found {
+        match self {
+            Self::Kept(kept) => Found::Shared(Ok(kept.body()), kept.requested.elapsed()),
+            Self::Passed(passed) if passed.is_personal => Found::Nothing,
+            Self::Passed(passed) => {
+                Found::Shared(passed.outcome.clone(), passed.requested.elapsed())
             }
         }
     }
