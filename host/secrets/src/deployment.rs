@@ -17,7 +17,7 @@ pub struct DeploymentSettings {
     pub automatic_redeploy: Option<bool>,
     /// Parameters of the algorithm, as text. They replace those of the project.
     pub parameters: BTreeMap<String, String>,
-    /// Whom QuantConnect notifies; nobody if absent.
+    /// Whom QuantConnect notifies; it sends no notifications if absent.
     pub notification: Option<Notification>,
 }
 
