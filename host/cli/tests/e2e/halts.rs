@@ -8,8 +8,9 @@ use qchost_emulator::{Fault, FaultKind};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::categories::{serving, with_cloud};
-use crate::common::Folder;
+use crate::categories::{self, serving, with_cloud};
+use crate::cloud::Cloud;
+use crate::common::{Folder, embedded};
 use crate::desk::{Desk, OPERATOR};
 use crate::process::{BOUND, Process, Ran, signal};
 use crate::starting::lock_database;
@@ -138,6 +139,39 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
     ]);
     assert!(ran.error().contains("halted"), "{ran:?}");
     assert_eq!(cloud.requests_to("/live/create").len(), 1);
+    host.end();
+}
+
+/// QuantConnect ends one deployment of a project at a time.
+#[test]
+fn none_of_three_deployments_of_two_projects_runs_after_a_halt() {
+    let cloud = Cloud::with(|builder| builder.live_nodes(3));
+    let folder = categories::folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    for times in [2, 1] {
+        let deployment = json!({ "profile": "paper", "times": times });
+        folder.invoke("every-category.deploy-live", &deployment);
+    }
+    let report = folder.run(&["halt", "--liquidate", "--json"]).json();
+    let stopped = report["stopped"].as_array().unwrap();
+    let mut deployments: Vec<usize> = stopped
+        .iter()
+        .map(|one| {
+            assert_eq!(one["result"], "liquidated", "{report}");
+            one["deployments"].as_array().unwrap().len()
+        })
+        .collect();
+    deployments.sort_unstable();
+    assert_eq!(deployments, [1, 2], "{report}");
+    assert_eq!(cloud.requests_to("/live/update/liquidate").len(), 3);
+    let listed = folder.run(&["--json", "call", "list_live_algorithms"]);
+    let listed = listed.json();
+    let live = listed["live"].as_array().unwrap();
+    assert_eq!(live.len(), 3, "{listed}");
+    assert!(
+        live.iter().all(|one| one["status"] == "Liquidated"),
+        "{listed}"
+    );
     host.end();
 }
 

@@ -23,6 +23,15 @@ struct Profile {
     profile: String,
 }
 
+/// What to deploy.
+#[derive(Deserialize, JsonSchema)]
+struct Launches {
+    /// The profile to deploy by.
+    profile: String,
+    /// How often the project is deployed; once if absent.
+    times: Option<u32>,
+}
+
 /// A text that an action is about.
 #[derive(Deserialize, JsonSchema)]
 struct Target {
@@ -283,15 +292,16 @@ mod agent {
         })
     }
 
-    /// Deploy a new project by a profile.
+    /// Deploy a new project by a profile; return the id of its last deployment.
     #[action(destructive)]
-    fn deploy_live(input: Profile) -> Result<Anything, Failure> {
+    fn deploy_live(input: Launches) -> Result<Anything, Failure> {
         let (project, compile) = setup::built("deployed")?;
-        let deployment = setup::deployment(project, &compile, &input.profile)?;
-        let launch = live::create_live_algorithm(&deployment)?;
-        Ok(Anything {
-            value: launch.deploy_id.into(),
-        })
+        let mut last = None;
+        for _ in 0..input.times.unwrap_or(1) {
+            let deployment = setup::deployment(project, &compile, &input.profile)?;
+            last = live::create_live_algorithm(&deployment)?.deploy_id;
+        }
+        Ok(Anything { value: last.into() })
     }
 
     /// Return the input.
