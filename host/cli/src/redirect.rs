@@ -20,8 +20,7 @@ const MAX_REQUEST: usize = 32 << 10;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What the browser shows at the end.
-const DONE: &str =
-    "qchost has received the answer. You can close this page; the command shows the rest.";
+const DONE: &str = "The answer has arrived. You can close this page; the command shows the rest.";
 
 /// What it shows for anything else.
 const NOT_HERE: &str = "This is the end of a login of qchost, and that is not its answer.";
