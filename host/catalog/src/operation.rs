@@ -386,6 +386,8 @@ pub struct Operation {
     pub deployment: Option<Choice>,
     /// Arguments that the official server's tool does not take. It drops in silence what it does not know.
     pub newer: &'static [&'static str],
+    /// Whether its answer has data of persons: then no pattern covers it, and who grants it names it.
+    pub personal: bool,
     /// Who reads what its caller writes, if that is always the same recipient outside of the account.
     pub audience: Option<&'static str>,
     /// Its documentation and arguments, where the contract has no function for it.
@@ -421,6 +423,7 @@ impl Operation {
             exceptions: &[],
             deployment: None,
             newer: &[],
+            personal: false,
             audience: None,
             untyped: None,
             answer: "",
@@ -444,6 +447,12 @@ impl Operation {
     pub(crate) const fn reads(mut self) -> Self {
         self.access = Access::Read;
         self.idempotent = true;
+        self
+    }
+
+    /// Its answer has names or addresses of persons.
+    pub(crate) const fn personal(mut self) -> Self {
+        self.personal = true;
         self
     }
 
@@ -642,6 +651,12 @@ impl Operation {
         let selector = self.selectors.iter().find(|selector| item(selector))?;
         let id = arguments.get(selector.argument()).and_then(Value::as_str)?;
         Some((selector.word(), id))
+    }
+
+    /// Whether a pattern of a grant may cover it; otherwise it is named in full, or not granted.
+    #[must_use]
+    pub fn globbed(&self) -> bool {
+        self.access.globbed() && !self.personal
     }
 
     /// Whether it sends what its caller writes to a recipient outside of the account.

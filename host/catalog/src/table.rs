@@ -171,8 +171,8 @@ pub static OPERATIONS: &[Operation] = &[
     op("files/read-file", "read_file", "/files/read").reads().licensed(Notebooks).answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
     op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().licensed(Notebooks).answers("files").does(ReplacesFile).on(PROJECT_FILE),
-    op("files/write-file", "write_file", "/files/update").idempotent().does(ReplacesFile).over(WriteFile).on(PROJECT_FILE),
-    op("files/edit-file", "edit_file", "/files/update").over(EditFile).on(PROJECT_FILE)
+    op("files/write-file", "write_file", "/files/update").idempotent().licensed(Notebooks).does(ReplacesFile).over(WriteFile).on(PROJECT_FILE),
+    op("files/edit-file", "edit_file", "/files/update").licensed(Notebooks).over(EditFile).on(PROJECT_FILE)
         .by(Tool(&remote::EDIT_FILE)),
     op("files/search-file-content", "search_file_content", "/files/read").reads().licensed(Notebooks).over(SearchFiles).on(PROJECT)
         .by(Tool(&remote::SEARCH_FILE_CONTENT)),
@@ -255,7 +255,7 @@ pub static OPERATIONS: &[Operation] = &[
         .does(Removes { read: "optimizations/read-optimization" }).on(OPTIMIZATION),
 
     op("organizations/list-organizations", "list_organizations", "/organizations/list").reads().brief().answers("organizations"),
-    op("organizations/read-organization", "read_organization", "/organizations/read").reads().answers("organization").on(ORGANIZATION),
+    op("organizations/read-organization", "read_organization", "/organizations/read").reads().personal().answers("organization").on(ORGANIZATION),
 
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
         .does(Creates { list: "projects/list-projects", items: "projects", name: "name" })

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use qchost_catalog::OPERATIONS;
 use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
-use qchost_catalog::{Access, OPERATIONS};
 use serde_json::json;
 
 use crate::authority::explain::{every, everything};
@@ -63,7 +63,7 @@ impl Manifest {
         } else {
             let added = actions().iter().filter(|action| {
                 let interface = action.name.split('/').next();
-                action.access.globbed() && missing.iter().any(|own| Some(own.as_str()) == interface)
+                action.globbed() && missing.iter().any(|own| Some(own.as_str()) == interface)
             });
             let added: Vec<&str> = added.map(|action| action.name).collect();
             Err(ImportsDenied {
@@ -93,7 +93,7 @@ fn remedy(interface: &str) -> String {
         .iter()
         .filter(|action| of_interface(action.name) && action.name != HTTP)
         .collect();
-    let is_guarded = |action: &&&Action| !action.access.globbed();
+    let is_guarded = |action: &&&Action| !action.globbed();
     let guarded: Vec<_> = own
         .iter()
         .filter(is_guarded)
@@ -110,7 +110,7 @@ fn remedy(interface: &str) -> String {
     let named = match &entry {
         Some(_) if interface != RAW && !guarded.is_empty() => {
             text.push_str(
-                "# What trades or deletes is not in it. Add to `allow` what is to be allowed of:\n",
+                "# What trades, deletes or answers data of persons is not in it. Add to `allow` what is to be allowed of:\n",
             );
             for name in &guarded {
                 text.push_str(&format!("#   {}\n", json!(name)));
@@ -154,9 +154,9 @@ pub fn granting(entries: &[String], http: bool) -> String {
         let mut own: Vec<&Action> = Vec::new();
         for entry in entries {
             let action = actions().iter().find(|action| action.name == entry);
-            let mark = match action.map(|action| action.access) {
-                Some(access @ (Access::Trade | Access::Destroy)) => {
-                    format!("  # {}: leave it out unless it is meant", access.word())
+            let mark = match action {
+                Some(action) if !action.globbed() => {
+                    format!("  # {}: leave it out unless it is meant", action.guarded_as())
                 }
                 _ if interface == RAW => {
                     "  # every tool that the catalog does not know; narrow it to those that are meant".to_owned()

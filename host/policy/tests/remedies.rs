@@ -95,9 +95,9 @@ fn the_lines_for_an_import_allow_what_a_pattern_may_cover() {
                 .iter()
                 .filter(|operation| operation.interface() == interface)
         };
-        let guarded_only = own().all(|operation| !operation.access.globbed());
+        let guarded_only = own().all(|operation| !operation.globbed());
         for operation in own() {
-            let expected = operation.access.globbed() || guarded_only;
+            let expected = operation.globbed() || guarded_only;
             let context = Context::default();
             assert_eq!(
                 allows(&authority, operation.name, operation.access, &context),
@@ -140,7 +140,7 @@ fn the_lines_for_named_operations_allow_each_alone_and_all_together() {
             );
         }
         let marked = lines.contains("leave it out unless it is meant");
-        assert_eq!(marked, !operation.access.globbed(), "{lines}");
+        assert_eq!(marked, !operation.globbed(), "{lines}");
     }
     let services = ["raw/*", "workflow", "object-store/download"].map(str::to_owned);
     let lines = granting(&services, true);

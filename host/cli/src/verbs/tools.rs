@@ -70,7 +70,7 @@ impl Tool {
             class: operation.access.word(),
             money: operation.access == Access::Trade
                 || operation.selects(|selector| matches!(selector, Selector::Cost(_))),
-            by_pattern: operation.access.globbed(),
+            by_pattern: operation.globbed(),
             ways: Way::ALL
                 .into_iter()
                 .filter(|way| operation.goes_by(*way))

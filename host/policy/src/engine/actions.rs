@@ -63,6 +63,8 @@ pub(crate) struct Action {
     /// The interface, and the name of the access class.
     pub(crate) groups: Vec<&'static str>,
     pub(crate) access: Access,
+    /// Whether its answer has data of persons.
+    pub(crate) personal: bool,
     /// The kinds of resources it acts on.
     pub(crate) kinds: Vec<Kind>,
     /// What a listing lists: it needs a non-empty scope of that kind.
@@ -80,6 +82,19 @@ pub(crate) struct ConditionsKey {
 }
 
 impl Action {
+    /// Whether a pattern of a grant may cover it.
+    pub(crate) fn globbed(&self) -> bool {
+        self.access.globbed() && !self.personal
+    }
+
+    /// Why it has to be named in full, in a word or two.
+    pub(crate) fn guarded_as(&self) -> &'static str {
+        match self.personal {
+            true => "data of persons",
+            false => self.access.word(),
+        }
+    }
+
     pub(crate) fn conditions_key(&self) -> ConditionsKey {
         ConditionsKey {
             raw: self.name == RAW,
@@ -118,6 +133,7 @@ static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
         name,
         groups,
         access,
+        personal: false,
         kinds,
         lists: None,
         attributes,
@@ -242,6 +258,7 @@ fn of_catalog(operation: &'static Operation) -> Action {
         name: operation.name,
         groups: vec![operation.interface(), operation.access.word()],
         access: operation.access,
+        personal: operation.personal,
         kinds,
         lists,
         attributes: Attributes::of(operation),

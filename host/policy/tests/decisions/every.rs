@@ -1,6 +1,6 @@
 //! Every operation of the catalog, granted and denied in each possible way.
 
-use qchost_catalog::{Access, OPERATIONS};
+use qchost_catalog::{Access, OPERATIONS, by_name};
 use qchost_policy::{Brokerage, Facts, Resource};
 
 use crate::rows::{allowed, check, denied, forbidden, object, organization, project};
@@ -207,6 +207,7 @@ fn every_operation_is_covered_by_its_scopes_and_by_no_fewer() {
             &[],
             &[match access {
                 Access::Destroy | Access::Trade => denied(name, thing(scopes), "no grant of `plugin` allows"),
+                _ if by_name(name).unwrap().personal => denied(name, thing(scopes), "no grant of `plugin` allows"),
                 _ if live => denied(name, thing(scopes), "must be named in full"),
                 _ => allowed(name, thing(scopes), &["g"]),
             }],
