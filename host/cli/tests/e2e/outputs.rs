@@ -255,7 +255,8 @@ fn alone(checked: &mut Checked, folder: &Folder) {
     let manifest = repository("plugins/strategy-lab/manifest.toml");
     let demo = ["demo", "--manifest", manifest.to_str().unwrap()];
     checked.document("demo", &ask(folder, &demo));
-    let mut emulator = folder.start(&["--json", "emulator", "--listen", "127.0.0.1:0"]);
+    let emulator = ["--json", "emulator", "--listen", "127.0.0.1:0", "--remote"];
+    let mut emulator = folder.start(&emulator);
     let ready: Value = emulator.until("the emulator is ready", |emulator: &Process| {
         serde_json::from_str(&emulator.stdout()).ok()
     });

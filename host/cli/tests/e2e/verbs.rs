@@ -428,10 +428,34 @@ fn the_emulator_serves_until_sigterm() {
         ready["organization-id"]
     );
     assert!(read("another").json_error().contains("Hash doesn't match"));
+    assert_eq!(ready.get("remote-url"), None);
     emulator.end();
 
     let ran = folder.run(&["emulator", "--listen", "0.0.0.0:0"]);
     assert!(ran.error().contains("loopback"), "{}", ran.error());
+}
+
+#[test]
+fn the_emulator_says_where_its_remote_server_is_which_wants_a_token() {
+    let folder = Folder::new("");
+    let mut emulator = folder.start(&["--json", "emulator", "--listen", "127.0.0.1:0", "--remote"]);
+    let ready: Value = emulator.until("the emulator is ready", |emulator| {
+        serde_json::from_str(&emulator.stdout()).ok()
+    });
+    let url = ready["remote-url"].as_str().unwrap();
+    let base = ready["base-url"].as_str().unwrap();
+    assert_eq!(url, format!("{base}/mcp"));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let status = runtime.block_on(async {
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"});
+        client.post(url).json(&list).send().await.unwrap().status()
+    });
+    assert_eq!(status, 401);
+    emulator.end();
 }
 
 #[test]

@@ -96,7 +96,8 @@ pub(super) fn decide(authority: &Authority, body: &[u8]) -> Result<Response, Fai
     let (redirect, state) = (question.redirect.clone(), question.state.clone());
     if decision == "allow" {
         let code = grants.code(question)?;
-        redirect_to(authority, &redirect, state.as_deref(), &[("code", &code)])
+        let answer = [("code", code.as_str())];
+        redirect_to(authority, &redirect, state.as_deref(), &answer)
     } else {
         let answer = [("error", "access_denied")];
         redirect_to(authority, &redirect, state.as_deref(), &answer)

@@ -96,3 +96,39 @@ pub(super) fn check_resource(authority: &Authority, form: &Form) -> Result<(), F
     let why = format!("tokens are for {} only", authority.resource);
     Err(Failure::new("invalid_target", why))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_field_that_comes_twice_is_refused_and_an_empty_one_is_missing() {
+        assert!(Form::parse(b"code=1&code=2").is_err());
+        let form = Form::parse(b"code=&client_id=a%20b").unwrap();
+        assert_eq!(form.get("code"), None);
+        assert_eq!(form.get("client_id"), Some("a b"));
+        assert_eq!(form.required("code").unwrap_err().code(), "invalid_request");
+    }
+
+    #[test]
+    fn only_a_bearer_token_is_one() {
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(of("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(of("bearer abc").as_deref(), Some("abc"));
+        assert_eq!(of("Basic abc"), None);
+        assert_eq!(of("abc"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_form_is_read_or_refused(encoded in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Form::parse(&encoded);
+        }
+    }
+}
