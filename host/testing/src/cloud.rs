@@ -297,7 +297,7 @@ impl Upstream for Handle {
         Box::pin(async move {
             call.clearance.clear()?;
             if let Some(sends) = call.sends {
-                sends.fetch_add(1, Ordering::Relaxed);
+                sends.add();
             }
             let tool = call.target.tool().to_owned();
             self.0

@@ -248,7 +248,7 @@ impl Endpoints {
         }
         let now = Instant::now();
         let may_carry = |it: &Endpoint| it.is_proven() && !it.lacks(target);
-        let capable = || self.iter().enumerate().filter(|(_, it)| may_carry(it));
+        let capable = || self.iter().enumerate().filter(move |(_, it)| may_carry(it));
         let untried = |index: &usize| !failed.contains(index);
         let works = |(index, it): &(usize, &Endpoint)| {
             untried(index) && it.breaker.readiness(now) == Readiness::Closed
