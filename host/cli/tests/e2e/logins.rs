@@ -238,6 +238,14 @@ impl Place {
         lines.count()
     }
 
+    /// What a verb printed is as its schema says.
+    fn is_as_said(&self, verb: &str, row: &Value) {
+        let schema = ["--json", "schema", "output", "account", verb];
+        let schema = self.folder.run(&schema).json();
+        let schema = jsonschema::validator_for(&schema).unwrap();
+        assert!(schema.is_valid(row), "{row}");
+    }
+
     fn tokens(&self) -> Vec<String> {
         let file = self.folder.path().join("data/authorizations/research.json");
         let kept: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
@@ -277,6 +285,7 @@ fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
     assert_eq!(place.call().as_deref(), Some("reauthorize"));
     let (redirect, row) = place.log_in();
     assert_eq!(row["authorization"]["status"], "authorized", "{row}");
+    place.is_as_said("login", &row);
     assert_eq!(place.call(), None);
     assert_eq!(place.status()["authorization"]["renewed"], true);
 
@@ -307,7 +316,10 @@ fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
     place.host.end();
     place.host = place.folder.serve(&["run"]);
     assert_eq!(place.call(), None);
-    place.folder.run(&["account", "logout", "research"]).good();
+    let logout = ["--json", "account", "logout", "research"];
+    let row = place.folder.run(&logout).json();
+    place.is_as_said("logout", &row);
+    assert_eq!(row["authorization"]["status"], "logged-out", "{row}");
     assert!(!kept.exists());
     assert_eq!(place.call().as_deref(), Some("reauthorize"));
     assert_eq!(place.records("account-logout"), 1);
