@@ -1,10 +1,13 @@
 //! Two ways to one account: what is granted, denied and sent by each, as the request logs of both servers show.
 
+use std::collections::BTreeSet;
+
+use qchost_catalog::OPERATIONS;
 use qchost_emulator::Remote;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::common::{Folder, component, embedded, private_file, strategy_lab};
+use crate::common::{Folder, bundled, component, embedded, private_file, strategy_lab};
 use crate::logins::Browser;
 
 /// The remote server of an account, with a token that a person got elsewhere.
@@ -236,4 +239,42 @@ fn a_grant_that_names_what_only_the_remote_server_has_is_refused_without_it() {
     // A pattern does not promise that there is a way.
     write("skills/*");
     folder.run(&["plugin", "list"]).good();
+}
+
+#[test]
+fn every_function_that_goes_by_the_remote_server_alone_answers_from_inside_wasm() {
+    let (cloud, folder, project) = mixed("live-trading = true");
+    folder.manifest("remote-way", &bundled("host/cli/tests/plugins/remote-way"));
+    let image = format!("{}/plot.png", cloud.url());
+    let target = json!({ "project": project, "image": image });
+    let checks = folder.invoke("remote-way.all", &target);
+    let checks = checks.as_array().unwrap();
+    let failed: Vec<_> = checks.iter().filter(|check| check["ok"] != true).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let called: BTreeSet<&str> = checks
+        .iter()
+        .map(|check| check["operation"].as_str().unwrap())
+        .collect();
+    let by_remote = OPERATIONS.iter().filter(|operation| !operation.rest);
+    assert_eq!(called, by_remote.map(|operation| operation.name).collect());
+    let shown = |operation: &str| {
+        let mut checks = checks.iter();
+        let check = checks.find(|check| check["operation"] == operation);
+        check.unwrap()["shown"].as_str().unwrap().to_owned()
+    };
+    for (operation, part) in [
+        ("research/jupyter-execute-cell", "42"),
+        ("research/jupyter-read-cell", "print(6 * 7)"),
+        ("research/jupyter-read-notebook", "nbformat"),
+        ("datasets/list-datasets", "Emulated US Equities"),
+        ("skills/load-skill", "# Backtest review"),
+        ("templates/read-project-templates", "main.py"),
+    ] {
+        let shown = shown(operation);
+        assert!(shown.contains(part), "{operation}: {shown}");
+    }
+    // Once each: none is sent twice.
+    for operation in OPERATIONS.iter().filter(|operation| !operation.rest) {
+        assert_eq!(got(&cloud, operation.tool), 1, "{}", operation.name);
+    }
 }
