@@ -327,7 +327,16 @@ impl Liquidator {
             let mut entry = entry(running, None);
             entry.state.result = former.state.result;
             let key = (account.clone(), entry.state.project.unwrap_or(0));
-            if !self.unfinished.open.lock().contains_key(&key) {
+            let is_known = {
+                let mut open = self.unfinished.open.lock();
+                let known = open.get_mut(&key);
+                known.is_some_and(|known| {
+                    let former = entry.state.deployments.iter().cloned();
+                    known.state.deployments.extend(former);
+                    true
+                })
+            };
+            if !is_known {
                 self.keep_open(entry).await;
             }
         }
@@ -720,24 +729,28 @@ impl Liquidator {
         self.unfinished.open.lock().contains_key(&key)
     }
 
-    async fn keep_open(&self, entry: OpenLiquidation) {
-        let (account, project) = (&entry.state.account, entry.state.project.unwrap_or(0));
-        let stored = serde_json::to_value(&entry).unwrap_or_default();
+    async fn keep_open(&self, mut entry: OpenLiquidation) {
+        let key = (
+            entry.state.account.clone(),
+            entry.state.project.unwrap_or(0),
+        );
         let former = {
             let mut open = self.unfinished.open.lock();
-            let key = (account.clone(), project);
-            let since = open.get(&key).map_or(entry.since, |former| former.since);
-            let entry = OpenLiquidation {
-                since,
-                ..entry.clone()
-            };
-            open.insert(key, entry)
+            if let Some(former) = open.get(&key) {
+                entry.since = former.since;
+                // What ran before may still hold positions.
+                let known = former.state.deployments.iter().cloned();
+                entry.state.deployments.extend(known);
+            }
+            open.insert(key.clone(), entry.clone())
         };
         let is_new = former.is_none_or(|former| {
             former.state != entry.state || former.scope != entry.scope || former.uid != entry.uid
         });
         if is_new {
-            let keeping = self.ledger.keep_liquidation(account, project, &stored);
+            let (account, project) = &key;
+            let stored = serde_json::to_value(&entry).unwrap_or_default();
+            let keeping = self.ledger.keep_liquidation(account, *project, &stored);
             forgiving(self.step(), keeping).await;
         }
     }

@@ -123,6 +123,19 @@ async fn what_another_deployment_holds_that_was_only_stopped_is_not_known() {
         ("stopped, positions not known", true)
     );
     assert!(world.cloud.live.lock().values().all(|live| !live.runs()));
+    // A later halt that liquidates a third one still knows of the others.
+    resume(&world.gate, HaltScope::default()).await;
+    world.gate.idle().await;
+    *world.cloud.hook.lock() = None;
+    let key = ("a".to_owned(), 1);
+    let beside = vec!["Stopped", "Running"];
+    world.cloud.live.lock().get_mut(&key).unwrap().beside = beside;
+    let again = liquidate(&world.gate).await;
+    assert_eq!(again[0].deployments.len(), 3, "{again:?}");
+    assert_eq!(
+        (again[0].result.as_str(), again[0].open),
+        ("stopped, positions not known", true)
+    );
 }
 
 /// Its answer comes after the account was listed.
