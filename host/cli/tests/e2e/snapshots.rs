@@ -12,7 +12,7 @@ use crate::common::{Folder, bundled, embedded, repository};
 use crate::process::Ran;
 
 /// What differs from run to run, and what stands in its place.
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 13] = [
     (r"http://127\.0\.0\.1:\d+", "http://ADDRESS"),
     (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
@@ -21,6 +21,9 @@ const FILTERS: [(&str, &str); 11] = [
     (r"\b[0-9a-f]{11,}-\d+\b", "CALL"),
     (r"\bprocess \d+", "process PID"),
     (r"\buid \d+", "uid UID"),
+    // What the catalog has.
+    (r"\b\d+ operations\b", "N operations"),
+    (r"\b\d+ tools\b", "N tools"),
     // What each machine has, and how fast it is.
     (
         r"[-+]?\d+(\.\d+)? (ms|s|KiB|MiB|GiB|KB|MB|GB|TB)\b",
