@@ -86,9 +86,6 @@ impl Session {
         }
         let peer = connection.peer().peer_info();
         let server = peer.as_ref().and_then(|peer| peer.server_info.as_ref());
-        let has_handshake = peer
-            .as_ref()
-            .is_none_or(|peer| peer.protocol_version.has_initialize());
         let short = |text: Option<&String>| excerpt(text.map_or("unknown", String::as_str), 80);
         let info = ServerInfo {
             name: short(server.map(|server| &server.name)),
@@ -101,8 +98,8 @@ impl Session {
             tools: tools.len(),
         };
         Ok(Self {
+            has_handshake: connection.has_handshake(),
             connection,
-            has_handshake,
             tools,
             info,
             broken: AtomicBool::new(false),

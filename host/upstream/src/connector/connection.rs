@@ -205,6 +205,12 @@ impl Connection {
         }
     }
 
+    /// Whether it began with a handshake, as sessions of the revisions before 2026-07-28 do.
+    pub(crate) fn has_handshake(&self) -> bool {
+        let peer = self.peer().peer_info();
+        peer.is_none_or(|peer| peer.protocol_version.has_initialize())
+    }
+
     /// The peer of the session.
     pub(crate) fn peer(&self) -> &Peer<RoleClient> {
         self.service.peer()

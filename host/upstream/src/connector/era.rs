@@ -1,8 +1,8 @@
 //! The era of MCP that a server speaks: with a handshake (2025-03-26 to 2025-11-25), or without (2026-07-28).
 //!
 //! A server is first asked which revisions it speaks (`server/discover`). One of the earlier era refuses that, and is
-//! then asked for a handshake on the same connection. Some refuse it in a form that the library takes for a failure: such
-//! a server is connected to once more, with a handshake, and begins with one from then on.
+//! then asked for a handshake on the same connection, and begins with one from then on. Some refuse it in a form that the
+//! library takes for a failure: such a server is connected to once more.
 //!
 //! Invariant: only a server that answered is connected to a second time. Waiting and retrying are left to the pool.
 
@@ -30,7 +30,12 @@ impl Era {
     {
         let handshake_first = self.handshake_first.load(Ordering::Relaxed);
         let failed = match attempt(lifecycle(handshake_first)).await {
-            Ok(connection) => return Ok(connection),
+            Ok(connection) => {
+                // The next session need not ask, for which some servers let the client wait.
+                self.handshake_first
+                    .store(connection.has_handshake(), Ordering::Relaxed);
+                return Ok(connection);
+            }
             Err(failed) => failed,
         };
         match failed.reaction {
