@@ -347,13 +347,13 @@ async fn a_stolen_code_is_of_no_use_and_its_second_use_is_reported() {
     let code = parameter(&redirect, "code").unwrap();
     // The thief has the code and not the verifier.
     let client = parameter(&address, "client_id").unwrap();
-    let verifier = "a".repeat(43);
+    let (verifier, address) = ("a".repeat(43), redirect_address(PORT));
     let form = [
         ("grant_type", "authorization_code"),
-        ("client_id", &client),
-        ("code", &code),
-        ("redirect_uri", &redirect_address(PORT)),
-        ("code_verifier", &verifier),
+        ("client_id", client.as_str()),
+        ("code", code.as_str()),
+        ("redirect_uri", address.as_str()),
+        ("code_verifier", verifier.as_str()),
     ];
     assert_eq!(place.post("/oauth/token", &form).await.status(), 400);
     let error = authorization.finish(&redirect).await.unwrap_err();

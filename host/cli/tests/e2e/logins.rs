@@ -108,19 +108,18 @@ impl Browser {
         });
         let asked = [
             ("response_type", "code"),
-            ("client_id", &client),
+            ("client_id", client.as_str()),
             ("redirect_uri", REDIRECT),
             ("code_challenge", CHALLENGE),
             ("code_challenge_method", "S256"),
         ];
         let address = Url::parse_with_params(&page("/oauth/authorize"), asked).unwrap();
         let redirect = self.consent(emulator, address.as_str());
-        let redirect = Url::parse(&redirect).unwrap();
-        let code = redirect.query_pairs().find(|(key, _)| key == "code");
+        let code = code_of(&redirect);
         let form = [
             ("grant_type", "authorization_code"),
-            ("client_id", &client),
-            ("code", &code.unwrap().1),
+            ("client_id", client.as_str()),
+            ("code", code.as_str()),
             ("redirect_uri", REDIRECT),
             ("code_verifier", VERIFIER),
         ];
@@ -140,13 +139,13 @@ struct Place {
 }
 
 impl Place {
-    fn with(remote: Remote, lines: &str) -> Self {
+    fn with(remote: Remote) -> Self {
         let cloud = Cloud::with(|builder| builder.remote(remote));
         let folder = Folder::embedded(cloud.url());
         let file = folder.path().join("qchost.toml");
         let text = std::fs::read_to_string(&file).unwrap();
         let url = cloud.emulator().remote_url().unwrap();
-        let text = format!("{text}[account.research.remote]\nurl = \"{url}\"\n{lines}");
+        let text = format!("{text}[account.research.remote]\nurl = \"{url}\"\n");
         std::fs::write(&file, text).unwrap();
         folder.manifest("strategy-lab", &strategy_lab());
         let host = folder.serve(&["--log", "info", "run"]);
@@ -280,7 +279,7 @@ fn containing(folder: &Path, text: &str) -> Vec<PathBuf> {
 
 #[test]
 fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
-    let mut place = Place::with(Remote::new().refresh_tokens(true), "");
+    let mut place = Place::with(Remote::new().refresh_tokens(true));
     assert_eq!(place.status()["authorization"]["status"], "logged-out");
     assert_eq!(place.call().as_deref(), Some("reauthorize"));
     let (redirect, row) = place.log_in();
@@ -329,7 +328,7 @@ fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
 
 #[test]
 fn a_person_without_a_browser_here_pastes_the_address_and_only_that_of_this_login() {
-    let mut place = Place::with(Remote::new(), "");
+    let mut place = Place::with(Remote::new());
     let (first, former_pipe) = place.paste("one");
     let (first, address) = place.begin(first);
     let former = place.browser.consent(place.cloud.emulator(), &address);
@@ -354,7 +353,7 @@ fn a_person_without_a_browser_here_pastes_the_address_and_only_that_of_this_logi
 
 #[test]
 fn an_authorization_that_ends_in_the_middle_of_a_sweep_leaves_the_sweep_alone() {
-    let mut place = Place::with(Remote::new(), "");
+    let mut place = Place::with(Remote::new());
     place.log_in();
     assert_eq!(place.call(), None);
     let grid = json!({ "grid": { "fast": [10, 20], "slow": [50, 90] } }).to_string();
@@ -382,7 +381,7 @@ fn the_end_of_an_authorization_is_announced_before_and_after_and_shown() {
         "account-authorization-ended",
     ];
     let remote = Remote::new().token_lifetime(Duration::from_secs(8));
-    let mut place = Place::with(remote, "");
+    let mut place = Place::with(remote);
     place.log_in();
     assert_eq!(place.call(), None);
     wait_until("it ended", || {
