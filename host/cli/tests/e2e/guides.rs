@@ -23,11 +23,13 @@ const BEST_OF: &str = "host/cli/tests/plugins/best-of";
 const PROJECT: u32 = 20_000_001;
 
 /// The blocks that are run, each with its document and the beginning of its first line. The first one is run by a test of
-/// `printed`, and all others by one of this file.
-const RUN: [(&str, &str); 9] = [
+/// `printed`, those of an upgrade and of the way back by one of `upgrades`, and all others by one of this file.
+const RUN: [(&str, &str); 11] = [
     (README, "export PATH="),
     (OPERATING, "make install "),
     (OPERATING, "qchost run --log info &"),
+    (OPERATING, "cp /usr/local/bin/qchost "),
+    (OPERATING, "kill "),
     (OPERATING, "qchost approvals list"),
     (WIT, "mkdir -p "),
     (SDK, "cargo new "),
