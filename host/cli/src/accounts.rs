@@ -20,7 +20,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::children::supervisor;
-use crate::config::{Account, text};
+use crate::config::{Account, EMULATOR, text};
+use crate::emulators::Emulators;
 use crate::fingerprint::FileFingerprint;
 use crate::output::words;
 
@@ -39,8 +40,10 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The connections, and the emulators that some of them use.
 pub struct Connections {
     pub accounts: Accounts,
+    /// Starts the emulators of accounts.
+    pub starter: Arc<Emulators>,
     /// An emulator runs while its handle is held.
-    emulators: Mutex<BTreeMap<String, Emulator>>,
+    emulators: Mutex<BTreeMap<String, Arc<Emulator>>>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
     /// Accounts that cannot be used, with the reason.
@@ -90,7 +93,7 @@ impl Sources {
 #[derive(Default)]
 pub struct Prepared {
     accounts: Vec<Connected>,
-    emulators: BTreeMap<String, Emulator>,
+    emulators: BTreeMap<String, Arc<Emulator>>,
     rest: BTreeMap<String, RestClient>,
     /// Accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
@@ -212,7 +215,7 @@ impl Connections {
     /// Replaces accounts of the same names, and removes some. Calls under way end on their former connection.
     pub fn update(&self, prepared: Prepared, removed: &[String]) {
         let mut emulators = self.emulators.lock();
-        let mut former: Vec<Emulator> = removed
+        let mut former: Vec<Arc<Emulator>> = removed
             .iter()
             .filter_map(|name| emulators.remove(name))
             .collect();
@@ -309,9 +312,11 @@ pub fn mend(problem: &anyhow::Error) -> String {
 pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
+    starter: Emulators,
 ) -> Result<Connections> {
-    let prepared = connectors(accounts, secrets).await;
+    let prepared = connectors(accounts, secrets, &starter).await;
     Ok(Connections {
+        starter: Arc::new(starter),
         accounts: Accounts::new(prepared.accounts)?,
         emulators: Mutex::new(prepared.emulators),
         rest: prepared.rest,
@@ -325,12 +330,13 @@ pub async fn prepare<'a>(
 pub async fn connectors<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
+    starter: &Emulators,
 ) -> Prepared {
     let mut prepared = Prepared::default();
     for (name, account) in accounts {
         // Taken before they are read, so that a change meanwhile is noticed.
         let mut sources = Sources::of(account);
-        let (connector, options) = connector(name, account, secrets, &mut prepared)
+        let (connector, options) = connector(name, account, secrets, starter, &mut prepared)
             .await
             .unwrap_or_else(|error| {
                 sources.unusable = Some(words(&error));
@@ -349,6 +355,7 @@ async fn connector(
     name: &str,
     account: &Account,
     secrets: &Secrets,
+    starter: &Emulators,
     prepared: &mut Prepared,
 ) -> Result<(Arc<dyn Connector>, AccountOptions)> {
     let mut options = AccountOptions::default();
@@ -356,11 +363,12 @@ async fn connector(
         Account::Embedded {
             cloud,
             credentials_file,
+            seed,
         } => {
             let (client, label) = match cloud.as_str() {
-                "emulator" => {
+                EMULATOR => {
                     options.local_downloads = true;
-                    let emulator = Emulator::builder().any_port().start().await?;
+                    let emulator = starter.start(name, seed.as_deref()).await?;
                     let client = client(
                         emulator.base_url(),
                         &emulator.user_id().to_string(),

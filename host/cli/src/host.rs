@@ -21,6 +21,7 @@ use crate::accounts::{self, Connections};
 use crate::children::compiler;
 use crate::config::{Config, listed};
 use crate::data_folder::{DATABASE, halt_file};
+use crate::emulators::Emulators;
 use crate::exit_status::{ErrorKind, Failed};
 use crate::file_table::FileTable;
 use crate::gate;
@@ -99,7 +100,9 @@ impl Host {
         let people = People::new(config.persons(), &guardrails)?;
         let accounts = config.account.iter();
         let accounts = accounts.map(|(name, account)| (name.as_str(), account));
-        let connections = Arc::new(accounts::prepare(accounts, &secrets).await?);
+        let emulators = Emulators::of_host(config, &data);
+        let connections = accounts::prepare(accounts, &secrets, emulators).await?;
+        let connections = Arc::new(connections);
         let upstream = Box::new(connections.accounts.clone());
         let mut settings = gate::settings(config, guardrails.clone())?;
         settings.sources.stand_in = only_halts;

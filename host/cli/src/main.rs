@@ -7,6 +7,7 @@ mod children;
 mod config;
 mod control;
 mod data_folder;
+mod emulators;
 mod exit_status;
 mod file_table;
 mod fingerprint;

@@ -9,6 +9,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// The cloud of an account that leads to an emulator.
+pub const EMULATOR: &str = "emulator";
+
 /// How an account's MCP server is reached.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
@@ -25,6 +28,8 @@ pub enum Account {
         cloud: String,
         /// A file with credentials, used if the environment has none.
         credentials_file: Option<PathBuf>,
+        /// A file with what an emulator begins with.
+        seed: Option<PathBuf>,
     },
     /// A command that speaks MCP on its standard input and output.
     Stdio {
@@ -74,9 +79,12 @@ impl Account {
     pub(super) fn resolve(&mut self, folder: &Path) {
         let settings = match self {
             Self::Embedded {
-                credentials_file, ..
+                credentials_file,
+                seed,
+                ..
             } => {
                 resolve_file(credentials_file, folder);
+                *seed = seed.take().map(|file| folder.join(file));
                 return;
             }
             Self::Stdio {
@@ -96,13 +104,27 @@ impl Account {
         }
     }
 
+    /// Whether it leads to an emulator in this process.
+    pub fn is_emulator(&self) -> bool {
+        matches!(self, Self::Embedded { cloud, .. } if cloud == EMULATOR)
+    }
+
+    /// The file with what its emulator begins with.
+    pub fn seed(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded { seed, .. } => seed.as_deref(),
+            Self::Stdio { .. } | Self::Http { .. } => None,
+        }
+    }
+
     /// The paths in it.
     pub fn paths(&self) -> Vec<&Path> {
-        let cwd = match self {
+        let own = match self {
             Self::Stdio { cwd, .. } => cwd.as_deref(),
-            Self::Embedded { .. } | Self::Http { .. } => None,
+            Self::Embedded { seed, .. } => seed.as_deref(),
+            Self::Http { .. } => None,
         };
-        cwd.into_iter().chain(self.secret_files()).collect()
+        own.into_iter().chain(self.secret_files()).collect()
     }
 
     /// The files that its secrets are read from.

@@ -25,7 +25,7 @@ use qchost_policy::{Guardrails, Origin, Person, is_name, read_owned_text, read_t
 use qchost_secrets::{Profile, Secrets, VaultOptions};
 use serde::Deserialize;
 
-pub use account::{Account, text};
+pub use account::{Account, EMULATOR, text};
 pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
 pub use mode::Mode;
@@ -187,6 +187,12 @@ impl Config {
             ensure!(
                 is_name(name),
                 "`{name}` is not a name: a-z, 0-9 and `-`, at most 64"
+            );
+        }
+        for (name, account) in &self.account {
+            ensure!(
+                account.seed().is_none() || account.is_emulator(),
+                "account.{name}: seed: only an account with cloud = \"{EMULATOR}\" begins with a seed"
             );
         }
         self.engine.check(self.mode)?;

@@ -534,12 +534,13 @@ async fn outdated(host: &Host, retry: bool) -> Vec<String> {
 fn renew(host: &Host, names: Vec<String>) -> Result<Job<Renewed>> {
     let current = host.current();
     let secrets = current.config.secrets()?;
+    let starter = Arc::clone(&host.connections.starter);
     Ok(Job::spawn(async move {
         let mut renewed = Vec::new();
         for name in names {
             if let Some(account) = current.config.account.get(&name) {
                 let only = [(name.as_str(), account)];
-                let prepared = accounts::connectors(only, &secrets).await;
+                let prepared = accounts::connectors(only, &secrets, &starter).await;
                 renewed.push((name, prepared));
             }
         }
@@ -599,12 +600,13 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
     let config = config.with_secrets(current.config.secrets()?);
     let secrets = config.secrets()?;
     let names = accounts_changed(&current.config, &config);
+    let starter = Arc::clone(&host.connections.starter);
     Ok(Some(Job::spawn(async move {
         let changed: Vec<_> = names
             .iter()
             .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
             .collect();
-        let prepared = accounts::connectors(changed, &secrets).await;
+        let prepared = accounts::connectors(changed, &secrets, &starter).await;
         Box::new((config, prepared))
     })))
 }

@@ -33,6 +33,7 @@ use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::Route;
+use crate::emulators::Emulators;
 use crate::output::{Output, counted, table, words};
 use crate::verbs::cells::word;
 
@@ -251,7 +252,8 @@ async fn one_account(
     report: &mut Report,
 ) -> Result<()> {
     let secrets = config.secrets()?;
-    let mut connections = accounts::prepare([(name, account)], &secrets).await?;
+    let mut connections =
+        accounts::prepare([(name, account)], &secrets, Emulators::afresh()).await?;
     if let Some(problem) = connections.problems.remove(name) {
         return Err(problem);
     }
