@@ -46,7 +46,7 @@ pub enum LoadError {
     /// It starts with more memory than its manifest allows, so every invocation would fail.
     #[error(
         "`{plugin}`: its component starts with {needed} bytes of memory, and `limits.memory` allows {limit}; raise `memory` in [limits] to \"{}MiB\" or more",
-        .needed.div_ceil(1 << 20)
+        (needed >> 20) + 1
     )]
     MemoryLimit {
         /// The plugin.
