@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use wit_parser::Resolve;
 
-use crate::common::{BINARY, Folder, component, repository};
+use crate::common::{BINARY, Folder, component, embedded, repository};
 use crate::documents::DOCUMENTS;
 use crate::printed::{IDS, shell};
 use crate::process::{Process, Ran};
@@ -286,6 +286,22 @@ fn the_manifest_of_the_operators_guide_is_one_that_a_host_loads() {
     let listed = folder.run(&["--json", "plugin", "list"]).json();
     assert_eq!(listed[0]["status"], "ready", "{listed}");
     assert_eq!(listed[0]["actions"], json!(["best"]), "{listed}");
+}
+
+#[test]
+fn the_seed_of_the_operators_guide_is_what_an_emulator_begins_with() {
+    let folder = Folder::new(&format!(
+        "{}seed = \"seed.toml\"\n",
+        embedded("emulator")
+    ));
+    let seed = block(OPERATING, "toml", "[objects]");
+    std::fs::write(folder.path().join("seed.toml"), seed).unwrap();
+    let listed = folder.call("list_projects", &json!({}));
+    let project = &listed["projects"][0];
+    assert_eq!(project["name"], "Lab/first", "{listed}");
+    let read = json!({ "projectId": project["projectId"], "name": "main.py" });
+    let main = folder.call("read_file", &read);
+    assert_eq!(main["files"][0]["content"], "from AlgorithmImports import *");
 }
 
 #[test]

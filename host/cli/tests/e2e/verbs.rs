@@ -368,7 +368,14 @@ pub fn all(folder: &Folder) -> Vec<Vec<String>> {
     };
     let mut all: Vec<Vec<String>> = Vec::new();
     for verb in verbs(&[]) {
-        let has_verbs = ["plugin", "approvals", "audit", "policy", "schema", "emulator"];
+        let has_verbs = [
+            "plugin",
+            "approvals",
+            "audit",
+            "policy",
+            "schema",
+            "emulator",
+        ];
         let has_verbs = has_verbs.contains(&verb.as_str());
         if !has_verbs || verb == "emulator" {
             all.push(vec![verb.clone()]);
