@@ -13,9 +13,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::Cli;
 
 /// Strings that begin like a command, and name something inside the host.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 6] = [
     "qchost audit 1",
-    "qchost backup 1",
     "qchost data folder 1",
     "qchost emulator model",
     "qchost emulator prices 1:",
