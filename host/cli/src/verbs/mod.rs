@@ -55,7 +55,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             | Verb::Plugin(Plugin::Build { .. } | Plugin::Inspect { .. })
             | Verb::Schema(_)
             | Verb::Mcp { .. }
-            | Verb::Emulator { .. }
+            | Verb::Emulator { verb: None, .. }
             | Verb::Completions { .. }
             | Verb::Tools { .. }
             | Verb::Man { .. }

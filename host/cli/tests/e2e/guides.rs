@@ -290,10 +290,7 @@ fn the_manifest_of_the_operators_guide_is_one_that_a_host_loads() {
 
 #[test]
 fn the_seed_of_the_operators_guide_is_what_an_emulator_begins_with() {
-    let folder = Folder::new(&format!(
-        "{}seed = \"seed.toml\"\n",
-        embedded("emulator")
-    ));
+    let folder = Folder::new(&format!("{}seed = \"seed.toml\"\n", embedded("emulator")));
     let seed = block(OPERATING, "toml", "[objects]");
     std::fs::write(folder.path().join("seed.toml"), seed).unwrap();
     let listed = folder.call("list_projects", &json!({}));
@@ -301,7 +298,10 @@ fn the_seed_of_the_operators_guide_is_what_an_emulator_begins_with() {
     assert_eq!(project["name"], "Lab/first", "{listed}");
     let read = json!({ "projectId": project["projectId"], "name": "main.py" });
     let main = folder.call("read_file", &read);
-    assert_eq!(main["files"][0]["content"], "from AlgorithmImports import *");
+    assert_eq!(
+        main["files"][0]["content"],
+        "from AlgorithmImports import *"
+    );
 }
 
 #[test]
