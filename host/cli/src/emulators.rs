@@ -14,6 +14,7 @@ use qchost_policy::read_text;
 
 use crate::config::{Config, Mode};
 use crate::data_folder::private_folder;
+use crate::lock::Lock;
 
 /// The folder for their files in a data folder.
 const FOLDER: &str = "emulator";
@@ -71,6 +72,21 @@ fn file(folder: &Path, account: &str) -> PathBuf {
     folder.join(format!("{account}.db"))
 }
 
+/// Checks that a host that starts can use what the emulator of an account keeps. While a process has the data folder,
+/// nothing is checked. Blocks.
+pub fn check(config: &Config, account: &str) -> Result<()> {
+    let data = config.data()?;
+    if config.mode == Mode::Development && !Lock::is_taken(&data) {
+        Emulator::check(&file(&data.join(FOLDER), account))?;
+    }
+    Ok(())
+}
+
+/// The remedy for kept data that cannot be used.
+pub fn remedy(account: &str) -> String {
+    format!("move it away, or begin afresh: qchost emulator reset --account {account}")
+}
+
 /// Begins afresh with what the emulator of an account keeps in a data folder, whose lock the caller holds. Blocks.
 pub fn reset(data: &Path, account: &str, seed: Option<&Path>) -> Result<()> {
     let seed = seed.map_or_else(|| Ok(Seed::default()), read_seed)?;
@@ -90,9 +106,9 @@ pub fn read_seed(path: &Path) -> Result<Seed> {
 
 fn with_remedy(error: StartError, account: &str) -> Error {
     match error {
-        StartError::Data(error) if error.is_mended_by_reset() => anyhow!(
-            "{error}; nothing in it was changed; move it away, or begin afresh: qchost emulator reset --account {account}"
-        ),
+        StartError::Data(error) if error.is_mended_by_reset() => {
+            anyhow!("{error}; nothing in it was changed; {}", remedy(account))
+        }
         error => error.into(),
     }
 }

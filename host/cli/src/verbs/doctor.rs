@@ -33,7 +33,7 @@ use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::Route;
-use crate::emulators::Emulators;
+use crate::emulators::{self, Emulators};
 use crate::output::{Output, counted, table, words};
 use crate::verbs::cells::word;
 
@@ -256,6 +256,14 @@ async fn one_account(
         accounts::prepare([(name, account)], &secrets, Emulators::afresh()).await?;
     if let Some(problem) = connections.problems.remove(name) {
         return Err(problem);
+    }
+    if account.is_emulator() {
+        let (config, account) = (config.clone(), name.to_owned());
+        let checked = tokio::task::spawn_blocking(move || emulators::check(&config, &account));
+        if let Err(problem) = checked.await? {
+            let what = format!("account {name}: data");
+            report.fail(what, words(&problem), emulators::remedy(name));
+        }
     }
     expiry(name, account, &secrets, report).await;
     certificate::check(name, account, report).await;

@@ -145,6 +145,9 @@ fn data_of_a_newer_version_and_damaged_data_are_refused_and_left_as_they_are() {
     fs::write(file(&folder), &damaged).unwrap();
     let error = folder.run(&["call", "list_projects"]).error().to_owned();
     assert!(error.contains("damaged"), "{error}");
+    let checked = folder.run(&["--json", "doctor"]).stdout;
+    let remedy = "qchost emulator reset --account research";
+    assert!(checked.contains(remedy), "{checked}");
     assert_eq!(fs::read(file(&folder)).unwrap(), damaged.as_bytes());
     folder.run(&["emulator", "reset"]).good();
     assert!(create(&folder, "Lab/third") > next);
