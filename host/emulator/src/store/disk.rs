@@ -591,7 +591,7 @@ mod tests {
             prop_assert_eq!(disk.problem(), None);
             if removed {
                 state.backtests.remove(0);
-                let changed = state.projects.values_mut().last().unwrap();
+                let changed = state.projects.values_mut().next_back().unwrap();
                 changed.description = "changed".to_owned();
                 disk.save(&state);
             }
