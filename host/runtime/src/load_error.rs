@@ -101,7 +101,7 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
     /// The file cannot be read.
-    #[error("cannot read the component: {0}{}", next_step(.0))]
+    #[error("cannot read the component: {0}{next}", next = next_step(.0))]
     Read(#[from] io::Error),
     /// The file is larger than the host allows.
     #[error("the component has {size} bytes; the host loads at most {limit}")]

@@ -438,7 +438,7 @@ fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
         );
         refused(
             &format!("{kind} is cut off"),
-            &|bad| edit(&bad.join(kind), &|bytes| drop(bytes.pop())),
+            &|bad| edit(&bad.join(kind), &|bytes| bytes.truncate(bytes.len() - 1)),
             says,
         );
         refused(
