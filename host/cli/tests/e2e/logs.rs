@@ -190,7 +190,7 @@ fn who_has_no_role_reads_no_log() {
         let ran = folder.run(verb);
         assert_eq!(ran.status.code(), Some(3), "{ran:?}");
         assert!(
-            ran.error().contains("is not a person of this host"),
+            ran.stderr.contains("is not a person of this host"),
             "{ran:?}"
         );
         assert_eq!(ran.stdout, "");
