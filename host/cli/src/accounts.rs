@@ -23,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authorizations::{Authorizations, LoggedOut};
 use crate::children::supervisor;
-use crate::config::{Account, Connection, RemoteServer, text};
+use crate::config::{Account, Connection, EMULATOR, RemoteServer, text};
+use crate::emulators::Emulators;
 use crate::fingerprint::FileFingerprint;
 use crate::output::words;
 
@@ -42,8 +43,10 @@ pub const CHECK_TIMEOUT: Duration = Duration::from_secs(20);
 /// The connections, and the emulators that some of them use.
 pub struct Connections {
     pub accounts: Accounts,
+    /// Starts the emulators of accounts.
+    pub starter: Arc<Emulators>,
     /// An emulator runs while its handle is held.
-    emulators: Mutex<BTreeMap<String, Emulator>>,
+    emulators: Mutex<BTreeMap<String, Arc<Emulator>>>,
     /// The REST API behind each embedded account, for `doctor`.
     pub rest: BTreeMap<String, RestClient>,
     /// Connections of accounts that cannot be used, with the reason.
@@ -117,7 +120,7 @@ impl Sources {
 #[derive(Default)]
 pub struct Prepared {
     accounts: Vec<Connected>,
-    emulators: BTreeMap<String, Emulator>,
+    emulators: BTreeMap<String, Arc<Emulator>>,
     rest: BTreeMap<String, RestClient>,
     /// Connections of accounts that cannot be used, with the reason.
     pub problems: BTreeMap<String, anyhow::Error>,
@@ -341,7 +344,7 @@ impl Connections {
     /// Replaces accounts of the same names, and removes some. Calls under way end on their former connection.
     pub fn update(&self, prepared: Prepared, removed: &[String]) {
         let mut emulators = self.emulators.lock();
-        let mut former: Vec<Emulator> = removed
+        let mut former: Vec<Arc<Emulator>> = removed
             .iter()
             .filter_map(|name| emulators.remove(name))
             .collect();
@@ -443,10 +446,12 @@ pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
     authorizations: Authorizations,
+    starter: Emulators,
 ) -> Result<Connections> {
     let authorizations = Arc::new(authorizations);
-    let prepared = connectors(accounts, secrets, &authorizations).await;
+    let prepared = connectors(accounts, secrets, &authorizations, &starter).await;
     Ok(Connections {
+        starter: Arc::new(starter),
         accounts: Accounts::new(prepared.accounts)?,
         emulators: Mutex::new(prepared.emulators),
         rest: prepared.rest,
@@ -462,6 +467,7 @@ pub async fn connectors<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
     authorizations: &Arc<Authorizations>,
+    starter: &Emulators,
 ) -> Prepared {
     let mut prepared = Prepared::default();
     for (name, account) in accounts {
@@ -470,6 +476,7 @@ pub async fn connectors<'a>(
         let mut reading = Reading {
             secrets,
             authorizations,
+            starter,
             digest: SecretDigest::new(),
         };
         if let Some(rest) = &account.rest {
@@ -541,14 +548,13 @@ async fn connector(
         Connection::Embedded {
             cloud,
             credentials_file,
+            seed,
             ..
         } => {
             let (client, label) = match cloud.as_str() {
-                "emulator" => {
+                EMULATOR => {
                     options.local_downloads = true;
-                    // The gate refuses downloads to an account that does not say `derived-data = true`.
-                    let builder = Emulator::builder().any_port().derived_data(true);
-                    let emulator = builder.start().await?;
+                    let emulator = reading.starter.start(name, seed.as_deref()).await?;
                     let client = client(
                         emulator.base_url(),
                         &emulator.user_id().to_string(),
@@ -627,10 +633,11 @@ async fn connector(
     Ok((connector, options))
 }
 
-/// What the secrets of an account are read with, and a digest of them.
+/// What an account is prepared with, and a digest of its secrets.
 struct Reading<'a> {
     secrets: &'a Secrets,
     authorizations: &'a Arc<Authorizations>,
+    starter: &'a Emulators,
     digest: SecretDigest,
 }
 

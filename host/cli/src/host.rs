@@ -22,6 +22,7 @@ use crate::authorizations::Authorizations;
 use crate::children::compiler;
 use crate::config::{Config, listed};
 use crate::data_folder::{DATABASE, halt_file};
+use crate::emulators::Emulators;
 use crate::exit_status::{ErrorKind, Failed};
 use crate::file_table::FileTable;
 use crate::gate;
@@ -101,7 +102,9 @@ impl Host {
         let accounts = config.account.iter();
         let accounts = accounts.map(|(name, account)| (name.as_str(), account));
         let authorizations = Authorizations::of_host(&data, secrets.redactor().clone());
-        let connections = Arc::new(accounts::prepare(accounts, &secrets, authorizations).await?);
+        let emulators = Emulators::of_host(config, &data);
+        let connections = accounts::prepare(accounts, &secrets, authorizations, emulators).await?;
+        let connections = Arc::new(connections);
         let upstream = Box::new(connections.accounts.clone());
         let mut settings = gate::settings(config, guardrails.clone())?;
         settings.sources.stand_in = only_halts;

@@ -335,7 +335,7 @@ mod tests {
             let shown = table_within(&["id", "name", "details"], &cells, Some(limit));
             for line in shown.lines() {
                 prop_assert!(line.width() <= limit, "{} of {limit}: {line:?}", line.width());
-                prop_assert!(!line.contains(['\u{1b}', '\u{202e}', '\t']));
+                prop_assert!(!line.contains(['\u{1b}', '\u{202e}', '\t']), "{line:?}");
             }
             let visible = |text: &str| text.chars().filter(|it| !it.is_whitespace()).count();
             let all: usize = cells.iter().flatten().map(|cell| visible(&clean(cell))).sum();

@@ -8,6 +8,7 @@ mod children;
 mod config;
 mod control;
 mod data_folder;
+mod emulators;
 mod exit_status;
 mod expiring;
 mod file_table;

@@ -359,6 +359,17 @@ impl Emulator {
         Ok(disk.store(&state)?)
     }
 
+    /// Checks that a file with kept data can be used, if it is there. Nothing in it is changed. Blocks.
+    ///
+    /// # Errors
+    /// When it is in use, newer or damaged.
+    pub fn check(path: &Path) -> Result<(), DataError> {
+        if path.exists() {
+            Disk::open(path, Vec::new())?;
+        }
+        Ok(())
+    }
+
     /// Every path that is served, such as `/projects/read`.
     pub fn endpoints() -> impl Iterator<Item = &'static str> {
         paths()

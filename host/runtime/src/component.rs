@@ -23,6 +23,7 @@ use crate::contract::AgentPre;
 use crate::description::{Description, Schemas};
 use crate::imports::{GUEST, Import, Kind, hint};
 use crate::instance::Instance;
+use crate::limits::ELEMENT_BYTES;
 use crate::load_error::{ComponentError, LoadError, MAX_REASON};
 use crate::text;
 
@@ -41,7 +42,7 @@ pub(crate) struct Parsed {
     pub(crate) component: Component,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<String>,
-    /// Bytes that the largest of its memories starts with.
+    /// Bytes that its largest memory and its largest table start with.
     pub(crate) memory: u64,
 }
 
@@ -52,7 +53,7 @@ pub(crate) struct Code {
     pub(crate) size: u64,
     pub(crate) imports: Vec<Import>,
     pub(crate) exports: Vec<String>,
-    /// Bytes that the largest of its memories starts with.
+    /// Bytes that its largest memory and its largest table start with.
     pub(crate) memory: u64,
     pub(crate) agent: Agent,
     pub(crate) description: Description,
@@ -195,14 +196,17 @@ impl Parsed {
             .exports(engine)
             .map(|(name, _)| name.to_owned())
             .collect();
-        let pages = component
-            .resources_required()
-            .and_then(|required| required.max_initial_memory_size);
+        let memory = component.resources_required().map_or(0, |required| {
+            let memory = required.max_initial_memory_size.unwrap_or_default();
+            let table = required.max_initial_table_size.unwrap_or_default();
+            let table = table.saturating_mul(ELEMENT_BYTES);
+            memory.saturating_mul(PAGE_BYTES).saturating_add(table)
+        });
         Ok(Self {
             component,
             imports,
             exports,
-            memory: pages.unwrap_or_default().saturating_mul(PAGE_BYTES),
+            memory,
         })
     }
 

@@ -21,7 +21,7 @@ pub(crate) const MAX_MEMORIES: u32 = 8;
 /// Maximum tables of one component.
 pub(crate) const MAX_TABLES: u32 = 32;
 /// Bytes of a table element in the host.
-const ELEMENT_BYTES: u64 = 16;
+pub(crate) const ELEMENT_BYTES: u64 = 16;
 
 /// The memory of all guests together. Clones are the same budget.
 #[derive(Debug, Clone)]

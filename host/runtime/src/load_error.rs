@@ -48,7 +48,7 @@ pub enum LoadError {
     /// It starts with more memory than its manifest allows, so every invocation would fail.
     #[error(
         "`{plugin}`: its component starts with {needed} bytes of memory, and `limits.memory` allows {limit}; raise `memory` in [limits] to \"{}MiB\" or more",
-        .needed.div_ceil(1 << 20)
+        (needed >> 20) + 1
     )]
     MemoryLimit {
         /// The plugin.
@@ -103,7 +103,7 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub enum ComponentError {
     /// The file cannot be read.
-    #[error("cannot read the component: {0}{}", next_step(.0))]
+    #[error("cannot read the component: {0}{next}", next = next_step(.0))]
     Read(#[from] io::Error),
     /// The file is larger than the host allows.
     #[error("the component has {size} bytes; the host loads at most {limit}")]

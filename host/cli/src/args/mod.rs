@@ -265,25 +265,15 @@ pub enum Verb {
     },
     /// Serve QuantConnect's REST API on this machine. Results come from a model and not from LEAN.
     #[command(
+        args_conflicts_with_subcommands = true,
         after_help = "Examples:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator\n  \
         qchost emulator --remote"
     )]
     Emulator {
-        /// The address to listen on.
-        #[arg(long, default_value_t = DEFAULT_ADDRESS, value_name = "ADDRESS")]
-        listen: SocketAddr,
-        /// The one user's id.
-        #[arg(long, default_value_t = 1)]
-        user_id: u64,
-        /// How many times faster than by default compiles, backtests and the like run.
-        #[arg(long, default_value_t = 1, value_name = "FACTOR")]
-        faster: u32,
-        /// Serve the remote MCP server as well, behind its OAuth authorization server.
-        #[arg(long)]
-        remote: bool,
-        /// Let objects be downloaded, as QuantConnect does once the agreement on derived data is signed.
-        #[arg(long)]
-        derived_data: bool,
+        #[command(subcommand)]
+        verb: Option<Emulator>,
+        #[command(flatten)]
+        serve: ServeEmulator,
     },
     /// Print a script by which a shell completes commands and options.
     #[command(
@@ -326,6 +316,49 @@ pub enum Shell {
     Bash,
     Zsh,
     Fish,
+}
+
+/// How an emulator serves.
+#[derive(Debug, Args)]
+pub struct ServeEmulator {
+    /// The address to listen on.
+    #[arg(long, default_value_t = DEFAULT_ADDRESS, value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+    /// The one user's id.
+    #[arg(long, default_value_t = 1)]
+    pub user_id: u64,
+    /// How many times faster than by default compiles, backtests and the like run.
+    #[arg(long, default_value_t = 1, value_name = "FACTOR")]
+    pub faster: u32,
+    /// Keep the data in this file, and go on with what is in it. Without, it begins afresh and keeps nothing.
+    #[arg(long, value_name = "FILE")]
+    pub keep: Option<PathBuf>,
+    /// What to begin with, if it begins afresh.
+    #[arg(long, value_name = "FILE")]
+    pub seed: Option<PathBuf>,
+    /// Serve the remote MCP server as well, behind its OAuth authorization server.
+    #[arg(long)]
+    pub remote: bool,
+    /// Let objects be downloaded, as QuantConnect does once the agreement on derived data is signed.
+    #[arg(long)]
+    pub derived_data: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Emulator {
+    /// Forget what an account's emulator keeps in the data folder. Ids that were given are not given again.
+    #[command(
+        after_help = "It begins with the seed of the account again. No host may run meanwhile.\n\n\
+        Example:\n  qchost emulator reset --account research"
+    )]
+    Reset {
+        /// The account; needed if several have an emulator.
+        #[arg(long, value_name = "NAME")]
+        account: Option<String>,
+        /// What to begin with, instead of the seed of the account.
+        #[arg(long, value_name = "FILE")]
+        seed: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,9 +13,8 @@ use proc_macro2::{TokenStream, TokenTree};
 use super::Cli;
 
 /// Strings that begin like a command, and name something inside the host.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 6] = [
     "qchost audit 1",
-    "qchost backup 1",
     "qchost data folder 1",
     "qchost emulator model",
     "qchost emulator prices 1:",
@@ -23,7 +22,7 @@ const NAMES: [&str; 7] = [
     "qchost manifest",
 ];
 /// Words that follow the name of the program in a sentence.
-const WORDS: [&str; 5] = ["and", "is", "reads", "that", "with"];
+const WORDS: [&str; 4] = ["and", "is", "that", "with"];
 const DOCUMENTS: [&str; 9] = [
     "README.md",
     "host/README.md",
@@ -300,7 +299,7 @@ fn a_command_that_there_is_not_is_noticed() {
         let wrong = found.filter(|it| problem(it).is_some());
         wrong.map(|it| it.command).collect::<Vec<_>>()
     };
-    let good = "see: qchost halt --list; end it: qchost resume. `qchost init` writes {more}, this qchost reads it, \
+    let good = "see: qchost halt --list; end it: qchost resume. `qchost init` writes {more}, part of qchost and more, \
                 `halt --liquidate` (qchost approvals list{all} --after {}): qchost refuses";
     assert_eq!(wrong(good, false), ["qchost refuses"]);
     // What a person is to run is whole.

@@ -25,6 +25,8 @@ const PLUGINS: &str = "plugins";
 const POLICIES: &str = "policies";
 /// Components that are not in the folder of manifests, by digest.
 const COMPONENTS: &str = "components";
+/// Maximum parts of the path of a component in the folder of manifests; a deeper one is kept by its digest.
+const MAX_DEPTH: usize = 8;
 /// A component that is being copied.
 const DRAFT: &str = "draft";
 
@@ -151,6 +153,7 @@ impl HostFiles<'_> {
             return Ok(());
         }
         let inside = plain_name(component, folder);
+        let inside = inside.filter(|name| name.split('/').count() <= MAX_DEPTH);
         let to = match &inside {
             Some(name) => format!("{PLUGINS}/{name}"),
             None => format!("{COMPONENTS}/{}.wasm", digest.replace(':', "-")),

@@ -14,6 +14,9 @@ use serde_json::Value;
 
 use super::oauth::OAuth;
 
+/// The cloud of an account that leads to an emulator.
+pub const EMULATOR: &str = "emulator";
+
 /// The key of the remote server in an account.
 const REMOTE: &str = "remote";
 /// The key of the further endpoints in an account.
@@ -66,6 +69,8 @@ pub enum Connection {
         cloud: String,
         /// A file with credentials, used if the environment has none.
         credentials_file: Option<PathBuf>,
+        /// A file with what an emulator begins with.
+        seed: Option<PathBuf>,
         /// Whether its organisation has signed QuantConnect's agreement on derived data, without which
         /// QuantConnect refuses downloads of objects.
         #[serde(default)]
@@ -215,10 +220,21 @@ impl Account {
         self.rest.as_ref().is_some_and(Connection::derived_data)
     }
 
+    /// Whether it leads to an emulator in this process.
+    pub fn is_emulator(&self) -> bool {
+        self.rest.as_ref().is_some_and(Connection::is_emulator)
+    }
+
+    /// The file with what its emulator begins with.
+    pub fn seed(&self) -> Option<&Path> {
+        self.rest.as_ref().and_then(Connection::seed)
+    }
+
     /// The paths in it.
     pub fn paths(&self) -> Vec<&Path> {
-        let cwd = self.connections().filter_map(Connection::cwd);
-        cwd.chain(self.secret_files()).collect()
+        let folders = self.connections().filter_map(Connection::cwd);
+        let seeds = self.connections().filter_map(Connection::seed);
+        folders.chain(seeds).chain(self.secret_files()).collect()
     }
 
     /// The files that its secrets are read from.
@@ -280,6 +296,10 @@ impl Account {
             self.endpoints.is_empty() || self.rest.is_some(),
             "{ENDPOINT}: the account has no `connection`, with which its endpoints are compared"
         );
+        ensure!(
+            self.seed().is_none() || self.is_emulator(),
+            "seed: only an account with cloud = \"{EMULATOR}\" begins with a seed"
+        );
         for endpoint in &self.endpoints {
             endpoint.check_further().context(ENDPOINT)?;
         }
@@ -310,9 +330,13 @@ impl Connection {
             !self.derived_data(),
             "derived-data: it is true of the account and belongs beside `connection`"
         );
+        ensure!(
+            self.seed().is_none(),
+            "seed: an endpoint leads to no emulator of the host, and only such an emulator begins with a seed"
+        );
         if let Self::Embedded { cloud, .. } = self {
             ensure!(
-                cloud != "emulator",
+                cloud != EMULATOR,
                 "cloud: each emulator of the host is an account of its own; give the address of one that runs: qchost emulator"
             );
         }
@@ -322,9 +346,12 @@ impl Connection {
     fn resolve(&mut self, folder: &Path) {
         let settings = match self {
             Self::Embedded {
-                credentials_file, ..
+                credentials_file,
+                seed,
+                ..
             } => {
                 resolve_file(credentials_file, folder);
+                *seed = seed.take().map(|file| folder.join(file));
                 return;
             }
             Self::Stdio {
@@ -354,6 +381,19 @@ impl Connection {
             Self::Embedded { derived_data, .. }
             | Self::Stdio { derived_data, .. }
             | Self::Http { derived_data, .. } => *derived_data,
+        }
+    }
+
+    /// Whether it leads to an emulator in this process.
+    fn is_emulator(&self) -> bool {
+        matches!(self, Self::Embedded { cloud, .. } if cloud == EMULATOR)
+    }
+
+    /// The file with what its emulator begins with.
+    fn seed(&self) -> Option<&Path> {
+        match self {
+            Self::Embedded { seed, .. } => seed.as_deref(),
+            Self::Stdio { .. } | Self::Http { .. } => None,
         }
     }
 
@@ -387,7 +427,7 @@ impl Connection {
     /// Whether it is given QuantConnect's credentials.
     fn takes_credentials(&self) -> bool {
         match self {
-            Self::Embedded { cloud, .. } => cloud != "emulator",
+            Self::Embedded { cloud, .. } => cloud != EMULATOR,
             Self::Stdio { credentials, .. } => *credentials,
             Self::Http { .. } => false,
         }

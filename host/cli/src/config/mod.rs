@@ -27,7 +27,7 @@ use qchost_policy::{Guardrails, Origin, Person, is_name, read_owned_text, read_t
 use qchost_secrets::{DeploymentSettings, Profile, Secrets, VaultOptions};
 use serde::Deserialize;
 
-pub use account::{Account, Connection, RemoteServer, text};
+pub use account::{Account, Connection, EMULATOR, RemoteServer, text};
 pub use engine::Engine;
 pub use gate::{Anchor, Approvals, Audit, Limits};
 pub use mode::Mode;

@@ -610,12 +610,14 @@ fn renew(host: &Host, names: Vec<String>) -> Result<Job<Renewed>> {
     let current = host.current();
     let secrets = current.config.secrets()?;
     let authorizations = Arc::clone(&host.connections.authorizations);
+    let starter = Arc::clone(&host.connections.starter);
     Ok(Job::spawn(async move {
         let mut renewed = Vec::new();
         for name in names {
             if let Some(account) = current.config.account.get(&name) {
                 let only = [(name.as_str(), account)];
-                let prepared = accounts::connectors(only, &secrets, &authorizations).await;
+                let prepared =
+                    accounts::connectors(only, &secrets, &authorizations, &starter).await;
                 renewed.push((name, prepared));
             }
         }
@@ -676,12 +678,13 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
     let secrets = config.secrets()?;
     let names = accounts_changed(&current.config, &config);
     let authorizations = Arc::clone(&host.connections.authorizations);
+    let starter = Arc::clone(&host.connections.starter);
     Ok(Some(Job::spawn(async move {
         let changed: Vec<_> = names
             .iter()
             .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
             .collect();
-        let prepared = accounts::connectors(changed, &secrets, &authorizations).await;
+        let prepared = accounts::connectors(changed, &secrets, &authorizations, &starter).await;
         Box::new((config, prepared))
     })))
 }

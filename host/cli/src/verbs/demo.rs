@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, Connection};
+use crate::config::{self, Config, Connection, EMULATOR};
 use crate::control;
 use crate::host::Host;
 use crate::lock::Lock;
@@ -41,8 +41,9 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     );
     let state = tempfile::tempdir().context("cannot make a folder for the demo's state")?;
     let emulated = Connection::Embedded {
-        cloud: "emulator".to_owned(),
+        cloud: EMULATOR.to_owned(),
         credentials_file: None,
+        seed: None,
         derived_data: false,
     };
     let config = Config {

@@ -34,6 +34,7 @@ use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::authorizations::Authorizations;
 use crate::config::{Account, Config, Connection, text};
 use crate::control::Route;
+use crate::emulators::{self, Emulators};
 use crate::output::{Output, counted, table, words};
 use crate::verbs::cells::word;
 
@@ -256,9 +257,19 @@ async fn one_account(
 ) -> Result<()> {
     let secrets = config.secrets()?;
     let authorizations = Authorizations::beside_host(&config.data()?, secrets.redactor().clone());
-    let mut connections = accounts::prepare([(name, account)], &secrets, authorizations).await?;
+    let emulators = Emulators::afresh();
+    let mut connections =
+        accounts::prepare([(name, account)], &secrets, authorizations, emulators).await?;
     if let Some(problem) = connections.problems.remove(name) {
         return Err(problem);
+    }
+    if account.is_emulator() {
+        let (config, account) = (config.clone(), name.to_owned());
+        let checked = tokio::task::spawn_blocking(move || emulators::check(&config, &account));
+        if let Err(problem) = checked.await? {
+            let what = format!("account {name}: data");
+            report.fail(what, words(&problem), emulators::remedy(name));
+        }
     }
     expiry(name, account, &secrets, report).await;
     authorization(name, &connections, report);

@@ -1,13 +1,18 @@
-//! `qchost emulator`: QuantConnect's REST API on this machine, and its remote MCP server.
+//! `qchost emulator`: QuantConnect's REST API on this machine, its remote MCP server, and what the emulators of accounts
+//! keep.
 
-use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use qchost_emulator::{Emulator, Remote, Timing};
 use qchost_text::EMULATOR_TOKEN;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::args::ServeEmulator;
+use crate::config::{Config, EMULATOR, Mode, listed};
+use crate::control::{self, Approach, Route};
+use crate::emulators::{self, read_seed};
 use crate::output::{Output, pretty};
 use crate::signals;
 
@@ -26,14 +31,16 @@ pub struct Serving {
 }
 
 /// Serves until SIGTERM or Ctrl-C.
-pub async fn run(
-    listen: SocketAddr,
-    user_id: u64,
-    faster: u32,
-    remote: bool,
-    derived_data: bool,
-    output: Output,
-) -> Result<()> {
+pub async fn run(options: ServeEmulator, output: Output) -> Result<()> {
+    let ServeEmulator {
+        listen,
+        user_id,
+        faster,
+        keep,
+        seed,
+        remote,
+        derived_data,
+    } = options;
     ensure!(
         listen.ip().is_loopback(),
         "the emulator listens at a loopback address only, not at {listen}: it does not encrypt, and every machine that reaches it could use it"
@@ -45,6 +52,12 @@ pub async fn run(
         .credentials(user_id, token)
         .timing(Timing::default().faster(faster))
         .derived_data(derived_data);
+    if let Some(file) = keep {
+        builder = builder.keep(file);
+    }
+    if let Some(seed) = seed {
+        builder = builder.seed(read_seed(&seed)?);
+    }
     if remote {
         builder = builder.remote(Remote::new());
     }
@@ -61,4 +74,79 @@ pub async fn run(
     ended.await;
     emulator.shutdown().await;
     Ok(())
+}
+
+/// What an emulator begins with again.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reset {
+    account: String,
+    /// The file with what it begins with; without one, nothing.
+    seed: Option<PathBuf>,
+}
+
+/// Makes the emulator of an account begin afresh.
+pub async fn reset(
+    route: &Route,
+    account: Option<&str>,
+    seed: Option<&Path>,
+    output: Output,
+) -> Result<()> {
+    let config = route.config()?;
+    ensure!(
+        config.mode == Mode::Development,
+        "in production an emulator keeps nothing, so there is nothing to reset"
+    );
+    let name = emulator_of(config, account)?;
+    let own = config.account.get(name).and_then(|account| account.seed());
+    let seed = seed.or(own).map(Path::to_owned);
+    // Held until it is done, so that no host starts meanwhile.
+    let (data, lock) = match control::approach(route).await? {
+        Approach::Host(_) => bail!(
+            "a host runs with the emulator of `{name}`; end it, and try again: nothing was reset"
+        ),
+        Approach::Alone { config, lock, .. } => (config.data()?, lock),
+    };
+    let done = Reset {
+        account: name.to_owned(),
+        seed,
+    };
+    let (account, file) = (done.account.clone(), done.seed.clone());
+    let work = move || emulators::reset(&data, &account, file.as_deref());
+    tokio::task::spawn_blocking(work)
+        .await
+        .context("the reset was cut off")??;
+    drop(lock);
+    output.result(&done, |done| {
+        let with = done.seed.as_ref().map_or_else(
+            || "with nothing".to_owned(),
+            |seed| format!("with {}", seed.display()),
+        );
+        format!("the emulator of {} begins afresh, {with}", done.account)
+    })
+}
+
+/// The account with this name, or the only one, that leads to an emulator.
+fn emulator_of<'c>(config: &'c Config, account: Option<&str>) -> Result<&'c str> {
+    if let Some(name) = account {
+        let found = config.account.get_key_value(name);
+        let (name, account) = found.with_context(|| {
+            format!(
+                "there is no account `{name}`; configured are: {}",
+                listed(&config.account)
+            )
+        })?;
+        ensure!(
+            account.is_emulator(),
+            "the account `{name}` leads to no emulator of a host: its cloud is not \"{EMULATOR}\""
+        );
+        return Ok(name);
+    }
+    let emulated = config.account.iter();
+    let mut emulated = emulated.filter(|(_, account)| account.is_emulator());
+    match (emulated.next(), emulated.next()) {
+        (Some((only, _)), None) => Ok(only),
+        (None, _) => bail!("no account leads to an emulator of a host"),
+        (Some(_), Some(_)) => bail!("name an account with --account: several have an emulator"),
+    }
 }

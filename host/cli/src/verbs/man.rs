@@ -51,7 +51,7 @@ const ENVIRONMENT: [(&str, &str); 9] = [
 ];
 
 /// What the host reads and keeps. DATA is the data folder.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("qchost.toml", "The configuration, in the current folder."),
     (
         "plugins/*.toml, plugins/*/manifest.toml",
@@ -70,9 +70,10 @@ const FILES: [(&str, &str); 9] = [
         "Budgets, approvals, permits, halts and the state of plugins.",
     ),
     ("DATA/audit", "The record of what was done."),
+    ("DATA/host.key", "The host's key, which signs the record."),
     (
-        "DATA/host.key",
-        "The host's key, which signs the record and backups.",
+        "DATA/backup.key",
+        "The key that signs backups, and is in none of them.",
     ),
     (
         "DATA/control.sock",

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::args::{Cli, Global, Plugin, Verb};
+use crate::args::{Cli, Emulator, Global, Plugin, Verb};
 use crate::control::Route;
 use crate::output::Output;
 
@@ -56,7 +56,7 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             | Verb::Plugin(Plugin::Build { .. } | Plugin::Inspect { .. })
             | Verb::Schema(_)
             | Verb::Mcp { .. }
-            | Verb::Emulator { .. }
+            | Verb::Emulator { verb: None, .. }
             | Verb::Completions { .. }
             | Verb::Tools { .. }
             | Verb::Man { .. }
@@ -122,13 +122,11 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             base_url,
             credentials,
         } => mcp::run(&base_url, credentials.as_deref()).await,
+        Verb::Emulator { verb: None, serve } => emulator::run(serve, output).await,
         Verb::Emulator {
-            listen,
-            user_id,
-            faster,
-            remote,
-            derived_data,
-        } => emulator::run(listen, user_id, faster, remote, derived_data, output).await,
+            verb: Some(Emulator::Reset { account, seed }),
+            ..
+        } => emulator::reset(&route(), account.as_deref(), seed.as_deref(), output).await,
         Verb::Tools { words } => tools::run(&words, output),
         Verb::Completions { shell } => completions::run(shell, output),
         Verb::Man { folder } => man::run(folder.as_deref(), output),

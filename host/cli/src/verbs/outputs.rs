@@ -83,6 +83,7 @@ outputs! {
     "backup": BackupMade,
     "restore": restore::Restored,
     "emulator": emulator::Serving,
+    "emulator-reset": emulator::Reset,
     // The script.
     "completions": String,
     // The page, or the files of the pages.
@@ -148,9 +149,8 @@ mod tests {
                 "" => verb.get_name().to_owned(),
                 path => format!("{path}-{}", verb.get_name()),
             };
-            if verb.has_subcommands() {
-                verbs(verb, &path, found);
-            } else {
+            verbs(verb, &path, found);
+            if !verb.is_subcommand_required_set() {
                 found.insert(path);
             }
         }

@@ -204,7 +204,7 @@ pub async fn logs(route: &Route, request: PluginLogs, output: Output) -> Result<
     let answer = control::perform_lines(route, request, output, &mut on_line).await?;
     answer.ok_or_else(|| {
         route.none_runs(&anyhow!(
-            "the running host keeps what plugins log: start one with `qchost run`, or add --logs to `qchost invoke`"
+            "the running host keeps what plugins log: start one with `qchost run`, or add --logs to `invoke`"
         ))
     })
 }

@@ -317,11 +317,12 @@ fn a_host_that_ends_while_a_verb_waits_leaves_it_unavailable_or_its_outcome_unkn
 }
 
 /// The verbs that ask no host.
-const ALONE: [&str; 17] = [
+const ALONE: [&str; 18] = [
     "completions",
     "demo",
     "doctor",
     "emulator",
+    "emulator-reset",
     "init",
     "man",
     "plugin-build",

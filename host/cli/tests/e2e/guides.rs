@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use wit_parser::Resolve;
 
-use crate::common::{BINARY, Folder, component, repository};
+use crate::common::{BINARY, Folder, component, embedded, repository};
 use crate::documents::DOCUMENTS;
 use crate::printed::{IDS, shell};
 use crate::process::{Process, Ran};
@@ -23,11 +23,13 @@ const BEST_OF: &str = "host/cli/tests/plugins/best-of";
 const PROJECT: u32 = 20_000_001;
 
 /// The blocks that are run, each with its document and the beginning of its first line. The first one is run by a test of
-/// `printed`, and all others by one of this file.
-const RUN: [(&str, &str); 9] = [
+/// `printed`, those of an upgrade and of the way back by one of `upgrades`, and all others by one of this file.
+const RUN: [(&str, &str); 11] = [
     (README, "export PATH="),
     (OPERATING, "make install "),
     (OPERATING, "qchost run --log info &"),
+    (OPERATING, "cp /usr/local/bin/qchost "),
+    (OPERATING, "kill "),
     (OPERATING, "qchost approvals list"),
     (WIT, "mkdir -p "),
     (SDK, "cargo new "),
@@ -285,6 +287,22 @@ fn the_manifest_of_the_operators_guide_is_one_that_a_host_loads() {
     let listed = folder.run(&["--json", "plugin", "list"]).json();
     assert_eq!(listed[0]["status"], "ready", "{listed}");
     assert_eq!(listed[0]["actions"], json!(["best"]), "{listed}");
+}
+
+#[test]
+fn the_seed_of_the_operators_guide_is_what_an_emulator_begins_with() {
+    let folder = Folder::new(&format!("{}seed = \"seed.toml\"\n", embedded("emulator")));
+    let seed = block(OPERATING, "toml", "[objects]");
+    std::fs::write(folder.path().join("seed.toml"), seed).unwrap();
+    let listed = folder.call("list_projects", &json!({}));
+    let project = &listed["projects"][0];
+    assert_eq!(project["name"], "Lab/first", "{listed}");
+    let read = json!({ "projectId": project["projectId"], "name": "main.py" });
+    let main = folder.call("read_file", &read);
+    assert_eq!(
+        main["files"][0]["content"],
+        "from AlgorithmImports import *"
+    );
 }
 
 #[test]

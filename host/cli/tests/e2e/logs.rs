@@ -1,11 +1,14 @@
 //! What a plugin logs and reports reaches the person who invokes it, and those who may read its log: all of it, or the number
 //! of what is missing.
 
-use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+
+use serde_json::{Value, json};
 
 use crate::common::{Folder, embedded};
 use crate::guests;
-use crate::process::Ran;
+use crate::process::{BOUND, Ran, wait_until};
+use crate::socket::Control;
 
 /// More lines than the host writes to its own log at once.
 const LINES: u32 = 2_543;
@@ -20,7 +23,7 @@ fn folder(configuration: &str, lines: u32) -> Folder {
     .unwrap();
     folder.manifest(
         "logger",
-        "plugin = \"logger\"\ncomponent = \"logger.wasm\"\naccount = \"research\"\n",
+        "plugin = \"logger\"\ncomponent = \"logger.wasm\"\naccount = \"research\"\n[limits]\ncpu = \"60s\"\n",
     );
     folder
 }
@@ -96,6 +99,39 @@ fn the_lines_that_the_hosts_log_leaves_out_are_counted_exactly_and_told_once() {
 }
 
 #[test]
+fn a_client_that_reads_late_gets_the_last_progress_and_the_number_of_the_lines_that_it_missed() {
+    /// More than the host keeps for a client.
+    const MANY: u64 = 30_000;
+    let folder = folder("", u32::try_from(MANY).unwrap());
+    let host = folder.serve(&["run"]);
+    let invoke = json!({ "verb": "invoke", "action": "logger.act", "input": {}, "logs": true });
+    let client = Control::of(&folder).begin(&invoke);
+    wait_until("the invocation has ended", || {
+        let last = folder.run(&["--json", "plugin", "logs", "logger", "-n", "1"]);
+        last.good().stdout.contains("left-out").then_some(())
+    });
+    client.set_read_timeout(Some(BOUND)).unwrap();
+    let (mut shown, mut left_out, mut fraction) = (0, Vec::new(), None);
+    for line in BufReader::new(client).lines() {
+        let envelope: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        let message = &envelope["message"];
+        shown += u64::from(message["log"].is_object());
+        left_out.extend(message["log-left-out"].as_u64());
+        fraction = message["progress"]["fraction"].as_f64().or(fraction);
+        if !message["done"].is_null() {
+            break;
+        }
+    }
+    let [left_out] = left_out.as_slice() else {
+        panic!("{left_out:?}");
+    };
+    assert!(shown > 0 && *left_out > 0, "{shown} and {left_out}");
+    assert_eq!(shown + left_out, MANY);
+    assert_eq!(fraction, Some(1.0));
+    host.end();
+}
+
+#[test]
 fn the_recent_lines_of_a_plugin_are_read_from_its_host_and_followed_to_its_end() {
     let folder = folder("", 3);
     let logs = |more: &[&str]| folder.run(&[&["plugin", "logs", "logger"], more].concat());
@@ -154,7 +190,7 @@ fn who_has_no_role_reads_no_log() {
         let ran = folder.run(verb);
         assert_eq!(ran.status.code(), Some(3), "{ran:?}");
         assert!(
-            ran.error().contains("is not a person of this host"),
+            ran.stderr.contains("is not a person of this host"),
             "{ran:?}"
         );
         assert_eq!(ran.stdout, "");

@@ -31,6 +31,7 @@ mod dependencies;
 mod desk;
 mod discovery;
 mod documents;
+mod emulated;
 mod exit_statuses;
 mod following;
 mod gate;

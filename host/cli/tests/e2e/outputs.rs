@@ -270,6 +270,8 @@ fn alone(checked: &mut Checked, folder: &Folder) {
     });
     checked.check("emulator", &ready);
     emulator.end();
+    let other = Folder::embedded("emulator");
+    checked.document("emulator-reset", &ask(&other, &["emulator", "reset"]));
 }
 
 #[test]

@@ -47,7 +47,7 @@ const OPENING: [&[&str]; 15] = [
     &["audit", "head"],
     &["audit", "tail"],
     &["audit", "verify"],
-    &["audit", "export"],
+    &["audit", "export", "--format", "jsonl"],
     &["audit", "reconcile"],
     &["backup", "copied"],
 ];

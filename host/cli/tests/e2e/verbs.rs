@@ -368,11 +368,21 @@ pub fn all(folder: &Folder) -> Vec<Vec<String>> {
     };
     let mut all: Vec<Vec<String>> = Vec::new();
     for verb in verbs(&[]) {
-        if ["plugin", "approvals", "audit", "policy", "schema"].contains(&verb.as_str()) {
+        let has_verbs = [
+            "plugin",
+            "approvals",
+            "audit",
+            "policy",
+            "schema",
+            "emulator",
+        ];
+        let has_verbs = has_verbs.contains(&verb.as_str());
+        if !has_verbs || verb == "emulator" {
+            all.push(vec![verb.clone()]);
+        }
+        if has_verbs {
             let inner = verbs(&[&verb]).into_iter();
             all.extend(inner.map(|name| vec![verb.clone(), name]));
-        } else {
-            all.push(vec![verb]);
         }
     }
     all

@@ -33,6 +33,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds from the Unix epoch to the beginning of 2020, from which ids count when no counter can be read.
 const YEAR_2020: i64 = 1_577_836_800;
 
+/// Bytes at least that a value is read with.
+const MIN_SCRATCH: usize = 4096;
+
 const LAYOUT: &str = "
 CREATE TABLE counters (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -170,7 +173,7 @@ impl Disk {
     /// for a few seconds if another process has the file.
     pub(crate) fn open(path: &Path, nodes: Vec<Node>) -> Result<(Self, State), DataError> {
         let connection = connect(path)?;
-        let failed = |error| DataError::of(path, &error);
+        let failed = |error: rusqlite::Error| DataError::of(path, &error);
         let counters = counters(&connection).map_err(failed)?;
         let mut state = State::new(nodes);
         if let Some(counters) = counters {
@@ -452,7 +455,9 @@ fn add(state: &mut State, place: i64, kind: &str, body: &[u8]) -> Result<(), Str
 }
 
 fn decode<T: DeserializeOwned>(place: i64, body: &[u8]) -> Result<Kept<T>, String> {
-    let value: T = ciborium::from_reader(body)
+    // For the longest name of a member, which has no bound of its own.
+    let mut scratch = vec![0; body.len().max(MIN_SCRATCH)];
+    let value: T = ciborium::from_reader_with_buffer(body, &mut scratch)
         .map_err(|error| format!("row {place} cannot be read: {error}"))?;
     Ok(Kept::read(value, place))
 }
@@ -497,7 +502,7 @@ mod tests {
             end: whole,
             tradeable_dates: 7,
             parameters: BTreeMap::from([("fast".to_owned(), text.to_owned())]),
-            statistics: json!({"Sharpe Ratio": text, "second": [1, null]}),
+            statistics: json!({"Sharpe Ratio": text, "second": [1, null], ("long".repeat(2_000)): true}),
             runtime_statistics: Value::Null,
             total_performance: json!({"of": numbers, "whole": whole, "first": true}),
             orders: vec![json!({"quantity": numbers})],
@@ -586,7 +591,7 @@ mod tests {
             prop_assert_eq!(disk.problem(), None);
             if removed {
                 state.backtests.remove(0);
-                let changed = state.projects.values_mut().last().unwrap();
+                let changed = state.projects.values_mut().next_back().unwrap();
                 changed.description = "changed".to_owned();
                 disk.save(&state);
             }

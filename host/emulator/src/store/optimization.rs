@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::backtest::Backtest;
 use super::kept::Kept;
@@ -19,8 +20,7 @@ use crate::engine::{Job, Report};
 pub(crate) const SECONDS_PER_BACKTEST: u32 = 6;
 
 /// A statistic that can be optimised or constrained, by its path in LEAN's result.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Target(&'static str);
 
 const TARGETS: [&str; 4] = [
@@ -44,11 +44,11 @@ impl Target {
     }
 }
 
-impl TryFrom<String> for Target {
-    type Error = String;
-
-    fn try_from(path: String) -> Result<Self, String> {
-        Self::named(&path).ok_or_else(|| format!("there is no target {path}"))
+// Derived, it could only be read from what lives as long as its text.
+impl<'de> Deserialize<'de> for Target {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let path = String::deserialize(deserializer)?;
+        Self::named(&path).ok_or_else(|| D::Error::custom(format!("there is no target {path}")))
     }
 }
 
@@ -90,8 +90,8 @@ fn compare(operator: &str, actual: f64, value: f64) -> Option<bool> {
 }
 
 /// A node type for optimizations, as the `lean` command line has it.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(into = "String")]
 pub(crate) struct NodeType {
     pub(crate) name: &'static str,
     /// The limit for one optimization.
@@ -131,11 +131,11 @@ impl From<NodeType> for String {
     }
 }
 
-impl TryFrom<String> for NodeType {
-    type Error = String;
-
-    fn try_from(name: String) -> Result<Self, String> {
-        Self::named(&name).ok_or_else(|| format!("there is no node type {name}"))
+// By its name, like `Target`.
+impl<'de> Deserialize<'de> for NodeType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::named(&name).ok_or_else(|| D::Error::custom(format!("there is no node type {name}")))
     }
 }
 

@@ -157,8 +157,9 @@ async fn what_was_under_way_goes_on_by_the_clock() {
     cloud.emulator.shutdown().await;
 
     let cloud = keeping(&path).await;
-    let live = cloud.ok("/live/read", json!({"projectId": project})).await;
-    assert_eq!(live["status"], "Running");
+    let runs = |it: &Value| it["status"] == "Running";
+    let of_project = json!({"projectId": project});
+    cloud.until("/live/read", of_project, runs).await;
     let read = cloud.ok("/optimizations/read", search).await;
     assert_eq!(read["optimization"]["status"], "aborted");
     let children = read["optimization"]["backtests"].as_object().unwrap();

@@ -180,8 +180,7 @@ async fn a_taken_address_is_named() {
         .start()
         .await
         .unwrap_err();
-    let StartError::Bind { address: named, .. } = &error;
-    assert_eq!(*named, address);
+    assert!(matches!(&error, StartError::Bind { address: named, .. } if *named == address));
     assert!(error.to_string().contains(&address.to_string()));
 }
 

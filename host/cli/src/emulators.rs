@@ -1,0 +1,115 @@
+//! The emulators that accounts use, and the files in which they keep their data.
+//!
+//! Invariant: an account has one emulator at a time, also while its connection is replaced: the new connection uses the one
+//! that runs. In production no emulator keeps anything.
+
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Weak};
+
+use anyhow::{Context as _, Error, Result, anyhow};
+use qchost_emulator::{Emulator, Seed, StartError};
+use qchost_policy::read_text;
+
+use crate::config::{Config, Mode};
+use crate::data_folder::private_folder;
+use crate::lock::Lock;
+
+/// The folder for their files in a data folder.
+const FOLDER: &str = "emulator";
+
+/// Starts emulators.
+pub struct Emulators {
+    /// The folder for their files; `None` if they begin afresh.
+    folder: Option<PathBuf>,
+    /// Those that run, by account.
+    running: Mutex<BTreeMap<String, Weak<Emulator>>>,
+}
+
+impl Emulators {
+    /// Emulators of a host, which keep their data in its data folder, except in production.
+    pub fn of_host(config: &Config, data: &Path) -> Self {
+        Self {
+            folder: (config.mode == Mode::Development).then(|| data.join(FOLDER)),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Emulators that begin afresh and keep nothing, such as those of a check beside a host that runs.
+    pub fn afresh() -> Self {
+        Self {
+            folder: None,
+            running: Mutex::default(),
+        }
+    }
+
+    /// The emulator of an account: the one that runs, or else a new one, which goes on where the last one ended.
+    pub async fn start(&self, account: &str, seed: Option<&Path>) -> Result<Arc<Emulator>> {
+        let running = self.running.lock().get(account).and_then(Weak::upgrade);
+        if let Some(running) = running {
+            return Ok(running);
+        }
+        let file = self.folder.as_ref().map(|folder| file(folder, account));
+        // The gate refuses downloads to an account that does not say `derived-data = true`.
+        let mut builder = Emulator::builder().any_port().derived_data(true);
+        // A seed is for the first start, after which its file may be gone.
+        if let Some(seed) = seed.filter(|_| file.as_ref().is_none_or(|file| !file.exists())) {
+            builder = builder.seed(read_seed(seed)?);
+        }
+        if let (Some(folder), Some(file)) = (&self.folder, file) {
+            private_folder(folder)?;
+            builder = builder.keep(file);
+        }
+        let started = builder.start().await;
+        let emulator = Arc::new(started.map_err(|error| with_remedy(error, account))?);
+        let handle = Arc::downgrade(&emulator);
+        self.running.lock().insert(account.to_owned(), handle);
+        Ok(emulator)
+    }
+}
+
+fn file(folder: &Path, account: &str) -> PathBuf {
+    folder.join(format!("{account}.db"))
+}
+
+/// Checks that a host that starts can use what the emulator of an account keeps. While a process has the data folder,
+/// nothing is checked. Blocks.
+pub fn check(config: &Config, account: &str) -> Result<()> {
+    let data = config.data()?;
+    if config.mode == Mode::Development && !Lock::is_taken(&data) {
+        Emulator::check(&file(&data.join(FOLDER), account))?;
+    }
+    Ok(())
+}
+
+/// The remedy for kept data that cannot be used.
+pub fn remedy(account: &str) -> String {
+    format!("move it away, or begin afresh: qchost emulator reset --account {account}")
+}
+
+/// Begins afresh with what the emulator of an account keeps in a data folder, whose lock the caller holds. Blocks.
+pub fn reset(data: &Path, account: &str, seed: Option<&Path>) -> Result<()> {
+    let seed = seed.map_or_else(|| Ok(Seed::default()), read_seed)?;
+    let folder = data.join(FOLDER);
+    private_folder(&folder)?;
+    Ok(Emulator::reset(&file(&folder, account), &seed)?)
+}
+
+/// Reads a seed, which is TOML.
+pub fn read_seed(path: &Path) -> Result<Seed> {
+    let text = read_text(path).with_context(|| format!("cannot read {}", path.display()))?;
+    toml::from_str(&text).map_err(|error| {
+        let message = error.message().trim().replace('\n', " ");
+        anyhow!("{}: {message}", path.display())
+    })
+}
+
+fn with_remedy(error: StartError, account: &str) -> Error {
+    match error {
+        StartError::Data(error) if error.is_mended_by_reset() => {
+            anyhow!("{error}; nothing in it was changed; {}", remedy(account))
+        }
+        error => error.into(),
+    }
+}
