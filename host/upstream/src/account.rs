@@ -592,7 +592,7 @@ impl Account {
             };
             failed.push(picked.index);
             drop(picked);
-            if sent >= options.attempts || !self.retries.pay(Instant::now()) {
+            if sent >= options.attempts || !self.may_retry(call) {
                 return Err(failure);
             }
             // The wait may be the server's, and so of any length.
@@ -604,6 +604,11 @@ impl Account {
             self.counters.note_retry();
             while_cleared(call.clearance, sleep(wait)).await?;
         }
+    }
+
+    /// Whether the budget has a retry left. What makes the account safer does not depend on what others use up.
+    fn may_retry(&self, call: &Call<'_>) -> bool {
+        call.target.access() == Access::Reduce || self.retries.pay(Instant::now())
     }
 
     fn lacks(&self, target: &Target<'_>, server: &str) -> Failure {
