@@ -249,6 +249,13 @@ impl Connections {
             Some(_) => {
                 "correct what it names: the host notices changes of files, and reads variables when it is restarted".to_owned()
             }
+            // No person logs in to it: its token is configured.
+            None if health.state == AccountState::Unauthorized
+                && account_of(&health.account) != health.account =>
+            {
+                "put an access token that the server takes where its `Authorization` header is read from, or leave the header \
+                 out, so that a person can log in".to_owned()
+            }
             None => remedy(health.state).to_owned(),
         }
     }

@@ -480,9 +480,12 @@ impl Liquidator {
                 .await;
             match stopped {
                 Ok(_) => {
-                    let enough = |state: &State| match state.has_ended() {
-                        true => state.positions.is_some(),
-                        false => state.is_below(before),
+                    let enough = |state: &State| {
+                        if state.has_ended() {
+                            state.positions.is_some()
+                        } else {
+                            state.is_below(before)
+                        }
                     };
                     state = self.look_until(&account, project, &mut seen, enough).await;
                 }
@@ -576,12 +579,15 @@ impl Liquidator {
         state.running = Some(running.count());
         // QuantConnect shows the positions of one deployment. Of the others, only one that was liquidated surely holds
         // nothing.
-        let mut others = own.iter().filter(|row| seen.contains(id_of(row)));
-        let is_liquidated =
-            |row: &&Value| row.get("status").and_then(Value::as_str) == Some(LIQUIDATED);
+        let is_liquidated = |id: &String| {
+            own.iter().any(|row| {
+                let status = row.get("status").and_then(Value::as_str);
+                id_of(row) == id && status == Some(LIQUIDATED)
+            })
+        };
         if seen.len() > 1
             && state.positions.as_ref().is_some_and(Vec::is_empty)
-            && !others.all(is_liquidated)
+            && !seen.iter().all(is_liquidated)
         {
             state.positions = None;
             state.failure.get_or_insert_with(|| UNSEEN.to_owned());

@@ -318,13 +318,14 @@ impl Intent {
         let mut ended = own
             .iter()
             .filter_map(|one| one.get("stopped").and_then(instant));
+        let has_ended_since = ended.any(|at| at >= since);
         match (own.len(), running.count()) {
             (0, _) => open("the list has no deployment of the project"),
             (_, 0) => (
                 Finding::Done,
                 "no deployment of the project runs".to_owned(),
             ),
-            (_, running) if ended.any(|at| at >= since) => (
+            (_, running) if has_ended_since => (
                 Finding::Done,
                 format!("a deployment of the project ended then; {running} run"),
             ),

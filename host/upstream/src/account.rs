@@ -592,7 +592,7 @@ impl Account {
             };
             failed.push(picked.index);
             drop(picked);
-            if sent >= options.attempts || !self.retries.pay(Instant::now()) {
+            if sent >= options.attempts || !self.may_retry(call) {
                 return Err(failure);
             }
             // The wait may be the server's, and so of any length.
@@ -604,6 +604,11 @@ impl Account {
             self.counters.note_retry();
             while_cleared(call.clearance, sleep(wait)).await?;
         }
+    }
+
+    /// Whether the budget has a retry left. What makes the account safer does not depend on what others use up.
+    fn may_retry(&self, call: &Call<'_>) -> bool {
+        call.target.access() == Access::Reduce || self.retries.pay(Instant::now())
     }
 
     fn lacks(&self, target: &Target<'_>, server: &str) -> Failure {
@@ -783,11 +788,65 @@ fn collect_strings(value: &Value, into: &mut Vec<SecretString>) {
 mod tests {
     use std::future::{pending, ready};
 
-    use qchost_catalog::BoxFuture;
+    use qchost_catalog::{BoxFuture, Sends, by_tool};
     use tokio::sync::watch;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::connector::{ConnectError, Connection};
+
+    /// A server that is never reached.
+    struct Never;
+
+    impl Connector for Never {
+        fn connect(&self) -> BoxFuture<'_, Result<Connection, ConnectError>> {
+            Box::pin(pending())
+        }
+
+        fn describe(&self) -> String {
+            "never".to_owned()
+        }
+
+        fn secrets(&self) -> Vec<SecretString> {
+            Vec::new()
+        }
+    }
+
+    fn call<'a>(tool: &str, sends: &'a Sends) -> Call<'a> {
+        Call {
+            account: "a",
+            target: Target::Known(by_tool(tool).unwrap()),
+            arguments: Map::from_iter([("projectId".to_owned(), 1.into())]),
+            deadline: std::time::Instant::now() + Duration::from_secs(60),
+            clearance: always(),
+            sends: Some(sends),
+        }
+    }
+
+    /// Such as the one to the remote server, and the one in front of the REST API.
+    #[tokio::test]
+    async fn what_one_connection_of_an_account_writes_is_forgotten_by_the_others() {
+        let account = |name: &str| Account::new(name, Arc::new(Never), AccountOptions::default());
+        let one = account("a.remote");
+        let two = account("a").joined(&one);
+        assert!(Arc::ptr_eq(&one.counters, &two.counters));
+        assert!(Arc::ptr_eq(&one.retries, &two.retries));
+        let sends = Sends::default();
+        let read = async || {
+            let leads = AtomicBool::new(false);
+            let lookup = two.cache.lookup(&call("list_backtests", &sends)).unwrap();
+            let send = ready(Ok(Value::Null));
+            two.cache.read(lookup, &leads, || false, send).await
+        };
+        assert!(matches!(read().await, Found::Sent(_)));
+        assert!(matches!(read().await, Found::Kept(..)));
+        let write = call("update_backtest", &sends);
+        let writing = one.cache.writes().begin(&write).unwrap();
+        assert!(matches!(read().await, Found::Sent(_)), "it is under way");
+        writing.settle();
+        assert!(matches!(read().await, Found::Sent(_)), "it was answered");
+        assert!(matches!(read().await, Found::Kept(..)));
+    }
 
     struct Halting(watch::Sender<bool>);
 

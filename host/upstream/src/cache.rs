@@ -32,7 +32,7 @@ const MAX_ANSWER_BYTES: u32 = 8 << 20;
 /// Bytes of a key: the arguments of what is kept are names and ids.
 const MAX_KEY_BYTES: usize = 4 << 10;
 /// Overhead of a JSON value besides its text, in bytes.
-const VALUE_BYTES: usize = 32;
+const VALUE_BYTES: usize = 64;
 /// Backtests and optimisations whose end is remembered.
 const MAX_ITEMS: NonZeroUsize = match NonZeroUsize::new(16_384) {
     Some(items) => items,

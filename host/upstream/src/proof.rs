@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use qchost_catalog::host_calls::{LIST_PROJECTS, READ_ACCOUNT};
-use qchost_catalog::{Call, Failure, Operation, Target, always};
+use qchost_catalog::{Call, Failure, Operation, Target, always, is_deleted_project};
 use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
@@ -134,7 +134,9 @@ pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), 
         let entries: Option<Vec<_>> = projects.iter().map(entry).collect();
         entries.ok_or_else(|| "a project has no id or no name".to_owned())
     };
-    let theirs = listed(theirs)?;
+    let mut theirs = listed(theirs)?;
+    // Either server may leave out what is deleted.
+    theirs.retain(|(_, name, _)| !is_deleted_project(name));
     let ours: HashMap<u64, (String, Option<String>)> = listed(ours)?
         .into_iter()
         .map(|(id, name, organization)| (id, (name, organization)))
@@ -204,6 +206,12 @@ mod tests {
             let refused = same(theirs).unwrap_err();
             assert!(refused.contains(reason), "{refused}");
         }
+        // What is deleted is no evidence, for or against.
+        assert_eq!(
+            same(&[(1, "a", "org"), (9, "Recycle Bin/b", "org")]),
+            Ok(())
+        );
+        assert!(same(&[(1, "Recycle Bin/a", "org")]).is_err());
         // A remote server that does not say the organisation: what the REST API says decides.
         let unsaid = json!({ "projects": [{ "projectId": 3, "name": "c" }] });
         let refused = compare(&unsaid, &ours, &user).unwrap_err();

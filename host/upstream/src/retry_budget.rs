@@ -4,7 +4,9 @@
 //! server would get five times the load just then. So every retry costs a token of the account, and tokens come in with
 //! calls and with time.
 //!
-//! Invariant: over any period, retries are at most a fifth of the calls, plus [`PER_SECOND`] a second, plus [`MAX_TOKENS`].
+//! Risk-reducing calls are retried without tokens (see [`Account`](crate::Account)).
+//!
+//! Invariant: over any period, other retries are at most a fifth of the calls, plus [`PER_SECOND`] a second, plus [`MAX_TOKENS`].
 
 use std::time::Instant;
 

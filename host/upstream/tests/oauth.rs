@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use parking_lot::Mutex;
 use qchost_catalog::{Failure, Outcome, Way};
-use qchost_emulator::{Emulator, LoggedRequest, Remote};
+use qchost_emulator::{Emulator, LoggedRequest, Remote, Revision};
 use qchost_upstream::{
     Account, AccountOptions, AccountState, Accounts, Authorization, AuthorizationState,
     HttpConnector, LoginError, OAuthClient, may_log, redirect_address, remote_of,
@@ -212,6 +212,25 @@ async fn a_person_logs_in_and_the_tools_can_be_called_also_after_a_restart() {
     let redactor = qchost_text::Redactor::default();
     let other = Authorization::open(ACCOUNT, "https://other.test/mcp", &folder, redactor, true);
     assert!(other.unwrap().login().is_none());
+}
+
+#[tokio::test]
+async fn a_login_is_good_for_every_revision_of_mcp() {
+    for revision in [
+        Revision::March2025,
+        Revision::June2025,
+        Revision::November2025,
+        Revision::July2026,
+    ] {
+        let place = Place::with(Remote::new().revisions(&[revision])).await;
+        let authorization = place.authorization();
+        place.log_in(&authorization).await;
+        let accounts = reach(place.server(), &authorization);
+        use_tool(&accounts).await.unwrap();
+        let health = accounts.health(&remote_of(ACCOUNT)).unwrap();
+        assert_eq!(health.server.unwrap().protocol, revision.name());
+        assert_eq!(place.calls(), 1);
+    }
 }
 
 #[tokio::test]

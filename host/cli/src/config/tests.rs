@@ -29,6 +29,22 @@ fn what_is_wrong_is_said_with_its_line() {
             "[account.\"A b\"]\nconnection = \"embedded\"",
             "`A b` is not a name",
         ),
+        (
+            "[account.a]\nconnection = \"http\"\nurl = \"https://x.test\"\noauth = { client-secret = { file = \"s\" } }",
+            "account.a: oauth: client-secret belongs to a client-id",
+        ),
+        (
+            "[account.a]\nconnection = \"http\"\nurl = \"https://x.test\"\noauth = { client-metadata = \"http://x.test/y\" }",
+            "`http://x.test/y` is no https address of a document",
+        ),
+        (
+            "[account.a]\nconnection = \"http\"\nurl = \"https://x.test\"\noauth = { redirect-port = 0 }",
+            "0 is no port",
+        ),
+        (
+            "[account.a]\nconnection = \"http\"\nurl = \"https://x.test\"\nheaders = { authorization = \"x\" }\noauth = {}",
+            "the header Authorization is that of the login",
+        ),
         ("mode = \"relaxed\"", "unknown variant `relaxed`"),
         ("mode = \"prod\"", "(at `mode`)"),
         (

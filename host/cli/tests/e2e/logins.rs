@@ -493,6 +493,54 @@ fn a_token_that_is_replaced_in_the_vault_is_used_without_a_restart() {
     host.end();
 }
 
+#[test]
+fn a_wrong_token_of_the_remote_server_heals_with_its_file_and_is_no_denial() {
+    let cloud = Cloud::with(|builder| builder.remote(Remote::new()));
+    let (browser, emulator) = (Browser::new(), cloud.emulator());
+    let folder = Folder::new(&format!(
+        "{}[account.research.remote]\nurl = \"{}\"\nheaders = {{ Authorization = {{ file = \"bearer\" }} }}\n",
+        embedded(cloud.url()),
+        emulator.remote_url().unwrap()
+    ));
+    let put = |token: &str| {
+        let fresh = folder.path().join("fresh");
+        private_file(&fresh, format!("Bearer {token}"));
+        std::fs::rename(fresh, folder.path().join("bearer")).unwrap();
+    };
+    put("of-nobody-at-all");
+    let host = folder.serve(&["run"]);
+    folder.call(
+        "create_project",
+        &json!({ "name": "Lab/one", "language": "Py" }),
+    );
+    let ran = folder.run(&["--json", "call", REMOTE_TOOL]);
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
+    assert!(!ran.stderr.contains("denied"), "{ran:?}");
+    let ran = folder.run(&["account", "status"]);
+    assert!(
+        ran.error().contains("research.remote (unauthorized)"),
+        "{ran:?}"
+    );
+    let token = browser.token(emulator);
+    put(&token);
+    wait_until("the right token is used", || {
+        folder
+            .run(&["call", REMOTE_TOOL])
+            .status
+            .success()
+            .then_some(())
+    });
+    folder.run(&["account", "status"]).good();
+    let denied = folder.run(&["--json", "audit", "query", "--kind", "denied"]);
+    assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
+    let log = format!("{}{}", host.stdout(), host.stderr());
+    assert!(
+        !log.contains(&token) && !log.contains("of-nobody-at-all"),
+        "{log}"
+    );
+    host.end();
+}
+
 /// What the cloud sees of a request: by which token it came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum By {

@@ -207,6 +207,8 @@ impl TokenFile {
 pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     pub(crate) fn tokens(obtained: i64, lifetime: Option<u64>) -> Tokens {
@@ -274,6 +276,21 @@ pub(super) mod tests {
             why.contains("log in again") && !why.contains("hush"),
             "{why}"
         );
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read_or_refused_without_quoting_it(
+            text in r#"(\{("(login|obtained|ends)": ?"2026-[0-9T:Z-]{0,16}",? ?){0,3}("access-token": ?"hush[ -~]{0,8}"?)?\}?)|hush.*"#,
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let file = TokenFile::new(folder.path().join("research.json"));
+            fs::write(file.path(), &text).unwrap();
+            fs::set_permissions(file.path(), fs::Permissions::from_mode(0o600)).unwrap();
+            if let Err(why) = file.read() {
+                prop_assert!(!why.contains("hush"), "{}", why);
+            }
+        }
     }
 
     #[test]
