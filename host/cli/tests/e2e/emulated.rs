@@ -124,7 +124,7 @@ fn data_of_a_newer_version_and_damaged_data_are_refused_and_left_as_they_are() {
     let folder = Folder::embedded("emulator");
     let last = create(&folder, "Lab/first");
     let database = rusqlite::Connection::open(file(&folder)).unwrap();
-    database.pragma_update(None, "user_version", 2).unwrap();
+    database.pragma_update(None, "user_version", 99).unwrap();
     drop(database);
     let newer = fs::read(file(&folder)).unwrap();
     let error = folder.run(&["call", "list_projects"]).error().to_owned();

@@ -370,6 +370,7 @@ pub fn all(folder: &Folder) -> Vec<Vec<String>> {
     for verb in verbs(&[]) {
         let has_verbs = [
             "plugin",
+            "account",
             "approvals",
             "audit",
             "policy",

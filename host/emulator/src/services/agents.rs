@@ -11,7 +11,8 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Refusal, Reply, refuse};
 use super::arguments::{Arguments, at_most};
 use super::cloud::Cloud;
-use crate::store::assistance::{AgentDeployment, AgentTask};
+use crate::store::assistance::{Agent, AgentDeployment, AgentTask};
+use crate::store::kept::Kept;
 use crate::store::{State, limits};
 
 /// Settings that are texts.
@@ -35,10 +36,13 @@ pub(crate) fn create(cloud: &Arc<Cloud>, state: &mut State, arguments: &Argument
     if state.agents.agents.len() >= limits::AGENTS {
         return Err(Refusal::full(limits::AGENTS, "agents"));
     }
-    let id = state.next_number();
-    let agent = agent_json(id, &settings);
-    state.agents.agents.insert(id, settings);
-    Reply::success(json!({ "agent": agent }))
+    let agent = Agent {
+        id: state.next_number(),
+        settings,
+    };
+    let shown = agent_json(&agent);
+    state.agents.agents.insert(agent.id, agent.into());
+    Reply::success(json!({ "agent": shown }))
 }
 
 pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
@@ -50,7 +54,7 @@ pub(crate) fn update(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
     let id = agent(state, arguments, "agentId")?;
     let settings = settings(state, arguments)?;
     if let Some(agent) = state.agents.agents.get_mut(&id) {
-        agent.extend(settings);
+        agent.settings.extend(settings);
     }
     Reply::success(json!({ "agent": shown(state, id) }))
 }
@@ -63,8 +67,8 @@ pub(crate) fn delete(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
 
 pub(crate) fn list(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let agents = state.agents.agents.iter();
-    let agents: Vec<Value> = agents.map(|(id, agent)| agent_json(*id, agent)).collect();
+    let agents = state.agents.agents.values();
+    let agents: Vec<Value> = agents.map(Kept::value).map(agent_json).collect();
     Reply::success(json!({ "agents": agents }))
 }
 
@@ -84,51 +88,51 @@ pub(crate) fn create_task(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arg
     if state.agents.tasks.len() >= limits::AGENT_TASKS {
         return Err(Refusal::full(limits::AGENT_TASKS, "tasks of agents"));
     }
-    let id = state.next_number();
     let task = AgentTask {
+        id: state.next_number(),
         agent,
         name,
         prompt,
         preference: preference.to_owned(),
     };
-    let shown = task_json(id, &task);
-    state.agents.tasks.insert(id, task);
+    let shown = task_json(&task);
+    state.agents.tasks.insert(task.id, task.into());
     Reply::success(json!({ "task": shown }))
 }
 
 pub(crate) fn read_task(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let (id, task) = task(state, arguments)?;
-    Reply::success(json!({ "task": task_json(id, task) }))
+    let task = task(state, arguments)?;
+    Reply::success(json!({ "task": task_json(task) }))
 }
 
 pub(crate) fn update_task(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let (id, _) = task(state, arguments)?;
+    let id = task(state, arguments)?.id;
     let name = arguments.optional("name", Arguments::name)?;
     let task = state.agents.tasks.get_mut(&id);
     let task = task.ok_or_else(|| Refusal::not_found("Task", id))?;
     if let Some(name) = name {
         name.clone_into(&mut task.name);
     }
-    Reply::success(json!({ "task": task_json(id, task) }))
+    Reply::success(json!({ "task": task_json(task) }))
 }
 
 pub(crate) fn delete_task(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let (id, _) = task(state, arguments)?;
+    let id = task(state, arguments)?.id;
     state.agents.remove_task(id);
     Reply::done()
 }
 
 pub(crate) fn list_tasks(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     cloud.check_organization(arguments)?;
-    let tasks = state.agents.tasks.iter();
-    let tasks: Vec<Value> = tasks.map(|(id, task)| task_json(*id, task)).collect();
+    let tasks = state.agents.tasks.values();
+    let tasks: Vec<Value> = tasks.map(Kept::value).map(task_json).collect();
     Reply::success(json!({ "tasks": tasks }))
 }
 
 pub(crate) fn deploy(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
     let (task, prompt) = {
-        let (id, task) = task(state, arguments)?;
-        (id, task.prompt.clone())
+        let task = task(state, arguments)?;
+        (task.id, task.prompt.clone())
     };
     if state.agents.deployments.len() >= limits::AGENT_DEPLOYMENTS {
         return Err(Refusal::full(
@@ -136,20 +140,21 @@ pub(crate) fn deploy(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
             "deployments of agents",
         ));
     }
-    let id = format!("A-{}", state.next_id());
     let deployment = AgentDeployment {
+        id: format!("A-{}", state.next_id()),
         task,
         stopped: false,
         prompts: vec![prompt],
     };
-    let shown = deployment_json(&id, &deployment);
-    state.agents.deployments.insert(id, deployment);
+    let shown = deployment_json(&deployment);
+    let id = deployment.id.clone();
+    state.agents.deployments.insert(id, deployment.into());
     Reply::success(json!({ "deployment": shown }))
 }
 
 pub(crate) fn read_deployment(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let (id, deployment) = deployment(state, arguments)?;
-    Reply::success(json!({ "deployment": deployment_json(id, deployment) }))
+    let deployment = deployment(state, arguments)?;
+    Reply::success(json!({ "deployment": deployment_json(deployment) }))
 }
 
 pub(crate) fn prompt(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
@@ -167,11 +172,12 @@ pub(crate) fn prompt(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -
 }
 
 pub(crate) fn list_deployments(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let (task, _) = task(state, arguments)?;
-    let deployments = state.agents.deployments.iter();
+    let task = task(state, arguments)?.id;
+    let deployments = state.agents.deployments.values();
     let deployments: Vec<Value> = deployments
-        .filter(|(_, deployment)| deployment.task == task)
-        .map(|(id, deployment)| deployment_json(id, deployment))
+        .map(Kept::value)
+        .filter(|deployment| deployment.task == task)
+        .map(deployment_json)
         .collect();
     Reply::success(json!({ "deployments": deployments }))
 }
@@ -190,13 +196,13 @@ pub(crate) fn delete_deployment(
     state: &mut State,
     arguments: &Arguments,
 ) -> Answer {
-    let id = deployment(state, arguments)?.0.to_owned();
+    let id = deployment(state, arguments)?.id.clone();
     state.agents.deployments.remove(&id);
     Reply::done()
 }
 
 pub(crate) fn conversation(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let (_, deployment) = deployment(state, arguments)?;
+    let deployment = deployment(state, arguments)?;
     if let Some(callable) = arguments.optional("callableId", Arguments::text)? {
         return Err(Refusal::not_found("Callable", callable));
     }
@@ -285,20 +291,17 @@ fn agent(state: &State, arguments: &Arguments, field: &str) -> Result<u64, Refus
     known.ok_or_else(|| Refusal::not_found("Agent", id))
 }
 
-fn task<'s>(state: &'s State, arguments: &Arguments) -> Result<(u64, &'s AgentTask), Refusal> {
+fn task<'s>(state: &'s State, arguments: &Arguments) -> Result<&'s AgentTask, Refusal> {
     let id = arguments.integer("taskId")?;
     let known = u64::try_from(id).ok();
-    let known = known.and_then(|id| Some((id, state.agents.tasks.get(&id)?)));
+    let known = known.and_then(|id| state.agents.tasks.get(&id));
+    let known = known.map(Kept::value);
     known.ok_or_else(|| Refusal::not_found("Task", id))
 }
 
-fn deployment<'s>(
-    state: &'s State,
-    arguments: &Arguments,
-) -> Result<(&'s str, &'s AgentDeployment), Refusal> {
+fn deployment<'s>(state: &'s State, arguments: &Arguments) -> Result<&'s AgentDeployment, Refusal> {
     let id = arguments.text("deploymentId")?;
-    let found = state.agents.deployments.get_key_value(id);
-    let found = found.map(|(id, deployment)| (id.as_str(), deployment));
+    let found = state.agents.deployments.get(id).map(Kept::value);
     found.ok_or_else(|| Refusal::not_found("Deployment", id))
 }
 
@@ -308,23 +311,24 @@ fn deployment_mut<'s>(
 ) -> Result<&'s mut AgentDeployment, Refusal> {
     let id = arguments.text("deploymentId")?;
     let found = state.agents.deployments.get_mut(id);
+    let found = found.map(Kept::value_mut);
     found.ok_or_else(|| Refusal::not_found("Deployment", id))
 }
 
 fn shown(state: &State, id: u64) -> Option<Value> {
     let agent = state.agents.agents.get(&id)?;
-    Some(agent_json(id, agent))
+    Some(agent_json(agent))
 }
 
-fn agent_json(id: u64, settings: &Map<String, Value>) -> Value {
-    let mut agent = settings.clone();
-    agent.insert("id".to_owned(), id.into());
-    Value::Object(agent)
+fn agent_json(agent: &Agent) -> Value {
+    let mut shown = agent.settings.clone();
+    shown.insert("id".to_owned(), agent.id.into());
+    Value::Object(shown)
 }
 
-fn task_json(id: u64, task: &AgentTask) -> Value {
+fn task_json(task: &AgentTask) -> Value {
     json!({
-        "id": id,
+        "id": task.id,
         "agentId": task.agent,
         "name": task.name,
         "prompt": task.prompt,
@@ -332,11 +336,11 @@ fn task_json(id: u64, task: &AgentTask) -> Value {
     })
 }
 
-fn deployment_json(id: &str, deployment: &AgentDeployment) -> Value {
+fn deployment_json(deployment: &AgentDeployment) -> Value {
     let status = if deployment.stopped {
         "Stopped"
     } else {
         "Running"
     };
-    json!({ "deploymentId": id, "taskId": deployment.task, "status": status })
+    json!({ "deploymentId": deployment.id, "taskId": deployment.task, "status": status })
 }

@@ -12,6 +12,7 @@ use super::arguments::Arguments;
 use super::cloud::Cloud;
 use super::organizations::USER_NAME;
 use crate::store::assistance::{DataIssue, Ticket};
+use crate::store::kept::Kept;
 use crate::store::{State, limits};
 
 /// New tickets of a month.
@@ -75,13 +76,14 @@ pub(crate) fn create_ticket(
         refuse!("The organization has used its tickets of this month");
     }
     let hash = state.next_id();
-    state.tickets.push(Ticket {
+    let ticket = Ticket {
         hash: hash.clone(),
         subject,
         closed: false,
         messages: vec![message],
         attached,
-    });
+    };
+    state.tickets.push(ticket.into());
     Reply::success(json!({ "hash": hash }))
 }
 
@@ -112,8 +114,8 @@ pub(crate) fn list_tickets(cloud: &Arc<Cloud>, state: &mut State, arguments: &Ar
             "data": ticket.attached,
         })
     };
-    let (closed, open): (Vec<&Ticket>, Vec<&Ticket>) =
-        state.tickets.iter().partition(|ticket| ticket.closed);
+    let tickets = state.tickets.iter().map(Kept::value);
+    let (closed, open): (Vec<&Ticket>, Vec<&Ticket>) = tickets.partition(|ticket| ticket.closed);
     let page_of: Vec<Value> = closed
         .iter()
         .skip(start)
@@ -165,7 +167,7 @@ pub(crate) fn create_issue(_: &Arc<Cloud>, state: &mut State, arguments: &Argume
         return Err(Refusal::full(limits::ISSUES, "issues of data"));
     }
     let id = state.next_number();
-    state.issues.push(DataIssue { id, fields });
+    state.issues.push(DataIssue { id, fields }.into());
     Reply::success(json!({ "discussionId": id }))
 }
 
@@ -190,7 +192,8 @@ pub(crate) fn list_issues(_: &Arc<Cloud>, state: &mut State, arguments: &Argumen
     let fits = |issue: &&DataIssue| {
         ticker.is_none_or(|ticker| issue.fields.get("ticker") == Some(&Value::from(ticker)))
     };
-    let open: Vec<&DataIssue> = state.issues.iter().filter(fits).collect();
+    let issues = state.issues.iter().map(Kept::value);
+    let open: Vec<&DataIssue> = issues.filter(fits).collect();
     let found = if status == "open" {
         open.as_slice()
     } else {

@@ -1,24 +1,33 @@
 //! What people write down for others to act on: QuantConnect's agents with their tasks, issues of data, and tickets of
 //! its support.
-//!
-//! It is in memory only, also where the rest of the state is kept in a file.
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::kept::Kept;
 
 /// The agents of the organisation.
 #[derive(Debug, Default)]
 pub(crate) struct Agents {
-    /// Settings by number.
-    pub(crate) agents: BTreeMap<u64, Map<String, Value>>,
-    pub(crate) tasks: BTreeMap<u64, AgentTask>,
-    pub(crate) deployments: BTreeMap<String, AgentDeployment>,
+    pub(crate) agents: BTreeMap<u64, Kept<Agent>>,
+    pub(crate) tasks: BTreeMap<u64, Kept<AgentTask>>,
+    pub(crate) deployments: BTreeMap<String, Kept<AgentDeployment>>,
+}
+
+/// An agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Agent {
+    pub(crate) id: u64,
+    /// Under the request's names.
+    pub(crate) settings: Map<String, Value>,
 }
 
 /// What an agent is to do.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AgentTask {
+    pub(crate) id: u64,
     pub(crate) agent: u64,
     pub(crate) name: String,
     pub(crate) prompt: String,
@@ -26,8 +35,9 @@ pub(crate) struct AgentTask {
 }
 
 /// An agent at work.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct AgentDeployment {
+    pub(crate) id: String,
     pub(crate) task: u64,
     pub(crate) stopped: bool,
     /// What it was told, the task's prompt first.
@@ -54,7 +64,7 @@ impl Agents {
 }
 
 /// An issue of a dataset.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct DataIssue {
     pub(crate) id: u64,
     /// What was reported, under the request's names.
@@ -62,7 +72,7 @@ pub(crate) struct DataIssue {
 }
 
 /// A ticket of the support.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Ticket {
     pub(crate) hash: String,
     pub(crate) subject: String,

@@ -13,8 +13,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::backtest::Backtest;
+use super::assistance::{Agent, AgentDeployment, AgentTask, DataIssue, Ticket};
+use super::backtest::{Backtest, Phase};
 use super::compile::CompileJob;
 use super::deployment::Deployment;
 use super::kept::{Kept, Kind};
@@ -24,8 +26,9 @@ use super::optimization::Optimization;
 use super::project::Project;
 use super::{Connection as Authorization, Counters, FIRST_PROJECT, State};
 
-/// The version of the layout and of the values in it.
-const VERSION: i64 = 1;
+/// The version of the layout and of the values in it. In version 1, agents, issues and tickets were missing, and closed
+/// trades had one `symbol` and no `isWin`.
+const VERSION: i64 = 2;
 /// The application id of the file: "qcem".
 const APPLICATION_ID: i64 = 0x7163_656d;
 /// How long to wait for another process that has the file.
@@ -68,6 +71,11 @@ kinds! {
     Object => "object",
     Download => "download",
     Authorization => "connection",
+    Agent => "agent",
+    AgentTask => "agent-task",
+    AgentDeployment => "agent-deployment",
+    DataIssue => "data-issue",
+    Ticket => "ticket",
 }
 
 /// Why the data of an emulator cannot be used. Nothing in the file was changed.
@@ -158,6 +166,8 @@ enum SaveError {
 pub(crate) struct Disk {
     path: PathBuf,
     connection: Connection,
+    /// That of the file, which is brought to this version with the first change.
+    version: i64,
     /// As they stand in the file; `None` if they do not.
     counters: Option<Counters>,
     /// The rows of the file.
@@ -172,7 +182,7 @@ impl Disk {
     /// Opens a file, which is made if it is missing, and reads the state of a cloud with these nodes. Blocks,
     /// for a few seconds if another process has the file.
     pub(crate) fn open(path: &Path, nodes: Vec<Node>) -> Result<(Self, State), DataError> {
-        let connection = connect(path)?;
+        let (connection, version) = connect(path)?;
         let failed = |error: rusqlite::Error| DataError::of(path, &error);
         let counters = counters(&connection).map_err(failed)?;
         let mut state = State::new(nodes);
@@ -193,9 +203,13 @@ impl Disk {
                 places.insert(place);
             }
         }
+        if version < VERSION {
+            renew(&mut state);
+        }
         let disk = Self {
             path: path.to_owned(),
             connection,
+            version,
             counters,
             last: places.last().copied().unwrap_or(0),
             places,
@@ -244,7 +258,7 @@ impl Disk {
             changed |= entry.is_changed();
         }
         // An entry that is gone is not marked, but missing; a new one is marked.
-        if !changed && count == self.places.len() {
+        if !changed && count == self.places.len() && self.version == VERSION {
             return Ok(());
         }
         let transaction = self.connection.transaction()?;
@@ -274,7 +288,11 @@ impl Disk {
             transaction.prepare_cached(sql)?.execute(params![gone])?;
         }
         put_counters(&transaction, counters)?;
+        if self.version != VERSION {
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         transaction.commit()?;
+        self.version = VERSION;
         for (entry, place) in written {
             entry.stored(place);
         }
@@ -340,8 +358,8 @@ fn counters_by_clock() -> Counters {
     }
 }
 
-/// Opens the file for this process alone, and checks or makes its layout.
-fn connect(path: &Path) -> Result<Connection, DataError> {
+/// Opens the file for this process alone, checks or makes its layout, and says the version of what is in it.
+fn connect(path: &Path) -> Result<(Connection, i64), DataError> {
     // SQLite would make a file that everyone can read.
     let made = OpenOptions::new()
         .write(true)
@@ -359,8 +377,8 @@ fn connect(path: &Path) -> Result<Connection, DataError> {
         .map_err(|error| DataError::unusable(path, error))?;
     let found = prepare(&connection).map_err(|error| DataError::of(path, &error))?;
     match found {
-        Found::Ours => Ok(connection),
-        Found::Version(found) => Err(DataError::Newer {
+        Found::Ours(version) => Ok((connection, version)),
+        Found::Newer(found) => Err(DataError::Newer {
             path: path.to_owned(),
             found,
         }),
@@ -370,10 +388,10 @@ fn connect(path: &Path) -> Result<Connection, DataError> {
 
 /// What a file turned out to be.
 enum Found {
-    /// Of this version, and ready.
-    Ours,
-    /// Of another version.
-    Version(i64),
+    /// Of this version or an earlier one, and ready.
+    Ours(i64),
+    /// Of a later version.
+    Newer(i64),
     Foreign,
 }
 
@@ -386,8 +404,8 @@ fn prepare(connection: &Connection) -> Result<Found, rusqlite::Error> {
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (application, version, tables) {
-        (APPLICATION_ID, VERSION, _) | (0, 0, 0) => {}
-        (APPLICATION_ID, version, _) if version > VERSION => return Ok(Found::Version(version)),
+        (APPLICATION_ID, 1..=VERSION, _) | (0, 0, 0) => {}
+        (APPLICATION_ID, version, _) if version > VERSION => return Ok(Found::Newer(version)),
         _ => return Ok(Found::Foreign),
     }
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -401,7 +419,7 @@ fn prepare(connection: &Connection) -> Result<Found, rusqlite::Error> {
         connection.pragma_update(None, "user_version", VERSION)?;
     }
     connection.execute_batch("COMMIT")?;
-    Ok(Found::Ours)
+    Ok(Found::Ours(if tables == 0 { VERSION } else { version }))
 }
 
 fn counters(connection: &Connection) -> Result<Option<Counters>, rusqlite::Error> {
@@ -449,9 +467,48 @@ fn add(state: &mut State, place: i64, kind: &str, body: &[u8]) -> Result<(), Str
             let found: Kept<Authorization> = decode(place, body)?;
             state.connections.insert(found.brokerage.clone(), found);
         }
+        Agent::WORD => {
+            let agent: Kept<Agent> = decode(place, body)?;
+            state.agents.agents.insert(agent.id, agent);
+        }
+        AgentTask::WORD => {
+            let task: Kept<AgentTask> = decode(place, body)?;
+            state.agents.tasks.insert(task.id, task);
+        }
+        AgentDeployment::WORD => {
+            let found: Kept<AgentDeployment> = decode(place, body)?;
+            state.agents.deployments.insert(found.id.clone(), found);
+        }
+        DataIssue::WORD => state.issues.push(decode(place, body)?),
+        Ticket::WORD => state.tickets.push(decode(place, body)?),
         _ => return Err(format!("row {place} is of no known kind")),
     }
     Ok(())
+}
+
+/// Brings what an earlier version wrote to this one, marked as changed.
+fn renew(state: &mut State) {
+    let backtests = state.backtests.iter_mut().map(Kept::value_mut);
+    let finished = backtests.filter_map(|backtest| match &mut backtest.phase {
+        Phase::Finished(outcome) => Result::as_mut(outcome).ok(),
+        _ => None,
+    });
+    let deployments = state.deployments.iter_mut().map(Kept::value_mut);
+    let running = deployments.filter_map(|deployment| deployment.running.as_mut());
+    for report in finished.chain(running.map(|run| &mut run.report)) {
+        let trades = report.total_performance.get_mut("closedTrades");
+        let trades = trades.and_then(Value::as_array_mut).into_iter().flatten();
+        for trade in trades.filter_map(Value::as_object_mut) {
+            let symbol = trade.remove("symbol").filter(|symbol| !symbol.is_null());
+            let symbols: Vec<Value> = symbol.into_iter().collect();
+            let gain = trade.get("profitLoss").and_then(Value::as_f64);
+            trade.insert("symbols".to_owned(), symbols.into());
+            trade.insert(
+                "isWin".to_owned(),
+                gain.is_some_and(|gain| gain > 0.0).into(),
+            );
+        }
+    }
 }
 
 fn decode<T: DeserializeOwned>(place: i64, body: &[u8]) -> Result<Kept<T>, String> {
@@ -470,11 +527,10 @@ mod tests {
 
     use bytes::Bytes;
     use proptest::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::{Map, json};
 
     use super::*;
     use crate::engine::{Chart, Day, Job, Language, Report, RuntimeError, Sample, Series};
-    use crate::store::backtest::Phase;
     use crate::store::node::fleet;
 
     fn report(numbers: &[f64], text: &str, whole: i64) -> Report {
@@ -537,6 +593,46 @@ mod tests {
         }
     }
 
+    /// One of each thing that people write down.
+    fn write_down(state: &mut State, text: &str) {
+        let noted: Map<String, Value> =
+            Map::from_iter([(text.to_owned(), json!({"text": text, "none": null}))]);
+        let agent = Agent {
+            id: state.next_number(),
+            settings: noted.clone(),
+        };
+        let task = AgentTask {
+            id: state.next_number(),
+            agent: agent.id,
+            name: text.to_owned(),
+            prompt: text.to_owned(),
+            preference: String::new(),
+        };
+        let deployment = AgentDeployment {
+            id: state.next_id(),
+            task: task.id,
+            stopped: true,
+            prompts: vec![text.to_owned(); 2],
+        };
+        let issue = DataIssue {
+            id: state.next_number(),
+            fields: noted.clone(),
+        };
+        let ticket = Ticket {
+            hash: state.next_id(),
+            subject: text.to_owned(),
+            closed: true,
+            messages: vec![text.to_owned()],
+            attached: noted,
+        };
+        state.agents.agents.insert(agent.id, agent.into());
+        state.agents.tasks.insert(task.id, task.into());
+        let id = deployment.id.clone();
+        state.agents.deployments.insert(id, deployment.into());
+        state.issues.push(issue.into());
+        state.tickets.push(ticket.into());
+    }
+
     /// What the state contains, without its places. Finished entries only: instants are read again by the clock.
     fn contents(state: &State) -> Vec<(&'static str, Vec<u8>)> {
         let entries = state.entries();
@@ -585,12 +681,14 @@ mod tests {
                     modified: at,
                 };
                 state.objects.objects.insert(object.key.clone(), object.into());
+                write_down(&mut state, text);
             }
             state.spent = 0.1 + 0.2;
             disk.save(&state);
             prop_assert_eq!(disk.problem(), None);
             if removed {
                 state.backtests.remove(0);
+                state.tickets.remove(0);
                 let changed = state.projects.values_mut().next_back().unwrap();
                 changed.description = "changed".to_owned();
                 disk.save(&state);
@@ -601,6 +699,47 @@ mod tests {
             prop_assert_eq!(contents(&read), contents(&state));
             prop_assert_eq!(read.counters(), state.counters());
         }
+    }
+
+    #[test]
+    fn a_file_of_version_1_is_read_and_brought_to_this_version_with_the_first_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.db");
+        let (mut disk, mut state) = Disk::open(&path, Vec::new()).unwrap();
+        let mut old = report(&[], "text", 0);
+        let symbol = json!({"value": "SPY"});
+        old.total_performance = json!({"closedTrades": [{"symbol": symbol, "profitLoss": 2.5}]});
+        let phase = Phase::Finished(Box::new(Ok(old)));
+        state
+            .backtests
+            .push(backtest("old".to_owned(), phase).into());
+        disk.save(&state);
+        let version = |disk: &Disk| -> i64 {
+            disk.connection
+                .pragma_query_value(None, "user_version", |row| row.get(0))
+                .unwrap()
+        };
+        disk.connection
+            .pragma_update(None, "user_version", 1)
+            .unwrap();
+        drop(disk);
+        let trades = json!([{"symbols": [symbol], "profitLoss": 2.5, "isWin": true}]);
+        for _ in 0..2 {
+            let (disk, state) = Disk::open(&path, Vec::new()).unwrap();
+            let read = state.backtests.first().and_then(|it| it.report()).unwrap();
+            assert_eq!(read.total_performance["closedTrades"], trades);
+            // To read a file changes nothing in it.
+            assert_eq!(version(&disk), 1);
+        }
+        let (mut disk, state) = Disk::open(&path, Vec::new()).unwrap();
+        disk.save(&state);
+        assert_eq!(disk.problem(), None);
+        assert_eq!(version(&disk), VERSION);
+        drop(disk);
+        let (_, state) = Disk::open(&path, Vec::new()).unwrap();
+        let read = state.backtests.first().and_then(|it| it.report()).unwrap();
+        assert_eq!(read.total_performance["closedTrades"], trades);
+        assert!(state.entries().all(|entry| !entry.is_changed()));
     }
 
     #[test]
@@ -670,7 +809,7 @@ mod tests {
         drop(disk);
         let error = Disk::open(&path, Vec::new()).unwrap_err();
         assert!(
-            matches!(error, DataError::Newer { found: 2, .. }),
+            matches!(error, DataError::Newer { found: 3, .. }),
             "{error}"
         );
         let (_, state) = reset(&path).unwrap();

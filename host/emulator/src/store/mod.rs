@@ -91,9 +91,9 @@ pub(crate) struct State {
     pub(crate) spent: f64,
     pub(crate) agents: Agents,
     /// Oldest first.
-    pub(crate) issues: Vec<DataIssue>,
+    pub(crate) issues: Vec<Kept<DataIssue>>,
     /// Oldest first.
-    pub(crate) tickets: Vec<Ticket>,
+    pub(crate) tickets: Vec<Kept<Ticket>>,
 }
 
 impl State {
@@ -122,7 +122,7 @@ impl State {
         self.spent = counters.spent;
     }
 
-    /// Everything but nodes, counters and what is in memory only; the entries of one kind in the order in which they are kept.
+    /// Everything but nodes and counters; the entries of one kind in the order in which they are kept.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &dyn Entry> {
         let downloads = self.objects.downloads.iter();
         kept::entries(self.projects.values())
@@ -133,6 +133,11 @@ impl State {
             .chain(kept::entries(self.objects.objects.values()))
             .chain(kept::entries(downloads))
             .chain(kept::entries(self.connections.values()))
+            .chain(kept::entries(self.agents.agents.values()))
+            .chain(kept::entries(self.agents.tasks.values()))
+            .chain(kept::entries(self.agents.deployments.values()))
+            .chain(kept::entries(self.issues.iter()))
+            .chain(kept::entries(self.tickets.iter()))
     }
 
     /// A number that was never given before.

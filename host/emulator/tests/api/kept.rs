@@ -98,6 +98,77 @@ async fn the_next_emulator_finds_what_the_last_one_answered() {
 }
 
 #[tokio::test]
+async fn the_next_emulator_finds_what_was_written_down_for_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    let cloud = keeping(&path).await;
+    let organization = cloud.emulator.organization_id().to_owned();
+    let of = |fields: Value| {
+        let mut body = fields;
+        body["organizationId"] = json!(organization);
+        body
+    };
+    let agent = cloud
+        .ok("/agents/create", of(json!({"name": "Reader"})))
+        .await;
+    let agent = &agent["agent"]["id"];
+    let task = of(json!({
+        "agentId": agent, "name": "Read", "prompt": "Read.", "projectPreference": "project-for-task",
+    }));
+    let task = cloud.ok("/agents/tasks/create", task).await["task"]["id"].clone();
+    let deployed = cloud
+        .ok("/agents/deployments/create", json!({"taskId": task}))
+        .await;
+    let id = deployed["deployment"]["deploymentId"].clone();
+    let prompt = json!({"deploymentId": id, "prompt": "Go on."});
+    cloud.ok("/agents/deployments/prompt", prompt).await;
+    let ticket = of(json!({"subject": "Why?", "message": "Because."}));
+    cloud
+        .ok("/organizations/support/tickets/create", ticket)
+        .await;
+    let issue = json!({
+        "ticker": "SPY", "security": "Equity", "market": "usa", "resolution": "Daily",
+        "from-date": "2024-01-02", "to-date": "2024-01-03", "content": "A day is missing.",
+        "missing-files": "Missing files",
+    });
+    cloud
+        .ok("/community/data-library/issues/create", issue)
+        .await;
+    let reads = [
+        ("/agents/list", of(json!({}))),
+        ("/agents/tasks/list", of(json!({}))),
+        ("/agents/deployments/list", json!({"taskId": task})),
+        (
+            "/agents/deployments/conversation/read",
+            json!({"deploymentId": id}),
+        ),
+        ("/organizations/support/tickets/list", of(json!({}))),
+        ("/community/data-library/issues/list", json!({})),
+    ];
+    let mut before = Vec::new();
+    for (path, body) in &reads {
+        before.push(cloud.ok(path, body.clone()).await);
+    }
+    assert_eq!(before[4]["open"][0]["title"], "Why?");
+    cloud.emulator.shutdown().await;
+
+    let cloud = keeping(&path).await;
+    for ((path, body), before) in reads.iter().zip(&before) {
+        assert_eq!(cloud.ok(path, body.clone()).await, *before, "{path}");
+    }
+    // What is deleted stays so, with what belongs to it.
+    cloud.ok("/agents/delete", json!({"agentId": agent})).await;
+    cloud.emulator.shutdown().await;
+    let cloud = keeping(&path).await;
+    let list = cloud.ok("/agents/list", of(json!({}))).await;
+    assert_eq!(list["agents"], json!([]));
+    let says = cloud
+        .refused("/agents/deployments/read", json!({"deploymentId": id}))
+        .await;
+    assert!(says.contains("not found"), "{says}");
+}
+
+#[tokio::test]
 async fn what_was_under_way_goes_on_by_the_clock() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cloud.db");
