@@ -267,10 +267,12 @@ impl Account {
     )]
     pub(crate) async fn call(&self, call: &Call<'_>) -> Outcome {
         let started = Instant::now();
-        // The first call of all, and those after a login, find out which endpoints there are.
-        let soon = started.checked_add(self.endpoints.first().pool.options().failover_after);
-        self.prove_endpoints(soon.map_or(call.deadline, |soon| soon.min(call.deadline)))
-            .await;
+        // One of the first reads finds out which endpoints there are. Nothing else waits for that.
+        if call.target.access() == Access::Read {
+            let soon = started.checked_add(self.endpoints.first().pool.options().failover_after);
+            self.prove_endpoints(soon.map_or(call.deadline, |soon| soon.min(call.deadline)))
+                .await;
+        }
         let (answered, outcome) = match self.cache.lookup(call) {
             Some(lookup) => self.look_up(lookup, call, started).await,
             None => (Answered::Sent, self.carry(call, started).await),
