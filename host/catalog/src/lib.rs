@@ -42,5 +42,5 @@ pub use remote::{
     Form, NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
 };
 pub use table::{OPERATIONS, by_name, by_tool, operation, way_of};
-pub use untyped::Untyped;
 pub use units::Unit;
+pub use untyped::Untyped;
