@@ -511,11 +511,15 @@ impl Account {
                 Ok(Ok(guard)) => guard,
                 Err(refusal) => return Err(refusal),
                 Ok(Err(no_session)) => {
-                    let late = || "no session in time".to_owned();
                     let (problem, reason) = match no_session {
                         NoSession::Down(problem, reason) => (problem, reason),
-                        NoSession::Late if has_other => (Problem::Unreachable, late()),
-                        NoSession::Late => return Err(timed_out(started)),
+                        NoSession::Late if !has_other => return Err(timed_out(started)),
+                        // It is full, and works.
+                        NoSession::Late if endpoint.pool.has_tool(tool).is_some() => {
+                            failed.push(picked.index);
+                            continue;
+                        }
+                        NoSession::Late => (Problem::Unreachable, "no session in time".to_owned()),
                     };
                     endpoint.failed(problem, reason.clone(), None);
                     // Nothing was sent: that is no retry.
@@ -539,6 +543,10 @@ impl Account {
                 return Err(self.lacks(&call.target, guard.session.info().name.as_str()));
             };
             if let Some(failure) = self.misfit(call, input, tool, &wired) {
+                if has_other {
+                    failed.push(picked.index);
+                    continue;
+                }
                 return Err(failure);
             }
             let redactor = redactor_for(endpoint, operation, &call.arguments);
