@@ -14,7 +14,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use qchost_catalog::{Failure, Upstream as _};
+use qchost_catalog::Failure;
 use qchost_upstream::{Accounts, Connector, PipeConnector};
 use serde_json::{Value, json};
 use support::pipes::{no_such_method, scripted};
