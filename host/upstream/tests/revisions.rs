@@ -225,6 +225,21 @@ async fn both_eras_are_found_over_http_as_well() {
 }
 
 #[tokio::test]
+async fn a_write_whose_caller_stopped_waiting_is_not_called_back() {
+    let log = Log::new();
+    let web = Web::modern(log.path.clone());
+    let connector = qchost_upstream::HttpConnector::new(&web.url(), []).unwrap();
+    let accounts = accounts(connector, options());
+    let first = call(&accounts, "read_backtest", json!({ "id": 1 }), LONG).await;
+    first.unwrap();
+    assert_eq!(revision(&accounts), "2026-07-28");
+    let slow = json!({ "id": 2, "script": [{ "sleep": 1_500 }] });
+    let outcome = call(&accounts, "create_backtest", slow, 500).await;
+    assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
+    log.wait_for("slept", 1).await;
+}
+
+#[tokio::test]
 async fn a_call_is_continued_with_the_state_that_the_server_gave() {
     let opened = Arc::<AtomicUsize>::default();
     let calls = Arc::new(AtomicUsize::new(0));
