@@ -281,8 +281,8 @@ impl Account {
             .note_call(answered, &outcome, started.elapsed());
         match &outcome {
             Ok(value) => {
-                if let Some((kind, ended)) = self.cache.learn(call, value) {
-                    self.counters.note_end(kind, ended);
+                if let Some((job, ended)) = self.cache.learn(call, value) {
+                    self.counters.note_end(job, ended);
                 }
                 tracing::debug!(ms = started.elapsed().as_millis(), ?answered, "answered");
             }
