@@ -182,9 +182,31 @@ fn environment<'a>(brokerage: &str, setting: impl Fn(&str) -> Option<&'a str>) -
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+
+    proptest! {
+        /// Whatever an answer has: only the brokerage's own setting, with a value of its own for paper, is evidence.
+        #[test]
+        fn nothing_else_is_evidence_of_paper(
+            brokerage in prop_oneof![".{0,12}", prop::sample::select(MODES.map(|mode| mode.brokerage).to_vec()).prop_map(str::to_owned)],
+            setting in prop_oneof![".{0,12}", prop::sample::select(MODES.map(|mode| mode.setting).to_vec()).prop_map(str::to_owned)],
+            value in prop_oneof![Just(json!("paper")), Just(json!("Practice")), Just(json!("live")), ".{0,6}".prop_map(Value::from), any::<bool>().prop_map(Value::from)],
+        ) {
+            let mut details = Map::new();
+            details.insert(setting.clone(), value.clone());
+            let answer = json!({ "brokerage": brokerage, "deploymentDetails": details });
+            let is_paper = environment_of_deployment(&answer) == Environment::Paper;
+            let says_so = |mode: &Mode| {
+                mode.brokerage == brokerage
+                    && mode.setting == setting
+                    && value.as_str().is_some_and(|value| mode.paper.iter().any(|it| it.eq_ignore_ascii_case(value)))
+            };
+            prop_assert_eq!(is_paper, is_paper_brokerage(&brokerage) || MODES.iter().any(says_so));
+        }
+    }
 
     #[test]
     fn a_status_that_is_not_known_is_no_end() {

@@ -34,7 +34,7 @@ pub use call::{
 pub use deleted::{RECYCLE_BIN, is_deleted_project};
 use names::KEY;
 pub use operation::{
-    Access, CONTENT, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Licensed,
+    Access, CONTENT, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Job, Licensed,
     Lifetime, MEDIA_TYPE, Operation, STANDARD_CHARTS, Selector, Transport,
 };
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
@@ -42,5 +42,5 @@ pub use remote::{
     Form, NOT_BY_REMOTE, REMOTE_SERVER, Remote, RemoteArgument, RemoteTool, Way, not_by_remote,
 };
 pub use table::{OPERATIONS, by_name, by_tool, operation, way_of};
-pub use untyped::Untyped;
 pub use units::Unit;
+pub use untyped::Untyped;

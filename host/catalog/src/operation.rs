@@ -309,6 +309,15 @@ pub struct Ending {
     pub seconds: u32,
 }
 
+/// What QuantConnect runs until it ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// A backtest.
+    Backtest,
+    /// An optimisation.
+    Optimization,
+}
+
 /// How an item ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
@@ -644,13 +653,14 @@ impl Operation {
 
     /// The backtest or optimisation that a call is about: its kind and id.
     #[must_use]
-    pub fn item<'a>(&self, arguments: &'a Map<String, Value>) -> Option<(&'static str, &'a str)> {
-        let item = |selector: &Selector| {
-            matches!(selector, Selector::Backtest(_) | Selector::Optimization(_))
-        };
-        let selector = self.selectors.iter().find(|selector| item(selector))?;
-        let id = arguments.get(selector.argument()).and_then(Value::as_str)?;
-        Some((selector.word(), id))
+    pub fn job<'a>(&self, arguments: &'a Map<String, Value>) -> Option<(Job, &'a str)> {
+        let (job, argument) = self.selectors.iter().find_map(|selector| match selector {
+            Selector::Backtest(argument) => Some((Job::Backtest, *argument)),
+            Selector::Optimization(argument) => Some((Job::Optimization, *argument)),
+            _ => None,
+        })?;
+        let id = arguments.get(argument).and_then(Value::as_str)?;
+        Some((job, id))
     }
 
     /// Whether a pattern of a grant may cover it; otherwise it is named in full, or not granted.

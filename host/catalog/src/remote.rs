@@ -146,6 +146,7 @@ const IMAGE: RemoteArgument = RemoteArgument {
     ..guess("url", "url")
 };
 const FILE: RemoteArgument = argument("name", "filePath");
+const CONTENT: RemoteArgument = argument("content", "content");
 const OLD_STRING: RemoteArgument = argument("oldString", "oldString");
 const NEW_STRING: RemoteArgument = guess("newString", "newString");
 const QUERY: RemoteArgument = guess("query", "query");
@@ -166,6 +167,8 @@ pub(crate) static READ_PROJECT: RemoteTool = RemoteTool {
     all: Some(&LIST_PROJECTS),
     ..tool("read_project", &[PROJECT], "project")
 };
+/// It may replace a file that exists, so it is no way to `create-file`. What it says of the compile is left out.
+pub(crate) static CREATE_FILE: RemoteTool = tool("create_file", &[PROJECT, FILE, CONTENT], "");
 pub(crate) static EDIT_FILE: RemoteTool =
     tool("edit_file", &[PROJECT, FILE, OLD_STRING, NEW_STRING], "");
 pub(crate) static SEARCH_FILE_CONTENT: RemoteTool = RemoteTool {
@@ -224,10 +227,6 @@ pub const NOT_BY_REMOTE: &[(&str, &str)] = &[
     (
         "update_project",
         "whether it takes the project's id is not documented, so it may change the open project",
-    ),
-    (
-        "create_file",
-        "it compiles, and it may replace a file that exists",
     ),
     ("read_file", "it reads .py and .cs files only"),
     (

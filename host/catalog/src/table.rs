@@ -171,7 +171,8 @@ pub static OPERATIONS: &[Operation] = &[
     op("files/read-file", "read_file", "/files/read").reads().licensed(Notebooks).answers("files").on(PROJECT_FILE),
     op("files/update-file-name", "update_file_name", "/files/update").on(&[Project("projectId"), File("name"), File("newName")]),
     op("files/update-file-contents", "update_file_contents", "/files/update").idempotent().licensed(Notebooks).answers("files").does(ReplacesFile).on(PROJECT_FILE),
-    op("files/write-file", "write_file", "/files/update").idempotent().licensed(Notebooks).does(ReplacesFile).over(WriteFile).on(PROJECT_FILE),
+    op("files/write-file", "write_file", "/files/update").idempotent().licensed(Notebooks).does(ReplacesFile).over(WriteFile).on(PROJECT_FILE)
+        .by(Tool(&remote::CREATE_FILE)),
     op("files/edit-file", "edit_file", "/files/update").licensed(Notebooks).over(EditFile).on(PROJECT_FILE)
         .by(Tool(&remote::EDIT_FILE)),
     op("files/search-file-content", "search_file_content", "/files/read").reads().licensed(Notebooks).over(SearchFiles).on(PROJECT)

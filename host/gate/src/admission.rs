@@ -126,6 +126,9 @@ impl Admitter {
         let Some(source) = source else {
             return Ok(None);
         };
+        // The host's read queues like any call of the account, so it comes before this call occupies a place there.
+        let files = self.resolver.check_files(request, &decision.touched);
+        files.await?;
         let entering = self.throttle.enter(request, concurrency);
         let guards = authorizer
             .while_allowed(request, decision, entering)

@@ -17,6 +17,12 @@ use crate::paper::PaperEvidence;
 use crate::reads::HostReader;
 use crate::refusal::{Refusal, unresolved};
 
+/// The refusal of a call whose read failed, or could not be paid.
+fn refused(request: &CallRequest, error: ScopeError) -> Refusal {
+    let unpaid = request.read_charges.refused.lock().take();
+    unpaid.unwrap_or_else(|| unresolved(error))
+}
+
 /// Resolves calls.
 pub(crate) struct Resolver {
     pub scope: Arc<Scope>,
@@ -49,10 +55,21 @@ impl Resolver {
             .scope
             .check_deployment(&reads, request.account(), operation, touched)
             .await;
-        checked.map_err(|error| {
-            let unpaid = request.read_charges.refused.lock().take();
-            unpaid.unwrap_or_else(|| unresolved(error))
-        })
+        checked.map_err(|error| refused(request, error))
+    }
+
+    /// Checks that an allowed call which waited still touches no file that it was not allowed for.
+    pub(crate) async fn check_files(
+        &self,
+        request: &CallRequest,
+        touched: &Touched,
+    ) -> Result<(), Refusal> {
+        let Some(operation) = request.operation else {
+            return Ok(());
+        };
+        let reads = self.reads.for_call(request);
+        let checked = self.scope.check_files(&reads, operation, touched).await;
+        checked.map_err(|error| refused(request, error))
     }
 
     /// The refusal of a call whose targets cannot be resolved.

@@ -415,6 +415,35 @@ impl Scope {
         Ok(libraries)
     }
 
+    /// Checks again that a call which replaces the files of a project deletes none that was not decided about: while it
+    /// waited, the project may have got another one.
+    ///
+    /// # Errors
+    /// [`Failure::Unavailable`] if it has got one, and the error of the read if its files cannot be listed.
+    pub async fn check_files(
+        &self,
+        reader: &dyn Reader,
+        operation: &Operation,
+        touched: &Touched,
+    ) -> Result<(), ScopeError> {
+        let replaces = operation.selects(|selector| matches!(selector, Selector::Files(_)));
+        let Some((project, _)) = touched.project.as_ref().filter(|_| replaces) else {
+            return Ok(());
+        };
+        let present = present_files(reader, *project).await?;
+        let files = touched.facts.iter();
+        let decided: BTreeSet<&str> = files
+            .filter_map(|facts| facts.context.file.as_deref())
+            .collect();
+        if present.iter().all(|name| decided.contains(name.as_str())) {
+            return Ok(());
+        }
+        // Not which one: the plugin may not be allowed to see it.
+        Err(ScopeError::Failed(Failure::Unavailable(format!(
+            "project {project} got another file while the call waited, so it was not sent; make the call again"
+        ))))
+    }
+
     /// Checks that children belong to the project that the call claims. Returns the one that has to be checked in the
     /// answer.
     async fn check_children(

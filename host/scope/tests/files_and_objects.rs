@@ -546,3 +546,31 @@ async fn a_search_shows_no_line_of_a_hidden_file() {
     let names: Vec<_> = found.iter().map(|it| &it["name"]).collect();
     assert_eq!(names, ["notes/a.md"]);
 }
+
+#[tokio::test]
+async fn a_file_that_came_while_the_call_waited_is_not_deleted() {
+    let (scope, world) = (scope(), World::default());
+    let replace = operation("projects/replace-project-files");
+    let arguments = json!({"projectId": MINE, "files": [{"name": "notes/a.md", "content": "c"}]});
+    let mut touched = touch(&scope, &world, replace.name, arguments)
+        .await
+        .unwrap();
+    scope.check_files(&world, replace, &touched).await.unwrap();
+    touched
+        .facts
+        .retain(|facts| facts.context.file.as_deref() != Some("main.py"));
+    let refused = scope
+        .check_files(&world, replace, &touched)
+        .await
+        .unwrap_err();
+    let says = refused.to_string();
+    assert!(
+        says.contains("got another file") && !says.contains("main.py"),
+        "{says}"
+    );
+    // No other call reads the files once more.
+    world.drain();
+    let other = operation("files/delete-file");
+    scope.check_files(&world, other, &touched).await.unwrap();
+    assert_eq!(world.count(), 0);
+}

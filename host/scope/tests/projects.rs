@@ -464,6 +464,27 @@ async fn a_row_that_cannot_be_told_is_shown_as_one_that_cannot_be_read() {
     assert_eq!(body["projects"], json!([mine, false, false, false]));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_name_of_a_kept_answer_expires_a_minute_after_it_was_read() {
+    let list = common::operation("projects/list-projects");
+    for (age, read) in [(0, 0), (5, 1)] {
+        let (scope, world) = (scope(), World::default());
+        let mut listed = touch(&scope, &world, list.name, json!({})).await.unwrap();
+        listed.answered_earlier(Duration::from_secs(age));
+        let body =
+            json!({ "projects": [{ "projectId": MINE, "name": "Lab/mine" }], "success": true });
+        scope
+            .answer(&world, ACCOUNT, PLUGIN, list, &listed, body, &allowed)
+            .await
+            .unwrap();
+        world.drain();
+        tokio::time::advance(Duration::from_secs(58)).await;
+        let arguments = json!({ "projectId": MINE });
+        touched(&scope, &world, "backtests/list-backtests", arguments).await;
+        assert_eq!(world.count(), read, "{age} s");
+    }
+}
+
 #[tokio::test]
 async fn many_unknown_names_are_read_at_once() {
     let (scope, world) = (scope(), World::default());

@@ -267,10 +267,12 @@ impl Account {
     )]
     pub(crate) async fn call(&self, call: &Call<'_>) -> Outcome {
         let started = Instant::now();
-        // The first call of all, and those after a login, find out which endpoints there are.
-        let soon = started.checked_add(self.endpoints.first().pool.options().failover_after);
-        self.prove_endpoints(soon.map_or(call.deadline, |soon| soon.min(call.deadline)))
-            .await;
+        // One of the first reads finds out which endpoints there are. Nothing else waits for that.
+        if call.target.access() == Access::Read {
+            let soon = started.checked_add(self.endpoints.first().pool.options().failover_after);
+            self.prove_endpoints(soon.map_or(call.deadline, |soon| soon.min(call.deadline)))
+                .await;
+        }
         let (answered, outcome) = match self.cache.lookup(call) {
             Some(lookup) => self.look_up(lookup, call, started).await,
             None => (Answered::Sent, self.carry(call, started).await),
@@ -279,8 +281,8 @@ impl Account {
             .note_call(answered, &outcome, started.elapsed());
         match &outcome {
             Ok(value) => {
-                if let Some((kind, ended)) = self.cache.learn(call, value) {
-                    self.counters.note_end(kind, ended);
+                if let Some((job, ended)) = self.cache.learn(call, value) {
+                    self.counters.note_end(job, ended);
                 }
                 tracing::debug!(ms = started.elapsed().as_millis(), ?answered, "answered");
             }
@@ -509,11 +511,15 @@ impl Account {
                 Ok(Ok(guard)) => guard,
                 Err(refusal) => return Err(refusal),
                 Ok(Err(no_session)) => {
-                    let late = || "no session in time".to_owned();
                     let (problem, reason) = match no_session {
                         NoSession::Down(problem, reason) => (problem, reason),
-                        NoSession::Late if has_other => (Problem::Unreachable, late()),
-                        NoSession::Late => return Err(timed_out(started)),
+                        NoSession::Late if !has_other => return Err(timed_out(started)),
+                        // It is full, and works.
+                        NoSession::Late if endpoint.pool.has_tool(tool).is_some() => {
+                            failed.push(picked.index);
+                            continue;
+                        }
+                        NoSession::Late => (Problem::Unreachable, "no session in time".to_owned()),
                     };
                     endpoint.failed(problem, reason.clone(), None);
                     // Nothing was sent: that is no retry.
@@ -537,6 +543,10 @@ impl Account {
                 return Err(self.lacks(&call.target, guard.session.info().name.as_str()));
             };
             if let Some(failure) = self.misfit(call, input, tool, &wired) {
+                if has_other {
+                    failed.push(picked.index);
+                    continue;
+                }
                 return Err(failure);
             }
             let redactor = redactor_for(endpoint, operation, &call.arguments);

@@ -19,8 +19,8 @@ use lru::LruCache;
 use moka::Expiry;
 use parking_lot::Mutex;
 use qchost_catalog::{
-    Access, Call, Ended, Ending, FINISHED_SECONDS, Failure, Lifetime, Operation, Outcome, Target,
-    aside,
+    Access, Call, Ended, Ending, FINISHED_SECONDS, Failure, Job, Lifetime, Operation, Outcome,
+    Target, aside,
 };
 use serde_json::{Map, Value};
 use tokio::sync::watch;
@@ -212,8 +212,8 @@ struct Key {
     stamp: Stamp,
 }
 
-/// The kind of a backtest or an optimisation, and its id.
-type Item = (&'static str, String);
+/// A backtest or an optimisation, by its id.
+type Item = (Job, String);
 
 /// An answer that is kept.
 #[derive(Debug, Clone)]
@@ -347,8 +347,8 @@ impl Cache {
         };
         let project = operation.project(&call.arguments);
         let item = || {
-            let (kind, id) = operation.item(&call.arguments)?;
-            Some((kind, id.to_owned()))
+            let (job, id) = operation.job(&call.arguments)?;
+            Some((job, id.to_owned()))
         };
         let seconds = |seconds: u32| Duration::from_secs(seconds.into()).min(self.longest);
         let (places, rule) = match operation.lifetime {
@@ -376,17 +376,17 @@ impl Cache {
     }
 
     /// Takes note of how an item ended. Returns it the first time.
-    pub(crate) fn learn(&self, call: &Call<'_>, answer: &Value) -> Option<(&'static str, Ended)> {
+    pub(crate) fn learn(&self, call: &Call<'_>, answer: &Value) -> Option<(Job, Ended)> {
         let Target::Known(operation) = call.target else {
             return None;
         };
         let Lifetime::Proof(ending) = operation.lifetime else {
             return None;
         };
-        let (kind, id) = operation.item(&call.arguments)?;
+        let (job, id) = operation.job(&call.arguments)?;
         let ended = ending.of(id, answer)?;
-        let former = self.ended.lock().put((kind, id.to_owned()), ended);
-        (former != Some(ended)).then_some((kind, ended))
+        let former = self.ended.lock().put((job, id.to_owned()), ended);
+        (former != Some(ended)).then_some((job, ended))
     }
 
     /// Gives a kept answer, or that of the same read of another caller, or sends. `leads` is set when it sends;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use qchost_catalog::{Ended, Failure, Outcome};
+use qchost_catalog::{Ended, Failure, Job, Outcome};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -138,12 +138,12 @@ impl Counters {
         self.note(self.begun.elapsed(), |tally| tally.retries += 1);
     }
 
-    /// An item of this kind ended.
-    pub(crate) fn note_end(&self, kind: &str, ended: Ended) {
+    /// A backtest or an optimisation ended.
+    pub(crate) fn note_end(&self, job: Job, ended: Ended) {
         self.note(self.begun.elapsed(), |tally| {
-            let completion = match kind {
-                "backtest" => &mut tally.backtests,
-                _ => &mut tally.optimizations,
+            let completion = match job {
+                Job::Backtest => &mut tally.backtests,
+                Job::Optimization => &mut tally.optimizations,
             };
             match ended {
                 Ended::Completed => completion.completed += 1,
@@ -366,7 +366,7 @@ mod tests {
             Ended::Completed,
             Ended::Failed,
         ] {
-            counters.note_end("backtest", ended);
+            counters.note_end(Job::Backtest, ended);
         }
         let Figures {
             calls,

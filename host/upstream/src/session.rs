@@ -2,11 +2,11 @@
 //!
 //! Invariants: nothing here cancels a call. A caller that stops waiting leaves the request with the
 //! server (`notifications/cancelled` is never sent), since a write that was sent must not be called back
-//! half-way.
+//! half-way. Without a handshake, closing an HTTP request cancels it: there it stays open for a while longer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qchost_catalog::{Clearance, Way, way_of};
 use rmcp::model::{
@@ -29,6 +29,9 @@ const MAX_UNANSWERED_CALLS: u32 = 16;
 
 /// How often a call is continued that a server answers with a state to bring again.
 const MAX_ROUND_TRIPS: usize = 8;
+
+/// How long a request stays open after its caller's deadline, where to close it would be to cancel it.
+const OPEN_AFTER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The server's identification in the handshake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -160,11 +163,17 @@ impl Session {
         let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let mut rounds = 0;
         let peer = self.connection.peer();
+        let open_until = match self.has_handshake {
+            true => deadline,
+            false => deadline
+                .checked_add(OPEN_AFTER_DEADLINE)
+                .unwrap_or(deadline),
+        };
         let delivery = loop {
             // Only a server without handshake answers that a call is to be continued.
             let again = (!self.has_handshake).then(|| params.clone());
             let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-            request.extensions_mut().insert(CallDeadline(deadline));
+            request.extensions_mut().insert(CallDeadline(open_until));
             // The last instant at which it can be held back: the queue behind this has room for more calls
             // than a session ever carries, and its consumer writes at once.
             if let Err(refusal) = clearance.clear() {

@@ -14,7 +14,7 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use qchost_catalog::{Failure, Upstream as _};
+use qchost_catalog::Failure;
 use qchost_upstream::{Accounts, Connector, PipeConnector};
 use serde_json::{Value, json};
 use support::pipes::{no_such_method, scripted};
@@ -222,6 +222,21 @@ async fn both_eras_are_found_over_http_as_well() {
         .await
         .unwrap();
     assert_eq!(revision(&accounts), "2026-07-28");
+}
+
+#[tokio::test]
+async fn a_write_whose_caller_stopped_waiting_is_not_called_back() {
+    let log = Log::new();
+    let web = Web::modern(log.path.clone());
+    let connector = qchost_upstream::HttpConnector::new(&web.url(), []).unwrap();
+    let accounts = accounts(connector, options());
+    let first = call(&accounts, "read_backtest", json!({ "id": 1 }), LONG).await;
+    first.unwrap();
+    assert_eq!(revision(&accounts), "2026-07-28");
+    let slow = json!({ "id": 2, "script": [{ "sleep": 1_500 }] });
+    let outcome = call(&accounts, "create_backtest", slow, 500).await;
+    assert!(matches!(failure(outcome), Failure::UnknownOutcome(_)));
+    log.wait_for("slept", 1).await;
 }
 
 #[tokio::test]

@@ -197,6 +197,13 @@ fn shared_names_mean_what_the_rest_api_means_by_them() {
         assert!(!ran.status.success(), "{tool}: {ran:?}");
         assert_eq!(got(&cloud, tool), 0, "{tool}");
     }
+    // To write a file, whether there is one or not, is what the remote server means by `create_file`.
+    let text = json!({ "projectId": project, "name": "signals.py", "content": "x = 2\n" });
+    alone.call("write_file", &text);
+    assert_eq!(got(&cloud, "create_file"), 1);
+    let name = json!({ "projectId": project, "name": "signals.py" });
+    let written = folder.call("read_file", &name);
+    assert_eq!(written["files"][0]["content"], "x = 2\n", "{written:#}");
     // What means the same is read by it.
     let read = alone.call("read_project", &json!({ "projectId": project }));
     assert_eq!(read["projects"][0]["name"], "Lab/one", "{read:#}");

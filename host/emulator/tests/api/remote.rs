@@ -373,6 +373,10 @@ async fn cells_are_stored_in_the_projects_notebook_and_answer_what_is_scripted()
         cloud.done(&token, "jupyter_create_cell", cell).await;
     }
     let at = |index: u64| json!({"projectId": id, "index": index});
+    // The notebook of a new project has its source as a list of lines.
+    let other = json!({"projectId": cloud.project("code").await, "index": 0});
+    let read = cloud.done(&token, "jupyter_read_cell", other).await;
+    assert_eq!(read["cell"]["source"], "qb = QuantBook()");
     let run = cloud.done(&token, "jupyter_execute_cell", at(0)).await;
     assert_eq!(run["outputs"][0]["text"], "42");
     let run = cloud.done(&token, "jupyter_execute_cell", at(1)).await;

@@ -1,5 +1,6 @@
 //! What a plugin can and cannot do through the gate.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -302,6 +303,31 @@ async fn a_known_tool_by_its_name_needs_the_grant_of_its_operation() {
     raw("brand_new_tool").await.unwrap();
     assert!(raw("other_tool").await.is_err());
     assert_eq!(exact.cloud.sent(), ["brand_new_tool"]);
+}
+
+#[tokio::test]
+async fn files_are_not_replaced_if_the_project_got_another_one_meanwhile() {
+    for (later, sent) in [("main.py", 1), ("new.py", 0)] {
+        let world = grant("\"projects/replace-project-files\"").open().await;
+        let reads = AtomicUsize::new(0);
+        world.cloud.hook(move |tool, _| {
+            (tool == "read_file").then(|| {
+                let name = match reads.fetch_add(1, Ordering::Relaxed) {
+                    0 => "main.py",
+                    _ => later,
+                };
+                Ok(json!({ "success": true, "files": [{ "name": name }] }))
+            })
+        });
+        let files = json!([{ "name": "main.py", "content": "a = 1" }]);
+        let arguments = json!({ "projectId": 1, "files": files });
+        let answer = world
+            .call("projects/replace-project-files", arguments)
+            .await;
+        let unavailable = matches!(&answer, Err(Refusal::Failed(Failure::Unavailable(_))));
+        assert_eq!(unavailable, sent == 0, "{answer:?}");
+        assert_eq!(world.cloud.count("replace_project_files"), sent, "{later}");
+    }
 }
 
 /// QuantConnect's own agents, issues and tickets have no function in the contract.

@@ -33,7 +33,7 @@ use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::fault::wants_authorization;
 
-/// The deadline of a call, for the transport: nothing that belongs to the call outlives it.
+/// Until when the transport keeps a call open: nothing that belongs to the call outlives it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallDeadline(pub(crate) Instant);
 

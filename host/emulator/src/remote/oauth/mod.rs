@@ -126,3 +126,70 @@ impl Authority {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAGES: [Page; 5] = [
+        Page::Metadata,
+        Page::ResourceMetadata,
+        Page::Authorize,
+        Page::Token,
+        Page::Register,
+    ];
+
+    fn authority() -> Authority {
+        let organization = ("id".to_owned(), "<name>".to_owned());
+        let origin = "http://127.0.0.1:1".to_owned();
+        Authority::new(
+            origin.clone(),
+            format!("{origin}/mcp"),
+            organization,
+            Remote::new(),
+        )
+    }
+
+    #[test]
+    fn a_page_is_where_the_settings_put_it() {
+        let found = |remote: Remote, path: &str| {
+            let organization = (String::new(), String::new());
+            let authority = Authority::new(String::new(), String::new(), organization, remote);
+            authority.page(path, "/api/v2/mcp")
+        };
+        let of_resource = "/.well-known/oauth-protected-resource/api/v2/mcp";
+        assert_eq!(
+            found(Remote::new(), of_resource),
+            Some(Page::ResourceMetadata)
+        );
+        let of_another = "/.well-known/oauth-protected-resource/other";
+        assert_eq!(found(Remote::new(), of_another), None);
+        let without = || {
+            Remote::new()
+                .resource_metadata(false)
+                .dynamic_registration(false)
+        };
+        assert_eq!(found(without(), of_resource), None);
+        assert_eq!(found(without(), "/oauth/register"), None);
+        assert_eq!(found(without(), "/oauth/token"), Some(Page::Token));
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_is_answered_and_none_redirects(
+            query in ".{0,200}",
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let authority = authority();
+            for page in PAGES {
+                for method in [Method::GET, Method::POST] {
+                    let answer = authority.answer(page, &method, &query, &body);
+                    prop_assert!(!answer.status().is_server_error());
+                    prop_assert!(!answer.headers().contains_key("location"));
+                }
+            }
+        }
+    }
+}

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::rest;
 use super::workspace::Workspace;
-use crate::services::answer::{Answer, Refusal, Reply, refuse};
+use crate::services::answer::{Answer, Refusal, Reply, fields, refuse};
 use crate::services::arguments::{Arguments, check_content};
 use crate::store::State;
 use crate::store::project::Project;
@@ -152,10 +152,15 @@ pub(super) fn create_cell(_: &Workspace, state: &mut State, arguments: &Argument
     Reply::success(json!({"index": place}))
 }
 
+/// A cell with its source as one text, whatever its form in the notebook.
 pub(super) fn read_cell(_: &Workspace, state: &mut State, arguments: &Arguments) -> Answer {
     let notebook = Notebook::of(state.project(arguments)?)?;
     let place = notebook.place(arguments)?;
-    Reply::success(json!({"index": place, "cell": notebook.cell(place)?}))
+    let mut cell = fields(notebook.cell(place)?.clone());
+    let source = source_of(&cell);
+    cell.insert("index".to_owned(), place.into());
+    cell.insert("source".to_owned(), source.into());
+    Reply::success(json!({"index": place, "cell": cell}))
 }
 
 /// Replaces a cell's source; its outputs go.
