@@ -30,7 +30,7 @@ const FOLDER: &str = "QCHOST_CRASH_FOLDER";
 const RUN: &str = "QCHOST_CRASH_RUN";
 const RUNS: &str = "QCHOST_RUNS";
 const PER_DAY: u32 = 100_000;
-/// Milliseconds after which a host is killed at the latest.
+/// Milliseconds after which a host is killed at the latest, while it does much.
 const LONGEST_LIFE: u64 = 120;
 
 fn setup() -> Setup {
@@ -57,10 +57,10 @@ fn main() {
         let folder = tempfile::tempdir().unwrap();
         let mut seen = Seen::default();
         let did_much = |seen: &Seen| seen.files > u64::from(runs) && !seen.commands.is_empty();
-        // On a busy machine a host does little before it is killed, and more of them are needed.
+        // On a busy machine a host does little before it is killed: more of them are needed, and they live longer.
         let mut run = 0;
         while run < runs || (run < 8 * runs && !did_much(&seen)) {
-            crash(folder.path(), run, shim);
+            crash(folder.path(), run, 1 + run / runs, shim);
             runtime.block_on(check(folder.path(), &mut seen));
             run += 1;
         }
@@ -171,7 +171,7 @@ async fn command(gate: Gate, name: String) {
 }
 
 /// Starts a host, and kills it shortly after it is ready.
-fn crash(folder: &Path, run: u32, shim: Option<&Path>) {
+fn crash(folder: &Path, run: u32, patience: u32, shim: Option<&Path>) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
         .env(FOLDER, folder.join("data"))
@@ -196,7 +196,7 @@ fn crash(folder: &Path, run: u32, shim: Option<&Path>) {
     let mut child = command.spawn().unwrap();
     wait_ready(&mut child);
     // Each run lives for a different time, so that the kill hits a random point of the host's work.
-    std::thread::sleep(Duration::from_millis(u64::from(run) * 37 % LONGEST_LIFE));
+    std::thread::sleep(patience * Duration::from_millis(u64::from(run) * 37 % LONGEST_LIFE));
     child.kill().unwrap();
     child.wait().unwrap();
     if shim.is_some() {
