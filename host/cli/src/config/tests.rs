@@ -335,6 +335,33 @@ fn an_account_has_a_connection_a_remote_server_or_both() {
 }
 
 #[test]
+fn a_seed_is_a_file_beside_the_configuration_and_for_an_emulator_only() {
+    let emulated = |cloud: &str| {
+        format!(
+            "[account.a]\nconnection = \"embedded\"\ncloud = \"{cloud}\"\nseed = \"seed.toml\"\n"
+        )
+    };
+    for more in ["", "[account.a.remote]\n"] {
+        let config = load(&format!("{}{more}", emulated("emulator"))).unwrap();
+        let account = config.account.get("a").unwrap();
+        assert!(account.is_emulator());
+        let seed = account.seed().unwrap();
+        assert!(
+            seed.is_absolute() && seed.ends_with("seed.toml"),
+            "{seed:?}"
+        );
+        assert_eq!(account.paths(), [seed]);
+    }
+    let error = load(&emulated("quantconnect")).unwrap_err();
+    assert!(
+        format!("{error:#}").contains("account.a: seed: only an account"),
+        "{error:#}"
+    );
+    let alone = load("[account.a.remote]\n").unwrap();
+    assert!(!alone.account.get("a").unwrap().is_emulator());
+}
+
+#[test]
 fn further_endpoints_have_what_is_not_the_account_s() {
     let endpoint = |keys: &str| format!("{ACCOUNT}[[account.a.endpoint]]\n{keys}\n");
     let text = endpoint(
@@ -360,6 +387,10 @@ fn further_endpoints_have_what_is_not_the_account_s() {
         (
             "connection = \"embedded\"\nderived-data = true",
             "it is true of the account",
+        ),
+        (
+            "connection = \"embedded\"\nseed = \"seed.toml\"",
+            "seed: an endpoint leads to no emulator",
         ),
         ("connection = \"embedded\"\nclout = \"x\"", "unknown field"),
         ("url = \"https://mcp.example.com/mcp\"", "connection"),

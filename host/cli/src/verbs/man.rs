@@ -51,7 +51,7 @@ const ENVIRONMENT: [(&str, &str); 9] = [
 ];
 
 /// What the host reads and keeps. DATA is the data folder.
-const FILES: [(&str, &str); 10] = [
+const FILES: [(&str, &str); 12] = [
     ("qchost.toml", "The configuration, in the current folder."),
     (
         "plugins/*.toml, plugins/*/manifest.toml",
@@ -74,6 +74,14 @@ const FILES: [(&str, &str); 10] = [
     (
         "DATA/backup.key",
         "The key that signs backups, and is in none of them.",
+    ),
+    (
+        "DATA/authorizations",
+        "The tokens of accounts that a person logged in to. No backup has them.",
+    ),
+    (
+        "DATA/emulator",
+        "What the emulators of accounts keep in development. No backup has it.",
     ),
     (
         "DATA/control.sock",
