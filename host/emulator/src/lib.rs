@@ -13,8 +13,7 @@
 //!
 //! It does as the cloud does to an organisation without an agreement on derived data: it refuses downloads of objects,
 //! unless [`Builder::derived_data`] is set. A project that is deleted is gone, whereas the cloud keeps it in the list
-//! under `Recycle Bin/`. Agents, issues of data and tickets of the support are written down and come to nothing; they
-//! are in memory only.
+//! under `Recycle Bin/`. Agents, issues of data and tickets of the support are written down and come to nothing.
 //!
 //! What it is not: LEAN. Backtests, optimizations and deployments get their numbers from
 //! [`engine`]'s documented model of synthetic prices; results say so in `nodeName`
@@ -26,7 +25,8 @@
 //! was under way when the process ended goes on with the next one: a compile is over when it would have been; a
 //! backtest that ran is run again, and is over if its time is; one that was queued starts, if its turn has come; the
 //! rest of an optimization follows; a live algorithm is as many simulated days further, and what was stopped stays
-//! stopped. Ids are never given again, also not after [`Emulator::reset`]. Everything that clients can add to is bounded.
+//! stopped. Ids are never given again, also not after [`Emulator::reset`]. The remote server's clients, tokens and open
+//! project are in memory only. Everything that clients can add to is bounded.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), qchost_emulator::StartError> {
