@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use qchost_emulator::{DataError, Emulator, Seed, SeedProject, StartError, Timing};
+use qchost_emulator::{DataError, Emulator, Remote, Seed, SeedProject, StartError, Timing};
 use serde_json::{Value, json};
 
 use crate::client::{Cloud, quick, start};
+use crate::remote_client;
 
 async fn keeping(path: &Path) -> Cloud {
     keeping_with(path, quick()).await
@@ -14,6 +15,12 @@ async fn keeping(path: &Path) -> Cloud {
 
 async fn keeping_with(path: &Path, timing: Timing) -> Cloud {
     start(|builder| builder.timing(timing).keep(path)).await
+}
+
+/// The same with the remote server, whose notebooks print 1.
+async fn serving(path: &Path) -> Cloud {
+    let remote = Remote::new().cell_output("print(1)", "1");
+    remote_client::with(remote, |builder| builder.keep(path)).await
 }
 
 async fn create(cloud: &Cloud, name: &str) -> u64 {
@@ -166,6 +173,44 @@ async fn the_next_emulator_finds_what_was_written_down_for_others() {
         .refused("/agents/deployments/read", json!({"deploymentId": id}))
         .await;
     assert!(says.contains("not found"), "{says}");
+}
+
+#[tokio::test]
+async fn what_the_tools_of_the_remote_server_wrote_is_found_again_after_another_login() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    let cloud = serving(&path).await;
+    let token = cloud.log_in().await;
+    let files = json!([{"name": "main.py", "content": "code"}]);
+    let asked = json!({"name": "Remote", "files": files});
+    let made = cloud.done(&token, "create_project", asked).await;
+    let project = made["project"]["projectId"].clone();
+    let notebook = json!({"projectId": project, "notebook": r#"{"cells": []}"#});
+    cloud
+        .done(&token, "jupyter_create_notebook", notebook)
+        .await;
+    let cell = json!({"projectId": project, "source": "print(1)"});
+    cloud.done(&token, "jupyter_create_cell", cell).await;
+    let first = json!({"projectId": project, "index": 0});
+    cloud
+        .done(&token, "jupyter_execute_cell", first.clone())
+        .await;
+    let object = json!({"key": "models/one", "content": "text"});
+    cloud.done(&token, "object_store_set", object).await;
+    let before = cloud.done(&token, "jupyter_read_cell", first.clone()).await;
+    assert_eq!(before["cell"]["outputs"][0]["text"], "1");
+    cloud.emulator.shutdown().await;
+
+    let cloud = serving(&path).await;
+    let message = remote_client::call("jupyter_read_cell", first.clone());
+    let answer = cloud.message(&token, &message).send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    let token = cloud.log_in().await;
+    let after = cloud.done(&token, "jupyter_read_cell", first).await;
+    assert_eq!(after, before);
+    let body = json!({"organizationId": cloud.emulator.organization_id(), "key": "models/one"});
+    let found = cloud.ok("/object/properties", body).await;
+    assert_eq!(found["metadata"]["preview"], "text");
 }
 
 #[tokio::test]
