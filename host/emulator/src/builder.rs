@@ -188,6 +188,11 @@ impl Builder {
         let address = listener.local_addr().map_err(bind)?;
         let nodes = fleet(self.backtest_nodes, self.live_nodes);
         let base_url = format!("http://{address}{BASE}");
+        if let Some(seed) = &self.seed {
+            // Before a file is made: what finds one there, even an empty one, takes it for seeded.
+            let mut scratch = State::new(Vec::new());
+            seed.sow(&mut scratch, self.settings.object_store_quota)?;
+        }
         let (mut disk, mut state) = match self.keep {
             Some(path) => {
                 let (disk, state) = blocking(move || Disk::open(&path, nodes)).await?;
@@ -320,7 +325,7 @@ impl Emulator {
         Ok(disk.store(&state)?)
     }
 
-    /// Checks that a file with kept data can be used, if it is there. Nothing in it is changed. Blocks.
+    /// Checks that a file with kept data can be used, if it is there. No entry of it is changed. Blocks.
     ///
     /// # Errors
     /// When it is in use, newer or damaged.
