@@ -1,7 +1,7 @@
 //! The emulators that accounts use, and the files in which they keep their data.
 //!
 //! Invariant: an account has one emulator at a time, also while its connection is replaced: the new connection uses the one
-//! that runs. In production no emulator keeps anything.
+//! that runs. With a host that starts in production no emulator keeps anything.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
