@@ -4,8 +4,8 @@
 //! Invariant: no value that may be a secret is copied. A file that had one is copied without it, under a name that no host
 //! reads. What cannot be copied is named with the reason, and what cannot be written fails the backup.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,6 +29,8 @@ const COMPONENTS: &str = "components";
 const MAX_DEPTH: usize = 8;
 /// A component that is being copied.
 const DRAFT: &str = "draft";
+/// What every component begins with.
+const MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// What the folder of files in a backup may contain, in the order in which it is moved into place: a host starts only with
 /// the configuration.
@@ -145,6 +147,12 @@ impl HostFiles<'_> {
         let draft = files.join(DRAFT);
         copy_open(&mut source, &draft)
             .with_context(|| format!("cannot copy {}", component.display()))?;
+        // A manifest may name any file as its component, also one with a secret.
+        if !is_component(&draft)? {
+            fs::remove_file(&draft)?;
+            self.leave_out(component, "it is no component");
+            return Ok(());
+        }
         let (_, digest) = measure(&draft, u64::MAX)?;
         if manifest.digest.as_ref().is_some_and(|pin| *pin != digest) {
             fs::remove_file(&draft)?;
@@ -203,6 +211,16 @@ impl HostFiles<'_> {
             self.text(&path, &format!("{POLICIES}/{name}"), whole)?;
         }
         Ok(())
+    }
+}
+
+/// Whether a file begins as a component does.
+fn is_component(path: &Path) -> Result<bool> {
+    let mut start = [0; MAGIC.len()];
+    match File::open(path)?.read_exact(&mut start) {
+        Ok(()) => Ok(start == MAGIC),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

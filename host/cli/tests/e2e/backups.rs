@@ -271,6 +271,38 @@ fn complete() -> (Cloud, Folder) {
 }
 
 #[test]
+fn a_file_that_a_manifest_names_as_its_component_and_that_is_none_is_in_no_backup() {
+    let (_cloud, place) = complete();
+    place.run(&["call", "read_account"]).good();
+    fs::write(place.path().join("token"), "hunter2").unwrap();
+    let files = ["secretive.toml", "../token", "../data/backup.key"];
+    for (at, file) in files.iter().enumerate() {
+        let name = format!("a-{at}");
+        let text = format!("plugin = \"{name}\"\ncomponent = \"{file}\"\naccount = \"research\"\n");
+        place.manifest(&name, &text);
+    }
+    // It makes the key that the next one is signed with.
+    let first = place.path().join("first");
+    place.run(&["backup", first.to_str().unwrap()]).good();
+    let key = fs::read(place.path().join("data/backup.key")).unwrap();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let left_out = made["by-hand"]["left-out"].as_array().unwrap();
+    let none = left_out
+        .iter()
+        .filter(|it| it["reason"] == "it is no component");
+    assert_eq!(none.count(), files.len(), "{made}");
+    for (path, (bytes, _)) in contents(&backup) {
+        for secret in [b"hunter2".as_slice(), key.as_slice()] {
+            let found = memchr::memmem::find(&bytes, secret);
+            assert!(found.is_none(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     let (_cloud, place) = complete();
     place.run(&["call", "read_account"]).good();
