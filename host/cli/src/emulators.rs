@@ -52,9 +52,13 @@ impl Emulators {
         }
         let file = self.folder.as_ref().map(|folder| file(folder, account));
         let mut builder = Emulator::builder().any_port();
-        // A seed is for the first start, after which its file may be gone.
-        if let Some(seed) = seed.filter(|_| file.as_ref().is_none_or(|file| !file.exists())) {
-            builder = builder.seed(read_seed(seed)?);
+        let is_kept = file.as_ref().is_some_and(|file| file.exists());
+        match seed.map(read_seed) {
+            // It is used once: also if an earlier start made the file, and ended before it kept anything.
+            Some(Ok(seed)) => builder = builder.seed(seed),
+            // After the first start, its file may be gone.
+            Some(Err(error)) if !is_kept => return Err(error),
+            Some(Err(_)) | None => {}
         }
         if let (Some(folder), Some(file)) = (&self.folder, file) {
             private_folder(folder)?;
