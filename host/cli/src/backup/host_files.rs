@@ -49,7 +49,11 @@ pub fn copy_host_files(config: &Config, backup: &Path) -> Result<ByHand> {
         by_hand: ByHand::default(),
     };
     if !config.file.as_os_str().is_empty() {
-        copy.text(&config.file, CONFIGURATION, PortableText::configuration)?;
+        let portable = |text: &str| {
+            Config::parse(text, &config.file).ok()?;
+            PortableText::configuration(text)
+        };
+        copy.text(&config.file, CONFIGURATION, portable)?;
     }
     copy.manifests(&config.plugins())?;
     copy.guardrails(config)?;
@@ -69,7 +73,8 @@ impl HostFiles<'_> {
         });
     }
 
-    /// Copies a text file to a path in the folder of files. Returns the whole text.
+    /// Copies a text file to a path in the folder of files. Returns the whole text. `portable` is `None` for one that is
+    /// not valid: a secret may be anywhere in it.
     fn text(
         &mut self,
         from: &Path,
@@ -88,10 +93,7 @@ impl HostFiles<'_> {
             removed,
         }) = portable(&text)
         else {
-            self.leave_out(
-                from,
-                "it is no valid TOML, so what is secret in it is unknown",
-            );
+            self.leave_out(from, "it is not valid, so what is secret in it is unknown");
             return Ok(None);
         };
         let mut file = format!("{FILES}/{to}");
@@ -122,12 +124,14 @@ impl HostFiles<'_> {
                 continue;
             };
             let to = format!("{PLUGINS}/{name}");
-            let Some(text) = self.text(&path, &to, PortableText::manifest)? else {
-                continue;
+            let portable = |text: &str| {
+                Manifest::parse(text, &path).ok()?;
+                PortableText::manifest(text)
             };
-            match Manifest::parse(&text, &path) {
-                Ok(manifest) => self.component(&manifest, folder)?,
-                Err(error) => self.leave_out(&path, format!("its component: {error}")),
+            let copied = self.text(&path, &to, portable)?;
+            let manifest = copied.and_then(|text| Manifest::parse(&text, &path).ok());
+            if let Some(manifest) = manifest {
+                self.component(&manifest, folder)?;
             }
         }
         Ok(())
@@ -203,10 +207,10 @@ impl HostFiles<'_> {
                 continue;
             };
             let whole = |text: &str| {
-                Some(PortableText {
-                    text: text.to_owned(),
-                    removed: Vec::new(),
-                })
+                let text = text.to_owned();
+                Guardrails::read(&[(path.clone(), text.clone())]).ok()?;
+                let removed = Vec::new();
+                Some(PortableText { text, removed })
             };
             self.text(&path, &format!("{POLICIES}/{name}"), whole)?;
         }

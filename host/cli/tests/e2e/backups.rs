@@ -303,6 +303,39 @@ fn a_file_that_a_manifest_names_as_its_component_and_that_is_none_is_in_no_backu
 }
 
 #[test]
+fn a_file_that_is_not_valid_is_in_no_backup_since_a_secret_may_be_anywhere_in_it() {
+    let (_cloud, place) = complete();
+    // It goes on with the guardrails that it has.
+    let host = place.serve(&["run"]);
+    place.run(&["call", "read_account"]).good();
+    let misspelt = "plugin = \"misspelt\"\ncomponent = \"every_category.wasm\"\naccount = \"research\"\n[confg]\ntoken = \"hunter2\"\n";
+    place.manifest("misspelt", misspelt);
+    fs::write(
+        place.path().join("policies/other.cedar"),
+        "token = hunter2\n",
+    )
+    .unwrap();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let left_out = made["by-hand"]["left-out"].as_array().unwrap();
+    for file in ["misspelt.toml", "other.cedar", "broken.toml"] {
+        let named = left_out.iter().find(|it| {
+            let name = it["file"].as_str().unwrap();
+            name.ends_with(file)
+        });
+        let reason = named.unwrap()["reason"].as_str().unwrap();
+        assert!(reason.contains("it is not valid"), "{made}");
+    }
+    for (path, (bytes, _)) in contents(&backup) {
+        let found = memchr::memmem::find(&bytes, b"hunter2");
+        assert!(found.is_none(), "{}", path.display());
+    }
+    host.end();
+}
+
+#[test]
 fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     let (_cloud, place) = complete();
     place.run(&["call", "read_account"]).good();
