@@ -13,5 +13,7 @@ if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
     exit 2
 fi
 export LC_ALL=C
-tar --create --file=- --format=gnu --sort=name --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' \
-    --mtime="@$SOURCE_DATE_EPOCH" --directory="$(dirname "$1")" "$(basename "$1")" | gzip -9 --no-name >"$2"
+# Not a pipe, whose status is that of gzip alone.
+tar --create --force-local --file="$2" --use-compress-program='gzip -9 --no-name' --format=gnu --sort=name \
+    --owner=0 --group=0 --numeric-owner --mode='u=rwX,go=rX' \
+    --mtime="@$SOURCE_DATE_EPOCH" --directory="$(dirname "$1")" "$(basename "$1")"

@@ -55,6 +55,10 @@ RUSTFLAGS=$flags CFLAGS=$c_flags CXXFLAGS=$c_flags cargo build --locked --releas
 binary=$CARGO_TARGET_DIR/release/qchost
 
 needed=$(objdump -T "$binary" | sed -n 's/.*GLIBC_\([0-9][0-9.]*\).*/\1/p' | sort -uV | tail -n 1)
+if [ -z "$needed" ]; then
+    echo "dist.sh: objdump does not say what the binary needs of glibc" >&2
+    exit 1
+fi
 if [ "$(printf '%s\n' "$glibc" "$needed" | sort -V | tail -n 1)" != "$glibc" ]; then
     echo "dist.sh: the binary needs glibc $needed, and is for systems with $glibc: build it on Debian 12" >&2
     exit 1
@@ -70,9 +74,10 @@ for stage in "$out/stage/$name /usr/local" "$CARGO_TARGET_DIR/release/package /u
     python3 "$here/inventory.py" sbom >"$folder/share/doc/qchost/qchost.cdx.json"
 done
 
-rm -f "$out"/*.tar.gz "$out"/*.deb "$out"/*.cdx.json
+# Those of a former build, and no other file that is there.
+rm -f "$out"/qchost-*.tar.gz "$out"/qchost_*.deb "$out"/qchost-*.cdx.json
 "$here/archive.sh" "$out/stage/$name" "$out/$name.tar.gz"
 cp "$out/stage/$name/share/doc/qchost/qchost.cdx.json" "$out/$name.cdx.json"
 # The package takes the files from the stage in the target directory. The binary is stripped already.
 cargo deb --locked --no-build --no-strip -p qchost --output "$out/"
-(cd "$out" && sha256sum ./*.tar.gz ./*.deb ./*.cdx.json | tee SHA256SUMS)
+(cd "$out" && sha256sum ./qchost-*.tar.gz ./qchost_*.deb ./qchost-*.cdx.json | tee SHA256SUMS)

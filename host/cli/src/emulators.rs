@@ -1,7 +1,7 @@
 //! The emulators that accounts use, and the files in which they keep their data.
 //!
 //! Invariant: an account has one emulator at a time, also while its connection is replaced: the new connection uses the one
-//! that runs. In production no emulator keeps anything.
+//! that runs. With a host that starts in production no emulator keeps anything.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -53,9 +53,13 @@ impl Emulators {
         let file = self.folder.as_ref().map(|folder| file(folder, account));
         // The gate refuses downloads to an account that does not say `derived-data = true`.
         let mut builder = Emulator::builder().any_port().derived_data(true);
-        // A seed is for the first start, after which its file may be gone.
-        if let Some(seed) = seed.filter(|_| file.as_ref().is_none_or(|file| !file.exists())) {
-            builder = builder.seed(read_seed(seed)?);
+        let is_kept = file.as_ref().is_some_and(|file| file.exists());
+        match seed.map(read_seed) {
+            // It is used once: also if an earlier start made the file, and ended before it kept anything.
+            Some(Ok(seed)) => builder = builder.seed(seed),
+            // After the first start, its file may be gone.
+            Some(Err(error)) if !is_kept => return Err(error),
+            Some(Err(_)) | None => {}
         }
         if let (Some(folder), Some(file)) = (&self.folder, file) {
             private_folder(folder)?;

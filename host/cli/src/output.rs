@@ -141,10 +141,11 @@ impl Output {
             write_stderr_json(remark);
             return;
         }
-        write_stderr(&match remark {
+        let line = match remark {
             Remark::Warning(text) => format!("warning: {text}"),
             Remark::Note(text) => format!("note: {text}"),
-        });
+        };
+        write_stderr(&terminal::block(&line));
     }
 
     /// Creates a progress display.

@@ -205,6 +205,11 @@ impl Builder {
         let nodes = fleet(self.backtest_nodes, self.live_nodes);
         let origin = format!("http://{address}");
         let base_url = format!("{origin}{BASE}");
+        if let Some(seed) = &self.seed {
+            // Before a file is made: what finds one there, even an empty one, takes it for seeded.
+            let mut scratch = State::new(Vec::new());
+            seed.sow(&mut scratch, self.settings.object_store_quota)?;
+        }
         let (mut disk, mut state) = match self.keep {
             Some(path) => {
                 let (disk, state) = blocking(move || Disk::open(&path, nodes)).await?;
@@ -359,7 +364,7 @@ impl Emulator {
         Ok(disk.store(&state)?)
     }
 
-    /// Checks that a file with kept data can be used, if it is there. Nothing in it is changed. Blocks.
+    /// Checks that a file with kept data can be used, if it is there. No entry of it is changed. Blocks.
     ///
     /// # Errors
     /// When it is in use, newer or damaged.

@@ -21,8 +21,10 @@ use crate::load_error::ComponentError;
 const MAX_TYPE_BYTES: usize = 256 << 10;
 /// Maximum types within types, of which each takes stack to read, and components within components.
 const MAX_NESTED: usize = 64;
-/// Maximum imports, their functions, and exports together.
+/// Maximum imports, their functions, exports, and aliases of types together. A long name counts as several.
 const MAX_ITEMS: usize = 10_000;
+/// Bytes of a name for which it counts once more: each import has the names of its functions, and may share them with others.
+const NAME_BYTES: usize = 256;
 /// What a type within an instance's or a component's type begins with: a declaration of a type, and its kind.
 const NESTED: [[u8; 2]; 2] = [[0x01, 0x41], [0x01, 0x42]];
 
@@ -70,7 +72,7 @@ struct Reader {
     types: Vec<Option<Interface>>,
     /// Bytes of the sections of types.
     type_bytes: usize,
-    /// Imports, their functions, and exports.
+    /// Imports, their functions, exports, and aliases of types.
     items: usize,
     imports: Vec<Import>,
     exports: Vec<String>,
@@ -101,6 +103,7 @@ impl Reader {
             Payload::ComponentAliasSection(aliases) => {
                 for alias in aliases {
                     if is_type(&alias.ok()?) {
+                        self.count(1)?;
                         self.types.push(None);
                     }
                 }
@@ -112,7 +115,7 @@ impl Reader {
                     if export.kind == ComponentExternalKind::Type {
                         self.types.push(None);
                     }
-                    self.count(1)?;
+                    self.count(items(export.name.name))?;
                     self.exports.push(export.name.name.to_owned());
                 }
             }
@@ -137,7 +140,8 @@ impl Reader {
             }
             _ => (vec![name.to_owned()], true),
         };
-        self.count(1 + functions.len())?;
+        let inner: usize = functions.iter().map(|name| items(name)).sum();
+        self.count(items(name) + inner)?;
         self.imports
             .push(Import::declared(name, functions, callable));
         Some(())
@@ -155,6 +159,11 @@ impl Reader {
         let nested = section.windows(2).filter(is_nested).count();
         (self.type_bytes <= MAX_TYPE_BYTES && nested <= MAX_NESTED).then_some(())
     }
+}
+
+/// What a name counts for.
+fn items(name: &str) -> usize {
+    1 + name.len() / NAME_BYTES
 }
 
 /// What a type has, if it is an instance's.
@@ -283,5 +292,29 @@ mod tests {
         assert!(Declared::read(&few).is_some());
         let many = wat::parse_str(format!("(component {})", imports.repeat(MAX_ITEMS + 1)));
         assert!(Declared::read(&many.unwrap()).is_none());
+    }
+
+    #[test]
+    fn what_takes_more_memory_than_the_component_has_bytes_is_left_to_the_compiler() {
+        // Each import has the name of the one function.
+        let shared = |name: &str| {
+            let import = |at: usize| format!(r#"(import "i{at}" (instance (type 0)))"#);
+            let imports: String = (0..1000).map(import).collect();
+            let text =
+                format!(r#"(component (type (instance (export "{name}" (func)))) {imports})"#);
+            Declared::read(&wat::parse_str(text).unwrap())
+        };
+        assert_eq!(shared("go").unwrap().imports.len(), 1000);
+        assert!(shared(&"a".repeat(50_000)).is_none());
+
+        let aliased = |count: usize| {
+            let alias = |at: usize| format!(r#"(alias export $i "t" (type $t{at}))"#);
+            let aliases: String = (0..count).map(alias).collect();
+            let instance = r#"(import "i" (instance $i (export "t" (type (sub resource)))))"#;
+            let text = format!("(component {instance} {aliases})");
+            Declared::read(&wat::parse_str(text).unwrap())
+        };
+        assert!(aliased(10).is_some());
+        assert!(aliased(MAX_ITEMS).is_none());
     }
 }

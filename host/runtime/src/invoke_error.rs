@@ -101,7 +101,10 @@ pub enum ActionError {
     #[error("the output is not usable JSON: {0}")]
     InvalidOutput(String),
     /// Its output does not fit the action's schema of outputs.
-    #[error("the output does not fit its own schema{}: {message}", at(.path))]
+    #[error(
+        "the output does not fit its own schema{}: {message}; the action ran to its end, and what it did is done",
+        at(.path)
+    )]
     UnfitOutput {
         /// The location in the output, as a JSON pointer; empty for the whole.
         path: String,

@@ -87,8 +87,15 @@ pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
+/// The same with a file of this size. Of one that grew meanwhile, not more than one byte beyond it is copied.
+pub fn copy_listed(from: &Path, to: &Path, size: u64) -> Result<()> {
+    let mut source = open_regular(from)?.take(size.saturating_add(1));
+    copy_open(&mut source, to)
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
 /// The same with an open file.
-pub(super) fn copy_open(from: &mut File, to: &Path) -> Result<()> {
+pub(super) fn copy_open(from: &mut impl io::Read, to: &Path) -> Result<()> {
     let mut target = create(to)?;
     io::copy(from, &mut target)?;
     Ok(target.sync_all()?)
@@ -113,4 +120,21 @@ fn create(to: &Path) -> Result<File> {
         .mode(0o600)
         .open(to);
     Ok(file?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_grew_is_not_copied_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        fs::write(&from, [7; 1000]).unwrap();
+        for (size, copied) in [(3, 4), (999, 1000), (1000, 1000), (u64::MAX, 1000)] {
+            let to = folder.path().join(size.to_string());
+            copy_listed(&from, &to, size).unwrap();
+            assert_eq!(fs::read(to).unwrap().len(), copied, "{size}");
+        }
+    }
 }

@@ -4,8 +4,8 @@
 //! Invariant: no value that may be a secret is copied. A file that had one is copied without it, under a name that no host
 //! reads. What cannot be copied is named with the reason, and what cannot be written fails the backup.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read as _};
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,6 +29,8 @@ const COMPONENTS: &str = "components";
 const MAX_DEPTH: usize = 8;
 /// A component that is being copied.
 const DRAFT: &str = "draft";
+/// What every component begins with.
+const MAGIC: &[u8] = b"\0asm\x0d\0\x01\0";
 
 /// What the folder of files in a backup may contain, in the order in which it is moved into place: a host starts only with
 /// the configuration.
@@ -47,7 +49,11 @@ pub fn copy_host_files(config: &Config, backup: &Path) -> Result<ByHand> {
         by_hand: ByHand::default(),
     };
     if !config.file.as_os_str().is_empty() {
-        copy.text(&config.file, CONFIGURATION, PortableText::configuration)?;
+        let portable = |text: &str| {
+            Config::parse(text, &config.file).ok()?;
+            PortableText::configuration(text)
+        };
+        copy.text(&config.file, CONFIGURATION, portable)?;
     }
     copy.manifests(&config.plugins())?;
     copy.guardrails(config)?;
@@ -67,7 +73,8 @@ impl HostFiles<'_> {
         });
     }
 
-    /// Copies a text file to a path in the folder of files. Returns the whole text.
+    /// Copies a text file to a path in the folder of files. Returns the whole text. `portable` is `None` for one that is
+    /// not valid: a secret may be anywhere in it.
     fn text(
         &mut self,
         from: &Path,
@@ -86,10 +93,7 @@ impl HostFiles<'_> {
             removed,
         }) = portable(&text)
         else {
-            self.leave_out(
-                from,
-                "it is no valid TOML, so what is secret in it is unknown",
-            );
+            self.leave_out(from, "it is not valid, so what is secret in it is unknown");
             return Ok(None);
         };
         let mut file = format!("{FILES}/{to}");
@@ -120,12 +124,14 @@ impl HostFiles<'_> {
                 continue;
             };
             let to = format!("{PLUGINS}/{name}");
-            let Some(text) = self.text(&path, &to, PortableText::manifest)? else {
-                continue;
+            let portable = |text: &str| {
+                Manifest::parse(text, &path).ok()?;
+                PortableText::manifest(text)
             };
-            match Manifest::parse(&text, &path) {
-                Ok(manifest) => self.component(&manifest, folder)?,
-                Err(error) => self.leave_out(&path, format!("its component: {error}")),
+            let copied = self.text(&path, &to, portable)?;
+            let manifest = copied.and_then(|text| Manifest::parse(&text, &path).ok());
+            if let Some(manifest) = manifest {
+                self.component(&manifest, folder)?;
             }
         }
         Ok(())
@@ -145,6 +151,12 @@ impl HostFiles<'_> {
         let draft = files.join(DRAFT);
         copy_open(&mut source, &draft)
             .with_context(|| format!("cannot copy {}", component.display()))?;
+        // A manifest may name any file as its component, also one with a secret.
+        if !is_component(&draft)? {
+            fs::remove_file(&draft)?;
+            self.leave_out(component, "it is no component");
+            return Ok(());
+        }
         let (_, digest) = measure(&draft, u64::MAX)?;
         if manifest.digest.as_ref().is_some_and(|pin| *pin != digest) {
             fs::remove_file(&draft)?;
@@ -195,14 +207,24 @@ impl HostFiles<'_> {
                 continue;
             };
             let whole = |text: &str| {
-                Some(PortableText {
-                    text: text.to_owned(),
-                    removed: Vec::new(),
-                })
+                let text = text.to_owned();
+                Guardrails::read(&[(path.clone(), text.clone())]).ok()?;
+                let removed = Vec::new();
+                Some(PortableText { text, removed })
             };
             self.text(&path, &format!("{POLICIES}/{name}"), whole)?;
         }
         Ok(())
+    }
+}
+
+/// Whether a file begins as a component does.
+fn is_component(path: &Path) -> Result<bool> {
+    let mut start = [0; MAGIC.len()];
+    match File::open(path)?.read_exact(&mut start) {
+        Ok(()) => Ok(start == MAGIC),
+        Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -253,6 +253,12 @@ impl List {
     /// The text of the list with its digest.
     pub fn to_text(&self) -> Result<(String, String)> {
         let text = serde_json::to_string_pretty(self).context("the list")?;
+        ensure!(
+            u64::try_from(text.len())? < MAX_LIST_BYTES,
+            "the list of the {} files has {} bytes, and one of {MAX_LIST_BYTES} or more cannot be restored",
+            self.files.len(),
+            text.len()
+        );
         let digest = digest(text.as_bytes());
         Ok((text, digest))
     }
@@ -402,6 +408,14 @@ mod tests {
             let refused = refusal(&text.replacen(from, to, 1));
             assert!(refused.contains(says), "{to}: {refused}");
         }
+    }
+
+    #[test]
+    fn a_list_that_would_not_be_read_again_is_not_written() {
+        let files = |count: u64| (0..count).map(|at| listed(&format!("texts/{at}"), at));
+        assert!(signed(files(1000).collect()).to_text().is_ok());
+        let error = signed(files(150_000).collect()).to_text().unwrap_err();
+        assert!(error.to_string().contains("cannot be restored"), "{error}");
     }
 
     #[test]

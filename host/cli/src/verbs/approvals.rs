@@ -182,7 +182,6 @@ fn show(approval: &ApprovalRow) -> String {
         (word(decision.verdict), decided)
     }));
     let mut shown = fields(0, &rows) + "\n\n";
-    shown.push('\n');
     render(&approval.view, 0, &mut shown);
     if let Some(contents) = approval.contents.as_ref().filter(|it| !is_empty(it)) {
         shown.push_str("\ncontents\n");
@@ -324,6 +323,7 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
+        assert!(!text.contains("\n\n\n"), "{text}");
     }
 
     #[test]

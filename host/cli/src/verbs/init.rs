@@ -1,5 +1,7 @@
 //! `qchost init`: writes a configuration and an example manifest, and a unit for systemd.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
@@ -44,8 +46,9 @@ pub fn run(folder: &Path, service: bool, version: Option<u32>, output: Output) -
         files.push((folder.join(UNIT), unit));
     }
     for (path, _) in &files {
+        // A link that leads nowhere is there too: writing would make what it names.
         ensure!(
-            !path.exists(),
+            path.symlink_metadata().is_err(),
             "{} exists already; nothing was written",
             path.display()
         );
@@ -54,7 +57,8 @@ pub fn run(folder: &Path, service: bool, version: Option<u32>, output: Output) -
         let folder = path.parent().unwrap_or(folder);
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let written = File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.with_context(|| format!("cannot write {}", path.display()))?;
     }
     let written = files.iter().map(|(path, _)| path.display().to_string());
     let written = Written {

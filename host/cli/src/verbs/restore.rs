@@ -19,7 +19,7 @@ use tempfile::TempDir;
 
 use crate::args::Expected;
 use crate::backup::{
-    self, ByHand, FILES, LIST, List, MAX_LIST_BYTES, check_pins, copy_private, digest,
+    self, ByHand, FILES, LIST, List, MAX_LIST_BYTES, check_pins, copy_listed, copy_private, digest,
     open_regular, verify_audit,
 };
 use crate::config::Config;
@@ -90,7 +90,8 @@ pub fn run(
     must_be_empty(&data)?;
     let draft = draft_in(&data)?;
     for file in &list.files {
-        copy_private(&folder.join(&file.path), &draft.path().join(&file.path))?;
+        let (from, to) = (folder.join(&file.path), draft.path().join(&file.path));
+        copy_listed(&from, &to, file.size)?;
     }
     make_private(&draft.path().join(TEXTS))?;
     // What was checked may have been replaced before it was copied.
@@ -233,6 +234,8 @@ fn copy_files(list: &List, from: &Path, files: &Path) -> Result<TempDir> {
             copy_private(&from.join(&file.path), &draft.path().join(name))?;
         }
     }
+    // Moving would replace what was made there meanwhile.
+    must_be_free(files)?;
     Ok(draft)
 }
 

@@ -271,6 +271,71 @@ fn complete() -> (Cloud, Folder) {
 }
 
 #[test]
+fn a_file_that_a_manifest_names_as_its_component_and_that_is_none_is_in_no_backup() {
+    let (_cloud, place) = complete();
+    place.run(&["call", "read_account"]).good();
+    fs::write(place.path().join("token"), "hunter2").unwrap();
+    let files = ["secretive.toml", "../token", "../data/backup.key"];
+    for (at, file) in files.iter().enumerate() {
+        let name = format!("a-{at}");
+        let text = format!("plugin = \"{name}\"\ncomponent = \"{file}\"\naccount = \"research\"\n");
+        place.manifest(&name, &text);
+    }
+    // It makes the key that the next one is signed with.
+    let first = place.path().join("first");
+    place.run(&["backup", first.to_str().unwrap()]).good();
+    let key = fs::read(place.path().join("data/backup.key")).unwrap();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let left_out = made["by-hand"]["left-out"].as_array().unwrap();
+    let none = left_out
+        .iter()
+        .filter(|it| it["reason"] == "it is no component");
+    assert_eq!(none.count(), files.len(), "{made}");
+    for (path, (bytes, _)) in contents(&backup) {
+        for secret in [b"hunter2".as_slice(), key.as_slice()] {
+            let found = memchr::memmem::find(&bytes, secret);
+            assert!(found.is_none(), "{}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_valid_is_in_no_backup_since_a_secret_may_be_anywhere_in_it() {
+    let (_cloud, place) = complete();
+    // It goes on with the guardrails that it has.
+    let host = place.serve(&["run"]);
+    place.run(&["call", "read_account"]).good();
+    let misspelt = "plugin = \"misspelt\"\ncomponent = \"every_category.wasm\"\naccount = \"research\"\n[confg]\ntoken = \"hunter2\"\n";
+    place.manifest("misspelt", misspelt);
+    fs::write(
+        place.path().join("policies/other.cedar"),
+        "token = hunter2\n",
+    )
+    .unwrap();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let left_out = made["by-hand"]["left-out"].as_array().unwrap();
+    for file in ["misspelt.toml", "other.cedar", "broken.toml"] {
+        let named = left_out.iter().find(|it| {
+            let name = it["file"].as_str().unwrap();
+            name.ends_with(file)
+        });
+        let reason = named.unwrap()["reason"].as_str().unwrap();
+        assert!(reason.contains("it is not valid"), "{made}");
+    }
+    for (path, (bytes, _)) in contents(&backup) {
+        let found = memchr::memmem::find(&bytes, b"hunter2");
+        assert!(found.is_none(), "{}", path.display());
+    }
+    host.end();
+}
+
+#[test]
 fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     let (_cloud, place) = complete();
     place.run(&["call", "read_account"]).good();

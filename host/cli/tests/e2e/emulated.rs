@@ -110,6 +110,24 @@ fn an_emulator_is_reset_to_its_seed_and_gives_no_id_again() {
 }
 
 #[test]
+fn a_seed_that_was_refused_is_used_once_it_is_mended() {
+    let account = format!("{}seed = \"seed.toml\"\n", embedded("emulator"));
+    let folder = Folder::new(&account);
+    let seed = folder.path().join("seed.toml");
+    let project = "[[project]]\nname = \"Lab/seeded\"\n";
+    fs::write(&seed, project.repeat(2)).unwrap();
+    let ran = folder.run(&["call", "list_projects"]);
+    assert!(ran.error().contains("is in it twice"), "{ran:?}");
+    fs::write(&seed, project).unwrap();
+    assert_eq!(names(&folder), ["Lab/seeded"]);
+    // It is for the first start only.
+    fs::write(&seed, project.replace("seeded", "other")).unwrap();
+    assert_eq!(names(&folder), ["Lab/seeded"]);
+    fs::remove_file(&seed).unwrap();
+    assert_eq!(names(&folder), ["Lab/seeded"]);
+}
+
+#[test]
 fn a_seed_is_for_an_emulator_only() {
     let folder = Folder::new(&format!(
         "{}seed = \"seed.toml\"\n",

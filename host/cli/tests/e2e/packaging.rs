@@ -116,6 +116,18 @@ fn an_archive_has_what_an_installation_has_and_is_the_same_bytes_twice() {
 }
 
 #[test]
+fn an_archive_of_what_cannot_be_read_is_a_failure() {
+    let folder = Folder::new("");
+    let ran = Command::new("sh")
+        .arg(repository("host/cli/dist/archive.sh"))
+        .args(["missing", "archive"].map(|name| folder.path().join(name)))
+        .env("SOURCE_DATE_EPOCH", EPOCH)
+        .output()
+        .unwrap();
+    assert!(!ran.status.success(), "{ran:?}");
+}
+
+#[test]
 fn a_unit_runs_the_program_of_its_prefix() {
     let folder = Folder::new("");
     let program = program(&folder);

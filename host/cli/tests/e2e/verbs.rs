@@ -342,6 +342,14 @@ fn init_writes_what_doctor_accepts_and_never_over_a_file() {
         "{ran:?}"
     );
     assert_eq!(std::fs::read_to_string(config).unwrap(), "# mine\n");
+
+    // Nor through a link that leads nowhere.
+    let (linked, target) = (folder.path().join("linked"), folder.path().join("target"));
+    std::fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink(&target, linked.join("qchost.toml")).unwrap();
+    let ran = folder.run(&["init", "linked"]);
+    assert!(ran.error().contains("exists already"), "{ran:?}");
+    assert!(!target.exists());
 }
 
 /// Every verb that help lists, in its order.

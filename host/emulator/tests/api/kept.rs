@@ -52,6 +52,14 @@ fn seed(name: &str) -> Seed {
     }
 }
 
+/// A seed that no cloud accepts.
+fn twice() -> Seed {
+    Seed {
+        project: [seed("Twice").project, seed("Twice").project].concat(),
+        ..Seed::default()
+    }
+}
+
 #[tokio::test]
 async fn the_next_emulator_finds_what_the_last_one_answered() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,6 +334,16 @@ async fn an_optimization_goes_on_with_the_rest_of_its_grid() {
 }
 
 #[tokio::test]
+async fn a_seed_that_is_refused_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cloud.db");
+    let builder = Emulator::builder().any_port().keep(&path).seed(twice());
+    let refused = builder.start().await.map(drop);
+    assert!(matches!(refused, Err(StartError::Seed(_))), "{refused:?}");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
 async fn a_reset_forgets_everything_but_the_ids() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cloud.db");
@@ -345,11 +363,7 @@ async fn a_reset_forgets_everything_but_the_ids() {
     cloud.emulator.shutdown().await;
 
     // A seed that breaks a limit takes nothing away.
-    let twice = Seed {
-        project: [seed("Twice").project, seed("Twice").project].concat(),
-        ..Seed::default()
-    };
-    let refused = Emulator::reset(&path, &twice);
+    let refused = Emulator::reset(&path, &twice());
     assert!(matches!(refused, Err(StartError::Seed(_))), "{refused:?}");
     Emulator::reset(&path, &seed("Again")).unwrap();
     let cloud = keeping(&path).await;
