@@ -1,9 +1,9 @@
 //! Texts of manifests, guardrails and configurations in the redacted form that is kept, and their differences.
 //!
 //! Invariant: no value that may be a secret is in a redacted text or in a difference. Values under `[config]`, headers,
-//! variables and arguments of an account, and settings of a profile are replaced by keyed digests, so that a changed
-//! value shows as changed and cannot be guessed; comments, which may contain anything, are removed. A source of a secret
-//! (`{ env = "NAME" }`) is a name, and stays.
+//! variables and arguments of an account, settings of a profile, and what a notification of its deployments is sent with
+//! are replaced by keyed digests, so that a changed value shows as changed and cannot be guessed; comments, which may
+//! contain anything, are removed. A source of a secret (`{ env = "NAME" }`) is a name, and stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -161,6 +161,7 @@ fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
         }
         // The id names the brokerage module and thus whether real money is traded; it is no secret.
         ["brokerage", _, "id"] => false,
+        ["deployment", _, "notification", "targets", rest @ ..] => in_target(rest, value),
         ["brokerage", _, _] | ["vault", "auth", _] => !matches!(value, DeValue::Table(_)),
         ["vault", "address"] => is_secret_address(value),
         _ => false,
@@ -172,6 +173,15 @@ fn in_connection(path: &[&str], value: &DeValue<'_>) -> bool {
         ["headers" | "env", _] => !matches!(value, DeValue::Table(_)),
         ["args"] => true,
         ["url" | "cloud"] => is_secret_address(value),
+        _ => false,
+    }
+}
+
+fn in_target(path: &[&str], value: &DeValue<'_>) -> bool {
+    match path {
+        ["headers", _] | ["token"] => !matches!(value, DeValue::Table(_)),
+        // To know the address of a webhook is often enough to call it, whatever it looks like.
+        ["webhook"] => true,
         _ => false,
     }
 }
@@ -637,6 +647,13 @@ id = "QuantConnectBrokerage"
 id = "InteractiveBrokersBrokerage"
 ib-password = "hunter2"
 ib-account = { env = "IB" }
+[deployment.ib.notification]
+events = ["insight"]
+targets = [
+  { webhook = "https://hooks.example.com/hunter2", headers = { Key = "hunter2", Other = { env = "HOOK" } } },
+  { telegram = "-100", token = "hunter2" },
+  { telegram = "-200", token = { file = "bot" } },
+]
 [vault]
 address = "https://vault.example.com"
 auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
@@ -648,6 +665,8 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
             "{ env = \"IB\" }",
             "{ env = \"SECOND\" }",
             "{ file = \"name\" }",
+            "{ env = \"HOOK\" }",
+            "{ file = \"bot\" }",
             "https://vault.example.com",
         ] {
             assert!(kept.contains(stays), "{kept}");
