@@ -86,6 +86,7 @@ fn an_emulator_is_reset_to_its_seed_and_gives_no_id_again() {
     let host = folder.serve(&["run"]);
     let ran = folder.run(&["emulator", "reset"]);
     assert!(ran.error().contains("a host runs"), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     assert_eq!(names(&folder), ["Lab/own", "Lab/seeded"]);
     host.end();
 
