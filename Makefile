@@ -46,12 +46,12 @@ run: setup ## build the host and the strategy-lab plugin, and run the demonstrat
 
 # Below PREFIX, in DESTDIR where a package is made of it. The build is the one that is measured: release, and not debug.
 PREFIX ?= /usr/local
-RELEASE := $(abspath $(CARGO_TARGET_DIR))/release/qchost
+RELEASE := $(CARGO_TARGET_DIR)/release/qchost
 
 .PHONY: install
 install: setup ## build the release, and install it below PREFIX (/usr/local) with manual, completions and unit
 	cargo build --locked --release -p qchost
-	$(DIST)/stage.sh $(RELEASE) "$(DESTDIR)$(PREFIX)" "$(PREFIX)"
+	"$(DIST)/stage.sh" "$(RELEASE)" "$(DESTDIR)$(PREFIX)" "$(PREFIX)"
 
 TOOLS := $(abspath $(CARGO_TARGET_DIR))/tools
 DISTRIBUTED := $(abspath $(CARGO_TARGET_DIR))/dist
@@ -65,11 +65,11 @@ setup-dist: setup ## install what packaging needs besides: Python, git, and carg
 
 .PHONY: dist
 dist: setup-dist ## build a reproducible archive and Debian package, with licences and bill of materials, in target/dist
-	PATH="$(TOOLS)/bin:$$PATH" $(DIST)/dist.sh $(DISTRIBUTED)
+	PATH="$(TOOLS)/bin:$$PATH" "$(DIST)/dist.sh" "$(DISTRIBUTED)"
 
 .PHONY: dist-check
 dist-check: setup-dist ## build all of `make dist` twice in different folders, and compare the bytes
-	PATH="$(TOOLS)/bin:$$PATH" $(DIST)/check.sh $(abspath $(CARGO_TARGET_DIR))/dist-check
+	PATH="$(TOOLS)/bin:$$PATH" "$(DIST)/check.sh" "$(abspath $(CARGO_TARGET_DIR))/dist-check"
 
 # The tests are compiled first: that builds the host with the features of the whole workspace, and the same host then
 # builds the plugins that the tests load. cargo-nextest does not run the examples in the documentation.
