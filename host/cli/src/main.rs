@@ -21,6 +21,7 @@ mod log_queue;
 mod logging;
 mod manifests;
 mod output;
+mod pulse;
 mod reload;
 mod reload_trigger;
 mod reports;
