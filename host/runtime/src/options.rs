@@ -42,6 +42,9 @@ pub struct Options {
 }
 
 impl Options {
+    /// The default of [`component`](Self::component).
+    pub const MAX_COMPONENT: u64 = 64 << 20;
+
     /// The defaults, with the settings that have none.
     ///
     /// ```
@@ -67,7 +70,7 @@ impl Options {
             queue: 64,
             drain: Duration::from_secs(30),
             parallel: 8,
-            component: 64 << 20,
+            component: Self::MAX_COMPONENT,
             input: 4 << 20,
         }
     }
