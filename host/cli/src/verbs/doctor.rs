@@ -252,8 +252,8 @@ async fn one_account(
     report: &mut Report,
 ) -> Result<()> {
     let secrets = config.secrets()?;
-    let mut connections =
-        accounts::prepare([(name, account)], &secrets, Emulators::afresh()).await?;
+    let emulators = Emulators::of_check(config, &config.data()?);
+    let mut connections = accounts::prepare([(name, account)], &secrets, emulators).await?;
     if let Some(problem) = connections.problems.remove(name) {
         return Err(problem);
     }
