@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use qchost_text::Redactor;
+
 /// Settings of a runtime.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -39,6 +41,8 @@ pub struct Options {
     pub component: u64,
     /// Maximum size of an action's input in bytes.
     pub input: u64,
+    /// Redacts the secrets of the host from what plugins log.
+    pub redactor: Redactor,
 }
 
 impl Options {
@@ -72,6 +76,7 @@ impl Options {
             parallel: 8,
             component: Self::MAX_COMPONENT,
             input: 4 << 20,
+            redactor: Redactor::default(),
         }
     }
 }
