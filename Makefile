@@ -91,7 +91,7 @@ test: setup-test ## build everything and run every test, with cargo-nextest wher
 	fi
 	@if [ -s $(LEFT_OUT) ]; then \
 		sort -u $(LEFT_OUT); \
-		echo "$$(sort -u $(LEFT_OUT) | wc -l) tests need another user; run as root to include them"; \
+		echo "$$(sort -u $(LEFT_OUT) | wc -l) tests were left out; run as root, with what they need, to include them"; \
 	fi
 
 # No test may depend on the priority, the time zone, the locale or the umask of the user who runs it, nor on root. The tests
