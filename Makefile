@@ -47,12 +47,12 @@ run: setup ## build the host and the strategy-lab plugin, and run the demonstrat
 
 # Below PREFIX, in DESTDIR where a package is made of it. The build is the one that is measured: release, and not debug.
 PREFIX ?= /usr/local
-RELEASE := $(abspath $(CARGO_TARGET_DIR))/release/qchost
+RELEASE := $(CARGO_TARGET_DIR)/release/qchost
 
 .PHONY: install
 install: setup ## build the release, and install it below PREFIX (/usr/local) with manual, completions and unit
 	cargo build --locked --release -p qchost
-	$(DIST)/stage.sh $(RELEASE) "$(DESTDIR)$(PREFIX)" "$(PREFIX)"
+	"$(DIST)/stage.sh" "$(RELEASE)" "$(DESTDIR)$(PREFIX)" "$(PREFIX)"
 
 TOOLS := $(abspath $(CARGO_TARGET_DIR))/tools
 DISTRIBUTED := $(abspath $(CARGO_TARGET_DIR))/dist
@@ -66,11 +66,11 @@ setup-dist: setup ## install what packaging needs besides: Python, git, and carg
 
 .PHONY: dist
 dist: setup-dist ## build a reproducible archive and Debian package, with licences and bill of materials, in target/dist
-	PATH="$(TOOLS)/bin:$$PATH" $(DIST)/dist.sh $(DISTRIBUTED)
+	PATH="$(TOOLS)/bin:$$PATH" "$(DIST)/dist.sh" "$(DISTRIBUTED)"
 
 .PHONY: dist-check
 dist-check: setup-dist ## build all of `make dist` twice in different folders, and compare the bytes
-	PATH="$(TOOLS)/bin:$$PATH" $(DIST)/check.sh $(abspath $(CARGO_TARGET_DIR))/dist-check
+	PATH="$(TOOLS)/bin:$$PATH" "$(DIST)/check.sh" "$(abspath $(CARGO_TARGET_DIR))/dist-check"
 
 # The tests are compiled first: that builds the host with the features of the whole workspace, and the same host then
 # builds the plugins that the tests load. cargo-nextest does not run the examples in the documentation.
@@ -92,7 +92,7 @@ test: setup-test ## build everything and run every test, with cargo-nextest wher
 	fi
 	@if [ -s $(LEFT_OUT) ]; then \
 		sort -u $(LEFT_OUT); \
-		echo "$$(sort -u $(LEFT_OUT) | wc -l) tests need another user; run as root to include them"; \
+		echo "$$(sort -u $(LEFT_OUT) | wc -l) tests were left out; run as root, with what they need, to include them"; \
 	fi
 
 # No test may depend on the priority, the time zone, the locale or the umask of the user who runs it, nor on root. The tests

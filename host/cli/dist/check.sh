@@ -1,6 +1,6 @@
 #!/bin/sh
 # check.sh FOLDER: proves that `dist.sh` is reproducible. It builds the committed state twice, from clones and into folders
-# of different names, and compares what people get.
+# of different names, and compares what people get. It works in a new folder within FOLDER, and removes nothing else.
 set -eu
 
 if [ $# -ne 1 ]; then
@@ -10,10 +10,10 @@ fi
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 mkdir -p "$1"
-folder=$(cd "$1" && pwd)
+folder=$(mktemp -d "$(cd "$1" && pwd)/check.XXXXXX")
+trap 'echo "check.sh: what was built is in $folder" >&2' EXIT
 
 build() { # build CLONE OUT
-    rm -rf "${folder:?}/$1" "${folder:?}/$2"
     git clone --quiet "$root" "$folder/$1"
     "$folder/$1/host/cli/dist/dist.sh" "$folder/$2"
 }
@@ -25,3 +25,5 @@ for made in "$folder"/first/*.tar.gz "$folder"/first/*.deb "$folder"/first/*.cdx
 done
 echo "the same bytes twice:"
 cat "$folder/first/SHA256SUMS"
+trap - EXIT
+rm -rf "${folder:?}"

@@ -29,11 +29,14 @@ made() { # made PLACE COMMAND...: what the command prints
     chmod 644 "$place"
 }
 
+# A prefix may have characters that mean something to sed.
+quoted=$(printf '%s\n' "$prefix" | sed 's/[\\&#]/\\&/g')
+
 put 755 "$binary" bin/qchost
 "$binary" man "$folder/share/man/man1" >/dev/null
 made share/bash-completion/completions/qchost "$binary" completions bash
 made share/zsh/site-functions/_qchost "$binary" completions zsh
 made share/fish/vendor_completions.d/qchost.fish "$binary" completions fish
-made lib/systemd/system/qchost.service sed "s#/usr/local/bin/#$prefix/bin/#" "$root/host/cli/templates/qchost.service"
+made lib/systemd/system/qchost.service sed "s#/usr/local/bin/#$quoted/bin/#" "$root/host/cli/templates/qchost.service"
 put 644 "$root/host/cli/templates/qchost.sysusers" lib/sysusers.d/qchost.conf
 put 644 "$root/LICENSE" share/doc/qchost/LICENSE

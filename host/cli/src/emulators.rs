@@ -1,7 +1,7 @@
 //! The emulators that accounts use, and the files in which they keep their data.
 //!
 //! Invariant: an account has one emulator at a time, also while its connection is replaced: the new connection uses the one
-//! that runs. With a host that starts in production no emulator keeps anything.
+//! that runs. With a host that was started in production no emulator keeps anything, until it starts again.
 
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ const FOLDER: &str = "emulator";
 pub struct Emulators {
     /// The folder for their files; `None` if they begin afresh.
     folder: Option<PathBuf>,
+    /// Whether they only find out whether a host could start, and so keep nothing.
+    is_check: bool,
     /// Those that run, by account.
     running: Mutex<BTreeMap<String, Weak<Emulator>>>,
 }
@@ -32,15 +34,17 @@ impl Emulators {
     pub fn of_host(config: &Config, data: &Path) -> Self {
         Self {
             folder: (config.mode == Mode::Development).then(|| data.join(FOLDER)),
+            is_check: false,
             running: Mutex::default(),
         }
     }
 
-    /// Emulators that begin afresh and keep nothing, such as those of a check beside a host that runs.
-    pub fn afresh() -> Self {
+    /// Emulators that begin afresh and keep nothing, for a check beside a host that may run. They need what those of the
+    /// host need.
+    pub fn of_check(config: &Config, data: &Path) -> Self {
         Self {
-            folder: None,
-            running: Mutex::default(),
+            is_check: true,
+            ..Self::of_host(config, data)
         }
     }
 
@@ -53,15 +57,18 @@ impl Emulators {
         let file = self.folder.as_ref().map(|folder| file(folder, account));
         // The gate refuses downloads to an account that does not say `derived-data = true`.
         let mut builder = Emulator::builder().any_port().derived_data(true);
-        let is_kept = file.as_ref().is_some_and(|file| file.exists());
         match seed.map(read_seed) {
             // It is used once: also if an earlier start made the file, and ended before it kept anything.
             Some(Ok(seed)) => builder = builder.seed(seed),
-            // After the first start, its file may be gone.
-            Some(Err(error)) if !is_kept => return Err(error),
-            Some(Err(_)) | None => {}
+            Some(Err(error)) => {
+                // After that, its file may be gone.
+                if !is_begun(file.clone()).await {
+                    return Err(error);
+                }
+            }
+            None => {}
         }
-        if let (Some(folder), Some(file)) = (&self.folder, file) {
+        if let (Some(folder), Some(file), false) = (&self.folder, file, self.is_check) {
             private_folder(folder)?;
             builder = builder.keep(file);
         }
@@ -71,6 +78,16 @@ impl Emulators {
         self.running.lock().insert(account.to_owned(), handle);
         Ok(emulator)
     }
+}
+
+/// Whether an emulator has begun to keep anything in a file, and its seed is in it. One that cannot be read counts: who opens
+/// it is told why.
+async fn is_begun(file: Option<PathBuf>) -> bool {
+    let Some(file) = file else {
+        return false;
+    };
+    let checked = tokio::task::spawn_blocking(move || Emulator::check(&file)).await;
+    !matches!(checked, Ok(Ok(false)))
 }
 
 fn file(folder: &Path, account: &str) -> PathBuf {

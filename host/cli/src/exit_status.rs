@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Error;
 use qchost_catalog::{Failure, FailureKind};
+use qchost_emulator::{DataError, StartError};
 use qchost_gate::{DecideError, Refusal, RefusalKind};
 use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, LoadError, StopReason};
 use schemars::JsonSchema;
@@ -185,12 +186,23 @@ impl ErrorKind {
                 Some(Self::DENIED)
             } else if let Some(error) = cause.downcast_ref::<LoadError>() {
                 Some(Self::from(error))
+            } else if let Some(DataError::InUse { .. }) = data_error(cause) {
+                Some(Self::UNAVAILABLE)
             } else {
                 cause.downcast_ref::<InvokeError>().map(Self::from)
             }
         };
         error.chain().find_map(kind).unwrap_or(Self::Failed)
     }
+}
+
+/// Why the data of an emulator cannot be used, also where the emulator did not start for it: that error is shown as its
+/// cause, which then is not in the chain.
+fn data_error<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e DataError> {
+    if let Some(StartError::Data(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
 }
 
 impl From<ErrorKind> for String {
@@ -368,6 +380,11 @@ mod tests {
         assert_eq!(number(lost.into()), 8);
         assert_eq!(number(Failed::error(ErrorKind::DENIED, "no")), 3);
         assert_eq!(number(DecideError::NotAdmin("ann".to_owned()).into()), 3);
+        let used = || DataError::InUse {
+            path: "cloud.db".into(),
+        };
+        assert_eq!(number(used().into()), 7);
+        assert_eq!(number(StartError::Data(used()).into()), 7);
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Host {
         let components = config.cache()?.join("components");
         let mut options = RuntimeOptions::new(components, keys::path(&data), compiler());
         config.engine.apply(&mut options);
+        options.redactor = secrets.redactor().clone();
         let runtime = Runtime::new(gate.clone(), options)?;
         let config = config.clone();
         Ok(Self {

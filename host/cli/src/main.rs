@@ -23,6 +23,7 @@ mod log_queue;
 mod logging;
 mod manifests;
 mod output;
+mod pulse;
 mod redirect;
 mod reload;
 mod reload_trigger;

@@ -2,18 +2,17 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::pulse::{Pulse, Pulses};
+
 /// Triggers looks of the reconciler. Clones trigger the same one.
 #[derive(Debug, Clone)]
 pub struct ReloadTrigger {
     requests: mpsc::UnboundedSender<ReloadRequest>,
-    pulses: mpsc::UnboundedSender<Pulse>,
+    pulses: Pulses,
 }
 
 /// A request to the reconciler: it is answered when everything that it started has ended.
 pub type ReloadRequest = Option<oneshot::Sender<()>>;
-
-/// Asks whether the reconciler works: it is answered by its next turn.
-pub type Pulse = oneshot::Sender<()>;
 
 impl ReloadTrigger {
     /// A trigger, and what the reconciler receives from it.
@@ -23,7 +22,7 @@ impl ReloadTrigger {
         mpsc::UnboundedReceiver<Pulse>,
     ) {
         let (requests, requested) = mpsc::unbounded_channel();
-        let (pulses, asked) = mpsc::unbounded_channel();
+        let (pulses, asked) = Pulses::new();
         (Self { requests, pulses }, requested, asked)
     }
 
@@ -41,7 +40,6 @@ impl ReloadTrigger {
 
     /// Waits for the reconciler's next turn. `false` if no reconciler runs.
     pub async fn pulse(&self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        self.pulses.send(answer).is_ok() && answered.await.is_ok()
+        self.pulses.ask().await
     }
 }

@@ -2,7 +2,9 @@
 //!
 //! Invariant: while the host starts or stops normally, it extends the service manager's time-out before it
 //! expires. Without `NOTIFY_SOCKET` nothing is sent. A failing notification does not stop the host. The watchdog is fed
-//! only after the parts that could hang have answered.
+//! only after the parts that could hang have answered: the reconciler, the control plane that serves halts, and the engine
+//! of the plugins. The ledger and the audit are not asked: their threads wait for the disk, a restart mends no slow disk, and
+//! it would cut off calls that were sent.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use std::time::Duration;
 use sd_notify::{NotifyState, notify, watchdog_enabled};
 
 use crate::host::Host;
+use crate::pulse::Pulses;
 
 /// Interval of notifications that the host still starts or stops.
 const EXTEND_INTERVAL: Duration = Duration::from_secs(15);
@@ -39,8 +42,8 @@ pub fn reloading() {
 }
 
 /// Feeds the service manager's watchdog, if it has one for this process, for as long as this host works: each time, its
-/// reconciler and the engine of its plugins have had a turn.
-pub async fn watchdog(host: &Host) {
+/// reconciler, its `control` plane and the engine of its plugins have had a turn.
+pub async fn watchdog(host: &Host, control: &Pulses) {
     let Some(timeout) = watchdog_enabled() else {
         return;
     };
@@ -49,6 +52,8 @@ pub async fn watchdog(host: &Host) {
             // Without a reconciler, the host shuts down.
             reconciler.pulse().await;
         }
+        // Without a control plane, it shuts down as well.
+        control.ask().await;
         host.runtime.advanced().await;
     };
     feed(timeout, works, || notify_manager(&[NotifyState::Watchdog])).await;

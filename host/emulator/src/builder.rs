@@ -364,15 +364,13 @@ impl Emulator {
         Ok(disk.store(&state)?)
     }
 
-    /// Checks that a file with kept data can be used, if it is there. No entry of it is changed. Blocks.
+    /// Checks that a file with kept data can be used, if it is there, and returns whether an emulator has begun to keep
+    /// anything in it. Nothing in it is changed. Blocks.
     ///
     /// # Errors
-    /// When it is in use, newer or damaged.
-    pub fn check(path: &Path) -> Result<(), DataError> {
-        if path.exists() {
-            Disk::open(path, Vec::new())?;
-        }
-        Ok(())
+    /// When it is in use, newer or damaged, a link, or another user's.
+    pub fn check(path: &Path) -> Result<bool, DataError> {
+        disk::check(path)
     }
 
     /// Every path that is served, such as `/projects/read`.

@@ -14,7 +14,7 @@ use qchost_catalog::host_calls::{
 };
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError};
-use qchost_policy::{Facts, Glob, Grant, GrantLimits, Resource, Usd};
+use qchost_policy::{Dollars, Facts, Glob, Grant, GrantLimits, Resource, Usd};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,14 +93,14 @@ pub enum Obligation {
     Approval(String),
 }
 
-/// A number, or a sum of money as text: `$5.00`.
+/// A number, or a sum of money in dollars, whose key ends with `-usd`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Amount {
     /// A number.
     Number(u64),
     /// A sum of money.
-    Money(String),
+    Money(Dollars),
 }
 
 /// What a matching grant limits a call to.
@@ -156,7 +156,7 @@ impl Reporter {
             let used = used.iter().find(|used| used.grant == name);
             let (count, cost) = used.map_or((0, 0), |used| (used.count, used.cost));
             let mut obligations = BTreeMap::new();
-            let money = |usd: Usd| Amount::Money(usd.to_string());
+            let money = |usd: Usd| Amount::Money(Dollars(usd));
             let mut put = |name, limit: Option<Amount>, used| {
                 if let Some(limit) = limit {
                     obligations.insert(Cow::Borrowed(name), Obligation::Limit { limit, used });
@@ -167,7 +167,7 @@ impl Reporter {
             put("per-minute", limits.per_minute.map(Amount::from), None);
             let (count, cost) = (Some(Amount::from(count)), Some(money(Usd(cost))));
             put("per-day", limits.per_day.map(Amount::from), count);
-            put("cost-per-day", limits.cost_per_day.map(money), cost);
+            put("cost-per-day-usd", limits.cost_per_day.map(money), cost);
             obligations
         };
         let in_force = |http: bool, grants: usize| {
@@ -499,9 +499,9 @@ fn limits_of(grant: &Grant) -> BTreeMap<Cow<'static, str>, Condition> {
     put("nodes", texts(grant.nodes.as_deref().unwrap_or_default()));
     let projects = grant.projects.iter().map(ToString::to_string);
     put("projects", projects.collect());
-    let cost = grant.max_cost.map(|limit| Amount::Money(limit.to_string()));
+    let cost = grant.max_cost.map(|limit| Amount::Money(Dollars(limit)));
     let parameters = grant.max_parameters.map(Amount::from);
-    for (name, limit) in [("max-cost", cost), ("max-parameters", parameters)] {
+    for (name, limit) in [("max-cost-usd", cost), ("max-parameters", parameters)] {
         scope.extend(limit.map(|limit| (Cow::Borrowed(name), Condition::Amount(limit))));
     }
     scope

@@ -88,4 +88,4 @@ pub use people::{People, Person};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};
 pub use roles::{Right, Role};
 pub use text_file::{Origin, read_owned_text, read_text};
-pub use usd::Usd;
+pub use usd::{Dollars, Usd};

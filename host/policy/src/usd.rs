@@ -66,6 +66,36 @@ impl fmt::Display for Usd {
     }
 }
 
+/// An amount as a report has it: a number of dollars. Its key says so: `cost-usd`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
+#[serde(into = "f64", try_from = "f64")]
+pub struct Dollars(pub Usd);
+
+impl From<Dollars> for f64 {
+    fn from(Dollars(usd): Dollars) -> Self {
+        // The nearest one to the decimal, so that it is read as the same amount.
+        usd.decimal().parse().unwrap_or(Self::INFINITY)
+    }
+}
+
+impl TryFrom<f64> for Dollars {
+    type Error = String;
+
+    fn try_from(dollars: f64) -> Result<Self, String> {
+        let usd = Usd::from_f64(dollars);
+        usd.map(Self)
+            .ok_or_else(|| format!("{dollars} is no amount of dollars"))
+    }
+}
+
+impl fmt::Display for Dollars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +137,22 @@ mod tests {
         ] {
             assert_eq!(Usd::from_f64(dollars), None, "{dollars}");
         }
+    }
+
+    #[test]
+    fn an_amount_in_a_report_is_a_number_and_is_read_as_it_was() {
+        for (units, written) in [
+            (0, "0.0"),
+            (50_000, "5.0"),
+            (12_345, "1.2345"),
+            (1, "0.0001"),
+        ] {
+            let text = serde_json::to_string(&Dollars(Usd(units))).unwrap();
+            assert_eq!(text, written);
+            let read: Dollars = serde_json::from_str(&text).unwrap();
+            assert_eq!(read, Dollars(Usd(units)));
+        }
+        assert!(serde_json::from_str::<Dollars>("-1").is_err());
     }
 
     proptest! {

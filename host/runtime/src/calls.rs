@@ -42,6 +42,8 @@ struct Caller {
     principal: OnceLock<Principal>,
     waits: Mutex<Waits>,
     driver: CallDriver,
+    /// Processor time of its guest and of the gate, once the guest has ended.
+    spent: OnceLock<Duration>,
     /// Rows left out of answers since the agent last asked.
     left_out: AtomicU32,
 }
@@ -79,6 +81,7 @@ impl CallContext {
             principal: OnceLock::new(),
             waits: Mutex::default(),
             driver: CallDriver::default(),
+            spent: OnceLock::new(),
             left_out: AtomicU32::new(0),
         };
         Self(Arc::new(caller), None)
@@ -128,6 +131,17 @@ impl CallContext {
     pub(crate) fn gate_cpu(&self) -> Duration {
         let principal = self.0.principal.get();
         principal.map_or(Duration::ZERO, |principal| principal.cpu.spent())
+    }
+
+    /// Notes the processor time of the guest, which has ended, and of the gate.
+    pub(crate) fn guest_ended(&self, spent: Duration) {
+        // An invocation has one guest.
+        self.0.spent.set(spent).unwrap_or_default();
+    }
+
+    /// Processor time of its guest and of the gate; none while the guest runs.
+    pub(crate) fn spent(&self) -> Duration {
+        self.0.spent.get().copied().unwrap_or_default()
     }
 
     /// Polls its calls beside the guest.

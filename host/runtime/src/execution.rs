@@ -127,10 +127,12 @@ pub(crate) async fn run<T>(
         Err(stopped) => Err(stopped),
     };
     let calls = &store.data().calls;
+    let spent = cpu.spent() + calls.gate_cpu();
+    calls.guest_ended(spent);
     tracing::info!(
         plugin = &*calls.version_context().plugin,
         invocation = &**calls.invocation(),
-        cpu_us = (cpu.spent() + calls.gate_cpu()).as_micros(),
+        cpu_us = spent.as_micros(),
         wall_us = begun.elapsed().as_micros(),
         stopped = outcome.as_ref().err().map(tracing::field::display),
         "ran"

@@ -4,8 +4,8 @@
 //! admitted, and its input is checked again against that version's schema.
 //!
 //! An input that takes long to check is checked aside, once it is admitted, so that the serving
-//! threads are never blocked by it, and so is such an output; each plugin has one such check at a
-//! time.
+//! threads are never blocked by it, and so is such an output; each plugin has one such check of an
+//! input at a time, and one of an output. That of an output is charged to the plugin.
 //!
 //! Invariant: an answer comes from one version, with one code and one manifest. An input that does
 //! not match the plugin's schema never reaches the plugin, and an output that is too large, is not
@@ -13,11 +13,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_catalog::aside;
+use qchost_traffic::CpuMeter;
 use serde_json::Value;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use wasmtime::component::TypedFunc;
 
 use crate::admission::{AdmissionStatus, InvocationAdmission, Rejection};
@@ -154,7 +155,12 @@ impl Invocation<'_> {
         begun: Instant,
     ) -> Result<Value, ActionError> {
         if let Some(schema) = serialized.unchecked {
-            let checked = self.check_aside(plugin, schema, input, begun).await?;
+            let semaphores = [&plugin.tenant.checking.inputs, &self.shared.checking.inputs];
+            // The caller chose the input, so the plugin is not charged.
+            let meter = CpuMeter::default();
+            let checked = self
+                .check_aside(plugin, schema, input, begun, semaphores, meter)
+                .await?;
             checked.map_err(invalid)?;
         }
         let (input, schema) = (serialized.text, serialized.output);
@@ -166,8 +172,9 @@ impl Invocation<'_> {
             transfer: limits.output.max(MAX_TRANSFER.min(limits.memory)),
         };
         let instance = self.instance(plugin, allowance, begun);
-        let invocation = Arc::clone(instance.calls.invocation());
-        let mut ending = Ending::new(&instance.calls);
+        let calls = instance.calls.clone();
+        let invocation = Arc::clone(calls.invocation());
+        let mut ending = Ending::new(&calls);
         tracing::debug!(
             plugin = plugin.name(),
             action = self.action,
@@ -191,7 +198,8 @@ impl Invocation<'_> {
         match ended {
             Ok(Ok(output)) => {
                 let output = parsed(plugin, &output)?;
-                self.checked(plugin, schema, output, begun).await
+                self.checked(plugin, schema, output, begun, calls.spent())
+                    .await
             }
             Ok(Err(failure)) => Err(ActionError::Failure(failure.into())),
             Err(stopped) => {
@@ -201,13 +209,15 @@ impl Invocation<'_> {
         }
     }
 
-    /// The output, if it fits the action's schema.
+    /// The output, if it fits the action's schema. The check counts as processor time of the plugin, which has `spent` this
+    /// much before.
     async fn checked(
         &self,
         plugin: &Plugin,
         schema: Arc<Schema>,
         output: Value,
         begun: Instant,
+        spent: Duration,
     ) -> Result<Value, ActionError> {
         match schema.work(&output).map_err(unfit_output)? {
             Work::Little => {
@@ -215,7 +225,18 @@ impl Invocation<'_> {
                 Ok(output)
             }
             Work::Much => {
-                let checked = self.check_aside(plugin, schema, output, begun).await?;
+                let semaphores = [
+                    &plugin.tenant.checking.outputs,
+                    &self.shared.checking.outputs,
+                ];
+                let meter = CpuMeter::default();
+                let checked = self
+                    .check_aside(plugin, schema, output, begun, semaphores, meter.clone())
+                    .await?;
+                let limit = plugin.manifest().limits.cpu;
+                if spent.saturating_add(meter.spent()) > limit {
+                    return Err(ActionError::Stopped(StopReason::Cpu { limit }));
+                }
                 checked.map_err(unfit_output)
             }
         }
@@ -228,9 +249,10 @@ impl Invocation<'_> {
         schema: Arc<Schema>,
         value: Value,
         begun: Instant,
+        semaphores: [&Arc<Semaphore>; 2],
+        meter: CpuMeter,
     ) -> Result<Result<Value, Misfit>, ActionError> {
-        let semaphores = [&plugin.tenant.checking, &self.shared.checking];
-        let checked = Box::pin(schema.validate_aside(value, semaphores));
+        let checked = Box::pin(schema.validate_aside(value, semaphores, meter));
         let wall = plugin.manifest().limits.wall;
         let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
         // Its time was over while it did not run, which is not the plugin's fault.

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use qchost_text::Redactor;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 
@@ -384,6 +385,8 @@ pub(crate) async fn describe(
         log: Arc::default(),
         state: Arc::default(),
         connector: Connector::new(),
+        // It is given no secret.
+        redactor: Redactor::default(),
         parallel: 1,
     };
     let instance = Instance::new(Parts {

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use qchost_text::Redactor;
+
 /// Settings of a runtime.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -39,9 +41,14 @@ pub struct Options {
     pub component: u64,
     /// Maximum size of an action's input in bytes.
     pub input: u64,
+    /// Redacts the secrets of the host from what plugins log.
+    pub redactor: Redactor,
 }
 
 impl Options {
+    /// The default of [`component`](Self::component).
+    pub const MAX_COMPONENT: u64 = 64 << 20;
+
     /// The defaults, with the settings that have none.
     ///
     /// ```
@@ -67,8 +74,9 @@ impl Options {
             queue: 64,
             drain: Duration::from_secs(30),
             parallel: 8,
-            component: 64 << 20,
+            component: Self::MAX_COMPONENT,
             input: 4 << 20,
+            redactor: Redactor::default(),
         }
     }
 }

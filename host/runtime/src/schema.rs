@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
+use qchost_traffic::CpuMeter;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
@@ -40,6 +41,23 @@ pub(crate) enum Work {
     Little,
     /// It may take a second or two, so it needs a thread that may block.
     Much,
+}
+
+/// Limits values that are checked aside at a time. Inputs and outputs are counted apart, so that neither waits for the other.
+#[derive(Debug)]
+pub(crate) struct CheckLimits {
+    pub(crate) inputs: Arc<Semaphore>,
+    pub(crate) outputs: Arc<Semaphore>,
+}
+
+impl CheckLimits {
+    /// Limits of `max` inputs and `max` outputs at a time.
+    pub(crate) fn new(max: usize) -> Self {
+        Self {
+            inputs: Arc::new(Semaphore::new(max)),
+            outputs: Arc::new(Semaphore::new(max)),
+        }
+    }
 }
 
 /// A schema that is ready for use.
@@ -152,17 +170,19 @@ impl Schema {
     }
 
     /// Checks a value on a thread that may block, once it has a permit of each semaphore, and gives
-    /// it back. Dropping the future does not stop the check, which keeps its permits until it ends.
+    /// it back. Its processor time is charged to `meter`. Dropping the future does not stop the check, which keeps its
+    /// permits until it ends.
     pub(crate) async fn validate_aside(
         self: Arc<Self>,
         value: Value,
         semaphores: [&Arc<Semaphore>; 2],
+        meter: CpuMeter,
     ) -> Result<Value, Misfit> {
         // They are never closed.
         let [first, second] = semaphores.map(Arc::clone);
         let permits = (first.acquire_owned().await, second.acquire_owned().await);
         let checking = tokio::task::spawn_blocking(move || {
-            let fits = self.validate(&value);
+            let fits = meter.charge_work(|| self.validate(&value));
             drop(permits);
             fits.map(|()| value)
         });
@@ -215,6 +235,24 @@ mod tests {
             self.work(value)?;
             self.validate(value)
         }
+    }
+
+    #[tokio::test]
+    async fn an_output_is_checked_while_inputs_take_all_their_permits_and_its_time_is_charged() {
+        let (own, all) = (CheckLimits::new(1), CheckLimits::new(1));
+        let taken =
+            [&own.inputs, &all.inputs].map(|it| Arc::clone(it).try_acquire_owned().unwrap());
+        let schema = Schema::parse(r#"{"items":{"type":"integer"}}"#).unwrap();
+        let value = json!(vec![1; 40_000]);
+        let meter = CpuMeter::default();
+        let checked = Arc::new(schema).validate_aside(
+            value.clone(),
+            [&own.outputs, &all.outputs],
+            meter.clone(),
+        );
+        assert_eq!(checked.await, Ok(value));
+        assert!(!meter.spent().is_zero());
+        drop(taken);
     }
 
     fn refusal(schema: &Value) -> String {

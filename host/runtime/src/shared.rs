@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 use qchost_gate::Gate;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::InvocationLimiter;
@@ -18,10 +17,11 @@ use crate::loader::Loader;
 use crate::options::Options;
 use crate::outgoing::connect::Connector;
 use crate::plugin::Plugin;
+use crate::schema::CheckLimits;
 use crate::start_error::StartError;
 use crate::tenants::Tenants;
 
-/// Inputs and outputs of different plugins that are checked aside at a time.
+/// Inputs of different plugins that are checked aside at a time, and as many outputs.
 const MAX_CHECKS: usize = 2;
 
 /// What all plugins share.
@@ -36,7 +36,7 @@ pub(crate) struct Shared {
     pub(crate) loader: Arc<Loader>,
     pub(crate) connector: Connector,
     /// Limits inputs and outputs checked aside.
-    pub(crate) checking: Arc<Semaphore>,
+    pub(crate) checking: CheckLimits,
     /// Held while the serving version and its authority change together.
     pub(crate) changing: Mutex<()>,
     /// No new invocations begin.
@@ -69,7 +69,7 @@ impl Shared {
             cancellation: CancellationToken::new(),
             loader: Arc::new(loader),
             connector: Connector::new(),
-            checking: Arc::new(Semaphore::new(MAX_CHECKS)),
+            checking: CheckLimits::new(MAX_CHECKS),
             changing: Mutex::default(),
             ended: AtomicBool::new(false),
             plugins: RwLock::default(),

@@ -144,6 +144,7 @@ fn swap(
         log: Arc::clone(&tenant.log),
         state: Arc::clone(&tenant.state),
         connector: shared.connector.clone(),
+        redactor: shared.options.redactor.clone(),
         parallel: shared.options.parallel,
     };
     let plugin = Arc::new(Plugin {

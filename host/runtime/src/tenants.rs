@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use qchost_traffic::{HostLogLimiter, LogLimiter};
-use tokio::sync::Semaphore;
 
 use crate::admission::{InvocationLimiter, PluginLimiter};
 use crate::limits::{Budget, Share};
 use crate::plugin_log::PluginLog;
+use crate::schema::CheckLimits;
 use crate::services::state_limiter::StateLimiter;
 
 /// Maximum logs that are kept of plugins which are not loaded any more.
@@ -34,8 +34,8 @@ pub(crate) struct Tenant {
     pub(crate) state: Arc<StateLimiter>,
     /// Held while a version is loaded, so that loads are sequential.
     pub(crate) loading: tokio::sync::Mutex<()>,
-    /// Limits the inputs and outputs of the plugin checked aside to one at a time.
-    pub(crate) checking: Arc<Semaphore>,
+    /// Limits the inputs of the plugin checked aside to one at a time, and so its outputs.
+    pub(crate) checking: CheckLimits,
     unloads: AtomicU64,
 }
 
@@ -93,7 +93,7 @@ impl Tenants {
             log: self.log_of(name),
             state: Arc::default(),
             loading: tokio::sync::Mutex::default(),
-            checking: Arc::new(Semaphore::new(1)),
+            checking: CheckLimits::new(1),
             unloads: AtomicU64::new(0),
         });
         known.retain(|_, tenant| tenant.strong_count() > 0);

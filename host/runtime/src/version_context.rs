@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use qchost_gate::PluginCalls;
 use qchost_policy::Manifest;
+use qchost_text::Redactor;
 use qchost_traffic::LogLimiter;
 
 use crate::limits::Share;
@@ -35,6 +36,8 @@ pub(crate) struct VersionContext {
     /// Limit on the plugin's use of the state store.
     pub(crate) state: Arc<StateLimiter>,
     pub(crate) connector: Connector,
+    /// Knows the secrets that must not be in what it logs.
+    pub(crate) redactor: Redactor,
     /// Maximum concurrent backtests of one batch.
     pub(crate) parallel: u32,
 }
@@ -53,6 +56,7 @@ impl VersionContext {
             log: Arc::default(),
             state: Arc::default(),
             connector: Connector::new(),
+            redactor: Redactor::default(),
             parallel: 1,
         })
     }

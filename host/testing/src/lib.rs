@@ -26,6 +26,7 @@ pub mod instances;
 #[cfg(feature = "mcp")]
 pub mod mcp;
 pub mod measure;
+mod plugins;
 mod privileges;
 pub mod report;
 #[cfg(feature = "runtime")]
@@ -38,7 +39,8 @@ pub use gate::Gated;
 #[cfg(feature = "guest")]
 pub use guest::Guest;
 pub use harness::is_listing;
-pub use privileges::{Mounted, can_change_user};
+pub use plugins::plugins_in;
+pub use privileges::{Mounted, can_change_user, has_program};
 #[cfg(feature = "runtime")]
 pub use runtime::Host;
 #[cfg(feature = "gate")]

@@ -1,4 +1,5 @@
-//! Tests that need what only root may: to act as another user, or to mount a file system.
+//! Tests that need what only root may, to act as another user or to mount a file system, or a program that not every
+//! machine has.
 //!
 //! Without it such a test returns at once. It is then named on the terminal, past the harness, which keeps to itself
 //! what passing tests print, and `make test` counts it.
@@ -12,6 +13,24 @@ const REQUIRED: &str = "QCHOST_REQUIRE_ROOT";
 /// Names a file to which each test that is left out adds a line.
 const LEFT_OUT: &str = "QCHOST_LEFT_OUT";
 
+/// The remedy for a test that lacks a right.
+const AS_ROOT: &str = "run it as root";
+
+/// Whether a program is installed.
+///
+/// # Panics
+///
+/// Without it where `QCHOST_REQUIRE_ROOT` is set.
+#[must_use]
+pub fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(name).is_file());
+    if !found {
+        leave_out(name, "install it");
+    }
+    found
+}
+
 /// Whether this process can act as other users and give files to them.
 ///
 /// # Panics
@@ -21,7 +40,7 @@ const LEFT_OUT: &str = "QCHOST_LEFT_OUT";
 pub fn can_change_user() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        leave_out("another user");
+        leave_out("another user", AS_ROOT);
     }
     root
 }
@@ -45,7 +64,7 @@ impl Mounted {
         if ran.is_ok_and(|ran| ran.status.success()) {
             return Some(Self(folder.to_owned()));
         }
-        leave_out("the right to mount");
+        leave_out("the right to mount", AS_ROOT);
         None
     }
 }
@@ -56,7 +75,7 @@ impl Drop for Mounted {
     }
 }
 
-fn leave_out(needs: &str) {
+fn leave_out(needs: &str, remedy: &str) {
     // Each test is a thread under Cargo's harness; nextest runs one a process and says which.
     let test = std::env::var("NEXTEST_TEST_NAME").unwrap_or_else(|_| {
         let thread = std::thread::current();
@@ -64,7 +83,7 @@ fn leave_out(needs: &str) {
     });
     assert!(
         std::env::var_os(REQUIRED).is_none(),
-        "{test} needs {needs}, and {REQUIRED} is set: run it as root"
+        "{test} needs {needs}, and {REQUIRED} is set: {remedy}"
     );
     let line = format!("{test} needs {needs}\n");
     let mut terminal = std::io::stderr();

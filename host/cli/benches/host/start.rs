@@ -1,12 +1,15 @@
 //! How soon a host with a hundred plugins is ready, with and without compiled components in its cache, and how much
 //! memory it takes when it idles: before it did anything, and after some work.
 
+use std::path::Path;
+
 use qchost_emulator::{Emulator, Timing};
 use serde_json::json;
 
 use crate::plugins::{built, version};
 use crate::running::{Folder, Running};
 use qchost_testing::measure::{median, resident};
+use qchost_testing::plugins_in;
 use qchost_testing::report::{Report, Target};
 
 const PLUGINS: u32 = 100;
@@ -37,7 +40,8 @@ pub fn run() {
         .start();
     let cloud = tokio.block_on(cloud).unwrap();
     let folder = Folder::with_cloud(&cloud);
-    for name in bundled() {
+    let bundled = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../plugins");
+    for name in plugins_in(&bundled) {
         let plugin = format!("plugins/{name}");
         folder.component(&name.replace('-', "_"), &built(&plugin));
         let manifest = format!(
@@ -72,13 +76,4 @@ fn work(host: &Running) {
         let refused = host.invoke("strategy-lab.compile").unwrap_err();
         assert!(refused.contains("give a `project`"), "{refused}");
     }
-}
-
-/// The plugins that come with the host.
-fn bundled() -> Vec<String> {
-    let folder = format!("{}/../../plugins", env!("CARGO_MANIFEST_DIR"));
-    let entries = std::fs::read_dir(folder).unwrap();
-    entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect()
 }

@@ -23,15 +23,23 @@ fn shown(hash: impl AsRef<[u8]>) -> String {
     format!("sha256:{}", hex::encode(hash))
 }
 
-/// The names of all files below a folder. Anything but a regular file or a folder is refused.
-pub(super) fn names(folder: &Path) -> Result<BTreeSet<String>> {
+/// The names of all files below a folder. Anything but a regular file or a folder is refused, and so are more than `max` of
+/// both together.
+pub(super) fn names(folder: &Path, max: usize) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
+    let mut seen = 0_usize;
     while let Some(current) = folders.pop() {
         let failed = || format!("cannot read {}", current.display());
         for entry in fs::read_dir(&current).with_context(failed)? {
             let entry = entry.with_context(failed)?;
             let (path, kind) = (entry.path(), entry.file_type()?);
+            seen = seen.saturating_add(1);
+            ensure!(
+                seen <= max,
+                "{}: there is much more in it than is listed; nothing was restored",
+                folder.display()
+            );
             if kind.is_dir() {
                 folders.push(path);
                 continue;
@@ -136,5 +144,16 @@ mod tests {
             copy_listed(&from, &to, size).unwrap();
             assert_eq!(fs::read(to).unwrap().len(), copied, "{size}");
         }
+    }
+
+    #[test]
+    fn a_folder_with_more_than_was_asked_for_is_not_walked_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("audit")).unwrap();
+        fs::write(folder.path().join("audit/one"), "").unwrap();
+        fs::write(folder.path().join("two"), "").unwrap();
+        assert_eq!(names(folder.path(), 3).unwrap().len(), 2);
+        let error = names(folder.path(), 2).unwrap_err();
+        assert!(error.to_string().contains("more in it"), "{error}");
     }
 }

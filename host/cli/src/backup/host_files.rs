@@ -46,6 +46,7 @@ pub const PLACES: [&str; 5] = [
 pub fn copy_host_files(config: &Config, backup: &Path) -> Result<ByHand> {
     let mut copy = HostFiles {
         backup,
+        max_component: config.engine.max_component(),
         by_hand: ByHand::default(),
     };
     if !config.file.as_os_str().is_empty() {
@@ -62,6 +63,8 @@ pub fn copy_host_files(config: &Config, backup: &Path) -> Result<ByHand> {
 
 struct HostFiles<'a> {
     backup: &'a Path,
+    /// Maximum bytes of a component: a host loads no larger one.
+    max_component: u64,
     by_hand: ByHand,
 }
 
@@ -140,7 +143,7 @@ impl HostFiles<'_> {
     /// Copies the component of a manifest: to its place if that is in the folder of manifests.
     fn component(&mut self, manifest: &Manifest, folder: &Path) -> Result<()> {
         let component = &manifest.component;
-        let mut source = match open_regular(component) {
+        let source = match open_regular(component) {
             Ok(source) => source,
             Err(error) => {
                 self.leave_out(component, words(&error));
@@ -149,15 +152,26 @@ impl HostFiles<'_> {
         };
         let files = self.backup.join(FILES);
         let draft = files.join(DRAFT);
+        // A manifest may name any file, however large.
+        let mut source = source.take(self.max_component.saturating_add(1));
         copy_open(&mut source, &draft)
             .with_context(|| format!("cannot copy {}", component.display()))?;
+        let (size, digest) = measure(&draft, u64::MAX)?;
+        if size > self.max_component {
+            fs::remove_file(&draft)?;
+            let reason = format!(
+                "it has more than the {} bytes that a component may have (`engine.component`)",
+                self.max_component
+            );
+            self.leave_out(component, reason);
+            return Ok(());
+        }
         // A manifest may name any file as its component, also one with a secret.
         if !is_component(&draft)? {
             fs::remove_file(&draft)?;
             self.leave_out(component, "it is no component");
             return Ok(());
         }
-        let (_, digest) = measure(&draft, u64::MAX)?;
         if manifest.digest.as_ref().is_some_and(|pin| *pin != digest) {
             fs::remove_file(&draft)?;
             let reason = "it has another digest than its manifest says";
@@ -267,4 +281,35 @@ pub fn check_pins(list: &List, backup: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_component_larger_than_a_host_loads_nothing_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plugins, backup) = (folder.path().join("plugins"), folder.path().join("backup"));
+        fs::create_dir(&plugins).unwrap();
+        let text = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
+        let manifest = Manifest::parse(text, &plugins.join("lab.toml")).unwrap();
+        let mut copy = HostFiles {
+            backup: &backup,
+            max_component: 100,
+            by_hand: ByHand::default(),
+        };
+        for (size, left_out) in [(100, 0), (101, 1), (1 << 20, 2)] {
+            let mut component = MAGIC.to_vec();
+            component.resize(size, 0);
+            fs::write(&manifest.component, component).unwrap();
+            copy.component(&manifest, &plugins).unwrap();
+            assert_eq!(copy.by_hand.left_out.len(), left_out, "{size}");
+            assert!(!backup.join("files/draft").exists());
+        }
+        let kept = fs::metadata(backup.join("files/plugins/lab.wasm")).unwrap();
+        assert_eq!(kept.len(), 100);
+        let reason = &copy.by_hand.left_out[0].reason;
+        assert!(reason.contains("engine.component"), "{reason}");
+    }
 }

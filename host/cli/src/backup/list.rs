@@ -105,6 +105,9 @@ impl ByHand {
     }
 }
 
+/// Folders without files and the list itself, and enough more that what was added is named.
+const MAX_UNLISTED: usize = 16;
+
 /// Ends the name of a file without its secrets, so that no host reads it.
 pub const INCOMPLETE: &str = ".incomplete";
 
@@ -139,7 +142,7 @@ impl List {
     /// Lists and signs a folder.
     pub fn make(folder: &Path, by_hand: ByHand, key: &BackupKey) -> Result<Self> {
         let mut files = Vec::new();
-        for path in names(folder)? {
+        for path in names(folder, usize::MAX)? {
             let (size, sha256) = measure(&folder.join(&path), u64::MAX)?;
             files.push(ListedFile { path, size, sha256 });
         }
@@ -225,7 +228,9 @@ impl List {
 
     /// Checks that a folder contains the listed files as they are listed, and no other one but the list.
     pub fn check_files(&self, folder: &Path) -> Result<()> {
-        let mut found = names(folder)?;
+        // Each listed file and the folders above it.
+        let parts = self.files.iter().map(|it| it.path.split('/').count());
+        let mut found = names(folder, parts.sum::<usize>().saturating_add(MAX_UNLISTED))?;
         found.remove(LIST);
         for file in &self.files {
             let path = folder.join(&file.path);

@@ -1,11 +1,12 @@
 //! The form of a backup: a folder with the host's data and its files, and a signed list of them.
 //!
-//! `list` is the list, `files` copies and compares, and `host_files` are the configuration, manifests, guardrails and
-//! components.
+//! `list` is the list, `files` copies and compares, `host_files` are the configuration, manifests, guardrails and
+//! components, and `target` is the folder that they are restored into.
 
 mod files;
 mod host_files;
 mod list;
+mod target;
 
 use std::path::Path;
 
@@ -15,6 +16,7 @@ use qchost_audit::Disk;
 pub use files::{copy_listed, copy_private, digest, open_regular};
 pub use host_files::{PLACES, check_pins, copy_host_files};
 pub use list::{ByHand, FILES, LIST, List, MAX_LIST_BYTES};
+pub use target::Target;
 
 use crate::keys::{self, Key};
 

@@ -66,6 +66,11 @@ impl Engine {
         );
         set(&mut options.drain, drain.map(|period| period.0));
     }
+
+    /// Maximum bytes of a component.
+    pub fn max_component(&self) -> u64 {
+        self.component.map_or(Options::MAX_COMPONENT, |size| size.0)
+    }
 }
 
 fn set<T>(option: &mut T, given: Option<T>) {

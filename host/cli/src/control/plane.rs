@@ -18,6 +18,7 @@ use super::server;
 use super::shared::{EarlyHalt, Opened, Shared};
 use crate::config::Config;
 use crate::host::Host;
+use crate::pulse::Pulses;
 use crate::signals;
 
 /// Threads for blocking work: reading the audit, and large requests. Separate from those of the plugins.
@@ -29,6 +30,8 @@ const SECOND_SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ControlPlane {
     shared: Arc<Shared>,
     end: CancellationToken,
+    /// Asks the loop that serves the socket whether it works.
+    pulses: Pulses,
     /// Resolves when the thread ends.
     served: Option<oneshot::Receiver<Result<()>>>,
 }
@@ -40,6 +43,7 @@ impl ControlPlane {
         let shared = Arc::new(Shared::new(config)?);
         let end = CancellationToken::new();
         let (ended, served) = oneshot::channel();
+        let (pulses, asked) = Pulses::new();
         let (shares, until) = (Arc::clone(&shared), end.clone());
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -53,7 +57,7 @@ impl ControlPlane {
                 let serving = async {
                     let listener = UnixListener::from_std(listener)?;
                     let ending = tokio::spawn(end_in_time(Arc::clone(&shares), limit));
-                    let served = server::serve(listener, shares, until).await;
+                    let served = server::serve(listener, shares, until, asked).await;
                     ending.abort();
                     served
                 };
@@ -66,8 +70,14 @@ impl ControlPlane {
         Ok(Self {
             shared,
             end,
+            pulses,
             served: Some(served),
         })
+    }
+
+    /// Asks the loop that serves the socket, and with it every halt, whether it works.
+    pub fn pulses(&self) -> Pulses {
+        self.pulses.clone()
     }
 
     /// The host exists: it carries out what was requested meanwhile. Early halts are in force already.
@@ -148,4 +158,24 @@ async fn end_in_time(shared: Arc<Shared>, limit: Duration) {
         reason = "the threads that would return from `main` are the ones that do not end"
     )]
     std::process::exit(1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_loop_that_serves_halts_answers_the_watchdog_until_it_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = Config {
+            data: Some(folder.path().to_owned()),
+            ..Config::default()
+        };
+        let listener = UnixListener::bind(folder.path().join("control.sock")).unwrap();
+        let plane = ControlPlane::start(&config, listener, Duration::from_secs(60)).unwrap();
+        let pulses = plane.pulses();
+        assert!(pulses.ask().await);
+        plane.close().await.unwrap();
+        assert!(!pulses.ask().await);
+    }
 }

@@ -14,6 +14,7 @@ use qchost_secrets::Redactor;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
@@ -26,6 +27,7 @@ use super::shared::Shared;
 use super::urgent;
 use crate::exit_status::{ErrorKind, Failed};
 use crate::output::words;
+use crate::pulse::{self, Pulse};
 use crate::reports::{Report, Reports};
 use crate::requests::{Class, HostStatus, Request, RequestKind};
 
@@ -57,18 +59,23 @@ const MAX_INLINE: usize = 64 << 10;
 /// Maximum values in a request. Each takes memory of its own, however short its text is.
 const MAX_VALUES: usize = 1_000_000;
 
-/// Serves until shutdown. Each client has a task of its own. Clients that had connected by then get a reply too: remove the
+/// Serves until shutdown, and answers the watchdog. Each client has a task of its own. Clients that had connected by then get a reply too: remove the
 /// socket's file before, so that no other client connects.
 pub(super) async fn serve(
     listener: UnixListener,
     shared: Arc<Shared>,
     end: CancellationToken,
+    mut asked: mpsc::UnboundedReceiver<Pulse>,
 ) -> Result<()> {
     let clients = TaskTracker::new();
     let denials = AbortOnDropHandle::new(tokio::spawn(flush_denials(Arc::clone(&shared))));
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &shared) => accepted?,
+            Some(pulse) = asked.recv() => {
+                pulse::answer(pulse);
+                continue;
+            }
             () = end.cancelled() => match tokio::time::timeout(LAST_CLIENT_TIMEOUT, accept(&listener, &shared)).await {
                 Ok(accepted) => accepted?,
                 Err(_) => break,

@@ -21,7 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::accounts::{self, Prepared};
 use crate::authorizations::LoggedOut;
-use crate::config::{Config, Mode};
+use crate::config::{Account, Config, Mode};
 use crate::file_table::FileState;
 use crate::fingerprint::{FileFingerprint, Text, read};
 use crate::gate;
@@ -782,11 +782,15 @@ fn accounts_changed(former: &Config, config: &Config) -> Vec<String> {
 
 /// The changes of a configuration that take effect only when the host starts.
 fn restart_changes(started: &Config, config: &Config) -> Vec<String> {
-    RESTART_ONLY_KEYS
-        .iter()
-        .filter(|key| started.table.get(**key) != config.table.get(**key))
-        .map(|key| format!("`{key}`"))
-        .collect()
+    let keys = RESTART_ONLY_KEYS.iter();
+    let keys = keys.filter(|key| started.table.get(**key) != config.table.get(**key));
+    let mut changes: Vec<String> = keys.map(|key| format!("`{key}`")).collect();
+    // All else that the mode decides is in effect at once.
+    let mode_changed = started.mode != config.mode;
+    if mode_changed && config.account.values().any(Account::is_emulator) {
+        changes.push("`mode` for what emulators keep".to_owned());
+    }
+    changes
 }
 
 #[cfg(test)]
@@ -806,6 +810,14 @@ mod tests {
         let changed =
             config("data = \"data\"\nlive-trading = true\n[engine]\nqueue = 9\n[audit]\n");
         assert_eq!(restart_changes(&started, &changed), ["`audit`", "`engine`"]);
+        let emulated = "account.lab = { connection = \"embedded\", cloud = \"emulator\" }\n";
+        let development = config(emulated);
+        let production = config(&format!("mode = \"production\"\n{emulated}"));
+        let expected = ["`mode` for what emulators keep"];
+        assert_eq!(restart_changes(&development, &production), expected);
+        assert_eq!(restart_changes(&production, &development), expected);
+        let none = config("mode = \"production\"\n");
+        assert!(restart_changes(&development, &none).is_empty());
         let fewer = config("live-trading = false\n[engine]\nqueue = 8\n");
         assert_eq!(restart_changes(&started, &fewer), ["`data`"]);
     }

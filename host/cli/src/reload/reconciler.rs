@@ -33,7 +33,8 @@ use crate::fingerprint::MIN_FILE_AGE;
 use crate::host::Host;
 use crate::manifests;
 use crate::output::words;
-use crate::reload_trigger::{Pulse, ReloadRequest, ReloadTrigger};
+use crate::pulse::{Pulse, answer};
+use crate::reload_trigger::{ReloadRequest, ReloadTrigger};
 
 /// Maximum concurrent loads. The runtime keeps a few components in memory at a time, and compiles a few side by side; those
 /// that wait for a compiler do not delay those that need none.
@@ -120,20 +121,22 @@ impl Reconciler {
     }
 
     /// Everything that the files ask for is loaded.
-    async fn note_loaded(&self) {
+    async fn note_loaded(&mut self) {
         let rows = self.host.table.rows();
         // If the folder cannot be read, it is unknown which manifests were removed.
         let known = self.host.table.files().folder.problem.is_none();
         let stands = |plugin: &str| !known || rows.iter().any(|row| row.claims(plugin));
-        if let Err(error) = self.host.gate.proposals.remove_missing(stands).await {
+        let removing = self.host.gate.proposals.remove_missing(stands);
+        if let Err(error) = beside(&mut self.pulses, removing).await {
             tracing::error!(target: "host", %error, "that manifests were taken away cannot be written down");
         }
         self.host.gate.changes.loaded();
     }
 
     /// What is found from now on is no longer part of a new data folder.
-    async fn end_adopting(&self) {
-        if let Err(error) = self.host.gate.proposals.end_adopting().await {
+    async fn end_adopting(&mut self) {
+        let ending = self.host.gate.proposals.end_adopting();
+        if let Err(error) = beside(&mut self.pulses, ending).await {
             tracing::error!(target: "host", %error, "what this data folder adopted cannot be written down");
         }
     }
@@ -321,7 +324,7 @@ impl Reconciler {
             (loads != wanted).then(|| tracked.interrupt()).flatten()
         });
         for loading in gone.chain(renamed).collect::<Vec<_>>() {
-            loading.stop().await;
+            beside(&mut self.pulses, loading.stop()).await;
         }
         // A load of a removed one may have completed just before.
         self.unload(&self.plan().unload);
@@ -503,7 +506,8 @@ impl Reconciler {
         let Some(loading) = tracked.loading.take_if(|it| it.attempt == *attempt) else {
             return;
         };
-        match loading.task.await {
+        let ended = beside(&mut self.pulses, loading.task).await;
+        match ended {
             Ok(Outcome::Loaded(plugin, pending)) => {
                 self.loaded(path, &plugin, loading.former.as_ref(), loading.begun);
                 self.hold(path, &plugin, pending);
@@ -608,15 +612,16 @@ impl Reconciler {
             return;
         };
         let (begun, former) = (loading.begun, loading.former.clone());
-        if let Some(Outcome::Loaded(plugin, pending)) = loading.stop().await {
+        let stopped = beside(&mut self.pulses, loading.stop()).await;
+        if let Some(Outcome::Loaded(plugin, pending)) = stopped {
             self.loaded(path, &plugin, former.as_ref(), begun);
             self.hold(path, &plugin, pending);
         }
     }
 }
 
-/// Waits for something outside of the host, and answers the watchdog meanwhile: to restart the host mends no file system
-/// that hangs.
+/// Waits for something that may wait for the disk, and answers the watchdog meanwhile: a restart mends no file system that
+/// hangs, and may cut off calls that were sent.
 async fn beside<T>(
     pulses: &mut mpsc::UnboundedReceiver<Pulse>,
     work: impl Future<Output = T>,
@@ -631,7 +636,24 @@ async fn beside<T>(
     }
 }
 
-fn answer(pulse: Pulse) {
-    // During shutdown the watchdog may be gone.
-    pulse.send(()).unwrap_or_default();
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::pulse::Pulses;
+
+    #[tokio::test]
+    async fn the_watchdog_is_answered_while_something_waits_for_the_disk() {
+        let (pulses, mut asked) = Pulses::new();
+        let disk = Notify::new();
+        let slow = beside(&mut asked, disk.notified());
+        let watchdog = async {
+            for _ in 0..3 {
+                assert!(pulses.ask().await);
+            }
+            disk.notify_one();
+        };
+        tokio::join!(slow, watchdog);
+    }
 }

@@ -9,7 +9,7 @@ use qchost_gate::CallScope;
 use qchost_ledger::{
     Approval, ApprovalFilter, ApprovalKind, ApprovalVote, PermitState, StandingPermit, Status,
 };
-use qchost_policy::{Person, Right, Usd};
+use qchost_policy::{Dollars, Person, Right, Usd};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -98,7 +98,7 @@ pub struct ApprovalsPage {
     pub more: u64,
 }
 
-/// An approval as people see it; costs are dollars as text.
+/// An approval as people see it.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub struct ApprovalRow {
@@ -112,7 +112,7 @@ pub struct ApprovalRow {
     pub operation: String,
     /// The project's name.
     pub project: Option<String>,
-    pub cost: String,
+    pub cost_usd: Dollars,
     /// The number of people who have to approve.
     pub needs: u8,
     pub requester: Option<String>,
@@ -153,7 +153,7 @@ pub struct PermitRow {
     /// Whether it covers any call of its operation and scope, or a single call only.
     pub standing: bool,
     pub uses_left: u32,
-    pub money_left: Option<String>,
+    pub money_left_usd: Option<Dollars>,
     pub expires: Option<Timestamp>,
     pub revoked_by: Option<String>,
 }
@@ -272,7 +272,7 @@ fn describe(host: &Host, approval: Approval) -> ApprovalRow {
         status: approval.status,
         kind: approval.kind,
         project: CallScope::of(&approval).name,
-        cost: Usd(approval.cost).to_string(),
+        cost_usd: Dollars(Usd(approval.cost)),
         needs: approval.needs,
         requester: approval.requester.map(|uid| host.name_of(uid)),
         requested: instant(approval.requested),
@@ -297,7 +297,7 @@ fn permit(permit: &PermitState) -> PermitRow {
         id: permit.id.clone(),
         standing: permit.standing,
         uses_left: permit.uses_left,
-        money_left: permit.cost_left.map(|left| Usd(left).to_string()),
+        money_left_usd: permit.cost_left.map(|left| Dollars(Usd(left))),
         expires: instant(permit.expires),
         revoked_by: permit.revoked_by.clone(),
     }

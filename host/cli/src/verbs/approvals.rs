@@ -80,7 +80,7 @@ fn standing(
 fn left(permit: Option<&PermitRow>) -> Option<String> {
     let permit = permit.filter(|permit| permit.revoked_by.is_none())?;
     let uses = counted(usize::try_from(permit.uses_left).ok()?, "use");
-    Some(match &permit.money_left {
+    Some(match permit.money_left_usd {
         None => uses,
         Some(money) => format!("{uses}, {money}"),
     })
@@ -106,7 +106,7 @@ fn overview(listed: &[ApprovalRow], all: bool, is_first: bool, more: u64) -> Str
                 text(&approval.plugin),
                 text(&approval.operation),
                 maybe(approval.project.as_ref()),
-                text(&approval.cost),
+                approval.cost_usd.to_string(),
                 maybe(left(approval.permit.as_ref())),
                 maybe(approval.expires),
             ]
@@ -143,7 +143,7 @@ fn show(approval: &ApprovalRow) -> String {
         ("digest", text(&approval.digest)),
         ("operation", text(&approval.operation)),
         ("project", maybe(approval.project.as_ref())),
-        ("cost", text(&approval.cost)),
+        ("cost", approval.cost_usd.to_string()),
         ("needs", approval.needs.to_string()),
         ("requester", maybe(approval.requester.as_ref())),
         ("not by", list(&approval.not_by)),
@@ -284,6 +284,7 @@ fn outcome(approval: &ApprovalRow) -> String {
 
 #[cfg(test)]
 mod tests {
+    use qchost_policy::Dollars;
     use serde_json::json;
 
     use super::*;
@@ -299,7 +300,7 @@ mod tests {
             "digest": "sha256:00",
             "operation": "live/create-live-algorithm",
             "project": "Lab/\u{1b}[2Jx",
-            "cost": "$0.00",
+            "cost-usd": 1.5,
             "needs": 1,
             "decisions": [{ "by": "ann", "uid": 7, "verdict": "approved", "at": "2026-01-01T00:00:00Z", "reason": "" }],
             "said-yes": 1,
@@ -314,6 +315,7 @@ mod tests {
         for expected in [
             "id         ap-abcdefghij\n",
             "project    Lab/\\u{1b}[2Jx\n",
+            "cost       $1.50\n",
             "approved   by ann at 2026-01-01T00:00:00Z",
             "source\n  hash  sha256:00\n  diff\n    -old\n    +new\\u{1b}[31m\n",
             "nodes   a, b\n",
@@ -332,7 +334,7 @@ mod tests {
             id: "pm-abcdefghij".to_owned(),
             standing: true,
             uses_left,
-            money_left: Some("$5.00".to_owned()),
+            money_left_usd: Dollars::try_from(5.0).ok(),
             expires: None,
             revoked_by: revoked_by.map(str::to_owned),
         };

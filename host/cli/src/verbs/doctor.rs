@@ -256,8 +256,9 @@ async fn one_account(
     report: &mut Report,
 ) -> Result<()> {
     let secrets = config.secrets()?;
-    let authorizations = Authorizations::beside_host(&config.data()?, secrets.redactor().clone());
-    let emulators = Emulators::afresh();
+    let data = config.data()?;
+    let authorizations = Authorizations::beside_host(&data, secrets.redactor().clone());
+    let emulators = Emulators::of_check(config, &data);
     let mut connections =
         accounts::prepare([(name, account)], &secrets, authorizations, emulators).await?;
     if let Some(problem) = connections.problems.remove(name) {

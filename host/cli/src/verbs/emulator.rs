@@ -13,6 +13,7 @@ use crate::args::ServeEmulator;
 use crate::config::{Config, EMULATOR, Mode, listed};
 use crate::control::{self, Approach, Route};
 use crate::emulators::{self, read_seed};
+use crate::exit_status::{ErrorKind, Failed};
 use crate::output::{Output, pretty};
 use crate::signals;
 
@@ -102,9 +103,12 @@ pub async fn reset(
     let seed = seed.or(own).map(Path::to_owned);
     // Held until it is done, so that no host starts meanwhile.
     let (data, lock) = match control::approach(route).await? {
-        Approach::Host(_) => bail!(
-            "a host runs with the emulator of `{name}`; end it, and try again: nothing was reset"
-        ),
+        Approach::Host(_) => {
+            let message = format!(
+                "a host runs with the emulator of `{name}`; end it, and try again: nothing was reset"
+            );
+            return Err(Failed::error(ErrorKind::UNAVAILABLE, message));
+        }
         Approach::Alone { config, lock, .. } => (config.data()?, lock),
     };
     let done = Reset {

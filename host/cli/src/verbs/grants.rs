@@ -44,7 +44,7 @@ fn block(grant: &GrantReport) -> String {
             Condition::Amount(limit) => amount(limit),
             Condition::Names(names) => list(names),
         };
-        (terminal::line(name), condition)
+        (label(name), condition)
     }));
     rows.extend(grant.obligations.iter().map(|(name, obligation)| {
         let obligation = match obligation {
@@ -55,7 +55,7 @@ fn block(grant: &GrantReport) -> String {
             Obligation::Limit { limit, used: None } => amount(limit),
             Obligation::Approval(by) => text(by),
         };
-        (terminal::line(name), obligation)
+        (label(name), obligation)
     }));
     if !grant.denied.is_empty() {
         rows.push(("denied or limited more".to_owned(), list(&grant.denied)));
@@ -63,10 +63,15 @@ fn block(grant: &GrantReport) -> String {
     format!("\n{}\n{}\n", text(&grant.name), fields(2, &rows))
 }
 
+/// The name of a limit as a manifest has it. The unit stands beside the amount.
+fn label(name: &str) -> String {
+    terminal::line(name.strip_suffix("-usd").unwrap_or(name))
+}
+
 fn amount(amount: &Amount) -> String {
     match amount {
         Amount::Number(number) => number.to_string(),
-        Amount::Money(money) => text(money),
+        Amount::Money(money) => money.to_string(),
     }
 }
 
@@ -83,11 +88,20 @@ mod tests {
     #[test]
     fn each_grant_is_a_block_with_what_is_used() {
         let report = json!({ "plugin": "lab", "account": "research", "halted": null, "restricted": false, "grants": [{
-            "name": "backtests", "allow": ["backtests/*"], "scope": { "projects": ["Lab/*"], "max-cost": "$5.00" },
-            "obligations": { "per-day": { "limit": 500, "used": 12 }, "concurrent": { "limit": 4 }, "approval": "operator" },
+            "name": "backtests", "allow": ["backtests/*"], "scope": { "projects": ["Lab/*"], "max-cost-usd": 5.0 },
+            "obligations": { "cost-per-day-usd": { "limit": 6.0, "used": 1.25 }, "per-day": { "limit": 500, "used": 12 }, "concurrent": { "limit": 4 }, "approval": "operator" },
             "denied": [] }] });
-        let expected = "lab on account research\n\nbacktests\n  allow       backtests/*\n  max-cost    $5.00\n  projects    Lab/*\n  \
-                        approval    operator\n  concurrent  4\n  per-day     12 of 500 used";
+        let expected = [
+            "lab on account research\n\nbacktests",
+            "  allow         backtests/*",
+            "  max-cost      $5.00",
+            "  projects      Lab/*",
+            "  approval      operator",
+            "  concurrent    4",
+            "  cost-per-day  $1.25 of $6.00 used",
+            "  per-day       12 of 500 used",
+        ]
+        .join("\n");
         assert_eq!(text(&report), expected);
     }
 

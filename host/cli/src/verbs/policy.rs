@@ -97,7 +97,7 @@ fn limits(limits: &GrantLimits) -> Vec<String> {
     let counts = counts.filter_map(|(name, most)| Some(format!("{name} {}", most?)));
     let cost = limits.cost_per_day;
     counts
-        .chain(cost.map(|most| format!("cost-per-day {}", most.0)))
+        .chain(cost.map(|most| format!("cost-per-day {most}")))
         .collect()
 }
 

@@ -4,7 +4,7 @@
 //! backup against the list. The data folder contains either all of the backup or nothing that a host would start with: the
 //! copy is verified before it is moved into place; the audit, without which a host refuses the database, is moved last, and
 //! after it the configuration. No approval in the backup is valid in the data folder: the copied database is changed
-//! accordingly here, whatever its mark says.
+//! accordingly here, whatever its mark says. What root restores belongs to the owner of the folder.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use crate::args::Expected;
 use crate::backup::{
-    self, ByHand, FILES, LIST, List, MAX_LIST_BYTES, check_pins, copy_listed, copy_private, digest,
-    open_regular, verify_audit,
+    self, ByHand, FILES, LIST, List, MAX_LIST_BYTES, Target, check_pins, copy_listed, copy_private,
+    digest, open_regular, verify_audit,
 };
 use crate::config::Config;
 use crate::control;
@@ -79,12 +79,14 @@ pub fn run(
         must_be_empty(&data)?;
     }
     if let Some(files) = &files {
+        Target::check(files)?;
         must_be_free(files)?;
     }
     let list = read(folder, expected)?;
     list.check_files(folder)?;
     check_pins(&list, folder)?;
     check_version(folder)?;
+    let data_target = Target::take(&data)?;
     private_folder(&data)?;
     let _lock = Lock::take(&data).map_err(|it| control::refused(&data, it))?;
     must_be_empty(&data)?;
@@ -107,9 +109,20 @@ pub fn run(
     for folder in ["audit", TEXTS, "."] {
         File::open(draft.path().join(folder))?.sync_all()?;
     }
+    data_target.give_content(draft.path())?;
+    if let Some((from, target)) = &draft_of_files {
+        target.give_content(from.path())?;
+    }
     move_all(&PLACES, draft.path(), &data)?;
-    if let (Some(from), Some(files)) = (&draft_of_files, &files) {
+    if let (Some((from, _)), Some(files)) = (&draft_of_files, &files) {
         move_all(&backup::PLACES, from.path(), files)?;
+    }
+    // The drafts are removed before another user can change the folders.
+    drop(draft);
+    data_target.finish(&[LOCK])?;
+    if let Some((draft, target)) = draft_of_files {
+        drop(draft);
+        target.finish(&[])?;
     }
     let restored = Restored {
         data,
@@ -226,8 +239,8 @@ fn read(folder: &Path, expected: &Expected) -> Result<List> {
 }
 
 /// Copies the host's files from a checked copy into a draft next to their places.
-fn copy_files(list: &List, from: &Path, files: &Path) -> Result<TempDir> {
-    make_private(files)?;
+fn copy_files(list: &List, from: &Path, files: &Path) -> Result<(TempDir, Target)> {
+    let target = Target::take(files)?;
     let draft = draft_in(files)?;
     for file in &list.files {
         if let Ok(name) = Path::new(&file.path).strip_prefix(FILES) {
@@ -236,7 +249,7 @@ fn copy_files(list: &List, from: &Path, files: &Path) -> Result<TempDir> {
     }
     // Moving would replace what was made there meanwhile.
     must_be_free(files)?;
-    Ok(draft)
+    Ok((draft, target))
 }
 
 fn draft_in(folder: &Path) -> Result<TempDir> {

@@ -103,9 +103,9 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let (started, starting) = oneshot::channel();
     let following = AbortOnDropHandle::new(tokio::spawn(reconciler.run(started, ending.clone())));
     let hanging = AbortOnDropHandle::new(tokio::spawn(reload(Arc::clone(&host), hangups)));
-    let watched = Arc::clone(&host);
+    let (watched, control) = (Arc::clone(&host), plane.pulses());
     let feeding = AbortOnDropHandle::new(tokio::spawn(async move {
-        service::watchdog(&watched).await;
+        service::watchdog(&watched, &control).await;
     }));
     let loaded = tokio::select! {
         loaded = starting => loaded.is_ok(),

@@ -165,7 +165,7 @@ fn a_standing_yes_has_its_uses_and_its_bounds() {
     let left = shown(&["--json", "approvals", "show", &id]);
     assert_eq!(left["permit"]["standing"], true, "{left}");
     assert_eq!(left["permit"]["uses-left"], 1, "{left}");
-    assert_eq!(left["permit"]["money-left"], "$50.00", "{left}");
+    assert_eq!(left["permit"]["money-left-usd"], 50.0, "{left}");
     assert_eq!(left["expires"], left["permit"]["expires"], "{left}");
     let hours = |field: &str| {
         left[field].as_str().unwrap()[11..13]

@@ -86,6 +86,7 @@ fn an_emulator_is_reset_to_its_seed_and_gives_no_id_again() {
     let host = folder.serve(&["run"]);
     let ran = folder.run(&["emulator", "reset"]);
     assert!(ran.error().contains("a host runs"), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     assert_eq!(names(&folder), ["Lab/own", "Lab/seeded"]);
     host.end();
 
@@ -124,6 +125,19 @@ fn a_seed_that_was_refused_is_used_once_it_is_mended() {
     fs::write(&seed, project.replace("seeded", "other")).unwrap();
     assert_eq!(names(&folder), ["Lab/seeded"]);
     fs::remove_file(&seed).unwrap();
+    assert_eq!(names(&folder), ["Lab/seeded"]);
+    let checked = folder.run(&["--json", "doctor"]).stdout;
+    assert!(checked.contains("account research"), "{checked}");
+    assert!(!checked.contains("seed.toml"), "{checked}");
+
+    // A process that made the file, and ended before it kept anything, has not used the seed.
+    for more in ["research.db-wal", "research.db-shm"] {
+        drop(fs::remove_file(file(&folder).with_file_name(more)));
+    }
+    fs::write(file(&folder), "").unwrap();
+    let ran = folder.run(&["call", "list_projects"]);
+    assert!(ran.error().contains("seed.toml"), "{ran:?}");
+    fs::write(&seed, project).unwrap();
     assert_eq!(names(&folder), ["Lab/seeded"]);
 }
 

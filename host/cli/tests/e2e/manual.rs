@@ -1,8 +1,9 @@
 //! The pages of the manual.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::process::Command;
+
+use qchost_testing::has_program;
 
 use crate::common::Folder;
 use crate::verbs;
@@ -27,6 +28,7 @@ fn the_manual_has_a_page_for_each_verb_that_groff_reads_without_complaint() {
     }
     assert_eq!(found, expected);
 
+    let has_groff = has_program("groff");
     for page in &found {
         let text = std::fs::read_to_string(pages.join(page)).unwrap();
         for section in [
@@ -41,23 +43,21 @@ fn the_manual_has_a_page_for_each_verb_that_groff_reads_without_complaint() {
             let heading = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
             assert!(heading.iter().any(|it| text.contains(it)), "{page}: {text}");
         }
+        if !has_groff {
+            continue;
+        }
         let checked = Command::new("groff")
             .args([
                 "-Kutf8", "-man", "-Tutf8", "-z", "-wmac", "-wchar", "-wdelim", "-wescape",
             ])
             .arg(pages.join(page))
-            .output();
-        match checked {
-            Ok(checked) => {
-                let said = String::from_utf8_lossy(&checked.stderr);
-                assert!(
-                    checked.status.success() && said.is_empty(),
-                    "{page}: {said}"
-                );
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => panic!("groff: {error}"),
-        }
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&checked.stderr);
+        assert!(
+            checked.status.success() && said.is_empty(),
+            "{page}: {said}"
+        );
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use qchost_testing::plugins_in;
 use serde_json::Value;
 
 use crate::common::{BINARY, Folder, repository};
@@ -131,7 +132,7 @@ fn an_archive_of_what_cannot_be_read_is_a_failure() {
 fn a_unit_runs_the_program_of_its_prefix() {
     let folder = Folder::new("");
     let program = program(&folder);
-    for prefix in ["/usr", "/usr/local", "/opt/qchost"] {
+    for prefix in ["/usr", "/usr/local", "/opt/qchost", "/opt/r&d#1\\2"] {
         let stage = folder.path().join(prefix.replace('/', "-"));
         run(
             "stage.sh",
@@ -144,6 +145,57 @@ fn a_unit_runs_the_program_of_its_prefix() {
         let line = format!("\nExecStart={prefix}/bin/qchost run ");
         assert!(unit.contains(&line), "{unit}");
     }
+}
+
+#[test]
+fn the_plugins_that_are_measured_are_those_that_are_built() {
+    let folder = Folder::new("");
+    let plugins = folder.path();
+    for name in ["two", "one", "notes"] {
+        std::fs::create_dir(plugins.join(name)).unwrap();
+    }
+    for file in ["one/Cargo.toml", "two/Cargo.toml", "notes/a", "README.md"] {
+        std::fs::write(plugins.join(file), "").unwrap();
+    }
+    assert_eq!(plugins_in(plugins), ["one", "two"]);
+    for name in plugins_in(&repository("plugins")) {
+        let manifest = repository("plugins").join(&name).join("manifest.toml");
+        assert!(manifest.is_file(), "{name}");
+    }
+}
+
+#[test]
+fn what_is_built_twice_is_built_in_a_folder_of_its_own() {
+    let folder = Folder::new("");
+    // A repository whose release is a few texts, and the one command of git that is used.
+    let setup = r#"
+mkdir -p root/host/cli/dist bin out/one out/first
+cp "$1" root/host/cli/dist/check.sh
+echo kept | tee out/one/file >out/first/file
+cat >bin/git <<'END'
+#!/bin/sh
+cp -R "$3" "$4"
+END
+cat >root/host/cli/dist/dist.sh <<'END'
+#!/bin/sh
+mkdir -p "$1"
+for made in a.tar.gz a.deb a.cdx.json SHA256SUMS; do echo "made $made" >"$1/$made"; done
+END
+chmod 755 bin/git root/host/cli/dist/*.sh
+PATH="$PWD/bin:$PATH" exec root/host/cli/dist/check.sh out
+"#;
+    let ran = Command::new("sh")
+        .args(["-euc", setup, "sh"])
+        .arg(repository("host/cli/dist/check.sh"))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{ran:?}");
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(said.contains("made SHA256SUMS"), "{said}");
+    let left = files(&folder.path().join("out"));
+    let expected = ["first/file", "one/file"].map(str::to_owned);
+    assert_eq!(left, BTreeSet::from(expected));
 }
 
 #[test]

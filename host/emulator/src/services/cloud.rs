@@ -34,6 +34,8 @@ pub(crate) struct Cloud {
 struct KeptState {
     state: State,
     disk: Option<Disk>,
+    /// Whether something may have been changed since it was stored: what only reads does not look for changes.
+    is_dirty: bool,
 }
 
 /// The locked state.
@@ -49,15 +51,22 @@ impl Deref for StateGuard<'_> {
 
 impl DerefMut for StateGuard<'_> {
     fn deref_mut(&mut self) -> &mut State {
+        self.0.is_dirty = true;
         &mut self.0.state
     }
 }
 
 impl Drop for StateGuard<'_> {
     fn drop(&mut self) {
-        let KeptState { state, disk } = &mut *self.0;
-        if let Some(disk) = disk {
+        let KeptState {
+            state,
+            disk,
+            is_dirty,
+        } = &mut *self.0;
+        if *is_dirty && let Some(disk) = disk {
             disk.save(state);
+            // What failed is tried again.
+            *is_dirty = disk.problem().is_some();
         }
     }
 }
@@ -75,7 +84,11 @@ impl Cloud {
             engine,
             settings,
             base_url,
-            kept: Mutex::new(KeptState { state, disk }),
+            kept: Mutex::new(KeptState {
+                state,
+                disk,
+                is_dirty: false,
+            }),
         }
     }
 
@@ -164,4 +177,43 @@ pub(super) async fn execute(
             in_initialize: false,
         })
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::model::Model;
+    use crate::store::project::Project;
+    use crate::store::settings::Credentials;
+    use crate::store::timing::Timing;
+
+    #[test]
+    fn only_what_may_have_changed_the_state_stores_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (disk, mut state) = Disk::open(&folder.path().join("it.db"), Vec::new()).unwrap();
+        let project = Project::new(1, "one".to_owned(), Language::Python);
+        state.projects.insert(1, project.into());
+        let settings = Settings {
+            credentials: Credentials {
+                user_id: 1,
+                token: "token".to_owned(),
+            },
+            organization_id: "organization".to_owned(),
+            organization_name: "name".to_owned(),
+            credit: 1.0,
+            timing: Timing::default(),
+            object_store_quota: 1,
+            derived_data: false,
+        };
+        let cloud = Cloud::new(Arc::new(Model), settings, String::new(), state, Some(disk));
+        let is_stored = || {
+            let kept = cloud.kept.lock();
+            !kept.disk.as_ref().unwrap().is_new()
+        };
+        assert_eq!(cloud.state().projects.len(), 1);
+        assert!(!is_stored());
+        cloud.state().spent = 0.5;
+        assert!(is_stored());
+        assert!(!cloud.kept.lock().is_dirty);
+    }
 }

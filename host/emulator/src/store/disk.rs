@@ -6,11 +6,13 @@
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, params};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -36,6 +38,8 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Seconds from the Unix epoch to the beginning of 2020, from which ids count when no counter can be read.
 const YEAR_2020: i64 = 1_577_836_800;
 
+/// Maximum bytes of a row. The largest one has a file of the object store, or the results of a long backtest.
+const MAX_ROW: i32 = 256 << 20;
 /// Bytes at least that a value is read with.
 const MIN_SCRATCH: usize = 4096;
 
@@ -159,6 +163,8 @@ enum SaveError {
     Database(#[from] rusqlite::Error),
     #[error(transparent)]
     Encode(#[from] ciborium::ser::Error<std::io::Error>),
+    #[error("no place is left for an entry")]
+    Full,
 }
 
 /// The open file.
@@ -189,20 +195,7 @@ impl Disk {
         if let Some(counters) = counters {
             state.count_from(counters);
         }
-        let mut places = BTreeSet::new();
-        {
-            let sql = "SELECT place, kind, body FROM entry ORDER BY place";
-            let mut statement = connection.prepare(sql).map_err(failed)?;
-            let mut rows = statement.query([]).map_err(failed)?;
-            while let Some(row) = rows.next().map_err(failed)? {
-                let place: i64 = row.get(0).map_err(failed)?;
-                let kind: String = row.get(1).map_err(failed)?;
-                let body: Vec<u8> = row.get(2).map_err(failed)?;
-                add(&mut state, place, &kind, &body)
-                    .map_err(|reason| DataError::damaged(path, reason))?;
-                places.insert(place);
-            }
-        }
+        let places = read_entries(path, &connection, &mut state)?;
         if version < VERSION {
             renew(&mut state);
         }
@@ -218,9 +211,9 @@ impl Disk {
         Ok((disk, state))
     }
 
-    /// Whether nothing was ever kept in the file.
+    /// Whether nothing was ever kept in the file, also no seed.
     pub(crate) fn is_new(&self) -> bool {
-        // A reset leaves the counters.
+        // They are first written in one transaction with the seed. A reset leaves them.
         self.counters.is_none()
     }
 
@@ -269,7 +262,7 @@ impl Disk {
             let place = match entry.place() {
                 Some(place) => place,
                 None => {
-                    last += 1;
+                    last = last.checked_add(1).ok_or(SaveError::Full)?;
                     last
                 }
             };
@@ -335,10 +328,29 @@ pub(crate) fn reset(path: &Path) -> Result<(Disk, State), DataError> {
     }
 }
 
+/// Checks that a file can be opened, if it is there, and returns whether anything was ever kept in it. It is opened to be
+/// read only, and another process may open it meanwhile.
+pub(crate) fn check(path: &Path) -> Result<bool, DataError> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    check_file(path)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let failed = |error: rusqlite::Error| DataError::of(path, &error);
+    connection.execute_batch("BEGIN").map_err(failed)?;
+    let header = header(&connection).map_err(failed)?;
+    header.check(path)?;
+    if header.tables == 0 {
+        return Ok(false);
+    }
+    let counters = counters(&connection).map_err(failed)?;
+    read_entries(path, &connection, &mut State::new(Vec::new()))?;
+    Ok(counters.is_some())
+}
+
 /// The counters in a file of another version, or in one that is damaged elsewhere.
 fn readable_counters(path: &Path) -> Option<Counters> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).ok()?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE).ok()?;
     let found = counters(&connection).ok()??;
     Some(Counters {
         spent: 0.0,
@@ -372,54 +384,93 @@ fn connect(path: &Path) -> Result<(Connection, i64), DataError> {
         }
         _ => {}
     }
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| DataError::unusable(path, error))?;
-    let found = prepare(&connection).map_err(|error| DataError::of(path, &error))?;
-    match found {
-        Found::Ours(version) => Ok((connection, version)),
-        Found::Newer(found) => Err(DataError::Newer {
-            path: path.to_owned(),
-            found,
-        }),
-        Found::Foreign => Err(DataError::damaged(path, "another program wrote it")),
-    }
-}
-
-/// What a file turned out to be.
-enum Found {
-    /// Of this version or an earlier one, and ready.
-    Ours(i64),
-    /// Of a later version.
-    Newer(i64),
-    Foreign,
-}
-
-fn prepare(connection: &Connection) -> Result<Found, rusqlite::Error> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    check_file(path)?;
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let failed = |error: rusqlite::Error| DataError::of(path, &error);
     // Before the first read: the lock is held from there until the connection is closed.
-    connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
-    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (application, version) = (number("application_id")?, number("user_version")?);
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-    match (application, version, tables) {
-        (APPLICATION_ID, 1..=VERSION, _) | (0, 0, 0) => {}
-        (APPLICATION_ID, version, _) if version > VERSION => return Ok(Found::Newer(version)),
-        _ => return Ok(Found::Foreign),
+    connection
+        .pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))
+        .map_err(failed)?;
+    let header = header(&connection).map_err(failed)?;
+    header.check(path)?;
+    let is_empty = header.tables == 0;
+    prepare(&connection, is_empty).map_err(failed)?;
+    let version = if is_empty { VERSION } else { header.version };
+    Ok((connection, version))
+}
+
+/// Refuses what another user could change or have put there: a link, and a file of theirs.
+fn check_file(path: &Path) -> Result<(), DataError> {
+    let found =
+        std::fs::symlink_metadata(path).map_err(|error| DataError::unusable(path, error))?;
+    if !found.is_file() {
+        return Err(DataError::unusable(path, "it is a link, or no file"));
     }
+    let (owner, us) = (found.uid(), rustix::process::geteuid().as_raw());
+    if owner != us {
+        let reason = format!("it belongs to the user {owner}, and this is the user {us}");
+        return Err(DataError::unusable(path, reason));
+    }
+    Ok(())
+}
+
+/// Opens a file that is there. Its schema is not trusted, and a row has a bound.
+fn open(path: &Path, access: OpenFlags) -> Result<Connection, DataError> {
+    let opened = || -> Result<Connection, rusqlite::Error> {
+        let connection =
+            Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_ROW)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(connection)
+    };
+    opened().map_err(|error| DataError::unusable(path, error))
+}
+
+/// What a file says that it is.
+struct Header {
+    application: i64,
+    version: i64,
+    tables: i64,
+}
+
+impl Header {
+    /// Refuses what is neither of this version, nor of an earlier one, nor empty.
+    fn check(&self, path: &Path) -> Result<(), DataError> {
+        match (self.application, self.version, self.tables) {
+            (APPLICATION_ID, 1..=VERSION, _) | (0, 0, 0) => Ok(()),
+            (APPLICATION_ID, found, _) if found > VERSION => Err(DataError::Newer {
+                path: path.to_owned(),
+                found,
+            }),
+            _ => Err(DataError::damaged(path, "another program wrote it")),
+        }
+    }
+}
+
+fn header(connection: &Connection) -> Result<Header, rusqlite::Error> {
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    Ok(Header {
+        application: number("application_id")?,
+        version: number("user_version")?,
+        tables: connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?,
+    })
+}
+
+/// Makes the layout, if the file is empty, and takes the lock.
+fn prepare(connection: &Connection, is_empty: bool) -> Result<(), rusqlite::Error> {
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     // A commit survives the end of the process in any way, and a power loss once the system wrote it.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     // Takes the lock, also if the journal had this mode.
     connection.execute_batch("BEGIN EXCLUSIVE")?;
-    if tables == 0 {
+    if is_empty {
         connection.execute_batch(LAYOUT)?;
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         connection.pragma_update(None, "user_version", VERSION)?;
     }
-    connection.execute_batch("COMMIT")?;
-    Ok(Found::Ours(if tables == 0 { VERSION } else { version }))
+    connection.execute_batch("COMMIT")
 }
 
 fn counters(connection: &Connection) -> Result<Option<Counters>, rusqlite::Error> {
@@ -445,6 +496,27 @@ fn put_counters(connection: &Connection, counters: Counters) -> Result<(), rusql
         counters.spent
     ])?;
     Ok(())
+}
+
+/// Reads the entries of a file into a state, and returns their places.
+fn read_entries(
+    path: &Path,
+    connection: &Connection,
+    state: &mut State,
+) -> Result<BTreeSet<i64>, DataError> {
+    let failed = |error: rusqlite::Error| DataError::of(path, &error);
+    let mut places = BTreeSet::new();
+    let sql = "SELECT place, kind, body FROM entry ORDER BY place";
+    let mut statement = connection.prepare(sql).map_err(failed)?;
+    let mut rows = statement.query([]).map_err(failed)?;
+    while let Some(row) = rows.next().map_err(failed)? {
+        let place: i64 = row.get(0).map_err(failed)?;
+        let kind: String = row.get(1).map_err(failed)?;
+        let body: Vec<u8> = row.get(2).map_err(failed)?;
+        add(state, place, &kind, &body).map_err(|reason| DataError::damaged(path, reason))?;
+        places.insert(place);
+    }
+    Ok(places)
 }
 
 /// Adds a stored entry to the state. Rows come in the order of their places.
@@ -781,6 +853,70 @@ mod tests {
         assert!(began.elapsed() >= Duration::from_secs(1));
         drop(disk);
         Disk::open(&path, Vec::new()).unwrap();
+    }
+
+    #[test]
+    fn a_check_leaves_a_file_as_it_is_and_says_whether_anything_is_kept_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.db");
+        assert!(!check(&path).unwrap());
+        assert!(!path.exists());
+        // As it is left by a process that ends before it keeps anything.
+        std::fs::write(&path, "").unwrap();
+        assert!(!check(&path).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), b"");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+
+        let (mut disk, state) = Disk::open(&path, Vec::new()).unwrap();
+        assert!(matches!(check(&path), Err(DataError::InUse { .. })));
+        drop(disk);
+        assert!(!check(&path).unwrap());
+        (disk, _) = Disk::open(&path, Vec::new()).unwrap();
+        disk.store(&state).unwrap();
+        drop(disk);
+        let before = std::fs::read(&path).unwrap();
+        assert!(check(&path).unwrap());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn a_link_and_a_file_without_a_free_place_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("it.db");
+        let (mut disk, mut state) = Disk::open(&path, Vec::new()).unwrap();
+        disk.store(&state).unwrap();
+        let link = folder.path().join("link.db");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for refused in [
+            Disk::open(&link, Vec::new()).map(|_| ()),
+            check(&link).map(|_| ()),
+        ] {
+            let error = refused.unwrap_err();
+            assert!(matches!(error, DataError::Unusable { .. }), "{error}");
+        }
+
+        disk.last = i64::MAX;
+        let project = Project::new(1, "one".to_owned(), Language::Python);
+        state.projects.insert(1, project.into());
+        disk.save(&state);
+        assert!(disk.problem().unwrap().contains("no place"));
+        disk.last = 0;
+        disk.save(&state);
+        assert_eq!(disk.problem(), None);
+        // What is in a file is never an instruction, and a row has a bound.
+        let trusted: i64 = disk
+            .connection
+            .pragma_query_value(None, "trusted_schema", |row| row.get(0))
+            .unwrap();
+        assert_eq!(trusted, 0);
+        let sql = format!("SELECT length(zeroblob({}))", i64::from(MAX_ROW) + 1);
+        let length = disk
+            .connection
+            .query_row(&sql, [], |row| row.get::<_, i64>(0));
+        assert_eq!(
+            length.unwrap_err().sqlite_error_code(),
+            Some(ErrorCode::TooBig)
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! and nothing of the compiler remains.
 
 mod child;
+mod memory;
 mod segments;
 mod wire;
 
@@ -92,12 +93,11 @@ impl Compilers {
         }
     }
 
-    /// How many compilers the machine has processors for, and memory if each takes all that it may.
+    /// How many compilers the machine has processors for, and memory if each takes all that it may. A control group that
+    /// allows less memory counts instead of the machine.
     pub(crate) fn side_by_side(&self) -> usize {
         let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let machine = rustix::system::sysinfo();
-        let memory: u64 = machine.totalram.saturating_mul(machine.mem_unit.into());
-        let fit = usize::try_from(memory / self.memory.max(1)).unwrap_or(usize::MAX);
+        let fit = usize::try_from(memory::available() / self.memory.max(1)).unwrap_or(usize::MAX);
         processors.min(fit).clamp(1, MAX_COMPILERS)
     }
 

@@ -4,7 +4,7 @@
 //! its refusals ([`LogLimiter`](qchost_traffic::LogLimiter)). A long line counts as several. A client that follows the
 //! invocation gets all of its lines.
 //!
-//! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are truncated,
+//! Invariant: a plugin can neither flood the log nor impersonate others in it: lines are redacted, then truncated,
 //! rate-limited and stripped of control characters, and each carries the plugin's name and the invocation. How many lines
 //! of an invocation were left out is logged at its end.
 
@@ -74,7 +74,7 @@ impl Lines {
             if last_output.len() < MAX_LAST_OUTPUT {
                 let separator = if last_output.is_empty() { "" } else { "; " };
                 let words = format!("{last_output}{separator}{}", line.trim());
-                *last_output = text::line(&words, MAX_LAST_OUTPUT);
+                *last_output = self.bounded(&words, MAX_LAST_OUTPUT);
             }
         }
         match source {
@@ -99,7 +99,7 @@ impl Lines {
             time: SystemTime::now(),
             level: level.into(),
             invocation: Arc::clone(self.calls.invocation()),
-            message: text::line(message, MAX_MESSAGE),
+            message: self.bounded(message, MAX_MESSAGE),
             fields: fields(),
             left_out: None,
         });
@@ -110,6 +110,11 @@ impl Lines {
         if let Some(client) = &self.client {
             client.push(line);
         }
+    }
+
+    /// Text of the guest without the secrets of the host.
+    fn bounded(&self, text: &str, limit: usize) -> String {
+        text::clean_line(text, limit, &self.calls.version_context().redactor)
     }
 
     /// Writes a line to the host's log.
@@ -188,7 +193,7 @@ impl Host for Arc<Lines> {
             .iter()
             .map(|(name, value)| bytes(name) + bytes(value));
         self.line(level, &message, extra.sum(), || {
-            let bounded = |text: &String| text::line(text, MAX_FIELD);
+            let bounded = |text: &String| self.bounded(text, MAX_FIELD);
             let fields = fields.iter();
             let fields =
                 fields.map(|(name, value)| format!("{}={}", bounded(name), bounded(value)));
@@ -210,6 +215,30 @@ mod tests {
         assert_eq!(lines.left_out.load(Ordering::Relaxed), 2);
         let next = Lines::new(calls, None);
         assert!(next.admit(1));
+    }
+
+    #[tokio::test]
+    async fn a_secret_longer_than_what_is_kept_of_a_line_is_not_in_it() {
+        let secret = "s3cret-0123456789".repeat(20);
+        let calls = CallContext::describing_for_test();
+        let redactor = &calls.version_context().redactor;
+        redactor.remember(secret.clone().into());
+        let client = Arc::new(InvocationLog::default());
+        let mut lines = Arc::new(Lines::new(calls.clone(), Some(Arc::clone(&client))));
+        let message = format!("{}{secret}", "x".repeat(MAX_MESSAGE - 100));
+        let fields = vec![("token".to_owned(), secret.clone())];
+        lines.write(Level::Info, message, fields);
+        lines.log_output(Source::Stderr, &secret);
+        assert!(!lines.last_output().contains("s3cret"));
+        drop(lines);
+        client.close();
+        let mut got = 0;
+        while let Some(line) = client.next().await {
+            assert!(!line.message.contains("s3cret"), "{}", line.message);
+            assert!(!line.fields.contains("s3cret"), "{}", line.fields);
+            got += 1;
+        }
+        assert_eq!(got, 2);
     }
 
     #[tokio::test]
