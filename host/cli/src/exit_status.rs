@@ -274,6 +274,7 @@ impl From<&ActionError> for ErrorKind {
             ActionError::Stopped(StopReason::HostOutOfMemory | StopReason::NoRoom) => {
                 Self::UNAVAILABLE
             }
+            // Here and below, what the plugin had sent is done, and its outcome is in the record: it is not unknown.
             ActionError::UnfitOutput { .. } => Self::Failure(FailureKind::UnexpectedResponse),
             // The plugin reports what the gate told it.
             ActionError::Failure(PluginFailure::Capability { kind, .. }) => {
@@ -324,6 +325,7 @@ mod tests {
         let numbers = ExitStatus::ALL.map(ExitStatus::number);
         assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         let guide = include_str!("../../OPERATING.md");
+        assert!(guide.contains("Status 1 of `invoke` does not say that nothing was done"));
         for status in ExitStatus::ALL {
             let (number, meaning) = status.row();
             let row = format!("| {number} | {meaning} |");

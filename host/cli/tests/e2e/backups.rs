@@ -447,6 +447,8 @@ fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
     ];
     let (bad, elsewhere) = (place.path().join("bad"), place.path().join("elsewhere"));
     fs::create_dir(&elsewhere).unwrap();
+    // One that others can change is refused.
+    fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(elsewhere.join("other"), "what is here").unwrap();
     let before = contents(&elsewhere);
     let modified = || fs::metadata(&elsewhere).unwrap().modified().unwrap();

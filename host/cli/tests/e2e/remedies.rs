@@ -1,11 +1,13 @@
 //! Messages that name a command: pasted as it is printed, it works.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::categories::{serving, with_cloud};
-use crate::common::{Folder, component, embedded, strategy_lab};
+use crate::cloud::Cloud;
+use crate::common::{Folder, TOKEN, USER, component, embedded, private_file, strategy_lab};
 use crate::exit_statuses::{SITUATIONS, Situation, grant};
 use crate::printed::shell;
 use crate::process::Ran;
@@ -31,6 +33,15 @@ fn follow(folder: &Folder, within: &Path, message: &str, expected: &[&str]) -> R
         last = Some(ran);
     }
     last.unwrap()
+}
+
+/// The fix of a check of `doctor`, if that fails.
+fn fix(folder: &Folder, what: &str) -> Option<String> {
+    let ran = folder.run(&["--json", "doctor"]);
+    let checks: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
+    let mut failed = checks.as_array().unwrap().iter();
+    let found = failed.find(|check| check["what"] == what && check["mark"] == "failed");
+    found.map(|check| check["fix"].as_str().unwrap().to_owned())
 }
 
 fn write(folder: &Folder, prepared: &Value) -> Ran {
@@ -148,6 +159,94 @@ fn a_backup_is_brought_back_by_the_line_that_it_printed() {
     assert!(ran.good().stdout.contains("restored to"), "{ran:?}");
     assert!(data.join("host.key").is_file());
     folder.run(&["audit", "verify"]).good();
+}
+
+#[test]
+fn what_others_can_open_is_closed_by_the_fix_that_doctor_prints() {
+    let cloud = Cloud::start();
+    let folder = Folder::new(&format!(
+        "[account.research]\nconnection = \"embedded\"\ncloud = \"{}\"\ncredentials-file = \"token.json\"\n",
+        cloud.url()
+    ));
+    let credentials = json!({ "user-id": USER, "api-token": TOKEN }).to_string();
+    private_file(&folder.path().join("token.json"), credentials);
+    let call = ["call", "read_account"];
+    folder.run(&call).good();
+    for (file, mode, what) in [
+        ("data", 0o755, "data folder"),
+        ("data/host.key", 0o644, "host key"),
+        ("token.json", 0o644, "account research"),
+    ] {
+        let path = folder.path().join(file);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let printed = fix(&folder, what).unwrap();
+        // What follows is a sentence for people.
+        let command = printed.split(';').next().unwrap();
+        assert!(
+            command.starts_with("chmod ") && command.ends_with(file),
+            "{printed}"
+        );
+        let ran = folder.run(&call);
+        assert!(ran.error().contains(command), "{ran:?}");
+        shell(&folder, folder.path(), command).wait().good();
+        assert_eq!(fix(&folder, what), None);
+        folder.run(&call).good();
+    }
+}
+
+#[test]
+fn a_host_that_lost_its_key_or_its_state_is_brought_back_by_the_command_that_it_names() {
+    let (_cloud, folder) = with_cloud();
+    folder.invoke("every-category.prepare", &json!({}));
+    let backup = folder.path().join("backup");
+    let backup = backup.to_str().unwrap();
+    let made = folder.run(&["--json", "backup", backup]).json();
+    let digest = made["digest"].as_str().unwrap();
+    let data = folder.path().join("data");
+    for lost in ["host.key", "state.db"] {
+        for file in [
+            lost.to_owned(),
+            format!("{lost}-wal"),
+            format!("{lost}-shm"),
+        ] {
+            drop(std::fs::remove_file(data.join(file)));
+        }
+        if lost == "state.db" {
+            private_file(&data.join(lost), "this is no database. ".repeat(1_000));
+        }
+        let ran = folder.run(&["call", "read_account"]);
+        let named = commands(ran.error());
+        assert_eq!(named, ["qchost restore BACKUP --digest DIGEST"], "{ran:?}");
+        let restore = named[0].replace("BACKUP", backup).replace("DIGEST", digest);
+        // It takes nothing away.
+        let ran = shell(&folder, folder.path(), &restore).wait();
+        assert!(ran.error().contains("move what is there away"), "{ran:?}");
+        std::fs::rename(&data, folder.path().join(format!("without-{lost}"))).unwrap();
+        shell(&folder, folder.path(), &restore).wait().good();
+        folder.run(&["audit", "verify"]).good();
+    }
+}
+
+#[test]
+fn an_emulator_whose_data_is_newer_begins_afresh_by_the_command_that_is_named() {
+    let folder = Folder::embedded("emulator");
+    let call = ["call", "read_account"];
+    folder.run(&call).good();
+    let file = folder.path().join("data/emulator/research.db");
+    for by_doctor in [false, true] {
+        let database = rusqlite::Connection::open(&file).unwrap();
+        database.pragma_update(None, "user_version", 99).unwrap();
+        drop(database);
+        let message = match by_doctor {
+            false => folder.run(&call).error().to_owned(),
+            true => fix(&folder, "account research: data").unwrap(),
+        };
+        let reset = "qchost emulator reset --account research".to_owned();
+        assert!(commands(&message).contains(&reset), "{message}");
+        shell(&folder, folder.path(), &reset).wait().good();
+        folder.run(&call).good();
+    }
+    assert_eq!(fix(&folder, "account research: data"), None);
 }
 
 #[test]
