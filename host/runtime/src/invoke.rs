@@ -306,12 +306,15 @@ impl Invocation<'_> {
     }
 
     fn instance(&self, plugin: &Plugin, allowance: Allowance, begun: Instant) -> Instance {
+        let redactor = &self.shared.options.redactor;
+        let progress = self.progress.clone();
+        let progress = progress.map(|watcher| (watcher, redactor.clone()));
         Instance::new(Parts {
             version_context: Arc::clone(&plugin.version_context),
             invocation: identifier().into(),
             person: self.person,
             deadline: begun + allowance.wall,
-            progress: Reporter(self.progress.clone()),
+            progress: Reporter(progress),
             log: self.log.clone(),
             memory: allowance.memory,
         })

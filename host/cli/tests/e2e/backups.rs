@@ -1,10 +1,11 @@
 //! `qchost backup` and `qchost restore` copy everything or nothing.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use qchost_testing::can_change_user;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -418,6 +419,52 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     let ran = place.run(&restore);
     assert!(ran.error().contains("already; move it away"), "{ran:?}");
     assert!(!data.exists());
+}
+
+#[test]
+fn what_root_restores_can_be_read_by_the_user_of_the_service() {
+    const SERVICE: u32 = 54_321;
+    if !can_change_user() {
+        return;
+    }
+    let (_cloud, place) = complete();
+    place.run(&["call", "read_account"]).good();
+    let backup = place.path().join("backup");
+    let made = place
+        .run(&["--json", "backup", backup.to_str().unwrap()])
+        .json();
+    let (data, files) = (place.path().join("of-service"), place.path().join("etc"));
+    for (folder, owner, mode) in [(&data, SERVICE, 0o700), (&files, 0, 0o750)] {
+        fs::create_dir(folder).unwrap();
+        fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
+        chown(folder, Some(owner), Some(SERVICE)).unwrap();
+    }
+    let restore = [
+        "restore",
+        backup.to_str().unwrap(),
+        "--data",
+        data.to_str().unwrap(),
+        "--files",
+        files.to_str().unwrap(),
+        "--digest",
+        made["digest"].as_str().unwrap(),
+    ];
+    place.run(&restore).good();
+    for (folder, owner, mode) in [(&data, SERVICE, 0o600), (&files, 0, 0o640)] {
+        let found = fs::metadata(folder).unwrap();
+        assert_eq!((found.uid(), found.gid()), (owner, SERVICE));
+        let restored = contents(folder);
+        assert!(restored.len() >= 3, "{}", folder.display());
+        for path in restored.keys().filter(|path| !path.ends_with("host.lock")) {
+            let found = fs::metadata(path).unwrap();
+            let seen = (found.uid(), found.gid(), found.mode() & 0o777);
+            assert_eq!(seen, (owner, SERVICE, mode), "{}", path.display());
+            let above = fs::metadata(path.parent().unwrap()).unwrap();
+            assert_eq!((above.uid(), above.gid()), (owner, SERVICE));
+        }
+    }
+    let lock = fs::metadata(data.join("host.lock")).unwrap();
+    assert_eq!((lock.uid(), lock.gid()), (SERVICE, SERVICE));
 }
 
 #[test]

@@ -114,7 +114,7 @@ mod tests {
         let approvals = |plugin: &str, left: Duration| Approvals {
             calls: CallContext::for_test(gated.gate.clone(), plugin),
             deadline: Instant::now() + left,
-            progress: Reporter(Some(reports.clone())),
+            progress: Reporter(Some((reports.clone(), qchost_text::Redactor::default()))),
         };
         let person = Person {
             uid: 1000,

@@ -36,7 +36,7 @@ fn workflow(gate: &Gate, seconds: u64) -> (Workflow, watch::Receiver<Progress>) 
     let (progress, watcher) = watch::channel(Progress::default());
     let workflow = Workflow::new(
         CallContext::for_test(gate.clone(), "lab"),
-        Reporter(Some(progress)),
+        Reporter(Some((progress, qchost_text::Redactor::default()))),
         Instant::now() + Duration::from_secs(seconds),
         3,
     );
