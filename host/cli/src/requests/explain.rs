@@ -44,10 +44,9 @@ impl Handler for Explain {
         host.check_plugin(&self.plugin)?;
         if qchost_catalog::by_name(operation).is_none()
             && qchost_catalog::by_tool(operation).is_none()
+            && let Some(near) = qchost_policy::nearest_operation(operation)
         {
-            if let Some(near) = qchost_policy::nearest_operation(operation) {
-                bail!("there is no operation `{operation}`; did you mean `{near}`?");
-            }
+            bail!("there is no operation `{operation}`; did you mean `{near}`?");
         }
         let explaining = host
             .gate
