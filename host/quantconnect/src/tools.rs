@@ -132,7 +132,7 @@ impl Entry {
     }
 
     /// The names of the valid arguments.
-    fn names(&self) -> impl Iterator<Item = &str> {
+    fn names(&self) -> impl Iterator<Item = &'static str> {
         self.operation
             .input_schema()
             .get("properties")

@@ -574,10 +574,6 @@ impl BearerSource for Login {
         }
     }
 
-    fn login(&self) -> u64 {
-        u64::try_from(self.since().as_microsecond()).unwrap_or_default()
-    }
-
     fn redactor(&self) -> Option<qchost_text::Redactor> {
         Some(self.redactor.clone())
     }

@@ -7,7 +7,6 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rest;
 use super::workspace::Workspace;
 use crate::services::answer::{Answer, Refusal, Reply, fields, refuse};
 use crate::services::arguments::{Arguments, check_content};
@@ -251,6 +250,7 @@ pub(super) fn image(workspace: &Workspace, _: &mut State, arguments: &Arguments)
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::rest;
     use super::*;
 
     #[test]
