@@ -127,7 +127,10 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         } => emulator::reset(&route(), account.as_deref(), seed.as_deref(), output).await,
         Verb::Tools { words } => tools::run(&words, output),
         Verb::Completions { shell } => completions::run(shell, output),
-        Verb::Man { folder } => man::run(folder.as_deref(), output),
+        Verb::Man {
+            command,
+            output: folder,
+        } => man::run(&command, folder.as_deref(), output),
         Verb::CompileComponent | Verb::SuperviseServer { .. } => {
             bail!("it is done before there is a runtime")
         }
