@@ -18,7 +18,7 @@ use qchost_text::error_chain;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::exit_status::{ErrorKind, ExitStatus};
+use crate::exit_status::{ErrorKind, ExitStatus, hint};
 pub use crate::layout::{fields, fits, folded, records, table};
 use crate::reports::LogRow;
 use crate::terminal;
@@ -44,7 +44,7 @@ pub struct ErrorObject<'a> {
     kind: ErrorKind,
     /// The error with its causes, in one line.
     message: &'a str,
-    /// The command that shows more about it, if there is one.
+    /// What helps further, if anything does: a command, or the lines of a manifest that would allow what was denied.
     hint: Option<&'a str>,
 }
 
@@ -110,8 +110,8 @@ impl Output {
     pub fn error(self, error: &anyhow::Error) {
         let text = words(error);
         if self.json {
-            let kind = ErrorKind::from_error(error);
-            write_json_error(kind, &text, kind.exit_status().hint());
+            let hint = hint(error, &text);
+            write_json_error(ErrorKind::from_error(error), &text, hint.as_deref());
         } else {
             let remedy = match ErrorKind::from_error(error).exit_status() {
                 ExitStatus::Halted => {

@@ -75,7 +75,8 @@ pub enum Audit {
     /// Print records by plugin, operation, project, call, time and more, newest first.
     #[command(
         after_help = "Examples:\n  qchost audit query --plugin strategy-lab --decision denied\n  \
-        qchost audit query --operation compile/create-compile --from 2026-01-01 --json"
+        qchost audit query --operation compile/create-compile --from 2026-01-01 --json\n  \
+        qchost audit query --kind denied --since 1h"
     )]
     Query {
         #[command(flatten)]

@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Error, Result, bail, ensure};
+use anyhow::{Error, Result, ensure};
 use qchost_gate::Explanation;
 use qchost_policy::{Coverage, GrantLimits, ManifestError, PolicyTestError, run_policy_tests};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::arguments::json_argument;
+use super::arguments::object_argument;
 use super::cells::{list, text};
 use crate::args::Policy;
 use crate::config::Config;
@@ -28,13 +27,10 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
             arguments,
             project,
         } => {
-            let Value::Object(arguments) = json_argument(&arguments)? else {
-                bail!("the arguments of an operation are a JSON object");
-            };
             let request = Explain {
                 plugin,
                 operation,
-                arguments,
+                arguments: object_argument(&arguments)?,
                 project,
             };
             let explained = control::perform(route, request, output).await?;

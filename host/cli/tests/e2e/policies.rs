@@ -62,6 +62,12 @@ fn explaining_says_what_would_be_and_sends_nothing() {
     let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
     assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
+    // A running host says the same.
+    let host = folder.serve(&["run"]);
+    let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
+    assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    host.end();
 }
 
 #[test]

@@ -274,4 +274,6 @@ fn the_hint_of_every_failure_works() {
     hints.sort();
     hints.dedup();
     assert!(hints.len() >= 5, "{hints:?}");
+    let shows = |hint: &String| hint.starts_with("qchost approvals show ap-");
+    assert!(hints.iter().any(shows), "{hints:?}");
 }
