@@ -175,6 +175,14 @@ impl Proposals {
         }
     }
 
+    /// Closes what was asked for of a subject, since the files ask for something that never comes into force.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn withdraw(&self, subject: Subject, name: &str) -> Result<(), LedgerError> {
+        self.close_changes(subject, name, None, OTHER_CHANGE).await
+    }
+
     async fn close_changes(
         &self,
         subject: Subject,

@@ -475,6 +475,53 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
     running.end();
 }
 
+/// No person could take it back, not even by the files.
+#[test]
+fn what_leaves_no_person_to_approve_is_neither_in_force_nor_asked_for() {
+    let me = rustix::process::geteuid().as_raw();
+    let person = |roles: &str| format!("[people.me]\nuid = {me}\nroles = [{roles}]\n");
+    let (admin, viewer) = (person("\"admin\""), person("\"viewer\""));
+    let other = "[people.other]\nuid = 64005\nroles = [\"admin\"]\n";
+    let running = Running::start(&format!("mode = \"production\"\n{admin}"), |folder| {
+        lab(folder, GRANT);
+    });
+    let refused = |words: &str| {
+        let ran = running.reload();
+        assert!(ran.error().contains("not in effect"), "{ran:?}");
+        assert!(ran.stdout.contains("degraded"), "{ran:?}");
+        assert!(ran.stdout.contains(words), "{ran:?}");
+        assert!(waiting(&running).is_empty());
+        running.folder.run(&["halt", "--plugin", "lab"]).good();
+        running.folder.run(&["resume", "--plugin", "lab"]).good();
+    };
+    running.configure(&admin, &viewer);
+    refused("too few would be left to approve anything");
+    running.configure(&viewer, &admin);
+    running.reload().good();
+    // Nor a guardrail.
+    let rule =
+        "@id(\"nobody\")\nforbid (principal, action == Action::\"person/approve\", resource);\n";
+    fs::create_dir(running.path("policies")).unwrap();
+    replace(&running.path("policies/desk.cedar"), rule);
+    refused("under these too few people could approve anything");
+    fs::remove_file(running.path("policies/desk.cedar")).unwrap();
+    running.reload().good();
+    // The twin: another admin stays.
+    running.configure(&admin, &format!("{admin}{other}"));
+    running.reload();
+    let id = waiting(&running)["configuration"].clone();
+    running.folder.run(&["approvals", "approve", &id]).good();
+    running.reload().good();
+    running.configure(&admin, "");
+    wait_until("the first admin is none any more", || {
+        let ran = running.folder.run(&["halt", "--plugin", "lab"]);
+        ran.stderr
+            .contains("is not a person of this host")
+            .then_some(())
+    });
+    running.end();
+}
+
 /// An editor cannot decide what the host executes or where it sends credentials.
 #[test]
 fn another_account_is_not_connected_before_it_is_approved() {
