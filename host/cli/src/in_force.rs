@@ -444,6 +444,16 @@ impl CanDecide {
         Self::by(&text.people, text.two_person, text.mode, guardrails).map(Some)
     }
 
+    /// Those of a file in production.
+    pub fn of_file(file: &Config, guardrails: &Guardrails) -> Result<Self> {
+        Self::by(&file.people, file.two_person, Mode::Production, guardrails)
+    }
+
+    /// Whether people can bring a change of the files into force.
+    pub fn decides_changes(self) -> bool {
+        self.changes
+    }
+
     /// Whether it lacks what the former people could decide.
     fn lacks(self, former: Self) -> bool {
         (former.calls && !self.calls)
@@ -519,6 +529,52 @@ pub fn check_deciders_under(
          one admin, or to two with `two-person`"
     );
     Ok(())
+}
+
+/// What gives a host the people of a file, and nothing else that waits for approval. `row` is what is in force.
+pub fn people_of_file(file: &Config, row: Option<&InForce>) -> Result<Proposal> {
+    let row = row.context("nothing of the configuration is in force yet")?;
+    let stored = serde_json::from_str::<StoredText<Guarded>>(&row.text).map(|stored| stored.text);
+    let base = match stored {
+        Ok(stored) if row.confirmed => stored,
+        // What a restored backup has in force grants nothing by itself.
+        stored => Guarded {
+            dormant: stored.map(|stored| stored.dormant).unwrap_or_default(),
+            ..Guarded::strictest()
+        },
+    };
+    let text = Guarded {
+        people: file.people.clone(),
+        two_person: file.two_person,
+        ..base
+    };
+    let (none, owners) = (Vec::new(), file.origin.owner.into_iter().collect());
+    let files = vec![file.file.clone()];
+    let text = serde_json::to_value(&text)?;
+    Ok(proposal(
+        Subject::Configuration,
+        text,
+        none,
+        Vec::new(),
+        files,
+        owners,
+    ))
+}
+
+/// The guardrails of the files, and what brings them into force as they are.
+pub fn guardrails_of_files(file: &Config) -> Result<(Guardrails, Proposal)> {
+    let found = off_thread(|| file.guardrails())?;
+    let text = json!(found.stored());
+    let (none, owners) = (Vec::new(), BTreeSet::new());
+    let proposal = proposal(
+        Subject::Guardrails,
+        text,
+        none,
+        Vec::new(),
+        Vec::new(),
+        owners,
+    );
+    Ok((found, proposal))
 }
 
 /// Whether two configurations agree in everything that may need approval.

@@ -22,6 +22,7 @@ mod logging;
 mod manifests;
 mod output;
 mod pulse;
+mod recovery;
 mod reload;
 mod reload_trigger;
 mod reports;

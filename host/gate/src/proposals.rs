@@ -39,6 +39,8 @@ use crate::redacted_text::{bounded, one_line};
 const MAX_SHOWN: usize = 100;
 /// Recorded as the origin of what comes into force without approval.
 const FILES: &str = "the operator's files";
+/// The same for what comes into force where no person can approve any more.
+const RECOVERY: &str = "the user that the host runs as, to recover";
 /// Reason for closing approvals of changes when the files were reverted.
 const AS_IN_FORCE: &str = "the files say again what is in force";
 /// Reason for closing approvals of changes when the files changed again.
@@ -141,20 +143,9 @@ impl Proposals {
                 None => FILES.to_owned(),
             };
             let adopt = NewInForce {
-                subject,
-                name: name.to_owned(),
-                digest: digest.clone(),
-                text: json!(StoredText {
-                    text: &proposal.text,
-                    remembered: proposal.remembered.clone(),
-                    owners: proposal.owners.clone(),
-                })
-                .to_string(),
                 by: by.clone(),
-                now: now(),
                 approval: approval.as_ref().map(|approval| approval.id.clone()),
-                account: proposal.account.clone(),
-                successors: proposal.successors.clone(),
+                ..self.unapproved(&proposal)
             };
             if let AdoptOutcome::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
                 if subject == Subject::Manifest {
@@ -172,6 +163,42 @@ impl Proposals {
                 return Ok(None);
             }
             // The approval was revoked or expired at this moment: it is requested again.
+        }
+    }
+
+    /// Brings a proposal into force without an approval. Only for the user that the host runs as, when it starts and no person
+    /// can approve any more: the caller has checked that, and recorded it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn recover(&self, proposal: Proposal) -> Result<(), LedgerError> {
+        let adopt = NewInForce {
+            by: RECOVERY.to_owned(),
+            ..self.unapproved(&proposal)
+        };
+        if let AdoptOutcome::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
+            self.requests.note_closed(closed, OTHER_IN_FORCE);
+        }
+        Ok(())
+    }
+
+    /// What the ledger is to keep as in force of a proposal, if that needs no approval.
+    fn unapproved(&self, proposal: &Proposal) -> NewInForce {
+        NewInForce {
+            subject: proposal.subject,
+            name: proposal.name.clone(),
+            digest: self.digest(proposal),
+            text: json!(StoredText {
+                text: &proposal.text,
+                remembered: proposal.remembered.clone(),
+                owners: proposal.owners.clone(),
+            })
+            .to_string(),
+            by: FILES.to_owned(),
+            now: now(),
+            approval: None,
+            account: proposal.account.clone(),
+            successors: proposal.successors.clone(),
         }
     }
 

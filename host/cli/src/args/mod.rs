@@ -103,6 +103,10 @@ pub enum Verb {
         /// How many seconds running invocations get to end.
         #[arg(long, default_value_t = 30, value_name = "SECONDS")]
         drain: u64,
+        /// Bring the people of the configuration into force without an approval. Only where too few of those in force could
+        /// approve it, and for the user that the host runs as; it is recorded.
+        #[arg(long)]
+        recover_people: bool,
     },
     /// Invoke a plugin's action; by the running host if there is one, in this process otherwise.
     #[command(

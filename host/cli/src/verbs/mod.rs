@@ -74,8 +74,12 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             systemd,
             systemd_version,
         } => init::run(&folder, systemd, systemd_version, output),
-        Verb::Run { drain } => {
-            run::run(route().config()?, Duration::from_secs(drain), output).await
+        Verb::Run {
+            drain,
+            recover_people,
+        } => {
+            let (route, drain) = (route(), Duration::from_secs(drain));
+            run::run(route.config()?, drain, recover_people, output).await
         }
         Verb::Invoke {
             action,

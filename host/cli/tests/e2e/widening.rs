@@ -522,6 +522,48 @@ fn what_leaves_no_person_to_approve_is_neither_in_force_nor_asked_for() {
     running.end();
 }
 
+#[test]
+fn people_of_the_file_are_recovered_at_a_start_only_where_those_in_force_cannot_approve() {
+    let me = rustix::process::geteuid().as_raw();
+    let before = format!(
+        "[people.me]\nuid = {me}\nroles = [\"viewer\"]\n\
+         [people.gone]\nuid = 64005\nroles = [\"admin\"]\n"
+    );
+    let after = format!("[people.me]\nuid = {me}\nroles = [\"admin\"]\n");
+    let running = Running::start(&format!("mode = \"production\"\n{before}"), |folder| {
+        lab(folder, GRANT);
+    });
+    let ran = running.folder.run(&["halt", "--plugin", "lab"]);
+    assert!(ran.error().contains("touch "), "{ran:?}");
+    let running = running.restarted(|folder| {
+        edit(&folder.path().join("qchost.toml"), &before, &after);
+    });
+    let ran = running.folder.run(&["approvals", "list"]);
+    assert!(
+        ran.error().contains("is not a person of this host"),
+        "{ran:?}"
+    );
+    let running = running.restarted(|folder| {
+        let mut host = folder.start(&["run", "--recover-people"]);
+        host.until("it is ready", |host| {
+            host.stdout().contains("ready").then_some(())
+        });
+        folder.run(&["reload"]).good();
+        let recorded = folder.run(&["--json", "audit", "query", "--kind", "admin"]);
+        let recorded = recorded.good().stdout.clone();
+        assert!(recorded.contains("recover people"), "{recorded}");
+        host.end();
+    });
+    // It is in force from then on, and nothing waits.
+    running.reload().good();
+    assert!(waiting(&running).is_empty());
+    let Running { host, folder, .. } = running;
+    host.end();
+    // The twin: those in force can approve.
+    let ran = folder.run(&["run", "--recover-people"]);
+    assert!(ran.error().contains("can approve changes"), "{ran:?}");
+}
+
 /// An editor cannot decide what the host executes or where it sends credentials.
 #[test]
 fn another_account_is_not_connected_before_it_is_approved() {
