@@ -442,13 +442,30 @@ pub fn is_or_are(number: usize) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
-/// A line about something; further lines are indented, so that none of them is taken for a line about something else.
+/// A line about something. Further lines are there to be pasted: they stay whole on a narrow terminal too, and are indented,
+/// so that none of them is taken for a line about something else.
 pub fn remark(what: &str, text: &str) -> String {
     let what = terminal::line(what);
-    let text = terminal::block(text.trim_end()).replace('\n', "\n    ");
-    match text.starts_with(&format!("{what}:")) {
-        true => text,
-        false => format!("{what}: {text}"),
+    let text = terminal::block(text.trim_end());
+    let mut lines = text.split('\n');
+    let first = lines.next().unwrap_or_default();
+    let mut shown = match first.starts_with(&format!("{what}:")) {
+        true => folded(first),
+        false => folded(&format!("{what}: {first}")),
+    };
+    for line in lines {
+        shown.push_str(if line.is_empty() { "\n" } else { "\n    " });
+        shown.push_str(line);
+    }
+    shown
+}
+
+/// What a cell of a table says of a text, and the remark below the table if the text has lines to be pasted, which a table
+/// would break.
+pub fn cell_and_remark(what: &str, text: &str) -> (String, Option<String>) {
+    match text.trim_end() {
+        text if text.contains('\n') => ("see below".to_owned(), Some(remark(what, text))),
+        text => (text.to_owned(), None),
     }
 }
 

@@ -34,7 +34,7 @@ use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::config::{Account, Config, text};
 use crate::control::Route;
 use crate::emulators::{self, Emulators};
-use crate::output::{Output, counted, table, words};
+use crate::output::{Output, cell_and_remark, counted, table, words};
 use crate::verbs::cells::word;
 
 /// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
@@ -102,6 +102,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         .filter(|check| check.mark == Mark::Failed)
         .count();
     output.result(&report.0, |checks| {
+        let mut below = String::new();
         let rows: Vec<_> = checks
             .iter()
             .map(|check| {
@@ -109,14 +110,17 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                     Mark::Failed => "FAILED".to_owned(),
                     mark => word(mark),
                 };
-                vec![mark, check.what.clone(), check.finding.clone()]
+                let (finding, remark) = cell_and_remark(&check.what, &check.finding);
+                if let Some(remark) = remark {
+                    below += &format!("\n{remark}");
+                }
+                if let Some(fix) = &check.fix {
+                    below += &format!("\n{}: {fix}", check.what);
+                }
+                vec![mark, check.what.clone(), finding]
             })
             .collect();
-        let fixes: Vec<_> = checks
-            .iter()
-            .filter_map(|check| Some(format!("\n{}: {}", check.what, check.fix.as_deref()?)))
-            .collect();
-        table(&["", "check", "finding"], &rows) + &fixes.concat()
+        table(&["", "check", "finding"], &rows) + &below
     })?;
     if failed > 0 {
         bail!("{failed} of {} failed", counted(report.0.len(), "check"));
