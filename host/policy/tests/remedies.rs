@@ -242,8 +242,10 @@ fn of_a_project_that_is_granted_and_not_there_it_is_said_so_and_no_line_is_print
         (missing.remedy, missing.nearest_grant.as_deref()),
         (None, Some("w"))
     );
-    // A project that no grant covers looks the same whether it exists or not.
+    // A project that no grant covers looks the same whether it exists or not, and both are said.
     let other = denial(20_000_002);
+    let both = "if the account has no such project, no grant helps";
+    assert!(other.reason.contains(both), "{other}");
     assert!(
         other.reason.contains("but not the project 20000002"),
         "{other}"
