@@ -31,10 +31,12 @@ use self::host::{followed, guardrails, halts, permits, plugins};
 pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
+use crate::backup::incomplete_files;
 use crate::config::{Account, Config, text};
 use crate::control::Route;
 use crate::emulators::{self, Emulators};
 use crate::output::{Output, cell_and_remark, counted, table, words};
+use crate::terminal::line;
 use crate::verbs::cells::word;
 
 /// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
@@ -54,6 +56,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
     );
     machine::files(&mut report);
     machine::time_source(&mut report, Path::new("/"));
+    restored(route, &mut report);
     match route.config() {
         Ok(config) if beside::owner(config).is_some() => {
             report.ok("configuration", config.file.display().to_string());
@@ -128,6 +131,23 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file that no host reads waits for its secrets since a backup was restored.
+fn restored(route: &Route, report: &mut Report) {
+    let file = route.path();
+    let plugins = match route.config() {
+        Ok(config) => config.plugins(),
+        // Where `restore` puts them.
+        Err(_) => file.with_file_name("plugins"),
+    };
+    for path in incomplete_files(file, &plugins) {
+        report.warn(
+            format!("restored file {}", line(&path.to_string_lossy())),
+            "no host reads it: values that may be secrets were not in the backup",
+            "put them in the places of \"removed\", and rename it without `.incomplete`",
+        );
+    }
+}
+
 /// Why the configuration cannot be used. If only another user can read it, it is not known to be invalid.
 fn unusable(file: &Path, why: &str, report: &mut Report) {
     let what = "configuration";
@@ -149,7 +169,7 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
         _ => report.fail(
             what,
             why,
-            "correct the line, or write a new file with: qchost init",
+            "correct the line; to see a valid file, write one into another folder: qchost init example",
         ),
     }
 }
