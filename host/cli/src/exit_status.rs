@@ -8,6 +8,7 @@ use anyhow::Error;
 use qchost_catalog::{Failure, FailureKind};
 use qchost_emulator::{DataError, StartError};
 use qchost_gate::{DecideError, Refusal, RefusalKind};
+use qchost_policy::is_name;
 use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, LoadError, StopReason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -351,6 +352,11 @@ pub fn hint(error: &Error, message: &str) -> Option<String> {
                 .min()?;
             message.get(at..).map(str::to_owned)
         }
+        // What is used of the limits of the plugin's grants.
+        ExitStatus::Limited => {
+            let (plugin, _) = message.strip_prefix('`')?.split_once('.')?;
+            is_name(plugin).then(|| format!("qchost plugin grants {plugin}"))
+        }
         _ => None,
     };
     let given = Failed::hint_in(error).map(str::to_owned);
@@ -483,6 +489,16 @@ mod tests {
         assert_eq!(hint_of(ErrorKind::DENIED, &message).as_deref(), Some(lines));
         let other = hint_of(ErrorKind::DENIED, "denied: a guardrail");
         assert_eq!(other.as_deref(), Some("qchost audit query --limit 20"));
+        let used =
+            "`lab.act`: budget-exhausted: the grant `tests` allows 1 (per-day) and 1 are used";
+        assert_eq!(
+            hint_of(ErrorKind::LIMITED, used).as_deref(),
+            Some("qchost plugin grants lab")
+        );
+        assert_eq!(
+            hint_of(ErrorKind::LIMITED, "too many calls").as_deref(),
+            Some("qchost audit query --limit 20")
+        );
         let own = Failed::hinted(ErrorKind::Usage, "no", "qchost tools").context("above");
         assert_eq!(hint(&own, "no").as_deref(), Some("qchost tools"));
         assert_eq!(hint_of(ErrorKind::Failed, "no"), None);

@@ -42,7 +42,9 @@ pub enum Approvals {
     Revoke(Revoke),
     /// Refuse a request.
     #[command(
-        after_help = "Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
+        after_help = "It is final, and stands until the deadline of the request: until then the same call ends with\n\
+        `approval-refused`. After that, or with other arguments, the call asks again.\n\n\
+        Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
     )]
     Refuse(Refuse),
 }

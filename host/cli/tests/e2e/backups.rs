@@ -36,6 +36,11 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
             .error()
             .contains("is not empty")
     );
+    // Nor is what a host uses to be moved away.
+    let ran = first.run(&["--json", "restore", name]);
+    let used = format!("the process {} uses it", host.id());
+    assert!(ran.json_error().contains(&used), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     host.end();
 
     // Existing files are not overwritten.
