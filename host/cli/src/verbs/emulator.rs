@@ -14,6 +14,7 @@ use crate::control::{self, Approach, Route};
 use crate::emulators::{self, read_seed};
 use crate::exit_status::{ErrorKind, Failed};
 use crate::output::{Output, pretty};
+use crate::requests::AskHost;
 use crate::signals;
 
 /// How a client reaches the emulator.
@@ -93,8 +94,11 @@ pub async fn reset(
     // Held until it is done, so that no host starts meanwhile.
     let (data, lock) = match control::approach(route).await? {
         Approach::Host(_) => {
+            let status = control::ask_running(route, AskHost {}, output).await?;
+            let kill = status.map(|status| format!(" (kill {})", status.pid));
             let message = format!(
-                "a host runs with the emulator of `{name}`; end it, and try again: nothing was reset"
+                "a host runs with the emulator of `{name}`, so nothing was reset; end it{}, and try again",
+                kill.unwrap_or_default()
             );
             return Err(Failed::error(ErrorKind::UNAVAILABLE, message));
         }

@@ -196,7 +196,9 @@ fn the_lines_that_an_explanation_prints_allow_what_it_is_about() {
     };
     folder.manifest("strategy-lab", &manifest(reading));
     let denied = explain();
-    assert!(denied.starts_with("denied"), "{denied}");
+    assert!(denied.starts_with("denied\n"), "{denied}");
+    assert_eq!(denied.matches("denied\n").count(), 1, "{denied}");
+    assert!(!denied.contains("denied: "), "{denied}");
     folder.manifest("strategy-lab", &manifest(&pasted(reading, &denied)));
     let allowed = explain();
     assert!(allowed.starts_with("allowed"), "{allowed}");
