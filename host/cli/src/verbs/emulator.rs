@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::geteuid;
 use qchost_emulator::{Emulator, Timing};
+use qchost_gate::{AdminBody, AdminDetail};
 use qchost_text::EMULATOR_TOKEN;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -13,7 +15,9 @@ use crate::config::{Config, EMULATOR, Mode, listed};
 use crate::control::{self, Approach, Route};
 use crate::emulators::{self, read_seed};
 use crate::exit_status::{ErrorKind, Failed};
-use crate::output::{Output, pretty};
+use crate::gate::record_alone;
+use crate::host::without_role;
+use crate::output::{Output, pretty, words};
 use crate::requests::AskHost;
 use crate::signals;
 
@@ -108,11 +112,21 @@ pub async fn reset(
         account: name.to_owned(),
         seed,
     };
-    let (account, file) = (done.account.clone(), done.seed.clone());
-    let work = move || emulators::reset(&data, &account, file.as_deref());
-    tokio::task::spawn_blocking(work)
+    // Before it is done, like every act of a person.
+    let emulator = done.account.clone();
+    let detail = AdminDetail::EmulatorReset { emulator };
+    record_alone(config, &data, &act("emulator reset", detail)).await?;
+    let (account, file, folder) = (done.account.clone(), done.seed.clone(), data.clone());
+    let work = move || emulators::reset(&folder, &account, file.as_deref());
+    let reset = tokio::task::spawn_blocking(work)
         .await
-        .context("the reset was cut off")??;
+        .context("the reset was cut off")?;
+    if let Err(error) = reset {
+        let reason = words(&error);
+        let failed = act("emulator reset (not done)", AdminDetail::Failed { reason });
+        record_alone(config, &data, &failed).await?;
+        return Err(error);
+    }
     drop(lock);
     output.result(&done, |done| {
         let with = done.seed.as_ref().map_or_else(
@@ -121,6 +135,17 @@ pub async fn reset(
         );
         format!("the emulator of {} begins afresh, {with}", done.account)
     })
+}
+
+/// What is recorded of an act of the user that runs this command.
+fn act(what: &str, detail: AdminDetail) -> AdminBody {
+    let person = without_role(geteuid().as_raw());
+    AdminBody {
+        what: what.to_owned(),
+        detail: Some(detail),
+        person: Some(person.uid),
+        person_name: Some(person.name),
+    }
 }
 
 /// The account with this name, or the only one, that leads to an emulator.
