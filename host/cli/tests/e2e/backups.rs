@@ -400,10 +400,6 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     ] {
         assert!(ran.good().stdout.contains(says), "{says}: {ran:?}");
     }
-    let config = elsewhere.join("qchost.toml");
-    let doctor = place.run(&["--config", config.to_str().unwrap(), "doctor"]);
-    let waits = "plugins/secretive.toml.incomplete: put them in the places of \"removed\"";
-    assert!(doctor.stdout.contains(waits), "{doctor:?}");
     let same = |name: &str| {
         let (old, new) = (place.path().join(name), elsewhere.join(name));
         assert!(fs::read(old).unwrap() == fs::read(new).unwrap(), "{name}");
@@ -423,6 +419,9 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     assert_eq!(listed.as_array().unwrap().len(), 1, "{ran:?}");
     let coverage = restored(&["policy", "coverage"]);
     assert!(coverage.good().stdout.contains("no-nights"), "{coverage:?}");
+    let doctor = restored(&["doctor"]);
+    let waits = "plugins/secretive.toml.incomplete: put them in the places of \"removed\"";
+    assert!(doctor.stdout.contains(waits), "{doctor:?}");
     // What is there is not overwritten.
     fs::remove_dir_all(&data).unwrap();
     let ran = place.run(&restore);
