@@ -540,7 +540,7 @@ fn people_of_the_file_are_recovered_at_a_start_only_where_those_in_force_cannot_
     });
     let ran = running.folder.run(&["approvals", "list"]);
     assert!(
-        ran.error().contains("is not a person of this host"),
+        ran.stderr.contains("is not a person of this host"),
         "{ran:?}"
     );
     let running = running.restarted(|folder| {
