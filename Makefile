@@ -95,15 +95,13 @@ test: setup-test ## build everything and run every test, with cargo-nextest wher
 	fi
 
 # No test may depend on the priority, the time zone, the locale or the umask of the user who runs it, nor on root. The tests
-# here start processes, write files, act as other users or compare whole outputs. Cargo itself stays root, and `insta` asks
-# it in vain where the workspace is.
+# here start processes, write files, act as other users or compare whole outputs. Cargo itself stays root.
 ifeq ($(shell id -u),0)
 UNPRIVILEGED := --config 'target."cfg(unix)".runner = ["$(CURDIR)/$(SETUP)/unprivileged.sh", "$(abspath $(CARGO_TARGET_DIR))/tmp"]'
 endif
 AGAIN := nice -n 5 cargo test --locked --workspace $(UNPRIVILEGED)
 
 .PHONY: test-again
-test-again: export INSTA_WORKSPACE_ROOT := $(CURDIR)
 test-again: ## after `make test`, run a part of the tests again: as no root, niced, in another time zone, locale and umask
 	unset LC_ALL QCHOST_REQUIRE_ROOT; export TZ=Pacific/Auckland LANG=C; umask 077; \
 	$(AGAIN) --bin qchost; \

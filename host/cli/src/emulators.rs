@@ -59,13 +59,9 @@ impl Emulators {
         match seed.map(read_seed) {
             // It is used once: also if an earlier start made the file, and ended before it kept anything.
             Some(Ok(seed)) => builder = builder.seed(seed),
-            Some(Err(error)) => {
-                // After that, its file may be gone.
-                if !is_begun(file.clone()).await {
-                    return Err(error);
-                }
-            }
-            None => {}
+            // After that, its file may be gone.
+            Some(Err(error)) if !is_begun(file.clone()).await => return Err(error),
+            Some(Err(_)) | None => {}
         }
         if let (Some(folder), Some(file), false) = (&self.folder, file, self.is_check) {
             private_folder(folder)?;

@@ -52,13 +52,11 @@ impl Handler for Explain {
         }
         if qchost_catalog::by_name(operation).is_none()
             && qchost_catalog::by_tool(operation).is_none()
+            && let Some(near) = qchost_policy::nearest_operation(operation)
         {
-            if let Some(near) = qchost_policy::nearest_operation(operation) {
-                let message =
-                    format!("there is no operation `{operation}`; did you mean `{near}`?");
-                let hint = format!("qchost tools {near}");
-                return Err(Failed::hinted(ErrorKind::Usage, message, hint));
-            }
+            let message = format!("there is no operation `{operation}`; did you mean `{near}`?");
+            let hint = format!("qchost tools {near}");
+            return Err(Failed::hinted(ErrorKind::Usage, message, hint));
         }
         let explaining = host
             .gate

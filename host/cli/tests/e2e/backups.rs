@@ -475,6 +475,9 @@ fn what_root_restores_can_be_read_by_the_user_of_the_service() {
     assert_eq!((lock.uid(), lock.gid()), (SERVICE, SERVICE));
 }
 
+/// What is changed in the list of a backup.
+type Change<'a> = &'a dyn Fn(&mut Value);
+
 #[test]
 fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
     let (_cloud, place) = complete();
@@ -598,7 +601,7 @@ fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
         );
     }
     let changed = "its signature is not of what it says";
-    let changes: [(&str, &dyn Fn(&mut Value), &str); 8] = [
+    let changes: [(&str, Change<'_>, &str); 8] = [
         (
             "no signature",
             &|list| list["signature"] = "".into(),

@@ -164,7 +164,7 @@ fn a_seed_is_for_an_emulator_only() {
         "{}seed = \"seed.toml\"\n",
         embedded("http://127.0.0.1:1/api/v2")
     ));
-    let ran = folder.run(&["call", "read_account"]);
+    let ran = folder.run(&["run"]);
     assert!(ran.error().contains("account.research: seed"), "{ran:?}");
 }
 

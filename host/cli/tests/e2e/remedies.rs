@@ -10,7 +10,7 @@ use crate::cloud::Cloud;
 use crate::common::{Folder, TOKEN, USER, component, embedded, private_file, strategy_lab};
 use crate::exit_statuses::{SITUATIONS, Situation, grant};
 use crate::printed::shell;
-use crate::process::Ran;
+use crate::process::{Process, Ran};
 
 /// The commands in a message, each up to where its sentence goes on.
 fn commands(message: &str) -> Vec<String> {
@@ -37,11 +37,20 @@ fn follow(folder: &Folder, within: &Path, message: &str, expected: &[&str]) -> R
 
 /// The fix of a check of `doctor`, if that fails.
 fn fix(folder: &Folder, what: &str) -> Option<String> {
-    let ran = folder.run(&["--json", "doctor"]);
+    let ran = without_credentials(folder, &["--json", "doctor"]);
     let checks: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"));
     let mut failed = checks.as_array().unwrap().iter();
     let found = failed.find(|check| check["what"] == what && check["mark"] == "failed");
     found.map(|check| check["fix"].as_str().unwrap().to_owned())
+}
+
+/// Runs the host without the credentials in its environment, which it would take before those of a file.
+fn without_credentials(folder: &Folder, arguments: &[&str]) -> Ran {
+    let mut command = folder.command(arguments);
+    command
+        .env_remove("QUANTCONNECT_USER_ID")
+        .env_remove("QUANTCONNECT_API_TOKEN");
+    Process::start(command, folder.path()).wait()
 }
 
 fn write(folder: &Folder, prepared: &Value) -> Ran {
@@ -180,7 +189,7 @@ fn what_others_can_open_is_closed_by_the_fix_that_doctor_prints() {
     let credentials = json!({ "user-id": USER, "api-token": TOKEN }).to_string();
     private_file(&folder.path().join("token.json"), credentials);
     let call = ["call", "read_account"];
-    folder.run(&call).good();
+    without_credentials(&folder, &call).good();
     for (file, mode, what) in [
         ("data", 0o755, "data folder"),
         ("data/host.key", 0o644, "host key"),
@@ -188,18 +197,18 @@ fn what_others_can_open_is_closed_by_the_fix_that_doctor_prints() {
     ] {
         let path = folder.path().join(file);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let printed = fix(&folder, what).unwrap();
+        let printed = fix(&folder, what).unwrap_or_else(|| panic!("{what} has no fix"));
         // What follows is a sentence for people.
         let command = printed.split(';').next().unwrap();
         assert!(
             command.starts_with("chmod ") && command.ends_with(file),
             "{printed}"
         );
-        let ran = folder.run(&call);
+        let ran = without_credentials(&folder, &call);
         assert!(ran.error().contains(command), "{ran:?}");
         shell(&folder, folder.path(), command).wait().good();
         assert_eq!(fix(&folder, what), None);
-        folder.run(&call).good();
+        without_credentials(&folder, &call).good();
     }
 }
 

@@ -12,7 +12,7 @@ use crate::common::{Folder, bundled, embedded, repository};
 use crate::process::Ran;
 
 /// What differs from run to run, and what stands in its place.
-const FILTERS: [(&str, &str); 11] = [
+const FILTERS: [(&str, &str); 12] = [
     (r"http://127\.0\.0\.1:\d+", "http://ADDRESS"),
     (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", "TIME"),
@@ -31,6 +31,8 @@ const FILTERS: [(&str, &str); 11] = [
         "",
     ),
     (r"\.tmp[A-Za-z0-9]{6}", "FOLDER"),
+    // A column is as wide as what was replaced in it.
+    (r"([A-Z]{2,}) {2,}", "$1  "),
 ];
 
 /// Compares what a command printed with the snapshot of this name.
