@@ -33,7 +33,7 @@ made() { # made PLACE COMMAND...: what the command prints
 quoted=$(printf '%s\n' "$prefix" | sed 's/[\\&#]/\\&/g')
 
 put 755 "$binary" bin/qchost
-"$binary" man "$folder/share/man/man1" >/dev/null
+"$binary" man --output "$folder/share/man/man1" >/dev/null
 made share/bash-completion/completions/qchost "$binary" completions bash
 made share/zsh/site-functions/_qchost "$binary" completions zsh
 made share/fish/vendor_completions.d/qchost.fish "$binary" completions fish

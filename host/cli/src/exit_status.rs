@@ -8,6 +8,7 @@ use anyhow::Error;
 use qchost_catalog::{Failure, FailureKind};
 use qchost_emulator::{DataError, StartError};
 use qchost_gate::{DecideError, Refusal, RefusalKind};
+use qchost_policy::is_name;
 use qchost_runtime::{ActionError, Failure as PluginFailure, InvokeError, LoadError, StopReason};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -263,8 +264,9 @@ impl From<&InvokeError> for ErrorKind {
 impl From<&ActionError> for ErrorKind {
     fn from(error: &ActionError) -> Self {
         match error {
-            ActionError::InvalidInput { .. }
-            | ActionError::Failure(PluginFailure::InvalidInput(_)) => {
+            // The host checks it before the plugin runs, so nothing was done.
+            ActionError::InvalidInput { .. } => Self::Usage,
+            ActionError::Failure(PluginFailure::InvalidInput(_)) => {
                 Self::Failure(FailureKind::InvalidArgument)
             }
             // Its calls go on, so it is unknown what was done.
@@ -303,6 +305,9 @@ pub struct Failed {
     pub kind: ErrorKind,
     /// With its causes, in one line.
     pub message: String,
+    /// The command that helps further, where its exit status alone does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 impl Failed {
@@ -310,8 +315,57 @@ impl Failed {
         Error::new(Self {
             kind,
             message: message.into(),
+            hint: None,
         })
     }
+
+    /// An error with the command that helps further.
+    pub fn hinted(kind: ErrorKind, message: impl Into<String>, hint: impl Into<String>) -> Error {
+        Error::new(Self {
+            kind,
+            message: message.into(),
+            hint: Some(hint.into()),
+        })
+    }
+
+    /// The hint that an error or one of its causes has.
+    pub fn hint_in(error: &Error) -> Option<&str> {
+        let mut failed = error.chain().filter_map(|it| it.downcast_ref::<Self>());
+        failed.find_map(|it| it.hint.as_deref())
+    }
+}
+
+/// What helps further with an error that has this message: a command, or the lines of a manifest that would allow what was
+/// denied.
+pub fn hint(error: &Error, message: &str) -> Option<String> {
+    let status = ErrorKind::from_error(error).exit_status();
+    let in_message = || match status {
+        ExitStatus::WaitingForApproval => {
+            let (_, after) = message.split_once("approvals show ")?;
+            let ends = |it: char| !it.is_ascii_alphanumeric() && it != '-';
+            let id = after.split(ends).next()?;
+            (!id.is_empty()).then(|| format!("qchost approvals show {id}"))
+        }
+        ExitStatus::Denied => {
+            // A comment and a key may be above the first table, and the comment may name a table.
+            let begins = ["[[grant]]", "[[http]]", "# ", "egress = "];
+            let at = begins
+                .iter()
+                .filter_map(|begin| message.find(&format!("\n{begin}")))
+                .min()?;
+            message.get(at + 1..).map(str::to_owned)
+        }
+        // What is used of the limits of the plugin's grants.
+        ExitStatus::Limited => {
+            let (plugin, _) = message.strip_prefix('`')?.split_once('.')?;
+            is_name(plugin).then(|| format!("qchost plugin grants {plugin}"))
+        }
+        _ => None,
+    };
+    let given = Failed::hint_in(error).map(str::to_owned);
+    given
+        .or_else(in_message)
+        .or_else(|| status.hint().map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -422,6 +476,42 @@ mod tests {
     }
 
     #[test]
+    fn the_hint_of_an_error_is_what_its_message_says_is_to_be_done() {
+        let hint_of = |kind: ErrorKind, message: &str| hint(&Failed::error(kind, message), message);
+        let waits = ErrorKind::Refusal(RefusalKind::ApprovalRequired);
+        let message = "`lab.act`: a person has to approve this first: qchost approvals show ap-abcdefghij; then";
+        assert_eq!(
+            hint_of(waits, message).as_deref(),
+            Some("qchost approvals show ap-abcdefghij")
+        );
+        assert_eq!(
+            hint_of(waits, "no id").as_deref(),
+            Some("qchost approvals list")
+        );
+        let lines = "[[grant]]\nname = \"files\"\nallow = [\"files/read-file\"]";
+        let message = format!("denied: no grant; to allow it, add to the manifest:\n{lines}");
+        assert_eq!(hint_of(ErrorKind::DENIED, &message).as_deref(), Some(lines));
+        let lines = format!("# [[http]] `hooks` can carry it out\negress = \"licensed\"\n{lines}");
+        let message = format!("denied: no grant; to allow it, add to the manifest:\n{lines}");
+        assert_eq!(hint_of(ErrorKind::DENIED, &message), Some(lines));
+        let other = hint_of(ErrorKind::DENIED, "denied: a guardrail");
+        assert_eq!(other.as_deref(), Some("qchost audit query --limit 20"));
+        let used =
+            "`lab.act`: budget-exhausted: the grant `tests` allows 1 (per-day) and 1 are used";
+        assert_eq!(
+            hint_of(ErrorKind::LIMITED, used).as_deref(),
+            Some("qchost plugin grants lab")
+        );
+        assert_eq!(
+            hint_of(ErrorKind::LIMITED, "too many calls").as_deref(),
+            Some("qchost audit query --limit 20")
+        );
+        let own = Failed::hinted(ErrorKind::Usage, "no", "qchost tools").context("above");
+        assert_eq!(hint(&own, "no").as_deref(), Some("qchost tools"));
+        assert_eq!(hint_of(ErrorKind::Failed, "no"), None);
+    }
+
+    #[test]
     fn a_plugin_that_reports_a_failure_of_a_call_ends_with_the_status_of_that_call() {
         let number = |error: ActionError| {
             let error = Error::new(InvokeError::Action("lab.act".to_owned(), error));
@@ -433,6 +523,11 @@ mod tests {
             assert_eq!(number(ActionError::Failure(failure)), expected, "{kind}");
         }
         let (path, message) = ("/n".to_owned(), "no".to_owned());
+        let wrong = ActionError::InvalidInput {
+            path: path.clone(),
+            message: message.clone(),
+        };
+        assert_eq!(number(wrong), 2);
         let unfit = ActionError::UnfitOutput { path, message };
         assert_eq!(ErrorKind::from(&unfit).word(), "unexpected-response");
         assert_eq!(number(ActionError::CutOff), 8);

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use qchost_audit::{Anchor as AuditAnchor, Audit, Disk, Opening, Options as AuditOptions};
+use qchost_audit::{
+    Anchor as AuditAnchor, Audit, Disk, Entry, Kind, Opening, Options as AuditOptions,
+};
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
-use qchost_gate::{Gate, NODE_TYPES, Options, Settings, Sources};
+use qchost_gate::{AdminBody, Gate, NODE_TYPES, Options, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
 use qchost_secrets::Profiles;
 use qchost_traffic::AccountLimits;
 
 use crate::config::{Anchor, Config, Mode};
+use crate::data_folder::DATABASE;
 use crate::keys::{self, Key};
 
 /// Time limit of one call to QuantConnect, even if its caller is gone.
@@ -108,6 +111,23 @@ pub async fn scratch(config: &Config, folder: &Path) -> Result<Gate> {
         settings(config, config.guardrails()?)?,
     )
     .await
+}
+
+/// Records what is done to a data folder without a host, and waits until it is on disk. The caller holds the folder's lock.
+/// Where no host has run yet there is no record, and nothing to be recorded.
+pub async fn record_alone(config: &Config, data: &Path, done: &AdminBody) -> Result<()> {
+    let database = data.join(DATABASE);
+    if !database.exists() {
+        return Ok(());
+    }
+    let key = Key::open(&keys::path(data))?;
+    let ledger = Ledger::open(&database)?;
+    ledger.bind(&key.folder_id()?).await?;
+    let (audit, _) = open_audit(config, data, &key, &ledger).await?;
+    let recorded = audit.record(Entry::new(Kind::Admin, false, done)).await;
+    audit.close().await;
+    recorded?;
+    Ok(())
 }
 
 /// Opens the audit, and links database and audit to each other.

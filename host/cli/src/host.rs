@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 use qchost_gate::{AdminDetail, Gate, Sealer};
 use qchost_ledger::Ledger;
-use qchost_policy::{Guardrails, People, Person};
+use qchost_policy::{Guardrails, People, Person, Right};
 use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
 use serde_json::Value;
@@ -365,12 +365,26 @@ pub fn unknown_person() -> AdminDetail {
     AdminDetail::Failed { reason }
 }
 
-/// Why a uid has no role. `waits` is the pending approval if the configuration names the user.
-pub fn stranger(uid: u32, data: &Path, waits: Option<&str>) -> String {
-    let halt = format!(
+/// Why a person may not do something. Who may not halt learns how that is done without a role.
+pub fn denied(right: Right, reason: &str, data: &Path) -> Error {
+    let halt = match right {
+        Right::Halt => format!("; {}", halt_by_hand(data)),
+        _ => String::new(),
+    };
+    Failed::error(ErrorKind::DENIED, format!("denied: {reason}{halt}"))
+}
+
+/// How to halt without a role, as the end of a sentence.
+fn halt_by_hand(data: &Path) -> String {
+    format!(
         "to halt at once, the user that the host runs as makes the file: touch {}",
         halt_file(data)
-    );
+    )
+}
+
+/// Why a uid has no role. `waits` is the pending approval if the configuration names the user.
+pub fn stranger(uid: u32, data: &Path, waits: Option<&str>) -> String {
+    let halt = halt_by_hand(data);
     match waits {
         Some(approval) => format!(
             "uid {uid} is not a person of this host yet: the configuration names them, and that waits for an admin: qchost \

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use qchost_gate::{Proposal, Sealer, StoredText, Waits};
 use qchost_ledger::{InForce, Ledger, LedgerError, Subject};
-use qchost_policy::{Change, ChangeKind, Guardrails, Remembered, Role};
+use qchost_policy::{Change, ChangeKind, Guardrails, People, Person, Remembered, Right, Role};
 use qchost_secrets::Profiles;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -391,25 +391,191 @@ fn proposal(
     }
 }
 
-/// Checks that the people in force from now on can still decide pending approvals, if the former ones could: people added
-/// in the file count only once they are approved.
-pub fn check_deciders(former: &Config, now: &Config) -> Result<()> {
-    let may = |it: &Config, role: &[Role]| {
-        let people = it.people.values();
-        let people = people.filter(|person| role.iter().any(|role| person.roles.contains(role)));
-        people.count()
-    };
-    let admins = |it| may(it, &[Role::Admin]);
-    let deciders = |it| may(it, &[Role::Admin, Role::Approver]);
-    let needs = if now.two_person { 2 } else { 1 };
-    let lacks = (admins(now) == 0 && admins(former) > 0)
-        || (deciders(now) < needs && deciders(former) >= needs);
+/// What the people of a configuration can decide under guardrails: those with the right to approve, unless a guardrail
+/// forbids it to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CanDecide {
+    /// Whether enough may approve calls.
+    calls: bool,
+    /// Whether enough may approve changes of the files; in development none waits.
+    changes: bool,
+    /// Whether there is an admin.
+    has_admin: bool,
+}
+
+impl CanDecide {
+    /// Those of a configuration.
+    pub fn of(config: &Config, guardrails: &Guardrails) -> Result<Self> {
+        Self::by(&config.people, config.two_person, config.mode, guardrails)
+    }
+
+    fn by(
+        people: &BTreeMap<String, PersonTable>,
+        two_person: bool,
+        mode: Mode,
+        guardrails: &Guardrails,
+    ) -> Result<Self> {
+        let persons = people.iter().map(|(name, person)| Person {
+            uid: person.uid,
+            name: name.clone(),
+            roles: person.roles.clone(),
+        });
+        let people = People::new(persons, guardrails)?;
+        let deciders: Vec<&Person> = people
+            .iter()
+            .filter(|person| people.decide(person, Right::Approve, None).allowed)
+            .collect();
+        let admins = deciders.iter();
+        let admins = admins.filter(|person| person.roles.contains(&Role::Admin));
+        let admins = admins.count();
+        let needs = if two_person { 2 } else { 1 };
+        Ok(Self {
+            calls: deciders.len() >= needs,
+            changes: mode == Mode::Development || admins >= needs,
+            has_admin: admins > 0,
+        })
+    }
+
+    /// Those of what the ledger keeps as in force, if it came into force in this data folder.
+    fn stored(row: Option<&InForce>, guardrails: &Guardrails) -> Result<Option<Self>> {
+        let Some(row) = row.filter(|row| row.confirmed) else {
+            return Ok(None);
+        };
+        let StoredText { text, .. } = serde_json::from_str::<StoredText<Guarded>>(&row.text)?;
+        Self::by(&text.people, text.two_person, text.mode, guardrails).map(Some)
+    }
+
+    /// Those of a file in production.
+    pub fn of_file(file: &Config, guardrails: &Guardrails) -> Result<Self> {
+        Self::by(&file.people, file.two_person, Mode::Production, guardrails)
+    }
+
+    /// Whether people can bring a change of the files into force.
+    pub fn decides_changes(self) -> bool {
+        self.changes
+    }
+
+    /// Whether it lacks what the former people could decide.
+    fn lacks(self, former: Self) -> bool {
+        (former.calls && !self.calls)
+            || (former.changes && !self.changes)
+            || (former.has_admin && !self.has_admin)
+    }
+}
+
+/// Checks that the people of a new configuration can still decide, if the former ones could: otherwise no person could take
+/// it back. `whole` is what would be in force once it is approved, `until_then` what is in force at once: people added in
+/// the file count only once they are approved. `row` is what is in force by now.
+pub fn check_deciders(
+    current: (&Config, &Guardrails),
+    row: Option<&InForce>,
+    whole: &Config,
+    until_then: &Config,
+) -> Result<()> {
+    let (current, guardrails) = current;
+    let former = CanDecide::of(current, guardrails)?;
+    let stored = CanDecide::stored(row, guardrails)?;
+    check_whole(
+        CanDecide::of(whole, guardrails)?,
+        [Some(former), stored].into_iter().flatten(),
+    )?;
     ensure!(
-        !lacks,
+        !CanDecide::of(until_then, guardrails)?.lacks(former),
         "people: of those in force too few would be left to approve anything, since whom the file adds counts only when that \
          is approved: add them first, have that approved, and take the others away afterwards"
     );
     Ok(())
+}
+
+fn check_whole(whole: CanDecide, former: impl IntoIterator<Item = CanDecide>) -> Result<()> {
+    let mut former = former.into_iter();
+    ensure!(
+        !former.any(|former| whole.lacks(former)),
+        "people: too few would be left to approve anything, and no person could take that back: leave the role admin to one \
+         person, or to two with `two-person`"
+    );
+    Ok(())
+}
+
+/// Checks a changed configuration again when it is to be approved: what was in force when it was asked for may have changed.
+/// `text` is its text as the approval keeps it.
+pub fn check_proposed(text: &str, current: &Config, guardrails: &Guardrails) -> Result<()> {
+    let proposed: Guarded = serde_json::from_str(text)
+        .context("what this approval would bring into force cannot be read")?;
+    let whole = CanDecide::by(
+        &proposed.people,
+        proposed.two_person,
+        proposed.mode,
+        guardrails,
+    )?;
+    check_whole(whole, [CanDecide::of(current, guardrails)?])
+}
+
+/// Checks that people can still decide under new guardrails, if they could under the former ones or those in force (`row`):
+/// that guardrails are gone takes an approval.
+pub fn check_deciders_under(
+    config: &Config,
+    row: Option<&InForce>,
+    former: &Guardrails,
+    now: &Guardrails,
+) -> Result<()> {
+    let can = CanDecide::of(config, now)?;
+    let mut lacks = can.lacks(CanDecide::of(config, former)?);
+    if let Some(row) = row.filter(|row| row.confirmed) {
+        lacks |= can.lacks(CanDecide::of(config, &stored_guardrails(Some(row))?)?);
+    }
+    ensure!(
+        !lacks,
+        "guardrails: under these too few people could approve anything, and no person could take that back: leave `approve` to \
+         one admin, or to two with `two-person`"
+    );
+    Ok(())
+}
+
+/// What gives a host the people of a file, and nothing else that waits for approval. `row` is what is in force.
+pub fn people_of_file(file: &Config, row: Option<&InForce>) -> Result<Proposal> {
+    let row = row.context("nothing of the configuration is in force yet")?;
+    let stored = serde_json::from_str::<StoredText<Guarded>>(&row.text).map(|stored| stored.text);
+    let base = match stored {
+        Ok(stored) if row.confirmed => stored,
+        // What a restored backup has in force grants nothing by itself.
+        stored => Guarded {
+            dormant: stored.map(|stored| stored.dormant).unwrap_or_default(),
+            ..Guarded::strictest()
+        },
+    };
+    let text = Guarded {
+        people: file.people.clone(),
+        two_person: file.two_person,
+        ..base
+    };
+    let (none, owners) = (Vec::new(), file.origin.owner.into_iter().collect());
+    let files = vec![file.file.clone()];
+    let text = serde_json::to_value(&text)?;
+    Ok(proposal(
+        Subject::Configuration,
+        text,
+        none,
+        Vec::new(),
+        files,
+        owners,
+    ))
+}
+
+/// The guardrails of the files, and what brings them into force as they are.
+pub fn guardrails_of_files(file: &Config) -> Result<(Guardrails, Proposal)> {
+    let found = off_thread(|| file.guardrails())?;
+    let text = json!(found.stored());
+    let (none, owners) = (Vec::new(), BTreeSet::new());
+    let proposal = proposal(
+        Subject::Guardrails,
+        text,
+        none,
+        Vec::new(),
+        Vec::new(),
+        owners,
+    );
+    Ok((found, proposal))
 }
 
 /// Whether two configurations agree in everything that may need approval.
@@ -707,13 +873,86 @@ mod tests {
         let (ann, bob, cat) = (person("ann", 1), person("bob", 2), person("cat", 3));
         let (eve, three) = (person("eve", 4), format!("{head}{ann}{bob}{cat}"));
         let left = |now: &str| {
-            let effective = effective(now, Some(&three), true);
-            check_deciders(&config(&three), &effective.config).is_ok()
+            let (none, until_then) = (Guardrails::none(), effective(now, Some(&three), true));
+            let current = config(&three);
+            check_deciders((&current, &none), None, &config(now), &until_then.config).is_ok()
         };
         assert!(!left(&format!("{head}{ann}{eve}")));
         // The controls: the remaining people can decide; and a person is added.
         assert!(left(&format!("{head}{ann}{bob}")));
         assert!(left(&format!("{three}{eve}")));
+    }
+
+    #[test]
+    fn nothing_comes_into_force_that_leaves_no_person_who_could_take_it_back() {
+        let (none, sealer) = (Guardrails::none(), Sealer::new(vec![7; 32].into()));
+        let person = |name: &str, uid: u32, role: &str| {
+            format!("[people.{name}]\nuid = {uid}\nroles = [\"{role}\"]\n")
+        };
+        let production = |lines: &str| format!("mode = \"production\"\n{lines}");
+        let me = production(&person("me", 1, "admin"));
+        let viewer = production(&person("me", 1, "viewer"));
+        let (ann, bob) = (person("ann", 2, "admin"), person("bob", 3, "approver"));
+        let checked = |former: &str, now: &str| {
+            let until_then = effective(now, Some(former), true);
+            let current = config(former);
+            check_deciders((&current, &none), None, &config(now), &until_then.config)
+        };
+        let refused = checked(&me, &viewer).unwrap_err().to_string();
+        assert!(refused.contains("too few would be left"), "{refused}");
+        // The twins: the same role is lost while another admin stays, and nothing is lost.
+        checked(&format!("{me}{ann}"), &format!("{viewer}{ann}")).unwrap();
+        checked(&me, &format!("{me}{ann}")).unwrap();
+        // Two have to approve, and one of those who are left is no admin.
+        let two = format!("two-person = true\n{me}{bob}");
+        checked(&format!("{me}{bob}"), &two).unwrap_err();
+        checked(&format!("{me}{bob}{ann}"), &format!("{two}{ann}")).unwrap();
+
+        // While no host ran: the host that starts has in force only what both allow.
+        let text = Guarded::of(&config(&format!("{me}{ann}")), &sealer).unwrap();
+        let row = InForce {
+            text: json!({ "text": text }).to_string(),
+            ..in_force(&[])
+        };
+        let started = |now: &str| {
+            let until_then = compare(config(now), Some(&row), true, &[], &sealer).unwrap();
+            let until_then = until_then.config;
+            check_deciders((&until_then, &none), Some(&row), &config(now), &until_then)
+        };
+        started(&production(&person("ann", 2, "viewer"))).unwrap_err();
+        started(&me).unwrap();
+
+        // At the moment of the decision.
+        let proposed = |now: &str| {
+            let text = serde_json::to_string_pretty(&Guarded::of(&config(now), &sealer).unwrap());
+            check_proposed(&text.unwrap(), &config(&me), &none)
+        };
+        proposed(&viewer).unwrap_err();
+        proposed(&format!("{me}{ann}")).unwrap();
+    }
+
+    #[test]
+    fn guardrails_that_leave_no_person_to_approve_are_not_put_in_force() {
+        let none = Guardrails::none();
+        let both = config(&format!(
+            "mode = \"production\"\n{PEOPLE}[people.ann]\nuid = 7\nroles = [\"admin\"]\n"
+        ));
+        let forbidding = |when: &str| {
+            let rule = format!(
+                "forbid (principal, action == Action::\"person/approve\", resource){when};"
+            );
+            Guardrails::from_stored(&[("nobody".to_owned(), rule)]).unwrap()
+        };
+        let refused = check_deciders_under(&both, None, &none, &forbidding("")).unwrap_err();
+        assert!(refused.to_string().contains("too few people"), "{refused}");
+        // The twin leaves one of the two admins.
+        let one = forbidding(" when { principal.name == \"ann\" }");
+        check_deciders_under(&both, None, &none, &one).unwrap();
+        // Nothing is lost where no person could approve before.
+        let all = forbidding("");
+        check_deciders_under(&both, None, &all, &all).unwrap();
+        // While no host ran: it started under them, and others are in force.
+        check_deciders_under(&both, Some(&in_force(&[])), &all, &all).unwrap_err();
     }
 
     #[test]

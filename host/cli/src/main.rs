@@ -24,6 +24,7 @@ mod logging;
 mod manifests;
 mod output;
 mod pulse;
+mod recovery;
 mod redirect;
 mod reload;
 mod reload_trigger;

@@ -18,7 +18,7 @@ use qchost_text::error_chain;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::exit_status::{ErrorKind, ExitStatus};
+use crate::exit_status::{ErrorKind, ExitStatus, hint};
 pub use crate::layout::{fields, fits, folded, records, table};
 use crate::reports::LogRow;
 use crate::terminal;
@@ -44,7 +44,7 @@ pub struct ErrorObject<'a> {
     kind: ErrorKind,
     /// The error with its causes, in one line.
     message: &'a str,
-    /// The command that shows more about it, if there is one.
+    /// What helps further, if anything does: a command, or the lines of a manifest that would allow what was denied.
     hint: Option<&'a str>,
 }
 
@@ -110,8 +110,8 @@ impl Output {
     pub fn error(self, error: &anyhow::Error) {
         let text = words(error);
         if self.json {
-            let kind = ErrorKind::from_error(error);
-            write_json_error(kind, &text, kind.exit_status().hint());
+            let hint = hint(error, &text);
+            write_json_error(ErrorKind::from_error(error), &text, hint.as_deref());
         } else {
             let remedy = match ErrorKind::from_error(error).exit_status() {
                 ExitStatus::Halted => {
@@ -442,13 +442,30 @@ pub fn is_or_are(number: usize) -> &'static str {
     if number == 1 { "is" } else { "are" }
 }
 
-/// A line about something; further lines are indented, so that none of them is taken for a line about something else.
+/// A line about something. Further lines are there to be pasted: they stay whole on a narrow terminal too, and are indented,
+/// so that none of them is taken for a line about something else.
 pub fn remark(what: &str, text: &str) -> String {
     let what = terminal::line(what);
-    let text = terminal::block(text.trim_end()).replace('\n', "\n    ");
-    match text.starts_with(&format!("{what}:")) {
-        true => text,
-        false => format!("{what}: {text}"),
+    let text = terminal::block(text.trim_end());
+    let mut lines = text.split('\n');
+    let first = lines.next().unwrap_or_default();
+    let mut shown = match first.starts_with(&format!("{what}:")) {
+        true => folded(first),
+        false => folded(&format!("{what}: {first}")),
+    };
+    for line in lines {
+        shown.push_str(if line.is_empty() { "\n" } else { "\n    " });
+        shown.push_str(line);
+    }
+    shown
+}
+
+/// What a cell of a table says of a text, and the remark below the table if the text has lines to be pasted, which a table
+/// would break.
+pub fn cell_and_remark(what: &str, text: &str) -> (String, Option<String>) {
+    match text.trim_end() {
+        text if text.contains('\n') => ("see below".to_owned(), Some(remark(what, text))),
+        text => (text.to_owned(), None),
     }
 }
 

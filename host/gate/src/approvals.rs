@@ -7,7 +7,7 @@ use std::sync::Arc;
 use qchost_audit::{Audit, AuditError};
 use qchost_ledger::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, Ledger, LedgerError,
-    StandingPermit, Status,
+    StandingPermit, Status, Subject,
 };
 use qchost_policy::{Person, Role};
 use tokio_util::task::TaskTracker;
@@ -18,6 +18,7 @@ use crate::approval_scope::{CallScope, ComponentScope};
 use crate::body::{ApprovalBody, ApprovalDetail, RevokedApproval};
 use crate::clock::now;
 use crate::policy_store::PolicyStore;
+use crate::proposal::Changed;
 
 /// Why an approval was not decided.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +80,34 @@ impl Approvals {
     /// When the ledger cannot be used.
     pub async fn get(&self, id: &str) -> Result<Option<Approval>, LedgerError> {
         self.ledger.approval(id, now()).await
+    }
+
+    /// The text that a change of a subject would bring into force, as it was when it was asked for; `None` if the approval is
+    /// for something else, or can no longer be decided.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn proposed(
+        &self,
+        id: &str,
+        subject: Subject,
+    ) -> Result<Option<String>, LedgerError> {
+        let is_asked = |approval: &Approval| {
+            approval.kind == ApprovalKind::Change
+                && approval.status == Status::Pending
+                && approval.binding.operation == subject.word()
+        };
+        if !self.get(id).await?.as_ref().is_some_and(is_asked) {
+            return Ok(None);
+        }
+        let contents = self.ledger.approval_contents(id).await?;
+        let changed = contents.map(|text| serde_json::from_str::<Changed>(&text));
+        let changed = changed.transpose();
+        let changed = changed.map_err(|error| LedgerError::Content {
+            location: "approval_contents.arguments",
+            why: error.to_string(),
+        })?;
+        Ok(changed.map(|changed| changed.now))
     }
 
     /// Revokes the permit that an approval gave, or the approval of a change that is not in force yet. `id` is

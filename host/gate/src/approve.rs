@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use qchost_catalog::{Access, Failure, Operation};
 use qchost_ledger::{Approval, ApprovalKind, Binding, Ledger, NewApproval, Permit, Status};
 use qchost_scope::Touched;
@@ -340,9 +341,17 @@ fn reason(approval: &Approval) -> String {
         Status::Expired => "no decision was made in time".to_owned(),
         Status::Revoked => "the permit was revoked".to_owned(),
         Status::Closed => approval.closed.clone().unwrap_or_default(),
-        _ => last
-            .map(|decision| decision.reason.clone())
-            .unwrap_or_default(),
+        _ => {
+            let said = last.map_or("", |decision| decision.reason.as_str());
+            match Timestamp::from_second(approval.expires / 1000) {
+                Ok(until) => format!(
+                    "{said} (stands for the same call until {until}; a later call, or one with other arguments, asks again)"
+                ),
+                Err(_) => format!(
+                    "{said} (stands for the same call; one with other arguments asks again)"
+                ),
+            }
+        }
     }
 }
 

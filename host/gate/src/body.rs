@@ -414,6 +414,11 @@ pub enum AdminDetail {
         /// The folder that it is written to, as text.
         folder: String,
     },
+    /// Of a reset of what the emulator of an account keeps.
+    EmulatorReset {
+        /// The account of the emulator.
+        emulator: String,
+    },
     /// Of denials that are recorded by their number.
     Denials {
         /// How many.

@@ -21,13 +21,16 @@ use qchost_ledger::{
     AdoptOutcome, Approval, ApprovalKind, Binding, CounterSuccessor, InForce, Ledger, LedgerError,
     NewApproval, NewInForce, Status, Subject, day_of,
 };
-use qchost_policy::{ChangeKind, Difference, Manifest, Remembered, Successor, successors};
+use qchost_policy::{
+    Approval as Consent, ChangeKind, Difference, Manifest, Remembered, Successor, successors,
+};
 use qchost_traffic::{GrantKey, GrantRates};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio_util::task::TaskTracker;
 
 use crate::approval_requests::ApprovalRequests;
+use crate::approval_scope::CallScope;
 use crate::changes::{Changes, Decided};
 use crate::clock::now;
 use crate::fingerprint::{Fingerprints, sealed};
@@ -39,12 +42,20 @@ use crate::redacted_text::{bounded, one_line};
 const MAX_SHOWN: usize = 100;
 /// Recorded as the origin of what comes into force without approval.
 const FILES: &str = "the operator's files";
+/// The same for what comes into force where no person can approve any more.
+const RECOVERY: &str = "the user that the host runs as, to recover";
 /// Reason for closing approvals of changes when the files were reverted.
 const AS_IN_FORCE: &str = "the files say again what is in force";
 /// Reason for closing approvals of changes when the files changed again.
 const OTHER_CHANGE: &str = "the files ask for another change by now";
 /// Reason for closing approvals of changes when another text came into force.
 const OTHER_IN_FORCE: &str = "something else came into force since it was asked for";
+
+/// Reason for closing requests of calls when their grant changed.
+const OTHER_GRANTS: &str =
+    "no grant of the manifest in force allows such a call with an approval any more";
+/// Reason for closing requests of calls when the manifest was removed.
+const NO_MANIFEST: &str = "the manifest of the plugin was taken away";
 
 /// Brings proposals into force, or has them wait.
 pub struct Proposals {
@@ -141,20 +152,9 @@ impl Proposals {
                 None => FILES.to_owned(),
             };
             let adopt = NewInForce {
-                subject,
-                name: name.to_owned(),
-                digest: digest.clone(),
-                text: json!(StoredText {
-                    text: &proposal.text,
-                    remembered: proposal.remembered.clone(),
-                    owners: proposal.owners.clone(),
-                })
-                .to_string(),
                 by: by.clone(),
-                now: now(),
                 approval: approval.as_ref().map(|approval| approval.id.clone()),
-                account: proposal.account.clone(),
-                successors: proposal.successors.clone(),
+                ..self.unapproved(&proposal)
             };
             if let AdoptOutcome::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
                 if subject == Subject::Manifest {
@@ -173,6 +173,50 @@ impl Proposals {
             }
             // The approval was revoked or expired at this moment: it is requested again.
         }
+    }
+
+    /// Brings a proposal into force without an approval. Only for the user that the host runs as, when it starts and no person
+    /// can approve any more: the caller has checked that, and recorded it.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn recover(&self, proposal: Proposal) -> Result<(), LedgerError> {
+        let adopt = NewInForce {
+            by: RECOVERY.to_owned(),
+            ..self.unapproved(&proposal)
+        };
+        if let AdoptOutcome::InForce(closed) = self.ledger.bring_into_force(adopt).await? {
+            self.requests.note_closed(closed, OTHER_IN_FORCE);
+        }
+        Ok(())
+    }
+
+    /// What the ledger is to keep as in force of a proposal, if that needs no approval.
+    fn unapproved(&self, proposal: &Proposal) -> NewInForce {
+        NewInForce {
+            subject: proposal.subject,
+            name: proposal.name.clone(),
+            digest: self.digest(proposal),
+            text: json!(StoredText {
+                text: &proposal.text,
+                remembered: proposal.remembered.clone(),
+                owners: proposal.owners.clone(),
+            })
+            .to_string(),
+            by: FILES.to_owned(),
+            now: now(),
+            approval: None,
+            account: proposal.account.clone(),
+            successors: proposal.successors.clone(),
+        }
+    }
+
+    /// Closes what was asked for of a subject, since the files ask for something that never comes into force.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn withdraw(&self, subject: Subject, name: &str) -> Result<(), LedgerError> {
+        self.close_changes(subject, name, None, OTHER_CHANGE).await
     }
 
     async fn close_changes(
@@ -257,8 +301,9 @@ impl Proposals {
         self.policies.remove(plugin);
         self.gone.lock().insert(plugin.to_owned());
         let (ledger, plugin) = (self.ledger.clone(), plugin.to_owned());
+        let requests = Arc::clone(&self.requests);
         self.tasks.spawn(async move {
-            if let Err(error) = ledger.take_manifest_away(&plugin).await {
+            if let Err(error) = take_away(&ledger, &requests, &plugin).await {
                 tracing::error!(target: "gate", plugin, %error, "that its manifest was taken away is not stored");
             }
         });
@@ -272,7 +317,7 @@ impl Proposals {
         for plugin in self.ledger.manifests_in_force().await? {
             if !stands(&plugin) {
                 self.gone.lock().insert(plugin.clone());
-                self.ledger.take_manifest_away(&plugin).await?;
+                take_away(&self.ledger, &self.requests, &plugin).await?;
             }
         }
         Ok(())
@@ -323,6 +368,9 @@ impl Proposals {
         let successors = proposal.successors.clone();
         let Some(pending) = self.propose(proposal).await? else {
             self.hand_over_rates(manifest, &successors).await?;
+            let asks = |approval: &Approval| asks_for(manifest, approval);
+            let (ledger, requests) = (&self.ledger, &self.requests);
+            close_calls(ledger, requests, &manifest.plugin, asks, OTHER_GRANTS).await?;
             return Ok(Admitted::Whole);
         };
         let base = match former.filter(|former| !gone && former.account == manifest.account) {
@@ -384,6 +432,47 @@ impl Proposals {
         let policy = self.policies.of(plugin)?;
         policy.pending_approval.as_deref().cloned()
     }
+}
+
+/// Stores that a plugin's manifest was removed, and closes the requests of its calls.
+async fn take_away(
+    ledger: &Ledger,
+    requests: &ApprovalRequests,
+    plugin: &str,
+) -> Result<(), LedgerError> {
+    ledger.take_manifest_away(plugin).await?;
+    close_calls(ledger, requests, plugin, |_| false, NO_MANIFEST).await
+}
+
+/// Closes the requests of a plugin's calls that would not be asked for any more: no person is asked about a call that needs
+/// no approval by now, or is denied.
+async fn close_calls(
+    ledger: &Ledger,
+    requests: &ApprovalRequests,
+    plugin: &str,
+    asks: impl Fn(&Approval) -> bool,
+    why: &str,
+) -> Result<(), LedgerError> {
+    let pending = ledger.pending_calls(plugin, now()).await?;
+    let pending = pending.into_iter().filter(|approval| !asks(approval));
+    let ids: Vec<String> = pending.map(|approval| approval.id).collect();
+    if !ids.is_empty() {
+        let closed = ledger.close_calls(ids, why, now()).await?;
+        requests.note_closed(closed, why);
+    }
+    Ok(())
+}
+
+/// Whether a grant of a manifest may ask for the approval that a call asked for.
+fn asks_for(manifest: &Manifest, approval: &Approval) -> bool {
+    let operation = approval.binding.operation.as_str();
+    // A tool unknown to the catalog is treated as the most dangerous class.
+    let access = by_name(operation).map_or(Access::Trade, |operation| operation.access);
+    let by_two = CallScope::of(approval).two_people;
+    manifest.account == approval.binding.account
+        && manifest.grants.iter().any(|grant| {
+            grant.allows(operation, access) && (by_two || grant.approval == Consent::Operator)
+        })
 }
 
 fn counter_successor(successor: Successor) -> CounterSuccessor {

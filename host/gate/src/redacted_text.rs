@@ -3,7 +3,8 @@
 //! Invariant: no value that may be a secret is in a redacted text or in a difference. Values under `[config]`, headers,
 //! variables and arguments of an account, settings of a profile, and what a notification of its deployments is sent with
 //! are replaced by keyed digests, so that a changed value shows as changed and cannot be guessed; comments, which may
-//! contain anything, are removed. A source of a secret (`{ env = "NAME" }`) is a name, and stays.
+//! contain anything, are removed. A source of a secret (`{ env = "NAME" }`) is a name, and stays. A text that leaves the
+//! host keeps plain values of `[config]`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -153,6 +154,52 @@ fn in_manifest(path: &[&str], value: &DeValue<'_>) -> bool {
     }
 }
 
+/// What is part of the names of keys whose values are taken for secrets, however they look.
+const NAMES_OF_SECRETS: [&str; 20] = [
+    "auth", "cert", "code", "cookie", "cred", "dsn", "hash", "key", "login", "pass", "phrase",
+    "pin", "private", "pwd", "salt", "secret", "seed", "session", "sign", "token",
+];
+
+/// As [`in_manifest`] for a text that leaves the host: a plugin defines its `[config]`, and nothing marks the secrets in it,
+/// so a value is kept only if neither its keys nor it looks like one.
+fn in_portable_manifest(path: &[&str], value: &DeValue<'_>) -> bool {
+    match path {
+        ["config", keys @ ..] => {
+            let is_suspect = |key: &&str| {
+                let key = key.to_lowercase();
+                NAMES_OF_SECRETS.iter().any(|name| key.contains(name))
+            };
+            keys.iter().any(is_suspect) || !is_plain(value)
+        }
+        _ => in_manifest(path, value),
+    }
+}
+
+/// Whether a value is a number of few digits or a few plain words, as a random secret or a passphrase is not.
+fn is_plain(value: &DeValue<'_>) -> bool {
+    match value {
+        DeValue::Boolean(_) => true,
+        DeValue::Integer(number) => is_plain_text(&number.to_string()),
+        DeValue::Float(number) => is_plain_text(&number.to_string()),
+        DeValue::String(text) => is_plain_text(text),
+        DeValue::Array(items) => items.iter().all(|item| is_plain(item.get_ref())),
+        DeValue::Datetime(_) | DeValue::Table(_) => false,
+    }
+}
+
+fn is_plain_text(text: &str) -> bool {
+    let mut words = text.split(['/', '-', '_', '.', ' ']);
+    let is_word = |word: &str| {
+        let rest = word.get(1..).unwrap_or_default();
+        word.len() <= 4 && word.bytes().all(|it| it.is_ascii_digit())
+            || word.len() <= 5 && word.bytes().all(|it| it.is_ascii_uppercase())
+            || word.len() <= 16
+                && word.starts_with(|it: char| it.is_ascii_alphabetic())
+                && rest.bytes().all(|it| it.is_ascii_lowercase())
+    };
+    text.len() <= 40 && words.clone().count() <= 3 && words.all(is_word)
+}
+
 fn in_configuration(path: &[&str], value: &DeValue<'_>) -> bool {
     match path {
         // An account's remote server and its further endpoints have what its own connection has.
@@ -217,7 +264,7 @@ impl PortableText {
     /// The text of a manifest; `None` if it is no TOML.
     #[must_use]
     pub fn manifest(text: &str) -> Option<Self> {
-        Self::new(text, in_manifest)
+        Self::new(text, in_portable_manifest)
     }
 
     /// The text of a configuration; `None` if it is no TOML.
@@ -696,6 +743,55 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
         assert_eq!(portable.removed, [""; 0]);
         assert_eq!(portable.text, plain.replace("# hunter2", ""));
         assert_eq!(PortableText::configuration("data = "), None);
+    }
+
+    #[test]
+    fn of_a_plugins_configuration_only_plain_values_leave_the_host() {
+        let portable = |line: &str| {
+            let text = format!("[config]\n{line}\n");
+            let portable = PortableText::manifest(&text).unwrap();
+            assert_eq!(portable.removed.is_empty(), portable.text == text, "{line}");
+            portable.removed.is_empty()
+        };
+        for kept in [
+            "project = \"Lab/strategy-lab\"",
+            "symbol = \"SPY\"",
+            "fast = 10",
+            "share = 0.25",
+            "dry-run = true",
+            "lists = [\"a\", \"b\"]",
+            "deeper = { project = \"Lab\" }",
+        ] {
+            assert!(portable(kept), "{kept}");
+        }
+        for removed in [
+            "token = \"Lab\"",
+            "api-key = \"Lab\"",
+            "Password = \"Lab\"",
+            "secrets = { main = \"Lab\" }",
+            "name = \"hunter2\"",
+            "name = \"correct horse battery staple\"",
+            "name = \"correct-horse-battery-staple\"",
+            "name = \"wJalrXUtnFEMI\"",
+            "name = \"deadbeefdeadbeefdeadbeef\"",
+            "name = \"AKIAIOSFODNN\"",
+            "number = 471147114711",
+            "names = [\"a\", \"hunter2\"]",
+            "url = \"https://user:word@example.com\"",
+        ] {
+            assert!(!portable(removed), "{removed}");
+        }
+        // The bundled one is what `qchost init` writes.
+        let bundled = include_str!("../../../plugins/strategy-lab/manifest.toml");
+        let portable = PortableText::manifest(bundled).unwrap();
+        assert_eq!(portable.removed, [""; 0]);
+        // What is kept of a text on the host is stricter.
+        let kept = redacted(
+            "[config]\nproject = \"Lab\"\n",
+            in_manifest,
+            &fingerprints(),
+        );
+        assert!(!kept.contains("Lab"), "{kept}");
     }
 
     #[test]

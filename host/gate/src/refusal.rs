@@ -5,6 +5,7 @@
 use std::iter;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use qchost_audit::AuditError;
 use qchost_catalog::{Failure, FailureKind};
 use qchost_ledger::{BeginError, LedgerError, RequestError};
@@ -14,6 +15,8 @@ use strum::{
     EnumDiscriminants, EnumIter, EnumString, IntoEnumIterator as _, IntoStaticStr,
     VariantNames as _,
 };
+
+use crate::clock::now;
 
 /// Why a call has no answer.
 #[derive(Debug, Clone, PartialEq, thiserror::Error, EnumDiscriminants)]
@@ -177,7 +180,10 @@ pub(crate) fn exhausted(error: BeginError) -> Refusal {
             used,
             resets_in_ms,
         } => Refusal::Exhausted {
-            message: format!("the grant `{grant}` allows {limit} ({budget}) and {used} are used"),
+            message: format!(
+                "the grant `{grant}` allows {limit} ({budget}) and {used} are used{}",
+                refill(resets_in_ms)
+            ),
             grant,
             budget,
             resets_in: u64::try_from(resets_in_ms).ok().map(Duration::from_millis),
@@ -186,6 +192,17 @@ pub(crate) fn exhausted(error: BeginError) -> Refusal {
             Refusal::denied(format!("the permit {permit} cannot be used: {why}"))
         }
         BeginError::Ledger(error) => unusable(error),
+    }
+}
+
+/// When a budget is refilled, as the end of a sentence. Budgets are of a day, which ends at a whole minute.
+fn refill(resets_in_ms: i64) -> String {
+    const MINUTE_MS: i64 = 60_000;
+    let at = now().saturating_add(resets_in_ms);
+    let minute = at.saturating_add(MINUTE_MS / 2) / MINUTE_MS;
+    match Timestamp::from_second(minute.saturating_mul(60)) {
+        Ok(at) => format!("; it is refilled at {at}"),
+        Err(_) => String::new(),
     }
 }
 

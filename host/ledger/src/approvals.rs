@@ -139,6 +139,59 @@ impl Ledger {
             .await
     }
 
+    /// The pending requests of a plugin's calls, oldest first and without their views.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn pending_calls(
+        &self,
+        plugin: &str,
+        now: i64,
+    ) -> Result<Vec<Approval>, LedgerError> {
+        let plugin = plugin.to_owned();
+        self.connections()
+            .read(move |it| {
+                let sql = "SELECT id FROM approvals
+                    WHERE plugin = ?1 AND kind = 'call' AND status = 'pending' AND expires_ms > ?2
+                    ORDER BY requested_ms, id";
+                let ids: Vec<String> = it.rows(sql, params![plugin, now], |row| row.get(0))?;
+                let mut found = Vec::new();
+                for id in ids {
+                    found.extend(load_without(it, &id, now)?);
+                }
+                Ok(found)
+            })
+            .await
+    }
+
+    /// Closes those of these requests of calls that are pending, whether a client was told of them or not. Returns which were
+    /// closed.
+    ///
+    /// # Errors
+    /// When the ledger cannot be used.
+    pub async fn close_calls(
+        &self,
+        ids: Vec<String>,
+        why: &str,
+        now: i64,
+    ) -> Result<Vec<String>, LedgerError> {
+        let why = why.to_owned();
+        self.connections()
+            .write(move |it| {
+                let mut closed = Vec::new();
+                for id in ids {
+                    let sql = "UPDATE approvals SET status = 'closed', closed = ?2
+                        WHERE id = ?1 AND kind = 'call' AND status = 'pending' AND expires_ms > ?3";
+                    let done = it.change(sql, params![id, why, now])?;
+                    if done > 0 {
+                        closed.push(id);
+                    }
+                }
+                Ok(closed)
+            })
+            .await
+    }
+
     /// Revokes the permit of an approval, so that no further call can use it, or the approval of a change that has not come
     /// into force. `id` is that of the approval or of the permit.
     ///

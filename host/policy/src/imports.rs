@@ -1,27 +1,37 @@
 //! Whether a component may import what it imports: each interface has to be mentioned by a grant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_catalog::OPERATIONS;
-use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
 use serde_json::json;
 
 use crate::authority::explain::{every, everything};
 use crate::engine::{Action, actions, attributes};
-use crate::grantable::{HTTP, RAW, WORKFLOW};
+use crate::grantable::{RAW, WORKFLOW, grantable};
 use crate::manifest::Manifest;
+
+/// An interface of `quantconnect:api` (`backtests`, `raw`) or a service of the host (`workflow`) that a component imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportedInterface {
+    /// Its name in grants.
+    pub name: String,
+    /// The entries of `allow` that the functions which the component imports of it need: `backtests/read-backtest`.
+    pub needs: Vec<String>,
+}
 
 /// A component imports more than its manifest mentions. It is not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{plugin}` imports {}, which no grant mentions; {}to allow it, add to the manifest:\n{egress}{}",
     interfaces.join(", "),
     if *whole { format!("{WHOLE_CONTRACT}; ") } else { String::new() },
-    interfaces.iter().map(|interface| remedy(interface)).collect::<Vec<_>>().join("\n"))]
+    grants(needs))]
 pub struct ImportsDenied {
     /// The plugin.
     pub plugin: String,
     /// The interfaces.
     pub interfaces: Vec<String>,
+    /// The entries of `allow` that it needs for them, and that no grant has.
+    pub needs: Vec<String>,
     /// Whether the component imports every interface of the contract.
     pub whole: bool,
     /// The lines that the manifest needs besides, since licensed data could leave by what is granted then; or empty.
@@ -43,97 +53,53 @@ pub fn is_whole_contract(interfaces: &[String]) -> bool {
 }
 
 impl Manifest {
-    /// Checks that a component may import these interfaces of `quantconnect:api` (`backtests`, `raw`) and host
-    /// services (`workflow`).
+    /// Checks that a component may import these interfaces.
     ///
     /// # Errors
     /// When no grant mentions one of them. The lines to add allow for requests to other hosts as well if `http` is set.
-    pub fn check_imports(&self, interfaces: &[String], http: bool) -> Result<(), ImportsDenied> {
-        let mentioned = |interface: &&String| {
-            let mut patterns = self.grants.iter().flat_map(|grant| &grant.allow);
-            patterns.any(|pattern| pattern.mentions(interface))
-        };
-        let missing: Vec<_> = interfaces
+    pub fn check_imports(
+        &self,
+        imported: &[ImportedInterface],
+        http: bool,
+    ) -> Result<(), ImportsDenied> {
+        let patterns = || self.grants.iter().flat_map(|grant| &grant.allow);
+        let missing: Vec<&str> = imported
             .iter()
-            .filter(|name| !mentioned(name))
-            .cloned()
+            .map(|it| it.name.as_str())
+            .filter(|name| !patterns().any(|pattern| pattern.mentions(name)))
             .collect();
         if missing.is_empty() {
-            Ok(())
-        } else {
-            let added = actions().iter().filter(|action| {
-                let interface = action.name.split('/').next();
-                action.globbed() && missing.iter().any(|own| Some(own.as_str()) == interface)
-            });
-            let added: Vec<&str> = added.map(|action| action.name).collect();
-            Err(ImportsDenied {
-                plugin: self.plugin.clone(),
-                egress: self.egress_lines(&added, http),
-                interfaces: missing,
-                whole: is_whole_contract(interfaces),
-            })
+            return Ok(());
         }
+        let is_covered = |entry: &str| {
+            grantable().any(|(name, access)| {
+                name == entry && patterns().any(|pattern| pattern.covers(name, access))
+            })
+        };
+        let mut needs = BTreeSet::new();
+        for import in imported {
+            // A service calls operations of other interfaces for the component.
+            let is_wanted = |entry: &&String| {
+                missing.contains(&import.name.as_str()) || missing.contains(&interface_of(entry))
+            };
+            let wanted = import.needs.iter().filter(is_wanted);
+            needs.extend(wanted.filter(|entry| !is_covered(entry)).cloned());
+        }
+        let names: Vec<String> = imported.iter().map(|it| it.name.clone()).collect();
+        let entries: Vec<&str> = needs.iter().map(String::as_str).collect();
+        Err(ImportsDenied {
+            plugin: self.plugin.clone(),
+            egress: self.egress_lines(&entries, http),
+            interfaces: missing.into_iter().map(str::to_owned).collect(),
+            needs: needs.into_iter().collect(),
+            whole: is_whole_contract(&names),
+        })
     }
 }
 
-/// What `workflow` calls for a plugin; each of these calls is decided on its own.
-fn workflow_calls() -> [&'static str; 4] {
-    [CREATE_COMPILE, READ_COMPILE, CREATE_BACKTEST, READ_BACKTEST].map(|operation| operation.name)
-}
-
-/// Manifest lines that allow what a component with an import of this interface may call, as far as that can be known: on
-/// everything, with hints to narrow it, and without trade and destroy, which the operator has to name.
-fn remedy(interface: &str) -> String {
-    let calls = workflow_calls();
-    let of_interface = |name: &str| {
-        name.split('/').next() == Some(interface)
-            || (interface == WORKFLOW && calls.contains(&name))
-    };
-    let own: Vec<_> = actions()
-        .iter()
-        .filter(|action| of_interface(action.name) && action.name != HTTP)
-        .collect();
-    let is_guarded = |action: &&&Action| !action.globbed();
-    let guarded: Vec<_> = own
-        .iter()
-        .filter(is_guarded)
-        .map(|action| action.name)
-        .collect();
-    let entry = match interface {
-        WORKFLOW => Some(WORKFLOW.to_owned()),
-        RAW => Some(format!("{RAW}/*")),
-        _ if guarded.len() < own.len() => Some(format!("{interface}/*")),
-        _ => None,
-    };
-    let mut text = String::new();
-    // A pattern cannot cover any of them: the component needs one of these.
-    let named = match &entry {
-        Some(_) if interface != RAW && !guarded.is_empty() => {
-            text.push_str(
-                "# What trades, deletes or answers data of persons is not in it. Add to `allow` what is to be allowed of:\n",
-            );
-            for name in &guarded {
-                text.push_str(&format!("#   {}\n", json!(name)));
-            }
-            &[][..]
-        }
-        Some(_) if interface == WORKFLOW => &calls[..],
-        Some(_) => &[],
-        None => {
-            text.push_str("# This trades or deletes: leave out what is not to be allowed, and the grant if that is all.\n");
-            &guarded[..]
-        }
-    };
-    let entries = entry
-        .iter()
-        .map(String::as_str)
-        .chain(named.iter().copied());
-    let entries: Vec<_> = entries.map(|entry| json!(entry).to_string()).collect();
-    text.push_str("[[grant]]\n");
-    text.push_str(&format!("name = {}\n", json!(interface)));
-    text.push_str(&format!("allow = [{}]\n", entries.join(", ")));
-    text.push_str(&scopes(&own));
-    text
+/// The interface of an entry of `allow`.
+fn interface_of(entry: &str) -> &str {
+    entry.split('/').next().unwrap_or(entry)
 }
 
 /// Manifest lines that allow these entries of `allow` lists: a grant for each interface, on everything, with hints to narrow
@@ -144,10 +110,17 @@ pub fn granting(entries: &[String], http: bool) -> String {
     let bare = Manifest::without_grants(String::new(), String::new());
     let names: Vec<&str> = entries.iter().map(String::as_str).collect();
     let egress = bare.egress_lines(&names, http);
+    format!("{egress}{}", grants(entries))
+}
+
+/// As [`granting`], without the lines above the first table.
+fn grants(entries: &[String]) -> String {
     let mut interfaces: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for entry in entries {
-        let interface = entry.split('/').next().unwrap_or(entry);
-        interfaces.entry(interface).or_default().push(entry);
+        interfaces
+            .entry(interface_of(entry))
+            .or_default()
+            .push(entry);
     }
     let grants = interfaces.into_iter().map(|(interface, entries)| {
         let mut text = format!("[[grant]]\nname = {}\nallow = [\n", json!(interface));
@@ -170,7 +143,7 @@ pub fn granting(entries: &[String], http: bool) -> String {
         text.push_str(&scopes(&own));
         text
     });
-    format!("{egress}{}", grants.collect::<Vec<_>>().join("\n"))
+    grants.collect::<Vec<_>>().join("\n")
 }
 
 /// The lines of a grant that scope these actions: on everything, with hints to narrow it.

@@ -79,7 +79,7 @@ pub use grantable::{
     nearest_operation,
 };
 pub use guardrails::{Coverage, Guardrails};
-pub use imports::{ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};
+pub use imports::{ImportedInterface, ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};
 pub use manifest::{
     Approval, Egress, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS, MAX_PATTERNS, Manifest,
     ManifestError, Prefix, ProjectScope, is_name, manifest_schema,

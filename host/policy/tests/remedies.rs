@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use qchost_catalog::{Access, OPERATIONS};
 use qchost_policy::{
-    Authority, Brokerage, Context, Facts, Guardrails, Manifest, Project, Resource, WHOLE_CONTRACT,
-    granting,
+    Authority, Brokerage, Context, Facts, Guardrails, ImportedInterface, Manifest, Project,
+    Resource, WHOLE_CONTRACT, granting,
 };
 
 const HEAD: &str = "plugin = \"probe\"\ncomponent = \"p.wasm\"\naccount = \"a\"\n";
@@ -64,61 +64,72 @@ fn allows(authority: &Authority, operation: &str, access: Access, context: &Cont
     all
 }
 
-fn lines_for(interface: &str) -> String {
+fn imported(name: &str, needs: &[&str]) -> ImportedInterface {
+    ImportedInterface {
+        name: name.to_owned(),
+        needs: needs.iter().map(|&need| need.to_owned()).collect(),
+    }
+}
+
+/// The lines that are printed for a component that imports these.
+fn lines_for(imports: &[ImportedInterface]) -> String {
     let manifest = Manifest::parse(HEAD, Path::new("p.toml")).unwrap();
-    let denied = manifest
-        .check_imports(&[interface.to_owned()], false)
-        .unwrap_err();
-    let (_, lines) = denied
-        .to_string()
-        .split_once("add to the manifest:\n")
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
-    lines
+    let denied = manifest.check_imports(imports, false);
+    let denied = denied.unwrap_err().to_string();
+    let (_, lines) = denied.split_once("add to the manifest:\n").unwrap();
+    lines.to_owned()
 }
 
 #[test]
-fn the_lines_for_an_import_allow_what_a_pattern_may_cover() {
-    let interfaces: BTreeSet<&str> = OPERATIONS
-        .iter()
-        .map(|operation| operation.interface())
-        .collect();
-    for interface in interfaces {
-        let lines = lines_for(interface);
+fn the_lines_for_an_import_allow_the_functions_that_are_imported_and_no_other() {
+    let context = Context::default();
+    for imported_one in OPERATIONS {
+        let interface = imported_one.interface();
+        let imports = [imported(interface, &[imported_one.name])];
+        let lines = lines_for(&imports);
         let authority = authority(&lines);
-        authority
-            .manifest()
-            .check_imports(&[interface.to_owned()], false)
-            .unwrap_or_else(|error| panic!("{error}\n{lines}"));
-        let own = || {
-            OPERATIONS
-                .iter()
-                .filter(|operation| operation.interface() == interface)
-        };
-        let guarded_only = own().all(|operation| !operation.globbed());
-        for operation in own() {
-            let expected = operation.globbed() || guarded_only;
-            let context = Context::default();
+        authority.manifest().check_imports(&imports, false).unwrap();
+        let own = OPERATIONS.iter();
+        for operation in own.filter(|operation| operation.interface() == interface) {
             assert_eq!(
                 allows(&authority, operation.name, operation.access, &context),
-                expected,
+                operation.name == imported_one.name,
                 "{}:\n{lines}",
                 operation.name
             );
-            assert!(
-                expected || lines.contains(&format!("#   \"{}\"", operation.name)),
-                "{lines}"
-            );
         }
     }
-    for service in ["workflow", "raw"] {
-        let lines = lines_for(service);
-        let authority = authority(&lines);
-        authority
-            .manifest()
-            .check_imports(&[service.to_owned()], false)
-            .unwrap();
-    }
+    // What two of them need is granted once.
+    let compile = "compile/create-compile";
+    let imports = [
+        imported("workflow", &[compile, "workflow"]),
+        imported("compile", &[compile]),
+        imported("raw", &["raw/*"]),
+    ];
+    let lines = lines_for(&imports);
+    assert_eq!(lines.matches(compile).count(), 1, "{lines}");
+    let granted = authority(&lines);
+    granted.manifest().check_imports(&imports, false).unwrap();
+    // What a service calls of an interface is among the lines for it, and what is granted is not.
+    let [create, read] = ["backtests/create-backtest", "backtests/read-backtest"];
+    let imports = [
+        imported("workflow", &[create, compile, "workflow"]),
+        imported("backtests", &[read]),
+    ];
+    let granted =
+        authority("[[grant]]\nname = \"w\"\nallow = [\"workflow\"]\nprojects = [\"*\"]\n");
+    let denied = granted
+        .manifest()
+        .check_imports(&imports, false)
+        .unwrap_err();
+    assert_eq!(denied.needs, [create, read]);
+    let granted =
+        authority("[[grant]]\nname = \"c\"\nallow = [\"compile/*\"]\nprojects = [\"*\"]\n");
+    let denied = granted
+        .manifest()
+        .check_imports(&imports, false)
+        .unwrap_err();
+    assert_eq!(denied.needs, [create, read, "workflow"]);
 }
 
 #[test]
@@ -144,7 +155,7 @@ fn the_lines_for_named_operations_allow_each_alone_and_all_together() {
     }
     let services = ["raw/*", "workflow", "object-store/download"].map(str::to_owned);
     let lines = granting(&services, true);
-    let interfaces = ["raw", "workflow", "object-store"].map(str::to_owned);
+    let interfaces = ["raw", "workflow", "object-store"].map(|name| imported(name, &[]));
     let granted = authority(&lines);
     granted
         .manifest()
@@ -164,7 +175,8 @@ fn of_a_component_that_imports_the_whole_contract_it_is_said_to_build_it_against
         .map(|operation| operation.interface())
         .chain(["raw", "workflow"])
         .collect();
-    let mut interfaces: Vec<String> = interfaces.into_iter().map(str::to_owned).collect();
+    let interfaces = interfaces.into_iter();
+    let mut interfaces: Vec<_> = interfaces.map(|name| imported(name, &[])).collect();
     let denied = manifest
         .check_imports(&interfaces, false)
         .unwrap_err()
@@ -181,11 +193,11 @@ fn of_a_component_that_imports_the_whole_contract_it_is_said_to_build_it_against
 
 #[test]
 fn what_trades_is_named_by_the_operator_and_then_allowed_on_paper() {
-    let lines = lines_for("live");
     let named = "live/create-live-algorithm";
-    let chosen = lines.replace("[\"live/*\"]", &format!("[\"live/*\", \"{named}\"]"));
-    assert_ne!(chosen, lines);
-    let authority = authority(&chosen);
+    let lines = lines_for(&[imported("live", &[named])]);
+    let mark = "# trade: leave it out unless it is meant";
+    assert!(lines.contains(&format!("\"{named}\",  {mark}")), "{lines}");
+    let authority = authority(&lines);
     for live in [false, true] {
         let context = Context {
             brokerage: Some(Brokerage {
@@ -246,8 +258,10 @@ fn of_a_project_that_is_granted_and_not_there_it_is_said_so_and_no_line_is_print
         (missing.remedy, missing.nearest_grant.as_deref()),
         (None, Some("w"))
     );
-    // A project that no grant covers looks the same whether it exists or not.
+    // A project that no grant covers looks the same whether it exists or not, and both are said.
     let other = denial(20_000_002);
+    let both = "if the account has no such project, no grant helps";
+    assert!(other.reason.contains(both), "{other}");
     assert!(
         other.reason.contains("but not the project 20000002"),
         "{other}"

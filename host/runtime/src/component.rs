@@ -142,11 +142,7 @@ impl Source {
 impl Code {
     /// Checks that a manifest grants what the component imports.
     pub(crate) fn check_granted(&self, manifest: &Manifest) -> Result<(), LoadError> {
-        let interfaces: Vec<String> = self
-            .imports
-            .iter()
-            .filter_map(|import| import.granted_as().map(str::to_owned))
-            .collect();
+        let interfaces: Vec<_> = self.imports.iter().filter_map(Import::to_grant).collect();
         let http = self
             .imports
             .iter()

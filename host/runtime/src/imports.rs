@@ -3,6 +3,8 @@
 //! Invariant: every function that a component can call belongs to a kind that was checked: an
 //! unknown interface is [`Kind::Unknown`], and a component with one does not load.
 
+use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
+use qchost_policy::ImportedInterface;
 use schemars::JsonSchema;
 use serde::Serialize;
 use wasmtime::component::types::ComponentItem;
@@ -111,6 +113,38 @@ impl Import {
             Kind::Types | Kind::Service | Kind::Wasi | Kind::Http | Kind::Unknown => return None,
         };
         name.strip_suffix(VERSION)
+    }
+
+    /// It as a manifest has to mention it; `None` if it needs no grant.
+    pub(crate) fn to_grant(&self) -> Option<ImportedInterface> {
+        Some(ImportedInterface {
+            name: self.granted_as()?.to_owned(),
+            needs: self.needs(),
+        })
+    }
+
+    /// The entries of `allow` that it needs; a batch's calls are decided individually, so they need grants too.
+    pub(crate) fn needs(&self) -> Vec<String> {
+        match (self.granted_as(), self.kind) {
+            (Some("raw"), _) => vec!["raw/*".to_owned()],
+            (Some(interface), Kind::Quantconnect) => self
+                .functions
+                .iter()
+                .map(|function| format!("{interface}/{function}"))
+                .collect(),
+            (Some(service), _) => self
+                .functions
+                .iter()
+                .flat_map(|function| match function.as_str() {
+                    "compile-and-wait" => &[CREATE_COMPILE, READ_COMPILE][..],
+                    "backtest-and-wait" | "run-backtests" => &[CREATE_BACKTEST, READ_BACKTEST][..],
+                    _ => &[],
+                })
+                .map(|operation| operation.name.to_owned())
+                .chain([service.to_owned()])
+                .collect(),
+            (None, _) => Vec::new(),
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
 use qchost_policy::{WHOLE_CONTRACT, granting, is_whole_contract};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -73,7 +72,7 @@ impl Inspection {
             compiled: 0,
             needs: imports
                 .iter()
-                .flat_map(needs)
+                .flat_map(Import::needs)
                 .collect::<BTreeSet<_>>()
                 .into_iter()
                 .collect(),
@@ -107,29 +106,5 @@ impl Inspection {
         let interfaces = self.imports.iter().filter_map(Import::granted_as);
         let interfaces: Vec<String> = interfaces.map(str::to_owned).collect();
         is_whole_contract(&interfaces).then_some(WHOLE_CONTRACT)
-    }
-}
-
-/// The entries of `allow` that an import needs; a batch's calls are decided individually, so they need grants too.
-fn needs(import: &Import) -> Vec<String> {
-    match (import.granted_as(), import.kind) {
-        (Some("raw"), _) => vec!["raw/*".to_owned()],
-        (Some(interface), Kind::Quantconnect) => import
-            .functions
-            .iter()
-            .map(|function| format!("{interface}/{function}"))
-            .collect(),
-        (Some(service), _) => import
-            .functions
-            .iter()
-            .flat_map(|function| match function.as_str() {
-                "compile-and-wait" => &[CREATE_COMPILE, READ_COMPILE][..],
-                "backtest-and-wait" | "run-backtests" => &[CREATE_BACKTEST, READ_BACKTEST][..],
-                _ => &[],
-            })
-            .map(|operation| operation.name.to_owned())
-            .chain([service.to_owned()])
-            .collect(),
-        (None, _) => Vec::new(),
     }
 }

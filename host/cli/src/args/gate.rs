@@ -42,7 +42,9 @@ pub enum Approvals {
     Revoke(Revoke),
     /// Refuse a request.
     #[command(
-        after_help = "Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
+        after_help = "It is final, and stands until the deadline of the request: until then the same call ends with\n\
+        `approval-refused`. After that, or with other arguments, the call asks again.\n\n\
+        Example:\n  qchost approvals refuse ap-abcdefghij --reason \"not before the review\""
     )]
     Refuse(Refuse),
 }
@@ -75,7 +77,8 @@ pub enum Audit {
     /// Print records by plugin, operation, project, call, time and more, newest first.
     #[command(
         after_help = "Examples:\n  qchost audit query --plugin strategy-lab --decision denied\n  \
-        qchost audit query --operation compile/create-compile --from 2026-01-01 --json"
+        qchost audit query --operation compile/create-compile --from 2026-01-01 --json\n  \
+        qchost audit query --kind denied --since 1h"
     )]
     Query {
         #[command(flatten)]

@@ -103,6 +103,10 @@ pub enum Verb {
         /// How many seconds running invocations get to end.
         #[arg(long, default_value_t = 30, value_name = "SECONDS")]
         drain: u64,
+        /// Bring the people of the configuration into force without an approval. Only where too few of those in force could
+        /// approve it, and for the user that the host runs as; it is recorded.
+        #[arg(long)]
+        recover_people: bool,
     },
     /// Invoke a plugin's action; by the running host if there is one, in this process otherwise.
     #[command(
@@ -288,12 +292,16 @@ pub enum Verb {
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Write the manual: a page about qchost, and one about each command.
-    #[command(after_help = "Without a folder, the page about qchost is printed.\n\n\
-        Examples:\n  qchost man > qchost.1\n  qchost man man1")]
+    /// Print a page of the manual, or write all of them into a folder.
+    #[command(after_help = "Examples:\n  qchost man plugin inspect\n  \
+        qchost man > qchost.1\n  qchost man --output man1")]
     Man {
-        /// The folder for all pages; created if it does not exist.
-        folder: Option<PathBuf>,
+        /// The command that the page is about; without one, it is about qchost.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+        /// Write all pages into this folder, which is created if it does not exist.
+        #[arg(long, short, value_name = "FOLDER", conflicts_with = "command")]
+        output: Option<PathBuf>,
     },
     /// Compile one component, as a process that a host starts: it reads from standard input and answers on
     /// standard output.

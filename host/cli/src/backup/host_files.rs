@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read as _};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use qchost_gate::PortableText;
@@ -230,6 +230,28 @@ impl HostFiles<'_> {
         }
         Ok(())
     }
+}
+
+/// The files of a host that were restored without values that may be secrets: beside its configuration, and in its folder of
+/// manifests.
+pub fn incomplete_files(configuration: &Path, plugins: &Path) -> Vec<PathBuf> {
+    let incomplete = |path: &Path| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(INCOMPLETE);
+        PathBuf::from(name)
+    };
+    let mut found = vec![incomplete(configuration)];
+    for entry in fs::read_dir(plugins).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.push(incomplete(&path.join("manifest.toml")));
+        } else if path.to_string_lossy().ends_with(INCOMPLETE) {
+            found.push(path);
+        }
+    }
+    found.retain(|path| path.is_file());
+    found.sort();
+    found
 }
 
 /// Whether a file begins as a component does.

@@ -14,7 +14,7 @@ use anyhow::{Result, bail, ensure};
 use qchost_audit::Disk;
 
 pub use files::{copy_listed, copy_private, digest, open_regular};
-pub use host_files::{PLACES, check_pins, copy_host_files};
+pub use host_files::{PLACES, check_pins, copy_host_files, incomplete_files};
 pub use list::{ByHand, FILES, LIST, List, MAX_LIST_BYTES};
 pub use target::Target;
 

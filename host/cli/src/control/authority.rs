@@ -12,7 +12,7 @@ use qchost_policy::{People, Person};
 
 use super::shared::Shared;
 use crate::exit_status::{ErrorKind, Failed};
-use crate::host::{Current, Host, stranger, unknown_person, without_role};
+use crate::host::{Current, Host, denied, stranger, unknown_person, without_role};
 use crate::requests::RequestKind;
 
 /// A person who may make a request.
@@ -94,7 +94,7 @@ impl Denied {
             };
             shared.denials.note(&host, &person, &what, detail).await;
         }
-        Failed::error(ErrorKind::DENIED, format!("denied: {reason}"))
+        denied(verb.rules().right, &reason, &shared.data)
     }
 }
 

@@ -280,6 +280,7 @@ impl Unopened {
         Error::new(Self(Failed {
             kind: ErrorKind::from_error(&error),
             message: words(&error),
+            hint: Failed::hint_in(&error).map(str::to_owned),
         }))
     }
 }

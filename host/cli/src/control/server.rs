@@ -463,6 +463,7 @@ fn failed(error: &Error, redactor: &Redactor) -> Reply {
     Reply::Failed(Failed {
         kind: ErrorKind::from_error(error),
         message: redactor.clean(&words(error)).into_owned(),
+        hint: Failed::hint_in(error).map(|hint| redactor.clean(hint).into_owned()),
     })
 }
 

@@ -506,6 +506,15 @@ async fn admit(
         .await?;
     let whole = config.clone();
     let effective = in_force::compare(config, row.as_ref(), adopted, cleared, &host.sealer)?;
+    let current = host.current();
+    let former = (&current.config, &current.guardrails);
+    // Before anything of it is in force or is asked for, also if it was approved before.
+    let checked = in_force::check_deciders(former, row.as_ref(), &whole, &effective.config);
+    if let Err(error) = checked {
+        let proposals = &host.gate.proposals;
+        proposals.withdraw(Subject::Configuration, "").await?;
+        return Err(error);
+    }
     let gains = !effective.proposal.gains.is_empty();
     let waiting = host.gate.proposals.propose(effective.proposal).await?;
     if gains && waiting.is_none() {
@@ -513,7 +522,6 @@ async fn admit(
         return Ok((whole, None));
     }
     let mut config = effective.config;
-    in_force::check_deciders(&host.current().config, &config)?;
     config.waits = waiting.as_ref().map(Waits::from);
     Ok((config, waiting))
 }
@@ -549,6 +557,10 @@ async fn take_guardrails(
     let owners = snapshots.flat_map(Snapshot::owners).collect();
     let effective =
         in_force::compare_guardrails(found.clone(), row.as_ref(), production, files, owners)?;
+    if production {
+        let (former, now) = (&current.guardrails, &effective.guardrails);
+        in_force::check_deciders_under(&current.config, row.as_ref(), former, now)?;
+    }
     let waiting = host.gate.proposals.propose(effective.proposal).await?;
     let guardrails = match waiting {
         Some(_) => effective.guardrails,

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use qchost_gate::CallScope;
 use qchost_ledger::{
     Approval, ApprovalFilter, ApprovalKind, ApprovalVote, PermitState, StandingPermit, Status,
+    Subject,
 };
 use qchost_policy::{Dollars, Person, Right, Usd};
 use schemars::JsonSchema;
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 use super::rules::{Handler, Rules};
 use crate::host::Host;
+use crate::in_force;
 use crate::reports::Reports;
 
 const READ_BACK: &str = "qchost approvals list --all";
@@ -211,11 +213,13 @@ impl Handler for Approve {
                 max_cost: standing.max_cost,
             }),
         };
-        let approval = host
-            .gate
-            .approvals
-            .approve(&self.id, person, standing)
-            .await?;
+        let approvals = &host.gate.approvals;
+        let proposed = approvals.proposed(&self.id, Subject::Configuration).await?;
+        if let Some(proposed) = proposed {
+            let current = host.current();
+            in_force::check_proposed(&proposed, &current.config, &current.guardrails)?;
+        }
+        let approval = approvals.approve(&self.id, person, standing).await?;
         // It may be a component that awaited it.
         if let Some(follower) = host.follower() {
             follower.look();

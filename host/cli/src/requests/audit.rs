@@ -188,11 +188,11 @@ pub struct Query {
     /// What a person did or what changed: `reload`, `approve`, `manifest`, `people` …
     #[arg(long)]
     pub what: Option<String>,
-    /// Not before: `2026-01-31`, `2026-01-31T09:30:00Z`, or so long ago: `24h`.
-    #[arg(long, value_name = "TIME")]
+    /// Not before: `2026-01-31`, `2026-01-31T09:30:00Z`, or so long ago: `24h`; --since is the same.
+    #[arg(long, alias = "since", value_name = "TIME")]
     pub from: Option<String>,
-    /// Before; as --from.
-    #[arg(long, value_name = "TIME")]
+    /// Before; as --from. --until is the same.
+    #[arg(long, alias = "until", value_name = "TIME")]
     pub to: Option<String>,
     /// At most this many: the newest, or with --oldest-first the oldest.
     #[arg(long, value_name = "N")]

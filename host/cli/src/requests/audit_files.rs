@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -16,6 +16,7 @@ use super::audit::{
     Source, TailAudit, Verified, VerifyAudit, WhyCall,
 };
 use crate::config::Period;
+use crate::exit_status::{ErrorKind, Failed};
 
 impl ReadAudit for AuditHead {
     type Rest = Head;
@@ -149,13 +150,14 @@ impl Source {
     }
 
     /// Checks a word that only the host chooses: an unknown one would find nothing, and look like an answer. `near` is what
-    /// it may have been meant to be.
+    /// it may have been meant to be, and `known` says which there are.
     fn check(
         &self,
         option: &str,
         word: &str,
         words: &[&str],
         near: Option<&str>,
+        known: &str,
         only: Filter,
     ) -> Result<()> {
         // Records of another version may have others.
@@ -163,7 +165,9 @@ impl Source {
             return Ok(());
         }
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
-        bail!("{option} {word}: no record can have it{near}")
+        Err(usage(format!(
+            "{option} {word}: no record can have it{near}; {known}"
+        )))
     }
 
     fn check_words(&self, query: &Query) -> Result<()> {
@@ -178,12 +182,13 @@ impl Source {
             };
             let option = "--operation";
             if let Some(known) = qchost_catalog::by_tool(word) {
-                bail!(
+                return Err(usage(format!(
                     "{option} {word}: that is a tool; its operation is `{}`",
                     known.name
-                );
+                )));
             }
-            self.check(option, word, &names, near, only)?;
+            let known = "list the operations: qchost tools";
+            self.check(option, word, &names, near, known, only)?;
         }
         if let Some(word) = &query.what {
             let only = Filter {
@@ -191,7 +196,8 @@ impl Source {
                 ..Filter::default()
             };
             let near = qchost_policy::nearest(word, AUDIT_ACTIONS.iter().copied());
-            self.check("--what", word, &AUDIT_ACTIONS, near, only)?;
+            let known = format!("there are: {}", AUDIT_ACTIONS.join(", "));
+            self.check("--what", word, &AUDIT_ACTIONS, near, &known, only)?;
         }
         Ok(())
     }
@@ -298,14 +304,19 @@ const AUDIT_ACTIONS: [&str; 24] = [
 fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<Option<&'a str>> {
     let Some(word) = word else { return Ok(None) };
     let found = words.iter().find(|one| *one == word);
-    found.copied().map(Some).with_context(|| {
+    found.copied().map(Some).ok_or_else(|| {
         let near = qchost_policy::nearest(word, words.iter().copied());
         let near = near.map_or_else(String::new, |near| format!(" (did you mean `{near}`?)"));
-        format!(
+        usage(format!(
             "{option} {word}: there is none of this name{near}; there are: {}",
             words.join(", ")
-        )
+        ))
     })
+}
+
+/// The value of an option is wrong.
+fn usage(message: String) -> Error {
+    Failed::error(ErrorKind::Usage, message)
 }
 
 fn filter(query: &Query) -> Result<Filter> {
@@ -361,9 +372,9 @@ fn time(option: &str, text: &str) -> Result<Timestamp> {
     if let Ok(Period(ago)) = text.parse() {
         return Ok(Timestamp::now().checked_sub(ago)?);
     }
-    bail!(
+    Err(usage(format!(
         "{option} {text}: not a time; write 2026-01-31, 2026-01-31T09:30:00Z, or 24h for so long ago"
-    )
+    )))
 }
 
 /// Passes on what is written, line by line.

@@ -2,7 +2,7 @@
 //!
 //! It passes the gate like every call, as a caller that has every grant and a name that no plugin can have.
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use qchost_catalog::Access;
 use qchost_gate::{PluginCalls as _, Principal};
 use qchost_policy::{Manifest, Person, Right};
@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::rules::{Class, Handler, MAX_ARGUMENT_BYTES, Rules};
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 use crate::reports::Reports;
 
@@ -60,10 +61,17 @@ impl Handler for Call {
             let known = qchost_catalog::OPERATIONS.iter();
             let known = known.flat_map(|operation| [operation.tool, operation.name]);
             let near = qchost_policy::nearest(&tool, known);
-            return Err(match near {
-                Some(near) => anyhow!("there is no tool `{tool}`; did you mean `{near}`?"),
-                None => anyhow!("there is no tool `{tool}`; list them: qchost tools"),
-            });
+            let (message, hint) = match near {
+                Some(near) => (
+                    format!("there is no tool `{tool}`; did you mean `{near}`?"),
+                    format!("qchost tools {near}"),
+                ),
+                None => (
+                    format!("there is no tool `{tool}`; list them: qchost tools"),
+                    "qchost tools".to_owned(),
+                ),
+            };
+            return Err(Failed::hinted(ErrorKind::Usage, message, hint));
         }
         let operator = Manifest::operator(&account);
         let principal = Principal {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::rules::{Handler, MAX_ARGUMENT_BYTES, Rules};
 use crate::config::Config;
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 use crate::reports::Reports;
 
@@ -41,12 +42,21 @@ impl Handler for Explain {
 
     async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Explanation> {
         let operation = &self.operation;
-        host.check_plugin(&self.plugin)?;
+        let plugin = &self.plugin;
+        host.check_plugin(plugin)?;
+        if host.gate.policies.manifest(plugin).is_none() {
+            host.check_plugin_name(plugin)?;
+            bail!(
+                "the plugin `{plugin}` is still being loaded; ask again when it is: qchost plugin list"
+            );
+        }
         if qchost_catalog::by_name(operation).is_none()
             && qchost_catalog::by_tool(operation).is_none()
             && let Some(near) = qchost_policy::nearest_operation(operation)
         {
-            bail!("there is no operation `{operation}`; did you mean `{near}`?");
+            let message = format!("there is no operation `{operation}`; did you mean `{near}`?");
+            let hint = format!("qchost tools {near}");
+            return Err(Failed::hinted(ErrorKind::Usage, message, hint));
         }
         let explaining = host
             .gate

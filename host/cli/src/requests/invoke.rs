@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use qchost_policy::{Person, Right};
 use qchost_runtime::{InvocationLog, Progress};
 use serde::{Deserialize, Serialize};
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::rules::{Class, Handler, MAX_ARGUMENT_BYTES, Rules};
 use crate::config::Config;
+use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
 use crate::reload::Reconciler;
 use crate::reports::{LogRow, Reports};
@@ -57,10 +58,11 @@ impl Handler for Invoke {
             input,
             logs,
         } = self;
-        let (name, action) = action.split_once('.').with_context(|| {
-            format!(
+        let (name, action) = action.split_once('.').ok_or_else(|| {
+            let message = format!(
                 "`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep; `qchost plugin list` shows what there is"
-            )
+            );
+            Failed::error(ErrorKind::Usage, message)
         })?;
         while host.awaits(name) {
             tokio::time::sleep(LOADING_INTERVAL).await;

@@ -54,8 +54,7 @@ pub use plugins::{ListPlugins, PluginRow, Status};
 pub use rules::{Class, Handler, Rules};
 
 use crate::config::Config;
-use crate::exit_status::{ErrorKind, Failed};
-use crate::host::Host;
+use crate::host::{Host, denied};
 use crate::reports::Reports;
 
 macro_rules! requests {
@@ -187,10 +186,7 @@ impl Request {
             host.gate
                 .note_admin(person, &format!("{} (denied)", right.word()), detail)
                 .await?;
-            return Err(Failed::error(
-                ErrorKind::DENIED,
-                format!("denied: {reason}"),
-            ));
+            return Err(denied(right, &reason, &host.data));
         }
         self.handle(host, person, reports).await
     }

@@ -10,7 +10,7 @@ use super::cells::{list, maybe, text, word};
 use crate::args::Approvals;
 use crate::config::{Period, dollars_of};
 use crate::control::{self, Approach, Route};
-use crate::output::{Output, counted, fields, table};
+use crate::output::{Output, counted, fields, folded, table};
 use crate::requests::{ApprovalRow, Approve, PermitRow, StandingRequest};
 use crate::terminal;
 
@@ -278,6 +278,24 @@ fn outcome(approval: &ApprovalRow) -> String {
             "{id}: {} of {} people said yes; another one has to",
             approval.said_yes, approval.needs
         ),
+        Status::Approved => {
+            let mut words = format!(
+                "{id}: approved: {} by {} on account {}",
+                text(&approval.operation),
+                text(&approval.plugin),
+                text(&approval.account)
+            );
+            if let Some(project) = &approval.project {
+                words += &format!(", project {}", text(project));
+            }
+            if let Some(left) = left(approval.permit.as_ref()) {
+                words += &format!(", {left}");
+            }
+            if let Some(expires) = approval.permit.as_ref().and_then(|permit| permit.expires) {
+                words += &format!(", until {expires:.0}");
+            }
+            folded(&words)
+        }
         status => format!("{id}: {status}"),
     }
 }
@@ -343,6 +361,40 @@ mod tests {
         assert_eq!(left(Some(permit(2, None))), "2 uses, $5.00");
         assert_eq!(left(Some(permit(2, Some("ann")))), "-");
         assert_eq!(left(None), "-");
+    }
+
+    #[test]
+    fn a_decision_says_what_was_approved_and_within_which_bounds() {
+        let approval = json!({
+            "id": "ap-abcdefghij",
+            "status": "approved",
+            "kind": "call",
+            "account": "research",
+            "plugin": "strategy-lab",
+            "digest": "sha256:00",
+            "operation": "backtests/create-backtest",
+            "project": "Lab/x",
+            "cost-usd": 1.5,
+            "needs": 1,
+            "decisions": [],
+            "said-yes": 1,
+            "not-by": [],
+            "permit": {
+                "id": "pm-abcdefghij",
+                "standing": true,
+                "uses-left": 10,
+                "money-left-usd": 50.0,
+                "expires": "2026-01-01T00:00:00Z",
+                "revoked-by": null,
+            },
+            "view": {},
+        });
+        let said = outcome(&serde_json::from_value(approval).unwrap());
+        assert_eq!(
+            said,
+            "ap-abcdefghij: approved: backtests/create-backtest by strategy-lab on account research, project Lab/x, \
+             10 uses, $50.00, until 2026-01-01T00:00:00Z"
+        );
     }
 
     #[test]

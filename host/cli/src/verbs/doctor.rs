@@ -32,10 +32,12 @@ pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
 use crate::authorizations::Authorizations;
+use crate::backup::incomplete_files;
 use crate::config::{Account, Config, Connection, text};
 use crate::control::Route;
 use crate::emulators::{self, Emulators};
-use crate::output::{Output, counted, table, words};
+use crate::output::{Output, cell_and_remark, counted, table, words};
+use crate::terminal::line;
 use crate::verbs::cells::word;
 
 /// Clock difference in seconds that is worth a warning, and the likely cause if credentials are rejected.
@@ -58,6 +60,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
     );
     machine::files(&mut report);
     machine::time_source(&mut report, Path::new("/"));
+    restored(route, &mut report);
     match route.config() {
         Ok(config) if beside::owner(config).is_some() => {
             report.ok("configuration", config.file.display().to_string());
@@ -106,6 +109,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         .filter(|check| check.mark == Mark::Failed)
         .count();
     output.result(&report.0, |checks| {
+        let mut below = String::new();
         let rows: Vec<_> = checks
             .iter()
             .map(|check| {
@@ -113,19 +117,39 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                     Mark::Failed => "FAILED".to_owned(),
                     mark => word(mark),
                 };
-                vec![mark, check.what.clone(), check.finding.clone()]
+                let (finding, remark) = cell_and_remark(&check.what, &check.finding);
+                if let Some(remark) = remark {
+                    below += &format!("\n{remark}");
+                }
+                if let Some(fix) = &check.fix {
+                    below += &format!("\n{}: {fix}", check.what);
+                }
+                vec![mark, check.what.clone(), finding]
             })
             .collect();
-        let fixes: Vec<_> = checks
-            .iter()
-            .filter_map(|check| Some(format!("\n{}: {}", check.what, check.fix.as_deref()?)))
-            .collect();
-        table(&["", "check", "finding"], &rows) + &fixes.concat()
+        table(&["", "check", "finding"], &rows) + &below
     })?;
     if failed > 0 {
         bail!("{failed} of {} failed", counted(report.0.len(), "check"));
     }
     Ok(())
+}
+
+/// Whether a file that no host reads waits for its secrets since a backup was restored.
+fn restored(route: &Route, report: &mut Report) {
+    let file = route.path();
+    let plugins = match route.config() {
+        Ok(config) => config.plugins(),
+        // Where `restore` puts them.
+        Err(_) => file.with_file_name("plugins"),
+    };
+    for path in incomplete_files(file, &plugins) {
+        report.warn(
+            format!("restored file {}", line(&path.to_string_lossy())),
+            "no host reads it: values that may be secrets were not in the backup",
+            "put them in the places of \"removed\", and rename it without `.incomplete`",
+        );
+    }
 }
 
 /// Why the configuration cannot be used. If only another user can read it, it is not known to be invalid.
@@ -149,7 +173,7 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
         _ => report.fail(
             what,
             why,
-            "correct the line, or write a new file with: qchost init",
+            "correct the line; to see a valid file, write one into another folder: qchost init example",
         ),
     }
 }
@@ -363,6 +387,8 @@ async fn cloud(name: &str, rest: &RestClient, report: &mut Report) {
     };
     authentication(check("authentication"), &outcome, refused_by_clock, report);
     let what = check("clock");
+    // Without the sign of a difference that rounds to nothing.
+    let skew = skew.map(|skew| skew.round() + 0.0);
     match skew {
         _ if refused_by_clock => {
             let finding = skew.map_or("the server refuses the time stamps".to_owned(), |skew| {

@@ -4,7 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::unistd::geteuid;
 use qchost_emulator::{Emulator, Remote, Timing};
+use qchost_gate::{AdminBody, AdminDetail};
 use qchost_text::EMULATOR_TOKEN;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -14,7 +16,10 @@ use crate::config::{Config, EMULATOR, Mode, listed};
 use crate::control::{self, Approach, Route};
 use crate::emulators::{self, read_seed};
 use crate::exit_status::{ErrorKind, Failed};
-use crate::output::{Output, pretty};
+use crate::gate::record_alone;
+use crate::host::without_role;
+use crate::output::{Output, pretty, words};
+use crate::requests::AskHost;
 use crate::signals;
 
 /// How a client reaches the emulator.
@@ -104,8 +109,11 @@ pub async fn reset(
     // Held until it is done, so that no host starts meanwhile.
     let (data, lock) = match control::approach(route).await? {
         Approach::Host(_) => {
+            let status = control::ask_running(route, AskHost {}, output).await?;
+            let kill = status.map(|status| format!(" (kill {})", status.pid));
             let message = format!(
-                "a host runs with the emulator of `{name}`; end it, and try again: nothing was reset"
+                "a host runs with the emulator of `{name}`, so nothing was reset; end it{}, and try again",
+                kill.unwrap_or_default()
             );
             return Err(Failed::error(ErrorKind::UNAVAILABLE, message));
         }
@@ -115,11 +123,21 @@ pub async fn reset(
         account: name.to_owned(),
         seed,
     };
-    let (account, file) = (done.account.clone(), done.seed.clone());
-    let work = move || emulators::reset(&data, &account, file.as_deref());
-    tokio::task::spawn_blocking(work)
+    // Before it is done, like every act of a person.
+    let emulator = done.account.clone();
+    let detail = AdminDetail::EmulatorReset { emulator };
+    record_alone(config, &data, &act("emulator reset", detail)).await?;
+    let (account, file, folder) = (done.account.clone(), done.seed.clone(), data.clone());
+    let work = move || emulators::reset(&folder, &account, file.as_deref());
+    let reset = tokio::task::spawn_blocking(work)
         .await
-        .context("the reset was cut off")??;
+        .context("the reset was cut off")?;
+    if let Err(error) = reset {
+        let reason = words(&error);
+        let failed = act("emulator reset (not done)", AdminDetail::Failed { reason });
+        record_alone(config, &data, &failed).await?;
+        return Err(error);
+    }
     drop(lock);
     output.result(&done, |done| {
         let with = done.seed.as_ref().map_or_else(
@@ -128,6 +146,17 @@ pub async fn reset(
         );
         format!("the emulator of {} begins afresh, {with}", done.account)
     })
+}
+
+/// What is recorded of an act of the user that runs this command.
+fn act(what: &str, detail: AdminDetail) -> AdminBody {
+    let person = without_role(geteuid().as_raw());
+    AdminBody {
+        what: what.to_owned(),
+        detail: Some(detail),
+        person: Some(person.uid),
+        person_name: Some(person.name),
+    }
 }
 
 /// The account with this name, or the only one, that leads to an emulator.

@@ -3,6 +3,7 @@
 
 use anyhow::Result;
 use qchost_gate::{Amount, Condition, GrantReport, GrantsReport, Obligation};
+use qchost_policy::Pattern;
 
 use super::cells::{list, text};
 use crate::control::{self, Route};
@@ -35,6 +36,25 @@ fn shown(report: &GrantsReport) -> String {
         shown += &block(grant);
     }
     shown.trim_end().to_owned()
+}
+
+/// The grants that cover an operation, each with its conditions; empty if none does.
+pub fn covering(report: &GrantsReport, operation: &str) -> String {
+    let known = qchost_catalog::by_name(operation).or_else(|| qchost_catalog::by_tool(operation));
+    let Some(known) = known else {
+        return String::new();
+    };
+    let covers = |entry: &String| {
+        let pattern = Pattern::parse(entry);
+        pattern.is_ok_and(|pattern| pattern.covers(known.name, known.access))
+    };
+    let grants = report.grants.iter();
+    let grants = grants.filter(|grant| grant.allow.iter().any(covers));
+    let blocks: String = grants.map(block).collect();
+    match blocks.trim_end() {
+        "" => String::new(),
+        blocks => format!("\n\nallowed under these conditions:\n{blocks}"),
+    }
 }
 
 fn block(grant: &GrantReport) -> String {

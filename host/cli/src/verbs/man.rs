@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result};
 use clap::{Command, CommandFactory as _};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, italic, roman};
+use qchost_policy::nearest;
 
 use crate::args::Cli;
-use crate::exit_status::ExitStatus;
+use crate::exit_status::{ErrorKind, ExitStatus, Failed};
 use crate::output::{Output, counted};
+use crate::terminal;
 
 /// The variables that commands read.
 const ENVIRONMENT: [(&str, &str); 9] = [
@@ -96,12 +98,12 @@ struct Page {
     text: String,
 }
 
-/// Writes the pages into the folder, or prints the one about qchost.
-pub fn run(folder: Option<&Path>, output: Output) -> Result<()> {
+/// Writes the pages into the folder, or prints the one about the command with these words.
+pub fn run(words: &[String], folder: Option<&Path>, output: Output) -> Result<()> {
     let mut command = Cli::command().disable_help_subcommand(true);
     command.build();
     let Some(folder) = folder else {
-        let page = page(&command)?;
+        let page = page(named(&command, words)?)?;
         return output.result(&page.text, |text| text.trim_end().to_owned());
     };
     let mut pages = Vec::new();
@@ -117,6 +119,25 @@ pub fn run(folder: Option<&Path>, output: Output) -> Result<()> {
         let count = counted(written.len(), "page");
         format!("wrote {count} into {}", folder.display())
     })
+}
+
+/// The command with these words.
+fn named<'c>(command: &'c Command, words: &[String]) -> Result<&'c Command> {
+    let mut found = command;
+    for word in words {
+        let above = found;
+        let shown = move || above.get_subcommands().filter(|it| !it.is_hide_set());
+        found = shown().find(|it| it.get_name() == word).ok_or_else(|| {
+            let near = nearest(word, shown().map(Command::get_name));
+            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            let typed = terminal::line(&words.join(" "));
+            Failed::error(
+                ErrorKind::Usage,
+                format!("there is no command `{typed}`{near}"),
+            )
+        })?;
+    }
+    Ok(found)
 }
 
 /// The pages of a command and of those below it.

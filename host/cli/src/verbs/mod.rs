@@ -75,8 +75,12 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
             systemd,
             systemd_version,
         } => init::run(&folder, systemd, systemd_version, output),
-        Verb::Run { drain } => {
-            run::run(route().config()?, Duration::from_secs(drain), output).await
+        Verb::Run {
+            drain,
+            recover_people,
+        } => {
+            let (route, drain) = (route(), Duration::from_secs(drain));
+            run::run(route.config()?, drain, recover_people, output).await
         }
         Verb::Invoke {
             action,
@@ -129,7 +133,10 @@ pub async fn run(cli: Cli, output: Output) -> Result<()> {
         } => emulator::reset(&route(), account.as_deref(), seed.as_deref(), output).await,
         Verb::Tools { words } => tools::run(&words, output),
         Verb::Completions { shell } => completions::run(shell, output),
-        Verb::Man { folder } => man::run(folder.as_deref(), output),
+        Verb::Man {
+            command,
+            output: folder,
+        } => man::run(&command, folder.as_deref(), output),
         Verb::CompileComponent | Verb::SuperviseServer { .. } => {
             bail!("it is done before there is a runtime")
         }

@@ -105,7 +105,7 @@ fn inspection(found: &Inspection) -> String {
                 "{} {}: {}",
                 description.name, description.version, description.summary
             );
-            let actions = table(&["action", "input", ""], &actions);
+            let actions = table(&["action", "input", "description"], &actions);
             format!("{}\n\n{actions}\n\n", folded(&title))
         }
         None => String::new(),
@@ -129,10 +129,9 @@ fn inspection(found: &Inspection) -> String {
     }
     let grants = found.grants();
     if !grants.is_empty() {
-        text += &format!(
-            "\n\nIt can make every call that it was built to make with these lines in its manifest:\n\n{}",
-            grants.trim_end()
-        );
+        let words =
+            "It can make every call that it was built to make with these lines in its manifest:";
+        text += &format!("\n\n{}\n\n{}", folded(words), grants.trim_end());
     }
     text
 }
@@ -235,15 +234,16 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
             + &remarks(rows, |row| Some(remark(&name(row), row.error.as_ref()?)))
             + &remarks(rows, |row| {
                 let standing = terminal::line(&row.standing()?);
-                Some(format!("{}: {standing}", maybe(row.plugin.as_ref())))
+                let name = maybe(row.plugin.as_ref());
+                Some(folded(&format!("{name}: {standing}")))
             })
             + &remarks(rows, |row| {
                 let other = row.serves.as_ref()?.calls_itself.as_ref()?;
-                Some(format!(
+                Some(folded(&format!(
                     "{}: its component calls itself {}; the name in the manifest counts, so see that it is the right component",
                     maybe(row.plugin.as_ref()),
                     text(other)
-                ))
+                )))
             })
             + &remarks(&files, |row| {
                 Some(remark(&row.file().to_string_lossy(), row.detail()?))

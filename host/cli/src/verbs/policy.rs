@@ -2,21 +2,22 @@
 
 use std::path::Path;
 
-use anyhow::{Error, Result, bail, ensure};
+use anyhow::{Error, Result, ensure};
+use qchost_catalog::FailureKind;
 use qchost_gate::Explanation;
 use qchost_policy::{Coverage, GrantLimits, ManifestError, PolicyTestError, run_policy_tests};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::Value;
 
-use super::arguments::json_argument;
+use super::arguments::object_argument;
 use super::cells::{list, text};
+use super::grants;
 use crate::args::Policy;
 use crate::config::Config;
 use crate::control::{self, Route};
 use crate::exit_status::{ErrorKind, Failed};
 use crate::output::{Output, counted, folded, table};
-use crate::requests::Explain;
+use crate::requests::{Explain, Grants};
 use crate::terminal;
 
 /// Carries out the verb.
@@ -28,18 +29,20 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
             arguments,
             project,
         } => {
-            let Value::Object(arguments) = json_argument(&arguments)? else {
-                bail!("the arguments of an operation are a JSON object");
-            };
             let request = Explain {
-                plugin,
-                operation,
-                arguments,
+                plugin: plugin.clone(),
+                operation: operation.clone(),
+                arguments: object_argument(&arguments)?,
                 project,
             };
             let explained = control::perform(route, request, output).await?;
-            output.result(&explained, explanation)?;
-            decided(&explained)
+            let mut covering = String::new();
+            if !output.json && is_undecided(&explained) {
+                let report = control::perform(route, Grants { plugin }, output).await?;
+                covering = grants::covering(&report, &operation);
+            }
+            output.result(&explained, |explained| explanation(explained) + &covering)?;
+            decided(&explained, &operation)
         }
         Policy::Coverage => {
             let coverages = route.config()?.guardrails()?.coverage()?;
@@ -49,15 +52,26 @@ pub async fn run(route: &Route, verb: Policy, output: Output) -> Result<()> {
     }
 }
 
-/// Fails if nothing was decided: the call is invalid, or what it touches is not known.
-fn decided(explained: &Explanation) -> Result<()> {
-    match ErrorKind::parse(&explained.decision) {
-        Some(kind @ ErrorKind::Failure(_)) => {
-            let reason = explained.reason.as_deref().unwrap_or_default();
-            Err(Failed::error(kind, format!("no decision: {reason}")))
-        }
-        _ => Ok(()),
+/// Whether nothing was decided: the call is invalid, or what it touches is not known.
+fn is_undecided(explained: &Explanation) -> bool {
+    let kind = ErrorKind::parse(&explained.decision);
+    matches!(kind, Some(ErrorKind::Failure(_)))
+}
+
+/// Fails if nothing was decided.
+fn decided(explained: &Explanation, operation: &str) -> Result<()> {
+    let kind = ErrorKind::parse(&explained.decision);
+    let Some(kind) = kind.filter(|_| is_undecided(explained)) else {
+        return Ok(());
+    };
+    let reason = explained.reason.as_deref().unwrap_or_default();
+    let message = format!("no decision: {reason}");
+    if kind != ErrorKind::Failure(FailureKind::InvalidArgument) {
+        return Err(Failed::error(kind, message));
     }
+    let hint = format!("qchost tools {operation}");
+    let message = format!("{message}; `{hint}` shows the arguments");
+    Err(Failed::hinted(kind, message, hint))
 }
 
 /// An explanation for people.
@@ -86,8 +100,12 @@ fn explanation(explained: &Explanation) -> String {
     for what in &explained.assumed {
         shown += &format!("if {}\n", terminal::line(what));
     }
-    if let Some(reason) = &explained.reason {
-        shown += &terminal::block(reason);
+    // Where nothing is decided, the error says why.
+    if let Some(reason) = &explained.reason
+        && !is_undecided(explained)
+    {
+        let word = format!("{}: ", explained.decision);
+        shown += &terminal::block(reason.strip_prefix(&word).unwrap_or(reason));
     }
     shown.trim_end().to_owned()
 }

@@ -4,7 +4,7 @@ use anyhow::{Result, anyhow, ensure};
 
 use super::cells::{maybe, text, word};
 use crate::control::{self, Route};
-use crate::output::{Output, part_is, table};
+use crate::output::{Output, cell_and_remark, part_is, table};
 use crate::requests::{FileRow, Reload};
 
 /// Requests a reload, and shows the result.
@@ -15,6 +15,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         )));
     };
     output.result(&rows, |rows| {
+        let mut below = String::new();
         let lines: Vec<_> = rows
             .iter()
             .map(|row| {
@@ -24,13 +25,15 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                     FileRow::Manifest { status, plugin, .. } => (word(status), plugin.as_ref()),
                     FileRow::Dormant { status, .. } => (word(status), None),
                 };
-                // Of several lines, to be pasted.
-                let detail = row.detail().unwrap_or("-").trim_end().to_owned();
-                let file = text(&row.file().to_string_lossy());
-                vec![status, file, maybe(plugin), detail]
+                let file = row.file().to_string_lossy();
+                let (detail, remark) = cell_and_remark(&file, row.detail().unwrap_or("-"));
+                if let Some(remark) = remark {
+                    below += &format!("\n{remark}");
+                }
+                vec![status, text(&file), maybe(plugin), detail]
             })
             .collect();
-        table(&["status", "file", "plugin", "detail"], &lines)
+        table(&["status", "file", "plugin", "detail"], &lines) + &below
     })?;
     let wrong = trouble(&rows);
     ensure!(wrong.is_empty(), "{}", wrong.join("; "));

@@ -25,7 +25,8 @@ use crate::backup::{
 use crate::config::Config;
 use crate::control;
 use crate::data_folder::{DATABASE, check_version, make_private, private_folder};
-use crate::lock::Lock;
+use crate::exit_status::{ErrorKind, Failed};
+use crate::lock::{Lock, Refused};
 use crate::output::{Output, counted};
 use crate::terminal;
 
@@ -76,6 +77,7 @@ pub fn run(
         None => Config::load(config)?.data()?,
     };
     if data.exists() {
+        must_be_unused(&data)?;
         must_be_empty(&data)?;
     }
     if let Some(files) = &files {
@@ -282,6 +284,35 @@ fn must_be_free(files: &Path) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Checks that no host has the data folder: what is in it is not to be moved away then.
+fn must_be_unused(data: &Path) -> Result<()> {
+    if !Lock::is_taken(data) {
+        return Ok(());
+    }
+    let by = match Lock::take(data) {
+        // It ended just now.
+        Ok(_) => return Ok(()),
+        Err(Refused::Failed(error)) => return Err(error),
+        Err(Refused::Held(Some(process))) => {
+            format!("the process {process} uses it; end that first: kill {process}")
+        }
+        Err(Refused::Held(None)) => {
+            let lock = Lock::path(data);
+            format!(
+                "another process uses it; find out which, and end it: fuser --verbose {}",
+                lock.display()
+            )
+        }
+    };
+    Err(Failed::error(
+        ErrorKind::UNAVAILABLE,
+        format!(
+            "the data folder {} is in use, and nothing was restored: {by}",
+            data.display()
+        ),
+    ))
 }
 
 fn must_be_empty(data: &Path) -> Result<()> {

@@ -27,6 +27,7 @@ use crate::expiring::keep_announcing;
 use crate::gate::CALL_TIMEOUT;
 use crate::host::Host;
 use crate::output::{Output, counted, words};
+use crate::recovery::recover_people;
 use crate::reload::Reconciler;
 use crate::{control, service, signals};
 
@@ -52,7 +53,12 @@ pub struct Ready {
 }
 
 /// Runs until SIGTERM or Ctrl-C, then drains.
-pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()> {
+pub async fn run(
+    config: &Config,
+    drain: Duration,
+    recovers_people: bool,
+    output: Output,
+) -> Result<()> {
     // Signals may arrive at once, also to reload before it is ready.
     let (mut ended, hangups) = (pin!(signals::ended()), signals::hangups());
     allow_files();
@@ -67,8 +73,16 @@ pub async fn run(config: &Config, drain: Duration, output: Output) -> Result<()>
     let mut plane = ControlPlane::start(config, listener, limit)?;
     let socket = config.socket()?;
     let mut busy = pin!(service::busy());
+    let opening = async {
+        let host = Host::open(config, Arc::clone(&lock)).await?;
+        if recovers_people && let Err(error) = recover_people(&host, config).await {
+            host.close(Duration::ZERO).await;
+            return Err(error);
+        }
+        Ok(host)
+    };
     let opened = tokio::select! {
-        opened = Host::open(config, Arc::clone(&lock)) => Some(opened),
+        opened = opening => Some(opened),
         never = &mut busy => match never {},
         () = &mut ended => None,
     };

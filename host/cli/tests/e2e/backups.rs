@@ -36,6 +36,11 @@ fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
             .error()
             .contains("is not empty")
     );
+    // Nor is what a host uses to be moved away.
+    let ran = first.run(&["--json", "restore", name]);
+    let used = format!("the process {} uses it", host.id());
+    assert!(ran.json_error().contains(&used), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
     host.end();
 
     // Existing files are not overwritten.
@@ -414,6 +419,9 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     assert_eq!(listed.as_array().unwrap().len(), 1, "{ran:?}");
     let coverage = restored(&["policy", "coverage"]);
     assert!(coverage.good().stdout.contains("no-nights"), "{coverage:?}");
+    let doctor = restored(&["doctor"]);
+    let waits = "plugins/secretive.toml.incomplete: put them in the places of \"removed\"";
+    assert!(doctor.stdout.contains(waits), "{doctor:?}");
     // What is there is not overwritten.
     fs::remove_dir_all(&data).unwrap();
     let ran = place.run(&restore);

@@ -258,6 +258,10 @@ fn what_cannot_be_invoked_is_refused_before_anything_is_sent() {
             ran.json_error().contains(words),
             "{action} {input}: {ran:?}"
         );
+        // What the host finds wrong with the input before the plugin runs is a mistake of who invokes.
+        if action == "strategy-lab.sweep" && words != "concurrency" {
+            assert_eq!(ran.status.code(), Some(2), "{input}: {ran:?}");
+        }
     }
     for (tool, arguments, words) in [
         ("read_account", "nothing", "not JSON"),

@@ -53,10 +53,17 @@ fn a_component_that_imports_what_no_grant_mentions_does_not_load_until_the_print
     let missing: toml::Table = lines
         .parse()
         .unwrap_or_else(|error| panic!("{error}:\n{lines}"));
-    assert_eq!(
-        missing["grant"][0]["allow"][0].as_str(),
-        Some("backtests/*")
-    );
+    // They are those that an inspection prints for this interface.
+    let file = component("plugins/strategy-lab");
+    let inspected = folder.run(&["--json", "plugin", "inspect", file.to_str().unwrap()]);
+    let needs = inspected.json()["needs"].clone();
+    let needs = needs.as_array().unwrap().iter();
+    let needs = needs.filter(|need| need.as_str().unwrap().starts_with("backtests/"));
+    let needs: Vec<&str> = needs.map(|need| need.as_str().unwrap()).collect();
+    let allowed = missing["grant"][0]["allow"].as_array().unwrap().iter();
+    let allowed: Vec<&str> = allowed.map(|entry| entry.as_str().unwrap()).collect();
+    assert_eq!(allowed, needs);
+    assert!(!needs.contains(&"backtests/*"), "{needs:?}");
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
 
     // `plugin list` shows the same, with a count.
@@ -189,7 +196,9 @@ fn the_lines_that_an_explanation_prints_allow_what_it_is_about() {
     };
     folder.manifest("strategy-lab", &manifest(reading));
     let denied = explain();
-    assert!(denied.starts_with("denied"), "{denied}");
+    assert!(denied.starts_with("denied\n"), "{denied}");
+    assert_eq!(denied.matches("denied\n").count(), 1, "{denied}");
+    assert!(!denied.contains("denied: "), "{denied}");
     folder.manifest("strategy-lab", &manifest(&pasted(reading, &denied)));
     let allowed = explain();
     assert!(allowed.starts_with("allowed"), "{allowed}");

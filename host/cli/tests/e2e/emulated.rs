@@ -108,6 +108,23 @@ fn an_emulator_is_reset_to_its_seed_and_gives_no_id_again() {
     let ran = folder.run(&["emulator", "reset", "--account", "nosuch"]);
     assert!(ran.error().contains("research"), "{ran:?}");
     assert_eq!(names(&folder), ["Lab/own", "Lab/other"]);
+
+    // What was done and what was not is recorded; what was refused before it began is not.
+    let query = ["--json", "audit", "query", "--kind", "admin"];
+    let records = folder.run(&query).good().stdout.clone();
+    let of = |what: &str| {
+        let records = records.lines();
+        let records = records.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let records = records.filter(|record| record["what"] == what);
+        records.collect::<Vec<_>>()
+    };
+    let (begun, failed) = (of("emulator reset"), of("emulator reset (not done)"));
+    assert_eq!((begun.len(), failed.len()), (3, 1), "{records}");
+    for record in &begun {
+        assert_eq!(record["detail"]["emulator"], "research", "{record}");
+        assert_eq!(record["person"], rustix::process::geteuid().as_raw());
+    }
+    folder.run(&["audit", "verify"]).good();
 }
 
 #[test]

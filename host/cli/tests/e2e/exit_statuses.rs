@@ -135,9 +135,33 @@ fn the_exit_status_of_a_call_is_that_of_its_refusal() {
         command.env("QUANTCONNECT_API_TOKEN", "another-token");
         Process::start(command, folder.path()).wait()
     };
-    let cases: [(&[&str], i32); 6] = [
+    let cases: [(&[&str], i32); 13] = [
         (&["call", "read_account"], 0),
-        (&["call", "no_such_tool"], 1),
+        (&["call", "no_such_tool"], 2),
+        (&["call", "read_account", "nothing"], 2),
+        (&["invoke", "every-category"], 2),
+        (&["invoke", "every-category.slow-write", "{"], 2),
+        (
+            &[
+                "policy",
+                "explain",
+                "every-category",
+                "backtests/create-backtests",
+            ],
+            2,
+        ),
+        (
+            &[
+                "policy",
+                "explain",
+                "every-category",
+                "projects/list-projects",
+                "[]",
+            ],
+            2,
+        ),
+        (&["audit", "query", "--kind", "nosuch"], 2),
+        (&["audit", "query", "--since", "yesterday"], 2),
         (&["invoke", "no-such-plugin.act"], 1),
         (&["call"], 2),
         (&["no-such-verb"], 2),
@@ -218,11 +242,12 @@ fn an_error_as_json_is_one_object_with_kind_message_and_hint() {
         assert!(text("hint").contains(hint), "{error}");
         assert_eq!(ran.stdout, "", "{ran:?}");
     }
-    // What has no hint says so.
+    // The hint for a word that there is not is where those are that there are.
     let ran = folder.run(&["--json", "call", "no_such_tool"]);
     let error: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
-    assert_eq!(error["kind"], "failed", "{error}");
-    assert_eq!(error["hint"], Value::Null, "{error}");
+    assert_eq!(error["kind"], "usage", "{error}");
+    let hint = error["hint"].as_str().unwrap();
+    assert!(hint.starts_with("qchost tools"), "{error}");
 }
 
 /// The kind of the error that ends a run, and its exit status.

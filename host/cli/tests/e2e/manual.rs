@@ -11,7 +11,9 @@ use crate::verbs;
 #[test]
 fn the_manual_has_a_page_for_each_verb_that_groff_reads_without_complaint() {
     let folder = Folder::new("");
-    let written = folder.run(&["--json", "man", "pages/man1"]).json();
+    let written = folder
+        .run(&["--json", "man", "--output", "pages/man1"])
+        .json();
     let pages = folder.path().join("pages/man1");
     let found: BTreeSet<String> = std::fs::read_dir(&pages)
         .unwrap()
@@ -77,7 +79,34 @@ fn without_a_folder_the_page_about_qchost_is_printed() {
     }
     assert!(!page.contains("supervise"), "{page}");
     // The examples of a verb keep their lines.
-    folder.run(&["man", "pages"]).good();
+    folder.run(&["man", "--output", "pages"]).good();
     let page = std::fs::read_to_string(folder.path().join("pages/qchost-halt.1")).unwrap();
     assert!(page.contains("\nqchost halt \\-\\-list\n.fi"), "{page}");
+}
+
+#[test]
+fn the_words_of_a_command_print_its_page_and_write_nothing() {
+    let folder = Folder::new("");
+    for (words, title) in [
+        (&["plugin"][..], ".TH qchost-plugin 1"),
+        (&["plugin", "list"], ".TH qchost-plugin-list 1"),
+    ] {
+        let ran = folder.run(&[&["man"], words].concat());
+        assert!(ran.good().stdout.contains(title), "{ran:?}");
+        assert!(!folder.path().join("plugin").exists());
+    }
+    for (words, near) in [
+        (
+            &["plugin", "lst"][..],
+            "there is no command `plugin lst`; did you mean `list`?",
+        ),
+        (
+            &["compile-component"],
+            "there is no command `compile-component`",
+        ),
+    ] {
+        let ran = folder.run(&[&["man"], words].concat());
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
+        assert!(ran.stderr.contains(near), "{ran:?}");
+    }
 }

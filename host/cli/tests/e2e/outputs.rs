@@ -252,7 +252,7 @@ fn alone(checked: &mut Checked, folder: &Folder) {
     checked.document("completions", &ask(folder, &["completions", "bash"]));
     checked.document("tools", &ask(folder, &["tools"]));
     checked.document("man", &ask(folder, &["man"]));
-    checked.document("man", &ask(folder, &["man", "pages"]));
+    checked.document("man", &ask(folder, &["man", "--output", "pages"]));
     // Of what this machine lacks, a check may fail.
     checked.document("doctor", &ask(folder, &["doctor"]));
     // It says that no host runs.

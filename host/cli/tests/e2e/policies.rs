@@ -62,6 +62,12 @@ fn explaining_says_what_would_be_and_sends_nothing() {
     let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
     assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
+    // A running host says the same.
+    let host = folder.serve(&["run"]);
+    let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
+    assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    host.end();
 }
 
 #[test]
@@ -127,6 +133,19 @@ fn a_named_project_is_enough_to_decide_and_without_a_decision_the_exit_status_is
         assert_eq!(ran.status.code(), Some(status), "{operation}: {ran:?}");
         assert!(ran.stderr.contains(words), "{operation}: {ran:?}");
     }
+    // People see under which conditions it is allowed, and once what is missing.
+    let ran = folder.run(&["policy", "explain", "every-category", "files/read-file"]);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    let report = folder.run(&["plugin", "grants", "every-category"]);
+    let grant = report.good().stdout.lines().nth(2).unwrap().to_owned();
+    assert!(ran.stdout.contains("conditions:\n"), "{ran:?}");
+    assert!(ran.stdout.contains(&format!("\n{grant}\n")), "{ran:?}");
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    assert_eq!(all.matches("is missing").count(), 1, "{ran:?}");
+    assert!(
+        ran.error().contains("`qchost tools files/read-file`"),
+        "{ran:?}"
+    );
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
 }
 

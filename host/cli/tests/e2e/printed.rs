@@ -231,6 +231,7 @@ fn every_example_of_help_works_as_it_is_printed() {
             } else if arguments == ["emulator", "reset"] {
                 // The host of the example before has it.
                 assert!(ran.error().contains("a host runs"), "{script}: {ran:?}");
+                assert!(ran.error().contains("end it (kill "), "{script}: {ran:?}");
             } else if arguments == ["mcp"] {
                 // The client is gone before it said anything.
                 assert!(ran.stderr.contains("handshake"), "{script}: {ran:?}");

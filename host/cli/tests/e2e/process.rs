@@ -155,9 +155,10 @@ impl Ran {
         self
     }
 
-    /// Checks that the run failed, for any other reason than a wrong command line.
+    /// Checks that the run failed, for any other reason than a command line that cannot be parsed.
     fn failed(&self) {
-        assert!(matches!(self.status.code(), Some(1 | 3..=9)), "{self:?}");
+        assert!(matches!(self.status.code(), Some(1..=9)), "{self:?}");
+        assert!(!self.stderr.contains("Usage: qchost"), "{self:?}");
     }
 
     /// The error in one line; it must be the last line and the only error. Progress may be reported before it.

@@ -85,6 +85,9 @@ fn the_record_is_asked_by_what_was_done() {
     assert_eq!(query(&["--limit", "2"]).len(), 2);
     assert!(!query(&["--from", "1h"]).is_empty());
     assert!(query(&["--to", "1h"]).is_empty());
+    // By the names that they have elsewhere.
+    assert!(!query(&["--since", "1h"]).is_empty());
+    assert!(query(&["--until", "1h"]).is_empty());
     assert!(!query(&["--project", "Every/prepared"]).is_empty());
     // Outcomes are found by what the call touched, and by the call's id.
     let ended = query(&["--project", "Every/prepared", "--kind", "outcome"]);
@@ -172,7 +175,7 @@ fn what_cannot_be_found_is_told_from_what_is_not_there() {
         ),
         ("--operation", "foo/bar", "no record can have it"),
         ("--what", "aprove", "`approve`"),
-        ("--what", "nonsense", "no record can have it"),
+        ("--what", "nonsense", "there are: approve, refuse, "),
         ("--kind", "intents", "`intent`"),
         ("--decision", "denyed", "`denied`"),
         ("--access", "writes", "`write`"),
@@ -183,6 +186,7 @@ fn what_cannot_be_found_is_told_from_what_is_not_there() {
         let error = ran.error();
         assert!(error.contains(option) && error.contains(said), "{error}");
         assert_eq!(ran.stdout, "", "{ran:?}");
+        assert_eq!(ran.status.code(), Some(2), "{ran:?}");
     }
     for (option, what, name) in [
         ("--account", "account", "nosuch"),

@@ -68,6 +68,15 @@ fn where_no_configuration_is_one_is_written() {
 }
 
 #[test]
+fn a_configuration_that_is_wrong_is_corrected_by_one_beside_it() {
+    let folder = Folder::new("modus = 1\n");
+    let fix = fix(&folder, "configuration").unwrap();
+    let within = folder.path();
+    follow(&folder, within, &fix, &["qchost init example"]);
+    assert!(within.join("example/qchost.toml").is_file());
+}
+
+#[test]
 fn what_there_is_not_is_found_by_a_list() {
     let (_cloud, folder, host) = serving();
     let cases: [(&[&str], &str); 6] = [
@@ -283,4 +292,6 @@ fn the_hint_of_every_failure_works() {
     hints.sort();
     hints.dedup();
     assert!(hints.len() >= 5, "{hints:?}");
+    let shows = |hint: &String| hint.starts_with("qchost approvals show ap-");
+    assert!(hints.iter().any(shows), "{hints:?}");
 }

@@ -24,7 +24,7 @@ fn narrow(folder: &Folder, arguments: &[&str]) -> Ran {
 fn check(folder: &Folder, arguments: &[&str], words: &[&str]) {
     let ran = narrow(folder, arguments);
     // What follows is for a manifest, and keeps its lines.
-    let text = ran.stdout.split("It can make every call").next().unwrap();
+    let text = ran.stdout.split("\n[[grant]]").next().unwrap();
     assert!(!text.is_empty(), "{arguments:?}: {ran:?}");
     for line in text.lines() {
         let width = line.width();
@@ -117,7 +117,7 @@ fn no_table_is_wider_than_the_terminal() {
     check(
         &folder,
         &["plugin", "inspect", file.to_str().unwrap()],
-        &["slow-write"],
+        &["slow-write", "DESCRIPTION", "It can make every call"],
     );
     let shown = narrow(&folder, &["approvals", "show", id]);
     let (fields, _) = shown.good().stdout.split_once("\n\n").unwrap();
@@ -156,5 +156,37 @@ fn records_that_are_followed_are_as_wide_as_the_terminal() {
     });
     assert!(shown.lines().all(|line| line.width() <= 80), "{shown}");
     drop(following);
+    host.end();
+}
+
+#[test]
+fn lines_for_a_manifest_are_in_no_table_and_whole_on_a_narrow_terminal() {
+    let folder = Folder::embedded("emulator");
+    let file = component("plugins/strategy-lab");
+    let head = format!(
+        "plugin = \"strategy-lab\"\ncomponent = \"{}\"\naccount = \"research\"\n",
+        file.display()
+    );
+    folder.manifest("strategy-lab", &head);
+    let inspected = narrow(&folder, &["plugin", "inspect", file.to_str().unwrap()]);
+    let (_, lines) = inspected.good().stdout.split_once("\n[[grant]]\n").unwrap();
+    let lines: Vec<&str> = lines.trim_end().lines().collect();
+    let host = folder.serve(&["run"]);
+    for verb in [&["reload"][..], &["plugin", "list"], &["doctor"]] {
+        let ran = narrow(&folder, verb);
+        let mut all = ran.stdout.lines();
+        let before: Vec<&str> = all
+            .by_ref()
+            .take_while(|line| *line != "    [[grant]]")
+            .collect();
+        let after = all.take_while(|line| line.is_empty() || line.starts_with("    "));
+        let pasted: Vec<&str> = after
+            .map(|line| line.get(4..).unwrap_or_default())
+            .collect();
+        assert_eq!(pasted, lines, "{verb:?}: {ran:?}");
+        // What mends another check is a line to copy.
+        let is_narrow = before.iter().all(|line| line.width() <= 80);
+        assert!(is_narrow || verb == ["doctor"], "{verb:?}: {ran:?}");
+    }
     host.end();
 }

@@ -475,6 +475,95 @@ fn a_configuration_that_gives_more_waits_and_what_it_takes_away_is_gone() {
     running.end();
 }
 
+/// No person could take it back, not even by the files.
+#[test]
+fn what_leaves_no_person_to_approve_is_neither_in_force_nor_asked_for() {
+    let me = rustix::process::geteuid().as_raw();
+    let person = |roles: &str| format!("[people.me]\nuid = {me}\nroles = [{roles}]\n");
+    let (admin, viewer) = (person("\"admin\""), person("\"viewer\""));
+    let other = "[people.other]\nuid = 64005\nroles = [\"admin\"]\n";
+    let running = Running::start(&format!("mode = \"production\"\n{admin}"), |folder| {
+        lab(folder, GRANT);
+    });
+    let refused = |words: &str| {
+        let ran = running.reload();
+        assert!(ran.error().contains("not in effect"), "{ran:?}");
+        assert!(ran.stdout.contains("degraded"), "{ran:?}");
+        assert!(ran.stdout.contains(words), "{ran:?}");
+        assert!(waiting(&running).is_empty());
+        running.folder.run(&["halt", "--plugin", "lab"]).good();
+        running.folder.run(&["resume", "--plugin", "lab"]).good();
+    };
+    running.configure(&admin, &viewer);
+    refused("too few would be left to approve anything");
+    running.configure(&viewer, &admin);
+    running.reload().good();
+    // Nor a guardrail.
+    let rule =
+        "@id(\"nobody\")\nforbid (principal, action == Action::\"person/approve\", resource);\n";
+    fs::create_dir(running.path("policies")).unwrap();
+    replace(&running.path("policies/desk.cedar"), rule);
+    refused("under these too few people could approve anything");
+    fs::remove_file(running.path("policies/desk.cedar")).unwrap();
+    running.reload().good();
+    // The twin: another admin stays.
+    running.configure(&admin, &format!("{admin}{other}"));
+    running.reload();
+    let id = waiting(&running)["configuration"].clone();
+    running.folder.run(&["approvals", "approve", &id]).good();
+    running.reload().good();
+    running.configure(&admin, "");
+    wait_until("the first admin is none any more", || {
+        let ran = running.folder.run(&["halt", "--plugin", "lab"]);
+        ran.stderr
+            .contains("is not a person of this host")
+            .then_some(())
+    });
+    running.end();
+}
+
+#[test]
+fn people_of_the_file_are_recovered_at_a_start_only_where_those_in_force_cannot_approve() {
+    let me = rustix::process::geteuid().as_raw();
+    let before = format!(
+        "[people.me]\nuid = {me}\nroles = [\"viewer\"]\n\
+         [people.gone]\nuid = 64005\nroles = [\"admin\"]\n"
+    );
+    let after = format!("[people.me]\nuid = {me}\nroles = [\"admin\"]\n");
+    let running = Running::start(&format!("mode = \"production\"\n{before}"), |folder| {
+        lab(folder, GRANT);
+    });
+    let ran = running.folder.run(&["halt", "--plugin", "lab"]);
+    assert!(ran.error().contains("touch "), "{ran:?}");
+    let running = running.restarted(|folder| {
+        edit(&folder.path().join("qchost.toml"), &before, &after);
+    });
+    let ran = running.folder.run(&["approvals", "list"]);
+    assert!(
+        ran.stderr.contains("is not a person of this host"),
+        "{ran:?}"
+    );
+    let running = running.restarted(|folder| {
+        let mut host = folder.start(&["run", "--recover-people"]);
+        host.until("it is ready", |host| {
+            host.stdout().contains("ready").then_some(())
+        });
+        folder.run(&["reload"]).good();
+        let recorded = folder.run(&["--json", "audit", "query", "--kind", "admin"]);
+        let recorded = recorded.good().stdout.clone();
+        assert!(recorded.contains("recover people"), "{recorded}");
+        host.end();
+    });
+    // It is in force from then on, and nothing waits.
+    running.reload().good();
+    assert!(waiting(&running).is_empty());
+    let Running { host, folder, .. } = running;
+    host.end();
+    // The twin: those in force can approve.
+    let ran = folder.run(&["run", "--recover-people"]);
+    assert!(ran.error().contains("can approve changes"), "{ran:?}");
+}
+
 /// An editor cannot decide what the host executes or where it sends credentials.
 #[test]
 fn another_account_is_not_connected_before_it_is_approved() {

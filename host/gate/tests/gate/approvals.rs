@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use qchost_gate::{DecideError, Gate, PluginCalls as _, Refusal};
-use qchost_ledger::{ApprovalError, StandingPermit};
+use qchost_ledger::{ApprovalError, StandingPermit, Status};
 use qchost_secrets::Setting;
 use qchost_testing::cloud::{
     Setup, World, approve, call, halt, parse, person, principal, required, resume,
@@ -100,13 +100,14 @@ async fn a_no_is_told_and_a_permit_expires() {
     let refusing = world.gate.approvals.refuse(&id, &ann, "not today");
     refusing.await.unwrap();
     let refused = deploy(&world, deployment(1, "paper")).await.unwrap_err();
-    assert_eq!(
-        refused,
-        Refusal::ApprovalRefused {
-            id,
-            reason: "not today".to_owned()
-        }
-    );
+    let Refusal::ApprovalRefused { id: named, reason } = &refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(*named, id);
+    // How long it stands, and what asks again.
+    let expected = "not today (stands for the same call until 20";
+    assert!(reason.starts_with(expected), "{reason}");
+    assert!(reason.ends_with("asks again)"), "{reason}");
 
     let id = required(deploy(&world, deployment(2, "paper")).await);
     approve(&world.gate, &id, &person(7, "ann")).await;
@@ -165,6 +166,51 @@ async fn a_permit_does_not_outlive_grant_or_halt() {
     assert_eq!(world.cloud.count(DEPLOYED), 0);
     install(DEPLOY);
     deploy(&world, deployment(1, "paper")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_ends_with_the_grant_that_asked_for_it() {
+    let world = setup(DEPLOY).open().await;
+    let admit = async |grants: &str| {
+        let manifest = parse(&setup(grants).manifest);
+        let digest = Arc::clone(&world.principal.digest);
+        let adoptions = &world.gate.adoptions;
+        adoptions
+            .admit(&manifest, &digest, &[], None)
+            .await
+            .unwrap();
+        world.gate.policies.install(manifest).unwrap();
+    };
+    admit(DEPLOY).await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    let state = async |id: &str| world.gate.approvals.get(id).await.unwrap().unwrap();
+    // The twin: the grant still asks, whatever else changes.
+    admit(&format!("{DEPLOY}{COMPILE}")).await;
+    assert_eq!(state(&id).await.status, Status::Pending);
+    // A call that waits for it learns that it has ended.
+    let waiting = wait(&world, id.clone());
+    let free = DEPLOY.replace("approval = \"operator\"\n", "");
+    admit(&free).await;
+    let ended = state(&id).await;
+    assert_eq!(ended.status, Status::Closed);
+    assert!(ended.closed.unwrap().contains("no grant"));
+    let waited = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert!(matches!(
+        waited.unwrap().unwrap(),
+        Err(Refusal::ApprovalRefused { .. })
+    ));
+    let late = world
+        .gate
+        .approvals
+        .approve(&id, &person(7, "ann"), None)
+        .await;
+    assert!(late.is_err());
+    // Nor does it outlive the manifest.
+    admit(DEPLOY).await;
+    let id = required(deploy(&world, deployment(1, "paper")).await);
+    world.gate.proposals.remove(&world.principal.plugin);
+    world.gate.idle().await;
+    assert_eq!(state(&id).await.status, Status::Closed);
 }
 
 fn wait(world: &World, id: String) -> JoinHandle<Result<(), Refusal>> {

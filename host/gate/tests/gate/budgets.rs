@@ -48,13 +48,19 @@ async fn a_day_has_as_many_calls_as_the_grant_says_also_after_a_restart() {
         grant,
         budget,
         resets_in,
-        ..
+        message,
     } = &refused
     else {
         panic!("{refused:?}")
     };
     assert_eq!((grant.as_str(), *budget), ("tests", "per-day"));
     assert!(resets_in.unwrap().as_secs() <= 24 * 3600);
+    // The day ends at midnight.
+    assert!(
+        message.contains("3 are used; it is refilled at "),
+        "{message}"
+    );
+    assert!(message.ends_with("T00:00:00Z"), "{message}");
     assert_eq!(cloud.count("create_backtest"), 3);
 }
 

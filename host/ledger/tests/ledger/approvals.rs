@@ -501,6 +501,33 @@ async fn a_permit_that_was_revoked_lets_nothing_through() {
 }
 
 #[tokio::test]
+async fn pending_calls_of_a_plugin_can_be_closed_and_no_decided_one() {
+    let ledger = Ledger::in_memory().unwrap();
+    let ask = async |number: usize| {
+        let mut new = request();
+        new.binding.arguments_hmac = number.to_string();
+        ledger.request_approval(new).await.unwrap().id
+    };
+    let (pending, decided, kept) = (ask(0).await, ask(1).await, ask(2).await);
+    ledger
+        .approve(&decided, ANN, "ann", None, NOW + HOUR, NOW)
+        .await
+        .unwrap();
+    let plugin = request().binding.plugin;
+    let found = ledger.pending_calls(&plugin, NOW).await.unwrap();
+    let mut ids: Vec<_> = found.into_iter().map(|one| one.id).collect();
+    ids.sort();
+    let mut expected = vec![pending.clone(), kept.clone()];
+    expected.sort();
+    assert_eq!(ids, expected);
+    assert!(ledger.pending_calls("other", NOW).await.unwrap().is_empty());
+    let both = vec![pending.clone(), decided];
+    let closed = ledger.close_calls(both, "it is gone", NOW).await.unwrap();
+    assert_eq!(closed, [pending.as_str()]);
+    assert_eq!(listed(&ledger, false, NOW).await, [kept.as_str()]);
+}
+
+#[tokio::test]
 async fn what_no_client_was_told_of_can_be_closed_and_nothing_else() {
     let ledger = Ledger::in_memory().unwrap();
     let ask = async |number: usize| {

@@ -85,6 +85,16 @@ impl Call<'_> {
                 self.mentioning(),
             ),
         };
+        // A plugin must not learn which projects there are, so this is said whether there is one or not; the record tells
+        // the operator.
+        let reason = match &self.facts.resource {
+            Resource::Project(project) if project.id.is_some() && project.name.is_empty() => {
+                format!(
+                    "{reason}; if the account has no such project, no grant helps, and the record says so: `qchost audit query --decision denied --limit 1`"
+                )
+            }
+            _ => reason,
+        };
         Denial {
             reason,
             nearest_grant: nearest,

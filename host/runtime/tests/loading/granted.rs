@@ -128,9 +128,13 @@ async fn what_no_grant_mentions_does_not_load_and_what_none_allows_is_not_sent()
     assert!(matches!(error, LoadError::Denied(_)), "{error}");
     let message = error.to_string();
     assert!(
-        message.contains("compile") && message.contains("allow = [\"compile/*\"]"),
+        message.contains("compile") && message.contains("    \"compile/create-compile\",\n]"),
         "{message}"
     );
+    // They are those that an inspection prints.
+    let path = host.file("inspected.wasm", &component);
+    let lines = host.runtime.inspect(&path).await.unwrap().grants();
+    assert!(message.ends_with(&lines), "{message}");
 
     let reads = "[[grant]]\nname = \"reads\"\nallow = [\"compile/read-*\"]\nprojects = [\"*\"]";
     host.load("lab", &component, reads).await.unwrap();
