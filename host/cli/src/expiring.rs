@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use qchost_gate::AdminAction;
 use qchost_upstream::{Authorization, Ending};
 use tokio::time::MissedTickBehavior;
 
@@ -13,11 +14,6 @@ use crate::requests::account_detail;
 
 /// How often the ends are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The record of an end that is near.
-const EXPIRING: &str = "account-authorization-expiring";
-/// The record of an end.
-const ENDED: &str = "account-authorization-ended";
 
 /// Announces ends while it is polled.
 pub async fn keep_announcing(host: &Host) {
@@ -39,15 +35,16 @@ pub async fn keep_announcing(host: &Host) {
 async fn announce(host: &Host, account: &str, authorization: &Authorization, ending: Ending) {
     let ends = format!("{:.0}", ending.ends);
     let detail = account_detail(account, Some(ending.ends), None);
-    let what = match ending.is_over {
-        true => ENDED,
-        false => EXPIRING,
+    let action = match ending.is_over {
+        true => AdminAction::AccountAuthorizationEnded,
+        false => AdminAction::AccountAuthorizationExpiring,
     };
-    if let Err(error) = host.gate.note_host(what, detail).await {
+    if let Err(error) = host.gate.note_host(action, detail).await {
         // Tried again at the next look.
         tracing::error!(target: "host", account, %error, "the end of an authorization cannot be recorded");
         return;
     }
+    let what = action.word();
     match ending.is_over {
         true => tracing::warn!(
             target: "host", account, event = what,

@@ -276,7 +276,7 @@ impl Host {
             return Ok(person.clone());
         }
         self.gate
-            .note_admin(&without_role(uid), "denied", unknown_person())
+            .note_denial(&without_role(uid), None, unknown_person())
             .await?;
         Err(Failed::error(ErrorKind::DENIED, self.stranger(uid)))
     }

@@ -6,7 +6,7 @@
 
 use anyhow::{Result, ensure};
 use nix::unistd::geteuid;
-use qchost_gate::AdminDetail;
+use qchost_gate::{AdminAction, AdminDetail};
 use qchost_ledger::Subject;
 
 use crate::config::Config;
@@ -37,7 +37,7 @@ pub async fn recover_people(host: &Host, file: &Config) -> Result<()> {
     }
     let by = without_role(geteuid().as_raw());
     let gate = &host.gate;
-    gate.note_admin(&by, "recover people", AdminDetail::Nothing {})
+    gate.note_admin(&by, AdminAction::RecoverPeople, AdminDetail::Nothing {})
         .await?;
     for proposal in recovered {
         proposals.recover(proposal).await?;

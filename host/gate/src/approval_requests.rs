@@ -8,6 +8,7 @@ use std::time::Duration;
 use qchost_audit::Audit;
 use qchost_ledger::{Approval, Ledger, NewApproval, RequestError};
 
+use crate::action::ApprovalStep;
 use crate::approval_scope::CallScope;
 use crate::body::{ApprovalBody, ApprovalDetail, Project};
 use crate::call::CallRequest;
@@ -66,7 +67,7 @@ impl ApprovalRequests {
     fn note_request(&self, approval: &Approval, request: Option<&CallRequest>) {
         let CallScope { project, name, .. } = CallScope::of(approval);
         let body = ApprovalBody {
-            what: ApprovalBody::REQUEST.to_owned(),
+            what: ApprovalStep::Request.word().to_owned(),
             project: project.map(|id| Project { id, name }),
             asked_by_call: request.map(|request| request.call.clone()),
             invocation: request.map(|request| request.principal.invocation.to_string()),
@@ -79,7 +80,7 @@ impl ApprovalRequests {
     /// Records that an approval of a change was asked for, and what it changes.
     pub(crate) fn note_change_request(&self, approval: &Approval, changes: Vec<String>) {
         let body = ApprovalBody {
-            what: ApprovalBody::REQUEST.to_owned(),
+            what: ApprovalStep::Request.word().to_owned(),
             detail: Some(ApprovalDetail::Changes { changes }),
             ..about(approval)
         };
@@ -94,7 +95,7 @@ impl ApprovalRequests {
         for id in closed {
             tracing::info!(target: "gate", approval = id, why, "closed");
             let body = ApprovalBody {
-                what: "close".to_owned(),
+                what: ApprovalStep::Close.word().to_owned(),
                 approval: id.clone(),
                 detail: Some(ApprovalDetail::Refuse {
                     approval: Some(id),

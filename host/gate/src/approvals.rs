@@ -12,6 +12,7 @@ use qchost_ledger::{
 use qchost_policy::{Person, Role};
 use tokio_util::task::TaskTracker;
 
+use crate::action::ApprovalStep;
 use crate::adoption::Adoptions;
 use crate::approval_requests::{ApprovalRequests, about, milliseconds};
 use crate::approval_scope::{CallScope, ComponentScope};
@@ -122,10 +123,12 @@ impl Approvals {
                 approval: id.clone(),
             });
             approvals
-                .record_decision(&by, "revoke", &id, detail)
+                .record_decision(&by, ApprovalStep::Revoke, &id, detail)
                 .await?;
             let revoked = approvals.ledger.revoke(&id, &by.name, now()).await;
-            approvals.noted(&by, &id, "revoke", revoked).await
+            approvals
+                .noted(&by, &id, ApprovalStep::Revoke, revoked)
+                .await
         };
         self.to_its_end(revoking).await
     }
@@ -171,12 +174,14 @@ impl Approvals {
             approval: id.to_owned(),
             standing,
         };
-        self.record_decision(by, "approve", id, detail).await?;
+        self.record_decision(by, ApprovalStep::Approve, id, detail)
+            .await?;
         let approval = self.get(id).await.map_err(ApprovalError::Ledger)?;
         let changes = approval.is_some_and(|approval| approval.kind == ApprovalKind::Change);
         if changes && !by.roles.contains(&Role::Admin) {
             let error = DecideError::NotAdmin(by.name.clone());
-            self.record_failure(by, "approve", id, &error).await?;
+            self.record_failure(by, ApprovalStep::Approve, id, &error)
+                .await?;
             return Err(error);
         }
         let expires = now().saturating_add(milliseconds(self.policies.settings().permit_ttl));
@@ -184,7 +189,7 @@ impl Approvals {
         let approved = ledger
             .approve(id, by.uid, &by.name, standing, expires, now())
             .await;
-        let approval = self.noted(by, id, "approve", approved).await?;
+        let approval = self.noted(by, id, ApprovalStep::Approve, approved).await?;
         if approval.status == Status::Approved {
             let permit = ledger.permit_of(id).await.map_err(ApprovalError::Ledger)?;
             if let Some(permit) = permit {
@@ -197,7 +202,7 @@ impl Approvals {
                     }),
                     ..about(&approval)
                 };
-                self.record(by, "permit", body).await?;
+                self.record(by, ApprovalStep::Permit, body).await?;
             }
             self.follow_approval(&approval, by)
                 .await
@@ -229,7 +234,7 @@ impl Approvals {
         &self,
         by: &Person,
         id: &str,
-        attempt: &str,
+        attempt: ApprovalStep,
         decided: Result<Approval, ApprovalError>,
     ) -> Result<Approval, DecideError> {
         if let Err(error) = &decided {
@@ -241,23 +246,24 @@ impl Approvals {
     async fn record_failure(
         &self,
         by: &Person,
-        attempt: &str,
+        attempt: ApprovalStep,
         id: &str,
         error: &(impl ToString + Sync),
     ) -> Result<(), DecideError> {
         let detail = ApprovalDetail::Failed {
             approval: Some(id.to_owned()),
-            attempt: attempt.to_owned(),
+            attempt: attempt.word().to_owned(),
             reason: error.to_string(),
         };
-        self.record_decision(by, "not decided", id, detail).await
+        self.record_decision(by, ApprovalStep::NotDecided, id, detail)
+            .await
     }
 
     /// Records a person's decision about an approval and what the approval is for.
     async fn record_decision(
         &self,
         by: &Person,
-        what: &str,
+        what: ApprovalStep,
         id: &str,
         detail: ApprovalDetail,
     ) -> Result<(), DecideError> {
@@ -275,9 +281,14 @@ impl Approvals {
         Ok(self.record(by, what, body).await?)
     }
 
-    async fn record(&self, by: &Person, what: &str, body: ApprovalBody) -> Result<(), AuditError> {
+    async fn record(
+        &self,
+        by: &Person,
+        what: ApprovalStep,
+        body: ApprovalBody,
+    ) -> Result<(), AuditError> {
         let body = ApprovalBody {
-            what: what.to_owned(),
+            what: what.word().to_owned(),
             person: Some(by.uid),
             person_name: Some(by.name.clone()),
             ..body
@@ -338,11 +349,13 @@ impl Approvals {
                 reason: reason.clone(),
             };
             approvals
-                .record_decision(&by, "refuse", &id, detail)
+                .record_decision(&by, ApprovalStep::Refuse, &id, detail)
                 .await?;
             let ledger = &approvals.ledger;
             let refused = ledger.refuse(&id, by.uid, &by.name, &reason, now()).await;
-            approvals.noted(&by, &id, "refuse", refused).await
+            approvals
+                .noted(&by, &id, ApprovalStep::Refuse, refused)
+                .await
         };
         self.to_its_end(refusing).await
     }

@@ -9,9 +9,13 @@ use std::collections::BTreeSet;
 
 use qchost_audit::{Entry, Kind, Record, read_members};
 use qchost_ledger::StandingPermit;
+use qchost_policy::{Person, Right};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
+use strum::{IntoEnumIterator as _, VariantArray as _};
+
+use crate::action::{AdminAction, ApprovalStep, denial};
 
 /// What a record says.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
@@ -257,9 +261,6 @@ impl CallBody {
 }
 
 impl ApprovalBody {
-    /// What the record of a request says that it is.
-    pub(crate) const REQUEST: &str = "request";
-
     /// Its entry in the audit.
     pub(crate) fn entry(&self) -> Entry {
         Entry::new(Kind::Approval, false, self)
@@ -366,6 +367,7 @@ impl HaltBody {
 /// What is recorded of an administrative action, or of one that was denied.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "kebab-case")]
+#[non_exhaustive]
 pub struct AdminBody {
     /// `reload`, `backup`, `denied` …
     pub what: String,
@@ -378,6 +380,27 @@ pub struct AdminBody {
     /// The person's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person_name: Option<String>,
+}
+
+impl AdminBody {
+    /// What is recorded of an action: of a person, or of the host itself.
+    #[must_use]
+    pub fn new(action: AdminAction, by: Option<&Person>, detail: AdminDetail) -> Self {
+        Self {
+            what: action.word().to_owned(),
+            detail: Some(detail),
+            person: by.map(|person| person.uid),
+            person_name: by.map(|person| person.name.clone()),
+        }
+    }
+
+    /// What is recorded of a denial: with the right that the person lacks, or of a user who is no person of the host.
+    pub(crate) fn denial(right: Option<Right>, by: &Person, detail: AdminDetail) -> Self {
+        Self {
+            what: denial(right),
+            ..Self::new(AdminAction::Denied, Some(by), detail)
+        }
+    }
 }
 
 /// Details of an administrative action, by the members that it has: a detail with the members of several of these is the
@@ -446,7 +469,9 @@ pub struct Sample {
 }
 
 /// What a change concerns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::Display, JsonSchema)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Serialize, Deserialize, strum::Display, strum::EnumIter, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
 pub enum Subject {
@@ -519,4 +544,53 @@ pub struct Change {
     /// Additional remarks, such as that the new manifest only restricts until its component serves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// The words that records of this version have for what was done, besides those of denied rights.
+#[must_use]
+pub fn actions() -> Vec<String> {
+    let steps = ApprovalStep::VARIANTS.iter().map(|step| step.word());
+    let halts = [HaltBody::HALT, HaltBody::RESUME];
+    let admin = AdminAction::VARIANTS.iter().map(|action| action.word());
+    let changes = Subject::iter().filter(|subject| !matches!(subject, Subject::Other(_)));
+    let words = steps.chain(halts).chain(admin).map(str::to_owned);
+    words
+        .chain(changes.map(|subject| subject.to_string()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_word_of_a_record_is_listed_once() {
+        let listed = actions();
+        for word in [
+            "approve",
+            "not decided",
+            "request",
+            "halt",
+            "resume",
+            "reload",
+            "denied",
+            "settings not changed",
+            "emulator reset",
+            "emulator reset (not done)",
+            "recover people",
+            "account-login",
+            "account-logged-in",
+            "account-login-failed",
+            "account-logout",
+            "account-authorization-expiring",
+            "account-authorization-ended",
+            "manifest",
+            "quarantine",
+        ] {
+            assert!(listed.iter().any(|known| known == word), "{word}");
+        }
+        let distinct: BTreeSet<_> = listed.iter().collect();
+        assert_eq!(distinct.len(), listed.len(), "{listed:?}");
+        assert!(!listed.iter().any(String::is_empty), "{listed:?}");
+    }
 }

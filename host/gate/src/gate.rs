@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Upstream, by_tool};
 use qchost_ledger::{Ledger, StateStore};
-use qchost_policy::{DOWNLOAD, Person, WORKFLOW};
+use qchost_policy::{DOWNLOAD, Person, Right, WORKFLOW};
 use qchost_scope::Scope;
 use qchost_traffic::{AccountQueues, CpuMeter, GrantRates, Moment};
 use serde_json::{Map, Value};
@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
+use crate::action::AdminAction;
 use crate::admission::{AdmittedCall, Admitter};
 use crate::adoption::Adoptions;
 use crate::approval_contents::ApprovalViewer;
@@ -651,33 +652,39 @@ impl Gate {
     pub async fn note_admin(
         &self,
         by: &Person,
-        what: &str,
+        action: AdminAction,
         detail: AdminDetail,
     ) -> Result<(), AuditError> {
-        self.note(Some(by), what, detail).await
+        self.note(&AdminBody::new(action, Some(by), detail)).await
+    }
+
+    /// Records that a person was denied something: a right, or, without one, everything, since the host does not know the user.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn note_denial(
+        &self,
+        by: &Person,
+        right: Option<Right>,
+        detail: AdminDetail,
+    ) -> Result<(), AuditError> {
+        self.note(&AdminBody::denial(right, by, detail)).await
     }
 
     /// Records what the host noticed by itself.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    pub async fn note_host(&self, what: &str, detail: AdminDetail) -> Result<(), AuditError> {
-        self.note(None, what, detail).await
-    }
-
-    async fn note(
+    pub async fn note_host(
         &self,
-        by: Option<&Person>,
-        what: &str,
+        action: AdminAction,
         detail: AdminDetail,
     ) -> Result<(), AuditError> {
-        let body = AdminBody {
-            what: what.to_owned(),
-            detail: Some(detail),
-            person: by.map(|person| person.uid),
-            person_name: by.map(|person| person.name.clone()),
-        };
-        let entry = Entry::new(Kind::Admin, false, &body);
+        self.note(&AdminBody::new(action, None, detail)).await
+    }
+
+    async fn note(&self, body: &AdminBody) -> Result<(), AuditError> {
+        let entry = Entry::new(Kind::Admin, false, body);
         self.audit.record(entry).await.map(drop)
     }
 

@@ -112,6 +112,7 @@
 //! Invariant: no byte reaches [`Upstream`](qchost_catalog::Upstream) before the decision about it is made, and no byte of
 //! a write before its record is on disk.
 
+mod action;
 mod admission;
 mod adoption;
 mod answer;
@@ -180,6 +181,7 @@ mod trade;
 mod unsettled;
 mod why;
 
+pub use action::{AdminAction, denial};
 pub use adoption::Adoptions;
 pub use approval_contents::ApprovalViewer;
 pub use approval_scope::CallScope;
@@ -187,7 +189,7 @@ pub use approvals::{Approvals, DecideError};
 pub use backup::{BackupError, Backups};
 pub use body::{
     AdminBody, AdminDetail, ApprovalBody, ApprovalDetail, Body, CallBody, Change, HaltBody,
-    Project, Repeated, RevokedApproval, Sample, StopsDeployment, Subject,
+    Project, Repeated, RevokedApproval, Sample, StopsDeployment, Subject, actions,
 };
 pub use call::{Principal, SentMarker};
 pub use changes::{Changes, RequesterGuard};

@@ -12,14 +12,12 @@ use qchost_traffic::AccountQueues;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::action::AdminAction;
 use crate::body::{AdminBody, AdminDetail};
 use crate::changes::Changes;
 use crate::error::GateError;
 use crate::policy_store::{PolicyStore, blocking};
 use crate::settings::Settings;
-
-/// Recorded for a change that was recorded but not made.
-const NOT_CHANGED: &str = "settings not changed";
 
 /// Applies settings.
 pub struct Reconfigurer {
@@ -83,11 +81,8 @@ impl Reconfigurer {
 
 fn not_changed(error: &GateError) -> Entry {
     let reason = error.to_string();
-    let body = AdminBody {
-        what: NOT_CHANGED.to_owned(),
-        detail: Some(AdminDetail::Failed { reason }),
-        ..AdminBody::default()
-    };
+    let detail = AdminDetail::Failed { reason };
+    let body = AdminBody::new(AdminAction::SettingsNotChanged, None, detail);
     // A full disk must not keep the removal of rights from taking effect.
     Entry::new(Kind::Admin, true, &body)
 }

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::action::ApprovalStep;
 use crate::body::{ApprovalBody, ApprovalDetail, CallBody, Change, Project, Subject};
 use crate::redacted_text::{grants_in, guardrails_in};
 use crate::texts::Texts;
@@ -441,7 +442,7 @@ impl Wanted {
         if Some(&step.approval) != self.approval.as_ref() {
             return None;
         }
-        self.asked |= step.what == ApprovalBody::REQUEST;
+        self.asked |= step.what == ApprovalStep::Request.word();
         Some(StepWhy {
             what: step.what,
             time: record.time_text().map(str::to_owned),

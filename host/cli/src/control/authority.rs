@@ -87,12 +87,12 @@ impl Denied {
             return refuse_stranger(person.uid, shared).await;
         };
         if let Some(host) = shared.opened() {
-            let what = format!("{} (denied)", verb.rules().right.word());
+            let right = Some(verb.rules().right);
             let detail = AdminDetail::Denied {
                 about: about.map(str::to_owned),
                 reason: reason.clone(),
             };
-            shared.denials.note(&host, &person, &what, detail).await;
+            shared.denials.note(&host, &person, right, detail).await;
         }
         denied(verb.rules().right, &reason, &shared.data)
     }
@@ -127,8 +127,6 @@ pub(super) async fn refuse_stranger(uid: u32, shared: &Shared) -> Error {
     };
     let person = without_role(uid);
     let denials = &shared.denials;
-    denials
-        .note(&host, &person, "denied", unknown_person())
-        .await;
+    denials.note(&host, &person, None, unknown_person()).await;
     Failed::error(ErrorKind::DENIED, host.stranger(uid))
 }

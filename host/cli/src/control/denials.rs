@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use qchost_gate::{AdminDetail, Sample};
-use qchost_policy::Person;
+use qchost_gate::{AdminDetail, Sample, denial};
+use qchost_policy::{Person, Right};
 
 use crate::host::Host;
 
@@ -44,7 +44,7 @@ struct Combined {
 
 impl Denials {
     /// Counts a denial; returns whether to record it individually.
-    fn count(&self, person: &Person, what: &str, detail: &AdminDetail) -> bool {
+    fn count(&self, person: &Person, right: Option<Right>, detail: &AdminDetail) -> bool {
         let mut windows = self.0.lock();
         let window = windows.entry(person.uid).or_insert_with(|| Window {
             person: person.clone(),
@@ -62,7 +62,7 @@ impl Denials {
             first: now,
             last: now,
             sample: Sample {
-                what: what.to_owned(),
+                what: denial(right),
                 detail: Box::new(detail.clone()),
             },
         });
@@ -83,9 +83,15 @@ impl Denials {
     }
 
     /// Records a denial, or counts it.
-    pub(super) async fn note(&self, host: &Host, person: &Person, what: &str, detail: AdminDetail) {
-        if self.count(person, what, &detail) {
-            record(host, person, what, detail).await;
+    pub(super) async fn note(
+        &self,
+        host: &Host,
+        person: &Person,
+        right: Option<Right>,
+        detail: AdminDetail,
+    ) {
+        if self.count(person, right, &detail) {
+            record(host, person, right, detail).await;
         }
     }
 
@@ -101,13 +107,13 @@ impl Denials {
                 last: more.last.to_string(),
                 sample: more.sample,
             };
-            record(host, &window.person, "denied", detail).await;
+            record(host, &window.person, None, detail).await;
         }
     }
 }
 
-async fn record(host: &Host, person: &Person, what: &str, detail: AdminDetail) {
-    let recorded = host.gate.note_admin(person, what, detail);
+async fn record(host: &Host, person: &Person, right: Option<Right>, detail: AdminDetail) {
+    let recorded = host.gate.note_denial(person, right, detail);
     match tokio::time::timeout(RECORD_TIMEOUT, recorded).await {
         // It is being written.
         Err(_) | Ok(Ok(())) => {}
@@ -134,7 +140,8 @@ mod tests {
             reason: String::new(),
         };
         let singly = |uid, times| {
-            let counted = (0..times).map(|_| denials.count(&person(uid), "halt (denied)", &detail));
+            let counted =
+                (0..times).map(|_| denials.count(&person(uid), Some(Right::Halt), &detail));
             counted.filter(|singly| *singly).count()
         };
         assert_eq!(singly(1, 1000), 8);

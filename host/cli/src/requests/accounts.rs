@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Error, Result};
 use jiff::Timestamp;
-use qchost_gate::AdminDetail;
+use qchost_gate::{AdminAction, AdminDetail};
 use qchost_policy::{Person, Right};
 use qchost_upstream::{
     AccountFigures, AccountState, Authorization, AuthorizationState, LoginError, OAuthClient,
@@ -192,7 +192,7 @@ impl Handler for BeginLogin {
         let (authorization, client) = opened(host, &account).await?;
         let detail = account_detail(&account, None, None);
         host.gate
-            .note_admin(person, "account-login", detail)
+            .note_admin(person, AdminAction::AccountLogin, detail)
             .await?;
         let address = authorization.begin(&client, port).await;
         let address = noted(host, person, &account, address).await?;
@@ -215,7 +215,7 @@ impl Handler for FinishLogin {
         let status = noted(host, person, &account, finished).await?;
         let detail = account_detail(&account, status.ends, None);
         host.gate
-            .note_admin(person, "account-logged-in", detail)
+            .note_admin(person, AdminAction::AccountLoggedIn, detail)
             .await?;
         renewed(host, &account).await
     }
@@ -234,7 +234,7 @@ impl Handler for LogOut {
         let (authorization, _) = opened(host, &account).await?;
         let detail = account_detail(&account, None, None);
         host.gate
-            .note_admin(person, "account-logout", detail)
+            .note_admin(person, AdminAction::AccountLogout, detail)
             .await?;
         authorization.log_out().await.map_err(failed)?;
         renewed(host, &account).await
@@ -270,7 +270,7 @@ async fn noted<T>(
         Err(error) => {
             let detail = account_detail(account, None, Some(error.to_string()));
             host.gate
-                .note_admin(person, "account-login-failed", detail)
+                .note_admin(person, AdminAction::AccountLoginFailed, detail)
                 .await?;
             Err(failed(error))
         }

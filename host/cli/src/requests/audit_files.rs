@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use qchost_audit::{Disk, Files, Filter, Format, Kind};
 use qchost_catalog::{Access, OPERATIONS};
-use qchost_gate::{Why, decisions, outcomes};
+use qchost_gate::{Why, actions, decisions, outcomes};
 
 use super::audit::{
     AuditHead, AuditQuery, ExportAudit, ExportFormat, Head, Matches, OnLine, Query, ReadAudit,
@@ -195,9 +195,11 @@ impl Source {
                 what: query.what.clone(),
                 ..Filter::default()
             };
-            let near = qchost_policy::nearest(word, AUDIT_ACTIONS.iter().copied());
-            let known = format!("there are: {}", AUDIT_ACTIONS.join(", "));
-            self.check("--what", word, &AUDIT_ACTIONS, near, &known, only)?;
+            let actions = actions();
+            let actions: Vec<_> = actions.iter().map(String::as_str).collect();
+            let near = qchost_policy::nearest(word, actions.iter().copied());
+            let known = format!("there are: {}", actions.join(", "));
+            self.check("--what", word, &actions, near, &known, only)?;
         }
         Ok(())
     }
@@ -271,34 +273,6 @@ fn names(query: &Query) -> Vec<(&'static str, &str, Filter)> {
     );
     names
 }
-
-/// The words of `--what`: actions of people, steps of approvals, and subjects of changes.
-const AUDIT_ACTIONS: [&str; 24] = [
-    "approve",
-    "refuse",
-    "revoke",
-    "permit",
-    "request",
-    "close",
-    "not decided",
-    "halt",
-    "resume",
-    "liquidate",
-    "reload",
-    "reconcile",
-    "backup",
-    "settings changed",
-    "settings not changed",
-    "denied",
-    "manifest",
-    "guardrails",
-    "configuration",
-    "people",
-    "profiles",
-    "component",
-    "adoption",
-    "quarantine",
-];
 
 /// Checks for one of these words: an unknown one would find nothing, and look like an answer.
 fn known<'a>(option: &str, word: Option<&String>, words: &[&'a str]) -> Result<Option<&'a str>> {

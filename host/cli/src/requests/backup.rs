@@ -11,7 +11,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_gate::AdminDetail;
+use qchost_gate::{AdminAction, AdminDetail};
 use qchost_policy::{Person, Right};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -65,7 +65,9 @@ impl Handler for Backup {
         let detail = AdminDetail::Backup {
             folder: folder.display().to_string(),
         };
-        host.gate.note_admin(person, "backup", detail).await?;
+        host.gate
+            .note_admin(person, AdminAction::Backup, detail)
+            .await?;
         host.gate.backups.backup(&folder).await?;
         let (data, config) = (host.data.clone(), host.current().config.clone());
         let finished = tokio::task::spawn_blocking(move || finish(&data, &config, folder));

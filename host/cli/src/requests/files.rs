@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
-use qchost_gate::{AdminDetail, PendingApproval};
+use qchost_gate::{AdminAction, AdminDetail, PendingApproval};
 use qchost_policy::{Person, Right};
 use qchost_upstream::{AccountState, account_of};
 use schemars::JsonSchema;
@@ -155,7 +155,9 @@ impl Handler for Reload {
             bail!("this process does not follow its files");
         };
         let detail = AdminDetail::Nothing {};
-        host.gate.note_admin(person, "reload", detail).await?;
+        host.gate
+            .note_admin(person, AdminAction::Reload, detail)
+            .await?;
         // This person triggered the reload, so cannot be one of two approvers of what it finds.
         let requester = host.gate.changes.reload_asked_by(person.uid);
         let done = follower.reload().await;

@@ -183,9 +183,7 @@ impl Request {
                 about: about.map(str::to_owned),
                 reason: reason.clone(),
             };
-            host.gate
-                .note_admin(person, &format!("{} (denied)", right.word()), detail)
-                .await?;
+            host.gate.note_denial(person, Some(right), detail).await?;
             return Err(denied(right, &reason, &host.data));
         }
         self.handle(host, person, reports).await

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_emulator::{Emulator, Remote, Timing};
-use qchost_gate::{AdminBody, AdminDetail};
+use qchost_gate::{AdminAction, AdminBody, AdminDetail};
 use qchost_text::EMULATOR_TOKEN;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -126,7 +126,7 @@ pub async fn reset(
     // Before it is done, like every act of a person.
     let emulator = done.account.clone();
     let detail = AdminDetail::EmulatorReset { emulator };
-    record_alone(config, &data, &act("emulator reset", detail)).await?;
+    record_alone(config, &data, &act(AdminAction::EmulatorReset, detail)).await?;
     let (account, file, folder) = (done.account.clone(), done.seed.clone(), data.clone());
     let work = move || emulators::reset(&folder, &account, file.as_deref());
     let reset = tokio::task::spawn_blocking(work)
@@ -134,7 +134,10 @@ pub async fn reset(
         .context("the reset was cut off")?;
     if let Err(error) = reset {
         let reason = words(&error);
-        let failed = act("emulator reset (not done)", AdminDetail::Failed { reason });
+        let failed = act(
+            AdminAction::EmulatorNotReset,
+            AdminDetail::Failed { reason },
+        );
         record_alone(config, &data, &failed).await?;
         return Err(error);
     }
@@ -149,14 +152,9 @@ pub async fn reset(
 }
 
 /// What is recorded of an act of the user that runs this command.
-fn act(what: &str, detail: AdminDetail) -> AdminBody {
+fn act(action: AdminAction, detail: AdminDetail) -> AdminBody {
     let person = without_role(geteuid().as_raw());
-    AdminBody {
-        what: what.to_owned(),
-        detail: Some(detail),
-        person: Some(person.uid),
-        person_name: Some(person.name),
-    }
+    AdminBody::new(action, Some(&person), detail)
 }
 
 /// The account with this name, or the only one, that leads to an emulator.
