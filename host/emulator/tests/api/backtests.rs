@@ -55,6 +55,24 @@ async fn a_backtest_is_queued_runs_with_progress_and_completes() {
 }
 
 #[tokio::test]
+async fn a_backtest_whose_equity_never_changed_has_a_finding() {
+    for (source, found) in [("code", 0), ("FLAT", 1)] {
+        let cloud = cloud().await;
+        let id = cloud.project(source).await;
+        let compile = cloud.built(id).await;
+        let backtest = cloud.backtest(id, &compile).await;
+        let result = cloud.result(id, &backtest).await;
+        let findings = result["analysis"].as_array().unwrap();
+        assert_eq!(findings.len(), found, "{source}: {findings:?}");
+        for finding in findings {
+            assert_eq!(finding["name"], "FlatEquityCurveAnalysis");
+            assert_eq!(finding["count"], DAYS);
+            assert!(!finding["solutions"].as_array().unwrap().is_empty());
+        }
+    }
+}
+
+#[tokio::test]
 async fn progress_comes_from_the_clock() {
     let slow = |builder: qchost_emulator::Builder| {
         let mut timing = quick();

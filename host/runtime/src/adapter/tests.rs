@@ -9,7 +9,7 @@ use super::{Arguments, LeftOut, scalar};
 use crate::contract::quantconnect::api::backtests::{
     Backtest, BacktestList, BacktestStatus, Chart, OrderPage,
 };
-use crate::contract::quantconnect::api::live::Portfolio;
+use crate::contract::quantconnect::api::live::{LiveAlgorithm, LiveStatus, Portfolio};
 use crate::contract::quantconnect::api::nodes::ProjectNodes;
 use crate::contract::quantconnect::api::optimizations::{Optimization, OptimizationSummary};
 use crate::contract::quantconnect::api::projects::Project;
@@ -355,6 +355,105 @@ fn a_trade_has_its_symbols_under_either_name() {
     assert_eq!(symbols(null), [named("SPY")]);
     assert!(symbols(json!({ "symbol": "SPY", "id": "t" })).is_empty());
     assert!(symbols(json!({ "symbol": null, "id": "t" })).is_empty());
+}
+
+#[test]
+fn the_legs_of_a_combination_know_their_group() {
+    let page: OrderPage = answer(
+        "read_backtest_orders",
+        json!({ "length": 2, "orders": [
+            { "id": 2, "contingentId": 1, "type": 9, "triggerPrice": "410.5", "triggerTouched": true, "isMarketable": false,
+              "properties": { "timeInForce": { "expiry": 7 } },
+              "groupOrderManager": { "id": 1, "quantity": -2, "count": 2, "limitPrice": 1.25, "orderIds": [1, 2], "direction": 1 },
+              "events": [{ "id": "b-2-1", "algorithmId": "b", "symbolPermtick": "SPY", "isInTheMoney": true }] },
+            { "id": 3, "properties": [], "groupOrderManager": null },
+        ] }),
+    );
+    let leg = &page.orders[0];
+    assert!(matches!(leg.type_, Some(OrderType::ComboLimit)));
+    assert_eq!(leg.contingent_id, Some(1));
+    assert_eq!(
+        (leg.trigger_price, leg.trigger_touched),
+        (Some(410.5), Some(true))
+    );
+    assert_eq!(leg.is_marketable, Some(false));
+    let properties = leg.properties.as_ref().unwrap();
+    assert_eq!(properties.time_in_force.as_deref(), Some("{\"expiry\":7}"));
+    let group = leg.group_order_manager.as_ref().unwrap();
+    assert_eq!((group.id, group.count), (Some(1), Some(2)));
+    assert_eq!(
+        (group.quantity, group.limit_price),
+        (Some(-2.0), Some(1.25))
+    );
+    assert_eq!(group.order_ids, [1, 2]);
+    assert!(matches!(group.direction, Some(OrderDirection::Sell)));
+    let event = &leg.events[0];
+    assert_eq!(event.id.as_deref(), Some("b-2-1"));
+    assert_eq!(event.algorithm_id.as_deref(), Some("b"));
+    assert_eq!(event.symbol_permtick.as_deref(), Some("SPY"));
+    assert_eq!(event.is_in_the_money, Some(true));
+    let alone = &page.orders[1];
+    assert!(alone.properties.is_none() && alone.group_order_manager.is_none());
+}
+
+#[test]
+fn what_quantconnect_has_found_wrong_with_a_backtest_comes_with_it() {
+    let backtest: Backtest = answer(
+        "read_backtest",
+        json!({ "backtest": { "backtestId": "b",
+            "serverStatistics": { "CPU Usage": "3%" },
+            "totalPerformance": { "portfolioStatistics": { "drawdownRecovery": 12 } },
+            "analysis": [
+                { "name": "FlatEquityCurveAnalysis", "issue": "It did not trade.", "sample": { "equity": 1 }, "count": 3,
+                  "solutions": ["Check the conditions."] },
+                { "issue": "Another one.", "sample": null },
+            ],
+        } }),
+    );
+    let [flat, other] = &backtest.analysis[..] else {
+        panic!("{:?}", backtest.analysis);
+    };
+    assert_eq!(flat.name.as_deref(), Some("FlatEquityCurveAnalysis"));
+    assert_eq!(flat.issue.as_deref(), Some("It did not trade."));
+    assert_eq!(flat.sample.as_deref(), Some("{\"equity\":1}"));
+    assert_eq!(flat.count, Some(3));
+    assert_eq!(flat.solutions, ["Check the conditions."]);
+    assert!(other.sample.is_none() && other.solutions.is_empty());
+    let server = &backtest.server_statistics[0];
+    assert_eq!(
+        (server.name.as_str(), server.value),
+        ("CPU Usage", Some(0.03))
+    );
+    let figures = backtest.total_performance.unwrap().portfolio_statistics;
+    assert_eq!(figures.unwrap().drawdown_recovery, Some(12.0));
+}
+
+#[test]
+fn a_deployment_that_waits_for_a_person_or_rests_is_not_of_an_unknown_state() {
+    let status = |status: &str| {
+        let body = json!({ "deployId": "L-1", "status": status });
+        answer::<LiveAlgorithm>("read_live_algorithm", body).status
+    };
+    assert!(matches!(
+        status("PendingInput"),
+        Some(LiveStatus::PendingInput)
+    ));
+    assert!(matches!(status("Idle"), Some(LiveStatus::Idle)));
+    assert!(matches!(status("Dreaming"), Some(LiveStatus::Other(word)) if word == "Dreaming"));
+}
+
+#[test]
+fn a_project_names_the_key_that_its_files_are_encrypted_with() {
+    let project = json!({ "projectId": 7, "name": "a", "channelId": "c-1", "encrypted": true,
+        "encryptionKey": { "id": "k-1", "name": "Main" } });
+    let projects: Vec<Project> = answer("read_project", json!({ "projects": [project] }));
+    let project = &projects[0];
+    assert_eq!(project.channel_id.as_deref(), Some("c-1"));
+    let key = project.encryption_key.as_ref().unwrap();
+    assert_eq!(
+        (key.id.as_deref(), key.name.as_deref()),
+        (Some("k-1"), Some("Main"))
+    );
 }
 
 proptest! {
