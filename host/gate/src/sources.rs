@@ -575,8 +575,8 @@ impl ProjectSource<'_> {
                 failed = failure.to_string();
                 continue;
             }
-            if self.still_runs(answer).await {
-                "it runs after a stop of its project".clone_into(&mut failed);
+            if let Some(doubtful) = self.may_run(answer).await {
+                failed = doubtful;
                 continue;
             }
             tracing::error!(target: "gate", plugin, project, doubt, why, "a deployment was stopped");
@@ -589,18 +589,31 @@ impl ProjectSource<'_> {
         )
     }
 
-    /// Whether the list of deployments has the one that was made as running.
-    async fn still_runs(&self, answer: &Value) -> bool {
-        let Some(made) = made(answer) else {
-            return false;
+    /// Why the deployment that was made may run after a stop of its project; `None` if the list says that it does not. The
+    /// stop may have ended another one, so a list that cannot be read proves nothing.
+    async fn may_run(&self, answer: &Value) -> Option<String> {
+        let listed = match self.read_of(LIST_LIVE_ALGORITHMS, self.project).await {
+            Ok(listed) => listed,
+            Err(failure) => {
+                return Some(format!("whether it still runs cannot be read: {failure}"));
+            }
         };
-        let listed = self.read_of(LIST_LIVE_ALGORITHMS, self.project).await;
-        let listed = listed.as_ref().ok().and_then(|body| body.get("live"));
-        let mut rows = listed.and_then(Value::as_array).into_iter().flatten();
-        rows.any(|row| {
-            let status = row.get("status").and_then(Value::as_str);
-            id_of(row) == Some(made) && !has_ended(status)
-        })
+        let Some(rows) = listed.get("live").and_then(Value::as_array) else {
+            return Some("no list says whether it still runs".to_owned());
+        };
+        let made = made(answer);
+        // Where an id is missing, any deployment of the project may be it.
+        let may_be_it = |row: &Value| match (made, id_of(row)) {
+            (Some(made), Some(listed)) => listed == made,
+            _ => {
+                let project = row.get("projectId").and_then(Value::as_u64);
+                project.is_none_or(|project| project == u64::from(self.project))
+            }
+        };
+        let runs = rows
+            .iter()
+            .any(|row| may_be_it(row) && !has_ended(row.get("status").and_then(Value::as_str)));
+        runs.then(|| "it runs after a stop of its project".to_owned())
     }
 
     async fn stop_once(&self, why: &str) -> Outcome {

@@ -36,6 +36,8 @@ struct Projects {
     deployed: Option<Value>,
     /// Whether the deployment cannot be read back.
     unreadable: bool,
+    /// Whether the deployments cannot be listed.
+    unlisted: bool,
 }
 
 impl Projects {
@@ -93,6 +95,9 @@ impl Projects {
                 json!({ "success": true, "compileId": id, "projectId": project, "state": "InQueue" })
             }
             "read_live_algorithm" if self.unreadable => {
+                return Some(Err(Failure::Unavailable("no answer".to_owned())));
+            }
+            "list_live_algorithms" if self.unlisted => {
                 return Some(Err(Failure::Unavailable("no answer".to_owned())));
             }
             "create_live_algorithm" => json!({
@@ -372,6 +377,27 @@ async fn a_deployment_that_cannot_be_read_back_is_stopped() {
         said.contains("was stopped") && said.contains("cannot be read"),
         "{said}"
     );
+}
+
+/// The stop may have ended another deployment of the project.
+#[tokio::test]
+async fn a_stop_that_cannot_be_read_back_is_not_reported_as_one() {
+    let cloud = open(setup(GRANTS)).await;
+    let compile = cloud.compile().await;
+    {
+        let mut projects = cloud.projects();
+        projects.deployed = Some(json!([{ "name": "main.py", "content": "b" }]));
+        projects.unlisted = true;
+    }
+    let result = cloud.deploy(&compile, "ib").await;
+    assert_eq!(cloud.sent("create_live_algorithm"), 1);
+    assert_eq!(cloud.sent("stop_live_algorithm"), 3);
+    let said = result.unwrap_err().to_string();
+    assert!(
+        said.contains("may be trading") && said.contains("whether it still runs"),
+        "{said}"
+    );
+    assert!(!said.contains("was stopped"), "{said}");
 }
 
 /// A compile that fills what is kept of a plugin's sources.
