@@ -372,15 +372,23 @@ impl Liquidator {
                     return closed;
                 }
             };
+            let (named, nameless): (Vec<_>, Vec<_>) =
+                running.into_iter().partition(|one| one.project.is_some());
+            // It has started meanwhile. Those that the first list had are open already.
+            if !nameless.is_empty() && !self.is_open(account, 0) {
+                let many = nameless.len();
+                let unknown = Running::unnamed(format!("{many} deployments without a project"));
+                self.keep_open(entry(unknown, Some(NAMELESS.to_owned())))
+                    .await;
+                let nameless = nameless.into_iter();
+                closed.extend(nameless.map(|one| entry(one, Some(NAMELESS.to_owned())).state));
+            }
             let known = |one: &Running| {
                 closed
                     .iter()
                     .any(|known| known.open && known.project == one.project)
             };
-            let missed: Vec<Running> = running
-                .into_iter()
-                .filter(|one| one.project.is_some() && !known(one))
-                .collect();
+            let missed: Vec<Running> = named.into_iter().filter(|one| !known(one)).collect();
             if missed.is_empty() {
                 return closed;
             }

@@ -286,6 +286,38 @@ async fn a_deployment_without_a_project_is_gone_on_with_until_the_list_names_it(
     assert!(world.cloud.count("liquidate_live_algorithm") > 0);
 }
 
+#[tokio::test]
+async fn a_deployment_without_a_project_that_starts_during_the_halt_is_open() {
+    let world = hasty().open().await;
+    let started = AtomicBool::new(false);
+    world.cloud.hook(move |tool, _| {
+        if tool == "liquidate_live_algorithm" {
+            started.store(true, Ordering::Relaxed);
+        }
+        if tool != "list_live_algorithms" || !started.load(Ordering::Relaxed) {
+            return None;
+        }
+        let listed = json!([
+            { "projectId": 1, "deployId": "L-1", "status": "Liquidated" },
+            { "deployId": "L-9", "status": "Running", "name": "nine" },
+        ]);
+        Some(Ok(json!({ "success": true, "live": listed })))
+    });
+    let stopped = liquidate(&world.gate).await;
+    let shown: Vec<_> = stopped
+        .iter()
+        .map(|one| (one.project, one.name.as_str(), one.open))
+        .collect();
+    assert_eq!(
+        shown,
+        [(Some(1), "Lab/1", false), (None, "nine", true)],
+        "{stopped:?}"
+    );
+    let open = world.gate.liquidator.list();
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!(open[0].state.project, None);
+}
+
 /// One of four hangs in every call; one account cannot even be listed.
 #[tokio::test]
 async fn accounts_and_deployments_are_liquidated_side_by_side() {
