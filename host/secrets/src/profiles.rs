@@ -22,8 +22,13 @@ use crate::source::{Setting, Source};
 /// the module: `QuantConnectBrokerage`, `InteractiveBrokersBrokerage` …
 pub type Profile = BTreeMap<String, Setting>;
 
-/// A setting that is in the configuration as text; one that is read from elsewhere may be anything.
+/// A setting that is in the configuration as text; one that is read from elsewhere may be anything, and so may one whose
+/// name is there in two spellings, of which QuantConnect may take either.
 fn plain<'a>(settings: &'a Profile, name: &str) -> Option<&'a str> {
+    let is_it = |key: &str| key.trim().eq_ignore_ascii_case(name);
+    if settings.keys().filter(|key| is_it(key)).count() > 1 {
+        return None;
+    }
     match settings.get(name)? {
         Setting::Plain(Value::String(text)) => Some(text.as_str()),
         _ => None,

@@ -178,6 +178,29 @@ fn only_a_paper_account_in_its_brokerage_s_own_words_is_not_live() {
     }
 }
 
+/// QuantConnect may read either.
+#[test]
+fn a_setting_in_two_spellings_proves_no_paper_account() {
+    let profiles = profiles(
+        &json!({
+            "one": {"id": "OandaBrokerage", "oanda-environment": "Practice"},
+            "two": {"id": "OandaBrokerage", "oanda-environment": "Practice", "Oanda-Environment": "Trade"},
+            "spaced": {"id": "OandaBrokerage", "oanda-environment": "Practice", "oanda-environment ": "Trade"},
+            "ids": {"id": "PaperBrokerage", "ID": "KrakenBrokerage"},
+        }),
+        &Secrets::default(),
+    );
+    for (name, live) in [
+        ("one", false),
+        ("two", true),
+        ("spaced", true),
+        ("ids", true),
+    ] {
+        assert_eq!(profiles.brokerage(name), Some(live), "{name}");
+    }
+    assert!(!profiles.is_paper_brokerage("ids"));
+}
+
 #[test]
 fn a_revision_changes_with_the_definition_and_with_nothing_else() {
     let secrets = Secrets::default();
