@@ -50,7 +50,7 @@ pub use health::{AccountHealth, AccountState};
 pub use log_targets::{CAPPED_TARGETS, may_log};
 pub use oauth::{
     Authorization, AuthorizationState, AuthorizationStatus, Ending, Login, LoginError, OAuthClient,
-    redirect_address,
+    Revocation, redirect_address,
 };
 pub use options::AccountOptions;
 pub use qchost_catalog::Backoff;

@@ -23,7 +23,7 @@ use qchost_catalog::{Failure, Outcome, Way};
 use qchost_emulator::{Emulator, LoggedRequest, Remote, Revision};
 use qchost_upstream::{
     Account, AccountOptions, AccountState, Accounts, Authorization, AuthorizationState,
-    HttpConnector, LoginError, OAuthClient, may_log, redirect_address, remote_of,
+    HttpConnector, LoginError, OAuthClient, Revocation, may_log, redirect_address, remote_of,
 };
 use reqwest::Url;
 use serde_json::{Value, json};
@@ -518,13 +518,61 @@ async fn after_a_logout_nothing_is_sent_and_nothing_is_kept() {
     place.log_in(&authorization).await;
     let accounts = reach(place.server(), &authorization);
     use_tool(&accounts).await.unwrap();
-    assert!(authorization.log_out().await.unwrap());
+    let former = kept(&place);
+    let logged_out = authorization.log_out().await.unwrap();
+    assert_eq!(logged_out, Some(Revocation::Revoked));
     assert!(!authorization.file().exists());
+    // Who copied the file before has nothing of it.
+    let revoked = place.emulator.requests_to("/oauth/revoke");
+    let kinds: Vec<_> = revoked
+        .iter()
+        .map(|request| &request.body["token_type_hint"])
+        .collect();
+    assert_eq!(kinds, ["refresh_token", "access_token"]);
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", former["client-id"].as_str().unwrap()),
+        ("refresh_token", former["refresh-token"].as_str().unwrap()),
+    ];
+    assert_eq!(place.post("/oauth/token", &form).await.status(), 400);
+    let stolen = place
+        .browser
+        .post(place.server())
+        .bearer_auth(former["access-token"].as_str().unwrap())
+        .send();
+    assert_eq!(stolen.await.unwrap().status(), 401);
     let before = place.calls();
     reauthorize(use_tool(&accounts).await);
     assert_eq!(place.calls(), before);
-    assert!(place.exchanges("refresh_token").is_empty());
-    assert!(!authorization.log_out().await.unwrap());
+    assert_eq!(
+        place.exchanges("refresh_token").len(),
+        1,
+        "that of this test"
+    );
+    assert_eq!(authorization.log_out().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_logout_says_when_the_server_does_not_end_the_tokens_and_ends_the_login_all_the_same() {
+    let place = Place::with(Remote::new().revocation(false)).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let logged_out = authorization.log_out().await.unwrap();
+    assert_eq!(logged_out, Some(Revocation::NotOffered));
+    assert!(place.emulator.requests_to("/oauth/revoke").is_empty());
+
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let token = kept(&place)["access-token"].as_str().unwrap().to_owned();
+    place.emulator.shutdown().await;
+    let logged_out = authorization.log_out().await.unwrap();
+    let Some(Revocation::Failed { reason }) = logged_out else {
+        panic!("{logged_out:?}");
+    };
+    assert!(!reason.contains(&token), "{reason}");
+    assert!(!authorization.file().exists());
+    assert_eq!(authorization.status().state, AuthorizationState::LoggedOut);
 }
 
 #[tokio::test]

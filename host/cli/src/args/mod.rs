@@ -426,7 +426,7 @@ pub enum Account {
         Examples:\n  qchost account status\n  qchost account status --json"
     )]
     Status(AccountStatus),
-    /// Remove the tokens of an account from this machine. Its server is not told.
+    /// Remove the tokens of an account from this machine, and have its server end them.
     #[command(after_help = "Example:\n  qchost account logout research")]
     Logout(LogOut),
 }

@@ -15,7 +15,7 @@ use qchost_gate::{AdminAction, AdminDetail};
 use qchost_policy::{Person, Right};
 use qchost_upstream::{
     AccountFigures, AccountState, Authorization, AuthorizationState, LoginError, OAuthClient,
-    account_of,
+    Revocation, account_of,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,6 +111,16 @@ pub struct AccountRow {
     pub endpoints: Vec<EndpointRow>,
     /// What the calls of the account came to, by all its connections together.
     pub figures: AccountFigures,
+}
+
+/// An account that a person logged out.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct AccountLoggedOut {
+    #[serde(flatten)]
+    pub row: AccountRow,
+    /// What the authorization server did with the tokens; `null` if there was no login.
+    pub revocation: Option<Revocation>,
 }
 
 /// The state of one endpoint of an account.
@@ -222,22 +232,23 @@ impl Handler for FinishLogin {
 }
 
 impl Handler for LogOut {
-    type Answer = AccountRow;
+    type Answer = AccountLoggedOut;
     const RULES: Rules = Rules::acts(Right::Authorize, READ_BACK);
 
     fn about(&self) -> Option<&str> {
         Some(&self.account)
     }
 
-    async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<AccountRow> {
+    async fn handle(self, host: &Host, person: &Person, _: &Reports) -> Result<AccountLoggedOut> {
         let account = self.account;
         let (authorization, _) = opened(host, &account).await?;
         let detail = account_detail(&account, None, None);
         host.gate
             .note_admin(person, AdminAction::AccountLogout, detail)
             .await?;
-        authorization.log_out().await.map_err(failed)?;
-        renewed(host, &account).await
+        let revocation = authorization.log_out().await.map_err(failed)?;
+        let row = renewed(host, &account).await?;
+        Ok(AccountLoggedOut { row, revocation })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use jiff::Timestamp;
-use qchost_upstream::{AuthorizationState, Completion, Figures};
+use qchost_upstream::{AuthorizationState, Completion, Figures, Revocation};
 
 use super::cells::{maybe, text, word};
 use crate::args::Account;
@@ -132,8 +132,20 @@ async fn pasted() -> Result<String> {
 }
 
 async fn log_out(route: &Route, request: LogOut, output: Output) -> Result<()> {
-    let row = control::perform(route, request, output).await?;
-    output.result(&row, one)
+    let done = control::perform(route, request, output).await?;
+    output.result(&done, |done| {
+        let said = match &done.revocation {
+            None => "there was no login".to_owned(),
+            Some(Revocation::Revoked) => "the server ended the tokens".to_owned(),
+            Some(Revocation::NotOffered) => {
+                "the server offers no way to end the tokens: they end by themselves".to_owned()
+            }
+            Some(Revocation::Failed { reason }) => {
+                format!("the server did not end the tokens: {}", text(reason))
+            }
+        };
+        format!("{}\nlogged out; {said}", one(&done.row))
+    })
 }
 
 fn overview(rows: &[AccountRow]) -> String {

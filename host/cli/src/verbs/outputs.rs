@@ -16,8 +16,8 @@ use super::{build, demo, doctor, emulator, halt, init, policy, restore, run, too
 use crate::output::{ErrorObject, LogObject, ProgressLine, Remark};
 use crate::reports::LogRow;
 use crate::requests::{
-    AccountRow, ApprovalRow, BackupMade, FileRow, HaltRow, Halted, Head, PluginRow, Resumed,
-    Verified,
+    AccountLoggedOut, AccountRow, ApprovalRow, BackupMade, FileRow, HaltRow, Halted, Head,
+    PluginRow, Resumed, Verified,
 };
 
 /// Makes the schema of a type; those of the types in it are kept by the generator.
@@ -58,7 +58,7 @@ outputs! {
     "plugin-logs": LogRow,
     "account-login": AccountRow,
     "account-status": Vec<AccountRow>,
-    "account-logout": AccountRow,
+    "account-logout": AccountLoggedOut,
     "approvals-list": Vec<ApprovalRow>,
     "approvals-show": ApprovalRow,
     "approvals-approve": ApprovalRow,

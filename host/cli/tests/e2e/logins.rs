@@ -319,6 +319,7 @@ fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
     let row = place.folder.run(&logout).json();
     place.is_as_said("logout", &row);
     assert_eq!(row["authorization"]["status"], "logged-out", "{row}");
+    assert_eq!(row["revocation"]["outcome"], "revoked", "{row}");
     assert!(!kept.exists());
     assert_eq!(place.call().as_deref(), Some("reauthorize"));
     assert_eq!(place.records("account-logout"), 1);

@@ -8,7 +8,7 @@
 //!
 //! - names of arguments: the table in [`tools`], where each guess is marked, also in the schema that a client reads;
 //! - fields of answers beyond the three: those of the REST API, or invented;
-//! - registration of clients, resource metadata, revisions of MCP: settings ([`settings::Remote`]);
+//! - registration of clients, ending of tokens by clients, resource metadata, revisions of MCP: settings ([`settings::Remote`]);
 //! - which project is open: the one that was created or read last;
 //! - an organisation without an agent node: a tool's answer with `isError`;
 //! - a file that does not compile: written, and a success with `compileErrors`.

@@ -22,7 +22,7 @@ use crate::services::cloud::Cloud;
 const MCP: &str = "/mcp";
 
 /// What the request log shows of a form of the authorisation server. Codes, verifiers and tokens are not among it.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 10] = [
     "client_id",
     "code_challenge_method",
     "decision",
@@ -32,6 +32,7 @@ const SHOWN: [&str; 9] = [
     "resource",
     "response_type",
     "scope",
+    "token_type_hint",
 ];
 
 /// The remote server.

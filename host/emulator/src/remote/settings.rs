@@ -60,6 +60,7 @@ pub struct Remote {
     pub(crate) agent_node: bool,
     pub(crate) resource_metadata: bool,
     pub(crate) dynamic_registration: bool,
+    pub(crate) revocation: bool,
     pub(crate) metadata_documents: bool,
     pub(crate) clients: Vec<KnownClient>,
     pub(crate) token_lifetime: Duration,
@@ -87,6 +88,7 @@ impl Default for Remote {
             agent_node: true,
             resource_metadata: true,
             dynamic_registration: true,
+            revocation: true,
             metadata_documents: false,
             clients: Vec::new(),
             token_lifetime: TOKEN_LIFETIME,
@@ -114,6 +116,8 @@ impl Remote {
         resource_metadata: bool;
         /// Whether a client can register itself; true unless set. QuantConnect does not say.
         dynamic_registration: bool;
+        /// Whether a client can end its tokens (RFC 7009); true unless set. QuantConnect does not say.
+        revocation: bool;
         /// How long an access token is valid; two hours unless set.
         token_lifetime: Duration;
         /// Whether the answer with an access token says how long it is valid; true unless set.

@@ -54,6 +54,7 @@ async fn a_client_finds_its_way_from_the_endpoint_to_a_token() {
         metadata["registration_endpoint"],
         cloud.page("/oauth/register")
     );
+    assert_eq!(metadata["revocation_endpoint"], cloud.page("/oauth/revoke"));
 
     let client = cloud.register().await;
     let number = cloud.asked(&cloud.question(&client)).await;
@@ -286,6 +287,30 @@ async fn no_code_verifier_or_token_is_in_the_request_log() {
     for secret in [code.as_str(), VERIFIER, access, refresh] {
         assert!(!log.contains(secret));
     }
+}
+
+#[tokio::test]
+async fn a_client_ends_its_tokens_and_those_of_no_other() {
+    let cloud = cloud(Remote::new().refresh_tokens(true)).await;
+    let (client, other) = (cloud.register().await, cloud.register().await);
+    let code = cloud.code(&client).await;
+    let (_, answer) = cloud.redeem(&client, &code, VERIFIER).await;
+    let access = answer["access_token"].as_str().unwrap();
+    let refresh = answer["refresh_token"].as_str().unwrap();
+    let end = async |client: &str, token: &str| {
+        let form = [("client_id", client), ("token", token)];
+        cloud.post_form("/oauth/revoke", &form).await.status()
+    };
+    for client in [other.as_str(), "unknown"] {
+        assert_eq!(end(client, refresh).await, 400, "{client}");
+    }
+    assert!(is_valid(&cloud, access).await);
+    assert_eq!(end(&client, refresh).await, 200);
+    assert!(!is_valid(&cloud, access).await);
+    // It has ended already.
+    assert_eq!(end(&client, refresh).await, 200);
+    let log = format!("{:?}", cloud.emulator.requests());
+    assert!(!log.contains(refresh));
 }
 
 #[tokio::test]

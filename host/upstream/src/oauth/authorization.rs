@@ -16,13 +16,18 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
-use super::flow::{self, Completed, Flow, Granted, LoginError, OAuthClient, RenewalError};
+use super::flow::{
+    self, Completed, Flow, Granted, LoginError, OAuthClient, RenewalError, Revocation,
+};
 use super::stored::{TokenFile, Tokens};
 use crate::connector::{BearerSource, NoToken, server_address};
 use crate::text::{MAX_EXCERPT, excerpt};
 
 /// Time limit of the requests before a login, of those after it, and of a renewal.
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Time limit of telling the authorization server that a login ended, which a person waits for.
+const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether an account is authorized at its server, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, JsonSchema)]
@@ -275,12 +280,14 @@ impl Authorization {
         Ok(status)
     }
 
-    /// Ends the login: removes its tokens from this machine. The server is not told. Returns whether there was one.
+    /// Ends the login: removes its tokens from this machine, and has the authorization server end them, where it offers
+    /// that. Returns what the server did; `None` if there was no login. A server that does nothing, or does not answer
+    /// soon, does not keep the login.
     ///
     /// # Errors
     ///
     /// [`LoginError::NotStored`] if the file cannot be removed. No token of it is used then either.
-    pub async fn log_out(&self) -> Result<bool, LoginError> {
+    pub async fn log_out(&self) -> Result<Option<Revocation>, LoginError> {
         *self.begun.lock().await = None;
         let end = |login: &Arc<Login>| login.state.lock().over = Some(Over::LoggedOut);
         if let Some(login) = self.login() {
@@ -288,23 +295,26 @@ impl Authorization {
         }
         let file = Arc::clone(&self.file);
         let removed = tokio::task::spawn_blocking(move || file.remove()).await;
-        let removed = removed
-            .map_err(std::io::Error::other)
-            .flatten()
-            .map_err(|error| {
-                LoginError::NotStored(format!(
-                    "the file {} cannot be removed: {error}",
-                    self.file.path().display()
-                ))
-            })?;
-        *self.problem.lock() = None;
+        let removed = removed.map_err(std::io::Error::other).flatten();
         // The file may have been read again meanwhile.
         let login = self.login.write().take();
-        if let Some(login) = &login {
-            end(login);
-        }
-        tracing::info!(account = self.account, "logged out");
-        Ok(removed || login.is_some())
+        let revoked = match &login {
+            Some(login) => {
+                end(login);
+                // Also where the file stays: its tokens are worth nothing then.
+                Some(login.revoke().await)
+            }
+            None => None,
+        };
+        removed.map_err(|error| {
+            LoginError::NotStored(format!(
+                "the file {} cannot be removed: {error}",
+                self.file.path().display()
+            ))
+        })?;
+        *self.problem.lock() = None;
+        tracing::info!(account = self.account, ?revoked, "logged out");
+        Ok(revoked)
     }
 
     /// Its state.
@@ -478,6 +488,21 @@ impl Login {
                 EXCHANGE_TIMEOUT.as_secs()
             ))),
         }
+    }
+
+    /// Has the authorization server end the tokens.
+    async fn revoke(&self) -> Revocation {
+        let revoking = async {
+            // A renewal that is under way would leave tokens that were not ended.
+            let _one = self.renewing.lock().await;
+            let tokens = self.state.lock().tokens.clone();
+            flow::revoke(&self.server, &tokens).await
+        };
+        timeout(REVOCATION_TIMEOUT, revoking)
+            .await
+            .unwrap_or_else(|_| Revocation::Failed {
+                reason: format!("no answer within {} s", REVOCATION_TIMEOUT.as_secs()),
+            })
     }
 
     /// The access token, unless the login is over.

@@ -1,4 +1,5 @@
-//! The steps of OAuth that ask a server: finding the authorization server, registering, exchanging a code, renewing.
+//! The steps of OAuth that ask a server: finding the authorization server, registering, exchanging a code, renewing,
+//! revoking.
 //!
 //! Invariants: every endpoint is https, or on this machine if the MCP server is. S256 is demanded of the authorization
 //! server's metadata, and not only sent. What a server writes is bounded, on one line and without what this login knows
@@ -6,15 +7,18 @@
 
 use std::time::Duration;
 
+use form_urlencoded::{Serializer, byte_serialize};
 use qchost_text::error_chain;
+use reqwest::header::CONTENT_TYPE;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rmcp::transport::auth::{
     AuthError, AuthorizationManager, AuthorizationMetadata, CredentialStore as _,
     InMemoryCredentialStore, OAuthClientConfig, OAuthTokenResponse, StoredCredentials,
 };
+use schemars::JsonSchema;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::callback::{Callback, redirect_address};
@@ -73,6 +77,21 @@ pub(super) enum RenewalError {
     Refused(String),
     /// A later attempt may succeed.
     Failed(String),
+}
+
+/// What became of the tokens of an ended login at the authorization server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case", tag = "outcome")]
+pub enum Revocation {
+    /// It ended them.
+    Revoked,
+    /// It does not offer that, so that they end by themselves.
+    NotOffered,
+    /// It could not be asked, or did not do it.
+    Failed {
+        /// Why.
+        reason: String,
+    },
 }
 
 /// A login that waits for its redirect.
@@ -287,6 +306,113 @@ pub(super) async fn renew(server: &Url, tokens: &Tokens) -> Result<Granted, Rene
     Granted::read(&response).map_err(RenewalError::Failed)
 }
 
+/// Has the authorization server end the tokens of a login (RFC 7009): first the one that new ones could be had with.
+pub(super) async fn revoke(server: &Url, tokens: &Tokens) -> Revocation {
+    let secrets = [
+        &tokens.access_token,
+        &tokens.refresh_token,
+        &tokens.client_secret,
+    ];
+    let redactor = Redactor::new(secrets.into_iter().flatten().cloned());
+    match try_revoke(server, tokens, &redactor).await {
+        Ok(outcome) => outcome,
+        Err(error) => Revocation::Failed {
+            reason: error.to_string(),
+        },
+    }
+}
+
+async fn try_revoke(
+    server: &Url,
+    tokens: &Tokens,
+    redactor: &Redactor,
+) -> Result<Revocation, LoginError> {
+    let failed = |error: AuthError| login_error(&error, redactor);
+    let manager = manager(server, &failed).await?;
+    let metadata = metadata(&manager, server, &failed).await?;
+    if metadata.issuer != tokens.issuer {
+        return Err(LoginError::Refused(
+            "the server names another authorization server than the one that issued the tokens, and it gets none of them"
+                .to_owned(),
+        ));
+    }
+    let endpoint = metadata.additional_fields.get("revocation_endpoint");
+    let Some(endpoint) = endpoint.and_then(Value::as_str) else {
+        return Ok(Revocation::NotOffered);
+    };
+    check_endpoint(server, "revocation", endpoint)?;
+    let client = client(server).map_err(|error| failed(error.into()))?;
+    let all = [
+        ("refresh_token", &tokens.refresh_token),
+        ("access_token", &tokens.access_token),
+    ];
+    let mut outcome = Ok(Revocation::Revoked);
+    for (kind, token) in all {
+        let Some(token) = token else { continue };
+        let mut form = vec![
+            ("token", token.expose_secret()),
+            ("token_type_hint", kind),
+            ("client_id", tokens.client_id.as_str()),
+        ];
+        let mut request = client.post(endpoint);
+        if let Some(secret) = &tokens.client_secret {
+            match takes_secret_in_form(&metadata) {
+                true => form.push(("client_secret", secret.expose_secret())),
+                false => {
+                    // Both are encoded first (RFC 6749, section 2.3.1).
+                    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+                    let secret = Some(encoded(secret.expose_secret()));
+                    request = request.basic_auth(encoded(&tokens.client_id), secret);
+                }
+            }
+        }
+        let body = Serializer::new(String::new()).extend_pairs(form).finish();
+        let request = request
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
+        let answered = match request.send().await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(LoginError::Refused(format!(
+                "the authorization server answers {} to the request to end the {}",
+                answer.status().as_u16(),
+                kind.replace('_', " ")
+            ))),
+            Err(error) => Err(LoginError::Unreachable(redactor.line(&error_chain(&error)))),
+        };
+        // The other token is worth trying nevertheless; the first reason is the one that counts.
+        if let Err(error) = answered
+            && outcome.is_ok()
+        {
+            outcome = Err(error);
+        }
+    }
+    outcome
+}
+
+/// Whether the revocation endpoint takes a client's secret in the form alone. By default it takes a header (RFC 8414).
+fn takes_secret_in_form(metadata: &AuthorizationMetadata) -> bool {
+    let methods = metadata
+        .additional_fields
+        .get("revocation_endpoint_auth_methods_supported");
+    let Some(Value::Array(methods)) = methods else {
+        return false;
+    };
+    let takes = |name: &str| methods.iter().any(|method| method == name);
+    takes("client_secret_post") && !takes("client_secret_basic")
+}
+
+/// A client for requests of the host's own to an authorization server.
+fn client(server: &Url) -> reqwest::Result<Client> {
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .timeout(REQUEST_TIMEOUT);
+    match is_loopback(server) {
+        // No proxy leads to this machine.
+        true => client.no_proxy().build(),
+        false => client.build(),
+    }
+}
+
 async fn manager(
     server: &Url,
     failed: &impl Fn(AuthError) -> LoginError,
@@ -294,13 +420,8 @@ async fn manager(
     let created = AuthorizationManager::new(server.as_str()).await;
     let mut manager = created.map_err(failed)?;
     if is_loopback(server) {
-        // No proxy leads to this machine.
-        let client = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .timeout(REQUEST_TIMEOUT)
-            .build()
-            .map_err(|error| failed(error.into()))?;
+        // The library's own client would use a proxy.
+        let client = client(server).map_err(|error| failed(error.into()))?;
         manager.with_client(client).map_err(failed)?;
     }
     Ok(manager)
@@ -449,6 +570,28 @@ mod tests {
             assert!(!error.to_string().contains("hush"), "{error}");
         }
         check_endpoint(&local, "token", "http://10.0.0.1/token").unwrap_err();
+    }
+
+    #[test]
+    fn a_secret_is_in_the_form_only_where_the_server_takes_it_nowhere_else() {
+        let takes = |methods: Value| {
+            let mut metadata = AuthorizationMetadata::default();
+            metadata.additional_fields.insert(
+                "revocation_endpoint_auth_methods_supported".to_owned(),
+                methods,
+            );
+            takes_secret_in_form(&metadata)
+        };
+        assert!(takes(json!(["none", "client_secret_post"])));
+        for other in [
+            json!(["client_secret_basic", "client_secret_post"]),
+            json!([]),
+            json!("client_secret_post"),
+            json!(null),
+        ] {
+            assert!(!takes(other.clone()), "{other}");
+        }
+        assert!(!takes_secret_in_form(&AuthorizationMetadata::default()));
     }
 
     #[test]

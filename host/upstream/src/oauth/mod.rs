@@ -16,4 +16,4 @@ mod stored;
 
 pub use authorization::{Authorization, AuthorizationState, AuthorizationStatus, Ending, Login};
 pub use callback::redirect_address;
-pub use flow::{LoginError, OAuthClient};
+pub use flow::{LoginError, OAuthClient, Revocation};

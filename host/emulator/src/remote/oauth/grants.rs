@@ -149,6 +149,23 @@ impl Grants {
             .any(|it| !it.refreshes && it.text == token && it.ends.is_none_or(|ends| ends > now))
     }
 
+    /// Ends a token of a client: a refresh token with all tokens of its grant, an access token alone.
+    pub(super) fn end(&mut self, token: &str, client: &str) -> Result<(), Failure> {
+        let Some(found) = self.tokens.iter().find(|it| it.text == token) else {
+            return Ok(());
+        };
+        if found.client != client {
+            let why = "the token was issued to another client";
+            return Err(Failure::new("invalid_grant", why));
+        }
+        let (grant, refreshes) = (found.grant, found.refreshes);
+        match refreshes {
+            true => self.revoke(grant),
+            false => self.tokens.retain(|it| it.text != token),
+        }
+        Ok(())
+    }
+
     /// Ends all access tokens.
     pub(super) fn expire(&mut self) {
         self.tokens.retain(|token| token.refreshes);
@@ -291,6 +308,28 @@ mod tests {
         grants
             .refresh(&next.refresh.unwrap(), "one", TERMS)
             .unwrap();
+    }
+
+    #[test]
+    fn a_token_is_ended_by_its_client_and_a_refresh_token_with_its_grant() {
+        let mut grants = Grants::default();
+        let issue = |grants: &mut Grants| {
+            let code = grants.code(question()).unwrap();
+            grants
+                .redeem(&code, "one", REDIRECT, VERIFIER, TERMS)
+                .unwrap()
+        };
+        let (first, second) = (issue(&mut grants), issue(&mut grants));
+        grants.end(&first.access, "two").unwrap_err();
+        assert!(grants.is_valid(&first.access));
+        grants.end(&first.access, "one").unwrap();
+        assert!(!grants.is_valid(&first.access));
+        let next = grants.refresh(&first.refresh.unwrap(), "one", TERMS);
+        let next = next.unwrap();
+        grants.end(&next.refresh.unwrap(), "one").unwrap();
+        assert!(!grants.is_valid(&next.access));
+        assert!(grants.is_valid(&second.access));
+        grants.end("unknown", "one").unwrap();
     }
 
     #[test]

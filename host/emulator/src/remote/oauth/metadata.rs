@@ -28,11 +28,19 @@ pub(super) fn of_server(authority: &Authority) -> Response {
         "authorization_response_iss_parameter_supported": true,
         "client_id_metadata_document_supported": settings.metadata_documents,
     });
-    if settings.dynamic_registration
-        && let Some(fields) = metadata.as_object_mut()
-    {
-        let register = Value::String(format!("{origin}/oauth/register"));
-        fields.insert("registration_endpoint".to_owned(), register);
+    let optional = [
+        (
+            settings.dynamic_registration,
+            "registration_endpoint",
+            "register",
+        ),
+        (settings.revocation, "revocation_endpoint", "revoke"),
+    ];
+    for (offered, name, page) in optional {
+        if offered && let Some(fields) = metadata.as_object_mut() {
+            let address = Value::String(format!("{origin}/oauth/{page}"));
+            fields.insert(name.to_owned(), address);
+        }
     }
     axum::Json(metadata).into_response()
 }

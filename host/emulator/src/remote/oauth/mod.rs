@@ -10,6 +10,7 @@ mod failure;
 mod grants;
 mod metadata;
 mod register;
+mod revoke;
 mod token;
 
 use axum::http::{HeaderMap, Method};
@@ -42,6 +43,7 @@ pub(crate) enum Page {
     Authorize,
     Token,
     Register,
+    Revoke,
 }
 
 impl Page {
@@ -50,7 +52,7 @@ impl Page {
         match self {
             Self::Metadata | Self::ResourceMetadata => method == Method::GET,
             Self::Authorize => method == Method::GET || method == Method::POST,
-            Self::Token | Self::Register => method == Method::POST,
+            Self::Token | Self::Register | Self::Revoke => method == Method::POST,
         }
     }
 }
@@ -80,6 +82,7 @@ impl Authority {
             "/oauth/authorize" => Some(Page::Authorize),
             "/oauth/token" => Some(Page::Token),
             "/oauth/register" if self.settings.dynamic_registration => Some(Page::Register),
+            "/oauth/revoke" if self.settings.revocation => Some(Page::Revoke),
             _ => {
                 let below = path.strip_prefix("/.well-known/oauth-protected-resource")?;
                 let known = below.is_empty() || below == resource;
@@ -97,6 +100,7 @@ impl Authority {
             Page::Authorize => authorize::decide(self, body),
             Page::Token => token::answer(self, body),
             Page::Register => register::answer(self, body),
+            Page::Revoke => revoke::answer(self, body),
         };
         answered.unwrap_or_else(Failure::into_response)
     }
@@ -133,12 +137,13 @@ mod tests {
 
     use super::*;
 
-    const PAGES: [Page; 5] = [
+    const PAGES: [Page; 6] = [
         Page::Metadata,
         Page::ResourceMetadata,
         Page::Authorize,
         Page::Token,
         Page::Register,
+        Page::Revoke,
     ];
 
     fn authority() -> Authority {
@@ -170,9 +175,12 @@ mod tests {
             Remote::new()
                 .resource_metadata(false)
                 .dynamic_registration(false)
+                .revocation(false)
         };
         assert_eq!(found(without(), of_resource), None);
         assert_eq!(found(without(), "/oauth/register"), None);
+        assert_eq!(found(without(), "/oauth/revoke"), None);
+        assert_eq!(found(Remote::new(), "/oauth/revoke"), Some(Page::Revoke));
         assert_eq!(found(without(), "/oauth/token"), Some(Page::Token));
     }
 
