@@ -351,7 +351,7 @@ impl Ending {
 pub enum Choice {
     /// By its argument for a deployment, which may be left out if there is only one.
     Named,
-    /// It cannot: QuantConnect answers about one of them.
+    /// It cannot: QuantConnect answers about one of them, or gives a command to one.
     Unnamed,
 }
 

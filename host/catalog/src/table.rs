@@ -219,7 +219,7 @@ pub static OPERATIONS: &[Operation] = &[
         .by(Tool(&remote::LIQUIDATE_LIVE_ALGORITHM)),
 
     op("live-commands/create-live-command", "create_live_command", "/live/commands/create").is(Trade)
-        .on(&[Project("projectId"), Command("command")]),
+        .on(&[Project("projectId"), Command("command")]).of_one(Unnamed),
     op("live-commands/broadcast-live-command", "broadcast_live_command", "/live/commands/broadcast").is(Trade)
         .on(&[Organization("organizationId"), ExcludedProject("excludeProjectId"), Command("command")]),
 

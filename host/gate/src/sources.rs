@@ -602,8 +602,8 @@ impl ProjectSource<'_> {
             return Some("no list says whether it still runs".to_owned());
         };
         let made = made(answer);
-        // Where an id is missing, any deployment of the project may be it.
-        let may_be_it = |row: &Value| match (made, id_of(row)) {
+        // Where an id is missing, every deployment of the project counts.
+        let counts = |row: &Value| match (made, id_of(row)) {
             (Some(made), Some(listed)) => listed == made,
             _ => {
                 let project = row.get("projectId").and_then(Value::as_u64);
@@ -612,7 +612,7 @@ impl ProjectSource<'_> {
         };
         let runs = rows
             .iter()
-            .any(|row| may_be_it(row) && !has_ended(row.get("status").and_then(Value::as_str)));
+            .any(|row| counts(row) && !has_ended(row.get("status").and_then(Value::as_str)));
         runs.then(|| "it runs after a stop of its project".to_owned())
     }
 

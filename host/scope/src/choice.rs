@@ -6,7 +6,7 @@
 //! Invariant: an answer about another deployment than the named one is withheld.
 
 use qchost_catalog::shape::Type;
-use qchost_catalog::{Choice, Operation, Selector};
+use qchost_catalog::{Access, Choice, Operation, Selector};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -80,8 +80,11 @@ fn several(
     });
     let advice = match argument {
         Some(argument) => format!("name one of them as `{argument}`"),
-        None => "QuantConnect does not say about which of them it answers, so nothing was sent"
-            .to_owned(),
+        None if operation.access == Access::Read => {
+            "QuantConnect does not say about which of them it answers, so nothing was sent"
+                .to_owned()
+        }
+        None => "QuantConnect does not say which of them gets it, so nothing was sent".to_owned(),
     };
     ScopeError::Invalid(format!(
         "{}: project {project} has {many} deployments{that}, {}{more}; {advice}",

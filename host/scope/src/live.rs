@@ -5,8 +5,9 @@
 use qchost_catalog::deployment::{Environment, environment_of_deployment};
 use qchost_catalog::host_calls::READ_LIVE_ALGORITHM;
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
-use crate::deployments::{id_in, listed, runs};
+use crate::deployments::{Deployments, id_in, listed, runs};
 use crate::error::{ScopeError, shown};
 use crate::reads::{Carried, Reader, project_in, read};
 
@@ -46,9 +47,12 @@ pub(crate) fn command(argument: &str, command: &Map<String, Value>) -> Result<St
 /// the opposite to `live`.
 pub(crate) async fn on_paper(
     reader: &dyn Reader,
+    account: &str,
+    deployments: &Deployments,
     project: u32,
     live: &mut Vec<String>,
 ) -> Result<bool, ScopeError> {
+    let begun = Instant::now();
     let rows = match listed(reader, project).await {
         Ok(rows) => rows,
         // No known deployment proves nothing.
@@ -56,6 +60,11 @@ pub(crate) async fn on_paper(
         Err(error) => return Err(error),
     };
     let running: Vec<&Value> = rows.iter().filter(|row| runs(row)).collect();
+    // Which one a command is for is decided by this list, and not by an earlier one.
+    match running.len() == 1 || rows.len() < 2 {
+        true => deployments.learn_sole(account, project, begun),
+        false => deployments.forget(account, project),
+    }
     if running.is_empty() || running.len() > MAX_READ {
         return Ok(false);
     }

@@ -330,8 +330,9 @@ impl Scope {
         let mut context = selection.context();
         let id = project.as_ref().and_then(|project| project.id);
         let mut live_deployments = Vec::new();
-        context.live =
-            live_at_stake(reader, operation, &selection, id, &mut live_deployments).await?;
+        context.live = self
+            .live_at_stake(caller, operation, &selection, id, &mut live_deployments)
+            .await?;
         if let (Some(claimed), Some(node_type)) = (selection.claimed, &selection.node_type) {
             let price = configured.node_prices.get(node_type).copied();
             context.cost = cost::cost(reader, price, &given, claimed, selection.backtests).await?;
@@ -476,6 +477,33 @@ impl Scope {
             }
         }
         Ok(unverified)
+    }
+
+    /// Whether real money, or rights over it, may be at stake.
+    async fn live_at_stake(
+        &self,
+        caller: Caller<'_>,
+        operation: &Operation,
+        selection: &Selection,
+        project: Option<u32>,
+        reported: &mut Vec<String>,
+    ) -> Result<bool, ScopeError> {
+        if let Some(brokerage) = &selection.brokerage {
+            return Ok(brokerage.live);
+        }
+        if operation.access != Access::Trade {
+            return Ok(false);
+        }
+        match (selection.live_control, &selection.command, project) {
+            (Some(live_control), _, _) => Ok(live_control),
+            (None, Some(_), Some(project)) => {
+                let (reader, account) = (caller.reader, caller.account);
+                let deployments = &self.deployments;
+                let on_paper = live::on_paper(reader, account, deployments, project, reported);
+                Ok(!on_paper.await?)
+            }
+            _ => Ok(true),
+        }
     }
 
     /// The objects, with `KEY/` beside `KEY` if the server would include what is below it.
@@ -655,27 +683,6 @@ fn is_object(entry: &Value, key: &str) -> bool {
 pub(crate) fn is_folder(entry: &Value) -> bool {
     let flag = |name: &str| entry.get(name).and_then(Value::as_bool) == Some(true);
     flag("folder") || flag("isFolder")
-}
-
-/// Whether real money, or rights over it, may be at stake.
-async fn live_at_stake(
-    reader: &dyn Reader,
-    operation: &Operation,
-    selection: &Selection,
-    project: Option<u32>,
-    reported: &mut Vec<String>,
-) -> Result<bool, ScopeError> {
-    if let Some(brokerage) = &selection.brokerage {
-        return Ok(brokerage.live);
-    }
-    if operation.access != Access::Trade {
-        return Ok(false);
-    }
-    match (selection.live_control, &selection.command, project) {
-        (Some(live_control), _, _) => Ok(live_control),
-        (None, Some(_), Some(project)) => Ok(!live::on_paper(reader, project, reported).await?),
-        _ => Ok(true),
-    }
 }
 
 /// One context for each combination of touched items.

@@ -31,6 +31,11 @@ fn unnamed() -> Vec<(&'static str, Value, Option<&'static str>)> {
         ("live/read-live-portfolio", json!({"projectId": MINE}), None),
         ("live/read-live-orders", page, None),
         ("live/read-live-chart", chart, None),
+        (
+            "live-commands/create-live-command",
+            json!({"projectId": MINE, "command": {"$type": "OrderCommand"}}),
+            None,
+        ),
     ]
 }
 
