@@ -33,7 +33,7 @@ use crate::figures::{AccountFigures, Answered, Counters};
 use crate::health::AccountHealth;
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, SessionGuard};
-use crate::proof::{Proof, compare};
+use crate::proof::{Proof, compare, compare_all};
 use crate::remote::{self, Pages};
 use crate::retry_budget::RetryBudget;
 use crate::shape::Input;
@@ -167,21 +167,19 @@ impl Account {
         // What exists there now is listed here afterwards, also if it was made just now.
         let theirs = self.read_at(index, LIST_PROJECTS, deadline).await?;
         let ours = self.read_at(0, LIST_PROJECTS, deadline).await?;
-        let user = match self.way() {
+        if self.way() == Way::Remote {
             // The remote server does not say whose login it has.
-            Way::Remote => Value::Null,
-            Way::Rest => {
-                let theirs = self.read_at(index, READ_ACCOUNT, deadline).await?;
-                let ours = self.read_at(0, READ_ACCOUNT, deadline).await?;
-                let organization = |body: &Value| body.get("organizationId").cloned();
-                if organization(&theirs) != organization(&ours) {
-                    let reason = "it is of another organisation than the first one";
-                    return Err(Unproven::Other(reason.to_owned()));
-                }
-                ours
-            }
-        };
-        compare(&theirs, &ours, &user).map_err(Unproven::Other)
+            return compare(&theirs, &ours, &Value::Null).map_err(Unproven::Other);
+        }
+        let again = self.read_at(index, LIST_PROJECTS, deadline).await?;
+        let their_user = self.read_at(index, READ_ACCOUNT, deadline).await?;
+        let user = self.read_at(0, READ_ACCOUNT, deadline).await?;
+        let organization = |body: &Value| body.get("organizationId").cloned();
+        if organization(&their_user) != organization(&user) {
+            let reason = "it is of another organisation than the first one";
+            return Err(Unproven::Other(reason.to_owned()));
+        }
+        compare_all(&theirs, &ours, &again, &user).map_err(Unproven::Other)
     }
 
     /// A read of the host's own at one endpoint.

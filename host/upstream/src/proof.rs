@@ -6,7 +6,7 @@
 //! Invariants: beside a server in front of the REST API, the remote one carries nothing but the read for this comparison
 //! until it has succeeded, and again after each login, which is another [`Account`]. What cannot be compared is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -118,22 +118,47 @@ fn read<'a>(call: &Call<'a>, operation: &'static Operation) -> Call<'a> {
     }
 }
 
+/// A project's id, name and organisation.
+type Listed = (u64, String, Option<String>);
+
+fn listed(body: &Value) -> Result<Vec<Listed>, String> {
+    let projects = body.get("projects").and_then(Value::as_array);
+    let projects = projects.ok_or("a server answers no list of projects")?;
+    let text = |project: &Value, field: &str| {
+        let text = project.get(field).and_then(Value::as_str);
+        text.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let entry = |project: &Value| {
+        let id = project.get("projectId").and_then(Value::as_u64)?;
+        Some((id, text(project, "name")?, text(project, "organizationId")))
+    };
+    let entries: Option<Vec<_>> = projects.iter().map(entry).collect();
+    entries.ok_or_else(|| "a project has no id or no name".to_owned())
+}
+
+/// Compares the projects of two servers in front of the REST API, and the organisation of the first one's user. Another
+/// user of the organisation may have some of the first one's projects, and only the same user has all of them.
+///
+/// `theirs` was listed before `ours`, and `again` after it: what was made meanwhile is no difference.
+pub(crate) fn compare_all(
+    theirs: &Value,
+    ours: &Value,
+    again: &Value,
+    user: &Value,
+) -> Result<(), String> {
+    compare(theirs, ours, user)?;
+    let theirs: HashSet<u64> = listed(again)?.into_iter().map(|(id, ..)| id).collect();
+    let mut ours = listed(ours)?.into_iter();
+    match ours.find(|(id, name, _)| !is_deleted_project(name) && !theirs.contains(id)) {
+        Some((id, ..)) => Err(format!(
+            "it does not have the project {id} of the first one: it is another user's"
+        )),
+        None => Ok(()),
+    }
+}
+
 /// Compares the projects that the remote server lists with those of the REST API and its user's organisation.
 pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), String> {
-    let listed = |body: &'_ Value| -> Result<Vec<(u64, String, Option<String>)>, String> {
-        let projects = body.get("projects").and_then(Value::as_array);
-        let projects = projects.ok_or("a server answers no list of projects")?;
-        let text = |project: &Value, field: &str| {
-            let text = project.get(field).and_then(Value::as_str);
-            text.filter(|text| !text.is_empty()).map(str::to_owned)
-        };
-        let entry = |project: &Value| {
-            let id = project.get("projectId").and_then(Value::as_u64)?;
-            Some((id, text(project, "name")?, text(project, "organizationId")))
-        };
-        let entries: Option<Vec<_>> = projects.iter().map(entry).collect();
-        entries.ok_or_else(|| "a project has no id or no name".to_owned())
-    };
     let mut theirs = listed(theirs)?;
     // Either server may leave out what is deleted.
     theirs.retain(|(_, name, _)| !is_deleted_project(name));
@@ -224,6 +249,27 @@ mod tests {
             assert!(compare(&broken, &ours, &user).is_err());
             assert!(compare(&projects(&[(1, "a", "org")]), &broken, &user).is_err());
         }
+    }
+
+    #[test]
+    fn an_endpoint_of_another_user_of_the_organisation_is_refused() {
+        let ours = projects(&[
+            (1, "a", "org"),
+            (2, "b", "org"),
+            (3, "Recycle Bin/c", "org"),
+        ]);
+        let user = json!({ "organizationId": "org" });
+        let shared = projects(&[(1, "a", "org")]);
+        let all = projects(&[(1, "a", "org"), (2, "b", "org")]);
+        let same = |theirs: &Value, again: &Value| compare_all(theirs, &ours, again, &user);
+        assert_eq!(same(&all, &all), Ok(()));
+        // The second project was made after the first list.
+        assert_eq!(same(&shared, &all), Ok(()));
+        let refused = same(&shared, &shared).unwrap_err();
+        assert!(refused.contains("project 2"), "{refused}");
+        assert!(same(&all, &json!({})).is_err());
+        let more = projects(&[(1, "a", "org"), (9, "d", "org")]);
+        assert!(same(&more, &all).is_err());
     }
 
     proptest! {
