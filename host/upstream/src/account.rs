@@ -374,7 +374,8 @@ impl Account {
             let mut call = call.clone();
             call.arguments.insert(page.to_owned(), number.into());
             let body = self.send(&call, started, None).await?;
-            if !pages.take(tool, body)? {
+            let bytes = qchost_catalog::length(&body);
+            if !aside(bytes, || pages.take(tool, body))? {
                 return Ok(pages.body(tool));
             }
         }

@@ -3,10 +3,12 @@
 //! Invariants: a call has exactly the arguments that its row lists, so nothing is left for the server to fill in; and an
 //! answer has the form that the REST API's has, so that no layer above knows by which way it came.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use qchost_catalog::{Failure, Form, Operation, RemoteTool};
 use serde_json::{Map, Value, json};
+
+use crate::MAX_MESSAGE;
 
 /// Maximum pages of one answer.
 pub(crate) const MAX_PAGES: u32 = 200;
@@ -154,6 +156,10 @@ fn lines_by_file(tool: &RemoteTool, found: Value) -> Result<Value, Failure> {
 #[derive(Default)]
 pub(crate) struct Pages {
     items: Vec<Value>,
+    /// The texts of the items, by which one that comes again is known.
+    known: HashSet<String>,
+    /// Bytes of these texts.
+    bytes: usize,
 }
 
 impl Pages {
@@ -167,10 +173,20 @@ impl Pages {
         };
         let before = self.items.len();
         for item in items {
+            let text = item.to_string();
+            let length = text.len();
             // What a server repeats because it ignores the number of the page ends the list.
-            if !self.items.contains(&item) {
-                self.items.push(item);
+            if !self.known.insert(text) {
+                continue;
             }
+            self.bytes = self.bytes.saturating_add(length);
+            if self.bytes > MAX_MESSAGE {
+                return Err(Failure::UnexpectedResponse(format!(
+                    "the pages of {} have more than {MAX_MESSAGE} bytes",
+                    tool.name
+                )));
+            }
+            self.items.push(item);
         }
         Ok(self.items.len() > before)
     }
@@ -284,6 +300,22 @@ mod tests {
                 .is_err()
         );
         assert!(Pages::default().take(list, json!([])).is_err());
+    }
+
+    /// Each page may be as long as a message, and a server chooses how many there are.
+    #[test]
+    fn pages_together_are_no_longer_than_one_answer_may_be() {
+        let (_, list) = tool("projects/list-projects");
+        let mut pages = Pages::default();
+        let mut numbers = 0..100;
+        let mut page = || {
+            let name = numbers
+                .next()
+                .map(|number| format!("{number}{}", "n".repeat(1 << 20)));
+            pages.take(list, json!({ "projects": [{ "name": name }] }))
+        };
+        let refused = std::iter::repeat_with(&mut page).position(|taken| taken.is_err());
+        assert_eq!(refused, Some(63));
     }
 
     #[test]
