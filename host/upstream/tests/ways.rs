@@ -215,6 +215,35 @@ async fn a_login_of_another_user_carries_nothing() {
 }
 
 #[tokio::test]
+async fn each_login_is_compared_before_its_first_use() {
+    let ((one, _), (two, by_two)) = (rest(&[1, 2]), remote(&[1]));
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(tools(&by_two), ["list_projects", "list_skills"]);
+    // The next login is another user's.
+    let ((one, _), (two, by_other)) = (rest(&[1, 2]), remote(&[9]));
+    let next = vec![by_rest(one), by_remote(two)];
+    accounts.update(next, &[]).await.unwrap();
+    let reason = unavailable(call(&accounts, "list_skills", json!({}), LONG).await);
+    assert!(
+        reason.contains("is not known to be the account's"),
+        "{reason}"
+    );
+    assert_eq!(tools(&by_other), ["list_projects"]);
+    assert_eq!(tools(&by_two).len(), 2);
+    // And the one after it the account's own again.
+    let ((one, _), (two, by_own)) = (rest(&[1, 2]), remote(&[2]));
+    let next = vec![by_rest(one), by_remote(two)];
+    accounts.update(next, &[]).await.unwrap();
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(tools(&by_own), ["list_projects", "list_skills"]);
+}
+
+#[tokio::test]
 async fn a_shared_name_with_another_meaning_is_not_sent_to_the_remote_server() {
     let (two, by_two) = remote(&[1]);
     let accounts = Accounts::new([by_remote(two)]).unwrap();
