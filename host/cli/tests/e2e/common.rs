@@ -4,7 +4,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::process::{Process, Ran, wait_until};
@@ -115,6 +115,20 @@ impl Folder {
             .json()
     }
 
+    /// Has the plugin with the manifest of [`any_tool`] call tools; the outcome and the error of each.
+    pub fn called(&self, calls: &[(&str, Value)]) -> Vec<(String, String)> {
+        let calls: Vec<_> = calls
+            .iter()
+            .map(|(tool, arguments)| json!({ "tool": tool, "arguments": arguments }))
+            .collect();
+        let reports = self.invoke("any-tool.call", &json!({ "calls": calls }));
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let reports = reports.as_array().unwrap().iter();
+        reports
+            .map(|report| (text(&report["outcome"]), text(&report["error"])))
+            .collect()
+    }
+
     /// Starts the host as a service and waits until it is ready.
     pub fn serve(&self, arguments: &[&str]) -> Process {
         let mut host = self.start(&[&["--json"], arguments].concat());
@@ -191,6 +205,15 @@ pub fn bundled(folder: &str) -> String {
         "{folder}/manifest.toml does not name {relative}"
     );
     text.replace(&relative, &format!("\"{}\"", component.display()))
+}
+
+/// The manifest of a plugin that calls any tool that these grants allow.
+pub fn any_tool(grants: &str) -> String {
+    let component = component("host/cli/tests/plugins/any-tool");
+    format!(
+        "plugin = \"any-tool\"\ncomponent = \"{}\"\naccount = \"research\"\negress = \"licensed\"\n{grants}",
+        component.display()
+    )
 }
 
 pub fn strategy_lab() -> String {

@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
 use crate::cloud::Cloud;
-use crate::common::{Folder, TOKEN, USER, embedded, private_file, strategy_lab};
+use crate::common::{Folder, TOKEN, USER, any_tool, embedded, private_file, strategy_lab};
 use crate::process::{Process, command_line, tree, wait_until};
 use crate::socket::{Answer, Control};
 
@@ -357,6 +357,12 @@ fn an_authorization_that_ends_in_the_middle_of_a_sweep_leaves_the_sweep_alone() 
     let mut place = Place::with(Remote::new());
     place.log_in();
     assert_eq!(place.call(), None);
+    let projects = place.folder.call("list_projects", &json!({}));
+    let cell = json!({ "projectId": projects["projects"][0]["projectId"], "index": 0 });
+    let grants = "[[grant]]\nname = \"raw\"\nallow = [\"raw/no_such_tool\"]\n\
+                  [[grant]]\nname = \"notebook\"\nallow = [\"research/*\"]\nprojects = [\"Lab/*\"]\n";
+    place.folder.manifest("any-tool", &any_tool(grants));
+    place.folder.run(&["reload"]).good();
     let grid = json!({ "grid": { "fast": [10, 20], "slow": [50, 90] } }).to_string();
     let sweep = place
         .folder
@@ -368,8 +374,13 @@ fn an_authorization_that_ends_in_the_middle_of_a_sweep_leaves_the_sweep_alone() 
     assert_eq!(place.call().as_deref(), Some("reauthorize"));
     let status = place.status();
     assert_eq!(status["authorization"]["status"], "refused", "{status}");
-    let ranking = sweep.wait().json();
-    assert!(ranking.is_object(), "{ranking}");
+    // A plugin that reads a notebook meanwhile is told the same.
+    let read = place.folder.called(&[("jupyter_read_cell", cell)]);
+    assert_eq!(read[0].0, "reauthorize", "{read:?}");
+    let result = sweep.wait().json();
+    assert_eq!(result["failures"], json!([]), "{result}");
+    assert_eq!(result["ranking"].as_array().unwrap().len(), 4, "{result}");
+    assert_eq!(place.cloud.created_backtests().len(), 4);
     // Another login heals it, without a restart.
     place.log_in();
     assert_eq!(place.call(), None);

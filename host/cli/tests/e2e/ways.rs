@@ -6,8 +6,9 @@ use qchost_catalog::OPERATIONS;
 use qchost_emulator::Remote;
 use serde_json::{Value, json};
 
+use crate::categories::PAPER;
 use crate::cloud::Cloud;
-use crate::common::{Folder, bundled, component, embedded, private_file, strategy_lab};
+use crate::common::{Folder, any_tool, bundled, embedded, private_file, strategy_lab};
 use crate::logins::Browser;
 
 /// The remote server of an account, with a token that a person got elsewhere.
@@ -44,22 +45,8 @@ fn mixed(more: &str) -> (Cloud, Folder, u64) {
 
 /// Calls tools by a plugin with these grants; the outcome and the error of each.
 fn outcomes(folder: &Folder, grants: &str, calls: &[(&str, Value)]) -> Vec<(String, String)> {
-    let component = component("host/cli/tests/plugins/any-tool");
-    let manifest = format!(
-        "plugin = \"any-tool\"\ncomponent = \"{}\"\naccount = \"research\"\negress = \"licensed\"\n{grants}",
-        component.display()
-    );
-    folder.manifest("any-tool", &manifest);
-    let calls: Vec<_> = calls
-        .iter()
-        .map(|(tool, arguments)| json!({ "tool": tool, "arguments": arguments }))
-        .collect();
-    let reports = folder.invoke("any-tool.call", &json!({ "calls": calls }));
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let reports = reports.as_array().unwrap().iter();
-    reports
-        .map(|report| (text(&report["outcome"]), text(&report["error"])))
-        .collect()
+    folder.manifest("any-tool", &any_tool(grants));
+    folder.called(calls)
 }
 
 fn words(found: &[(String, String)]) -> Vec<&str> {
@@ -178,8 +165,9 @@ fn shared_names_mean_what_the_rest_api_means_by_them() {
     let again = folder.run(&["--json", "call", "create_file", &file.to_string()]);
     assert_eq!(again.status.code(), Some(1), "{again:?}");
 
-    // Without that way, nothing is sent.
-    let alone = self::folder(&cloud, &remote(&cloud));
+    // Without that way, nothing is sent, and the lines that add it are printed.
+    let alone = self::folder(&cloud, &format!("{}{PAPER}", remote(&cloud)));
+    let before = cloud.emulator().requests().len();
     let backtest = json!({ "projectId": project, "compileId": "c", "backtestName": "b" });
     let deployment = json!({
         "versionId": "-1", "projectId": project, "compileId": "c", "nodeId": "n", "brokerage": "paper",
@@ -194,9 +182,20 @@ fn shared_names_mean_what_the_rest_api_means_by_them() {
         ("update_backtest", renamed),
     ] {
         let ran = alone.run(&["--json", "call", tool, &arguments.to_string()]);
-        assert!(!ran.status.success(), "{tool}: {ran:?}");
+        let message = ran.json_error();
+        for line in ["[account.research]", "connection = \"embedded\""] {
+            assert!(message.contains(line), "{tool}: {message}");
+        }
+        let error: Value = serde_json::from_str(ran.stderr.lines().last().unwrap()).unwrap();
+        assert_eq!(error["kind"], "unavailable", "{tool}: {error}");
         assert_eq!(got(&cloud, tool), 0, "{tool}");
     }
+    // Names of projects are all that was read.
+    let requests = cloud.emulator().requests();
+    let sent = requests[before..].iter().map(|request| &request.path);
+    let sent: BTreeSet<&str> = sent.filter_map(|path| path.strip_prefix("/mcp/")).collect();
+    let reads = ["list_projects", "read_project"];
+    assert!(sent.iter().all(|tool| reads.contains(tool)), "{sent:?}");
     // To write a file, whether there is one or not, is what the remote server means by `create_file`.
     let text = json!({ "projectId": project, "name": "signals.py", "content": "x = 2\n" });
     alone.call("write_file", &text);
@@ -246,6 +245,15 @@ fn a_grant_that_names_what_only_the_remote_server_has_is_refused_without_it() {
     // A pattern does not promise that there is a way.
     write("skills/*");
     folder.run(&["plugin", "list"]).good();
+    // So a call that has none says with which line there is one.
+    let grants = "[[grant]]\nname = \"raw\"\nallow = [\"raw/no_such_tool\"]\n\
+                  [[grant]]\nname = \"skills\"\nallow = [\"skills/*\"]\n";
+    let found = outcomes(&folder, grants, &[("list_skills", json!({}))]);
+    assert_eq!(words(&found), ["unavailable"], "{found:#?}");
+    assert!(
+        found[0].1.contains("[account.research.remote]"),
+        "{found:#?}"
+    );
 }
 
 #[test]
