@@ -8,9 +8,10 @@ use qchost_emulator::{Fault, FaultKind, Timing};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::categories::PAPER;
 use crate::cloud::Cloud;
-use crate::common::{Folder, TOKEN, USER, repository, strategy_lab};
-use crate::process::{Process, Ran, command_line, signal, tree};
+use crate::common::{ALGORITHM, Folder, TOKEN, USER, embedded, repository, strategy_lab};
+use crate::process::{Process, Ran, command_line, signal, tree, wait_until};
 use crate::ways;
 
 const SCRIPT: &str = "host/cli/tests/setup/official_server.py";
@@ -140,6 +141,118 @@ fn a_sweep_gives_the_same_ranking_over_every_connection() {
     let requests = cloud.emulator().requests();
     let mut paths = requests.iter().map(|request| &request.path);
     assert!(paths.all(|path| !path.starts_with("/mcp/")));
+}
+
+/// Calls the five tools whose names the remote server has with another meaning, and checks that each does what it does by
+/// the REST API.
+fn call_shared_names(cloud: &Cloud, folder: &Folder) {
+    let host = folder.serve(&["run"]);
+    let project = json!({ "name": "Lab/names", "language": "Py" });
+    let project = folder.call("create_project", &project)["projects"][0]["projectId"].clone();
+    let source = json!({ "projectId": project, "name": "main.py", "content": ALGORITHM });
+    folder.call("update_file_contents", &source);
+
+    // A file that is there is not replaced.
+    let file =
+        |content: &str| json!({ "projectId": project, "name": "signals.py", "content": content });
+    folder.call("create_file", &file("x = 1\n"));
+    let again = file("x = 2\n").to_string();
+    let again = folder.run(&["--json", "call", "create_file", &again]);
+    assert_eq!(again.status.code(), Some(1), "{again:?}");
+    let name = json!({ "projectId": project, "name": "signals.py" });
+    let kept = folder.call("read_file", &name);
+    assert_eq!(kept["files"][0]["content"], "x = 1\n", "{kept:#}");
+
+    // What runs is the compile that is named, and not what the project has by now.
+    let compile = folder.call("create_compile", &json!({ "projectId": project }));
+    let compile = compile["compileId"].clone();
+    wait_until("it is built", || {
+        let job = json!({ "projectId": project, "compileId": compile });
+        let job = folder.call("read_compile", &job);
+        (job["state"] == "BuildSuccess").then_some(())
+    });
+    let [first, second] = ["first", "second"].map(|name| {
+        let backtest = json!({ "projectId": project, "compileId": compile, "backtestName": name });
+        let made = folder.call("create_backtest", &backtest);
+        made["backtest"]["backtestId"].clone()
+    });
+    for request in cloud.requests_to("/backtests/create") {
+        assert_eq!(request.body["compileId"], compile, "{request:?}");
+    }
+
+    // The backtest that is named is renamed, and not the latest.
+    let renamed = json!({ "projectId": project, "backtestId": first, "name": "renamed" });
+    folder.call("update_backtest", &renamed);
+    for (backtest, name) in [(&first, "renamed"), (&second, "second")] {
+        let read = json!({ "projectId": project, "backtestId": backtest });
+        let read = folder.call("read_backtest", &read);
+        assert_eq!(read["backtest"]["name"], name, "{backtest}");
+    }
+
+    // An optimisation is read as a table, and not as prose.
+    let optimization = json!({
+        "projectId": project, "name": "grid", "target": "TotalPerformance.PortfolioStatistics.SharpeRatio",
+        "targetTo": "max", "strategy": "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy",
+        "compileId": compile, "parameters": [{ "name": "fast", "min": 5, "max": 10, "step": 5 }],
+        "estimatedCost": 1, "nodeType": "O2-8", "parallelNodes": 1,
+    });
+    let made = folder.call("create_optimization", &optimization);
+    let id = json!({ "optimizationId": made["optimizations"][0]["optimizationId"] });
+    let read = folder.call("read_optimization", &id);
+    let read = &read["optimization"];
+    assert_eq!(read["optimizationId"], id["optimizationId"], "{read:#}");
+    assert_eq!(read["parameters"][0]["name"], "fast", "{read:#}");
+
+    // What is deployed goes to the node and the brokerage that are named.
+    let nodes = folder.call("read_project_nodes", &json!({ "projectId": project }));
+    let deployment = json!({
+        "versionId": "-1", "projectId": project, "compileId": compile,
+        "nodeId": nodes["nodes"]["live"][0]["id"], "brokerage": "paper",
+    });
+    let launched = folder.call("create_live_algorithm", &deployment);
+    assert!(launched["deployId"].is_string(), "{launched:#}");
+    let sent = cloud.requests_to("/live/create");
+    assert_eq!(sent[0].body["nodeId"], deployment["nodeId"]);
+    assert_eq!(sent[0].body["brokerage"]["id"], "QuantConnectBrokerage");
+
+    let sent = |path: &str| cloud.requests_to(path).len();
+    for (path, times) in [
+        ("/files/create", 2),
+        ("/backtests/create", 2),
+        ("/backtests/update", 1),
+        ("/optimizations/create", 1),
+        ("/live/create", 1),
+    ] {
+        assert_eq!(sent(path), times, "{path}");
+    }
+    assert!(sent("/optimizations/read") >= 1);
+    // The remote server got none of them.
+    for name in [
+        "create_file",
+        "create_backtest",
+        "update_backtest",
+        "read_optimization",
+        "create_live_algorithm",
+    ] {
+        assert_eq!(sent(&format!("/mcp/{name}")), 0, "{name}");
+    }
+    host.end();
+}
+
+#[test]
+fn shared_names_do_the_same_on_each_account_that_has_the_rest_api() {
+    let cloud = Cloud::start();
+    let official = Folder::new(&(stdio(cloud.url()) + PAPER));
+    call_shared_names(&cloud, &official);
+
+    let cloud = Cloud::start();
+    let rest = Folder::new(&(embedded(cloud.url()) + PAPER));
+    call_shared_names(&cloud, &rest);
+
+    let cloud = ways::cloud();
+    let account = embedded(cloud.url()) + &ways::remote(&cloud) + PAPER;
+    let mixed = ways::folder(&cloud, &account);
+    call_shared_names(&cloud, &mixed);
 }
 
 /// Takes long enough to be killed in the middle.
