@@ -13,9 +13,9 @@ use qchost_emulator::Emulator;
 use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, Server};
 use qchost_secrets::{SecretError, Secrets, Setting};
 use qchost_upstream::{
-    Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts,
-    AuthorizationState, ConnectError, Connection as Session, Connector, CredentialsError,
-    HttpConnector, Login, PipeConnector, StdioConnector, account_of, remote_of,
+    Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
+    Connection as Session, Connector, CredentialsError, HttpConnector, Login, PipeConnector,
+    StdioConnector, account_of, remote_of,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
@@ -276,8 +276,9 @@ impl Connections {
             return None;
         }
         let status = self.authorizations.get(account)?.status();
-        let needed = status.state != AuthorizationState::Authorized;
-        needed.then(|| format!("qchost account login {account}"))
+        status
+            .problem
+            .map(|_| format!("qchost account login {account}"))
     }
 
     /// The state of every account, by name.

@@ -168,6 +168,14 @@ pub(crate) fn forbids(error: &StreamableHttpError<reqwest::Error>) -> bool {
     }
 }
 
+/// The scopes, separated by spaces, that a server wants of credentials that do not suffice.
+pub(crate) fn lacking_scopes(error: &StreamableHttpError<reqwest::Error>) -> Option<&str> {
+    match error {
+        StreamableHttpError::InsufficientScope(error) => error.get_required_scope(),
+        _ => None,
+    }
+}
+
 /// Whether a server answered the beginning of a session with something else than MCP, or refused it by a status that is
 /// not about credentials. Servers of the era with a handshake answer so what has no session.
 pub(crate) fn is_other_answer(error: &StreamableHttpError<reqwest::Error>) -> bool {

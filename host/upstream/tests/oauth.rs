@@ -17,6 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Method, Response, Uri};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use qchost_catalog::{Failure, Outcome, Way};
@@ -27,6 +30,7 @@ use qchost_upstream::{
 };
 use reqwest::Url;
 use serde_json::{Value, json};
+use support::web::Web;
 use support::{ACCOUNT, call, options, wait_until};
 use tempfile::TempDir;
 use tracing::Subscriber;
@@ -287,6 +291,100 @@ async fn a_server_without_resource_metadata_is_found_by_those_of_its_origin() {
         .unwrap();
 }
 
+/// A server that is its own authorization server. It answers only POST on its address, says in its challenge alone where
+/// its metadata are, and wants the scope `write` for everything, which it does not ask for at first.
+fn server_with_scopes() -> Web {
+    let answer = |status: u16, challenge: Option<String>, body: Value| {
+        let mut response = Response::builder().status(status);
+        if let Some(challenge) = challenge {
+            response = response.header("www-authenticate", challenge);
+        }
+        let response = response.header("content-type", "application/json");
+        response.body(Body::from(body.to_string())).unwrap()
+    };
+    let handler = move |method: Method, uri: Uri, headers: HeaderMap| async move {
+        let origin = format!("http://{}", headers["host"].to_str().unwrap());
+        let metadata = format!("resource_metadata=\"{origin}/elsewhere.json\"");
+        match (method.as_str(), uri.path()) {
+            ("POST", "/mcp") if headers.contains_key("authorization") => {
+                let challenge = format!(
+                    "Bearer error=\"insufficient_scope\", scope=\"read write\", {metadata}"
+                );
+                answer(403, Some(challenge), json!({}))
+            }
+            ("POST", "/mcp") => {
+                let challenge = format!("Bearer scope=\"read\", {metadata}");
+                answer(401, Some(challenge), json!({}))
+            }
+            ("GET", "/elsewhere.json") => {
+                let resource = format!("{origin}/mcp");
+                let body = json!({ "resource": resource, "authorization_servers": [origin] });
+                answer(200, None, body)
+            }
+            ("GET", "/.well-known/oauth-authorization-server") => {
+                let body = json!({
+                    "issuer": origin,
+                    "authorization_endpoint": format!("{origin}/authorize"),
+                    "token_endpoint": format!("{origin}/token"),
+                    "registration_endpoint": format!("{origin}/register"),
+                    "response_types_supported": ["code"],
+                    "code_challenge_methods_supported": ["S256"],
+                });
+                answer(200, None, body)
+            }
+            ("POST", "/register") => {
+                let body = json!({ "client_id": "c1", "redirect_uris": [] });
+                answer(201, None, body)
+            }
+            // All that was asked for is granted, which need not be said.
+            ("POST", "/token") => {
+                let body = json!({ "access_token": "hush-token", "token_type": "Bearer" });
+                answer(200, None, body)
+            }
+            _ => answer(404, None, json!({})),
+        }
+    };
+    Web::serve(Router::new().fallback(handler), 0)
+}
+
+#[tokio::test]
+async fn scopes_that_the_server_misses_are_asked_for_at_the_next_login_and_not_before() {
+    let web = server_with_scopes();
+    let folder = tempfile::tempdir().unwrap();
+    let redactor = qchost_text::Redactor::default();
+    let authorization =
+        Authorization::open(ACCOUNT, &web.url(), folder.path(), redactor, true).unwrap();
+    let client = OAuthClient::default();
+    let begin = || async { authorization.begin(&client, PORT).await.unwrap() };
+    for _ in 0..2 {
+        let address = begin().await;
+        assert_eq!(parameter(&address, "scope").as_deref(), Some("read"));
+        let state = parameter(&address, "state").unwrap();
+        let redirect = format!("{}?code=c1&state={state}", redirect_address(PORT));
+        authorization.finish(&redirect).await.unwrap();
+    }
+    assert_eq!(authorization.status().problem, None);
+
+    let accounts = reach(&web.url(), &authorization);
+    use_tool(&accounts).await.unwrap_err();
+    let status = authorization.status();
+    assert_eq!(status.state, AuthorizationState::Authorized);
+    let problem = status.problem.unwrap();
+    assert!(problem.contains("`write`"), "{problem}");
+    assert!(problem.contains("qchost account login"), "{problem}");
+    let address = begin().await;
+    let scopes = parameter(&address, "scope");
+    assert_eq!(scopes.as_deref(), Some("read write"));
+    // Of a server that granted them and refuses nevertheless, nothing more is asked.
+    let state = parameter(&address, "state").unwrap();
+    let redirect = format!("{}?code=c1&state={state}", redirect_address(PORT));
+    authorization.finish(&redirect).await.unwrap();
+    use_tool(&reach(&web.url(), &authorization))
+        .await
+        .unwrap_err();
+    assert_eq!(authorization.status().problem, None);
+}
+
 #[tokio::test]
 async fn an_answer_of_another_authorization_server_is_refused_and_nothing_is_sent_to_either() {
     let place = Place::with(Remote::new().redirect_issuer("https://evil.test")).await;
@@ -482,8 +580,11 @@ async fn a_token_that_is_near_its_end_is_renewed_before_it_is_sent() {
         use_tool(&accounts).await.unwrap();
     }
     assert_eq!(authorization.ending(), None, "nothing is announced");
-    let refused = place.emulator.requests_to("/mcp");
-    assert!(refused.iter().all(|request| request.status != Some(401)));
+    // The login, and each renewal, asks once without a token where the metadata are.
+    let mut refused = place.emulator.requests_to("/mcp");
+    refused.retain(|request| request.status == Some(401));
+    let renewals = place.exchanges("refresh_token").len();
+    assert_eq!(refused.len(), 1 + renewals, "no call was refused");
 }
 
 #[tokio::test]

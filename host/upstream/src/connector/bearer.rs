@@ -29,6 +29,9 @@ pub trait BearerSource: Send + Sync {
     /// Notes that the server refused this token with 401. The next one is another one, or there is none.
     fn refused(&self, token: &SecretString);
 
+    /// Notes that the server refused a request for the want of these scopes (403), which are separated by spaces.
+    fn lacks(&self, scopes: &str);
+
     /// What redacts the tokens, also those that come later.
     fn redactor(&self) -> Option<qchost_text::Redactor> {
         None

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::bearer::{BearerSource, NoToken};
 use super::received::Received;
 use crate::MAX_MESSAGE;
-use crate::fault::wants_authorization;
+use crate::fault::{lacking_scopes, wants_authorization};
 
 /// Until when the transport keeps a call open: nothing that belongs to the call outlives it.
 #[derive(Debug, Clone, Copy)]
@@ -173,12 +173,16 @@ impl LimitedClient {
             })
     }
 
-    /// Notes it if the server refused the token.
+    /// Notes it if the server refused the token, or wants one with more scopes.
     fn note_refusal<T>(&self, token: Option<&SecretString>, answer: &Result<T, HttpError>) {
-        if let (Some(bearer), Some(token), Err(error)) = (&self.bearer, token, answer)
-            && wants_authorization(error)
-        {
+        let (Some(bearer), Some(token), Err(error)) = (&self.bearer, token, answer) else {
+            return;
+        };
+        if wants_authorization(error) {
             bearer.refused(token);
+        }
+        if let Some(scopes) = lacking_scopes(error) {
+            bearer.lacks(scopes);
         }
     }
 

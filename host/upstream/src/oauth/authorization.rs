@@ -29,6 +29,12 @@ const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time limit of telling the authorization server that a login ended, which a person waits for.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Maximum bytes of a scope that a later login asks for since the server wants it.
+const MAX_SCOPE: usize = 128;
+
+/// Maximum scopes that a later login asks for since the server wants them.
+const MAX_LACKING: usize = 32;
+
 /// Whether an account is authorized at its server, as far as is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::Display, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -109,6 +115,8 @@ struct LoginState {
     tokens: Tokens,
     /// The access token that the server refuses although it has not ended.
     refused: Option<SecretString>,
+    /// The scopes for the want of which the server refused something.
+    lacking: Vec<String>,
     /// Why it gives no token any more.
     over: Option<Over>,
 }
@@ -207,7 +215,8 @@ impl Authorization {
     }
 
     /// Begins a login whose redirect comes to this port of this machine, and returns the address that a person has to
-    /// open. A login that was begun before can no longer be finished.
+    /// open. A login that was begun before can no longer be finished. It asks for the scopes that the server names, and,
+    /// if the login in force was refused something for the want of others, for its own and for those.
     ///
     /// # Errors
     ///
@@ -219,7 +228,9 @@ impl Authorization {
         if let Some(secret) = &client.client_secret {
             self.redactor.remember(secret.clone());
         }
-        let (flow, address) = in_time(Flow::begin(&self.server, client, port)).await?;
+        let login = self.login();
+        let more = login.map(|login| login.more_scopes()).unwrap_or_default();
+        let (flow, address) = in_time(Flow::begin(&self.server, client, port, &more)).await?;
         *begun = Some(flow);
         tracing::info!(account = self.account, "a login was begun");
         Ok(address)
@@ -338,9 +349,10 @@ impl Authorization {
                 problem: Some(self.missing()),
             };
         };
-        let (tokens, over) = {
+        let (tokens, over, lacking) = {
             let state = login.state.lock();
-            (state.tokens.clone(), state.over.clone())
+            let lacking = state.lacking.join(" ");
+            (state.tokens.clone(), state.over.clone(), lacking)
         };
         let state = match over {
             Some(Over::LoggedOut) => AuthorizationState::LoggedOut,
@@ -362,7 +374,11 @@ impl Authorization {
             ends: Some(tokens.ends),
             end_assumed: tokens.end_assumed,
             renews: tokens.refresh_token.is_some(),
-            problem: (state != AuthorizationState::Authorized).then(|| login.over_words(&tokens)),
+            problem: match state {
+                AuthorizationState::Authorized if lacking.is_empty() => None,
+                AuthorizationState::Authorized => Some(login.lacking_words(&lacking)),
+                _ => Some(login.over_words(&tokens)),
+            },
         }
     }
 
@@ -415,6 +431,7 @@ impl Authorization {
             state: Mutex::new(LoginState {
                 tokens,
                 refused: None,
+                lacking: Vec::new(),
                 over: None,
             }),
             renewing: tokio::sync::Mutex::new(()),
@@ -427,6 +444,7 @@ impl Authorization {
             issuer,
             client_id,
             client_secret,
+            scopes: asked,
         } = completed;
         let (ends, end_assumed) = Tokens::end(now, granted.expires_in);
         Tokens {
@@ -437,7 +455,7 @@ impl Authorization {
             client_secret: client_secret.map(SecretString::from),
             access_token: Some(granted.access_token.into()),
             refresh_token: granted.refresh_token.map(SecretString::from),
-            scopes: scopes(granted.scope.as_deref()),
+            scopes: granted.scope.as_deref().map_or(asked, scopes),
             obtained: now,
             ends,
             end_assumed,
@@ -556,6 +574,26 @@ impl Login {
         format!("{why}; run: qchost account login {}", self.account)
     }
 
+    /// What the server wants besides, and what to do.
+    fn lacking_words(&self, scopes: &str) -> String {
+        format!(
+            "{} refused something that needs the scopes `{}`, which the login lacks; the next login asks for them; run: qchost \
+             account login {}",
+            excerpt(self.server.as_str(), MAX_EXCERPT),
+            excerpt(scopes, MAX_EXCERPT),
+            self.account
+        )
+    }
+
+    /// What the next login asks for besides what the server names: nothing, unless this one lacks something.
+    fn more_scopes(&self) -> Vec<String> {
+        let state = self.state.lock();
+        match state.lacking.as_slice() {
+            [] => Vec::new(),
+            lacking => [state.tokens.scopes.as_slice(), lacking].concat(),
+        }
+    }
+
     async fn store(&self, tokens: Tokens) {
         let file = Arc::clone(&self.file);
         let written = tokio::task::spawn_blocking(move || file.update(&tokens)).await;
@@ -599,6 +637,23 @@ impl BearerSource for Login {
         }
     }
 
+    fn lacks(&self, scopes: &str) {
+        let lacking = {
+            let mut state = self.state.lock();
+            let LoginState {
+                tokens, lacking, ..
+            } = &mut *state;
+            let before = lacking.len();
+            add_lacking(lacking, &tokens.scopes, scopes);
+            if lacking.len() == before {
+                return;
+            }
+            lacking.join(" ")
+        };
+        let why = self.lacking_words(&lacking);
+        tracing::warn!(account = self.account, "{why}");
+    }
+
     fn redactor(&self) -> Option<qchost_text::Redactor> {
         Some(self.redactor.clone())
     }
@@ -625,7 +680,7 @@ fn renewed_tokens(former: Tokens, granted: Granted, now: Timestamp) -> Tokens {
             .map(SecretString::from)
             .or(former.refresh_token),
         scopes: match granted.scope {
-            Some(granted) => scopes(Some(&granted)),
+            Some(granted) => scopes(&granted),
             None => former.scopes,
         },
         obtained: now,
@@ -637,9 +692,24 @@ fn renewed_tokens(former: Tokens, granted: Granted, now: Timestamp) -> Tokens {
     }
 }
 
-fn scopes(text: Option<&str>) -> Vec<String> {
-    let words = text.unwrap_or_default().split_whitespace();
-    words.map(str::to_owned).collect()
+fn scopes(text: &str) -> Vec<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Adds the scopes that a server wants, up to the limit. One that it granted already would be of no use a second time.
+fn add_lacking(lacking: &mut Vec<String>, granted: &[String], wanted: &str) {
+    for scope in wanted.split_whitespace().filter(|word| is_scope(word)) {
+        let is_known = granted.iter().chain(&*lacking).any(|known| known == scope);
+        if lacking.len() < MAX_LACKING && !is_known {
+            lacking.push(scope.to_owned());
+        }
+    }
+}
+
+/// Whether a word that a server wrote can be the name of a scope (RFC 6749, 3.3).
+fn is_scope(word: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    word.len() <= MAX_SCOPE && word.bytes().all(allowed)
 }
 
 /// Gives up on servers that keep a login waiting.
@@ -654,4 +724,40 @@ async fn in_time<T>(
                 EXCHANGE_TIMEOUT.as_secs()
             )))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_scopes_that_were_not_granted_are_lacking() {
+        let granted = scopes("read offline_access");
+        let mut lacking = Vec::new();
+        add_lacking(&mut lacking, &granted, "read write");
+        add_lacking(&mut lacking, &granted, "write admin:all");
+        assert_eq!(lacking, ["write", "admin:all"]);
+        add_lacking(&mut lacking, &granted, "read");
+        assert_eq!(lacking.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_server_wants_is_bounded_and_without_what_no_scope_has(
+            wanted in proptest::collection::vec(r#"(\PC|["\\\x1b\n]){0,150}|[a-z]{1,3}"#, 0..80),
+        ) {
+            let granted = scopes("a b");
+            let mut lacking = Vec::new();
+            for wanted in &wanted {
+                add_lacking(&mut lacking, &granted, wanted);
+            }
+            prop_assert!(lacking.len() <= MAX_LACKING);
+            for (place, scope) in lacking.iter().enumerate() {
+                prop_assert!(is_scope(scope) && scope.is_ascii());
+                prop_assert!(!granted.contains(scope));
+                prop_assert!(lacking.iter().skip(place + 1).all(|other| other != scope));
+            }
+        }
+    }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use form_urlencoded::{Serializer, byte_serialize};
 use qchost_text::error_chain;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{ACCEPT, CONTENT_TYPE, WWW_AUTHENTICATE};
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
 use rmcp::transport::auth::{
     AuthError, AuthorizationManager, AuthorizationMetadata, CredentialStore as _,
     InMemoryCredentialStore, OAuthClientConfig, OAuthTokenResponse, StoredCredentials,
@@ -102,6 +102,7 @@ pub(super) struct Flow {
     state: String,
     client: OAuthClientConfig,
     issuer: Option<String>,
+    scopes: Vec<String>,
 }
 
 /// What an authorization server grants.
@@ -122,15 +123,18 @@ pub(super) struct Completed {
     pub(super) issuer: Option<String>,
     pub(super) client_id: String,
     pub(super) client_secret: Option<String>,
+    /// The scopes that were asked for.
+    pub(super) scopes: Vec<String>,
 }
 
 impl Flow {
     /// Finds the authorization server of an MCP server and identifies the host there. Returns the login, and the address
-    /// that a person has to open.
+    /// that a person has to open. It asks for the scopes that the server names, and for `more`.
     pub(super) async fn begin(
         server: &Url,
         client: &OAuthClient,
         port: u16,
+        more: &[String],
     ) -> Result<(Self, String), LoginError> {
         let mut secrets: Vec<SecretString> =
             server.query().map(SecretString::from).into_iter().collect();
@@ -149,8 +153,13 @@ impl Flow {
             check_endpoint(server, "registration", endpoint)?;
         }
         manager.set_metadata(metadata);
-        let scopes = manager.select_initial_scopes(&[]).await;
-        let scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+        let mut scopes = manager.select_initial_scopes(&[]).await;
+        for scope in more {
+            if !scopes.contains(scope) {
+                scopes.push(scope.clone());
+            }
+        }
+        let asked: Vec<&str> = scopes.iter().map(String::as_str).collect();
         let redirect = redirect_address(port);
         let client = match (&client.client_id, &client.metadata_url) {
             (Some(id), _) => {
@@ -164,13 +173,13 @@ impl Flow {
                 OAuthClientConfig::new(document, redirect.as_str())
             }
             _ => manager
-                .register_client(CLIENT_NAME, &redirect, &scopes)
+                .register_client(CLIENT_NAME, &redirect, &asked)
                 .await
                 .map_err(|error| unregistered(failed(error)))?,
         };
         manager.configure_client(client.clone()).map_err(failed)?;
         let address = manager
-            .get_authorization_url(&scopes)
+            .get_authorization_url(&asked)
             .await
             .map_err(failed)?;
         let state = Url::parse(&address).ok().and_then(|url| {
@@ -188,6 +197,7 @@ impl Flow {
             state,
             client,
             issuer,
+            scopes,
         };
         Ok((flow, address))
     }
@@ -216,6 +226,7 @@ impl Flow {
             issuer: self.issuer,
             client_id: self.client.client_id,
             client_secret: self.client.client_secret,
+            scopes: self.scopes,
         })
     }
 }
@@ -427,13 +438,40 @@ async fn manager(
     Ok(manager)
 }
 
+/// The challenge of a request of MCP that has no token: where the metadata are, and which scopes to ask for.
+///
+/// The OAuth library looks for it by GET, which servers without an event stream answer with 404 or 405. Without a
+/// challenge, and if the server does not answer, there is what the library finds.
+async fn challenge(server: &Url) -> Option<String> {
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
+    let sent = client(server)
+        .ok()?
+        .post(server.clone())
+        .header(ACCEPT, "application/json, text/event-stream")
+        .header(CONTENT_TYPE, "application/json")
+        .body(request.to_string())
+        .send();
+    let answer = sent.await.ok()?;
+    if answer.status() != StatusCode::UNAUTHORIZED {
+        return None;
+    }
+    let headers = answer.headers().get_all(WWW_AUTHENTICATE);
+    let mut challenges = headers.iter().filter_map(|value| value.to_str().ok());
+    let bearer = challenges.find(|text| text.to_ascii_lowercase().contains("bearer"));
+    bearer.map(str::to_owned)
+}
+
 /// The authorization server's metadata, if it allows a login.
 async fn metadata(
     manager: &AuthorizationManager,
     server: &Url,
     failed: &impl Fn(AuthError) -> LoginError,
 ) -> Result<AuthorizationMetadata, LoginError> {
-    let found = manager.resolve_metadata().await.map_err(failed)?;
+    let challenge = challenge(server).await;
+    let found = manager
+        .resolve_metadata_from_challenge(challenge.as_deref())
+        .await
+        .map_err(failed)?;
     if !found.source.is_discovered() {
         return Err(LoginError::Refused(format!(
             "{} does not say where to log in: it publishes no metadata of OAuth",
