@@ -20,7 +20,7 @@ use qchost_catalog::{Access, by_name};
 
 pub use change::{Change, ChangeKind, Remembered, Retired, Successor};
 
-use crate::manifest::Manifest;
+use crate::manifest::{Egress, Manifest};
 
 /// The changes from one manifest to the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,8 +108,8 @@ impl Manifest {
         secrets::gained(former, &self.http, &sealed.http)
     }
 
-    /// The same without operations of class trade or destroy, without tools that the catalog does not know, and
-    /// without `[[http]]`s that send a secret of the host.
+    /// The same without operations of class trade or destroy, without tools that the catalog does not know, without
+    /// `[[http]]`s that send a secret of the host, and without ways out if it lets licensed data out.
     #[must_use]
     pub fn without_guarded(&self) -> Self {
         let mut without = self.clone();
@@ -120,6 +120,14 @@ impl Manifest {
                 .retain(|pattern| !is_guarded(pattern.as_str()) || pattern.as_str() == "raw/*");
         }
         without.http.retain(|grant| !secrets::sends(grant));
+        if without.lets_out() {
+            without.http.clear();
+            // What sends to recipients is granted by naming them.
+            for grant in &mut without.grants {
+                grant.recipients.clear();
+            }
+        }
+        without.egress = Egress::default();
         without
     }
 

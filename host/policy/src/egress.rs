@@ -5,14 +5,15 @@
 //! So the rule is not about single calls but about what one manifest grants together: operations whose answers may hold
 //! licensed data, as their catalog rows say, and a way out: requests to other hosts, or messages to recipients.
 //!
-//! Invariant: a manifest that grants both is refused unless it says `egress = "licensed"`. An argument that would keep an
-//! answer free of such data counts only if the grant itself admits no other.
+//! Invariant: a manifest that grants both is refused unless it says `egress = "licensed"`, which in production an admin has
+//! to approve. An argument that would keep an answer free of such data counts only if the grant itself admits no other.
 
 use std::fmt;
 
 use qchost_catalog::{
     Access, Licensed, OPERATIONS, Operation, STANDARD_CHARTS, Selector, by_name, by_tool,
 };
+use qchost_text::excerpt;
 
 use crate::glob::Glob;
 use crate::grantable::{DOWNLOAD, Pattern, RAW};
@@ -20,6 +21,9 @@ use crate::manifest::{Egress, Grant, Limits, Manifest};
 
 /// The line of a manifest that lets licensed data out.
 const LINE: &str = "egress = \"licensed\"";
+
+/// Maximum characters of the line about what may leave.
+const MAX_GAIN: usize = 500;
 
 /// The ending of a notebook's name.
 const NOTEBOOK: &str = ".ipynb";
@@ -66,6 +70,11 @@ impl Manifest {
         if self.egress == Egress::Licensed {
             return None;
         }
+        self.way_of_licensed_data()
+    }
+
+    /// What may hold licensed data, and what may carry it out, if it grants both.
+    fn way_of_licensed_data(&self) -> Option<Leak> {
         // Few manifests have one, and it is found faster.
         let way = self.way_out()?;
         let (source, narrower) = self.licensed_source()?;
@@ -74,6 +83,30 @@ impl Manifest {
             narrower,
             way,
         })
+    }
+
+    /// Whether licensed data may leave the host by it.
+    pub(crate) fn lets_out(&self) -> bool {
+        self.egress == Egress::Licensed && self.way_of_licensed_data().is_some()
+    }
+
+    /// A line if it lets licensed data out and a former manifest did not, or says so for the first time.
+    #[must_use]
+    pub fn lets_out_beyond(&self, former: Option<&Self>) -> Option<String> {
+        if self.egress != Egress::Licensed {
+            return None;
+        }
+        let says = former.is_some_and(|former| former.egress == Egress::Licensed);
+        match self.way_of_licensed_data() {
+            Some(_) if former.is_some_and(Self::lets_out) => None,
+            Some(Leak { source, way, .. }) => {
+                let line = format!(
+                    "egress: {source}, whose answers may hold licensed data, and {way} can carry it out"
+                );
+                Some(excerpt(&line, MAX_GAIN))
+            }
+            None => (!says).then(|| "egress: licensed data may be sent out".to_owned()),
+        }
     }
 
     fn licensed_source(&self) -> Option<Source> {
@@ -270,6 +303,33 @@ mod tests {
             other.contains("egress: `all` is not \"licensed\""),
             "{other}"
         );
+    }
+
+    #[test]
+    fn what_lets_licensed_data_out_and_did_not_before_is_named() {
+        let manifest = |text: &str| parse(&format!("{HEAD}{text}")).unwrap();
+        let (out, said) = (
+            manifest(&format!("{LINE}\n{LOGS}{HOOKS}")),
+            manifest(&format!("{LINE}\n{LOGS}")),
+        );
+        let (logs, hooks) = (manifest(LOGS), manifest(HOOKS));
+        for former in [None, Some(&logs), Some(&hooks), Some(&said)] {
+            let line = out.lets_out_beyond(former).unwrap();
+            assert!(
+                line.contains("live/read-live-logs") && line.contains("[[http]] `hooks`"),
+                "{line}"
+            );
+        }
+        assert!(said.lets_out_beyond(Some(&logs)).is_some());
+        for (now, former) in [(&out, &out), (&said, &out), (&said, &said), (&logs, &out)] {
+            assert_eq!(now.lets_out_beyond(Some(former)), None);
+        }
+        // Without an approval, what it reads stays and the ways out are closed.
+        for way in [HOOKS, MAIL, ISSUE] {
+            let without = manifest(&format!("{LINE}\n{LOGS}{way}")).without_guarded();
+            assert_eq!((without.egress, without.leak()), (Egress::None, None));
+            assert!(without.licensed_source().is_some() && without.way_out().is_none());
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use qchost_policy::{Change, ChangeKind, Guardrails, Manifest, Origin, Person, Re
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::changes::{ask_hooks, to_hooks};
+use crate::changes::{HOOKS, ask_hooks, to_hooks};
 use crate::reconfigured::reconfigure;
 use qchost_testing::cloud::{
     Cloud, Setup, World, approve, call, parse, person, principal, records,
@@ -24,6 +24,9 @@ use qchost_testing::cloud::{
 
 const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 const DELETE: &str = "[[grant]]\nname = \"delete\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"Lab/*\"]\n";
+
+/// As `READ`, without what may hold licensed data.
+const STATISTICS: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/read-backtest\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 
 fn manifest(grants: &str) -> Manifest {
     let head = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n";
@@ -164,7 +167,7 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
         let http = format!(
             "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\nheaders = {{ {headers} }}\n"
         );
-        manifest(&format!("{READ}{http}"))
+        manifest(&format!("{STATISTICS}{http}"))
     };
     let sent = async || {
         let permission = ask_hooks(&world).await?;
@@ -219,6 +222,43 @@ async fn a_secret_of_the_host_goes_nowhere_before_a_person_says_yes() {
     // Removing it needs no approval.
     assert_eq!(load(&world.gate, &manifest(READ)).await, None);
     assert!(matches!(sent().await, Err(Refusal::Denied(_))));
+}
+
+#[tokio::test]
+async fn licensed_data_leaves_by_no_way_before_a_person_says_yes() {
+    let (_, world) = production(false).await;
+    let out = manifest(&format!("egress = \"licensed\"\n{READ}{HOOKS}"));
+    let fresh = Manifest {
+        plugin: "fresh".to_owned(),
+        ..out.clone()
+    };
+    for asks in [&fresh, &out] {
+        let waiting = load(&world.gate, asks).await.unwrap();
+        assert_eq!(waiting.gains.len(), 1, "{waiting:?}");
+        assert!(waiting.gains[0].starts_with("egress: "), "{waiting:?}");
+    }
+    let outcome = world.gate.outgoing(&principal("fresh"), to_hooks()).await;
+    assert!(matches!(outcome, Err(Refusal::Denied(_))), "{outcome:?}");
+    let outcome = ask_hooks(&world).await;
+    assert!(matches!(outcome, Err(Refusal::Denied(_))), "{outcome:?}");
+    // What reads, and what could carry nothing out, goes on.
+    on_backtest(&world.gate, "lab", "backtests/read-backtest")
+        .await
+        .unwrap();
+    let free = manifest(&format!("{STATISTICS}{HOOKS}"));
+    assert_eq!(load(&world.gate, &free).await, None);
+    ask_hooks(&world).await.unwrap();
+
+    let waiting = load(&world.gate, &out).await.unwrap();
+    approve(&world.gate, &waiting.approval, &person(8, "ann")).await;
+    assert_eq!(load(&world.gate, &out).await, None);
+    ask_hooks(&world).await.unwrap();
+    // Taken back at once; giving it again is another change.
+    assert_eq!(load(&world.gate, &manifest(READ)).await, None);
+    let outcome = ask_hooks(&world).await;
+    assert!(matches!(outcome, Err(Refusal::Denied(_))), "{outcome:?}");
+    let again = load(&world.gate, &out).await.unwrap();
+    assert_ne!(again.approval, waiting.approval);
 }
 
 #[tokio::test]
@@ -738,12 +778,13 @@ async fn all_of_a_change_can_be_seen_however_many_harmless_lines_it_has() {
     let projects: Vec<_> = (0..50).map(|at| format!("\"Prod/{at}\"")).collect();
     let hidden = DELETE.replace("\"Lab/*\"", &projects.join(", "));
     let header = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example/\"\nheaders = { x-key = \"hunter2\" }\n";
-    let wide = manifest(&format!("{READ}{grants}{hidden}{header}"));
+    let wide = format!("egress = \"licensed\"\n{READ}{grants}{hidden}{header}");
+    let wide = manifest(&wide);
     let waiting = load(&world.gate, &wide).await.unwrap();
     let asked = approval(&world.gate, &waiting.approval).await;
     let shown = asked.view["changes"].as_array().unwrap();
     let left_out = asked.view["changes-not-shown"].as_u64().unwrap();
-    assert_eq!((shown.len(), left_out), (100, 152));
+    assert_eq!((shown.len(), left_out), (100, 153));
     assert_eq!(asked.view["gains-not-shown"], Value::Null);
     let pages = pages(&world.gate, &waiting.approval).await;
     assert!(pages.len() > 1);
