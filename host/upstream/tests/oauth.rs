@@ -22,8 +22,8 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Response, Uri};
 use futures::future::join_all;
 use parking_lot::Mutex;
-use qchost_catalog::{Failure, Outcome, Way};
-use qchost_emulator::{Emulator, LoggedRequest, Remote, Revision};
+use qchost_catalog::{Backoff, Failure, Outcome, Way};
+use qchost_emulator::{Emulator, Fault, FaultKind, LoggedRequest, Remote, Revision};
 use qchost_upstream::{
     Account, AccountOptions, AccountState, Accounts, Authorization, AuthorizationState,
     HttpConnector, LoginError, OAuthClient, Revocation, may_log, redirect_address, remote_of,
@@ -31,7 +31,7 @@ use qchost_upstream::{
 use reqwest::Url;
 use serde_json::{Value, json};
 use support::web::Web;
-use support::{ACCOUNT, call, options, wait_until};
+use support::{ACCOUNT, call, failure, options, wait_until};
 use tempfile::TempDir;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
@@ -135,11 +135,15 @@ impl Place {
 
 /// A connection with the login in force.
 fn reach(server: &str, authorization: &Authorization) -> Accounts {
+    reach_with(server, authorization, options())
+}
+
+fn reach_with(server: &str, authorization: &Authorization, options: AccountOptions) -> Accounts {
     let connector = HttpConnector::new(server, []).unwrap();
     let connector = connector.with_bearer(authorization.login().unwrap());
     let options = AccountOptions {
         way: Way::Remote,
-        ..options()
+        ..options
     };
     let name = remote_of(ACCOUNT);
     Accounts::new([Account::new(name, Arc::new(connector.unwrap()), options)]).unwrap()
@@ -540,6 +544,44 @@ async fn a_token_that_the_server_ends_early_wants_a_person_where_nothing_renews_
     let status = authorization.status();
     assert_eq!(status.state, AuthorizationState::Refused);
     assert!(status.problem.unwrap().contains("qchost account login"));
+}
+
+/// Its answer is lost, and the authorization ends before it can be sent again.
+#[tokio::test]
+async fn a_write_that_was_under_way_when_its_authorization_ended_has_an_unknown_outcome() {
+    let place = Place::with(Remote::new()).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let pause = Duration::from_secs(2);
+    let patient = AccountOptions {
+        backoff: Backoff {
+            initial: pause,
+            max: pause,
+            jitter: 0.0,
+        },
+        ..options()
+    };
+    let accounts = reach_with(place.server(), &authorization, patient);
+    use_tool(&accounts).await.unwrap();
+    let fault = Fault::at("/mcp/create_file", FaultKind::LoseAnswer).times(1);
+    place.emulator.set_faults(vec![fault]);
+    let carried_out = || {
+        let requests = place.emulator.requests_to("/mcp/create_file");
+        let mut requests = requests.iter();
+        requests.any(|request| request.status == Some(200))
+    };
+    let file = json!({ "projectId": 1, "name": "main.py", "content": "x = 1" });
+    let writing = call(&accounts, "write_file", file, LONG);
+    let ending = async {
+        wait_until("it is carried out", carried_out).await;
+        place.emulator.expire_remote_tokens();
+    };
+    let (outcome, ()) = tokio::join!(writing, ending);
+    match failure(outcome) {
+        Failure::UnknownOutcome(reason) => assert!(reason.contains("not again"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    reauthorize(use_tool(&accounts).await);
 }
 
 #[tokio::test]
