@@ -18,7 +18,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::common::{Folder, TOKEN, USER, private_file, strategy_lab};
+use crate::common::{Folder, TOKEN, USER, private_file, served, strategy_lab};
 use crate::interop;
 use crate::process::{Process, command_line, signal, tree, wait_until};
 
@@ -139,6 +139,36 @@ fn a_wrong_token_is_said_everywhere_is_no_denial_and_heals_with_its_file() {
     start(&folder, &["--json", "invoke", "strategy-lab.sweep", &sweep])
         .wait()
         .good();
+    let all = format!("{}{}", host.stdout(), host.stderr());
+    assert!(
+        !all.contains(TOKEN) && !all.contains("another-token"),
+        "{all}"
+    );
+}
+
+/// The server gets its credentials when it is started, so it is started again.
+#[test]
+fn a_wrong_token_of_a_server_that_is_a_child_heals_with_its_file() {
+    let cloud = Cloud::start();
+    let folder = Folder::new(&format!(
+        "{}credentials-file = \"token.json\"\n",
+        served(cloud.url())
+    ));
+    put(&folder, "another-token");
+    folder.manifest("strategy-lab", &strategy_lab());
+    let host = serve(&folder);
+    wait_until("the account is unauthorized", || {
+        (plugin(&folder)["account-state"] == "unauthorized").then_some(())
+    });
+    let ran = start(&folder, &["--json", "call", TOOL]).wait();
+    assert_eq!(ran.status.code(), Some(7), "{ran:?}");
+    put(&folder, TOKEN);
+    wait_until("the account is connected", || {
+        (plugin(&folder)["account-state"] == "connected").then_some(())
+    });
+    start(&folder, &["call", TOOL]).wait().good();
+    let denied = start(&folder, &["--json", "audit", "query", "--kind", "denied"]).wait();
+    assert_eq!(denied.good().stdout.trim(), "", "{denied:?}");
     let all = format!("{}{}", host.stdout(), host.stderr());
     assert!(
         !all.contains(TOKEN) && !all.contains("another-token"),
