@@ -174,6 +174,16 @@ impl Session {
             let again = (!self.has_handshake).then(|| params.clone());
             let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
             request.extensions_mut().insert(CallDeadline(open_until));
+            let renewed = tokio::select! {
+                biased;
+                renewed = timeout_at(deadline.into(), self.connection.renew_token()) => renewed,
+                refusal = async { clearance.withdrawn().await } => {
+                    return Delivery::Withheld(refusal);
+                }
+            };
+            if renewed.is_err() {
+                return Delivery::Late { sent: false };
+            }
             // The last instant at which it can be held back: the queue behind this has room for more calls
             // than a session ever carries, and its consumer writes at once.
             if let Err(refusal) = clearance.clear() {

@@ -1,7 +1,9 @@
 //! The bearer token of a server that wants one.
 //!
-//! Invariant: the source is asked at each request, so that a token that was renewed meanwhile is used at once, and no
-//! request is sent without one.
+//! Invariants: the source is asked at each request, so that a token that was renewed meanwhile is used at once, and no
+//! request is sent without one. A renewal that has begun goes on when its caller gives up.
+
+use std::sync::Arc;
 
 use qchost_catalog::BoxFuture;
 use secrecy::SecretString;
@@ -36,4 +38,16 @@ pub trait BearerSource: Send + Sync {
     fn redactor(&self) -> Option<qchost_text::Redactor> {
         None
     }
+}
+
+/// The token of a source for one request. A refresh token may be good for one use, and the answer to it has the next one: so
+/// a renewal is not stopped half-way, whatever becomes of the caller.
+pub(super) async fn token_of(source: &Arc<dyn BearerSource>) -> Result<SecretString, NoToken> {
+    let source = Arc::clone(source);
+    let asked = tokio::spawn(async move { source.token().await });
+    asked.await.unwrap_or_else(|_| {
+        Err(NoToken::Unreachable(
+            "the renewal of the access token was stopped".to_owned(),
+        ))
+    })
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: dropping a connection stops its transport.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use qchost_catalog::BoxFuture;
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::bearer::{BearerSource, token_of};
 use super::received::{LimitedTransport, Received};
 use crate::fault::{UNAUTHORIZED, forbids, is_other_answer, wants_authorization};
 use crate::text::Redactor;
@@ -86,6 +88,8 @@ pub struct Connection {
     service: RunningService<RoleClient, ClientConfig>,
     end_signal: EndSignal,
     received: Received,
+    /// Supplies the token of its requests, if its server wants one.
+    bearer: Option<Arc<dyn BearerSource>>,
 }
 
 /// Why an attempt at a session failed, and what the server had to do with it.
@@ -174,6 +178,7 @@ impl Connection {
                 service,
                 end_signal,
                 received,
+                bearer: None,
             }),
             Err(error) => {
                 // That discovery was refused as well says nothing.
@@ -202,6 +207,19 @@ impl Connection {
                     reaction,
                 })
             }
+        }
+    }
+
+    /// With what supplies the token of its requests.
+    pub(super) fn with_bearer(self, bearer: Option<Arc<dyn BearerSource>>) -> Self {
+        Self { bearer, ..self }
+    }
+
+    /// Renews the token of its requests if that is due, so that no call waits for it after it was cleared. A failure is left
+    /// to the request, which fails for the same reason.
+    pub(crate) async fn renew_token(&self) {
+        if let Some(bearer) = &self.bearer {
+            drop(token_of(bearer).await);
         }
     }
 

@@ -144,7 +144,9 @@ impl HttpConnector {
         );
         let transport = StreamableHttpClientTransport::with_client(client, config);
         let end_signal = EndSignal::without_cause(closed);
-        Connection::open(transport, end_signal, received, &self.redactor, lifecycle).await
+        let opened =
+            Connection::open(transport, end_signal, received, &self.redactor, lifecycle).await;
+        opened.map(|connection| connection.with_bearer(self.bearer.clone()))
     }
 }
 

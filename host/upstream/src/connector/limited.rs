@@ -28,7 +28,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use sse_stream::Sse;
 use tokio_util::sync::CancellationToken;
 
-use super::bearer::{BearerSource, NoToken};
+use super::bearer::{BearerSource, NoToken, token_of};
 use super::received::Received;
 use crate::MAX_MESSAGE;
 use crate::fault::{lacking_scopes, wants_authorization};
@@ -161,8 +161,7 @@ impl LimitedClient {
         let Some(bearer) = &self.bearer else {
             return Ok(None);
         };
-        bearer
-            .token()
+        token_of(bearer)
             .await
             .map(Some)
             .map_err(|missing| match missing {

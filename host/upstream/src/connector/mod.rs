@@ -3,7 +3,7 @@
 //! A [`Connector`] is used again after each loss; a [`Connection`] is one open session. Neither retries anything,
 //! the pool does; but a server may be connected to once more to find its era of MCP.
 //!
-//! Invariant: a dropped connection leaves neither a task nor a process behind.
+//! Invariant: a dropped connection leaves neither a process nor a task behind, but for a renewal of its token.
 
 mod bearer;
 mod connection;
