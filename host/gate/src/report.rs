@@ -36,6 +36,8 @@ use crate::trade::TradeRules;
 
 /// The id that a project is given which is only named: no project has it, so no grant of an id covers it.
 const NAMED_PROJECT: u32 = u32::MAX;
+/// The key of the limit that is money: an amount says its unit in its key.
+const COST_PER_DAY: &str = "cost-per-day-usd";
 
 /// The grants of a plugin.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -108,8 +110,8 @@ pub enum Amount {
 pub struct GrantObligation {
     /// The grant's name in counters.
     pub grant: String,
-    /// Its limits.
-    pub limits: GrantLimits,
+    /// Its limits: `per-day` → 500.
+    pub limits: BTreeMap<Cow<'static, str>, Amount>,
 }
 
 /// The decision that a call would get.
@@ -167,7 +169,7 @@ impl Reporter {
             put("per-minute", limits.per_minute.map(Amount::from), None);
             let (count, cost) = (Some(Amount::from(count)), Some(money(Usd(cost))));
             put("per-day", limits.per_day.map(Amount::from), count);
-            put("cost-per-day-usd", limits.cost_per_day.map(money), cost);
+            put(COST_PER_DAY, limits.cost_per_day.map(money), cost);
             obligations
         };
         let in_force = |http: bool, grants: usize| {
@@ -317,7 +319,7 @@ impl Reporter {
             obligations: obligations(&request, &matched)
                 .map(|(grant, limits)| GrantObligation {
                     grant: grant.into_owned(),
-                    limits,
+                    limits: amounts(limits),
                 })
                 .collect(),
             approval: requires_approval(&request.policy, &matched) || takes_two(&request, live),
@@ -477,6 +479,16 @@ impl From<u32> for Amount {
     fn from(number: u32) -> Self {
         Self::Number(number.into())
     }
+}
+
+/// The limits that there are, by their keys in reports.
+fn amounts(limits: GrantLimits) -> BTreeMap<Cow<'static, str>, Amount> {
+    let counts = limits.counts().into_iter();
+    let counts = counts.filter_map(|(name, most)| Some((name, Amount::from(most?))));
+    let cost = limits.cost_per_day.map(|most| Amount::Money(Dollars(most)));
+    let all = counts.chain(cost.map(|most| (COST_PER_DAY, most)));
+    all.map(|(name, most)| (Cow::Borrowed(name), most))
+        .collect()
 }
 
 fn limits_of(grant: &Grant) -> BTreeMap<Cow<'static, str>, Condition> {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use qchost_catalog::Operation;
+use qchost_text::Redactor;
 use serde_json::{Map, Value};
 use wasmtime::component::Linker;
 
@@ -89,7 +90,7 @@ pub fn describe(
     let (described, schemas) = description::check(described)?;
     let fits = input.and_then(|input| {
         let schema = &schemas.get(name)?.input;
-        Some(schema.work(input).is_ok() && schema.validate(input).is_ok())
+        Some(schema.work(input).is_ok() && schema.validate(input, &Redactor::default()).is_ok())
     });
     Ok((described, fits))
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use qchost_catalog::aside;
+use qchost_text::Redactor;
 use qchost_traffic::CpuMeter;
 use serde_json::Value;
 use tokio::sync::{Semaphore, watch};
@@ -26,7 +27,7 @@ use crate::calls::Ending;
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, StopReason};
 use crate::instance::{Instance, Parts};
-use crate::invoke_error::{ActionError, InvokeError, MAX_MESSAGE};
+use crate::invoke_error::{ActionError, Failure, InvokeError, MAX_MESSAGE};
 use crate::json;
 use crate::plugin::Plugin;
 use crate::plugin_log::InvocationLog;
@@ -201,7 +202,10 @@ impl Invocation<'_> {
                 self.checked(plugin, schema, output, begun, calls.spent())
                     .await
             }
-            Ok(Err(failure)) => Err(ActionError::Failure(failure.into())),
+            Ok(Err(failure)) => Err(ActionError::Failure(Failure::reported(
+                failure,
+                redactor(plugin),
+            ))),
             Err(stopped) => {
                 tracing::warn!(plugin = plugin.name(), action = self.action, invocation = &*invocation, %stopped, "stopped");
                 Err(ActionError::Stopped(stopped))
@@ -221,7 +225,9 @@ impl Invocation<'_> {
     ) -> Result<Value, ActionError> {
         match schema.work(&output).map_err(unfit_output)? {
             Work::Little => {
-                schema.validate(&output).map_err(unfit_output)?;
+                schema
+                    .validate(&output, redactor(plugin))
+                    .map_err(unfit_output)?;
                 Ok(output)
             }
             Work::Much => {
@@ -252,7 +258,8 @@ impl Invocation<'_> {
         semaphores: [&Arc<Semaphore>; 2],
         meter: CpuMeter,
     ) -> Result<Result<Value, Misfit>, ActionError> {
-        let checked = Box::pin(schema.validate_aside(value, semaphores, meter));
+        let checked =
+            Box::pin(schema.validate_aside(value, semaphores, meter, redactor(plugin).clone()));
         let wall = plugin.manifest().limits.wall;
         let checked = tokio::time::timeout_at((begun + wall).into(), checked).await;
         // Its time was over while it did not run, which is not the plugin's fault.
@@ -289,7 +296,7 @@ impl Invocation<'_> {
         let schema = &schemas.input;
         let unchecked = match schema.work(input).map_err(unfit)? {
             Work::Little => {
-                schema.validate(input).map_err(unfit)?;
+                schema.validate(input, redactor(plugin)).map_err(unfit)?;
                 None
             }
             Work::Much => Some(Arc::clone(schema)),
@@ -339,7 +346,15 @@ fn parsed(plugin: &Plugin, output: &str) -> Result<Value, ActionError> {
     }
     let max = usize::try_from(limit / json::VALUE_BYTES).unwrap_or(usize::MAX);
     let parsed = aside(output.len(), || json::parse(output, max));
-    parsed.map_err(|error| ActionError::InvalidOutput(text::line(&error.to_string(), MAX_MESSAGE)))
+    parsed.map_err(|error| {
+        let message = text::clean_line(&error.to_string(), MAX_MESSAGE, redactor(plugin));
+        ActionError::InvalidOutput(message)
+    })
+}
+
+/// Redacts what an error repeats of the plugin's texts.
+fn redactor(plugin: &Plugin) -> &Redactor {
+    &plugin.version_context.redactor
 }
 
 fn invalid((path, message): Misfit) -> ActionError {

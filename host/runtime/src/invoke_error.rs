@@ -1,8 +1,10 @@
 //! Why an invocation has no output.
 //!
-//! Invariant: a plugin's texts are bounded and free of control characters here.
+//! Invariant: a plugin's texts are bounded, and free of control characters and secrets here.
 
 use std::time::Duration;
+
+use qchost_text::Redactor;
 
 use crate::calls;
 use crate::contract::exports::qchost::agent::guest;
@@ -138,9 +140,10 @@ pub enum Failure {
     Failed(String),
 }
 
-impl From<guest::Failure> for Failure {
-    fn from(failure: guest::Failure) -> Self {
-        let bounded = |message: String| text::lines(&message, MAX_MESSAGE);
+impl Failure {
+    /// What the plugin reports, without secrets: a server may have repeated one to it.
+    pub(crate) fn reported(failure: guest::Failure, redactor: &Redactor) -> Self {
+        let bounded = |message: String| text::clean_lines(&message, MAX_MESSAGE, redactor);
         match failure {
             guest::Failure::InvalidInput(message) => Self::InvalidInput(bounded(message)),
             guest::Failure::Unsupported(message) => Self::Unsupported(bounded(message)),
@@ -205,6 +208,29 @@ mod tests {
             let shown = failure.to_string();
             assert!(shown.ends_with("does not say why"), "{shown}");
         }
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_failure_is_cut() {
+        let secret = "s3cret-0123456789-abcdefghij";
+        let redactor = Redactor::default();
+        redactor.remember(secret.into());
+        let message = format!("{}{secret}", "x".repeat(MAX_MESSAGE - 10));
+        for failure in [
+            guest::Failure::InvalidInput(message.clone()),
+            guest::Failure::Unsupported(message.clone()),
+            guest::Failure::Failed(message.clone()),
+        ] {
+            let shown = Failure::reported(failure, &redactor).to_string();
+            assert!(
+                shown.contains("xxx") && !shown.contains("s3c"),
+                "{}",
+                shown.len()
+            );
+        }
+        let plain = guest::Failure::Failed("no bars\nbefore 2020".to_owned());
+        let shown = Failure::reported(plain, &redactor).to_string();
+        assert_eq!(shown, "no bars\nbefore 2020");
     }
 
     #[test]

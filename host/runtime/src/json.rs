@@ -9,7 +9,6 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use qchost_text::excerpt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::error::Category;
 use serde_json::map::Entry;
@@ -22,7 +21,7 @@ pub(crate) const VALUE_BYTES: u64 = 16;
 
 /// A number of at most this many characters without an exponent is exact as a double.
 const MAX_EXACT_DIGITS: usize = 15;
-/// Maximum characters of a name that an error repeats.
+/// Maximum bytes of a name that an error repeats.
 const MAX_NAME: usize = 100;
 
 /// Maximum nesting of values: the parser's own limit.
@@ -303,9 +302,13 @@ impl<'de> Visitor<'de> for ValueBuilder<'_> {
             let entry = match made.entry(name) {
                 Entry::Vacant(entry) => entry,
                 Entry::Occupied(entry) => {
-                    let name = excerpt(entry.key(), MAX_NAME);
+                    let name = match entry.key() {
+                        // Not shortened: a part of a secret would not be redacted.
+                        name if name.len() > MAX_NAME => format!("a name of {} bytes", name.len()),
+                        name => format!("{name:?}"),
+                    };
                     return Err(serde::de::Error::custom(format_args!(
-                        "{name:?} is there twice"
+                        "{name} is there twice"
                     )));
                 }
             };
@@ -413,6 +416,13 @@ mod tests {
             assert!(error.contains("is there twice"), "{text}: {error}");
         }
         assert!(parse(r#"[{"a": 1}, {"a": 2}]"#, MAX_ARGUMENTS).is_ok());
+        let long = "x".repeat(MAX_NAME + 1);
+        let text = format!(r#"{{"{long}": 1, "{long}": 2}}"#);
+        let error = parse(&text, MAX_ARGUMENTS).unwrap_err().to_string();
+        assert!(
+            error.starts_with("a name of 101 bytes is there twice"),
+            "{error}"
+        );
     }
 
     #[test]

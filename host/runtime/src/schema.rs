@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use jsonschema::error::ValidationErrorKind;
 use jsonschema::{ValidationError, Validator};
+use qchost_text::Redactor;
 use qchost_traffic::CpuMeter;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -139,13 +140,13 @@ impl Schema {
         })
     }
 
-    /// Checks a value, whatever the work.
-    pub(crate) fn validate(&self, value: &Value) -> Result<(), Misfit> {
+    /// Checks a value, whatever the work. An error repeats names of the value, without secrets.
+    pub(crate) fn validate(&self, value: &Value, redactor: &Redactor) -> Result<(), Misfit> {
         self.validator.validate(value).map_err(|error| {
-            let message = text::line(&error.masked().to_string(), MAX_MESSAGE);
+            let clean = |text: &str| text::clean_line(text, MAX_MESSAGE, redactor);
             (
-                text::line(error.instance_path().as_str(), MAX_MESSAGE),
-                message + &self.known_keys(&error),
+                clean(error.instance_path().as_str()),
+                clean(&error.masked().to_string()) + &self.known_keys(&error),
             )
         })
     }
@@ -177,12 +178,13 @@ impl Schema {
         value: Value,
         semaphores: [&Arc<Semaphore>; 2],
         meter: CpuMeter,
+        redactor: Redactor,
     ) -> Result<Value, Misfit> {
         // They are never closed.
         let [first, second] = semaphores.map(Arc::clone);
         let permits = (first.acquire_owned().await, second.acquire_owned().await);
         let checking = tokio::task::spawn_blocking(move || {
-            let fits = meter.charge_work(|| self.validate(&value));
+            let fits = meter.charge_work(|| self.validate(&value, &redactor));
             drop(permits);
             fits.map(|()| value)
         });
@@ -233,7 +235,7 @@ mod tests {
     impl Schema {
         fn check(&self, value: &Value) -> Result<(), Misfit> {
             self.work(value)?;
-            self.validate(value)
+            self.validate(value, &Redactor::default())
         }
     }
 
@@ -249,10 +251,28 @@ mod tests {
             value.clone(),
             [&own.outputs, &all.outputs],
             meter.clone(),
+            Redactor::default(),
         );
         assert_eq!(checked.await, Ok(value));
         assert!(!meter.spent().is_zero());
         drop(taken);
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_name_is_cut() {
+        let secret = "s3cret-0123456789-abcdefghij";
+        let redactor = Redactor::default();
+        redactor.remember(secret.into());
+        let schema = json!({ "additionalProperties": { "additionalProperties": false } });
+        let schema = Schema::parse(&schema.to_string()).unwrap();
+        for before in MAX_MESSAGE - 80..MAX_MESSAGE {
+            let name = format!("{}{secret}", "x".repeat(before));
+            let value = json!({ name.clone(): { name: 1 } });
+            let (path, message) = schema.validate(&value, &redactor).unwrap_err();
+            assert!(path.contains("xxx") && !path.contains("s3c"), "{path}");
+            assert!(message.contains("xxx"), "{message}");
+            assert!(!message.contains("s3c"), "{message}");
+        }
     }
 
     fn refusal(schema: &Value) -> String {

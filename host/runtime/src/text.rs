@@ -11,17 +11,31 @@ pub(crate) fn line(text: &str, limit: usize) -> String {
     bounded(text, limit, |letter| !letter.is_control())
 }
 
-/// The same without secrets. They are redacted before the text is truncated, so that no part of one remains.
+/// [`line`] without secrets. They are redacted before the text is truncated, so that no part of one remains.
 pub(crate) fn clean_line(text: &str, limit: usize, redactor: &Redactor) -> String {
+    clean(text, limit, redactor, line)
+}
+
+/// [`lines`] without secrets, in the same way.
+pub(crate) fn clean_lines(text: &str, limit: usize, redactor: &Redactor) -> String {
+    clean(text, limit, redactor, lines)
+}
+
+fn clean(
+    text: &str,
+    limit: usize,
+    redactor: &Redactor,
+    shorten: fn(&str, usize) -> String,
+) -> String {
     let end = text.floor_char_boundary(limit.saturating_add(SECRET_MARGIN_BYTES));
     let start = text.get(..end).unwrap_or_default();
     let clean = redactor.clean(start);
     if start.len() == text.len() {
-        return line(&clean, limit);
+        return shorten(&clean, limit);
     }
     let end = limit.min(clean.len().saturating_sub(SECRET_MARGIN_BYTES));
     let kept = clean.get(..clean.floor_char_boundary(end));
-    let mut kept = line(kept.unwrap_or_default(), limit);
+    let mut kept = shorten(kept.unwrap_or_default(), limit);
     if !kept.ends_with('…') {
         kept.push('…');
     }
@@ -75,12 +89,15 @@ mod tests {
         for before in (LIMIT - 40..LIMIT + 40).chain(far - 40..far + 40) {
             for after in [0, far] {
                 let text = format!("{}{secret}{}", "x".repeat(before), "y".repeat(after));
-                let shown = clean_line(&text, LIMIT, &redactor);
-                assert!(!shown.contains("s3c"), "{before}, {after}: {shown}");
-                assert!(shown.len() <= LIMIT + '…'.len_utf8(), "{}", shown.len());
+                for cut in [clean_line, clean_lines] {
+                    let shown = cut(&text, LIMIT, &redactor);
+                    assert!(!shown.contains("s3c"), "{before}, {after}: {shown}");
+                    assert!(shown.len() <= LIMIT + '…'.len_utf8(), "{}", shown.len());
+                }
             }
         }
         assert_eq!(clean_line("a\nb", LIMIT, &redactor), "a\\nb");
+        assert_eq!(clean_lines("a\nb\n", LIMIT, &redactor), "a\nb");
         let long = "x".repeat(2 * far);
         assert_eq!(clean_line(&long, LIMIT, &redactor), line(&long, LIMIT));
     }

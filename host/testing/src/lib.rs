@@ -40,7 +40,7 @@ pub use gate::Gated;
 pub use guest::Guest;
 pub use harness::is_listing;
 pub use plugins::plugins_in;
-pub use privileges::{Mounted, can_change_user, has_program};
+pub use privileges::{Mounted, can_change_user, has_program, in_own_run};
 #[cfg(feature = "runtime")]
 pub use runtime::Host;
 #[cfg(feature = "gate")]

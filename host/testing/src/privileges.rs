@@ -7,6 +7,9 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+
+use nix::sched::{CloneFlags, unshare};
 
 /// Set by the continuous integration: there, a test that cannot be run fails.
 const REQUIRED: &str = "QCHOST_REQUIRE_ROOT";
@@ -75,10 +78,44 @@ impl Drop for Mounted {
     }
 }
 
+/// Runs a test with an empty `/run` of its own, which it shares with the processes that it starts. Leaves it out without
+/// the right to mount.
+///
+/// # Panics
+///
+/// As the test does, and without that right where `QCHOST_REQUIRE_ROOT` is set.
+pub fn in_own_run(test: impl FnOnce() + Send) {
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    // A mount namespace belongs to a thread: this one ends with the test, and the harness keeps the machine's.
+    let ran = thread::scope(|scope| {
+        let inside = || match mount_own_run() {
+            true => test(),
+            false => leave_out("a mount namespace", AS_ROOT),
+        };
+        let thread = thread::Builder::new().name(name);
+        thread.spawn_scoped(scope, inside).unwrap().join()
+    });
+    if let Err(panic) = ran {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// Mounts an empty `/run` for this thread and its children.
+fn mount_own_run() -> bool {
+    let mount = |arguments: &[&str]| {
+        let ran = Command::new("mount").args(arguments).output();
+        ran.is_ok_and(|ran| ran.status.success())
+    };
+    // Made private first: otherwise the machine would see what is mounted.
+    unshare(CloneFlags::CLONE_NEWNS).is_ok()
+        && mount(&["--make-rprivate", "/"])
+        && mount(&["-t", "tmpfs", "-o", "mode=0755", "qchost-test", "/run"])
+}
+
 fn leave_out(needs: &str, remedy: &str) {
     // Each test is a thread under Cargo's harness; nextest runs one a process and says which.
     let test = std::env::var("NEXTEST_TEST_NAME").unwrap_or_else(|_| {
-        let thread = std::thread::current();
+        let thread = thread::current();
         thread.name().unwrap_or("a test").to_owned()
     });
     assert!(

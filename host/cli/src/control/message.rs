@@ -17,7 +17,7 @@ use crate::reports::{LogRow, Report};
 use crate::requests::RequestKind;
 
 /// The version of the forms of requests and answers. A changed form is a new version.
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Maximum bytes of a line of a reply: an action's output.
 pub(super) const MAX_LINE: usize = 64 << 20;
 /// Maximum bytes of a request's first line.
@@ -160,14 +160,14 @@ mod tests {
             format!("{error:#}")
         };
         let head = r#"{"config":"/x","verb":"halts","about":null,"bytes":2"#;
-        let line = format!("{{\"version\":3,\"message\":{head}}}}}");
+        let line = format!("{{\"version\":4,\"message\":{head}}}}}");
         assert!(Envelope::<Head>::open(line.as_bytes()).is_ok(), "{line}");
         let newer = open(&format!(
-            "{{\"version\":4,\"message\":{head},\"more\":1}}}}"
+            "{{\"version\":5,\"message\":{head},\"more\":1}}}}"
         ));
-        assert!(newer.contains("version 4"), "{newer}");
+        assert!(newer.contains("version 5"), "{newer}");
         let unknown = open(&format!(
-            "{{\"version\":3,\"message\":{head},\"more\":1}}}}"
+            "{{\"version\":4,\"message\":{head},\"more\":1}}}}"
         ));
         assert!(unknown.contains("unknown field `more`"), "{unknown}");
         let none = open(&format!("{head}}}"));

@@ -19,7 +19,9 @@ use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
+use nix::unistd::{getegid, geteuid};
 use qchost_catalog::{CredentialsRefusal, Failure, OPERATIONS};
+use qchost_gate::PortableText;
 use qchost_quantconnect::{Probe, RateLimit, RestClient};
 use qchost_secrets::Secrets;
 use qchost_upstream::{AccountState, AuthorizationState, CredentialsError, account_of, remote_of};
@@ -68,6 +70,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
         }
         Ok(config) => {
             report.ok("configuration", config.file.display().to_string());
+            literal_secrets(config, &mut report);
             let found = data::check(route, config, &mut report, output).await;
             cache(config, &mut report);
             guardrails(config, &mut report);
@@ -176,6 +179,35 @@ fn unusable(file: &Path, why: &str, report: &mut Report) {
             "correct the line; to see a valid file, write one into another folder: qchost init example",
         ),
     }
+}
+
+/// Whether other users can read secrets that are in the configuration itself.
+fn literal_secrets(config: &Config, report: &mut Report) {
+    let Ok(found) = config.file.metadata() else {
+        return;
+    };
+    let open = found.mode() & 0o004 != 0;
+    let Some(text) = PortableText::configuration(&config.origin.text).filter(|_| open) else {
+        return;
+    };
+    if text.removed.is_empty() {
+        return;
+    }
+    let finding = format!(
+        "every user can read {} (mode {:o}), and these values in it may be secrets: {}",
+        config.file.display(),
+        found.mode() & 0o777,
+        line(&text.removed.join(", "))
+    );
+    let file = config.file.to_string_lossy();
+    let file = shlex::try_quote(&file).unwrap_or_else(|_| file.clone());
+    let user = geteuid();
+    let fix = match user.is_root() || found.uid() == user.as_raw() {
+        true => format!("chmod o-rwx {file}"),
+        // This user, as whom the host runs, keeps reading it.
+        false => format!("sudo chgrp {} {file} && sudo chmod 640 {file}", getegid()),
+    };
+    report.warn("configuration: secrets", finding, fix);
 }
 
 /// The disk of the data folder, if an invalid configuration tells where that is.

@@ -84,11 +84,11 @@ fn block(grant: &GrantReport) -> String {
 }
 
 /// The name of a limit as a manifest has it. The unit stands beside the amount.
-fn label(name: &str) -> String {
+pub fn label(name: &str) -> String {
     terminal::line(name.strip_suffix("-usd").unwrap_or(name))
 }
 
-fn amount(amount: &Amount) -> String {
+pub fn amount(amount: &Amount) -> String {
     match amount {
         Amount::Number(number) => number.to_string(),
         Amount::Money(money) => money.to_string(),

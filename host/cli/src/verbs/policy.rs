@@ -1,11 +1,13 @@
 //! `qchost policy`: what the gate would decide, without sending anything.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Error, Result, ensure};
 use qchost_catalog::FailureKind;
-use qchost_gate::Explanation;
-use qchost_policy::{Coverage, GrantLimits, ManifestError, PolicyTestError, run_policy_tests};
+use qchost_gate::{Amount, Explanation};
+use qchost_policy::{Coverage, ManifestError, PolicyTestError, run_policy_tests};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -110,13 +112,11 @@ fn explanation(explained: &Explanation) -> String {
     shown.trim_end().to_owned()
 }
 
-fn limits(limits: &GrantLimits) -> Vec<String> {
-    let counts = limits.counts().into_iter();
-    let counts = counts.filter_map(|(name, most)| Some(format!("{name} {}", most?)));
-    let cost = limits.cost_per_day;
-    counts
-        .chain(cost.map(|most| format!("cost-per-day {most}")))
-        .collect()
+fn limits(limits: &BTreeMap<Cow<'static, str>, Amount>) -> Vec<String> {
+    let limit = |(name, most): (&Cow<'static, str>, &Amount)| {
+        format!("{} {}", grants::label(name), grants::amount(most))
+    };
+    limits.iter().map(limit).collect()
 }
 
 /// What the guardrails can affect, for people.
@@ -197,4 +197,26 @@ fn test(config: &Config, file: &Path, output: Output) -> Result<()> {
         file.display()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_limits_of_an_allowed_call_are_shown_with_their_units() {
+        let explained = json!({
+            "decision": "allowed", "reason": null, "grants": ["optimise"], "guardrails": [],
+            "obligations": [{ "grant": "optimise", "limits": { "cost-per-day-usd": 6.5, "per-day": 5 } }],
+            "approval": false, "assumed": [],
+        });
+        let explained = serde_json::from_value(explained).unwrap();
+        let shown = explanation(&explained);
+        assert!(
+            shown.contains("within cost-per-day $6.50, per-day 5 of `optimise`"),
+            "{shown}"
+        );
+    }
 }

@@ -488,7 +488,7 @@ most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 body = json.dumps({"verb": "invoke", "action": "slow.slow", "input": {}}).encode()
 head = {"config": config, "verb": "invoke", "about": "slow", "bytes": len(body)}
-head = json.dumps({"version": 3, "message": head}).encode()
+head = json.dumps({"version": 4, "message": head}).encode()
 held = []
 for n in range(count):
     s = socket.socket(socket.AF_UNIX)
@@ -828,7 +828,7 @@ def begin(verb, about=None, body=b"", size=None):
     s = socket.socket(socket.AF_UNIX)
     s.connect(path)
     head = {"config": "/x", "verb": verb, "about": about, "bytes": len(body) if size is None else size}
-    s.sendall(json.dumps({"version": 3, "message": head}).encode() + b"\n" + body)
+    s.sendall(json.dumps({"version": 4, "message": head}).encode() + b"\n" + body)
     return s
 held = []
 if kind == "denied":

@@ -32,7 +32,7 @@ fn refused(folder: &Folder, bytes: &[u8]) -> String {
 fn head(folder: &Folder, verb: &str, about: Option<&str>, bytes: usize) -> String {
     let config = folder.path().join("qchost.toml");
     let head = json!({ "config": config, "verb": verb, "about": about, "bytes": bytes });
-    json!({ "version": 3, "message": head }).to_string() + "\n"
+    json!({ "version": 4, "message": head }).to_string() + "\n"
 }
 
 #[test]

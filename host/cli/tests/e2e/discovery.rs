@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use qchost_testing::can_change_user;
+use qchost_testing::{can_change_user, in_own_run};
 use serde_json::{Value, json};
 
 use crate::categories::{serving, with_cloud};
@@ -39,13 +39,6 @@ pub const HARMS: [(&str, Harm); 6] = [
         assert!(made.success());
     }),
 ];
-
-/// Serialises tests that look for a host anywhere on the machine, or announce one where every user looks.
-fn machine() -> std::fs::File {
-    let lock = std::fs::File::create(crate::common::shared("machine").join("lock")).unwrap();
-    lock.lock().unwrap();
-    lock
-}
 
 /// Restores the configuration.
 pub fn mend(path: &Path, good: &str) {
@@ -234,7 +227,6 @@ fn a_changed_data_folder_is_told_from_that_of_the_host_and_only_invocations_comp
 
 #[test]
 fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
-    let _machine = machine();
     let (_cloud, folder) = with_cloud();
     let usual = folder.path().join(".local/state/qchost");
     std::fs::create_dir_all(usual.parent().unwrap()).unwrap();
@@ -258,23 +250,31 @@ fn a_host_in_the_usual_data_folder_is_found_without_a_configuration() {
 
 #[test]
 fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_its_socket() {
+    let left = format!("/run/qchost/left-by-{}", std::process::id());
+    // Commands of other tests look for a host in the `/run` of the machine.
+    in_own_run(|| {
+        found_beside_its_socket();
+        std::fs::write(&left, "").unwrap();
+    });
+    assert!(!Path::new(&left).exists());
+}
+
+fn found_beside_its_socket() {
     use std::os::unix::fs::PermissionsExt as _;
-    let _machine = machine();
+    std::fs::create_dir("/run/qchost").unwrap();
+    // Whatever the umask of the tests.
+    std::fs::set_permissions("/run/qchost", std::fs::Permissions::from_mode(0o755)).unwrap();
     let Some(desk) = Desk::new("", str::to_owned) else {
         return;
     };
     let path = desk.folder.path().join("qchost.toml");
-    let name = desk.folder.path().file_name().unwrap().to_str().unwrap();
-    let socket = format!("/run/qchost/{}.sock", name.trim_start_matches('.'));
-    std::fs::create_dir_all("/run/qchost").unwrap();
-    // Whatever the umask of the tests.
-    std::fs::set_permissions("/run/qchost", std::fs::Permissions::from_mode(0o755)).unwrap();
+    let socket = "/run/qchost/control.sock";
     let good = std::fs::read_to_string(&path).unwrap();
     let good = good.replace("\"run/control.sock\"", &format!("\"{socket}\""));
     std::fs::write(&path, &good).unwrap();
     let host = desk.serve();
-    let file = socket.replace(".sock", ".json");
-    assert!(Path::new(&file).exists());
+    let file = Path::new("/run/qchost/control.json");
+    assert!(file.exists());
     // Unreadable to every user but root, and then removed.
     let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode));
     mode(0o600).unwrap();
@@ -284,13 +284,12 @@ fn a_person_who_cannot_read_the_configuration_finds_the_host_by_the_file_beside_
     let ran = desk.run_as(ADMIN, &["resume"]);
     assert!(ran.good().stdout.contains("resumed"), "{ran:?}");
     host.end();
-    assert!(!Path::new(&file).exists());
+    assert!(!file.exists());
 }
 
 /// A desk with the socket at another path, and with a data folder that its people cannot read.
 #[test]
 fn a_person_of_the_group_finds_the_host_wherever_the_files_lead_and_is_never_told_that_none_runs() {
-    let _machine = machine();
     use std::os::unix::fs::PermissionsExt as _;
     let Some(desk) = Desk::new("", str::to_owned) else {
         return;
@@ -400,7 +399,6 @@ fn nothing_is_asked_of_a_socket_at_which_another_user_listens() {
 
 #[test]
 fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host() {
-    let _machine = machine();
     let (_cloud, folder) = with_cloud();
     for verb in [
         &["plugin", "list"][..],
@@ -434,7 +432,6 @@ fn without_a_host_that_is_said_and_a_folder_that_is_not_there_is_none_of_a_host(
 
 #[test]
 fn a_command_in_the_wrong_folder_says_where_it_looked() {
-    let _machine = machine();
     let elsewhere = tempfile::tempdir().unwrap();
     let place = elsewhere.path().canonicalize().unwrap();
     let folder = Folder::embedded("emulator");

@@ -228,6 +228,41 @@ fn credentials_that_others_can_read_are_no_wrong_token() {
 }
 
 #[test]
+fn secrets_in_a_configuration_that_every_user_can_read_are_a_warning_whose_fix_works_as_printed() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_cloud, folder) = connected();
+    let file = folder.path().join("qchost.toml");
+    let open = || {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    };
+    let warned = |checks: &Value| {
+        let mut all = checks.as_array().unwrap().iter();
+        let found = all.find(|check| check["what"] == "configuration: secrets");
+        found.cloned()
+    };
+    // Without a secret in it, everyone may read it.
+    open();
+    assert_eq!(warned(&doctor(&folder)), None);
+    let text = std::fs::read_to_string(&file).unwrap();
+    let profile =
+        "[brokerage.ib]\nid = \"InteractiveBrokersBrokerage\"\nib-password = \"hunter2\"\n";
+    std::fs::write(&file, format!("{text}{profile}")).unwrap();
+    let found = warned(&doctor(&folder)).unwrap();
+    assert_eq!(found["mark"], "warning", "{found}");
+    let finding = found["finding"].as_str().unwrap();
+    assert!(finding.contains("brokerage.ib.ib-password"), "{found}");
+    assert!(!found.to_string().contains("hunter2"), "{found}");
+    let mut fix = std::process::Command::new("sh");
+    fix.args(["-c", found["fix"].as_str().unwrap()])
+        .current_dir(folder.path());
+    let fixed = Process::start(fix, folder.path()).wait();
+    fixed.good();
+    let mode = file.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o640);
+    assert_eq!(warned(&doctor(&folder)), None);
+}
+
+#[test]
 fn reload_asks_an_account_whose_server_died_since_its_last_call() {
     let (cloud, folder) = connected();
     let _host = serve(&folder);

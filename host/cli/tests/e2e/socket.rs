@@ -67,7 +67,7 @@ impl Control {
             Some("call") => request["account"].as_str(),
             _ => None,
         };
-        let head = json!({ "version": 3, "message": {
+        let head = json!({ "version": 4, "message": {
             "config": self.config,
             "verb": request["verb"],
             "about": about,

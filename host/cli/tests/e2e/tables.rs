@@ -123,6 +123,18 @@ fn no_table_is_wider_than_the_terminal() {
     let (fields, _) = shown.good().stdout.split_once("\n\n").unwrap();
     assert!(fields.lines().all(|line| line.width() <= 80), "{shown:?}");
 
+    let mut command = folder.command(&["audit", "verify"]);
+    command.env("COLUMNS", "60");
+    let verified = Process::start(command, folder.path()).wait();
+    let (verdict, head) = verified.good().stdout.split_once("\nhead: ").unwrap();
+    assert!(verdict.contains("recorded"), "{verified:?}");
+    assert!(verdict.lines().count() > 1, "{verified:?}");
+    assert!(
+        verdict.lines().all(|line| line.width() <= 60),
+        "{verified:?}"
+    );
+    assert_eq!(head.lines().count(), 1, "{verified:?}");
+
     // A file and a program get whole values.
     let wide = folder.run(&["audit", "query", "--decision", "halted"]);
     assert!(

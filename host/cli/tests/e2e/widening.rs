@@ -880,7 +880,7 @@ fn asked_while_it_opens(
     let told = clients.into_iter().map(Process::wait).collect();
     let body = json!({ "verb": "resume", "account": null, "plugin": null }).to_string();
     let head = json!({ "config": "/x", "verb": "resume", "about": null, "bytes": body.len() });
-    let head = json!({ "version": 3, "message": head });
+    let head = json!({ "version": 4, "message": head });
     write!(late, "{head}\n{body}").unwrap();
     late.set_read_timeout(Some(BOUND)).unwrap();
     let mut late_told = String::new();

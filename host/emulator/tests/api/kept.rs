@@ -7,6 +7,7 @@ use qchost_emulator::{DataError, Emulator, Remote, Seed, SeedProject, StartError
 use serde_json::{Value, json};
 
 use crate::client::{Cloud, quick, start};
+use crate::optimizations;
 use crate::remote_client;
 
 async fn keeping(path: &Path) -> Cloud {
@@ -27,6 +28,13 @@ async fn create(cloud: &Cloud, name: &str) -> u64 {
     let body = json!({"name": name, "language": "Py"});
     let created = cloud.ok("/projects/create", body).await;
     created["projects"][0]["projectId"].as_u64().unwrap()
+}
+
+/// Starts a search of five points, and returns the request that reads it.
+async fn search(cloud: &Cloud, project: u64, compile: &str) -> Value {
+    let mut body = optimizations::request(project, compile);
+    body["parameters"] = json!([{"name": "fast", "min": 1, "max": 5, "step": 1}]);
+    json!({"optimizationId": optimizations::create(cloud, body).await})
 }
 
 async fn names(cloud: &Cloud) -> Vec<String> {
@@ -245,20 +253,7 @@ async fn what_was_under_way_goes_on_by_the_clock() {
     let paper = json!({"id": "QuantConnectBrokerage"});
     let body = cloud.deployment(project, &compile, paper).await;
     cloud.ok("/live/create", body).await;
-    let body = json!({
-        "projectId": project,
-        "compileId": compile,
-        "name": "Search",
-        "target": "TotalPerformance.PortfolioStatistics.SharpeRatio",
-        "targetTo": "max",
-        "strategy": "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy",
-        "parameters": [{"name": "fast", "min": 1, "max": 5, "step": 1}],
-        "estimatedCost": 1,
-        "nodeType": "O2-8",
-        "parallelNodes": 2,
-    });
-    let created = cloud.ok("/optimizations/create", body).await;
-    let search = json!({"optimizationId": created["optimizations"][0]["optimizationId"]});
+    let search = search(&cloud, project, &compile).await;
     let runs = |it: &Value| it["optimization"]["runtimeStatistics"]["Running"] == "2";
     cloud
         .until("/optimizations/read", search.clone(), runs)
@@ -309,21 +304,7 @@ async fn an_optimization_goes_on_with_the_rest_of_its_grid() {
     let cloud = keeping_with(&path, slow).await;
     let project = cloud.project("code").await;
     let compile = cloud.built(project).await;
-    let body = json!({
-        "projectId": project,
-        "compileId": compile,
-        "name": "Search",
-        "target": "TotalPerformance.PortfolioStatistics.SharpeRatio",
-        "targetTo": "max",
-        "strategy": "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy",
-        "parameters": [{"name": "fast", "min": 1, "max": 5, "step": 1}],
-        "estimatedCost": 1,
-        "nodeType": "O2-8",
-        "parallelNodes": 2,
-    });
-    let created = cloud.ok("/optimizations/create", body).await;
-    assert_eq!(created["optimizations"][0]["status"], "new");
-    let search = json!({"optimizationId": created["optimizations"][0]["optimizationId"]});
+    let search = search(&cloud, project, &compile).await;
     cloud.emulator.shutdown().await;
 
     let cloud = keeping(&path).await;

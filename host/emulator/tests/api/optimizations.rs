@@ -7,7 +7,8 @@ use crate::client::{Cloud, cloud, slow_cloud, start};
 const TARGET: &str = "TotalPerformance.PortfolioStatistics.SharpeRatio";
 const DRAWDOWN: &str = "TotalPerformance.PortfolioStatistics.Drawdown";
 
-fn request(project: u64, compile: &str) -> Value {
+/// A search of a grid of three by two points.
+pub fn request(project: u64, compile: &str) -> Value {
     json!({
         "projectId": project,
         "compileId": compile,
@@ -25,7 +26,8 @@ fn request(project: u64, compile: &str) -> Value {
     })
 }
 
-async fn create(cloud: &Cloud, body: Value) -> String {
+/// Starts a search, and returns its id.
+pub async fn create(cloud: &Cloud, body: Value) -> String {
     let created = cloud.ok("/optimizations/create", body).await;
     let summary = &created["optimizations"][0];
     assert_eq!(summary["status"], "new");

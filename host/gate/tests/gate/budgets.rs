@@ -301,6 +301,24 @@ async fn a_cost_that_is_not_known_is_in_no_budget() {
 }
 
 #[tokio::test]
+async fn the_limits_of_an_explained_call_are_numbers_and_money_is_in_dollars() {
+    let limits = "limits = { per-day = 5, cost-per-day = 6.5 }\n";
+    let world = Setup::grants(&format!("{FILES}{limits}")).open().await;
+    let Value::Object(file) = json!({ "projectId": 1, "name": "main.py" }) else {
+        unreachable!()
+    };
+    let project = Some("Lab/one".to_owned());
+    let explained = world.gate.explain("lab", "files/read-file", file, project);
+    let explained = json!(explained.await.unwrap());
+    let limits = json!({ "per-day": 5, "cost-per-day-usd": 6.5 });
+    assert_eq!(
+        explained["obligations"],
+        json!([{ "grant": "files", "limits": limits }]),
+        "{explained}"
+    );
+}
+
+#[tokio::test]
 async fn a_rate_that_is_used_up_lets_no_read_of_the_host_out_either() {
     let setup = Setup::grants(&format!("{FILES}limits = {{ per-minute = 1 }}\n"));
     let world = setup.open().await;

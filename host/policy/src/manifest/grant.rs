@@ -8,7 +8,6 @@
 use std::fmt;
 
 use qchost_catalog::Access;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::reader::{Fields, Item, Problem, is_name};
@@ -93,7 +92,7 @@ impl fmt::Display for ProjectScope {
 }
 
 /// Limits on the use of a grant; `None` means unlimited.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct GrantLimits {
     /// Maximum concurrent operations.

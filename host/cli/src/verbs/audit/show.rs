@@ -7,7 +7,7 @@ use anyhow::Result;
 use qchost_audit::{Kind, Record, Summary};
 use qchost_gate::{AdminDetail, ApprovalDetail, Body, Change, Reconciled, TextWhy, Why};
 
-use crate::output::{fits, print, print_json, records, table};
+use crate::output::{fits, folded, print, print_json, records, table};
 use crate::requests::{Matches, Verified};
 use crate::terminal;
 use crate::verbs::cells::{maybe, text, word};
@@ -245,7 +245,12 @@ pub fn nothing_found(found: &Matches) -> Option<String> {
 
 /// The result of verifying.
 pub fn report(verified: &Verified) -> String {
-    let text = terminal::block(&verified.text);
+    let lines: Vec<String> = terminal::block(&verified.text)
+        .lines()
+        .map(folded)
+        .collect();
+    let text = lines.join("\n");
+    // The head is kept elsewhere: a value to copy stays in one line.
     match &verified.report.head {
         Some(head) => format!("{text}\nhead: {}", terminal::line(head)),
         None => text,
