@@ -8,11 +8,11 @@ use qchost_emulator::{Fault, FaultKind};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::categories::{self, serving, with_cloud};
+use crate::categories::{self, PAPER, serving, with_cloud};
 use crate::cloud::Cloud;
 use crate::common::{Folder, embedded};
 use crate::desk::{Desk, OPERATOR};
-use crate::process::{BOUND, Process, Ran, signal};
+use crate::process::{BOUND, Process, Ran, signal, wait_until};
 use crate::starting::lock_database;
 
 fn write(folder: &Folder, prepared: &Value) -> Ran {
@@ -172,6 +172,55 @@ fn none_of_three_deployments_of_two_projects_runs_after_a_halt() {
         live.iter().all(|one| one["status"] == "Liquidated"),
         "{listed}"
     );
+    host.end();
+}
+
+/// The third one is started by another program, which knows of no halt, while the first two are closed.
+#[test]
+fn a_deployment_that_starts_during_a_halt_does_not_run_at_its_end() {
+    let cloud = Cloud::with(|builder| builder.live_nodes(3));
+    let folder = categories::folder(&embedded(cloud.url()));
+    let host = folder.serve(&["run"]);
+    let twice = json!({ "profile": "paper", "times": 2 });
+    folder.invoke("every-category.deploy-live", &twice);
+
+    let elsewhere = Folder::new(&(embedded(cloud.url()) + PAPER));
+    let other = elsewhere.serve(&["run"]);
+    let project = json!({ "name": "Lab/late", "language": "Py" });
+    let project = elsewhere.call("create_project", &project)["projects"][0]["projectId"].clone();
+    let of_project = json!({ "projectId": project });
+    let compile = elsewhere.call("create_compile", &of_project)["compileId"].clone();
+    wait_until("it is built", || {
+        let job = json!({ "projectId": project, "compileId": compile });
+        let job = elsewhere.call("read_compile", &job);
+        (job["state"] == "BuildSuccess").then_some(())
+    });
+    let nodes = elsewhere.call("read_project_nodes", &of_project);
+    let mut nodes = nodes["nodes"]["live"].as_array().unwrap().iter();
+    let node = nodes.find(|node| node["busy"] == false).unwrap();
+    let deployment = json!({
+        "versionId": "-1", "projectId": project, "compileId": compile, "nodeId": node["id"], "brokerage": "paper",
+    });
+
+    let slow = FaultKind::Latency(Duration::from_secs(3));
+    let slow = Fault::at("/live/update/liquidate", slow).times(1);
+    cloud.emulator().set_faults(vec![slow]);
+    let halting = folder.start(&["--json", "halt", "--liquidate"]);
+    wait_until("the first one is being closed", || {
+        (!cloud.requests_to("/live/update/liquidate").is_empty()).then_some(())
+    });
+    elsewhere.call("create_live_algorithm", &deployment);
+    let report = halting.wait().json();
+    assert_eq!(report["stopped"].as_array().unwrap().len(), 2, "{report}");
+    assert_eq!(cloud.requests_to("/live/create").len(), 3);
+    let listed = folder.call("list_live_algorithms", &json!({}));
+    let live = listed["live"].as_array().unwrap();
+    assert_eq!(live.len(), 3, "{listed}");
+    assert!(
+        live.iter().all(|one| one["status"] == "Liquidated"),
+        "{listed}"
+    );
+    other.end();
     host.end();
 }
 
