@@ -69,6 +69,14 @@ pub trait Clearance: Send + Sync {
     /// A connection awaits it next to each wait for a session or for the next attempt, so that a withdrawal ends the
     /// wait.
     fn withdrawn(&self) -> BoxFuture<'_, Failure>;
+
+    /// Takes a place for a further attempt, where QuantConnect limits how often an operation is sent; refuses if there is
+    /// none. The first attempt has its place already.
+    ///
+    /// A connection asks before it sends a call again, and does not send it without an `Ok`.
+    fn again(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 /// The clearance of calls that cannot be halted, such as the host's own reads.

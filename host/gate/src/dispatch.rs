@@ -33,6 +33,7 @@ use crate::record::{self, AuditContext};
 use crate::refusal::{Refusal, export_refused, unrecorded, unresolved};
 use crate::reserve::Reserver;
 use crate::sources::{Evidence, SourceGuards, made};
+use crate::throttle::Throttle;
 use crate::unsettled::UnsettledWrites;
 
 /// Why a deployment is stopped whose code is another one than what was compiled, or may be.
@@ -50,6 +51,7 @@ pub(crate) struct Dispatcher {
     pub call_timeout: Duration,
     pub ledger: Ledger,
     pub authorizer: Arc<Authorizer>,
+    pub throttle: Arc<Throttle>,
     pub reserver: Reserver,
     pub halts: Arc<Halts>,
     pub scope: Arc<Scope>,
@@ -296,6 +298,7 @@ impl Dispatch {
         }
         let clearance = SendClearance {
             authorizer: &dispatcher.authorizer,
+            throttle: &dispatcher.throttle,
             request,
             departure,
             is_superseded: AtomicBool::new(false),
@@ -433,6 +436,7 @@ impl Dispatch {
 /// Clears a call while its policy is in force and no halt stops it.
 struct SendClearance<'a> {
     authorizer: &'a Authorizer,
+    throttle: &'a Throttle,
     request: &'a CallRequest,
     /// That of a call that halts stop.
     departure: Option<&'a Departure<'a>>,
@@ -463,6 +467,10 @@ impl Clearance for SendClearance<'_> {
                 reason = self.authorizer.halted(self.request) => Failure::Halted(reason),
             }
         })
+    }
+
+    fn again(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        Box::pin(self.throttle.charge_attempt(self.request))
     }
 }
 
@@ -537,6 +545,7 @@ mod tests {
             call_timeout: Duration::from_secs(10),
             ledger: stores.ledger.clone(),
             authorizer: stores.authorizer(),
+            throttle: stores.throttle(),
             reserver: stores.reserver(),
             halts: Arc::clone(&stores.halts),
             scope: Arc::default(),

@@ -360,6 +360,7 @@ impl Gate {
                 call_timeout,
                 ledger: ledger.clone(),
                 authorizer: Arc::clone(&authorizer),
+                throttle: Arc::clone(&throttle),
                 reserver: reserver.clone(),
                 halts: Arc::clone(&halt_store.halts),
                 scope: Arc::clone(&scope),

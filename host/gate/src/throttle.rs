@@ -1,11 +1,12 @@
 //! Throttling of a call: the rates and concurrency of its grants, what QuantConnect lets an account make of its operation,
 //! and the queue of its account.
 //!
-//! Invariant: the limit of an operation is counted for the whole account, whichever plugin or person makes the calls. A
-//! call that is refused or dropped while it waits gives back its guards; rates stay charged.
+//! Invariant: the limit of an operation is counted for the whole account, whichever plugin or person makes the calls, and
+//! each attempt of a call counts. A call that is refused or dropped while it waits gives back its guards; rates stay charged.
 
 use std::sync::Arc;
 
+use qchost_catalog::Failure;
 use qchost_traffic::{
     AccountAdmission, AccountQueues, ConcurrencyGuard, ConcurrencyLimiter, GrantKey, GrantRates,
     Moment, RateError, RateLimits,
@@ -96,6 +97,20 @@ impl Throttle {
             self.rates.refund(&key, limits);
         }
         Ok(concurrency)
+    }
+
+    /// Charges a further attempt of a call to what QuantConnect lets the account make of its operation.
+    pub(crate) async fn charge_attempt(&self, request: &CallRequest) -> Result<(), Failure> {
+        let Some((key, limits)) = limit_of_operation(request) else {
+            return Ok(());
+        };
+        let passed = self.rates.check(&[(&key, limits)], Moment::now()).await;
+        passed.map_err(|error| match error {
+            RateError::Exceeded { retry_after, .. } => Failure::RateLimited {
+                retry_after: Some(retry_after),
+            },
+            error @ RateError::Unmarked(_) => Failure::Unavailable(error.to_string()),
+        })
     }
 }
 
@@ -195,8 +210,28 @@ mod tests {
             assert!(wait > Duration::from_secs(1_700), "{wait:?}");
             assert!(wait <= Duration::from_secs(1_800), "{wait:?}");
         }
+        let refused = throttle.charge_attempt(&call("lab")).await;
+        assert!(matches!(refused, Err(Failure::RateLimited { .. })));
         // Another operation is not concerned.
         let other = stores.request("backtests/read-backtest", json!({ "projectId": 1 }));
         throttle.charge(&other, &first()).await.unwrap();
+        throttle.charge_attempt(&other).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_further_attempt_counts_against_what_quantconnect_lets_an_account_make() {
+        let grants = "[[grant]]\nname = \"one\"\nallow = [\"backtests/*\"]\n";
+        let (stores, operation) = (Stores::new(grants).await, limited());
+        let call = || stores.request_to(operation.into(), json!({ "projectId": 1 }));
+        let throttle = stores.throttle();
+        throttle.charge(&call(), &first()).await.unwrap();
+        throttle.charge_attempt(&call()).await.unwrap();
+        let refused = throttle.charge_attempt(&call()).await;
+        assert!(
+            matches!(refused, Err(Failure::RateLimited { .. })),
+            "{refused:?}"
+        );
+        let refusal = throttle.charge(&call(), &first()).await.unwrap_err();
+        assert!(matches!(refusal, Refusal::RateLimited(_)), "{refusal:?}");
     }
 }

@@ -5,8 +5,9 @@
 //!
 //! Invariants: a non-idempotent operation is retried only after a failure that proves that nothing was done.
 //! Nothing is sent without clearance, and a withdrawal of the clearance ends each wait. No call outlives its deadline by
-//! more than the time that a dying server's last words are waited for. All calls of an account together retry no more than
-//! its [`RetryBudget`] permits. No argument is logged.
+//! more than the time that a dying server's last words are waited for. Each attempt after the first one takes a place
+//! where QuantConnect limits the operation. All calls of an account together retry no more than its [`RetryBudget`]
+//! permits. No argument is logged.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -563,10 +564,14 @@ impl Account {
                 .await;
             drop(guard);
             sent += 1;
-            if let Some(sends) = call.sends
-                && !matches!(delivery, Delivery::Withheld(_))
-            {
-                sends.add();
+            if !matches!(delivery, Delivery::Withheld(_)) {
+                if let Some(sends) = call.sends {
+                    sends.add();
+                }
+                // Those at one endpoint are the host's own checks, which are no calls.
+                if only.is_none() {
+                    self.counters.note_send();
+                }
             }
             if changes && matches!(delivery, Delivery::Late { sent: true }) {
                 *lost = Some("not answered in time".to_owned());
@@ -610,8 +615,14 @@ impl Account {
                 return Err(failure);
             }
             tracing::debug!(%failure, ?wait, "to be sent again");
-            self.counters.note_retry();
             while_cleared(call.clearance, sleep(wait)).await?;
+            // Where QuantConnect limits the operation, this attempt counts too.
+            if call.clearance.again().await.is_err() {
+                return Err(failure);
+            }
+            if only.is_none() {
+                self.counters.note_retry();
+            }
         }
     }
 

@@ -42,6 +42,8 @@ pub struct Figures {
     pub hits: u64,
     /// Reads that nothing was sent for: those answered from the cache, and those that shared the answer to another one.
     pub saved: u64,
+    /// What was sent: each attempt of a call, and each page.
+    pub sends: u64,
     /// Sends beyond the first one of a call.
     pub retries: u64,
     /// Calls that failed because of the account, its connection or QuantConnect, rather than of what they asked.
@@ -102,6 +104,7 @@ struct Tally {
     calls: u64,
     kept: u64,
     shared: u64,
+    sends: u64,
     retries: u64,
     errors: u64,
     backtests: Completion,
@@ -131,6 +134,11 @@ impl Counters {
                 tally.errors += 1;
             }
         });
+    }
+
+    /// A call was sent.
+    pub(crate) fn note_send(&self) {
+        self.note(self.begun.elapsed(), |tally| tally.sends += 1);
     }
 
     /// A call is sent again.
@@ -213,6 +221,7 @@ impl Tally {
         self.calls += other.calls;
         self.kept += other.kept;
         self.shared += other.shared;
+        self.sends += other.sends;
         self.retries += other.retries;
         self.errors += other.errors;
         self.backtests.add(other.backtests);
@@ -231,6 +240,7 @@ impl Tally {
             calls: self.calls,
             hits: self.kept,
             saved: self.kept + self.shared,
+            sends: self.sends,
             retries: self.retries,
             errors: self.errors,
             error_rate: share(self.errors, self.calls),

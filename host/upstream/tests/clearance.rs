@@ -19,7 +19,7 @@ use qchost_upstream::{AccountOptions, Accounts, Backoff, HttpConnector};
 use serde_json::{Value, json};
 use support::pipes::{flaky, scripted};
 use support::web::{Web, free_port};
-use support::{AtSending, Log, accounts, call_if, failure, options, wait_until};
+use support::{ACCOUNT, AtSending, Log, accounts, call_if, failure, options, wait_until};
 use tokio::sync::watch;
 
 const LONG: u64 = 20_000;
@@ -178,6 +178,53 @@ async fn a_wait_before_a_retry_ends_with_the_halt_and_nothing_is_sent_again() {
     assert_eq!(answer.unwrap()["success"], json!(true));
     assert_eq!(log.events("call").len(), 3);
     assert!(allowed.asked() >= 2);
+}
+
+/// A clearance with places for this many further attempts.
+struct Places(AtomicUsize);
+
+impl Clearance for Places {
+    fn clear(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+        Box::pin(std::future::pending())
+    }
+
+    fn again(&self) -> BoxFuture<'_, Result<(), Failure>> {
+        let taken = match self.0.load(Ordering::SeqCst).checked_sub(1) {
+            Some(left) => {
+                self.0.store(left, Ordering::SeqCst);
+                Ok(())
+            }
+            None => Err(Failure::RateLimited { retry_after: None }),
+        };
+        Box::pin(std::future::ready(taken))
+    }
+}
+
+#[tokio::test]
+async fn each_further_attempt_takes_a_place_and_without_one_is_not_made() {
+    let body = json!({ "success": false, "errors": ["slow down"],
+        "failure": { "kind": "rate-limited", "retryAfter": 0.01 } });
+    let told = json!({ "error": body.to_string() });
+    for places in [0, 1, 3] {
+        let log = Log::new();
+        let accounts = accounts(scripted(log.path.clone()), options());
+        let clearance = Places(AtomicUsize::new(places));
+        let arguments = json!({ "id": 1, "script": vec![told.clone(); 5] });
+        let outcome = call_if(&accounts, "create_backtest", arguments, LONG, &clearance).await;
+        let failure = failure(outcome);
+        assert!(
+            matches!(failure, Failure::RateLimited { .. }),
+            "{failure:?}"
+        );
+        assert_eq!(log.events("call").len(), places + 1);
+        let figures = accounts.figures(ACCOUNT).unwrap().since_start;
+        let sends = u64::try_from(places).unwrap() + 1;
+        assert_eq!((figures.calls, figures.sends), (1, sends));
+    }
 }
 
 #[tokio::test]

@@ -219,8 +219,8 @@ fn counts(figures: &Figures) -> String {
     let errors = figures.error_rate.map(percent);
     let errors = errors.map_or_else(String::new, |errors| format!(" ({errors})"));
     format!(
-        "{} calls, {} answered from the cache, {} saved, {} sent again, {} failed{errors}",
-        figures.calls, figures.hits, figures.saved, figures.retries, figures.errors
+        "{} calls, {} answered from the cache, {} saved, {} sends, {} of them again, {} failed{errors}",
+        figures.calls, figures.hits, figures.saved, figures.sends, figures.retries, figures.errors
     )
 }
 
