@@ -372,8 +372,10 @@ impl Dispatch {
             return None;
         }
         let (paper, account) = (&self.dispatcher.paper, self.request.account());
-        let (profile, deployment) = (self.request.text("brokerage")?, made(answer)?);
-        paper.made(account, deployment, profile).await;
+        let (profile, deployment) = (self.request.text("brokerage")?, made(answer));
+        if let Some(deployment) = deployment {
+            paper.made(account, deployment, profile).await;
+        }
         let touched = &self.admission.decision.touched;
         let profiles = &self.request.settings().profiles;
         if is_live(touched) || profiles.is_paper_brokerage(profile) {
@@ -384,7 +386,9 @@ impl Dispatch {
         if source.environment(answer).await != Environment::Live {
             return None;
         }
-        paper.note_live(account, &[deployment.to_owned()]).await;
+        // Not by what the ledger remembers: it may have failed just now.
+        let deployment = deployment.unwrap_or("without an id");
+        paper.note(account, deployment, profile.to_owned()).await;
         let why = format!("the profile `{profile}` counted as a paper one");
         Some(source.stop_deployment(answer, REAL_MONEY, &why).await)
     }

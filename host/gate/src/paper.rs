@@ -72,7 +72,8 @@ impl PaperEvidence {
         }
     }
 
-    async fn note(&self, account: &str, deployment: &str, profile: String) {
+    /// Notes that a deployment made by this profile said that it trades with real money.
+    pub(crate) async fn note(&self, account: &str, deployment: &str, profile: String) {
         let report = LiveProfile {
             profile: profile.clone(),
             account: account.to_owned(),

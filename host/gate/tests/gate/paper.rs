@@ -148,3 +148,36 @@ async fn a_deployment_that_turns_out_to_be_live_is_stopped_at_once() {
     denied(deploy(&world.gate).await);
     assert_eq!(world.cloud.count("create_live_algorithm"), 1);
 }
+
+#[tokio::test]
+async fn a_deployment_without_an_id_that_turns_out_to_be_live_is_stopped_too() {
+    let world = setup().open().await;
+    let ended = AtomicBool::new(false);
+    world.cloud.hook(move |tool, _| {
+        Some(Ok(match tool {
+            "create_live_algorithm" => {
+                let details = json!({ "oanda-environment": "Trade" });
+                let live = json!({ "projectId": 1, "brokerage": "OandaBrokerage", "deploymentDetails": details });
+                json!({ "success": true, "live": live })
+            }
+            "list_live_algorithms" => {
+                let status = if ended.load(Ordering::Relaxed) { "Stopped" } else { "Running" };
+                let row = json!({ "projectId": 1, "deployId": "L-3", "status": status });
+                json!({ "success": true, "live": [row] })
+            }
+            "stop_live_algorithm" => {
+                ended.store(true, Ordering::Relaxed);
+                json!({ "success": true })
+            }
+            _ => return None,
+        }))
+    });
+    let stopped = deploy(&world.gate).await.unwrap_err().to_string();
+    assert!(
+        stopped.contains("was stopped") && stopped.contains("real money"),
+        "{stopped}"
+    );
+    assert_eq!(world.cloud.count("stop_live_algorithm"), 1);
+    denied(deploy(&world.gate).await);
+    assert_eq!(world.cloud.count("create_live_algorithm"), 1);
+}
