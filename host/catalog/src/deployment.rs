@@ -146,19 +146,33 @@ pub fn environment_of_profile<'a>(
     environment(brokerage, |name| setting(name).filter(|_| name != ANSWERED))
 }
 
-/// Whether a deployment trades without real money, as it says of itself in the answer that reads it.
+/// Whether a deployment trades without real money, as it says of itself in the answer that reads it. An answer that names
+/// a paper brokerage beside an account with real money contradicts itself and proves nothing.
 #[must_use]
 pub fn environment_of_deployment(answer: &Value) -> Environment {
     let Some(brokerage) = answer.get("brokerage").and_then(Value::as_str) else {
         return Environment::Unknown;
     };
     let details = answer.get("deploymentDetails").and_then(Value::as_object);
+    let says_live = |mode: &Mode| {
+        let value = said(details, mode.setting);
+        value.is_some_and(|value| is_one(mode.live, value))
+    };
+    if is_paper_brokerage(brokerage) && MODES.iter().any(says_live) {
+        return Environment::Unknown;
+    }
     environment(brokerage, |name| said(details, name))
 }
 
 /// What details say; the text of an empty map is an empty list.
 fn said<'a>(details: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a str> {
     details?.get(name)?.as_str()
+}
+
+/// Whether a value is one of these, in any case.
+fn is_one(values: &[&str], value: &str) -> bool {
+    let mut values = values.iter();
+    values.any(|known| known.eq_ignore_ascii_case(value))
 }
 
 fn environment<'a>(brokerage: &str, setting: impl Fn(&str) -> Option<&'a str>) -> Environment {
@@ -168,10 +182,6 @@ fn environment<'a>(brokerage: &str, setting: impl Fn(&str) -> Option<&'a str>) -
     let mut modes = MODES.iter();
     let Some(mode) = modes.find(|mode| mode.brokerage == brokerage) else {
         return Environment::Unknown;
-    };
-    let is_one = |values: &[&str], value: &str| {
-        let mut values = values.iter();
-        values.any(|known| known.eq_ignore_ascii_case(value))
     };
     match setting(mode.setting) {
         Some(value) if is_one(mode.paper, value) => Environment::Paper,
@@ -239,6 +249,16 @@ mod tests {
             )
         };
         assert_eq!(said("PaperBrokerage", json!([])), Environment::Paper);
+        for mode in &MODES {
+            for value in mode.live {
+                let contradiction = json!({ mode.setting: value });
+                assert_eq!(said("PaperBrokerage", contradiction), Environment::Unknown);
+            }
+            for value in mode.paper {
+                let agreement = json!({ mode.setting: value });
+                assert_eq!(said("PaperBrokerage", agreement), Environment::Paper);
+            }
+        }
         for mode in &MODES {
             for (values, environment) in [
                 (mode.paper, Environment::Paper),
