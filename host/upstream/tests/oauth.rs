@@ -546,6 +546,24 @@ async fn a_token_that_the_server_ends_early_wants_a_person_where_nothing_renews_
     assert!(status.problem.unwrap().contains("qchost account login"));
 }
 
+#[tokio::test]
+async fn a_missing_agent_node_is_said_in_the_server_s_words_and_ends_no_login() {
+    let place = Place::with(Remote::new().agent_node(false)).await;
+    let authorization = place.authorization();
+    place.log_in(&authorization).await;
+    let accounts = reach(place.server(), &authorization);
+    match failure(use_tool(&accounts).await) {
+        Failure::Rejected(errors) => {
+            assert!(errors[0].contains("Assistant node"), "{errors:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(place.calls(), 1, "it is not sent again");
+    assert_eq!(authorization.status().state, AuthorizationState::Authorized);
+    let health = accounts.health(&remote_of(ACCOUNT)).unwrap();
+    assert_eq!(health.state, AccountState::Connected);
+}
+
 /// Its answer is lost, and the authorization ends before it can be sent again.
 #[tokio::test]
 async fn a_write_that_was_under_way_when_its_authorization_ended_has_an_unknown_outcome() {
