@@ -107,6 +107,7 @@ impl Builder {
                 timing: Timing::default(),
                 object_store_quota: 50 << 20,
                 derived_data: false,
+                keyed_statistics: false,
             },
             body_timeout: limits::BODY_TIMEOUT,
             backtest_nodes: 4,
@@ -135,6 +136,9 @@ impl Builder {
         /// Whether the organisation has signed the agreement on derived data, without which the cloud refuses
         /// downloads of objects; unless set, it has not.
         derived_data: bool => settings.derived_data;
+        /// Whether the statistics of an optimization's row are an object by position, as the cloud may send since the
+        /// end of 2025; unless set, they are the array that the official MCP server wants.
+        keyed_statistics: bool => settings.keyed_statistics;
         /// Time limit for receiving a request's body; 30 s unless set.
         body_timeout: Duration => body_timeout;
         /// The number of requests that the log keeps; 10,000 unless set.

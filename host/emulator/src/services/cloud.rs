@@ -204,6 +204,7 @@ mod tests {
             timing: Timing::default(),
             object_store_quota: 1,
             derived_data: false,
+            keyed_statistics: false,
         };
         let cloud = Cloud::new(Arc::new(Model), settings, String::new(), state, Some(disk));
         let is_stored = || {

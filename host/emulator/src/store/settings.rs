@@ -32,4 +32,6 @@ pub(crate) struct Settings {
     pub(crate) object_store_quota: usize,
     /// Whether objects can be downloaded.
     pub(crate) derived_data: bool,
+    /// Whether the statistics of an optimization's row are an object.
+    pub(crate) keyed_statistics: bool,
 }

@@ -94,6 +94,27 @@ async fn a_grid_is_searched_to_its_end() {
 }
 
 #[tokio::test]
+async fn the_statistics_of_a_row_are_an_object_by_position_where_that_is_turned_on() {
+    let cloud = start(|builder| builder.keyed_statistics(true)).await;
+    let project = cloud.project("code").await;
+    let compile = cloud.built(project).await;
+    let id = create(&cloud, request(project, &compile)).await;
+    let done = finished(&cloud, &id).await;
+    let backtests = done["backtests"].as_object().unwrap();
+    assert_eq!(backtests.len(), 6);
+    for backtest in backtests.values() {
+        let fast: f64 = backtest["parameterSet"]["fast"]
+            .as_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        // Net profit, Sharpe ratio, fees and orders: the engine has no others.
+        let expected = json!({"12": 12.5, "15": fast, "16": 1250.5, "17": 150.0});
+        assert_eq!(backtest["statistics"], expected);
+    }
+}
+
+#[tokio::test]
 async fn the_best_is_by_criterion_and_constraints() {
     let cloud = cloud().await;
     let project = cloud.project("code").await;

@@ -1,6 +1,6 @@
 //! `/optimizations/…`: estimate, create, run, read, list, rename, abort and delete grid searches.
 //! [`request`] reads what a client asks for. The statistics of a row are the array that the API's published
-//! schema has; the cloud may also send an object by position since the end of 2025.
+//! schema has, or an object by position, as the cloud may also send since the end of 2025.
 //!
 //! The analysis of one that is over counts its backtests and says so; the cloud's says which parameters matter.
 //!
@@ -38,7 +38,7 @@ use crate::store::optimization::{Optimization, SECONDS_PER_BACKTEST, SearchPlan,
 use crate::store::{State, clock, limits};
 use crate::text::{clock_text, instant_text, seconds_text};
 
-/// How many statistics a row of an optimization has.
+/// How many statistics the array of a row has.
 const STATISTICS_IN_A_ROW: usize = 21;
 
 pub(crate) fn estimate(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
@@ -292,8 +292,9 @@ impl Context {
     }
 }
 
-pub(crate) fn read(_: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
-    let optimization = optimization_json(state, state.optimization(arguments)?);
+pub(crate) fn read(cloud: &Arc<Cloud>, state: &mut State, arguments: &Arguments) -> Answer {
+    let keyed = cloud.settings.keyed_statistics;
+    let optimization = optimization_json(state, state.optimization(arguments)?, keyed);
     Reply::success(json!({"optimization": optimization}))
 }
 
@@ -357,12 +358,12 @@ fn summary_json(state: &State, optimization: &Optimization) -> Value {
     })
 }
 
-fn optimization_json(state: &State, optimization: &Optimization) -> Value {
+fn optimization_json(state: &State, optimization: &Optimization, keyed: bool) -> Value {
     let plan = &optimization.plan;
     let children: Vec<&Backtest> = optimization.children(&state.backtests).collect();
     let backtests: Map<String, Value> = children
         .iter()
-        .map(|backtest| (backtest.id.clone(), child_json(backtest)))
+        .map(|backtest| (backtest.id.clone(), child_json(backtest, keyed)))
         .collect();
     json!({
         "optimizationId": optimization.id,
@@ -454,7 +455,7 @@ fn criterion_json(plan: &SearchPlan) -> Value {
     })
 }
 
-fn child_json(backtest: &Backtest) -> Value {
+fn child_json(backtest: &Backtest, keyed: bool) -> Value {
     let report = backtest.report();
     let mut charts = report.iter().flat_map(|report| &report.charts);
     let equity = charts
@@ -469,7 +470,7 @@ fn child_json(backtest: &Backtest) -> Value {
         "name": backtest.name,
         "progress": backtest.progress(),
         "exitCode": i32::from(backtest.error().is_some()),
-        "statistics": report.map(statistics).unwrap_or_default(),
+        "statistics": report.map_or_else(|| json!([]), |report| statistics(report, keyed)),
         "parameterSet": backtest.parameters,
         "equity": equity.unwrap_or_default(),
         "startDate": report.map(|report| seconds_text(report.start)),
@@ -480,12 +481,20 @@ fn child_json(backtest: &Backtest) -> Value {
 }
 
 /// The statistics of a backtest in the order in which the API documents them, as bare numbers:
-/// percentages in per cent. One that has no number is 0.
-fn statistics(report: &Report) -> Vec<f64> {
+/// percentages in per cent. One that has no number is 0 in the array, and left out of the object.
+fn statistics(report: &Report, keyed: bool) -> Value {
     let positions = POSITIONS.iter();
     let own = positions.filter(|(record, ..)| *record == "optimization-backtest");
-    own.flat_map(|(_, _, names)| *names)
+    let names = own.flat_map(|(_, _, names)| *names);
+    let numbers = names.map(|(name, _)| report.bare_statistic(name));
+    if keyed {
+        let fields = numbers
+            .enumerate()
+            .filter_map(|(position, number)| Some((position.to_string(), Value::from(number?))));
+        return Value::Object(fields.collect());
+    }
+    numbers
         .take(STATISTICS_IN_A_ROW)
-        .map(|(name, _)| report.bare_statistic(name).unwrap_or_default())
+        .map(Option::unwrap_or_default)
         .collect()
 }
