@@ -47,6 +47,11 @@ impl PaperEvidence {
         self.live.read().get(profile).cloned()
     }
 
+    /// All reports, by the names of profiles.
+    pub(crate) fn reports(&self) -> Vec<LiveProfile> {
+        self.live.read().values().cloned().collect()
+    }
+
     /// Remembers by which profile a deployment was made.
     pub(crate) async fn made(&self, account: &str, deployment: &str, profile: &str) {
         let recorded = self

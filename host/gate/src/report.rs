@@ -13,7 +13,7 @@ use qchost_catalog::host_calls::{
     ESTIMATE_OPTIMIZATION_TIME, LIST_LIVE_ALGORITHMS, LIST_OBJECT_STORE_FILES, READ_PROJECT,
 };
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
-use qchost_ledger::{Ledger, LedgerError};
+use qchost_ledger::{Ledger, LedgerError, LiveProfile};
 use qchost_policy::{Dollars, Facts, Glob, Grant, GrantLimits, Resource, Usd};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use schemars::JsonSchema;
@@ -143,6 +143,12 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// The brokerage profiles that count as ones for real money because a deployment said so, whatever their settings.
+    #[must_use]
+    pub fn live_profiles(&self) -> Vec<LiveProfile> {
+        self.paper.reports()
+    }
+
     /// The grants of a plugin, with today's use; `None` if it has no manifest.
     ///
     /// # Errors

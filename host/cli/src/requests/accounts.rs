@@ -43,6 +43,11 @@ pub struct AccountStatus {
     pub account: Option<String>,
 }
 
+/// Lists the brokerage profiles that count as ones for real money because a deployment said so.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListLiveProfiles {}
+
 /// Begins a login.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,8 +114,23 @@ pub struct AccountRow {
     pub authorization: Option<AuthorizationRow>,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointRow>,
+    /// The brokerage profiles that count as ones for real money because a deployment of this account said so.
+    pub live_profiles: Vec<LiveProfileRow>,
     /// What the calls of the account came to, by all its connections together.
     pub figures: AccountFigures,
+}
+
+/// A brokerage profile that counts as one for real money, whatever its settings.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub struct LiveProfileRow {
+    pub profile: String,
+    /// The account of the deployment.
+    pub account: String,
+    /// The deployment that said that it trades with real money.
+    pub deployment: String,
+    /// When the host read that; absent if its clock was wrong.
+    pub since: Option<Timestamp>,
 }
 
 /// An account that a person logged out.
@@ -121,6 +141,19 @@ pub struct AccountLoggedOut {
     pub row: AccountRow,
     /// What the authorization server did with the tokens; `null` if there was no login.
     pub revocation: Option<Revocation>,
+}
+
+impl LiveProfileRow {
+    /// Why it counts as one for real money.
+    pub fn words(&self) -> String {
+        let since = self.since.map(|since| format!(" at {since:.0}"));
+        format!(
+            "it counts as one for real money: the deployment {} of account {} said so{}",
+            self.deployment,
+            self.account,
+            since.unwrap_or_default()
+        )
+    }
 }
 
 /// The state of one endpoint of an account.
@@ -186,6 +219,15 @@ impl Handler for AccountStatus {
             .filter(wanted)
             .filter_map(|name| row(host, &name))
             .collect())
+    }
+}
+
+impl Handler for ListLiveProfiles {
+    type Answer = Vec<LiveProfileRow>;
+    const RULES: Rules = Rules::reads(Right::Status);
+
+    async fn handle(self, host: &Host, _: &Person, _: &Reports) -> Result<Vec<LiveProfileRow>> {
+        Ok(live_profiles(host))
     }
 }
 
@@ -324,6 +366,17 @@ async fn renewed(host: &Host, account: &str) -> Result<AccountRow> {
     row(host, &connection).with_context(|| format!("the account `{account}` is gone"))
 }
 
+fn live_profiles(host: &Host) -> Vec<LiveProfileRow> {
+    let reports = host.gate.reporter.live_profiles().into_iter();
+    let rows = reports.map(|report| LiveProfileRow {
+        profile: report.profile,
+        account: report.account,
+        deployment: report.deployment,
+        since: Timestamp::from_millisecond(report.at).ok(),
+    });
+    rows.collect()
+}
+
 /// An account as people see it.
 fn row(host: &Host, account: &str) -> Option<AccountRow> {
     let connections = &host.connections;
@@ -348,6 +401,7 @@ fn row(host: &Host, account: &str) -> Option<AccountRow> {
             problem: status.problem,
         })
     });
+    let live = live_profiles(host).into_iter();
     let bad = health.state.is_problem();
     let endpoints = connections.accounts.endpoints(account)?;
     let endpoints = endpoints.into_iter().map(|health| EndpointRow {
@@ -368,6 +422,7 @@ fn row(host: &Host, account: &str) -> Option<AccountRow> {
         connection: health.connection,
         authorization,
         endpoints: endpoints.collect(),
+        live_profiles: live.filter(|live| live.account == name).collect(),
         figures: connections.accounts.figures(account)?,
     })
 }

@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use accounts::{
-    AccountLoggedOut, AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin, LogOut,
-    Redirect, account_detail,
+    AccountLoggedOut, AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin,
+    ListLiveProfiles, LiveProfileRow, LogOut, Redirect, account_detail,
 };
 pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
@@ -152,6 +152,7 @@ requests! {
     Reload(Reload),
     Backup(Backup),
     Accounts(AccountStatus),
+    LiveProfiles(ListLiveProfiles),
     BeginLogin(BeginLogin),
     FinishLogin(FinishLogin),
     LogOut(LogOut),

@@ -202,6 +202,9 @@ fn one(row: &AccountRow) -> String {
             add(&format!("endpoint {number}"), Some(state));
         }
     }
+    for live in &row.live_profiles {
+        add(&format!("profile {}", live.profile), Some(live.words()));
+    }
     for (period, figures) in [
         ("since the start", &row.figures.since_start),
         ("last hour", &row.figures.last_hour),

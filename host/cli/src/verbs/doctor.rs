@@ -29,7 +29,7 @@ use rustix::fs::{Access, access};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use self::host::{followed, guardrails, halts, permits, plugins};
+use self::host::{followed, guardrails, halts, live_profiles, permits, plugins};
 pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
@@ -88,6 +88,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                 plugins(route, &mut report, output).await;
                 permits(route, &mut report, output).await;
                 halts(route, &mut report, output).await;
+                live_profiles(route, &mut report, output).await;
             } else {
                 report.unknown("plugins", "not looked at, for what failed above");
             }

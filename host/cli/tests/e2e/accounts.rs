@@ -94,6 +94,44 @@ fn an_account_that_keeps_no_answers_sends_each_read() {
 }
 
 #[test]
+fn a_profile_that_a_deployment_said_is_live_is_shown_for_good() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let host = folder.serve(&["run"]);
+    let shown = || {
+        let ran = folder.run(&["--json", "doctor"]);
+        let checks: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+        let of_profile = |check: &Value| check["what"] == "brokerage profile practice";
+        checks.into_iter().find(of_profile)
+    };
+    assert_eq!(shown(), None);
+    let of_account = |row: &Value| row["live-profiles"].as_array().unwrap().len();
+    assert_eq!(of_account(&status(&folder, "research")), 0);
+    host.end();
+    rusqlite::Connection::open(folder.path().join("data/state.db"))
+        .unwrap()
+        .execute_batch("INSERT INTO live_profiles VALUES ('practice', 'research', 'L-7', 0);")
+        .unwrap();
+    let check = |without: &str| {
+        let check = shown().unwrap_or_else(|| panic!("{without}"));
+        assert_eq!(check["mark"], "warning", "{check}");
+        let finding = check["finding"].as_str().unwrap();
+        assert!(
+            finding.contains("L-7") && finding.contains("1970-01-01"),
+            "{finding}"
+        );
+    };
+    check("without a host");
+    let _host = folder.serve(&["run"]);
+    check("of a host");
+    let row = status(&folder, "research");
+    assert_eq!(of_account(&row), 1, "{row:#}");
+    assert_eq!(row["live-profiles"][0]["profile"], "practice");
+    let text = folder.run(&["account", "status", "research"]);
+    assert!(text.good().stdout.contains("real money"), "{text:?}");
+}
+
+#[test]
 fn a_write_of_the_account_is_seen_by_the_next_read() {
     let cloud = Cloud::start();
     let folder = Folder::embedded(cloud.url());

@@ -129,6 +129,12 @@ async fn a_profile_that_a_deployment_reports_as_live_is_real_money_from_then_on(
     );
     let gate = setup.restart(gate, folder.path(), &cloud).await;
     denied(deploy(&gate).await);
+    let remembered = gate.reporter.live_profiles();
+    let remembered: Vec<_> = remembered
+        .iter()
+        .map(|live| [&live.profile, &live.account, &live.deployment])
+        .collect();
+    assert_eq!(remembered, [["practice", "a", "L-100"]]);
     assert_eq!(cloud.count("create_live_algorithm"), 1);
 }
 

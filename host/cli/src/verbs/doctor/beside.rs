@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use qchost_upstream::AccountState;
 
 use super::data;
-use super::host::{followed, guardrails, halts, permits, plugins};
+use super::host::{followed, guardrails, halts, live_profiles, permits, plugins};
 use super::report::{Mark, Report};
 use crate::config::Config;
 use crate::control::{self, Route};
@@ -83,6 +83,7 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
         plugins(route, report, output).await;
         permits(route, report, output).await;
         halts(route, report, output).await;
+        live_profiles(route, report, output).await;
         followed(route, report, output).await;
         accounts(route, report, output).await;
     } else {

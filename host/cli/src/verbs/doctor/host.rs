@@ -9,7 +9,8 @@ use crate::config::Config;
 use crate::control::{self, Route};
 use crate::output::{Output, counted, words};
 use crate::requests::{
-    FileRow, ListApprovals, ListFiles, ListHalts, ListPlugins, PermitRow, PluginRow, Status,
+    FileRow, ListApprovals, ListFiles, ListHalts, ListLiveProfiles, ListPlugins, PermitRow,
+    PluginRow, Status,
 };
 use crate::verbs::cells::{maybe, text, word};
 
@@ -153,6 +154,19 @@ pub async fn permits(route: &Route, report: &mut Report, output: Output) {
 /// Whether a permit allows further calls.
 fn is_in_use(permit: &PermitRow) -> bool {
     permit.standing && permit.revoked_by.is_none() && permit.uses_left > 0
+}
+
+/// The brokerage profiles that count as ones for real money because a deployment said so.
+pub async fn live_profiles(route: &Route, report: &mut Report, output: Output) {
+    // As with halts, the check of plugins reports what keeps it from being asked.
+    let listed = control::perform(route, ListLiveProfiles {}, output).await;
+    for live in listed.unwrap_or_default() {
+        report.warn(
+            format!("brokerage profile {}", text(&live.profile)),
+            text(&live.words()),
+            "this is never forgotten: for a paper account, make a profile of another name and deploy by that",
+        );
+    }
 }
 
 /// Halts, and whether a halt left positions open.
