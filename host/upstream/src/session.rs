@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
-use crate::connector::{CallDeadline, ConnectError, Connection, Connector};
+use crate::connector::{CallDeadline, ConnectError, Connection, Connector, HeldBack};
 use crate::fault::{self, Delivery};
 use crate::shape::Input;
 use crate::text::{Redactor, excerpt};
@@ -162,6 +162,7 @@ impl Session {
     ) -> Delivery {
         let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
         let mut rounds = 0;
+        let mut withdrawn = None;
         let peer = self.connection.peer();
         let open_until = match self.has_handshake {
             true => deadline,
@@ -174,6 +175,8 @@ impl Session {
             let again = (!self.has_handshake).then(|| params.clone());
             let mut request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
             request.extensions_mut().insert(CallDeadline(open_until));
+            let held_back = HeldBack::default();
+            request.extensions_mut().insert(held_back.clone());
             let renewed = tokio::select! {
                 biased;
                 renewed = timeout_at(deadline.into(), self.connection.renew_token()) => renewed,
@@ -196,10 +199,18 @@ impl Session {
                 Ok(Err(error)) => return Delivery::NotSent(fault::words(&error)),
                 Ok(Ok(handle)) => handle,
             };
-            match (
-                timeout_at(deadline.into(), handle.await_response()).await,
-                again,
-            ) {
+            let answer = timeout_at(deadline.into(), handle.await_response());
+            tokio::pin!(answer);
+            let answered = tokio::select! {
+                biased;
+                answered = &mut answer => answered,
+                refusal = async { clearance.withdrawn().await }, if self.connection.renews_token() => {
+                    held_back.hold();
+                    withdrawn = Some(refusal);
+                    answer.await
+                }
+            };
+            match (answered, again) {
                 (Err(_), _) => break Delivery::Late { sent: true },
                 (Ok(Ok(ServerResult::CallToolResult(result))), _) => {
                     break Delivery::Answer(result);
@@ -215,6 +226,10 @@ impl Session {
                 (Ok(Err(error)), _) => break fault::delivery(error),
             }
         };
+        // Its token was refused, and it was not sent with another one.
+        if let (Delivery::Unauthorized(_), Some(refusal)) = (&delivery, withdrawn) {
+            return Delivery::Withheld(refusal);
+        }
         match delivery {
             Delivery::Answer(_) | Delivery::Refused(_) => {
                 self.answered.store(true, Ordering::Relaxed);

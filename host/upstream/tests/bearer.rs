@@ -14,13 +14,13 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use qchost_catalog::{BoxFuture, Failure};
+use qchost_catalog::{BoxFuture, Clearance, Failure};
 use qchost_upstream::{Accounts, BearerSource, HttpConnector, NoToken};
 use secrecy::SecretString;
 use serde_json::json;
-use support::web::{Web, by_hand, success};
+use support::web::{Seen, Web, by_hand, success};
 use support::{AtSending, accounts, call, call_if, options, wait_until};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 const LONG: u64 = 20_000;
 
@@ -59,7 +59,79 @@ impl BearerSource for Renewing {
         })
     }
 
-    fn refused(&self, _: &SecretString) {}
+    fn refused(&self, _: &SecretString) {
+        self.is_due.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A clearance that is withdrawn while a call is under way.
+#[derive(Default)]
+struct Halting {
+    halted: watch::Sender<bool>,
+    is_noticed: AtomicBool,
+}
+
+impl Clearance for Halting {
+    fn clear(&self) -> Result<(), Failure> {
+        match *self.halted.borrow() {
+            true => Err(Failure::Halted("x".to_owned())),
+            false => Ok(()),
+        }
+    }
+
+    fn withdrawn(&self) -> BoxFuture<'_, Failure> {
+        Box::pin(async {
+            let mut halted = self.halted.subscribe();
+            halted.wait_for(|halted| *halted).await.unwrap();
+            self.is_noticed.store(true, Ordering::Relaxed);
+            Failure::Halted("x".to_owned())
+        })
+    }
+}
+
+/// A refusal of the token of the call with this number.
+fn refusing(number: usize) -> (Seen, Web) {
+    by_hand(move |before, request| match before == number {
+        true => {
+            let challenge = ("www-authenticate", "Bearer".to_owned());
+            (401, vec![challenge], String::new())
+        }
+        false => success(request),
+    })
+}
+
+#[tokio::test]
+async fn a_call_whose_token_was_refused_is_not_sent_again_once_it_is_halted() {
+    let (source, (seen, web)) = (Renewing::new(), refusing(1));
+    let accounts = due(&source, &web).await;
+    source.is_due.store(false, Ordering::Relaxed);
+    let clearance = Halting::default();
+    let write = json!({ "id": 2 });
+    let calling = call_if(&accounts, "create_backtest", write, LONG, &clearance);
+    let halting = async {
+        wait_until("the renewal has begun", || source.is_asked()).await;
+        clearance.halted.send_replace(true);
+        let is_noticed = || clearance.is_noticed.load(Ordering::Relaxed);
+        wait_until("the halt is noticed", is_noticed).await;
+        source.may_go_on.add_permits(1);
+    };
+    let (outcome, ()) = tokio::join!(calling, halting);
+    assert!(matches!(outcome, Err(Failure::Halted(_))), "{outcome:?}");
+    assert_eq!(seen.calls(), 2);
+}
+
+/// The twin of the one that is halted.
+#[tokio::test]
+async fn a_call_whose_token_was_refused_is_sent_again_with_the_next_one() {
+    let (source, (seen, web)) = (Renewing::new(), refusing(1));
+    let accounts = due(&source, &web).await;
+    source.is_due.store(false, Ordering::Relaxed);
+    source.may_go_on.add_permits(1);
+    call(&accounts, "create_backtest", json!({ "id": 2 }), LONG)
+        .await
+        .unwrap();
+    assert!(source.is_asked());
+    assert_eq!(seen.calls(), 3);
 }
 
 /// An account with an open session, whose token has to be renewed for the next call.

@@ -223,6 +223,11 @@ impl Connection {
         }
     }
 
+    /// Whether a request may be sent again with a renewed token.
+    pub(crate) fn renews_token(&self) -> bool {
+        self.bearer.is_some()
+    }
+
     /// Whether it began with a handshake, as sessions of the revisions before 2026-07-28 do.
     pub(crate) fn has_handshake(&self) -> bool {
         let peer = self.peer().peer_info();

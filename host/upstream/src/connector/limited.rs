@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -36,6 +37,20 @@ use crate::fault::{lacking_scopes, wants_authorization};
 /// Until when the transport keeps a call open: nothing that belongs to the call outlives it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallDeadline(pub(crate) Instant);
+
+/// Whether a call may no longer be sent, so that it is not sent again with a renewed token.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HeldBack(Arc<AtomicBool>);
+
+impl HeldBack {
+    pub(crate) fn hold(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_held(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// Time limit of a request that belongs to no call: of the handshake, or a notification.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -300,6 +315,15 @@ fn deadline(message: &ClientJsonRpcMessage) -> Instant {
     of_call.unwrap_or_else(|| Instant::now() + HANDSHAKE_TIMEOUT)
 }
 
+/// Whether the call that a message belongs to may no longer be sent.
+fn held_back(message: &ClientJsonRpcMessage) -> HeldBack {
+    let of_call = match message {
+        ClientJsonRpcMessage::Request(request) => request.request.extensions().get::<HeldBack>(),
+        _ => None,
+    };
+    of_call.cloned().unwrap_or_default()
+}
+
 impl StreamableHttpClient for LimitedClient {
     type Error = reqwest::Error;
 
@@ -331,7 +355,7 @@ impl StreamableHttpClient for LimitedClient {
         custom_headers: HashMap<HeaderName, HeaderValue>,
         limits: StreamableHttpResponseLimits,
     ) -> Result<StreamableHttpPostResponse, HttpError> {
-        let deadline = deadline(&message);
+        let (deadline, held_back) = (deadline(&message), held_back(&message));
         let send = |message: ClientJsonRpcMessage, token: Option<&SecretString>| {
             self.client.post_message_with_response_limits(
                 uri.clone(),
@@ -351,6 +375,9 @@ impl StreamableHttpClient for LimitedClient {
             // Nothing was done. Without another token, that is the answer.
             (Err(error), Some(message)) if wants_authorization(&error) => {
                 let renewed = self.within(deadline, self.token()).await??;
+                if held_back.is_held() {
+                    return Err(error);
+                }
                 let answer = self
                     .within(deadline, send(message, renewed.as_ref()))
                     .await?;

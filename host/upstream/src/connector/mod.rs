@@ -19,7 +19,7 @@ mod supervise;
 pub use bearer::{BearerSource, NoToken};
 pub use connection::{ConfigError, ConnectError, Connection, Connector};
 pub use http::HttpConnector;
-pub(crate) use limited::CallDeadline;
+pub(crate) use limited::{CallDeadline, HeldBack};
 pub(crate) use loopback::{is_loopback, server_address};
 pub use pipe::PipeConnector;
 pub use stdio::{StdioConnector, Supervisor};
