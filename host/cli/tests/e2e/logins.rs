@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -384,6 +384,49 @@ fn an_authorization_that_ends_in_the_middle_of_a_sweep_leaves_the_sweep_alone() 
     // Another login heals it, without a restart.
     place.log_in();
     assert_eq!(place.call(), None);
+}
+
+/// Ends callers, also when the test fails meanwhile.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_second_login_fails_none_of_the_calls_that_run() {
+    let mut place = Place::with(Remote::new());
+    place.log_in();
+    let first = place.tokens();
+    let (control, ended) = (Control::of(&place.folder), AtomicBool::new(false));
+    let request =
+        json!({ "verb": "call", "account": "research", "tool": REMOTE_TOOL, "arguments": {} });
+    let caller = || {
+        let mut answers = Vec::new();
+        while !ended.load(Ordering::SeqCst) {
+            answers.push(control.ask(&request));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        answers
+    };
+    let answers: Vec<Answer> = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..4).map(|_| scope.spawn(caller)).collect();
+        {
+            let _ends = Ends(&ended);
+            place.log_in();
+            // By the connection of the next login as well.
+            assert_eq!(place.call(), None);
+        }
+        let answers = callers.into_iter().map(|caller| caller.join().unwrap());
+        answers.flatten().collect()
+    });
+    assert_ne!(place.tokens(), first);
+    assert!(answers.len() > 8, "only {} calls", answers.len());
+    for answer in &answers {
+        assert!(matches!(answer, Answer::Done(_)), "{answer:?}");
+    }
 }
 
 #[test]
