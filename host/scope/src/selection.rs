@@ -18,6 +18,8 @@ use crate::{cost, names};
 
 /// Maximum files of a call that replaces those of a project: the largest tier's projects have as many.
 const MAX_FILES: usize = 250;
+/// The members of such a file.
+const FILE_FIELDS: [&str; 2] = ["name", "content"];
 
 /// What one call selects.
 #[derive(Debug, Default)]
@@ -253,7 +255,12 @@ fn file_names(given: &Arguments<'_>, argument: &str) -> Result<Vec<String>, Scop
     let list = list.filter(|list| (1..=MAX_FILES).contains(&list.len()));
     let mut names = BTreeSet::new();
     for file in list.ok_or_else(|| wrong(argument, &expected))? {
-        let name = file.get("name").and_then(Value::as_str);
+        // A member of another name may be read in place of one of these, such as `Name`.
+        let fields = file.as_object().filter(|fields| {
+            let mut given = fields.keys();
+            given.all(|field| FILE_FIELDS.contains(&field.as_str()))
+        });
+        let name = fields.and_then(|fields| fields.get("name")?.as_str());
         let name = name.ok_or_else(|| wrong(argument, &expected))?;
         names::path(argument, name)?;
         if !names.insert(name.to_owned()) {

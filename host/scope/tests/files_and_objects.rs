@@ -513,12 +513,20 @@ async fn files_that_replace_those_of_a_project_touch_the_present_ones_too() {
             "{refused:?}"
         );
     }
-    let nameless = json!({"projectId": MINE, "files": [{"content": "c"}]});
-    let refused = touch(&scope, &world, replace, nameless).await;
-    assert!(
-        matches!(refused, Err(ScopeError::Invalid(_))),
-        "{refused:?}"
-    );
+    for file in [
+        json!({"content": "c"}),
+        json!("notes/b.md"),
+        // Some servers read the last of the spellings.
+        json!({"name": "notes/b.md", "content": "c", "Name": "main.py"}),
+        json!({"name": "notes/b.md", "content": "c", "name]": "main.py"}),
+    ] {
+        let arguments = json!({"projectId": MINE, "files": [file]});
+        let refused = touch(&scope, &world, replace, arguments).await;
+        assert!(
+            matches!(refused, Err(ScopeError::Invalid(_))),
+            "{refused:?}"
+        );
+    }
     assert_eq!(
         world.count(),
         0,
