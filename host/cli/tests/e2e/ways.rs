@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use qchost_catalog::OPERATIONS;
-use qchost_emulator::Remote;
+use qchost_emulator::{Remote, Revision};
 use serde_json::{Value, json};
 
 use crate::categories::PAPER;
@@ -207,6 +207,29 @@ fn shared_names_mean_what_the_rest_api_means_by_them() {
     let read = alone.call("read_project", &json!({ "projectId": project }));
     assert_eq!(read["projects"][0]["name"], "Lab/one", "{read:#}");
     assert!(got(&cloud, "read_project") >= 1);
+}
+
+#[test]
+fn doctor_shows_the_revision_of_mcp_that_a_server_speaks() {
+    for revision in [
+        Revision::March2025,
+        Revision::June2025,
+        Revision::November2025,
+        Revision::July2026,
+    ] {
+        let settings = Remote::new().revisions(&[revision]);
+        let cloud = Cloud::with(|builder| builder.remote(settings));
+        let both = format!("{}{}", embedded(cloud.url()), remote(&cloud));
+        let ran = folder(&cloud, &both).run(&["--json", "doctor"]);
+        let checks: Value = serde_json::from_str(&ran.stdout).unwrap();
+        let mut checks = checks.as_array().unwrap().iter();
+        let what = "account research.remote: connection";
+        let check = checks.find(|check| check["what"] == what).unwrap();
+        assert_eq!(check["mark"], "ok", "{check}");
+        let finding = check["finding"].as_str().unwrap();
+        let shown = format!("MCP {},", revision.name());
+        assert!(finding.contains(&shown), "{finding}");
+    }
 }
 
 #[test]
