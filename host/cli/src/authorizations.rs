@@ -67,7 +67,10 @@ impl Authorizations {
         let redactor = self.redactor.clone();
         let opened = Authorization::open(account, server, &self.folder, redactor, self.may_renew)?;
         let opened = Arc::new(opened);
-        by_account.insert(account.to_owned(), Arc::clone(&opened));
+        let former = by_account.insert(account.to_owned(), Arc::clone(&opened));
+        if let Some(former) = former {
+            former.disown_file();
+        }
         Ok(opened)
     }
 

@@ -171,6 +171,11 @@ impl Authorization {
         self.file.path().to_owned()
     }
 
+    /// Leaves the file to another server, whose tokens would be lost if a connection that is still open wrote renewed ones.
+    pub fn disown_file(&self) {
+        self.file.disown();
+    }
+
     /// Reads the file again: an operator may have brought it back or removed it. Blocks.
     pub fn read_again(&self) {
         let (found, problem) = match self.file.read() {

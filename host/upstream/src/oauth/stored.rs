@@ -175,6 +175,11 @@ impl TokenFile {
         }
     }
 
+    /// From now on no login writes it that it has now: another server has the file.
+    pub(super) fn disown(&self) {
+        *self.current.lock() = None;
+    }
+
     /// Removes it; returns whether it existed.
     pub(super) fn remove(&self) -> io::Result<bool> {
         let mut current = self.current.lock();
@@ -291,6 +296,19 @@ pub(super) mod tests {
                 prop_assert!(!why.contains("hush"), "{}", why);
             }
         }
+    }
+
+    #[test]
+    fn a_login_whose_file_is_another_server_s_by_now_writes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("research.json");
+        let (former, other) = (TokenFile::new(path.clone()), TokenFile::new(path));
+        let (first, second) = (tokens(1, None), tokens(2, None));
+        former.replace(&first).unwrap();
+        former.disown();
+        other.replace(&second).unwrap();
+        former.update(&first).unwrap();
+        assert_eq!(other.read().unwrap().unwrap().login, second.login);
     }
 
     #[test]
