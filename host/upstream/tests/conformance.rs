@@ -1,5 +1,7 @@
 //! MCP's own conformance suite against the host's client: `examples/conformance_client`, which the suite starts once for
 //! each of its client scenarios. The suite has none yet for the revision without a handshake: see `revisions.rs`.
+//!
+//! Of the suite's scenarios for servers, the emulator's remote MCP server passes those that ask for no more than it has.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +18,16 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Response};
 use parking_lot::Mutex;
+use qchost_emulator::{Emulator, Remote};
+use qchost_upstream::{Authorization, BearerSource as _, OAuthClient};
+use secrecy::ExposeSecret as _;
+use support::person;
+use support::web::Web;
+use tokio::task::block_in_place;
 
 /// The scenarios that are not passed, each with the reason.
 const NOT_PASSED: [(&str, &str); 2] = [
@@ -52,6 +63,15 @@ const BY_LIBRARY: [(&str, &str); 4] = [
         "auth/cross-app-access-complete-flow",
         "a login is that of a person in a browser, and not of a company's identity provider",
     ),
+];
+
+/// The scenarios for servers that apply to the emulator's remote MCP server. The others ask for what it does not have:
+/// prompts, resources, completion, levels of the log, and tools of the suite's own.
+const OF_SERVERS: [&str; 4] = [
+    "server-initialize",
+    "ping",
+    "tools-list",
+    "dns-rebinding-protection",
 ];
 
 /// Says to the client which scenarios are the library's.
@@ -195,5 +215,59 @@ fn every_scenario_is_passed_but_those_with_a_reason() {
             failures.contains_key(name),
             "{name} is passed; remove it from the list: {reason}"
         );
+    }
+}
+
+/// A token of the emulator's remote MCP server, to which a person consented.
+async fn token(emulator: &Emulator) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let server = emulator.remote_url().unwrap();
+    let redactor = qchost_text::Redactor::default();
+    let authorization =
+        Authorization::open("suite", server, folder.path(), redactor, true).unwrap();
+    let begun = authorization.begin(&OAuthClient::default(), 49_152).await;
+    let redirect = person::decide(&person::browser(), emulator, &begun.unwrap(), "allow").await;
+    authorization.finish(&redirect).await.unwrap();
+    let token = authorization.login().unwrap().token().await.unwrap();
+    token.expose_secret().to_owned()
+}
+
+/// In front of a server: adds the token, which the suite does not have.
+fn with_token(server: &str, token: &str) -> Web {
+    let (server, bearer) = (server.to_owned(), format!("Bearer {token}"));
+    let client = person::browser();
+    let handler = move |method: Method, mut headers: HeaderMap, body: Bytes| {
+        headers.remove("connection");
+        headers.remove("content-length");
+        headers.insert("authorization", bearer.parse().unwrap());
+        let request = client.request(method, &server).headers(headers).body(body);
+        async move {
+            let answer = request.send().await.unwrap();
+            let mut passed = Response::builder().status(answer.status());
+            if let Some(kind) = answer.headers().get("content-type") {
+                passed = passed.header("content-type", kind);
+            }
+            let body = answer.bytes().await.unwrap();
+            passed.body(Body::from(body)).unwrap()
+        }
+    };
+    Web::serve(Router::new().fallback(handler), 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_emulators_remote_server_passes_the_scenarios_for_servers_that_apply_to_it() {
+    let suite = Suite::find();
+    let builder = Emulator::builder().any_port().remote(Remote::new());
+    let emulator = builder.start().await.unwrap();
+    let token = token(&emulator).await;
+    let web = with_token(emulator.remote_url().unwrap(), &token);
+    let url = web.url();
+    for scenario in OF_SERVERS {
+        let words = ["server", "--url", url.as_str(), "--scenario", scenario];
+        let ran = block_in_place(|| suite.run(&words));
+        let said = [ran.stdout, ran.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        let checked = said.contains("Passed: ") && !said.contains("Passed: 0/0");
+        assert!(ran.status.success() && checked, "{scenario}:\n{said}");
     }
 }

@@ -54,13 +54,10 @@ struct Place {
 impl Place {
     async fn with(remote: Remote) -> Self {
         let builder = Emulator::builder().any_port().remote(remote);
-        let browser = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none());
         Self {
             emulator: builder.start().await.unwrap(),
             folder: tempfile::tempdir().unwrap(),
-            browser: browser.build().unwrap(),
+            browser: person::browser(),
         }
     }
 
@@ -82,33 +79,12 @@ impl Place {
 
     /// Posts a form to a page of the authorization server.
     async fn post(&self, path: &str, form: &[(&str, &str)]) -> reqwest::Response {
-        let page = format!("http://{}{path}", self.emulator.address());
-        let encoded = Url::parse_with_params(&page, form).unwrap();
-        self.browser
-            .post(page)
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(encoded.query().unwrap().to_owned())
-            .send()
-            .await
-            .unwrap()
+        person::post(&self.browser, &self.emulator, path, form).await
     }
 
     /// What a person does in the browser; returns where the browser is sent.
     async fn decide(&self, address: &str, decision: &str) -> String {
-        let page = self.browser.get(address).send().await.unwrap();
-        assert_eq!(page.status(), 200, "{address}");
-        let page = page.text().await.unwrap();
-        let (_, rest) = page.split_once("name=\"request\" value=\"").unwrap();
-        let (number, _) = rest.split_once('"').unwrap();
-        let form = [
-            ("request", number),
-            ("organization", self.emulator.organization_id()),
-            ("decision", decision),
-        ];
-        let answer = self.post("/oauth/authorize", &form).await;
-        assert_eq!(answer.status(), 302);
-        let location = answer.headers()["location"].to_str().unwrap();
-        location.to_owned()
+        person::decide(&self.browser, &self.emulator, address, decision).await
     }
 
     async fn log_in(&self, authorization: &Authorization) {

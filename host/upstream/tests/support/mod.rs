@@ -2,6 +2,7 @@
 
 #![allow(dead_code)]
 
+pub mod person;
 pub mod pipes;
 pub mod web;
 
