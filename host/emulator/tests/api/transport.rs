@@ -1,5 +1,6 @@
 //! Authentication, encodings, and requests that make no sense at all.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use qchost_emulator::{Emulator, StartError};
@@ -17,6 +18,18 @@ fn every_operation_of_the_catalog_is_served() {
             assert!(served, "{} at {}", operation.name, operation.endpoint);
         }
     }
+}
+
+#[test]
+fn every_tool_of_the_remote_server_that_the_catalog_knows_is_served() {
+    let operations = qchost_catalog::OPERATIONS.iter();
+    let by_tool = operations.filter_map(|operation| match operation.remote {
+        qchost_catalog::Remote::Tool(tool) => Some(tool.name),
+        _ => None,
+    });
+    let listed = qchost_catalog::NOT_BY_REMOTE.iter().map(|(tool, _)| *tool);
+    let known: BTreeSet<&str> = by_tool.chain(listed).collect();
+    assert_eq!(Emulator::remote_tools().collect::<BTreeSet<_>>(), known);
 }
 
 async fn authenticate(cloud: &Cloud, headers: &[(&'static str, String)]) -> Value {
