@@ -32,6 +32,9 @@ const CLIENT_NAME: &str = "qchost";
 /// Time limit of one request, like that of the OAuth library's own client.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Time limit of the request for a challenge: without one, the login goes on.
+const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How the OAuth library begins the error of a server that understood the request and refused it.
 const SERVER_REFUSES: &str = "Server returned error response: ";
 
@@ -449,6 +452,7 @@ async fn challenge(server: &Url) -> Option<String> {
         .post(server.clone())
         .header(ACCEPT, "application/json, text/event-stream")
         .header(CONTENT_TYPE, "application/json")
+        .timeout(CHALLENGE_TIMEOUT)
         .body(request.to_string())
         .send();
     let answer = sent.await.ok()?;
