@@ -62,6 +62,8 @@ impl BearerSource for Renewing {
     fn refused(&self, _: &SecretString) {
         self.is_due.store(true, Ordering::Relaxed);
     }
+
+    fn lacks(&self, _: &str) {}
 }
 
 /// A clearance that is withdrawn while a call is under way.
