@@ -58,6 +58,8 @@ impl Argument {
 
 /// A project that may be left out: then it is the open one.
 const PROJECT: Argument = known("projectId", Kind::Integer);
+/// The same, of a tool of which it is not documented that it takes one.
+const OPEN_PROJECT: Argument = guessed("projectId", Kind::Integer);
 
 /// Every tool that takes arguments, with all of them.
 const TABLE: &[(&str, &[Argument])] = &[
@@ -108,7 +110,7 @@ const TABLE: &[(&str, &[Argument])] = &[
     (
         "read_file",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             guessed("filePath", Kind::Text).required(),
             guessed("startLine", Kind::Integer),
             guessed("endLine", Kind::Integer),
@@ -116,26 +118,29 @@ const TABLE: &[(&str, &[Argument])] = &[
     ),
     (
         "delete_file",
-        &[PROJECT, guessed("filePath", Kind::Text).required()],
+        &[OPEN_PROJECT, guessed("filePath", Kind::Text).required()],
     ),
     (
         "search_file_content",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             guessed("query", Kind::Text).required(),
             known("page", Kind::Integer),
         ],
     ),
-    ("create_compile", &[PROJECT]),
-    ("create_backtest", &[PROJECT, guessed("name", Kind::Text)]),
+    ("create_compile", &[OPEN_PROJECT]),
+    (
+        "create_backtest",
+        &[OPEN_PROJECT, guessed("name", Kind::Text)],
+    ),
     (
         "read_backtest",
-        &[PROJECT, known("backtestId", Kind::Text).required()],
+        &[OPEN_PROJECT, known("backtestId", Kind::Text).required()],
     ),
     (
         "read_backtest_orders",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             known("backtestId", Kind::Text).required(),
             known("tag", Kind::Text),
             known("symbol", Kind::Text),
@@ -145,11 +150,11 @@ const TABLE: &[(&str, &[Argument])] = &[
             guessed("page", Kind::Integer),
         ],
     ),
-    ("list_backtests", &[PROJECT]),
+    ("list_backtests", &[OPEN_PROJECT]),
     (
         "update_backtest",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             known("backtestId", Kind::Text),
             known("name", Kind::Text),
             known("note", Kind::Text),
@@ -157,12 +162,12 @@ const TABLE: &[(&str, &[Argument])] = &[
     ),
     (
         "delete_backtest",
-        &[PROJECT, known("backtestId", Kind::Text).required()],
+        &[OPEN_PROJECT, known("backtestId", Kind::Text).required()],
     ),
     (
         "search_backtest_logs",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             known("backtestId", Kind::Text).required(),
             known("query", Kind::Text).required(),
         ],
@@ -170,7 +175,7 @@ const TABLE: &[(&str, &[Argument])] = &[
     (
         "create_optimization",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             guessed("name", Kind::Text).required(),
             guessed("target", Kind::Text).required(),
             guessed("targetTo", Kind::Text).required(),
@@ -185,58 +190,58 @@ const TABLE: &[(&str, &[Argument])] = &[
         "read_optimization",
         &[known("optimizationId", Kind::Text).required()],
     ),
-    ("list_optimizations", &[PROJECT]),
+    ("list_optimizations", &[OPEN_PROJECT]),
     (
         "delete_optimization",
         &[known("optimizationId", Kind::Text).required()],
     ),
-    ("create_live_algorithm", &[PROJECT]),
-    ("read_live_algorithm", &[PROJECT]),
-    ("read_live_holdings", &[PROJECT]),
+    ("create_live_algorithm", &[OPEN_PROJECT]),
+    ("read_live_algorithm", &[OPEN_PROJECT]),
+    ("read_live_holdings", &[OPEN_PROJECT]),
     (
         "search_live_logs",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             known("deployId", Kind::Text),
             known("query", Kind::Text).required(),
         ],
     ),
-    ("stop_live_algorithm", &[PROJECT]),
-    ("liquidate_live_algorithm", &[PROJECT]),
+    ("stop_live_algorithm", &[OPEN_PROJECT]),
+    ("liquidate_live_algorithm", &[OPEN_PROJECT]),
     (
         "jupyter_create_cell",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             guessed("index", Kind::Integer),
             guessed("source", Kind::Text).required(),
         ],
     ),
     (
         "jupyter_read_cell",
-        &[PROJECT, guessed("index", Kind::Integer).required()],
+        &[OPEN_PROJECT, guessed("index", Kind::Integer).required()],
     ),
     (
         "jupyter_update_cell",
         &[
-            PROJECT,
+            OPEN_PROJECT,
             guessed("index", Kind::Integer).required(),
             guessed("source", Kind::Text).required(),
         ],
     ),
     (
         "jupyter_delete_cell",
-        &[PROJECT, guessed("index", Kind::Integer).required()],
+        &[OPEN_PROJECT, guessed("index", Kind::Integer).required()],
     ),
     (
         "jupyter_execute_cell",
-        &[PROJECT, guessed("index", Kind::Integer).required()],
+        &[OPEN_PROJECT, guessed("index", Kind::Integer).required()],
     ),
     (
         "jupyter_create_notebook",
-        &[PROJECT, guessed("notebook", Kind::Text).required()],
+        &[OPEN_PROJECT, guessed("notebook", Kind::Text).required()],
     ),
-    ("jupyter_read_notebook", &[PROJECT]),
-    ("jupyter_execute_notebook", &[PROJECT]),
+    ("jupyter_read_notebook", &[OPEN_PROJECT]),
+    ("jupyter_execute_notebook", &[OPEN_PROJECT]),
     (
         "jupyter_get_image",
         &[guessed("url", Kind::Text).required()],
@@ -387,6 +392,8 @@ pub(super) fn tools() -> impl Iterator<Item = &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -417,6 +424,20 @@ mod tests {
         check(json!({"index": null})).unwrap_err();
         check(json!({"index": "0"})).unwrap_err();
         check(json!({"index": 0, "projectId": 0.5})).unwrap_err();
+    }
+
+    #[test]
+    fn names_are_guesses_unless_they_are_documented() {
+        let documented = include_str!("../../../../catalog/tests/fixtures/remote-tools.tsv");
+        for line in documented.lines().skip(1) {
+            let mut columns = line.split('\t');
+            let (tool, names) = (columns.next().unwrap(), columns.next_back().unwrap());
+            let names = names.split(' ').filter(|it| !matches!(*it, "?" | "-"));
+            let known: BTreeSet<&str> = names.collect();
+            let own = of(tool).iter().filter(|it| !it.guessed);
+            let own: BTreeSet<&str> = own.map(|it| it.name).collect();
+            assert_eq!(own, known, "{tool}");
+        }
     }
 
     #[test]
