@@ -27,6 +27,7 @@ pub const FIELDS: &[(&str, &str, &str)] = &[
     ("holding", "unrealized-return", "up"),
     ("cash", "currency", KEY),
     ("cell", "cell-type", "cell_type"),
+    ("log-search", "deployment-only", "deploymentLogs"),
 ];
 
 /// Cases by variant, with every JSON value that means them; the first one is sent. Numbers stand as
