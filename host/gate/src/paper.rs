@@ -5,9 +5,9 @@
 //!
 //! Invariant: a report only narrows. None makes a profile a paper one, and none is forgotten.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use qchost_ledger::{Ledger, LedgerError, LiveProfile};
 use qchost_secrets::Profiles;
 
@@ -17,7 +17,20 @@ use crate::clock::now;
 pub(crate) struct PaperEvidence {
     ledger: Ledger,
     live: RwLock<BTreeMap<String, LiveProfile>>,
+    unstored: Mutex<Unstored>,
 }
+
+/// What the ledger could not take.
+#[derive(Default)]
+struct Unstored {
+    /// The profiles of deployments, by account and deployment.
+    deployed: BTreeMap<(String, String), String>,
+    /// Profiles whose report is not stored.
+    live: BTreeSet<String>,
+}
+
+/// Maximum deployments whose profile is remembered in memory alone.
+const MAX_UNSTORED: usize = 1_000;
 
 impl PaperEvidence {
     /// With the reports that there are.
@@ -27,6 +40,7 @@ impl PaperEvidence {
         Self {
             ledger,
             live: RwLock::new(live),
+            unstored: Mutex::default(),
         }
     }
 
@@ -59,13 +73,24 @@ impl PaperEvidence {
             .record_deployed(account, deployment, profile, now())
             .await;
         if let Err(error) = recorded {
-            tracing::warn!(target: "gate", account, deployment, profile, %error, "the profile of a deployment is not remembered");
+            tracing::warn!(target: "gate", account, deployment, profile, %error, "the profile of a deployment is not remembered beyond this process");
+            let mut unstored = self.unstored.lock();
+            if unstored.deployed.len() < MAX_UNSTORED {
+                let key = (account.to_owned(), deployment.to_owned());
+                unstored.deployed.insert(key, profile.to_owned());
+            }
         }
     }
 
     /// Notes deployments that said that they trade with real money.
     pub(crate) async fn note_live(&self, account: &str, deployments: &[String]) {
         for deployment in deployments {
+            let key = (account.to_owned(), deployment.clone());
+            let unstored = self.unstored.lock().deployed.get(&key).cloned();
+            if let Some(profile) = unstored {
+                self.note(account, deployment, profile).await;
+                continue;
+            }
             match self.ledger.profile_of(account, deployment).await {
                 Ok(Some(profile)) => self.note(account, deployment, profile).await,
                 // The host did not make it.
@@ -85,16 +110,29 @@ impl PaperEvidence {
             deployment: deployment.to_owned(),
             at: now(),
         };
-        {
+        let is_known = {
             let mut live = self.live.write();
-            if live.contains_key(&profile) {
-                return;
+            let is_known = live.contains_key(&profile);
+            if !is_known {
+                live.insert(profile.clone(), report.clone());
             }
-            live.insert(profile.clone(), report.clone());
+            is_known
+        };
+        if is_known && !self.unstored.lock().live.contains(&profile) {
+            return;
         }
-        tracing::warn!(target: "gate", account, deployment, profile, "a deployment says that it trades with real money: its brokerage profile counts as one for real money from now on");
-        if let Err(error) = self.ledger.record_live_profile(report).await {
-            tracing::warn!(target: "gate", profile, %error, "that a profile trades with real money is not remembered beyond this process");
+        if !is_known {
+            tracing::warn!(target: "gate", account, deployment, profile, "a deployment says that it trades with real money: its brokerage profile counts as one for real money from now on");
+        }
+        match self.ledger.record_live_profile(report).await {
+            Ok(()) => {
+                self.unstored.lock().live.remove(&profile);
+            }
+            Err(error) => {
+                // Until the next report of it.
+                tracing::warn!(target: "gate", profile, %error, "that a profile trades with real money is not remembered beyond this process");
+                self.unstored.lock().live.insert(profile);
+            }
         }
     }
 }
@@ -149,5 +187,34 @@ mod tests {
         let ledger = Ledger::open(&path).unwrap();
         let evidence = PaperEvidence::open(ledger).await.unwrap();
         assert_eq!(live(&evidence), [Some(true), Some(true), None]);
+    }
+
+    /// As on a disk that is full for a while.
+    #[tokio::test]
+    async fn what_the_ledger_cannot_take_counts_at_once_and_is_stored_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let (profiles, ledger) = (profiles(), Ledger::open(&path).unwrap());
+        let evidence = PaperEvidence::open(ledger.clone()).await.unwrap();
+        let other = rusqlite::Connection::open(&path).unwrap();
+        for table in ["deployed", "live_profiles"] {
+            let full = format!(
+                "CREATE TRIGGER full_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'full'); END"
+            );
+            other.execute_batch(&full).unwrap();
+        }
+        let report = ["L-1".to_owned()];
+        evidence.made("a", "L-1", "practice").await;
+        evidence.note_live("a", &report).await;
+        assert_eq!(evidence.is_live(&profiles, "practice"), Some(true));
+        assert!(ledger.live_profiles().await.unwrap().is_empty());
+        for table in ["deployed", "live_profiles"] {
+            let room = format!("DROP TRIGGER full_{table}");
+            other.execute_batch(&room).unwrap();
+        }
+        evidence.note_live("a", &report).await;
+        let stored = ledger.live_profiles().await.unwrap();
+        let names: Vec<_> = stored.iter().map(|one| one.profile.as_str()).collect();
+        assert_eq!(names, ["practice"]);
     }
 }
