@@ -22,7 +22,7 @@ use qchost_catalog::{
 use rmcp::model::CallToolResult;
 use secrecy::SecretString;
 use serde_json::{Map, Value};
-use tokio::time::{sleep, sleep_until};
+use tokio::time::{sleep, sleep_until, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Found, Lookup, Writes};
@@ -137,23 +137,40 @@ impl Account {
         let checks =
             (0..self.endpoints.iter().count()).map(|index| self.check_one(index, deadline));
         futures::future::join_all(checks).await;
-        self.prove_endpoints(deadline).await;
+        self.prove_endpoints(deadline, Duration::ZERO).await;
     }
 
-    /// Compares the endpoints that are not known to be the account's with the first one. If another call does so, this one
-    /// goes on with what is known.
-    async fn prove_endpoints(&self, deadline: Instant) {
-        if self.endpoints.unproven().is_empty() {
+    /// Compares the endpoints that are not known to be the account's with the reference. If another call does so, this one
+    /// goes on with what is known; if nothing is, it waits for that. A comparison that could not be made is repeated after
+    /// `unread_for`.
+    async fn prove_endpoints(&self, deadline: Instant, unread_for: Duration) {
+        if self.endpoints.unproven(unread_for).is_empty() {
             return;
         }
-        let Ok(_proving) = self.proving.try_lock() else {
-            return;
+        let _proving = match self.proving.try_lock() {
+            Ok(proving) => proving,
+            Err(_) if self.endpoints.is_settled() => return,
+            Err(_) => match timeout_at(deadline.into(), self.proving.lock()).await {
+                Ok(proving) => proving,
+                Err(_) => return,
+            },
         };
-        for index in self.endpoints.unproven() {
+        for index in self.endpoints.unproven(unread_for) {
             let endpoint = self.endpoints.exactly(index).endpoint;
-            let outcome = self.compare_endpoint(index, deadline).await;
+            let number = index.saturating_add(1);
+            let outcome = match self.compare_endpoint(index, deadline).await {
+                // The reference never answered, and this one just did.
+                Err(Unproven::NoReference(failure)) if !self.endpoints.is_settled() => {
+                    tracing::warn!(
+                        account = self.name,
+                        "the others are compared with endpoint {number}, since none before it answers: {failure}"
+                    );
+                    self.endpoints.refer_to(index, failure);
+                    continue;
+                }
+                outcome => outcome,
+            };
             if let Err(why) = &outcome {
-                let number = index.saturating_add(1);
                 tracing::warn!(
                     account = self.name,
                     "endpoint {number} is not known to be the account's, and is not used: {why}"
@@ -163,33 +180,49 @@ impl Account {
         }
     }
 
-    /// Whether an endpoint has the user and the organisation of the first one.
+    /// Whether an endpoint has the user and the organisation of the reference.
     async fn compare_endpoint(&self, index: usize, deadline: Instant) -> Result<(), Unproven> {
         // What exists there now is listed here afterwards, also if it was made just now.
-        let theirs = self.read_at(index, LIST_PROJECTS, deadline).await?;
-        let ours = self.read_at(0, LIST_PROJECTS, deadline).await?;
+        let theirs = self.read_at(index, LIST_PROJECTS, deadline).await;
+        let theirs = theirs.map_err(Unproven::Unread)?;
+        let reference = self.endpoints.reference();
+        let ours = self.read_at(reference, LIST_PROJECTS, deadline).await;
+        let ours = ours.map_err(Unproven::NoReference)?;
         if self.way() == Way::Remote {
             // The remote server does not say whose login it has.
             return compare(&theirs, &ours, &Value::Null).map_err(Unproven::Other);
         }
-        let again = self.read_at(index, LIST_PROJECTS, deadline).await?;
-        let their_user = self.read_at(index, READ_ACCOUNT, deadline).await?;
-        let user = self.read_at(0, READ_ACCOUNT, deadline).await?;
+        let again = self.read_at(index, LIST_PROJECTS, deadline).await;
+        let again = again.map_err(Unproven::Unread)?;
+        let their_user = self.read_at(index, READ_ACCOUNT, deadline).await;
+        let their_user = their_user.map_err(Unproven::Unread)?;
+        let user = self.read_at(reference, READ_ACCOUNT, deadline).await;
+        let user = user.map_err(Unproven::NoReference)?;
         let organization = |body: &Value| body.get("organizationId").cloned();
         if organization(&their_user) != organization(&user) {
-            let reason = "it is of another organisation than the first one";
+            let reason = "it is of another organisation than the others";
             return Err(Unproven::Other(reason.to_owned()));
         }
         compare_all(&theirs, &ours, &again, &user).map_err(Unproven::Other)
     }
 
-    /// A read of the host's own at one endpoint.
+    /// A read of the host's own at one endpoint, which is not waited for if it is down.
     async fn read_at(
         &self,
         index: usize,
         operation: &'static Operation,
         deadline: Instant,
-    ) -> Result<Value, Unproven> {
+    ) -> Outcome {
+        let started = Instant::now();
+        let endpoint = self.endpoints.exactly(index).endpoint;
+        match endpoint.pool.acquire(deadline, true).await {
+            Ok(guard) => drop(guard),
+            Err(NoSession::Down(problem, reason)) => {
+                endpoint.failed(problem, reason.clone(), None);
+                return Err(endpoint.down(problem, reason));
+            }
+            Err(NoSession::Late) => return Err(timed_out(started)),
+        }
         let call = Call {
             account: &self.name,
             target: Target::Known(operation),
@@ -198,8 +231,7 @@ impl Account {
             clearance: always(),
             sends: None,
         };
-        let outcome = self.send(&call, Instant::now(), Some(index)).await;
-        outcome.map_err(Unproven::Unread)
+        self.send(&call, started, Some(index)).await
     }
 
     async fn check_one(&self, index: usize, deadline: Instant) {
@@ -255,6 +287,7 @@ impl Account {
         if let Some(known) = self.endpoints.has_tool(tool) {
             return Ok(known);
         }
+        self.find_endpoints(call).await;
         let guard = self.session(call, Instant::now()).await?;
         Ok(guard.session.has_tool(tool))
     }
@@ -266,11 +299,9 @@ impl Account {
     )]
     pub(crate) async fn call(&self, call: &Call<'_>) -> Outcome {
         let started = Instant::now();
-        // One of the first reads finds out which endpoints there are. Nothing else waits for that.
-        if call.target.access() == Access::Read {
-            let soon = started.checked_add(self.endpoints.first().pool.options().failover_after);
-            self.prove_endpoints(soon.map_or(call.deadline, |soon| soon.min(call.deadline)))
-                .await;
+        // One of the first calls finds out which endpoints there are. Later, only reads wait for that.
+        if call.target.access() == Access::Read || !self.endpoints.is_settled() {
+            self.find_endpoints(call).await;
         }
         let (answered, outcome) = match self.cache.lookup(call) {
             Some(lookup) => self.look_up(lookup, call, started).await,
@@ -288,6 +319,15 @@ impl Account {
             Err(failure) => tracing::debug!(ms = started.elapsed().as_millis(), %failure, "failed"),
         }
         outcome
+    }
+
+    /// Finds out which endpoints are the account's, for no longer than the call waits for one of them.
+    pub(crate) async fn find_endpoints(&self, call: &Call<'_>) {
+        let patience = self.endpoints.first().pool.options().failover_after;
+        let soon = Instant::now().checked_add(patience);
+        let soon = soon.map_or(call.deadline, |soon| soon.min(call.deadline));
+        let unread_for = self.endpoints.proof_interval();
+        self.prove_endpoints(soon, unread_for).await;
     }
 
     /// Answers a read from the cache, with the same read of another caller, or by sending it. The clearance decides in
@@ -403,9 +443,10 @@ impl Account {
         Ok((tool.name, Cow::Owned(arguments)))
     }
 
-    /// A session of the first endpoint.
+    /// A session of the endpoint that would carry the call.
     async fn session(&self, call: &Call<'_>, started: Instant) -> Result<SessionGuard, Failure> {
-        let endpoint = self.endpoints.first();
+        let picked = self.endpoints.pick(&call.target, &[]);
+        let endpoint = picked.endpoint;
         let guard = endpoint.pool.acquire(call.deadline, false);
         match while_cleared(call.clearance, guard).await? {
             Ok(guard) => Ok(guard),

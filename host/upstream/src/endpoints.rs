@@ -1,15 +1,18 @@
 //! The endpoints of one account, and which of them carries a call.
 //!
-//! Endpoints of one account lead to the same user and organisation, which each but the first one has to prove before it is
-//! used, and again after a login, which makes another [`Account`](crate::Account). The least loaded one that works carries a call; one that
-//! failed is left alone for a while (see [`Breaker`]), and then tried by a single read. Writes never try it.
+//! Endpoints of one account lead to the same user and organisation. One is the reference, and each other one has to prove that
+//! it is like it before it is used, and again after a login, which makes another [`Account`](crate::Account). The reference is the
+//! first one, unless that does not answer before any has: then it is the next one that does, and the first one has to prove
+//! itself when it is back. The least loaded one that works carries a call, of several in turn; one that failed is left alone
+//! for a while (see [`Breaker`]), and then tried by a single read. Writes never try it.
 //!
-//! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. A call is never refused
-//! because of a breaker: if no endpoint is known to work, the one that is due first carries it.
+//! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. The reference does not
+//! change once it has answered. A call is never refused because of a breaker: if no endpoint is known to work, the one that is
+//! due first carries it.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -25,10 +28,12 @@ use crate::pool::Pool;
 
 /// How long a failed proof is not repeated.
 const PROOF_INTERVAL: Duration = Duration::from_secs(30);
+/// The same for one that could not be made, while the account has no endpoint that answers.
+const UNREAD_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether an endpoint is the account's.
 enum Identity {
-    /// It is the first one, with which the others are compared.
+    /// It is the one with which the others are compared.
     Reference,
     Unknown,
     /// It is.
@@ -40,8 +45,10 @@ enum Identity {
 /// Why an endpoint is not known to be the account's.
 #[derive(Debug)]
 pub(crate) enum Unproven {
-    /// A read of the comparison failed.
+    /// A read of the comparison failed at it.
     Unread(Failure),
+    /// A read of the comparison failed at the reference.
+    NoReference(Failure),
     /// It is another user's or organisation's, or it cannot be told.
     Other(String),
 }
@@ -49,8 +56,8 @@ pub(crate) enum Unproven {
 impl fmt::Display for Unproven {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unread(failure) => {
-                write!(f, "it cannot be compared with the first one: {failure}")
+            Self::Unread(failure) | Self::NoReference(failure) => {
+                write!(f, "it cannot be compared with the others: {failure}")
             }
             Self::Other(reason) => f.write_str(reason),
         }
@@ -66,6 +73,8 @@ pub(crate) struct Endpoint {
     identity: Mutex<Identity>,
     /// Calls under way.
     calls: AtomicUsize,
+    /// Whether it has ever answered.
+    has_answered: AtomicBool,
 }
 
 impl Endpoint {
@@ -77,10 +86,11 @@ impl Endpoint {
             breaker: Breaker::default(),
             identity: Mutex::new(Identity::Reference),
             calls: AtomicUsize::new(0),
+            has_answered: AtomicBool::new(false),
         }
     }
 
-    /// The outcome of a comparison with the first endpoint.
+    /// The outcome of a comparison with the reference.
     pub(crate) fn identified(&self, outcome: Result<(), Unproven>) {
         *self.identity.lock() = match outcome {
             Ok(()) => Identity::Proven,
@@ -96,19 +106,33 @@ impl Endpoint {
         }
     }
 
-    /// Whether a proof is to be attempted.
-    fn wants_proof(&self) -> bool {
+    /// Whether a proof is to be attempted; one that could not be made, after this long.
+    fn wants_proof(&self, unread_for: Duration) -> bool {
         match &*self.identity.lock() {
             Identity::Reference | Identity::Proven => false,
             Identity::Unknown => true,
-            Identity::Refused(at, _) => at.elapsed() >= PROOF_INTERVAL,
+            Identity::Refused(at, Unproven::Other(_)) => at.elapsed() >= PROOF_INTERVAL,
+            Identity::Refused(at, Unproven::Unread(_) | Unproven::NoReference(_)) => {
+                at.elapsed() >= unread_for
+            }
         }
     }
 
     /// It answered, with any answer.
     pub(crate) fn answered(&self) {
+        self.has_answered.store(true, Ordering::Relaxed);
         self.tracker.answered();
         self.breaker.succeeded();
+    }
+
+    /// Whether it has ever answered.
+    fn answers(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
+    }
+
+    /// Whether the others are compared with it.
+    fn is_reference(&self) -> bool {
+        matches!(&*self.identity.lock(), Identity::Reference)
     }
 
     /// A call failed for a reason that lies with it.
@@ -157,7 +181,7 @@ impl Endpoint {
             && !health.state.is_problem()
         {
             health.state = match why {
-                Unproven::Unread(_) => AccountState::Unreachable,
+                Unproven::Unread(_) | Unproven::NoReference(_) => AccountState::Unreachable,
                 Unproven::Other(_) => AccountState::Unauthorized,
             };
             health.seconds_since_news = at.elapsed().as_secs_f64();
@@ -184,6 +208,8 @@ impl Endpoint {
 pub(crate) struct Endpoints {
     first: Endpoint,
     others: Vec<Endpoint>,
+    /// Calls so far: equally loaded endpoints carry them in turn.
+    turn: AtomicUsize,
 }
 
 /// The endpoint that carries a call, counted as its load meanwhile.
@@ -217,6 +243,7 @@ impl Endpoints {
         Self {
             first,
             others: Vec::new(),
+            turn: AtomicUsize::new(0),
         }
     }
 
@@ -225,16 +252,44 @@ impl Endpoints {
         self.others.push(endpoint);
     }
 
-    /// The positions of those for which a proof is to be attempted.
-    pub(crate) fn unproven(&self) -> Vec<usize> {
+    /// How long a proof that could not be made is not repeated for a call.
+    pub(crate) fn proof_interval(&self) -> Duration {
+        match self.is_settled() {
+            true => PROOF_INTERVAL,
+            false => UNREAD_INTERVAL,
+        }
+    }
+
+    /// The positions of those for which a proof is to be attempted; one that could not be made, after this long.
+    pub(crate) fn unproven(&self, unread_for: Duration) -> Vec<usize> {
         let all = self.iter().enumerate();
-        all.filter(|(_, it)| it.wants_proof())
+        all.filter(|(_, it)| it.wants_proof(unread_for))
             .map(|(index, _)| index)
             .collect()
     }
 
     pub(crate) fn first(&self) -> &Endpoint {
         &self.first
+    }
+
+    /// The position of the endpoint with which the others are compared.
+    pub(crate) fn reference(&self) -> usize {
+        self.iter().position(Endpoint::is_reference).unwrap_or(0)
+    }
+
+    /// Whether the reference has answered, so that it stays the reference.
+    pub(crate) fn is_settled(&self) -> bool {
+        let reference = self.iter().find(|it| it.is_reference());
+        self.others.is_empty() || reference.is_some_and(Endpoint::answers)
+    }
+
+    /// Makes another endpoint the reference, in place of one that never answered, for this reason.
+    pub(crate) fn refer_to(&self, index: usize, failure: Failure) {
+        let former = self.reference();
+        self.exactly(former)
+            .endpoint
+            .identified(Err(Unproven::Unread(failure)));
+        *self.exactly(index).endpoint.identity.lock() = Identity::Reference;
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
@@ -253,7 +308,14 @@ impl Endpoints {
         let works = |(index, it): &(usize, &Endpoint)| {
             untried(index) && it.breaker.readiness(now) == Readiness::Closed
         };
-        let load = |(_, it): &(usize, &Endpoint)| it.calls.load(Ordering::Relaxed);
+        let (turn, number) = (
+            self.turn.fetch_add(1, Ordering::Relaxed),
+            self.others.len().saturating_add(1),
+        );
+        let load = |(index, it): &(usize, &Endpoint)| {
+            let waits = index.wrapping_add(number).wrapping_sub(turn % number) % number;
+            (it.calls.load(Ordering::Relaxed), waits)
+        };
         // One read tries an endpoint that failed, as long as another one would carry it if that fails.
         if target.access() == Access::Read && capable().any(|it| works(&it)) {
             let due = capable().find(|(index, it)| untried(index) && it.breaker.try_now(now));

@@ -83,6 +83,7 @@ pub(crate) async fn prove(
     let theirs = remote
         .send(&read(call, LIST_PROJECTS), started, None)
         .await?;
+    rest.find_endpoints(call).await;
     let ours = rest.send(&read(call, LIST_PROJECTS), started, None).await?;
     let user = rest.send(&read(call, READ_ACCOUNT), started, None).await?;
     let refusal = compare(&theirs, &ours, &user).err().map(|reason| {

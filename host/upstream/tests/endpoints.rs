@@ -255,6 +255,80 @@ async fn the_least_loaded_endpoint_carries_a_call() {
 }
 
 #[tokio::test]
+async fn equally_loaded_endpoints_carry_calls_in_turn() {
+    let servers = [Server::start(), Server::start()];
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    prove(&accounts).await;
+    for id in 0..20 {
+        call(&accounts, "read_backtest", json!({ "id": id }), LONG)
+            .await
+            .unwrap();
+    }
+    let carried = servers
+        .each_ref()
+        .map(|server| server.reads.load(Ordering::Relaxed));
+    assert_eq!(carried, [10, 10]);
+}
+
+#[tokio::test]
+async fn an_account_whose_first_endpoint_is_down_at_its_start_is_served_by_the_second() {
+    let mut servers = [Server::start(), Server::start()];
+    servers[0].kill();
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    let calls = (0..20).map(|id| {
+        let tool = match id % 2 {
+            0 => "read_backtest",
+            _ => "create_backtest",
+        };
+        call(&accounts, tool, json!({ "id": id }), LONG)
+    });
+    for outcome in futures::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+    assert_eq!(servers[1].reads.load(Ordering::Relaxed), 10);
+    assert_eq!(servers[1].writes.lock().len(), 10);
+    let state = accounts.health(ACCOUNT).unwrap().state;
+    assert_eq!(state, AccountState::Connected);
+    // The first one proves itself when it is back.
+    servers[0].heal();
+    let until = Instant::now() + Duration::from_secs(20);
+    while accounts.endpoints(ACCOUNT).unwrap()[0].state != AccountState::Connected {
+        assert!(Instant::now() < until, "it is not used again");
+        accounts.check(ACCOUNT, until).await.unwrap();
+    }
+    for id in 0..10 {
+        call(&accounts, "read_backtest", json!({ "id": id }), LONG)
+            .await
+            .unwrap();
+    }
+    assert_eq!(servers[0].reads.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn a_first_endpoint_that_comes_back_as_another_users_carries_nothing() {
+    let mut servers = [Server::of(9), Server::of(1)];
+    servers[0].kill();
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    call(&accounts, "read_backtest", json!({ "id": 0 }), LONG)
+        .await
+        .unwrap();
+    servers[0].heal();
+    let until = Instant::now() + Duration::from_secs(20);
+    while accounts.endpoints(ACCOUNT).unwrap()[0].state != AccountState::Unauthorized {
+        assert!(Instant::now() < until, "it is not compared");
+        accounts.check(ACCOUNT, until).await.unwrap();
+    }
+    for id in 1..10 {
+        call(&accounts, "create_backtest", json!({ "id": id }), LONG)
+            .await
+            .unwrap();
+    }
+    assert_eq!(servers[0].reads.load(Ordering::Relaxed), 0);
+    assert!(servers[0].writes.lock().is_empty());
+    assert_eq!(servers[1].writes.lock().len(), 9);
+}
+
+#[tokio::test]
 async fn an_endpoint_of_another_user_carries_nothing() {
     let servers = [Server::of(1), Server::of(9)];
     let accounts = of_two(servers[0].port, servers[1].port, options());

@@ -32,7 +32,7 @@ use serde_json::Value;
 
 pub use accounts::{
     AccountLoggedOut, AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin,
-    ListLiveProfiles, LiveProfileRow, LogOut, Redirect, account_detail,
+    ListLiveProfiles, LogOut, Redirect, account_detail,
 };
 pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,
