@@ -152,7 +152,7 @@ impl Config {
             anyhow::anyhow!(
                 "{}:{line}: {}{key}",
                 path.display(),
-                error.message().trim().replace('\n', " ")
+                without_text(error.message()).trim().replace('\n', " ")
             )
         })?;
         config.check().with_context(|| path.display().to_string())?;
@@ -342,6 +342,21 @@ pub fn listed(accounts: &BTreeMap<String, Account>) -> String {
 /// The absolute path of a file, for messages: a relative one does not say where it was looked for.
 pub fn full(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// A message of the parser without the text that is in the wrong place: it may be a secret, as in `headers = "Bearer …"`.
+fn without_text(message: &str) -> String {
+    let mut message = message.to_owned();
+    for kind in ["invalid type: string ", "invalid value: string "] {
+        let begin = message.find(kind).map(|at| at + kind.len());
+        let end = message.rfind(", expected");
+        if let (Some(begin), Some(end)) = (begin, end)
+            && begin < end
+        {
+            message.replace_range(begin..end, "…");
+        }
+    }
+    message
 }
 
 /// The key whose value is at a place in a text, with its table; `None` if the place is a key or a table itself, or the key is

@@ -14,6 +14,21 @@ fn load(text: &str) -> Result<Config> {
 const ACCOUNT: &str = "[account.a]\nconnection = \"embedded\"\n";
 
 #[test]
+fn a_secret_in_the_wrong_place_is_not_repeated() {
+    for text in [
+        "[account.a]\nconnection = \"http\"\nurl = \"https://x.test\"\nheaders = \"hunter2, expected\"",
+        "[account.a.remote]\nheaders = \"hunter2\"",
+        "[account.a]\nconnection = \"stdio\"\ncommand = \"x\"\nenv = \"hunter2\"",
+        "[[account.a.endpoint]]\nconnection = \"http\"\nurl = \"https://x.test\"\nheaders = \"hunter2\"",
+        "[brokerage]\nib = \"hunter2\"",
+    ] {
+        let error = format!("{:#}", load(text).unwrap_err());
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("string …, expected a map"), "{error}");
+    }
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_line() {
     for (text, expected) in [
         ("modus = 1", "qchost.toml:1: unknown field `modus`"),
