@@ -4,6 +4,9 @@
 //! backtest takes, adds half of that and half a minute to begin, multiplies by the number of backtests and the price of
 //! the node type, and adds 50 %, since optimisations cost more than they are estimated at.
 //!
+//! The claim is never the cost by itself, and no cap. A larger one counts nevertheless, since that is the safer side: it can
+//! only use up more of a budget, or be refused.
+//!
 //! Invariants: a claim never makes the cost smaller. What cannot be worked out is unknown and not free: without a price,
 //! a grid or the time of one backtest there is no cost, whatever the caller claims.
 
