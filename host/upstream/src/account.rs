@@ -136,8 +136,9 @@ impl Account {
     pub(crate) async fn check(&self, deadline: Instant) {
         let checks =
             (0..self.endpoints.iter().count()).map(|index| self.check_one(index, deadline));
-        futures::future::join_all(checks).await;
-        self.prove_endpoints(deadline, Duration::ZERO).await;
+        let checks = futures::future::join_all(checks);
+        // Side by side, so that an endpoint that does not answer leaves time to compare the others.
+        futures::future::join(checks, self.prove_endpoints(deadline, Duration::ZERO)).await;
     }
 
     /// Compares the endpoints that are not known to be the account's with the reference. If another call does so, this one
@@ -206,7 +207,7 @@ impl Account {
         compare_all(&theirs, &ours, &again, &user).map_err(Unproven::Other)
     }
 
-    /// A read of the host's own at one endpoint, which is not waited for if it is down.
+    /// A read of the host's own at one endpoint, which is not waited for if it is down and there is another one.
     async fn read_at(
         &self,
         index: usize,
@@ -215,7 +216,8 @@ impl Account {
     ) -> Outcome {
         let started = Instant::now();
         let endpoint = self.endpoints.exactly(index).endpoint;
-        match endpoint.pool.acquire(deadline, true).await {
+        let has_other = self.endpoints.has_others();
+        match endpoint.pool.acquire(deadline, has_other).await {
             Ok(guard) => drop(guard),
             Err(NoSession::Down(problem, reason)) => {
                 endpoint.failed(problem, reason.clone(), None);
@@ -235,20 +237,12 @@ impl Account {
     }
 
     async fn check_one(&self, index: usize, deadline: Instant) {
-        let call = Call {
-            account: &self.name,
-            target: Target::Known(match self.way() {
-                Way::Rest => READ_ACCOUNT,
-                Way::Remote => LIST_PROJECTS,
-            }),
-            arguments: Map::new(),
-            deadline,
-            clearance: always(),
-            sends: None,
+        let operation = match self.way() {
+            Way::Rest => READ_ACCOUNT,
+            Way::Remote => LIST_PROJECTS,
         };
-        let started = Instant::now();
-        let only = Some(index);
-        if let Err(failure @ Failure::TimedOut { .. }) = self.send(&call, started, only).await {
+        let outcome = self.read_at(index, operation, deadline).await;
+        if let Err(failure @ Failure::TimedOut { .. }) = outcome {
             let endpoint = self.endpoints.exactly(index).endpoint;
             endpoint.failed(Problem::Unreachable, failure.to_string(), None);
         }

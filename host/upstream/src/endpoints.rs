@@ -272,6 +272,10 @@ impl Endpoints {
         &self.first
     }
 
+    pub(crate) fn has_others(&self) -> bool {
+        !self.others.is_empty()
+    }
+
     /// The position of the endpoint with which the others are compared.
     pub(crate) fn reference(&self) -> usize {
         self.iter().position(Endpoint::is_reference).unwrap_or(0)

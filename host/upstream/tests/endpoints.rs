@@ -305,6 +305,20 @@ async fn an_account_whose_first_endpoint_is_down_at_its_start_is_served_by_the_s
 }
 
 #[tokio::test]
+async fn a_check_finds_the_endpoint_that_answers() {
+    let mut servers = [Server::start(), Server::start()];
+    servers[0].kill();
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let health = accounts.check(ACCOUNT, deadline).await.unwrap();
+    assert_eq!(health.state, AccountState::Connected, "{health:?}");
+    assert!(Instant::now() < deadline - Duration::from_secs(10));
+    let endpoints = accounts.endpoints(ACCOUNT).unwrap();
+    let states: Vec<_> = endpoints.iter().map(|health| health.state).collect();
+    assert_eq!(states, [AccountState::Unreachable, AccountState::Connected]);
+}
+
+#[tokio::test]
 async fn a_first_endpoint_that_comes_back_as_another_users_carries_nothing() {
     let mut servers = [Server::of(9), Server::of(1)];
     servers[0].kill();
