@@ -1,5 +1,6 @@
 //! Accounts: what is kept of their answers and counted, several endpoints of one, and several of them side by side.
 
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -184,6 +185,32 @@ fn two_endpoints_of_one_account_are_proved_and_one_takes_over_from_the_other() {
     let shown = folder.run(&["account", "status"]);
     let shown = &shown.good().stdout;
     assert!(shown.contains("endpoint 2"), "{shown}");
+}
+
+#[test]
+fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_the_second() {
+    let cloud = Cloud::start();
+    // Nothing listens there any more.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let configuration = format!(
+        "{}[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{}\"\n",
+        embedded(&format!("http://127.0.0.1:{port}/api/v2")),
+        cloud.url()
+    );
+    let folder = Folder::new(&configuration);
+    let _host = folder.serve(&["run"]);
+    let project = json!({ "name": "Lab/one", "language": "Py" });
+    folder.call("create_project", &project);
+    assert_eq!(cloud.requests_to("/projects/create").len(), 1);
+    folder.call("read_account", &json!({}));
+    let row = status(&folder, "research");
+    assert_eq!(row["status"], "connected", "{row:#}");
+    assert_eq!(row["endpoints"][0]["status"], "unreachable", "{row:#}");
+    assert_eq!(row["endpoints"][1]["status"], "connected", "{row:#}");
 }
 
 #[test]
