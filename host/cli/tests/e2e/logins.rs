@@ -362,7 +362,13 @@ fn an_authorization_that_ends_in_the_middle_of_a_sweep_leaves_the_sweep_alone() 
     let grants = "[[grant]]\nname = \"raw\"\nallow = [\"raw/no_such_tool\"]\n\
                   [[grant]]\nname = \"notebook\"\nallow = [\"research/*\"]\nprojects = [\"Lab/*\"]\n";
     place.folder.manifest("any-tool", &any_tool(grants));
-    place.folder.run(&["reload"]).good();
+    wait_until("the plugin serves", || {
+        let listed = place.folder.run(&["--json", "plugin", "list"]);
+        let rows: Vec<Value> = serde_json::from_str(&listed.stdout).unwrap();
+        let mut rows = rows.iter();
+        rows.any(|row| row["plugin"] == "any-tool" && row["status"] == "ready")
+            .then_some(())
+    });
     let grid = json!({ "grid": { "fast": [10, 20], "slow": [50, 90] } }).to_string();
     let sweep = place
         .folder
