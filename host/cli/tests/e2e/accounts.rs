@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::common::{Folder, USER, embedded, private_file};
-use crate::process::{Process, Ran};
+use crate::common::{ALGORITHM, Folder, USER, embedded, private_file};
+use crate::process::{Process, Ran, wait_until};
 
 /// The records of the audit that a query finds, the oldest first.
 fn records(ran: &Ran) -> Vec<Value> {
@@ -78,6 +78,63 @@ fn a_kept_answer_is_decided_and_recorded_like_one_that_was_sent() {
     let shown = folder.run(&["account", "status"]);
     let shown = &shown.good().stdout;
     assert!(shown.contains("2 answered from the cache"), "{shown}");
+}
+
+#[test]
+fn the_share_of_backtests_and_optimisations_that_completed_is_shown() {
+    let cloud = Cloud::start();
+    let folder = Folder::embedded(cloud.url());
+    let _host = folder.serve(&["run"]);
+    let project = json!({ "name": "Lab/shares", "language": "Py" });
+    let project = folder.call("create_project", &project)["projects"][0]["projectId"].clone();
+    let source = json!({ "projectId": project, "name": "main.py", "content": ALGORITHM });
+    folder.call("update_file_contents", &source);
+    let compile = folder.call("create_compile", &json!({ "projectId": project }));
+    let compile = compile["compileId"].clone();
+    wait_until("it is built", || {
+        let job = json!({ "projectId": project, "compileId": compile });
+        let job = folder.call("read_compile", &job);
+        (job["state"] == "BuildSuccess").then_some(())
+    });
+
+    let backtest = json!({ "projectId": project, "compileId": compile, "backtestName": "one" });
+    let backtest = folder.call("create_backtest", &backtest)["backtest"]["backtestId"].clone();
+    wait_until("the backtest completed", || {
+        let read = json!({ "projectId": project, "backtestId": backtest });
+        let read = folder.call("read_backtest", &read);
+        (read["backtest"]["status"] == "Completed.").then_some(())
+    });
+    // The one that is aborted would take long.
+    let [completed, aborted] = [("completed", 10), ("aborted", 500)].map(|(name, max)| {
+        let optimization = json!({
+            "projectId": project, "name": name, "target": "TotalPerformance.PortfolioStatistics.SharpeRatio",
+            "targetTo": "max", "strategy": "QuantConnect.Optimizer.Strategies.GridSearchOptimizationStrategy",
+            "compileId": compile, "parameters": [{ "name": "fast", "min": 5, "max": max, "step": 5 }],
+            "estimatedCost": 1, "nodeType": "O2-8", "parallelNodes": 1,
+        });
+        let made = folder.call("create_optimization", &optimization);
+        let id = json!({ "optimizationId": made["optimizations"][0]["optimizationId"] });
+        if name == "aborted" {
+            folder.call("abort_optimization", &id);
+        }
+        id
+    });
+    for (id, status) in [(completed, "completed"), (aborted, "aborted")] {
+        wait_until(status, || {
+            let read = folder.call("read_optimization", &id);
+            (read["optimization"]["status"] == status).then_some(())
+        });
+    }
+    let row = status(&folder, "research");
+    for period in ["since-start", "last-hour"] {
+        let figures = &row["figures"][period];
+        let of_one = |completed: u64, failed: u64, rate: f64| json!({ "completed": completed, "failed": failed, "rate": rate });
+        assert_eq!(figures["backtests"], of_one(1, 0, 1.0), "{period}");
+        assert_eq!(figures["optimizations"], of_one(1, 1, 0.5), "{period}");
+    }
+    let shown = folder.run(&["account", "status", "research"]);
+    let shown = &shown.good().stdout;
+    assert!(shown.contains("1 completed, 1 failed: 50.0 %"), "{shown}");
 }
 
 #[test]
