@@ -473,6 +473,32 @@ fn what_root_restores_can_be_read_by_the_user_of_the_service() {
     }
     let lock = fs::metadata(data.join("host.lock")).unwrap();
     assert_eq!((lock.uid(), lock.gid()), (SERVICE, SERVICE));
+
+    // One that is killed leaves the folder to its owner, and is repeated.
+    let (above, data) = (place.path().join("above"), place.path().join("above/data"));
+    fs::create_dir(&above).unwrap();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&data, Some(SERVICE), Some(SERVICE)).unwrap();
+    let digest = made["digest"].as_str().unwrap();
+    let (from, to) = (backup.to_str().unwrap(), data.to_str().unwrap());
+    let restore = ["restore", from, "--data", to, "--digest", digest];
+    let mut killed = place.start(&restore);
+    while killed.runs() && fs::read_dir(&above).unwrap().count() < 2 {
+        std::thread::yield_now();
+    }
+    if killed.runs() {
+        signal(killed.id(), rustix::process::Signal::KILL);
+    }
+    killed.wait();
+    assert_eq!(fs::metadata(&data).unwrap().uid(), SERVICE);
+    // On a busy machine it may have been done before it was killed.
+    if fs::read_dir(&data).unwrap().count() == 0 {
+        place.run(&restore).good();
+    }
+    assert!(data.join("audit").exists());
+    assert_eq!(fs::metadata(&data).unwrap().uid(), SERVICE);
 }
 
 /// What is changed in the list of a backup.
