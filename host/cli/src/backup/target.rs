@@ -209,7 +209,10 @@ fn stage_beside(path: &Path, found: &Metadata) -> Result<Option<TempDir>> {
     if !is_empty || fs::metadata(above)?.dev() != found.dev() {
         return Ok(None);
     }
-    let made = tempfile::Builder::new().prefix(STAGE).tempdir_in(above);
+    let made = tempfile::Builder::new()
+        .prefix(STAGE)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(above);
     Ok(made.ok())
 }
 
