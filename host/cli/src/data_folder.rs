@@ -42,7 +42,12 @@ pub fn private_folder(folder: &Path) -> Result<()> {
          your own as `data`, or run: chown -R {us} {0}",
         folder.display()
     );
-    let mode = found.permissions().mode() & 0o777;
+    must_be_closed(folder)
+}
+
+/// Checks that other users cannot open a folder.
+pub fn must_be_closed(folder: &Path) -> Result<()> {
+    let mode = std::fs::metadata(folder)?.permissions().mode() & 0o777;
     ensure!(
         mode & 0o077 == 0,
         "{0} is open to other users (mode {mode:o}), and holds the host's key and socket; run: chmod 700 {0}",

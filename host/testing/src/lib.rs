@@ -17,6 +17,7 @@
 pub mod cloud;
 #[cfg(feature = "gate")]
 pub mod cost;
+mod documents;
 #[cfg(feature = "gate")]
 mod gate;
 #[cfg(feature = "guest")]
@@ -34,6 +35,7 @@ pub mod runtime;
 #[cfg(feature = "gate")]
 mod scripted;
 
+pub use documents::DOCUMENTS;
 #[cfg(feature = "gate")]
 pub use gate::Gated;
 #[cfg(feature = "guest")]

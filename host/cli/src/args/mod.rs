@@ -242,6 +242,9 @@ pub enum Verb {
         production manifests that trade or destroy, components, guardrails and the configuration need a new approval by an \
         admin whom the backup and the configuration both name. Budgets, plugins' state and the projects that plugins made \
         are as in the backup: with `--digest` it is certain that it is the one that was taken.\n\n\
+        Run by root, it gives what it restores to the owner and the group of each folder: make both before, for the user \
+        that the host runs as. An empty folder of another user stays as it is until all is there; a restore that was \
+        killed before is repeated by the same command.\n\n\
         Example:\n  qchost restore /var/backups/qchost/2026-01-31 --data /var/lib/qchost \\\n    --files /etc/qchost --digest sha256:…"
     )]
     Restore {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use proc_macro2::{TokenStream, TokenTree};
+use qchost_testing::DOCUMENTS;
 
 use super::Cli;
 
@@ -23,17 +24,6 @@ const NAMES: [&str; 6] = [
 ];
 /// Words that follow the name of the program in a sentence.
 const WORDS: [&str; 4] = ["and", "is", "that", "with"];
-const DOCUMENTS: [&str; 9] = [
-    "README.md",
-    "host/README.md",
-    "host/OPERATING.md",
-    "host/CONTRIBUTING.md",
-    "host/SECURITY.md",
-    "host/CHANGELOG.md",
-    "wit/README.md",
-    "sdk/README.md",
-    "plugins/README.md",
-];
 
 /// A command as it is printed.
 #[derive(Debug, PartialEq)]

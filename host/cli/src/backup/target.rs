@@ -1,7 +1,9 @@
 //! The folder that a backup is restored into, and its owner: root restores for the owner of the folder.
 //!
-//! Invariant: while root writes into the folder of another user, the folder is root's, and so are those above it: that user
-//! can put no link there. It is given back with what is in it, and also if the restore fails.
+//! Invariant: while root writes into a folder for another user, the folder is root's, and so are those above it: that user
+//! can put no link there. An empty folder is replaced at the end, in one step, by one beside it: a restore that is killed
+//! leaves it as it was. Where that is not possible, the folder itself is root's meanwhile; it is given back with what is in
+//! it, and also if the restore fails.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown, lchown};
@@ -9,8 +11,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::geteuid;
+use tempfile::TempDir;
 
 use crate::data_folder::make_private;
+use crate::lock::Lock;
+
+/// How the name of a folder begins that replaces another one.
+const STAGE: &str = ".restoring-";
 
 /// The folder of a restore that root may carry out for another user.
 pub struct Target {
@@ -20,6 +27,8 @@ pub struct Target {
     owner: Option<Owner>,
     /// Whether the folder is root's only until the end.
     taken: bool,
+    /// The folder that replaces it at the end.
+    stage: Option<TempDir>,
 }
 
 /// The owner of a folder, and what it allows to others.
@@ -63,8 +72,9 @@ impl Target {
             gid: found.gid(),
             mode: found.mode(),
         });
-        let taken = owner.as_ref().is_some_and(|owner| owner.uid != 0);
-        if taken {
+        let is_of_other = owner.as_ref().is_some_and(|owner| owner.uid != 0);
+        let mut stage = None;
+        if is_of_other {
             Self::check(&path)?;
             for above in path.ancestors().skip(1) {
                 let is_safe = |it: &Metadata| {
@@ -79,20 +89,30 @@ impl Target {
                     found.uid()
                 );
             }
-            fchown(&folder, Some(0), None).with_context(|| {
-                format!(
-                    "{} belongs to the user {}, and root may not change that here; restore as that user; nothing was restored",
-                    path.display(),
-                    found.uid()
-                )
-            })?;
+            stage = stage_beside(&path, &found)?;
+            if stage.is_none() {
+                fchown(&folder, Some(0), None).with_context(|| {
+                    format!(
+                        "{} belongs to the user {}, and root may not change that here; restore as that user; nothing was \
+                         restored",
+                        path.display(),
+                        found.uid()
+                    )
+                })?;
+            }
         }
         Ok(Self {
             path,
             folder,
             owner,
-            taken,
+            taken: is_of_other && stage.is_none(),
+            stage,
         })
+    }
+
+    /// Where what is restored is put together.
+    pub fn place(&self) -> &Path {
+        self.stage.as_ref().map_or(&self.path, TempDir::path)
     }
 
     /// Gives what is in a folder below it to its owner, durably. What the folder allows to others, its content does too.
@@ -120,17 +140,43 @@ impl Target {
         Ok(())
     }
 
-    /// Gives the folder back, with these files in it.
+    /// Gives the folder to its owner, with these files in it.
     pub fn finish(mut self, files: &[&str]) -> Result<()> {
-        if self.taken {
-            let Some(owner) = &self.owner else {
-                return Ok(());
-            };
-            for file in files {
-                lchown(self.path.join(file), Some(owner.uid), Some(owner.gid))?;
-            }
-            self.give_back()?;
-            self.taken = false;
+        let Some(owner) = self.owner.as_ref().filter(|owner| owner.uid != 0) else {
+            return Ok(());
+        };
+        for file in files {
+            lchown(self.place().join(file), Some(owner.uid), Some(owner.gid))?;
+        }
+        match self.stage.take() {
+            Some(stage) => self.replace(stage, owner)?,
+            None => self.give_back()?,
+        }
+        self.taken = false;
+        Ok(())
+    }
+
+    /// Puts the folder beside it into its place.
+    fn replace(&self, stage: TempDir, owner: &Owner) -> Result<()> {
+        let folder = File::open(stage.path())?;
+        folder.set_permissions(Permissions::from_mode(owner.mode & 0o777))?;
+        fchown(&folder, Some(owner.uid), Some(owner.gid))?;
+        folder.sync_all()?;
+        let lock = Lock::path(&self.path);
+        if lock.symlink_metadata().is_ok() {
+            fs::remove_file(&lock).with_context(|| format!("cannot remove {}", lock.display()))?;
+        }
+        // Fails if something was put into the folder meanwhile.
+        fs::rename(stage.path(), &self.path).with_context(|| {
+            format!(
+                "cannot put what was restored into the place of {}; if it is a mount, restore as the user {}",
+                self.path.display(),
+                owner.uid
+            )
+        })?;
+        drop(stage.keep());
+        if let Some(above) = self.path.parent() {
+            File::open(above)?.sync_all()?;
         }
         Ok(())
     }
@@ -147,6 +193,27 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// A folder of root's beside an empty one, to replace it; `None` where that is not possible.
+fn stage_beside(path: &Path, found: &Metadata) -> Result<Option<TempDir>> {
+    let Some(above) = path.parent() else {
+        return Ok(None);
+    };
+    let lock = Lock::path(path);
+    let mut is_empty = true;
+    for entry in fs::read_dir(path)? {
+        is_empty &= entry?.path() == lock;
+    }
+    // What is mounted cannot be replaced.
+    if !is_empty || fs::metadata(above)?.dev() != found.dev() {
+        return Ok(None);
+    }
+    let made = tempfile::Builder::new()
+        .prefix(STAGE)
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(above);
+    Ok(made.ok())
 }
 
 impl Drop for Target {
@@ -200,21 +267,45 @@ mod tests {
             let (_parent, path) = folder(mode);
             chown(&path, Some(OTHER), Some(OTHER)).unwrap();
             let target = Target::take(&path).unwrap();
-            assert_eq!(seen(&path), (0, OTHER, mode));
-            let draft = path.join("draft");
+            // A restore that is killed leaves it as it was.
+            assert_eq!(seen(&path), (OTHER, OTHER, mode));
+            let place = target.place().to_owned();
+            assert_eq!(seen(&place), (0, 0, 0o700));
+            let draft = place.join("draft");
             fs::create_dir_all(draft.join("audit")).unwrap();
             fs::write(draft.join("audit/one"), "").unwrap();
             target.give_content(&draft).unwrap();
-            fs::rename(draft.join("audit"), path.join("audit")).unwrap();
+            fs::rename(draft.join("audit"), place.join("audit")).unwrap();
             fs::remove_dir(&draft).unwrap();
-            fs::write(path.join("host.lock"), "").unwrap();
+            fs::write(place.join("host.lock"), "").unwrap();
+            fs::write(path.join("host.lock"), "of a host that ended").unwrap();
             target.finish(&["host.lock"]).unwrap();
+            assert!(!place.exists());
             assert_eq!(seen(&path), (OTHER, OTHER, mode));
             assert_eq!(seen(&path.join("audit")), (OTHER, OTHER, folders));
             assert_eq!(seen(&path.join("audit/one")), (OTHER, OTHER, files));
             let (uid, gid, _) = seen(&path.join("host.lock"));
             assert_eq!((uid, gid), (OTHER, OTHER));
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_used_meanwhile_is_not_replaced() {
+        if !can_change_user() {
+            return;
+        }
+        let (_parent, path) = folder(0o700);
+        chown(&path, Some(OTHER), Some(OTHER)).unwrap();
+        let target = Target::take(&path).unwrap();
+        let place = target.place().to_owned();
+        fs::write(path.join("state.db"), "of a host").unwrap();
+        let error = target.finish(&[]).unwrap_err().to_string();
+        assert!(error.contains("into the place of"), "{error}");
+        assert_eq!(
+            fs::read_to_string(path.join("state.db")).unwrap(),
+            "of a host"
+        );
+        assert!(!place.exists());
     }
 
     #[test]
@@ -225,6 +316,14 @@ mod tests {
         let (parent, path) = folder(0o700);
         chown(&path, Some(OTHER), Some(OTHER)).unwrap();
         drop(Target::take(&path).unwrap());
+        assert_eq!(seen(&path), (OTHER, OTHER, 0o700));
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 1);
+        // With something in it, it is root's meanwhile.
+        fs::write(path.join("other"), "").unwrap();
+        let target = Target::take(&path).unwrap();
+        assert_eq!(target.place(), path);
+        assert_eq!(seen(&path), (0, OTHER, 0o700));
+        drop(target);
         assert_eq!(seen(&path), (OTHER, OTHER, 0o700));
         chown(parent.path(), Some(OTHER), Some(OTHER)).unwrap();
         let error = Target::take(&path).err().unwrap().to_string();

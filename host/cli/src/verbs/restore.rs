@@ -24,7 +24,7 @@ use crate::backup::{
 };
 use crate::config::Config;
 use crate::control;
-use crate::data_folder::{DATABASE, check_version, make_private, private_folder};
+use crate::data_folder::{DATABASE, check_version, make_private, must_be_closed, private_folder};
 use crate::exit_status::{ErrorKind, Failed};
 use crate::lock::{Lock, Refused};
 use crate::output::{Output, counted};
@@ -89,10 +89,12 @@ pub fn run(
     check_pins(&list, folder)?;
     check_version(folder)?;
     let data_target = Target::take(&data)?;
-    private_folder(&data)?;
-    let _lock = Lock::take(&data).map_err(|it| control::refused(&data, it))?;
-    must_be_empty(&data)?;
-    let draft = draft_in(&data)?;
+    must_be_closed(&data)?;
+    let place = data_target.place().to_owned();
+    private_folder(&place)?;
+    let _lock = Lock::take(&place).map_err(|it| control::refused(&data, it))?;
+    must_be_empty(&place)?;
+    let draft = draft_in(&place)?;
     for file in &list.files {
         let (from, to) = (folder.join(&file.path), draft.path().join(&file.path));
         copy_listed(&from, &to, file.size)?;
@@ -115,14 +117,12 @@ pub fn run(
     if let Some((from, target)) = &draft_of_files {
         target.give_content(from.path())?;
     }
-    move_all(&PLACES, draft.path(), &data)?;
-    if let (Some((from, _)), Some(files)) = (&draft_of_files, &files) {
-        move_all(&backup::PLACES, from.path(), files)?;
-    }
-    // The drafts are removed before another user can change the folders.
+    move_all(&PLACES, draft.path(), &place)?;
+    // A draft is removed before another user can change the folder.
     drop(draft);
     data_target.finish(&[LOCK])?;
     if let Some((draft, target)) = draft_of_files {
+        move_all(&backup::PLACES, draft.path(), target.place())?;
         drop(draft);
         target.finish(&[])?;
     }
@@ -243,7 +243,7 @@ fn read(folder: &Path, expected: &Expected) -> Result<List> {
 /// Copies the host's files from a checked copy into a draft next to their places.
 fn copy_files(list: &List, from: &Path, files: &Path) -> Result<(TempDir, Target)> {
     let target = Target::take(files)?;
-    let draft = draft_in(files)?;
+    let draft = draft_in(target.place())?;
     for file in &list.files {
         if let Ok(name) = Path::new(&file.path).strip_prefix(FILES) {
             copy_private(&from.join(&file.path), &draft.path().join(name))?;

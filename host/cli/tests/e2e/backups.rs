@@ -16,6 +16,12 @@ use crate::policies::GUARDRAIL;
 use crate::process::signal;
 use crate::upgrades::contents;
 
+/// The arguments that restore a backup to a data folder.
+fn restore_to<'a>(backup: &'a Path, data: &'a Path, options: &[&'a str]) -> Vec<&'a str> {
+    let (backup, data) = (backup.to_str().unwrap(), data.to_str().unwrap());
+    [&["restore", backup, "--data", data][..], options].concat()
+}
+
 #[test]
 fn what_a_host_knew_is_there_after_it_was_restored_elsewhere() {
     let (cloud, first, host) = serving();
@@ -84,8 +90,7 @@ fn a_backup_that_is_not_whole_is_not_restored() {
     let made = place.run(&["--json", "backup", name]).json();
     let key = made["key"].as_str().unwrap();
     let data = place.path().join("elsewhere");
-    let to = data.to_str().unwrap();
-    let restore = || place.run(&["restore", name, "--data", to, "--key", key]);
+    let restore = || place.run(&restore_to(&backup, &data, &["--key", key]));
     let audit = fs::read_dir(backup.join("audit"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -213,10 +218,7 @@ fn a_backup_is_restored_only_by_what_was_printed_of_it() {
     assert_eq!(same_key, key);
     assert_ne!(other_digest, digest);
     let data = place.path().join("elsewhere");
-    let restore = |backup: &Path, options: &[&str]| {
-        let (backup, data) = (backup.to_str().unwrap(), data.to_str().unwrap());
-        place.run(&[&["restore", backup, "--data", data], options].concat())
-    };
+    let restore = |backup: &Path, options: &[&str]| place.run(&restore_to(backup, &data, options));
     let refused = |backup: &Path, options: &[&str], words: &str| {
         let ran = restore(backup, options);
         assert!(ran.error().contains(words), "{ran:?}");
@@ -381,16 +383,16 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
 
     let elsewhere = place.path().join("elsewhere");
     let (data, files) = (elsewhere.join("data"), elsewhere.to_str().unwrap());
-    let restore = [
-        "restore",
-        backup.to_str().unwrap(),
-        "--data",
-        data.to_str().unwrap(),
-        "--files",
-        files,
-        "--digest",
-        made["digest"].as_str().unwrap(),
-    ];
+    let restore = restore_to(
+        &backup,
+        &data,
+        &[
+            "--files",
+            files,
+            "--digest",
+            made["digest"].as_str().unwrap(),
+        ],
+    );
     let ran = place.run(&restore);
     for says in [
         "plugins/secretive.toml.incomplete",
@@ -447,16 +449,16 @@ fn what_root_restores_can_be_read_by_the_user_of_the_service() {
         fs::set_permissions(folder, fs::Permissions::from_mode(mode)).unwrap();
         chown(folder, Some(owner), Some(SERVICE)).unwrap();
     }
-    let restore = [
-        "restore",
-        backup.to_str().unwrap(),
-        "--data",
-        data.to_str().unwrap(),
-        "--files",
-        files.to_str().unwrap(),
-        "--digest",
-        made["digest"].as_str().unwrap(),
-    ];
+    let restore = restore_to(
+        &backup,
+        &data,
+        &[
+            "--files",
+            files.to_str().unwrap(),
+            "--digest",
+            made["digest"].as_str().unwrap(),
+        ],
+    );
     place.run(&restore).good();
     for (folder, owner, mode) in [(&data, SERVICE, 0o600), (&files, 0, 0o640)] {
         let found = fs::metadata(folder).unwrap();
@@ -473,6 +475,31 @@ fn what_root_restores_can_be_read_by_the_user_of_the_service() {
     }
     let lock = fs::metadata(data.join("host.lock")).unwrap();
     assert_eq!((lock.uid(), lock.gid()), (SERVICE, SERVICE));
+
+    // One that is killed leaves the folder to its owner, and is repeated.
+    let (above, data) = (place.path().join("above"), place.path().join("above/data"));
+    fs::create_dir(&above).unwrap();
+    fs::set_permissions(&above, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&data, Some(SERVICE), Some(SERVICE)).unwrap();
+    let digest = made["digest"].as_str().unwrap();
+    let restore = restore_to(&backup, &data, &["--digest", digest]);
+    let mut killed = place.start(&restore);
+    while killed.runs() && fs::read_dir(&above).unwrap().count() < 2 {
+        std::thread::yield_now();
+    }
+    if killed.runs() {
+        signal(killed.id(), rustix::process::Signal::KILL);
+    }
+    killed.wait();
+    assert_eq!(fs::metadata(&data).unwrap().uid(), SERVICE);
+    // On a busy machine it may have been done before it was killed.
+    if fs::read_dir(&data).unwrap().count() == 0 {
+        place.run(&restore).good();
+    }
+    assert!(data.join("audit").exists());
+    assert_eq!(fs::metadata(&data).unwrap().uid(), SERVICE);
 }
 
 /// What is changed in the list of a backup.
@@ -513,16 +540,11 @@ fn nothing_is_touched_for_a_backup_that_is_not_the_one_that_was_made() {
     let at_first = modified();
     let (data, files) = (elsewhere.join("data"), elsewhere.to_str().unwrap());
     let restore = |backup: &Path| {
-        place.run(&[
-            "restore",
-            backup.to_str().unwrap(),
-            "--data",
-            data.to_str().unwrap(),
-            "--files",
-            files,
-            "--key",
-            key,
-        ])
+        place.run(&restore_to(
+            backup,
+            &data,
+            &["--files", files, "--key", key],
+        ))
     };
     let refused = |what: &str, change: &dyn Fn(&Path), says: &str| {
         copy(&good, &bad);
@@ -696,16 +718,16 @@ fn a_restore_that_is_cut_off_leaves_nothing_that_a_host_starts_with() {
     let before = contents(&backup);
     let elsewhere = place.path().join("elsewhere");
     let data = elsewhere.join("data");
-    let restore = [
-        "restore",
-        backup.to_str().unwrap(),
-        "--data",
-        data.to_str().unwrap(),
-        "--files",
-        elsewhere.to_str().unwrap(),
-        "--digest",
-        made["digest"].as_str().unwrap(),
-    ];
+    let restore = restore_to(
+        &backup,
+        &data,
+        &[
+            "--files",
+            elsewhere.to_str().unwrap(),
+            "--digest",
+            made["digest"].as_str().unwrap(),
+        ],
+    );
     // From its draft on, at different points.
     for yields in [0, 10, 100, 1_000, 10_000, 100_000] {
         let mut restoring = place.start(&restore);

@@ -151,6 +151,20 @@ pub fn served(cloud: &str) -> String {
     )
 }
 
+/// A grant to trade on paper.
+pub const TRADE: &str = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
+
+/// A host in production with a plugin that may trade, and whose manifest names no digest.
+pub fn unpinned() -> Folder {
+    let me = rustix::process::geteuid().as_raw();
+    let folder = Folder::new(&format!(
+        "mode = \"production\"\npeople.me = {{ uid = {me}, roles = [\"operator\"] }}\n{}",
+        embedded("emulator")
+    ));
+    folder.manifest("strategy-lab", &format!("{}\n{TRADE}", strategy_lab()));
+    folder
+}
+
 /// A folder in the target directory, kept after the test.
 pub fn shared(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))

@@ -2,19 +2,10 @@
 
 use std::path::{Component, Path};
 
+use qchost_testing::DOCUMENTS;
+
 use crate::common::repository;
 
-pub const DOCUMENTS: [&str; 9] = [
-    "README.md",
-    "host/README.md",
-    "host/OPERATING.md",
-    "host/CONTRIBUTING.md",
-    "host/SECURITY.md",
-    "host/CHANGELOG.md",
-    "wit/README.md",
-    "sdk/README.md",
-    "plugins/README.md",
-];
 /// A name that begins with one of these is a path from the top of the repository.
 const FOLDERS: [&str; 5] = ["host/", "wit/", "sdk/", "plugins/", ".ci/"];
 /// Any other name is a file of the repository if it ends like this.

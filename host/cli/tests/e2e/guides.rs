@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use qchost_testing::DOCUMENTS;
 use serde_json::{Value, json};
 use wit_parser::Resolve;
 
 use crate::common::{BINARY, Folder, component, embedded, repository};
-use crate::documents::DOCUMENTS;
 use crate::printed::{IDS, shell};
 use crate::process::{Process, Ran};
 

@@ -161,9 +161,11 @@ fn the_recent_lines_of_a_plugin_are_read_from_its_host_and_followed_to_its_end()
     folder.run(&["invoke", "logger.act"]).good();
     shows(4);
 
-    let unknown = folder.run(&["plugin", "logs", "nobody"]);
+    let unknown = folder.run(&["plugin", "logs", "no-such-plugin"]);
     assert!(
-        unknown.error().contains("there is no plugin `nobody`"),
+        unknown
+            .error()
+            .contains("there is no plugin `no-such-plugin`"),
         "{unknown:?}"
     );
     host.end();

@@ -59,12 +59,12 @@ fn explaining_says_what_would_be_and_sends_nothing() {
         "backtests/create-backtests",
     ]);
     assert!(ran.error().contains("backtests/create-backtest"), "{ran:?}");
-    let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
+    let ran = folder.run(&["policy", "explain", "no-such-plugin", "files/read-file"]);
     assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
     assert_eq!(cloud.emulator().requests(), [], "something was sent");
     // A running host says the same.
     let host = folder.serve(&["run"]);
-    let ran = folder.run(&["policy", "explain", "nobody", "files/read-file"]);
+    let ran = folder.run(&["policy", "explain", "no-such-plugin", "files/read-file"]);
     assert!(ran.error().contains("there are: strategy-lab"), "{ran:?}");
     assert_eq!(ran.status.code(), Some(1), "{ran:?}");
     host.end();
@@ -194,8 +194,8 @@ reason    = "no grant"
         ("reason    =", "raison    =", "raison"),
         (
             "plugins/strategy-lab.toml",
-            "plugins/nobody.toml",
-            "nobody.toml",
+            "plugins/no-such-plugin.toml",
+            "no-such-plugin.toml",
         ),
     ] {
         assert!(text.contains(from), "{from}");
@@ -306,10 +306,10 @@ fn grants_are_shown_with_their_conditions_and_what_is_used() {
         "{}",
         shown.stdout
     );
-    let none = folder.run(&["plugin", "grants", "nobody"]);
+    let none = folder.run(&["plugin", "grants", "no-such-plugin"]);
     assert!(
         none.error()
-            .contains("no manifest for a plugin `nobody`; there are: strategy-lab"),
+            .contains("no manifest for a plugin `no-such-plugin`; there are: strategy-lab"),
         "{none:?}"
     );
 }

@@ -81,7 +81,7 @@ fn the_record_is_asked_by_what_was_done() {
             .any(|record| record.to_string().contains("halted")),
         "{denied:#?}"
     );
-    assert_eq!(query(&["--plugin", "nobody"]), Vec::<Value>::new());
+    assert_eq!(query(&["--plugin", "no-such-plugin"]), Vec::<Value>::new());
     assert_eq!(query(&["--limit", "2"]).len(), 2);
     assert!(!query(&["--from", "1h"]).is_empty());
     assert!(query(&["--to", "1h"]).is_empty());

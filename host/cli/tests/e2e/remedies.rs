@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::categories::{serving, with_cloud};
 use crate::cloud::Cloud;
-use crate::common::{Folder, TOKEN, USER, component, embedded, private_file, strategy_lab};
+use crate::common::{Folder, TOKEN, USER, component, private_file, unpinned};
 use crate::exit_statuses::{SITUATIONS, Situation, grant};
 use crate::printed::shell;
 use crate::process::{Process, Ran};
@@ -146,13 +146,7 @@ fn an_approval_is_shown_and_given() {
 
 #[test]
 fn a_digest_that_production_asks_for_is_shown() {
-    let me = rustix::process::geteuid().as_raw();
-    let folder = Folder::new(&format!(
-        "mode = \"production\"\npeople.me = {{ uid = {me}, roles = [\"operator\"] }}\n{}",
-        embedded("emulator")
-    ));
-    let trade = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
-    folder.manifest("strategy-lab", &format!("{}\n{trade}", strategy_lab()));
+    let folder = unpinned();
     let ran = folder.run(&["invoke", "strategy-lab.compile", "{\"source\": \"x = 1\"}"]);
     let file = component("plugins/strategy-lab");
     let inspect = format!("qchost plugin inspect {}", file.display());

@@ -5,20 +5,15 @@ use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::common::{
-    ALGORITHM, Folder, TOKEN, component, embedded, repository, strategy_lab, wait_for_file,
+    ALGORITHM, Folder, TOKEN, TRADE, component, embedded, repository, strategy_lab, unpinned,
+    wait_for_file,
 };
 use crate::process::Process;
 use crate::restarts::entries;
 
 #[test]
 fn in_production_a_plugin_that_may_trade_is_pinned() {
-    let me = rustix::process::geteuid().as_raw();
-    let folder = Folder::new(&format!(
-        "mode = \"production\"\npeople.me = {{ uid = {me}, roles = [\"operator\"] }}\n{}",
-        embedded("emulator")
-    ));
-    let trade = "[[grant]]\nname = \"deploy\"\nallow = [\"live/create-live-algorithm\"]\nprojects = [\"Lab/*\"]\nbrokerages = [\"paper\"]\n";
-    folder.manifest("strategy-lab", &format!("{}\n{trade}", strategy_lab()));
+    let folder = unpinned();
     let ran = folder.run(&["invoke", "strategy-lab.compile", "{\"source\": \"x = 1\"}"]);
     let error = ran.error();
     assert!(
@@ -35,7 +30,7 @@ fn in_production_a_plugin_that_may_trade_is_pinned() {
     let digest = found["digest"].as_str().unwrap();
     folder.manifest(
         "strategy-lab",
-        &format!("digest = \"{digest}\"\n{}\n{trade}", strategy_lab()),
+        &format!("digest = \"{digest}\"\n{}\n{TRADE}", strategy_lab()),
     );
     folder.invoke("strategy-lab.compile", &json!({ "source": ALGORITHM }));
     folder.manifest("strategy-lab", &strategy_lab());

@@ -1,0 +1,14 @@
+//! The documents for people, which the tests read.
+
+/// Their paths from the top of the repository.
+pub const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "host/README.md",
+    "host/OPERATING.md",
+    "host/CONTRIBUTING.md",
+    "host/SECURITY.md",
+    "host/CHANGELOG.md",
+    "wit/README.md",
+    "sdk/README.md",
+    "plugins/README.md",
+];
