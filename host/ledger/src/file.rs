@@ -30,6 +30,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (80, include_str!("migrations/0080_adoptions_confirmed.sql")),
     (90, include_str!("migrations/0090_taken_away.sql")),
     (95, include_str!("migrations/0095_deployed.sql")),
+    (97, include_str!("migrations/0097_identities.sql")),
 ];
 /// The newest layout. It is the version of the whole data folder, and kept in no other file of it.
 const NEWEST_LAYOUT: i64 = match MIGRATIONS {

@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use std::sync::Arc;
 
-use qchost_ledger::{Adoption, Halt, Ledger, LiveProfile, NewCompile, SourceState};
+use qchost_ledger::{Adoption, Halt, KeptIdentity, Ledger, LiveProfile, NewCompile, SourceState};
 
 use crate::{HOUR, NOW, begin, counted, request};
 
@@ -332,4 +332,34 @@ async fn a_profile_that_trades_with_real_money_is_remembered_with_the_first_repo
     drop(ledger);
     let ledger = Ledger::open(&path).unwrap();
     assert_eq!(ledger.live_profiles().await.unwrap(), [live("L-1", 1)]);
+}
+
+#[tokio::test]
+async fn whose_an_account_is_is_kept_until_it_is_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    assert!(Ledger::stored_identities(&path).unwrap().is_empty());
+    let kept = |connection: &str, identity: &str| KeptIdentity {
+        connection: connection.to_owned(),
+        identity: identity.to_owned(),
+    };
+    let ledger = Ledger::open(&path).unwrap();
+    for (connection, identity) in [("research", "one"), ("desk", "two"), ("research", "three")] {
+        let keeping = ledger.keep_identity(kept(connection, identity));
+        keeping.await.unwrap();
+    }
+    let all = [kept("desk", "two"), kept("research", "three")];
+    assert_eq!(ledger.identities().await.unwrap(), all);
+    // Also beside the host.
+    assert_eq!(Ledger::stored_identities(&path).unwrap(), all);
+    drop(ledger);
+    let ledger = Ledger::open(&path).unwrap();
+    assert_eq!(ledger.identities().await.unwrap(), all);
+    ledger.forget_identity("research").await.unwrap();
+    assert_eq!(ledger.identities().await.unwrap(), all[..1]);
+    drop(ledger);
+    // As a version before left it.
+    let older = rusqlite::Connection::open(&path).unwrap();
+    older.execute_batch("DROP TABLE identities").unwrap();
+    assert!(Ledger::stored_identities(&path).unwrap().is_empty());
 }
