@@ -14,8 +14,8 @@ use qchost_quantconnect::{CLOUD, Credentials, Options, RestClient, RestOptions, 
 use qchost_secrets::{SecretError, Secrets, Setting};
 use qchost_upstream::{
     Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
-    Connection as Session, Connector, CredentialsError, HttpConnector, Login, PipeConnector,
-    StdioConnector, account_of, remote_of,
+    Connection as Session, Connector, CredentialsError, HttpConnector, IdentityMemory, Login,
+    PipeConnector, StdioConnector, account_of, remote_of,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
@@ -26,6 +26,7 @@ use crate::children::supervisor;
 use crate::config::{Account, Connection, EMULATOR, RemoteServer, text};
 use crate::emulators::Emulators;
 use crate::fingerprint::FileFingerprint;
+use crate::identities::Identities;
 use crate::output::words;
 
 /// Buffer size in bytes, in each direction, of the pipe to the embedded server: a large answer in one piece.
@@ -53,6 +54,8 @@ pub struct Connections {
     pub problems: BTreeMap<String, anyhow::Error>,
     /// The authorizations of accounts whose server a person logs in to.
     pub authorizations: Arc<Authorizations>,
+    /// Whose the accounts are, as they said last.
+    pub identities: Arc<Identities>,
     /// What each account in use was prepared from.
     sources: Mutex<BTreeMap<String, Sources>>,
     /// Notified when accounts with unknown state were put in place.
@@ -150,6 +153,21 @@ impl Prepared {
 }
 
 impl Connections {
+    /// Prepares accounts again, with the state that outlives their connections.
+    pub async fn again<'a>(
+        &self,
+        accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
+        secrets: &Secrets,
+    ) -> Prepared {
+        let Self {
+            authorizations,
+            identities,
+            starter,
+            ..
+        } = self;
+        connectors(accounts, secrets, authorizations, identities, starter).await
+    }
+
     /// The accounts whose secret files changed since they were prepared. With `retry`, accounts that cannot be used
     /// count too: a secret that was missing may have been added to the vault.
     pub fn outdated(&self, accounts: &BTreeMap<String, Account>, retry: bool) -> Vec<String> {
@@ -244,6 +262,9 @@ impl Connections {
         if let Some(login) = self.login_needed(&health.account) {
             return login;
         }
+        if let Some(login) = self.other_login(&health.account) {
+            return login;
+        }
         match self.unusable(&health.account) {
             // No connection was attempted. The cause says what is wrong with its configuration.
             Some(_) => {
@@ -279,6 +300,17 @@ impl Connections {
         status
             .problem
             .map(|_| format!("qchost account login {account}"))
+    }
+
+    /// What to do about a person who logged in as another user than is remembered of the account, if one did.
+    pub fn other_login(&self, connection: &str) -> Option<String> {
+        let account = account_of(connection);
+        self.accounts.is_other(connection).then(|| {
+            format!(
+                "log in as that user, with qchost account login {account}; or, if the account is to be another user's, first \
+                 forget whose it was, with qchost account logout {account}"
+            )
+        })
     }
 
     /// The state of every account, by name.
@@ -454,10 +486,11 @@ pub async fn prepare<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
     authorizations: Authorizations,
+    identities: Identities,
     starter: Emulators,
 ) -> Result<Connections> {
-    let authorizations = Arc::new(authorizations);
-    let prepared = connectors(accounts, secrets, &authorizations, &starter).await;
+    let (authorizations, identities) = (Arc::new(authorizations), Arc::new(identities));
+    let prepared = connectors(accounts, secrets, &authorizations, &identities, &starter).await;
     Ok(Connections {
         starter: Arc::new(starter),
         accounts: Accounts::new(prepared.accounts)?,
@@ -465,16 +498,18 @@ pub async fn prepare<'a>(
         rest: prepared.rest,
         problems: prepared.problems,
         authorizations,
+        identities,
         sources: Mutex::new(prepared.sources),
         renewed: Notify::new(),
     })
 }
 
 /// Prepares accounts.
-pub async fn connectors<'a>(
+async fn connectors<'a>(
     accounts: impl IntoIterator<Item = (&'a str, &'a Account)>,
     secrets: &Secrets,
     authorizations: &Arc<Authorizations>,
+    identities: &Arc<Identities>,
     starter: &Emulators,
 ) -> Prepared {
     let mut prepared = Prepared::default();
@@ -499,6 +534,11 @@ pub async fn connectors<'a>(
                     .unwrap_or_else(|error| prepared.unusable(&label, &mut sources, error));
                 connected = connected.with_endpoint(further, options);
             }
+            if rest.login().is_some() {
+                connected = connected.with_login(memory(identities));
+            } else if !account.endpoints.is_empty() {
+                connected = connected.with_memory(memory(identities));
+            }
             prepared.accounts.push(connected);
         }
         if let Some(remote) = &account.remote {
@@ -510,13 +550,22 @@ pub async fn connectors<'a>(
                 way: Way::Remote,
                 ..kept(options, account)
             };
-            let account = Connected::new(label.as_str(), connector, options);
-            prepared.accounts.push(account);
+            let mut connected = Connected::new(label.as_str(), connector, options);
+            // Beside a server in front of the REST API, the login is compared with that.
+            if account.rest.is_none() && remote.login().is_some() {
+                connected = connected.with_login(memory(identities));
+            }
+            prepared.accounts.push(connected);
         }
         sources.secrets = reading.digest.0.finish();
         prepared.sources.insert(name.to_owned(), sources);
     }
     prepared
+}
+
+/// Where a connection finds whose its account is.
+fn memory(identities: &Arc<Identities>) -> Arc<dyn IdentityMemory> {
+    Arc::<Identities>::clone(identities)
 }
 
 /// The options of a connection that keeps answers as its account is configured.

@@ -26,6 +26,7 @@ use crate::emulators::Emulators;
 use crate::exit_status::{ErrorKind, Failed};
 use crate::file_table::FileTable;
 use crate::gate;
+use crate::identities::Identities;
 use crate::in_force::{self, StoredState};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
@@ -103,7 +104,9 @@ impl Host {
         let accounts = accounts.map(|(name, account)| (name.as_str(), account));
         let authorizations = Authorizations::of_host(&data, secrets.redactor().clone());
         let emulators = Emulators::of_host(config, &data);
-        let connections = accounts::prepare(accounts, &secrets, authorizations, emulators).await?;
+        let identities = Identities::of_host(ledger.clone()).await?;
+        let connections =
+            accounts::prepare(accounts, &secrets, authorizations, identities, emulators).await?;
         let connections = Arc::new(connections);
         let upstream = Box::new(connections.accounts.clone());
         let mut settings = gate::settings(config, guardrails.clone())?;

@@ -15,6 +15,7 @@ mod file_table;
 mod fingerprint;
 mod gate;
 mod host;
+mod identities;
 mod in_force;
 mod keys;
 mod layout;

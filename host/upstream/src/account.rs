@@ -32,6 +32,7 @@ use crate::endpoints::{Endpoint, Endpoints, Unproven};
 use crate::fault::{Delivery, Fault, Problem, UNAUTHORIZED};
 use crate::figures::{AccountFigures, Answered, Counters};
 use crate::health::AccountHealth;
+use crate::identity::{Identity, IdentityMemory};
 use crate::options::AccountOptions;
 use crate::pool::{NoSession, SessionGuard};
 use crate::proof::{Proof, compare, compare_all};
@@ -51,6 +52,10 @@ pub struct Account {
     retries: Arc<RetryBudget>,
     /// Held by the call that proves whose endpoints these are.
     proving: tokio::sync::Mutex<()>,
+    /// Where it is kept whose the account is, if something is compared with that.
+    memory: Option<Arc<dyn IdentityMemory>>,
+    /// Whether what the reference says of itself was noted there.
+    is_noted: AtomicBool,
     begun: Instant,
     /// Of a remote server beside one in front of the REST API: whether both are the same user's.
     pub(crate) proof: Proof,
@@ -90,6 +95,8 @@ impl Account {
             counters: Arc::new(Counters::new()),
             retries: Arc::new(RetryBudget::new()),
             proving: tokio::sync::Mutex::new(()),
+            memory: None,
+            is_noted: AtomicBool::new(false),
             calls: TaskTracker::new(),
         }
     }
@@ -103,6 +110,22 @@ impl Account {
         let endpoint = Endpoint::new(&label, connector, options);
         self.endpoints.add(endpoint);
         self
+    }
+
+    /// Has it remembered whose the account is, so that another endpoint can take the first one's place when that is down at
+    /// the start.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<dyn IdentityMemory>) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// The same for an account whose first endpoint a person logs in to, and with nothing else to compare the login with: it has
+    /// to be of the user that is remembered.
+    #[must_use]
+    pub fn with_login(self, memory: Arc<dyn IdentityMemory>) -> Self {
+        self.endpoints.doubt_first();
+        self.with_memory(memory)
     }
 
     /// Joins another connection of the same account, or the one that it replaces: what either still writes invalidates the
@@ -139,6 +162,7 @@ impl Account {
         let checks = futures::future::join_all(checks);
         // Side by side, so that an endpoint that does not answer leaves time to compare the others.
         futures::future::join(checks, self.prove_endpoints(deadline, Duration::ZERO)).await;
+        self.note_reference(deadline).await;
     }
 
     /// Compares the endpoints that are not known to be the account's with the reference. If another call does so, this one
@@ -159,18 +183,20 @@ impl Account {
         for index in self.endpoints.unproven(unread_for) {
             let endpoint = self.endpoints.exactly(index).endpoint;
             let number = index.saturating_add(1);
-            let outcome = match self.compare_endpoint(index, deadline).await {
-                // The reference never answered, and this one just did.
+            let outcome = match self.endpoints.reference() {
+                None if index == 0 => self.prove_login(deadline).await,
+                _ => self.compare_endpoint(index, deadline).await,
+            };
+            let outcome = match outcome {
                 Err(Unproven::NoReference(failure)) if !self.endpoints.is_settled() => {
-                    tracing::warn!(
-                        account = self.name,
-                        "the others are compared with endpoint {number}, since none before it answers: {failure}"
-                    );
-                    self.endpoints.refer_to(index, failure);
-                    continue;
+                    self.elect(index, failure, deadline).await
                 }
                 outcome => outcome,
             };
+            // It is the one with which the others are compared.
+            if endpoint.is_reference() {
+                continue;
+            }
             if let Err(why) = &outcome {
                 tracing::warn!(
                     account = self.name,
@@ -181,12 +207,151 @@ impl Account {
         }
     }
 
+    /// Makes the first endpoint the reference if its login is of the user that is remembered, or if none is.
+    async fn prove_login(&self, deadline: Instant) -> Result<(), Unproven> {
+        let said = self.read_identity(0, deadline).await;
+        let (list, user) = said.map_err(Unproven::Unread)?;
+        if let Some(known) = self.recall()
+            && let Err(reason) = known.matches(&list, &user)
+        {
+            return Err(Unproven::Other(format!(
+                "the login is not of the user that is remembered of the account: {reason}; log in as that user, or log out first, \
+                 by which the user is forgotten: qchost account logout NAME"
+            )));
+        }
+        self.endpoints.trust(0);
+        self.note(&list, &user).await;
+        Ok(())
+    }
+
+    /// Makes an endpoint the reference, in place of one that never answered for this reason, if it has what is remembered of the
+    /// account.
+    async fn elect(
+        &self,
+        index: usize,
+        failure: Failure,
+        deadline: Instant,
+    ) -> Result<(), Unproven> {
+        let known = self.recall().ok_or(Unproven::NoMemory)?;
+        let said = self.read_identity(index, deadline).await;
+        let (list, user) = said.map_err(Unproven::Unread)?;
+        known.matches(&list, &user).map_err(Unproven::Other)?;
+        // Meanwhile it may have answered.
+        if self.endpoints.is_settled() {
+            return Err(Unproven::NoReference(failure));
+        }
+        tracing::warn!(
+            account = self.name,
+            "the others are compared with endpoint {}, which has what is remembered of the account, since none before it \
+             answers: {failure}",
+            index.saturating_add(1)
+        );
+        self.endpoints.refer_to(index, failure);
+        self.note(&list, &user).await;
+        Ok(())
+    }
+
+    /// What is remembered of the account, if something can be compared with it.
+    fn recall(&self) -> Option<Identity> {
+        let known = self.memory.as_ref()?.recall(&self.name)?;
+        Some(known).filter(Identity::is_comparable)
+    }
+
+    /// What an endpoint says of itself: its projects and its user.
+    async fn read_identity(
+        &self,
+        index: usize,
+        deadline: Instant,
+    ) -> Result<(Value, Value), Failure> {
+        let started = Instant::now();
+        self.reach(index, started, deadline).await?;
+        let call = self.own_call(LIST_PROJECTS, deadline);
+        let list = self.carry(&call, started, Some(index)).await?;
+        let user = match self.way() {
+            Way::Rest => self.read_at(index, READ_ACCOUNT, deadline).await?,
+            // The remote server does not say whose login it has.
+            Way::Remote => Value::Null,
+        };
+        Ok((list, user))
+    }
+
+    /// Remembers what the reference says of itself, unless that was done.
+    async fn note_reference(&self, deadline: Instant) {
+        if self.memory.is_none() || self.is_noted.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Some(index) = self.endpoints.reference()
+            && self.endpoints.is_settled()
+            && let Ok((list, user)) = self.read_identity(index, deadline).await
+        {
+            self.note(&list, &user).await;
+        }
+    }
+
+    /// Remembers what the reference said of itself, in place of what was remembered: the first endpoint is the account's by the
+    /// configuration.
+    async fn note(&self, list: &Value, user: &Value) {
+        let Some(memory) = &self.memory else { return };
+        if self.is_noted.load(Ordering::Relaxed) {
+            return;
+        }
+        let now = match Identity::read(list, user) {
+            Ok(now) => now,
+            Err(reason) => {
+                return tracing::warn!(
+                    account = self.name,
+                    "whose the account is cannot be remembered: {reason}"
+                );
+            }
+        };
+        if let Some(known) = self.recall()
+            && let Err(reason) = known.matches(list, user)
+        {
+            tracing::warn!(
+                account = self.name,
+                "endpoint 1 is another one than is remembered of the account, and is remembered from now on: {reason}; if the \
+                 account was not changed on purpose, correct its credentials"
+            );
+        }
+        // Without a project, a later list has to be waited for.
+        self.is_noted.store(now.is_comparable(), Ordering::Relaxed);
+        if memory.recall(&self.name).as_ref() != Some(&now) {
+            memory.remember(&self.name, now).await;
+        }
+    }
+
+    /// Remembers the projects of a list that was answered to a call.
+    async fn note_list(&self, call: &Call<'_>, list: &Value) {
+        let Some(memory) = &self.memory else { return };
+        if call.target.tool() != LIST_PROJECTS.tool || !call.arguments.is_empty() {
+            return;
+        }
+        let Some(known) = memory.recall(&self.name) else {
+            return;
+        };
+        if let Some(now) = known.refreshed(list)
+            && now != known
+        {
+            memory.remember(&self.name, now).await;
+        }
+    }
+
+    /// Whether its first endpoint is known to be another user's or organisation's than is remembered of the account.
+    pub(crate) fn is_other(&self) -> bool {
+        self.endpoints.reference().is_none() && self.endpoints.first().is_other()
+    }
+
     /// Whether an endpoint has the user and the organisation of the reference.
     async fn compare_endpoint(&self, index: usize, deadline: Instant) -> Result<(), Unproven> {
         // What exists there now is listed here afterwards, also if it was made just now.
         let theirs = self.read_at(index, LIST_PROJECTS, deadline).await;
         let theirs = theirs.map_err(Unproven::Unread)?;
-        let reference = self.endpoints.reference();
+        let Some(reference) = self.endpoints.reference() else {
+            let reason = "it is not known whose endpoint 1 is";
+            return Err(Unproven::NoReference(Failure::Unavailable(
+                reason.to_owned(),
+            )));
+        };
         let ours = self.read_at(reference, LIST_PROJECTS, deadline).await;
         let ours = ours.map_err(Unproven::NoReference)?;
         if self.way() == Way::Remote {
@@ -199,6 +364,7 @@ impl Account {
         let their_user = their_user.map_err(Unproven::Unread)?;
         let user = self.read_at(reference, READ_ACCOUNT, deadline).await;
         let user = user.map_err(Unproven::NoReference)?;
+        self.note(&ours, &user).await;
         let organization = |body: &Value| body.get("organizationId").cloned();
         if organization(&their_user) != organization(&user) {
             let reason = "it is of another organisation than the others";
@@ -215,6 +381,18 @@ impl Account {
         deadline: Instant,
     ) -> Outcome {
         let started = Instant::now();
+        self.reach(index, started, deadline).await?;
+        let call = self.own_call(operation, deadline);
+        self.send(&call, started, Some(index)).await
+    }
+
+    /// Opens a session of an endpoint unless one is open.
+    async fn reach(
+        &self,
+        index: usize,
+        started: Instant,
+        deadline: Instant,
+    ) -> Result<(), Failure> {
         let endpoint = self.endpoints.exactly(index).endpoint;
         let has_other = self.endpoints.has_others();
         match endpoint.pool.acquire(deadline, has_other).await {
@@ -225,15 +403,19 @@ impl Account {
             }
             Err(NoSession::Late) => return Err(timed_out(started)),
         }
-        let call = Call {
+        Ok(())
+    }
+
+    /// A read of the host's own.
+    fn own_call(&self, operation: &'static Operation, deadline: Instant) -> Call<'_> {
+        Call {
             account: &self.name,
             target: Target::Known(operation),
             arguments: Map::new(),
             deadline,
             clearance: always(),
             sends: None,
-        };
-        self.send(&call, started, Some(index)).await
+        }
     }
 
     async fn check_one(&self, index: usize, deadline: Instant) {
@@ -299,14 +481,23 @@ impl Account {
         }
         let (answered, outcome) = match self.cache.lookup(call) {
             Some(lookup) => self.look_up(lookup, call, started).await,
-            None => (Answered::Sent, self.carry(call, started).await),
+            None => (Answered::Sent, self.carry(call, started, None).await),
         };
+        let outcome = outcome.map_err(|failure| match (failure, self.endpoints.waits_for()) {
+            (Failure::Unavailable(reason), Some(waits_for)) => {
+                Failure::Unavailable(format!("{reason}; {waits_for}"))
+            }
+            (failure, _) => failure,
+        });
         self.counters
             .note_call(answered, &outcome, started.elapsed());
         match &outcome {
             Ok(value) => {
                 if let Some((job, ended)) = self.cache.learn(call, value) {
                     self.counters.note_end(job, ended);
+                }
+                if matches!(answered, Answered::Sent) {
+                    self.note_list(call, value).await;
                 }
                 tracing::debug!(ms = started.elapsed().as_millis(), ?answered, "answered");
             }
@@ -334,7 +525,7 @@ impl Account {
     ) -> (Answered, Outcome) {
         let leads = AtomicBool::new(false);
         let is_barred = || call.clearance.clear().is_err();
-        let send = self.carry(call, started);
+        let send = self.carry(call, started, None);
         let reading = self.cache.read(lookup, &leads, is_barred, send);
         tokio::pin!(reading);
         let found = tokio::select! {
@@ -351,7 +542,7 @@ impl Account {
         };
         let (answered, outcome, age) = match found {
             Found::Sent(outcome) => return (Answered::Sent, outcome),
-            Found::Nothing => return (Answered::Sent, self.carry(call, started).await),
+            Found::Nothing => return (Answered::Sent, self.carry(call, started, None).await),
             Found::Kept(body, age) => (Answered::Kept, Ok(body), age),
             Found::Shared(outcome, age) => (Answered::Shared, outcome, age),
         };
@@ -365,18 +556,23 @@ impl Account {
         (answered, outcome)
     }
 
-    /// Sends a call in the form that belongs to its way.
-    async fn carry(&self, call: &Call<'_>, started: Instant) -> Outcome {
+    /// Sends a call in the form that belongs to its way. With `only`, no other endpoint carries it.
+    async fn carry(&self, call: &Call<'_>, started: Instant, only: Option<usize>) -> Outcome {
         match self.way() {
-            Way::Rest => self.send(call, started, None).await,
-            Way::Remote => self.send_to_remote(call, started).await,
+            Way::Rest => self.send(call, started, only).await,
+            Way::Remote => self.send_to_remote(call, started, only).await,
         }
     }
 
     /// Carries a call to the remote server, and returns the answer in the REST API's form.
-    async fn send_to_remote(&self, call: &Call<'_>, started: Instant) -> Outcome {
+    async fn send_to_remote(
+        &self,
+        call: &Call<'_>,
+        started: Instant,
+        only: Option<usize>,
+    ) -> Outcome {
         let Target::Known(operation) = call.target else {
-            return self.send(call, started, None).await;
+            return self.send(call, started, only).await;
         };
         let tool = match operation.remote {
             Remote::Tool(tool) => remote::chosen(tool, &call.arguments),
@@ -390,8 +586,8 @@ impl Account {
             Remote::No => return Err(Failure::Unavailable(operation.lacks_way(call.account))),
         };
         let body = match tool.page {
-            None => self.send(call, started, None).await?,
-            Some(page) => self.read_pages(call, tool, page, started).await?,
+            None => self.send(call, started, only).await?,
+            Some(page) => self.read_pages(call, tool, page, started, only).await?,
         };
         remote::answer(operation, tool, body)
     }
@@ -403,12 +599,13 @@ impl Account {
         tool: &'static RemoteTool,
         page: &str,
         started: Instant,
+        only: Option<usize>,
     ) -> Outcome {
         let mut pages = Pages::default();
         for number in 1..=remote::MAX_PAGES {
             let mut call = call.clone();
             call.arguments.insert(page.to_owned(), number.into());
-            let body = self.send(&call, started, None).await?;
+            let body = self.send(&call, started, only).await?;
             let bytes = qchost_catalog::length(&body);
             if !aside(bytes, || pages.take(tool, body))? {
                 return Ok(pages.body(tool));
@@ -489,6 +686,11 @@ impl Account {
         started: Instant,
         only: Option<usize>,
     ) -> Outcome {
+        if only.is_none()
+            && let Some(refusal) = self.endpoints.refusal()
+        {
+            return Err(refusal);
+        }
         let mut lost = None;
         let writing = self.cache.writes().begin(call);
         self.retries.note_call();

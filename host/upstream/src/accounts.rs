@@ -184,6 +184,13 @@ impl Accounts {
         }
     }
 
+    /// Whether a connection is refused because a person logged in as another user than is remembered of the account.
+    #[must_use]
+    pub fn is_other(&self, connection: &str) -> bool {
+        let found = self.by_name.read().get(connection).cloned();
+        found.is_some_and(|found| found.is_other())
+    }
+
     /// The health of each endpoint of an account, in their order; `None` if there is no such account.
     #[must_use]
     pub fn endpoints(&self, account: &str) -> Option<Vec<AccountHealth>> {

@@ -2,13 +2,14 @@
 //!
 //! Endpoints of one account lead to the same user and organisation. One is the reference, and each other one has to prove that
 //! it is like it before it is used, and again after a login, which makes another [`Account`](crate::Account). The reference is the
-//! first one, unless that does not answer before any has: then it is the next one that does, and the first one has to prove
-//! itself when it is back. The least loaded one that works carries a call, of several in turn; one that failed is left alone
-//! for a while (see [`Breaker`]), and then tried by a single read. Writes never try it.
+//! first one, unless that does not answer before any has: then it is the next one that has what is remembered of the account,
+//! and the first one has to prove itself when it is back. If a person logs in to the first one, it has to have that too. The
+//! least loaded endpoint that works carries a call, of several in turn; one that failed is left alone for a while (see
+//! [`Breaker`]), and then tried by a single read. Writes never try it.
 //!
-//! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. The reference does not
-//! change once it has answered. A call is never refused because of a breaker: if no endpoint is known to work, the one that is
-//! due first carries it.
+//! Invariants: an endpoint that has proved nothing carries nothing but reads of the host that check it. The first one proves
+//! nothing where the configuration alone says whose it is. The reference does not change once it has answered. A call is never
+//! refused because of a breaker: if no endpoint is known to work, the one that is due first carries it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,6 +32,10 @@ const PROOF_INTERVAL: Duration = Duration::from_secs(30);
 /// The same for one that could not be made, while the account has no endpoint that answers.
 const UNREAD_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Why an account without its first endpoint has no other one.
+const AWAITS_FIRST: &str = "endpoint 1 has to answer once before another one is used, since nothing is remembered of the account \
+     that another one can be compared with";
+
 /// Whether an endpoint is the account's.
 enum Identity {
     /// It is the one with which the others are compared.
@@ -49,6 +54,8 @@ pub(crate) enum Unproven {
     Unread(Failure),
     /// A read of the comparison failed at the reference.
     NoReference(Failure),
+    /// The same, and nothing is remembered to compare it with.
+    NoMemory,
     /// It is another user's or organisation's, or it cannot be told.
     Other(String),
 }
@@ -59,6 +66,7 @@ impl fmt::Display for Unproven {
             Self::Unread(failure) | Self::NoReference(failure) => {
                 write!(f, "it cannot be compared with the others: {failure}")
             }
+            Self::NoMemory => f.write_str(AWAITS_FIRST),
             Self::Other(reason) => f.write_str(reason),
         }
     }
@@ -112,9 +120,10 @@ impl Endpoint {
             Identity::Reference | Identity::Proven => false,
             Identity::Unknown => true,
             Identity::Refused(at, Unproven::Other(_)) => at.elapsed() >= PROOF_INTERVAL,
-            Identity::Refused(at, Unproven::Unread(_) | Unproven::NoReference(_)) => {
-                at.elapsed() >= unread_for
-            }
+            Identity::Refused(
+                at,
+                Unproven::Unread(_) | Unproven::NoReference(_) | Unproven::NoMemory,
+            ) => at.elapsed() >= unread_for,
         }
     }
 
@@ -131,8 +140,27 @@ impl Endpoint {
     }
 
     /// Whether the others are compared with it.
-    fn is_reference(&self) -> bool {
+    pub(crate) fn is_reference(&self) -> bool {
         matches!(&*self.identity.lock(), Identity::Reference)
+    }
+
+    /// Whether it is known to be another user's or organisation's, or not to be comparable.
+    pub(crate) fn is_other(&self) -> bool {
+        matches!(
+            &*self.identity.lock(),
+            Identity::Refused(_, Unproven::Other(_))
+        )
+    }
+
+    /// The failure of a call that it may not carry.
+    fn refusal(&self) -> Failure {
+        match &*self.identity.lock() {
+            Identity::Refused(_, Unproven::Unread(failure)) => failure.clone(),
+            Identity::Refused(_, why) => Failure::Unavailable(format!("nothing was sent: {why}")),
+            Identity::Reference | Identity::Unknown | Identity::Proven => Failure::Unavailable(
+                "nothing was sent: it is not known yet whose the account is".to_owned(),
+            ),
+        }
     }
 
     /// A call failed for a reason that lies with it.
@@ -181,8 +209,12 @@ impl Endpoint {
             && !health.state.is_problem()
         {
             health.state = match why {
-                Unproven::Unread(_) | Unproven::NoReference(_) => AccountState::Unreachable,
-                Unproven::Other(_) => AccountState::Unauthorized,
+                Unproven::Unread(Failure::Reauthorize(_)) | Unproven::Other(_) => {
+                    AccountState::Unauthorized
+                }
+                Unproven::Unread(_) | Unproven::NoReference(_) | Unproven::NoMemory => {
+                    AccountState::Unreachable
+                }
             };
             health.seconds_since_news = at.elapsed().as_secs_f64();
             health.last_error = Some(why.to_string());
@@ -276,24 +308,55 @@ impl Endpoints {
         !self.others.is_empty()
     }
 
-    /// The position of the endpoint with which the others are compared.
-    pub(crate) fn reference(&self) -> usize {
-        self.iter().position(Endpoint::is_reference).unwrap_or(0)
+    /// Makes the first endpoint prove itself like the others: with what is remembered, until there is a reference.
+    pub(crate) fn doubt_first(&self) {
+        *self.first.identity.lock() = Identity::Unknown;
+    }
+
+    /// The position of the endpoint with which the others are compared, if there is one.
+    pub(crate) fn reference(&self) -> Option<usize> {
+        self.iter().position(Endpoint::is_reference)
     }
 
     /// Whether the reference has answered, so that it stays the reference.
     pub(crate) fn is_settled(&self) -> bool {
         let reference = self.iter().find(|it| it.is_reference());
-        self.others.is_empty() || reference.is_some_and(Endpoint::answers)
+        reference.is_some_and(|it| self.others.is_empty() || it.answers())
     }
 
     /// Makes another endpoint the reference, in place of one that never answered, for this reason.
     pub(crate) fn refer_to(&self, index: usize, failure: Failure) {
         let former = self.reference();
-        self.exactly(former)
-            .endpoint
-            .identified(Err(Unproven::Unread(failure)));
+        // First, so that one of them may carry calls at any time.
+        self.trust(index);
+        if let Some(former) = former.filter(|former| *former != index) {
+            let former = self.exactly(former).endpoint;
+            former.identified(Err(Unproven::Unread(failure)));
+        }
+    }
+
+    /// Makes an endpoint that is known to be the account's the reference.
+    pub(crate) fn trust(&self, index: usize) {
         *self.exactly(index).endpoint.identity.lock() = Identity::Reference;
+    }
+
+    /// Why no endpoint may carry a call, if none may.
+    pub(crate) fn refusal(&self) -> Option<Failure> {
+        match self.iter().any(Endpoint::is_proven) {
+            true => None,
+            false => Some(self.first.refusal()),
+        }
+    }
+
+    /// What the account waits for, if its first endpoint has never answered and nothing is remembered of it.
+    pub(crate) fn waits_for(&self) -> Option<&'static str> {
+        let waits = |it: &Endpoint| {
+            matches!(
+                &*it.identity.lock(),
+                Identity::Refused(_, Unproven::NoMemory)
+            )
+        };
+        (!self.is_settled() && self.others.iter().any(waits)).then_some(AWAITS_FIRST)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Endpoint> {
@@ -349,7 +412,8 @@ impl Endpoints {
         // All failed. The first one is for the error message.
         let last_failure = |index: usize| failed.iter().rposition(|it| *it == index);
         let next = capable().min_by_key(|it| (has_no_session(it), last_failure(it.0), load(it)));
-        let (index, endpoint) = next.unwrap_or((0, &self.first));
+        let proven = || self.iter().enumerate().find(|(_, it)| it.is_proven());
+        let (index, endpoint) = next.or_else(proven).unwrap_or((0, &self.first));
         Picked::new(index, endpoint, false)
     }
 
@@ -377,6 +441,14 @@ impl Endpoints {
             best.restarts = best.restarts.saturating_add(other.restarts);
             best.sessions = best.sessions.saturating_add(other.sessions);
             best.calls = best.calls.saturating_add(other.calls);
+        }
+        if let Some(waits_for) = self.waits_for()
+            && best.state.is_problem()
+        {
+            best.last_error = Some(match best.last_error {
+                Some(error) => format!("{error}; {waits_for}"),
+                None => waits_for.to_owned(),
+            });
         }
         best
     }

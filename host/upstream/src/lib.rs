@@ -25,6 +25,7 @@ mod figures;
 pub mod fuzzing;
 mod health;
 mod health_tracker;
+mod identity;
 mod log_targets;
 mod oauth;
 mod options;
@@ -47,6 +48,7 @@ pub use connector::{
 pub use credentials::{Credentials, CredentialsError};
 pub use figures::{AccountFigures, Completion, Figures};
 pub use health::{AccountHealth, AccountState};
+pub use identity::{Identity, IdentityMemory};
 pub use log_targets::{CAPPED_TARGETS, may_log};
 pub use oauth::{
     Authorization, AuthorizationState, AuthorizationStatus, Ending, Login, LoginError, OAuthClient,

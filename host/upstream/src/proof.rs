@@ -17,10 +17,8 @@ use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
 use crate::account::Account;
+use crate::identity::{MAX_ID, listed};
 use crate::text::excerpt;
-
-/// Maximum characters of an organisation's id that a message repeats.
-const MAX_ID: usize = 64;
 
 /// How long a failed comparison is not repeated.
 const REFUSAL_TTL: Duration = Duration::from_secs(30);
@@ -117,24 +115,6 @@ fn read<'a>(call: &Call<'a>, operation: &'static Operation) -> Call<'a> {
         clearance: always(),
         sends: None,
     }
-}
-
-/// A project's id, name and organisation.
-type Listed = (u64, String, Option<String>);
-
-fn listed(body: &Value) -> Result<Vec<Listed>, String> {
-    let projects = body.get("projects").and_then(Value::as_array);
-    let projects = projects.ok_or("a server answers no list of projects")?;
-    let text = |project: &Value, field: &str| {
-        let text = project.get(field).and_then(Value::as_str);
-        text.filter(|text| !text.is_empty()).map(str::to_owned)
-    };
-    let entry = |project: &Value| {
-        let id = project.get("projectId").and_then(Value::as_u64)?;
-        Some((id, text(project, "name")?, text(project, "organizationId")))
-    };
-    let entries: Option<Vec<_>> = projects.iter().map(entry).collect();
-    entries.ok_or_else(|| "a project has no id or no name".to_owned())
 }
 
 /// Compares the projects of two servers in front of the REST API, and the organisation of the first one's user. Another

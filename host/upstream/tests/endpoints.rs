@@ -22,7 +22,7 @@ use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, HttpConne
 use serde_json::{Value, json};
 use support::pipes::scripted;
 use support::web::{Web, endpoint_at, free_port, page, success};
-use support::{ACCOUNT, Log, call, failure, options};
+use support::{ACCOUNT, Log, Memory, call, failure, options};
 
 const LONG: u64 = 20_000;
 
@@ -33,6 +33,18 @@ fn connector(port: u16) -> Arc<HttpConnector> {
 fn of_two(one: u16, two: u16, options: AccountOptions) -> Accounts {
     let account = Account::new(ACCOUNT, connector(one), options);
     Accounts::new([account.with_endpoint(connector(two), options)]).unwrap()
+}
+
+/// The same with what is remembered of it.
+fn of_two_remembered(servers: &[Server; 2], memory: &Arc<Memory>) -> Accounts {
+    let account = Account::new(ACCOUNT, connector(servers[0].port), options());
+    let account = account.with_endpoint(connector(servers[1].port), options());
+    Accounts::new([account.with_memory(Arc::<Memory>::clone(memory))]).unwrap()
+}
+
+/// What is remembered of an account with this one project.
+fn remembered(project: u32) -> Value {
+    json!({ "organization": "o", "projects": { project.to_string(): "Lab" } })
 }
 
 /// Lets both endpoints prove that they are the account's.
@@ -274,7 +286,8 @@ async fn equally_loaded_endpoints_carry_calls_in_turn() {
 async fn an_account_whose_first_endpoint_is_down_at_its_start_is_served_by_the_second() {
     let mut servers = [Server::start(), Server::start()];
     servers[0].kill();
-    let accounts = of_two(servers[0].port, servers[1].port, options());
+    let memory = Memory::of(ACCOUNT, remembered(1));
+    let accounts = of_two_remembered(&servers, &memory);
     let calls = (0..20).map(|id| {
         let tool = match id % 2 {
             0 => "read_backtest",
@@ -308,7 +321,8 @@ async fn an_account_whose_first_endpoint_is_down_at_its_start_is_served_by_the_s
 async fn a_check_finds_the_endpoint_that_answers() {
     let mut servers = [Server::start(), Server::start()];
     servers[0].kill();
-    let accounts = of_two(servers[0].port, servers[1].port, options());
+    let memory = Memory::of(ACCOUNT, remembered(1));
+    let accounts = of_two_remembered(&servers, &memory);
     let deadline = Instant::now() + Duration::from_secs(20);
     let health = accounts.check(ACCOUNT, deadline).await.unwrap();
     assert_eq!(health.state, AccountState::Connected, "{health:?}");
@@ -322,7 +336,8 @@ async fn a_check_finds_the_endpoint_that_answers() {
 async fn a_first_endpoint_that_comes_back_as_another_users_carries_nothing() {
     let mut servers = [Server::of(9), Server::of(1)];
     servers[0].kill();
-    let accounts = of_two(servers[0].port, servers[1].port, options());
+    let memory = Memory::of(ACCOUNT, remembered(1));
+    let accounts = of_two_remembered(&servers, &memory);
     call(&accounts, "read_backtest", json!({ "id": 0 }), LONG)
         .await
         .unwrap();
@@ -340,6 +355,112 @@ async fn a_first_endpoint_that_comes_back_as_another_users_carries_nothing() {
     assert_eq!(servers[0].reads.load(Ordering::Relaxed), 0);
     assert!(servers[0].writes.lock().is_empty());
     assert_eq!(servers[1].writes.lock().len(), 9);
+}
+
+/// No server gets a call; returns the reason of the last one.
+async fn none_is_sent(accounts: &Accounts, servers: &[Server; 2]) -> String {
+    let mut reason = String::new();
+    for tool in ["create_backtest", "read_backtest"] {
+        reason = failure(call(accounts, tool, json!({ "id": 1 }), 1_000).await).to_string();
+    }
+    for server in servers {
+        assert_eq!(server.reads.load(Ordering::Relaxed), 0);
+        assert!(server.writes.lock().is_empty());
+    }
+    reason
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_not_what_is_remembered_takes_no_place_of_the_first_one() {
+    let mut servers = [Server::of(1), Server::of(9)];
+    servers[0].kill();
+    for (identity, why) in [
+        (remembered(1), "project 1"),
+        (
+            json!({ "organization": "other", "projects": { "9": "Lab" } }),
+            "organisation",
+        ),
+        (
+            json!({ "organization": null, "projects": { "9": "Lab" } }),
+            "organisation",
+        ),
+        (
+            json!({ "organization": "o", "projects": { "9": "Other" } }),
+            "name",
+        ),
+    ] {
+        let memory = Memory::of(ACCOUNT, identity.clone());
+        let accounts = of_two_remembered(&servers, &memory);
+        none_is_sent(&accounts, &servers).await;
+        let health = accounts.endpoints(ACCOUNT).unwrap();
+        assert_eq!(health[1].state, AccountState::Unauthorized, "{health:?}");
+        let reason = health[1].last_error.as_deref().unwrap();
+        assert!(reason.contains(why), "{reason}");
+        assert_eq!(memory.get(ACCOUNT), Some(identity));
+    }
+    // The twin: what is remembered is its own.
+    let memory = Memory::of(ACCOUNT, remembered(9));
+    let accounts = of_two_remembered(&servers, &memory);
+    call(&accounts, "create_backtest", json!({ "id": 1 }), LONG)
+        .await
+        .unwrap();
+    assert_eq!(servers[1].writes.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn without_anything_remembered_the_first_endpoint_has_to_answer_once() {
+    let mut servers = [Server::start(), Server::start()];
+    servers[0].kill();
+    let nothing = json!({ "organization": "o", "projects": {} });
+    for memory in [Arc::new(Memory::default()), Memory::of(ACCOUNT, nothing)] {
+        let accounts = of_two_remembered(&servers, &memory);
+        let reason = none_is_sent(&accounts, &servers).await;
+        assert!(reason.contains("endpoint 1 has to answer once"), "{reason}");
+        let health = accounts.health(ACCOUNT).unwrap();
+        assert_eq!(health.state, AccountState::Unreachable);
+        let reason = health.last_error.unwrap();
+        assert!(reason.contains("endpoint 1 has to answer once"), "{reason}");
+    }
+    // It answers, and is remembered: then it may be down at the next start.
+    servers[0].heal();
+    let memory = Arc::new(Memory::default());
+    prove(&of_two_remembered(&servers, &memory)).await;
+    assert_eq!(memory.get(ACCOUNT), Some(remembered(1)));
+    servers[0].kill();
+    let accounts = of_two_remembered(&servers, &memory);
+    call(&accounts, "create_backtest", json!({ "id": 1 }), LONG)
+        .await
+        .unwrap();
+    assert_eq!(servers[1].writes.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_first_endpoint_that_was_changed_is_the_account_and_is_remembered() {
+    let servers = [Server::of(9), Server::of(1)];
+    let memory = Memory::of(ACCOUNT, remembered(1));
+    let accounts = of_two_remembered(&servers, &memory);
+    for id in 0..10 {
+        call(&accounts, "create_backtest", json!({ "id": id }), LONG)
+            .await
+            .unwrap();
+    }
+    assert_eq!(servers[0].writes.lock().len(), 10);
+    // The second one is what the account was.
+    assert!(servers[1].writes.lock().is_empty());
+    assert_eq!(memory.get(ACCOUNT), Some(remembered(9)));
+}
+
+#[tokio::test]
+async fn what_is_remembered_follows_the_lists_of_projects() {
+    let servers = [Server::start(), Server::start()];
+    let memory = Arc::new(Memory::default());
+    let accounts = of_two_remembered(&servers, &memory);
+    prove(&accounts).await;
+    memory.put(ACCOUNT, remembered(7));
+    call(&accounts, "list_projects", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(memory.get(ACCOUNT), Some(remembered(1)));
 }
 
 #[tokio::test]

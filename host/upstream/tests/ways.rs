@@ -15,10 +15,10 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use qchost_catalog::{Failure, Way};
-use qchost_upstream::{Account, AccountOptions, Accounts, Connector, remote_of};
+use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, Connector, remote_of};
 use serde_json::{Value, json};
 use support::pipes::listing;
-use support::{ACCOUNT, call, failure, options};
+use support::{ACCOUNT, Memory, call, failure, options};
 
 const LONG: u64 = 20_000;
 
@@ -394,4 +394,54 @@ async fn a_connection_that_an_account_no_longer_has_is_gone() {
         .await
         .unwrap();
     assert!(accounts.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_later_login_of_another_user_is_refused_until_the_user_is_forgotten() {
+    let name = remote_of(ACCOUNT);
+    let memory = Arc::new(Memory::default());
+    let log_in = |ids: &'static [u32]| {
+        let (two, by_two) = remote(ids);
+        let account = by_remote(two).with_login(Arc::<Memory>::clone(&memory));
+        (Accounts::new([account]).unwrap(), by_two)
+    };
+    // The first login says whose the account is, on all pages.
+    let (accounts, by_first) = log_in(&[1, 2, 3]);
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(tools(&by_first).last().unwrap(), "list_skills");
+    let kept = memory.get(&name).unwrap();
+    let kept = kept["projects"].as_object().unwrap();
+    assert_eq!(kept.keys().collect::<Vec<_>>(), ["1", "2", "3"]);
+    // Another user, also one who shares projects: only the comparison is sent.
+    let others: [&[u32]; 3] = [&[8, 9], &[1, 2, 9], &[]];
+    for other in others {
+        let (accounts, by_other) = log_in(other);
+        for tool in ["list_skills", "send_email_notification", "tool_of_tomorrow"] {
+            let arguments = json!({ "address": "a@x.test", "subject": "s", "message": "m" });
+            let reason = unavailable(call(&accounts, tool, arguments, LONG).await);
+            for said in ["project", "log in as that user", "account logout"] {
+                assert!(reason.contains(said), "{reason}");
+            }
+        }
+        assert!(tools(&by_other).iter().all(|tool| tool == "list_projects"));
+        assert!(accounts.is_other(&name));
+        let health = accounts.health(&name).unwrap();
+        assert_eq!(health.state, AccountState::Unauthorized, "{health:?}");
+    }
+    // The same user, with a project more.
+    let (accounts, _) = log_in(&[1, 2, 3, 4]);
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    assert!(!accounts.is_other(&name));
+    // Forgotten, as by a logout.
+    memory.forget(&name);
+    let (accounts, _) = log_in(&[8, 9]);
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    let kept = memory.get(&name).unwrap();
+    assert!(kept["projects"]["8"].is_string(), "{kept}");
 }

@@ -434,7 +434,7 @@ impl Connection {
     }
 
     /// The server that a person logs in to, and how the host identifies itself there.
-    fn login(&self) -> Option<(&str, &OAuth)> {
+    pub fn login(&self) -> Option<(&str, &OAuth)> {
         match self {
             Self::Http { url, oauth, .. } => Some((url.as_str(), oauth.as_ref()?)),
             Self::Embedded { .. } | Self::Stdio { .. } => None,

@@ -19,7 +19,7 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::accounts::{self, Prepared};
+use crate::accounts::Prepared;
 use crate::authorizations::LoggedOut;
 use crate::config::{Account, Config, Mode};
 use crate::file_table::FileState;
@@ -621,15 +621,13 @@ async fn outdated(host: &Host, retry: bool) -> Vec<String> {
 fn renew(host: &Host, names: Vec<String>) -> Result<Job<Renewed>> {
     let current = host.current();
     let secrets = current.config.secrets()?;
-    let authorizations = Arc::clone(&host.connections.authorizations);
-    let starter = Arc::clone(&host.connections.starter);
+    let connections = Arc::clone(&host.connections);
     Ok(Job::spawn(async move {
         let mut renewed = Vec::new();
         for name in names {
             if let Some(account) = current.config.account.get(&name) {
                 let only = [(name.as_str(), account)];
-                let prepared =
-                    accounts::connectors(only, &secrets, &authorizations, &starter).await;
+                let prepared = connections.again(only, &secrets).await;
                 renewed.push((name, prepared));
             }
         }
@@ -689,14 +687,13 @@ fn prepare(host: &Host, config: Config) -> Result<Option<Job<NewConfig>>> {
     let config = config.with_secrets(current.config.secrets()?);
     let secrets = config.secrets()?;
     let names = accounts_changed(&current.config, &config);
-    let authorizations = Arc::clone(&host.connections.authorizations);
-    let starter = Arc::clone(&host.connections.starter);
+    let connections = Arc::clone(&host.connections);
     Ok(Some(Job::spawn(async move {
         let changed: Vec<_> = names
             .iter()
             .filter_map(|name| Some((name.as_str(), config.account.get(name)?)))
             .collect();
-        let prepared = accounts::connectors(changed, &secrets, &authorizations, &starter).await;
+        let prepared = connections.again(changed, &secrets).await;
         Box::new((config, prepared))
     })))
 }

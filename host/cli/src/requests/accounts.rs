@@ -289,6 +289,9 @@ impl Handler for LogOut {
             .note_admin(person, AdminAction::AccountLogout, detail)
             .await?;
         let revocation = authorization.log_out().await.map_err(failed)?;
+        // The next login may be another user's.
+        let connection = host.connections.login_connection(&account);
+        host.connections.identities.forget(&connection).await?;
         let row = renewed(host, &account).await?;
         Ok(AccountLoggedOut { row, revocation })
     }

@@ -38,6 +38,7 @@ use crate::backup::incomplete_files;
 use crate::config::{Account, Config, Connection, text};
 use crate::control::Route;
 use crate::emulators::{self, Emulators};
+use crate::identities::Identities;
 use crate::output::{Output, cell_and_remark, counted, table, words};
 use crate::terminal::line;
 use crate::verbs::cells::word;
@@ -316,8 +317,11 @@ async fn one_account(
     let data = config.data()?;
     let authorizations = Authorizations::beside_host(&data, secrets.redactor().clone());
     let emulators = Emulators::of_check(config, &data);
+    let folder = data.clone();
+    let identities = tokio::task::spawn_blocking(move || Identities::beside_host(&folder)).await?;
+    let only = [(name, account)];
     let mut connections =
-        accounts::prepare([(name, account)], &secrets, authorizations, emulators).await?;
+        accounts::prepare(only, &secrets, authorizations, identities, emulators).await?;
     if let Some(problem) = connections.problems.remove(name) {
         return Err(problem);
     }
@@ -366,7 +370,7 @@ async fn further_endpoints(name: &str, connections: &Connections, report: &mut R
                 accounts::remedy(health.state),
             );
         } else {
-            report.ok(what, "it answers, and is the same user's as the first one");
+            report.ok(what, "it answers, and is the account's");
         }
     }
 }
@@ -499,12 +503,10 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
         return;
     };
     if health.state.is_problem() {
+        let fix = connections.other_login(name);
+        let fix = fix.unwrap_or_else(|| accounts::remedy(health.state).to_owned());
         let cause = health.last_error.unwrap_or_default();
-        report.fail(
-            what,
-            format!("{}: {cause}", health.state),
-            accounts::remedy(health.state),
-        );
+        report.fail(what, format!("{}: {cause}", health.state), fix);
     } else {
         report.ok(what, "a call through the MCP server was accepted");
     }

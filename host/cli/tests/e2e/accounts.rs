@@ -19,9 +19,10 @@ fn records(ran: &Ran) -> Vec<Value> {
         .collect()
 }
 
-/// The row of an account.
+/// The row of an account, whatever its state.
 fn status(folder: &Folder, account: &str) -> Value {
-    let rows = folder.run(&["--json", "account", "status", account]).json();
+    let ran = folder.run(&["--json", "account", "status", account]);
+    let rows: Value = serde_json::from_str(&ran.stdout).unwrap();
     rows[0].clone()
 }
 
@@ -244,30 +245,74 @@ fn two_endpoints_of_one_account_are_proved_and_one_takes_over_from_the_other() {
     assert!(shown.contains("endpoint 2"), "{shown}");
 }
 
-#[test]
-fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_the_second() {
-    let cloud = Cloud::start();
+/// The configuration of an account with two endpoints at these addresses.
+fn two_endpoints(first: &str, second: &str) -> String {
+    format!(
+        "{}[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{second}\"\n",
+        embedded(first)
+    )
+}
+
+/// The address of a cloud that does not answer.
+fn nowhere() -> String {
     // Nothing listens there any more.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let configuration = format!(
-        "{}[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{}\"\n",
-        embedded(&format!("http://127.0.0.1:{port}/api/v2")),
-        cloud.url()
-    );
-    let folder = Folder::new(&configuration);
-    let _host = folder.serve(&["run"]);
-    let project = json!({ "name": "Lab/one", "language": "Py" });
-    folder.call("create_project", &project);
-    assert_eq!(cloud.requests_to("/projects/create").len(), 1);
-    folder.call("read_account", &json!({}));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    format!("http://{}/api/v2", listener.local_addr().unwrap())
+}
+
+#[test]
+fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_one_that_it_remembers() {
+    let (cloud, other) = (Cloud::start(), Cloud::start());
+    let folder = Folder::new(&two_endpoints(cloud.url(), cloud.url()));
+    let configure = |first: &str, second: &str| {
+        let file = folder.path().join("qchost.toml");
+        std::fs::write(file, two_endpoints(first, second)).unwrap();
+    };
+    let create = |name: &str| {
+        let arguments = json!({ "name": name, "language": "Py" }).to_string();
+        folder.run(&["call", "create_project", &arguments])
+    };
+    let created = || [&cloud, &other].map(|cloud| cloud.requests_to("/projects/create").len());
+    create("Lab/zero").good();
+    // Nothing is remembered yet in a fresh folder.
+    let fresh = Folder::new(&two_endpoints(&nowhere(), cloud.url()));
+    let host = fresh.serve(&["run"]);
+    let arguments = json!({ "name": "Lab/none", "language": "Py" }).to_string();
+    let refused = fresh.run(&["call", "create_project", &arguments]);
+    let waits = "endpoint 1 has to answer once";
+    assert!(refused.error().contains(waits), "{refused:?}");
+    let row = status(&fresh, "research");
+    let problem = row["problem"].as_str().unwrap();
+    assert!(problem.contains(waits), "{row:#}");
+    host.end();
+
+    // Both answer once.
+    let host = folder.serve(&["run"]);
+    create("Lab/one").good();
+    let row = status(&folder, "research");
+    assert_eq!(row["endpoints"][1]["status"], "connected", "{row:#}");
+    host.end();
+    assert_eq!(created(), [2, 0]);
+
+    configure(&nowhere(), cloud.url());
+    let host = folder.serve(&["run"]);
+    create("Lab/two").good();
+    assert_eq!(created(), [3, 0]);
     let row = status(&folder, "research");
     assert_eq!(row["status"], "connected", "{row:#}");
     assert_eq!(row["endpoints"][0]["status"], "unreachable", "{row:#}");
     assert_eq!(row["endpoints"][1]["status"], "connected", "{row:#}");
+    host.end();
+
+    // Another user's takes no place of it.
+    configure(&nowhere(), other.url());
+    let host = folder.serve(&["run"]);
+    let refused = create("Lab/three");
+    assert!(!refused.status.success(), "{refused:?}");
+    let row = status(&folder, "research");
+    assert_eq!(row["endpoints"][1]["status"], "unauthorized", "{row:#}");
+    assert_eq!(created(), [3, 0]);
+    host.end();
 }
 
 #[test]

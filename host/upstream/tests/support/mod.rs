@@ -6,20 +6,61 @@ pub mod person;
 pub mod pipes;
 pub mod web;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use qchost_catalog::{
     BoxFuture, Call, Clearance, Failure, Outcome, Sends, Target, Upstream as _, always, by_tool,
 };
 use qchost_upstream::{
-    Account, AccountOptions, Accounts, Backoff, Connector, StdioConnector, Supervisor,
+    Account, AccountOptions, Accounts, Backoff, Connector, Identity, IdentityMemory,
+    StdioConnector, Supervisor,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub const ACCOUNT: &str = "research";
+
+/// Whose accounts are, by connection, in place of the host's ledger.
+#[derive(Default)]
+pub struct Memory(Mutex<HashMap<String, Identity>>);
+
+impl Memory {
+    /// With this of one connection.
+    pub fn of(connection: &str, identity: Value) -> Arc<Self> {
+        let memory = Arc::new(Self::default());
+        memory.put(connection, identity);
+        memory
+    }
+
+    pub fn put(&self, connection: &str, identity: Value) {
+        let identity = serde_json::from_value(identity).unwrap();
+        self.0.lock().insert(connection.to_owned(), identity);
+    }
+
+    pub fn forget(&self, connection: &str) {
+        self.0.lock().remove(connection);
+    }
+
+    pub fn get(&self, connection: &str) -> Option<Value> {
+        let found = self.recall(connection)?;
+        Some(serde_json::to_value(found).unwrap())
+    }
+}
+
+impl IdentityMemory for Memory {
+    fn recall(&self, connection: &str) -> Option<Identity> {
+        self.0.lock().get(connection).cloned()
+    }
+
+    fn remember<'a>(&'a self, connection: &'a str, identity: Identity) -> BoxFuture<'a, ()> {
+        self.0.lock().insert(connection.to_owned(), identity);
+        Box::pin(std::future::ready(()))
+    }
+}
 
 /// Short and predictable waits.
 pub fn options() -> AccountOptions {
