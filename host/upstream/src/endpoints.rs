@@ -37,7 +37,7 @@ const AWAITS_FIRST: &str = "endpoint 1 has to answer once before another one is 
      that another one can be compared with";
 
 /// Whether an endpoint is the account's.
-enum Identity {
+enum Standing {
     /// It is the one with which the others are compared.
     Reference,
     Unknown,
@@ -78,7 +78,7 @@ pub(crate) struct Endpoint {
     /// What its calls have shown about it.
     tracker: HealthTracker,
     breaker: Breaker,
-    identity: Mutex<Identity>,
+    standing: Mutex<Standing>,
     /// Calls under way.
     calls: AtomicUsize,
     /// Whether it has ever answered.
@@ -92,7 +92,7 @@ impl Endpoint {
             pool: Pool::new(connector, options),
             tracker: HealthTracker::new(label),
             breaker: Breaker::default(),
-            identity: Mutex::new(Identity::Reference),
+            standing: Mutex::new(Standing::Reference),
             calls: AtomicUsize::new(0),
             has_answered: AtomicBool::new(false),
         }
@@ -100,27 +100,27 @@ impl Endpoint {
 
     /// The outcome of a comparison with the reference.
     pub(crate) fn identified(&self, outcome: Result<(), Unproven>) {
-        *self.identity.lock() = match outcome {
-            Ok(()) => Identity::Proven,
-            Err(why) => Identity::Refused(Instant::now(), why),
+        *self.standing.lock() = match outcome {
+            Ok(()) => Standing::Proven,
+            Err(why) => Standing::Refused(Instant::now(), why),
         };
     }
 
     /// Whether it may carry calls.
     fn is_proven(&self) -> bool {
-        match &*self.identity.lock() {
-            Identity::Reference | Identity::Proven => true,
-            Identity::Unknown | Identity::Refused(..) => false,
+        match &*self.standing.lock() {
+            Standing::Reference | Standing::Proven => true,
+            Standing::Unknown | Standing::Refused(..) => false,
         }
     }
 
     /// Whether a proof is to be attempted; one that could not be made, after this long.
     fn wants_proof(&self, unread_for: Duration) -> bool {
-        match &*self.identity.lock() {
-            Identity::Reference | Identity::Proven => false,
-            Identity::Unknown => true,
-            Identity::Refused(at, Unproven::Other(_)) => at.elapsed() >= PROOF_INTERVAL,
-            Identity::Refused(
+        match &*self.standing.lock() {
+            Standing::Reference | Standing::Proven => false,
+            Standing::Unknown => true,
+            Standing::Refused(at, Unproven::Other(_)) => at.elapsed() >= PROOF_INTERVAL,
+            Standing::Refused(
                 at,
                 Unproven::Unread(_) | Unproven::NoReference(_) | Unproven::NoMemory,
             ) => at.elapsed() >= unread_for,
@@ -141,23 +141,23 @@ impl Endpoint {
 
     /// Whether the others are compared with it.
     pub(crate) fn is_reference(&self) -> bool {
-        matches!(&*self.identity.lock(), Identity::Reference)
+        matches!(&*self.standing.lock(), Standing::Reference)
     }
 
     /// Whether it is known to be another user's or organisation's, or not to be comparable.
     pub(crate) fn is_other(&self) -> bool {
         matches!(
-            &*self.identity.lock(),
-            Identity::Refused(_, Unproven::Other(_))
+            &*self.standing.lock(),
+            Standing::Refused(_, Unproven::Other(_))
         )
     }
 
     /// The failure of a call that it may not carry.
     fn refusal(&self) -> Failure {
-        match &*self.identity.lock() {
-            Identity::Refused(_, Unproven::Unread(failure)) => failure.clone(),
-            Identity::Refused(_, why) => Failure::Unavailable(format!("nothing was sent: {why}")),
-            Identity::Reference | Identity::Unknown | Identity::Proven => Failure::Unavailable(
+        match &*self.standing.lock() {
+            Standing::Refused(_, Unproven::Unread(failure)) => failure.clone(),
+            Standing::Refused(_, why) => Failure::Unavailable(format!("nothing was sent: {why}")),
+            Standing::Reference | Standing::Unknown | Standing::Proven => Failure::Unavailable(
                 "nothing was sent: it is not known yet whose the account is".to_owned(),
             ),
         }
@@ -205,7 +205,7 @@ impl Endpoint {
     fn health(&self, account: &str, begun: Instant) -> AccountHealth {
         let mut health = self.pool.health(account);
         health.seconds_since_news = begun.elapsed().as_secs_f64();
-        if let Identity::Refused(at, why) = &*self.identity.lock()
+        if let Standing::Refused(at, why) = &*self.standing.lock()
             && !health.state.is_problem()
         {
             health.state = match why {
@@ -280,7 +280,7 @@ impl Endpoints {
     }
 
     pub(crate) fn add(&mut self, endpoint: Endpoint) {
-        *endpoint.identity.lock() = Identity::Unknown;
+        *endpoint.standing.lock() = Standing::Unknown;
         self.others.push(endpoint);
     }
 
@@ -310,7 +310,7 @@ impl Endpoints {
 
     /// Makes the first endpoint prove itself like the others: with what is remembered, until there is a reference.
     pub(crate) fn doubt_first(&self) {
-        *self.first.identity.lock() = Identity::Unknown;
+        *self.first.standing.lock() = Standing::Unknown;
     }
 
     /// The position of the endpoint with which the others are compared, if there is one.
@@ -337,7 +337,7 @@ impl Endpoints {
 
     /// Makes an endpoint that is known to be the account's the reference.
     pub(crate) fn trust(&self, index: usize) {
-        *self.exactly(index).endpoint.identity.lock() = Identity::Reference;
+        *self.exactly(index).endpoint.standing.lock() = Standing::Reference;
     }
 
     /// Why no endpoint may carry a call, if none may.
@@ -352,8 +352,8 @@ impl Endpoints {
     pub(crate) fn waits_for(&self) -> Option<&'static str> {
         let waits = |it: &Endpoint| {
             matches!(
-                &*it.identity.lock(),
-                Identity::Refused(_, Unproven::NoMemory)
+                &*it.standing.lock(),
+                Standing::Refused(_, Unproven::NoMemory)
             )
         };
         (!self.is_settled() && self.others.iter().any(waits)).then_some(AWAITS_FIRST)

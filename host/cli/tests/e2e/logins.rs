@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 
 use crate::cloud::Cloud;
 use crate::common::{Folder, TOKEN, USER, any_tool, embedded, private_file, strategy_lab};
-use crate::process::{Process, command_line, tree, wait_until};
+use crate::process::{Process, Ran, command_line, tree, wait_until};
 use crate::socket::{Answer, Control};
 
 /// A tool that only the remote server has.
@@ -183,13 +183,19 @@ impl Place {
 
     /// Logs in by a browser of this machine; returns the redirect and what the command printed.
     fn log_in(&mut self) -> (String, Value) {
+        let (redirect, ran) = self.try_to_log_in();
+        (redirect, ran.json())
+    }
+
+    /// The same where the account may not be usable afterwards.
+    fn try_to_log_in(&mut self) -> (String, Ran) {
         let arguments = ["--json", "account", "login", "research"];
         let (login, address) = self.begin(self.folder.start(&arguments));
         let redirect = self.browser.consent(self.cloud.emulator(), &address);
         assert!(redirect.starts_with("http://127.0.0.1:"), "{redirect}");
         let (status, page) = self.browser.open(&redirect);
         assert_eq!(status, 200, "{page}");
-        (redirect, login.wait().json())
+        (redirect, login.wait())
     }
 
     /// A login that reads a pipe in place of a terminal.
@@ -469,6 +475,68 @@ fn the_end_of_an_authorization_is_announced_before_and_after_and_shown() {
     for what in ENDS {
         assert_eq!(place.records(what), 1, "it is announced once");
     }
+}
+
+#[test]
+fn a_login_as_another_user_carries_nothing_until_a_logout_forgets_the_user() {
+    // Of each another user, who has another project.
+    let cloud_with = |project: &str| {
+        let cloud = Cloud::with(|builder| builder.remote(Remote::new()));
+        let project = json!({ "name": project, "language": "Py" });
+        Folder::embedded(cloud.url()).call("create_project", &project);
+        cloud
+    };
+    let configuration = |cloud: &Cloud| {
+        let url = cloud.emulator().remote_url().unwrap();
+        format!("[account.research.remote]\nurl = \"{url}\"\n")
+    };
+    let (first, other) = (cloud_with("Lab/first"), cloud_with("Lab/other"));
+    let folder = Folder::new(&configuration(&first));
+    let host = folder.serve(&["--log", "info", "run"]);
+    let mut place = Place {
+        cloud: first,
+        folder,
+        host,
+        browser: Browser::new(),
+        commands: BTreeSet::new(),
+    };
+    place.log_in();
+    assert_eq!(place.call(), None);
+    // The same user again, also after a restart.
+    place.host.end();
+    place.host = place.folder.serve(&["--log", "info", "run"]);
+    place.log_in();
+    assert_eq!(place.call(), None);
+
+    let file = place.folder.path().join("qchost.toml");
+    std::fs::write(file, configuration(&other)).unwrap();
+    let _first = std::mem::replace(&mut place.cloud, other);
+    place.folder.run(&["reload"]);
+    let server = place.cloud.emulator().remote_url().unwrap().to_owned();
+    wait_until("the other server is the account's", || {
+        (place.status()["authorization"]["server"] == server.as_str()).then_some(())
+    });
+    let calls = |place: &Place| {
+        let path = format!("/mcp/{REMOTE_TOOL}");
+        place.cloud.requests_to(&path).len()
+    };
+    let (_, refused) = place.try_to_log_in();
+    assert!(
+        refused.json_error().contains("account logout"),
+        "{refused:?}"
+    );
+    assert_eq!(place.call().as_deref(), Some("unavailable"));
+    let row = place.status();
+    assert_eq!(row["status"], "unauthorized", "{row}");
+    let fix = row["fix"].as_str().unwrap();
+    assert!(fix.contains("qchost account login research"), "{row}");
+    assert_eq!(calls(&place), 0);
+
+    let logout = ["--json", "account", "logout", "research"];
+    place.folder.run(&logout).good();
+    place.log_in();
+    assert_eq!(place.call(), None);
+    assert_eq!(calls(&place), 1);
 }
 
 /// A vault with one secret.
