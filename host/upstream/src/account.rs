@@ -309,7 +309,7 @@ impl Account {
         {
             tracing::warn!(
                 account = self.name,
-                "endpoint 1 is another one than is remembered of the account, and is remembered from now on: {reason}; if the \
+                "endpoint 1 is not as the account is remembered: {reason}; what it is now is remembered in place of that, and if the \
                  account was not changed on purpose, correct its credentials"
             );
         }

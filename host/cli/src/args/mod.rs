@@ -429,7 +429,7 @@ pub enum Account {
         Examples:\n  qchost account status\n  qchost account status --json"
     )]
     Status(AccountStatus),
-    /// Remove the tokens of an account from this machine, and have its server end them.
+    /// Remove the tokens of an account, have its server end them, and forget whose it was.
     #[command(after_help = "Example:\n  qchost account logout research")]
     Logout(LogOut),
 }
