@@ -1105,6 +1105,27 @@ mod tests {
         assert!(matches!(read().await, Found::Kept(..)));
     }
 
+    /// Neither for a call that failed at the others, nor for one that none of them can carry.
+    #[tokio::test]
+    async fn an_endpoint_that_is_not_known_to_be_of_the_account_is_never_picked() {
+        let options = AccountOptions::default();
+        let account = Account::new("a", Arc::new(Never), options);
+        let account = account.with_endpoint(Arc::new(Never), options);
+        let picked = |tool: &str, failed: &[usize]| {
+            let target = Target::Known(by_tool(tool).unwrap());
+            account.endpoints.pick(&target, failed).index
+        };
+        for (reference, other) in [(0, 1), (1, 0)] {
+            let down = Failure::Unavailable("down".to_owned());
+            account.endpoints.refer_to(reference, down);
+            for tool in ["create_backtest", "list_skills"] {
+                assert_eq!(picked(tool, &[]), reference, "{tool}");
+                assert_eq!(picked(tool, &[reference]), reference, "{tool}");
+                assert_eq!(picked(tool, &[other]), reference, "{tool}");
+            }
+        }
+    }
+
     struct Halting(watch::Sender<bool>);
 
     impl Clearance for Halting {
