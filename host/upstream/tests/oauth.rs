@@ -31,7 +31,7 @@ use qchost_upstream::{
 use reqwest::Url;
 use serde_json::{Value, json};
 use support::web::Web;
-use support::{ACCOUNT, call, failure, options, wait_until};
+use support::{ACCOUNT, call, failure, options, person, wait_until};
 use tempfile::TempDir;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
