@@ -328,6 +328,15 @@ impl Failed {
         })
     }
 
+    /// What is told of an error: its words and its hint, each changed by `clean`.
+    pub fn of(error: &Error, words: &str, clean: impl Fn(&str) -> String) -> Self {
+        Self {
+            kind: ErrorKind::from_error(error),
+            message: clean(words),
+            hint: Self::hint_in(error).map(clean),
+        }
+    }
+
     /// The hint that an error or one of its causes has.
     pub fn hint_in(error: &Error) -> Option<&str> {
         let mut failed = error.chain().filter_map(|it| it.downcast_ref::<Self>());

@@ -423,7 +423,7 @@ mod tests {
         let (waited, ()) = tokio::join!(waiting, deciding);
         let refusal = waited.unwrap().unwrap_err();
         assert!(
-            matches!(&refusal, Refusal::ApprovalRefused { reason, .. } if reason == "no"),
+            matches!(&refusal, Refusal::ApprovalRefused { reason, .. } if reason.starts_with("no (")),
             "{refusal:?}"
         );
     }

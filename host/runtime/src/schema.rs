@@ -263,7 +263,8 @@ mod tests {
         let secret = "s3cret-0123456789-abcdefghij";
         let redactor = Redactor::default();
         redactor.remember(secret.into());
-        let schema = json!({ "additionalProperties": { "additionalProperties": false } });
+        let closed = json!({ "properties": { "a": {} }, "additionalProperties": false });
+        let schema = json!({ "additionalProperties": closed });
         let schema = Schema::parse(&schema.to_string()).unwrap();
         for before in MAX_MESSAGE - 80..MAX_MESSAGE {
             let name = format!("{}{secret}", "x".repeat(before));

@@ -277,11 +277,7 @@ pub struct Unopened(#[source] Failed);
 
 impl Unopened {
     fn from_error(error: Error) -> Error {
-        Error::new(Self(Failed {
-            kind: ErrorKind::from_error(&error),
-            message: words(&error),
-            hint: Failed::hint_in(&error).map(str::to_owned),
-        }))
+        Error::new(Self(Failed::of(&error, &words(&error), str::to_owned)))
     }
 }
 
@@ -391,8 +387,9 @@ async fn alone(
         () = signal => {}
     }
     result.map_err(|error| {
-        let message = host.redactor().clean(&words(&error)).into_owned();
-        Failed::error(ErrorKind::from_error(&error), message)
+        let redactor = host.redactor();
+        let clean = |text: &str| redactor.clean(text).into_owned();
+        Error::new(Failed::of(&error, &words(&error), clean))
     })
 }
 

@@ -460,11 +460,8 @@ async fn work(
 
 /// The reply to a request that failed, without secrets.
 fn failed(error: &Error, redactor: &Redactor) -> Reply {
-    Reply::Failed(Failed {
-        kind: ErrorKind::from_error(error),
-        message: redactor.clean(&words(error)).into_owned(),
-        hint: Failed::hint_in(error).map(|hint| redactor.clean(hint).into_owned()),
-    })
+    let clean = |text: &str| redactor.clean(text).into_owned();
+    Reply::Failed(Failed::of(error, &words(error), clean))
 }
 
 /// The connection to a client.

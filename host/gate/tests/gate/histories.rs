@@ -317,6 +317,11 @@ async fn run(steps: Vec<Step>) -> Result<(), TestCaseError> {
             }
             Step::Remove(plugin) => {
                 gate.proposals.remove(PLUGINS[plugin]);
+                gate.idle().await;
+                // Requests of its calls are closed.
+                model
+                    .approvals
+                    .retain(|(of, _), (_, given)| *of != plugin || *given);
                 model.files.remove(&plugin);
                 model.in_force.remove(&plugin);
                 if model.last.remove(&plugin).is_some() {
