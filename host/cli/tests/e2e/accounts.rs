@@ -277,10 +277,13 @@ fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_one_that_it
     // Nothing is remembered yet in a fresh folder.
     let fresh = Folder::new(&two_endpoints(&nowhere(), cloud.url()));
     let host = fresh.serve(&["run"]);
+    let waits = "endpoint 1 has to answer once";
+    let refused = fresh.run(&["call", "read_account"]);
+    assert!(refused.error().contains(waits), "{refused:?}");
     let arguments = json!({ "name": "Lab/none", "language": "Py" }).to_string();
     let refused = fresh.run(&["call", "create_project", &arguments]);
-    let waits = "endpoint 1 has to answer once";
-    assert!(refused.error().contains(waits), "{refused:?}");
+    assert!(!refused.status.success(), "{refused:?}");
+    assert_eq!(created(), [1, 0]);
     let row = status(&fresh, "research");
     let problem = row["problem"].as_str().unwrap();
     assert!(problem.contains(waits), "{row:#}");
