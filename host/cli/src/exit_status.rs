@@ -413,6 +413,7 @@ mod tests {
             ("not-ready", 1),
             ("rejected", 1),
             ("unavailable", 7),
+            ("reauthorize", 7),
             ("timed-out", 7),
             ("unknown-outcome", 8),
             ("unexpected-response", 1),

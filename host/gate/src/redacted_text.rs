@@ -615,6 +615,7 @@ mod tests {
 plugin = "lab" # hunter2
 component = "lab.wasm"
 account = "a"
+egress = "licensed"
 
 [[grant]]
 name = "first"

@@ -251,7 +251,7 @@ mod tests {
     fn an_image_is_read_from_quantconnect_only() {
         let (_, image) = tool("research/jupyter-get-image");
         let send = |url: &str, server| {
-            let given = object(json!({ "projectId": 7, "url": url }));
+            let given = object(json!({ "url": url }));
             arguments(image, &given, server).is_ok()
         };
         for good in [

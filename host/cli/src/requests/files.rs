@@ -34,7 +34,7 @@ pub struct Reload {}
 #[serde(untagged)]
 pub enum FileRow {
     Account {
-        /// `account NAME`
+        /// The word `account`, and the account's name.
         file: String,
         account: String,
         status: AccountState,
@@ -64,7 +64,7 @@ pub enum FileRow {
     },
     /// An account that is not in force, connected for what makes it safer.
     Dormant {
-        /// `account NAME`
+        /// The word `account`, and the account's name.
         file: String,
         status: Dormant,
         detail: String,
@@ -79,7 +79,7 @@ pub enum Dormant {
 }
 
 impl FileRow {
-    /// The file, or the account in the form `account NAME`.
+    /// The file; or the word `account`, and the account's name.
     pub fn file(&self) -> &Path {
         match self {
             Self::Account { file, .. } | Self::Dormant { file, .. } => Path::new(file),

@@ -191,7 +191,7 @@ fn a_second_configuration_on_the_same_data_folder_adopts_nothing() {
     let me = rustix::process::geteuid().as_raw();
     let other = format!(
         "data = \"data\"\ncache = \"data/cache\"\nplugins = \"others\"\nlive-trading = true\n\
-         [people.me]\nuid = {me}\nroles = [\"admin\"]\n{}",
+         [people.me]\nuid = {me}\nroles = [\"admin\"]\n{}keep-answers = false\n",
         embedded(cloud.url())
     );
     fs::write(path("other.toml"), other).unwrap();
@@ -614,7 +614,7 @@ fn what_runs_on_an_account_that_waits_or_is_gone_is_liquidated() {
         let sent = |running: &Running, path: &str| running.cloud.requests_to(path).len();
         let file = running.path("qchost.toml");
         let text = fs::read_to_string(&file).unwrap();
-        let account = embedded(running.cloud.url());
+        let account = embedded(running.cloud.url()) + "keep-answers = false\n";
         replace(&file, text.replace(&account, changed));
         drop(running.reload());
         // No other writer exists.

@@ -249,6 +249,7 @@ async fn every_endpoint_refuses_what_names_no_project_or_organization() {
         "/market/data/list",
         "/projects/read",
         "/live/list",
+        "/community/data-library/issues/list",
     ];
     for path in Emulator::endpoints() {
         if needs_nothing.contains(&path) {

@@ -7,6 +7,7 @@
 //! The first byte says what the rest is, the second one of which operation.
 
 use arbitrary::Unstructured;
+use qchost_catalog::shape::Type;
 use qchost_catalog::{Exception, OPERATIONS, Operation};
 use qchost_runtime::fuzzing;
 use serde_json::{Map, Value};
@@ -67,6 +68,13 @@ fn answered(operation: &Operation, body: Value) -> Option<String> {
         "{given} bytes became {}",
         answer.shown.len()
     );
+    if matches!(
+        operation.function().and_then(|it| it.result.as_ref()),
+        Some(Type::Json)
+    ) {
+        // A plugin gets the text as it is. What it sends back is parsed as arguments are, whose large numbers become text.
+        return Some(answer.shown);
+    }
     let body = answer.body.expect("a value has a form in JSON");
     let again = fuzzing::answer(operation, body.clone()).expect("every operation is bound");
     let again = again.unwrap_or_else(|error| panic!("{}: {error}\n{body}", operation.tool));

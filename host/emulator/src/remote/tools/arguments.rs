@@ -141,7 +141,7 @@ const TABLE: &[(&str, &[Argument])] = &[
         "read_backtest_orders",
         &[
             OPEN_PROJECT,
-            known("backtestId", Kind::Text).required(),
+            guessed("backtestId", Kind::Text).required(),
             known("tag", Kind::Text),
             known("symbol", Kind::Text),
             known("type", Kind::Integer),
