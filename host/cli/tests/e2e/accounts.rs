@@ -266,7 +266,8 @@ fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_one_that_it
     let folder = Folder::new(&two_endpoints(cloud.url(), cloud.url()));
     let configure = |first: &str, second: &str| {
         let file = folder.path().join("qchost.toml");
-        std::fs::write(file, two_endpoints(first, second)).unwrap();
+        let text = format!("data = \"data\"\n{}", two_endpoints(first, second));
+        std::fs::write(file, text).unwrap();
     };
     let create = |name: &str| {
         let arguments = json!({ "name": name, "language": "Py" }).to_string();
@@ -292,6 +293,13 @@ fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_one_that_it
     // Both answer once.
     let host = folder.serve(&["run"]);
     create("Lab/one").good();
+    wait_until("it is remembered whose the account is", || {
+        let database = rusqlite::Connection::open(folder.path().join("data/state.db")).ok()?;
+        let kept: String = database
+            .query_row("SELECT identity FROM identities", [], |row| row.get(0))
+            .ok()?;
+        kept.contains("Lab/zero").then_some(())
+    });
     let row = status(&folder, "research");
     assert_eq!(row["endpoints"][1]["status"], "connected", "{row:#}");
     host.end();
@@ -299,6 +307,11 @@ fn an_account_whose_first_endpoint_is_down_at_the_start_is_served_by_one_that_it
 
     configure(&nowhere(), cloud.url());
     let host = folder.serve(&["run"]);
+    // The host gives the first one some seconds to answer.
+    wait_until("the second one is in its place", || {
+        let row = status(&folder, "research");
+        (row["endpoints"][1]["status"] == "connected").then_some(())
+    });
     create("Lab/two").good();
     assert_eq!(created(), [3, 0]);
     let row = status(&folder, "research");

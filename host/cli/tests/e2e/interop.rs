@@ -145,7 +145,8 @@ fn a_sweep_gives_the_same_ranking_over_every_connection() {
 
 /// Calls the five tools whose names the remote server has with another meaning, and checks that each does what it does by
 /// the REST API.
-fn call_shared_names(cloud: &Cloud, folder: &Folder) {
+/// `is_official`: the server's model of an optimisation has no place for the points of a curve, so that it refuses the answer.
+fn call_shared_names(cloud: &Cloud, folder: &Folder, is_official: bool) {
     let host = folder.serve(&["run"]);
     let project = json!({ "name": "Lab/names", "language": "Py" });
     let project = folder.call("create_project", &project)["projects"][0]["projectId"].clone();
@@ -201,10 +202,21 @@ fn call_shared_names(cloud: &Cloud, folder: &Folder) {
     });
     let made = folder.call("create_optimization", &optimization);
     let id = json!({ "optimizationId": made["optimizations"][0]["optimizationId"] });
-    let read = folder.call("read_optimization", &id);
-    let read = &read["optimization"];
-    assert_eq!(read["optimizationId"], id["optimizationId"], "{read:#}");
-    assert_eq!(read["parameters"][0]["name"], "fast", "{read:#}");
+    let ran = folder.run(&["call", "read_optimization", &id.to_string()]);
+    for request in cloud.requests_to("/optimizations/read") {
+        assert_eq!(
+            request.body["optimizationId"], id["optimizationId"],
+            "{request:?}"
+        );
+    }
+    if is_official {
+        let is_as_told = ran.status.success() || ran.error().contains(".equity.0.0");
+        assert!(is_as_told, "{ran:?}");
+    } else {
+        let read = &ran.json()["optimization"];
+        assert_eq!(read["optimizationId"], id["optimizationId"], "{read:#}");
+        assert_eq!(read["parameters"][0]["name"], "fast", "{read:#}");
+    }
 
     // What is deployed goes to the node and the brokerage that are named.
     let nodes = folder.call("read_project_nodes", &json!({ "projectId": project }));
@@ -246,16 +258,16 @@ fn call_shared_names(cloud: &Cloud, folder: &Folder) {
 fn shared_names_do_the_same_on_each_account_that_has_the_rest_api() {
     let cloud = Cloud::start();
     let official = Folder::new(&(stdio(cloud.url()) + PAPER));
-    call_shared_names(&cloud, &official);
+    call_shared_names(&cloud, &official, true);
 
     let cloud = Cloud::start();
     let rest = Folder::new(&(embedded(cloud.url()) + PAPER));
-    call_shared_names(&cloud, &rest);
+    call_shared_names(&cloud, &rest, false);
 
     let cloud = ways::cloud();
     let account = embedded(cloud.url()) + &ways::remote(&cloud) + PAPER;
     let mixed = ways::folder(&cloud, &account);
-    call_shared_names(&cloud, &mixed);
+    call_shared_names(&cloud, &mixed, false);
 }
 
 /// Takes long enough to be killed in the middle.
