@@ -164,10 +164,13 @@ pub const FORMER: &[(&str, &str, &[&str])] = &[
     ("closed-trade", "symbols", &["symbol"]),
 ];
 
+/// A statistic's name and unit.
+pub type Statistic = (&'static str, Unit);
+
 /// Lists of statistics that come as bare numbers, with the names and units by position. Since
 /// December 2025 they also come as an object, whose keys are positions or names of an algorithm's
 /// own statistics.
-pub const POSITIONS: &[(&str, &str, &[(&str, Unit)])] = &[(
+pub const POSITIONS: &[(&str, &str, &[Statistic])] = &[(
     "optimization-backtest",
     "statistics",
     &[

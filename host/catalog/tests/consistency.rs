@@ -395,11 +395,9 @@ fn every_enumeration_value_has_its_case_and_every_field_is_an_official_one() {
 fn records(ty: &Type, found: &mut BTreeMap<&'static str, &'static Record>) {
     match ty {
         Type::Option(inner) | Type::List(inner) | Type::Entry(inner) => records(inner, found),
-        Type::Record(record) => {
-            if found.insert(record.name, *record).is_none() {
-                for field in record.fields {
-                    records(&field.ty, found);
-                }
+        Type::Record(record) if found.insert(record.name, *record).is_none() => {
+            for field in record.fields {
+                records(&field.ty, found);
             }
         }
         _ => {}
