@@ -59,8 +59,18 @@ fn configure(checks: &mut Checks, id: ProjectId) -> Option<()> {
 
 /// `libraries`: one is added to a project, and taken away.
 pub(crate) fn libraries(checks: &mut Checks) -> Option<()> {
-    let id = checks.answer("add-library", "has a project", setup::project("imports"), |_| true)?;
-    let library = checks.answer("add-library", "has a library", setup::project("library"), |_| true)?;
+    let id = checks.answer(
+        "add-library",
+        "has a project",
+        setup::project("imports"),
+        |_| true,
+    )?;
+    let library = checks.answer(
+        "add-library",
+        "has a library",
+        setup::project("library"),
+        |_| true,
+    )?;
     let has = || -> Result<bool, Error> {
         let read = projects::read_project(Some(id), None, None)?;
         let mut libraries = read.iter().flat_map(|it| &it.libraries);
