@@ -53,7 +53,7 @@ pub fn covering(report: &GrantsReport, operation: &str) -> String {
     let blocks: String = grants.map(block).collect();
     match blocks.trim_end() {
         "" => String::new(),
-        blocks => format!("\n\nallowed under these conditions:\n{blocks}"),
+        blocks => format!("\n\ngrants that cover it, with their conditions:\n{blocks}"),
     }
 }
 
