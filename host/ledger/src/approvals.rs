@@ -125,16 +125,9 @@ impl Ledger {
                         it.rows::<String, Vec<_>>(sql, [now], |row| row.get(0))?
                     }
                 };
-                let mut closed = Vec::new();
-                for id in ids {
-                    let sql = "UPDATE approvals SET status = 'closed', closed = ?2
-                        WHERE id = ?1 AND untold = 1 AND status = 'pending' AND expires_ms > ?3";
-                    let done = it.change(sql, params![id, why, now])?;
-                    if done > 0 {
-                        closed.push(id);
-                    }
-                }
-                Ok(closed)
+                let sql = "UPDATE approvals SET status = 'closed', closed = ?2
+                    WHERE id = ?1 AND untold = 1 AND status = 'pending' AND expires_ms > ?3";
+                close_each(it, sql, ids, &why, now)
             })
             .await
     }
@@ -178,16 +171,9 @@ impl Ledger {
         let why = why.to_owned();
         self.connections()
             .write(move |it| {
-                let mut closed = Vec::new();
-                for id in ids {
-                    let sql = "UPDATE approvals SET status = 'closed', closed = ?2
-                        WHERE id = ?1 AND kind = 'call' AND status = 'pending' AND expires_ms > ?3";
-                    let done = it.change(sql, params![id, why, now])?;
-                    if done > 0 {
-                        closed.push(id);
-                    }
-                }
-                Ok(closed)
+                let sql = "UPDATE approvals SET status = 'closed', closed = ?2
+                    WHERE id = ?1 AND kind = 'call' AND status = 'pending' AND expires_ms > ?3";
+                close_each(it, sql, ids, &why, now)
             })
             .await
     }
@@ -398,6 +384,23 @@ pub(crate) fn close_changes(
         RETURNING id";
     let values = params![subject.word(), name, except, why];
     Ok(connection.rows(sql, values, |row| row.get(0))?)
+}
+
+/// Closes those approvals that a statement still finds. Returns which were closed.
+fn close_each(
+    connection: &Connection,
+    sql: &'static str,
+    ids: Vec<String>,
+    why: &str,
+    now: i64,
+) -> Result<Vec<String>, LedgerError> {
+    let mut closed = Vec::new();
+    for id in ids {
+        if connection.change(sql, params![id, why, now])? > 0 {
+            closed.push(id);
+        }
+    }
+    Ok(closed)
 }
 
 fn add_interested(connection: &Connection, id: &str, uids: &[u32]) -> Result<(), LedgerError> {

@@ -90,13 +90,7 @@ fn the_share_of_backtests_and_optimisations_that_completed_is_shown() {
     let project = folder.call("create_project", &project)["projects"][0]["projectId"].clone();
     let source = json!({ "projectId": project, "name": "main.py", "content": ALGORITHM });
     folder.call("update_file_contents", &source);
-    let compile = folder.call("create_compile", &json!({ "projectId": project }));
-    let compile = compile["compileId"].clone();
-    wait_until("it is built", || {
-        let job = json!({ "projectId": project, "compileId": compile });
-        let job = folder.call("read_compile", &job);
-        (job["state"] == "BuildSuccess").then_some(())
-    });
+    let compile = folder.compile(&project);
 
     let backtest = json!({ "projectId": project, "compileId": compile, "backtestName": "one" });
     let backtest = folder.call("create_backtest", &backtest)["backtest"]["backtestId"].clone();

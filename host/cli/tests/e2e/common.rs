@@ -115,6 +115,18 @@ impl Folder {
             .json()
     }
 
+    /// Builds a project, and returns the id of the compile.
+    pub fn compile(&self, project: &Value) -> Value {
+        let compile = self.call("create_compile", &json!({ "projectId": project }));
+        let compile = compile["compileId"].clone();
+        wait_until("it is built", || {
+            let job = json!({ "projectId": project, "compileId": compile });
+            let job = self.call("read_compile", &job);
+            (job["state"] == "BuildSuccess").then_some(())
+        });
+        compile
+    }
+
     /// Has the plugin with the manifest of [`any_tool`] call tools; the outcome and the error of each.
     pub fn called(&self, calls: &[(&str, Value)]) -> Vec<(String, String)> {
         let calls: Vec<_> = calls

@@ -59,16 +59,8 @@ impl Scene {
 
     /// Compiles a project as the operator and waits until it is built.
     fn compiled(&self, project: u64) -> String {
-        let compile = self
-            .folder
-            .call("create_compile", &json!({ "projectId": project }));
-        let id = compile["compileId"].as_str().unwrap().to_owned();
-        crate::process::wait_until("the project is built", || {
-            let job = json!({ "projectId": project, "compileId": id });
-            let read = self.folder.call("read_compile", &job);
-            (read["state"] == "BuildSuccess").then_some(())
-        });
-        id
+        let compile = self.folder.compile(&json!(project));
+        compile.as_str().unwrap().to_owned()
     }
 
     fn sent(&self, path: &str) -> usize {

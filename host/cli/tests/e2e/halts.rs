@@ -189,12 +189,7 @@ fn a_deployment_that_starts_during_a_halt_does_not_run_at_its_end() {
     let project = json!({ "name": "Lab/late", "language": "Py" });
     let project = elsewhere.call("create_project", &project)["projects"][0]["projectId"].clone();
     let of_project = json!({ "projectId": project });
-    let compile = elsewhere.call("create_compile", &of_project)["compileId"].clone();
-    wait_until("it is built", || {
-        let job = json!({ "projectId": project, "compileId": compile });
-        let job = elsewhere.call("read_compile", &job);
-        (job["state"] == "BuildSuccess").then_some(())
-    });
+    let compile = elsewhere.compile(&project);
     let nodes = elsewhere.call("read_project_nodes", &of_project);
     let mut nodes = nodes["nodes"]["live"].as_array().unwrap().iter();
     let node = nodes.find(|node| node["busy"] == false).unwrap();

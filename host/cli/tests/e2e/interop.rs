@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::categories::PAPER;
 use crate::cloud::Cloud;
 use crate::common::{ALGORITHM, Folder, TOKEN, USER, embedded, repository, strategy_lab};
-use crate::process::{Process, Ran, command_line, signal, tree, wait_until};
+use crate::process::{Process, Ran, command_line, signal, tree};
 use crate::ways;
 
 const SCRIPT: &str = "host/cli/tests/setup/official_server.py";
@@ -165,13 +165,7 @@ fn call_shared_names(cloud: &Cloud, folder: &Folder, is_official: bool) {
     assert_eq!(kept["files"][0]["content"], "x = 1\n", "{kept:#}");
 
     // What runs is the compile that is named, and not what the project has by now.
-    let compile = folder.call("create_compile", &json!({ "projectId": project }));
-    let compile = compile["compileId"].clone();
-    wait_until("it is built", || {
-        let job = json!({ "projectId": project, "compileId": compile });
-        let job = folder.call("read_compile", &job);
-        (job["state"] == "BuildSuccess").then_some(())
-    });
+    let compile = folder.compile(&project);
     let [first, second] = ["first", "second"].map(|name| {
         // The official server refuses the empty list that QuantConnect answers in place of no parameters.
         let backtest = json!({
