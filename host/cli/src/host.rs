@@ -14,6 +14,7 @@ use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, People, Person, Right};
 use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime};
 use qchost_secrets::{Redactor, Secrets};
+use qchost_upstream::account_of;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -246,8 +247,14 @@ impl Host {
 
     /// Checks that an account exists: a halt of a misspelt name would halt nothing.
     pub fn check_account(&self, account: &str) -> Result<()> {
+        let policies = &self.gate.policies;
+        let of = account_of(account);
         ensure!(
-            self.gate.policies.has_account(account),
+            of == account || !policies.has_account(of),
+            "`{account}` is a connection of the account `{of}`; name the account: {of}"
+        );
+        ensure!(
+            policies.has_account(account),
             "there is no account `{account}`; configured are: {}",
             listed(&self.current().config.account)
         );

@@ -10,7 +10,7 @@
 //! closed under a call, and no call opens one after the closing.
 
 use parking_lot::{Mutex, RwLock};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -227,6 +227,10 @@ impl Accounts {
 
     /// The connection that carries a call. Of one to the remote server it is known that it is the account's.
     async fn route(&self, call: &Call<'_>) -> Result<UsedAccount, Failure> {
+        // Halts, budgets and the comparison of both servers go by the account, and a connection's name passes none of them.
+        if account_of(call.account) != call.account {
+            return Err(self.unknown(call.account));
+        }
         let operation = match call.target {
             Target::Known(operation) => operation,
             Target::Unknown(tool) => return self.route_unknown(call, tool).await,
@@ -293,16 +297,22 @@ impl Accounts {
         if let Some(found) = self.used(account) {
             return Ok(found);
         }
+        Err(self.unknown(account))
+    }
+
+    /// The failure of a call for an account that there is not.
+    fn unknown(&self, account: &str) -> Failure {
         let by_name = self.by_name.read();
-        let known: Vec<&str> = by_name.keys().map(String::as_str).collect();
-        Err(Failure::InvalidArgument(format!(
+        let known: BTreeSet<&str> = by_name.keys().map(|name| account_of(name)).collect();
+        let known: Vec<&str> = known.into_iter().collect();
+        Failure::InvalidArgument(format!(
             "there is no account `{account}`; configured are: {}",
             if known.is_empty() {
                 "none".to_owned()
             } else {
                 known.join(", ")
             }
-        )))
+        ))
     }
 }
 

@@ -12,9 +12,10 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use qchost_catalog::{Failure, Way};
+use qchost_catalog::{Call, Failure, Target, Upstream as _, Way, always, by_tool};
 use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, Connector, remote_of};
 use serde_json::{Value, json};
 use support::pipes::listing;
@@ -375,6 +376,37 @@ async fn a_raw_call_reaches_what_only_the_remote_server_has_unless_it_is_listed(
     assert!(reason.contains("another session may change"), "{reason}");
     assert_eq!(tools(&by_two).len(), 2);
     assert!(!tools(&by_one).contains(&"tool_of_tomorrow".to_owned()));
+}
+
+#[tokio::test]
+async fn no_call_goes_by_the_name_of_a_connection() {
+    let ((one, by_one), (two, by_two)) = (rest(&[1]), remote(&[1]));
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    let remote = remote_of(ACCOUNT);
+    for tool in ["list_skills", "read_account", "tool_of_tomorrow"] {
+        let called = accounts.call(Call {
+            account: &remote,
+            target: by_tool(tool).map_or(Target::Unknown(tool), Target::Known),
+            arguments: serde_json::Map::new(),
+            deadline: Instant::now() + Duration::from_millis(LONG),
+            clearance: always(),
+            sends: None,
+        });
+        let Failure::InvalidArgument(reason) = failure(called.await) else {
+            panic!("{tool}")
+        };
+        assert!(
+            reason.contains("no account `research.remote`; configured are: research"),
+            "{reason}"
+        );
+        assert!(!reason.contains(", research.remote"), "{reason}");
+    }
+    assert!(by_one.lock().is_empty() && by_two.lock().is_empty());
+    // By the name of the account, the same call is sent.
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+    assert_eq!(tools(&by_two).last().unwrap(), "list_skills");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use qchost_policy::{Person, Right};
 use qchost_runtime::Quarantine;
-use qchost_upstream::AccountState;
+use qchost_upstream::{AccountState, account_of};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -142,7 +142,8 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
     let health = plugin.and_then(|plugin| host.connections.health_of(&plugin.manifest().account));
     let unusable = health.as_ref().and_then(|health| {
         let trouble = host.connections.trouble(health)?;
-        Some(format!("its account `{}` is {trouble}", health.account))
+        let account = account_of(&health.account);
+        Some(format!("its account `{account}` is {trouble}"))
     });
     let status = match status(row, quarantine, plugin.is_some(), approval.is_some()) {
         Status::Ready if unusable.is_some() => Status::Unavailable,

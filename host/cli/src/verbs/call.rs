@@ -1,6 +1,9 @@
 //! `qchost call`: a QuantConnect tool, called by the operator.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail};
+use qchost_upstream::account_of;
 
 use super::arguments::tool_arguments;
 use crate::control::{self, Route};
@@ -38,19 +41,47 @@ async fn account_for(route: &Route, account: Option<&str>, output: Output) -> Re
     };
     let files = control::ask_running(route, ListFiles {}, output).await?;
     let files = files.ok_or_else(|| route.none_runs(&error))?;
-    let accounts: Vec<_> = files
-        .iter()
-        .filter_map(|row| match row {
-            FileRow::Account { account, .. } => Some(account.as_str()),
-            _ => None,
-        })
-        .collect();
-    match accounts.as_slice() {
+    match accounts_in(&files).as_slice() {
         [only] => Ok((*only).to_owned()),
         [] => bail!("the running host has no account"),
         several => bail!(
             "name an account with --account; the running host has: {}",
             several.join(", ")
         ),
+    }
+}
+
+/// The accounts in the rows of a host, each once: an account has a row for each of its connections.
+fn accounts_in(rows: &[FileRow]) -> Vec<&str> {
+    let accounts: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|row| match row {
+            FileRow::Account { account, .. } => Some(account_of(account)),
+            _ => None,
+        })
+        .collect();
+    accounts.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use qchost_upstream::AccountState;
+
+    use super::*;
+
+    #[test]
+    fn an_account_is_named_once_whatever_connections_it_has() {
+        let row = |connection: &str| FileRow::Account {
+            file: format!("account {connection}"),
+            account: connection.to_owned(),
+            status: AccountState::Connected,
+            detail: None,
+            fix: None,
+        };
+        let rows = ["research", "research.remote"].map(row);
+        assert_eq!(accounts_in(&rows), ["research"]);
+        let rows = ["afar.remote", "research", "research.remote"].map(row);
+        assert_eq!(accounts_in(&rows), ["afar", "research"]);
+        assert!(accounts_in(&[]).is_empty());
     }
 }

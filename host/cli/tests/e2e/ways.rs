@@ -316,3 +316,46 @@ fn every_function_that_goes_by_the_remote_server_alone_answers_from_inside_wasm(
         assert_eq!(got(&cloud, operation.tool), 1, "{}", operation.name);
     }
 }
+
+#[test]
+fn an_account_with_several_connections_is_one_account_also_beside_a_broken_configuration() {
+    let cloud = cloud();
+    let configuration = format!(
+        "{}[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{}\"\n{}",
+        embedded(cloud.url()),
+        cloud.url(),
+        remote(&cloud)
+    );
+    let folder = folder(&cloud, &configuration);
+    let _host = folder.serve(&["run"]);
+    let file = folder.path().join("qchost.toml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    // No TOML, a table twice, an unknown key, and a setting that is refused.
+    for broken in [
+        format!("{good}[[["),
+        format!("{good}[account.research.remote]\n"),
+        format!("modus = 1\n{good}"),
+        format!("{good}[limits.elsewhere]\n"),
+    ] {
+        std::fs::write(&file, broken).unwrap();
+        folder.run(&["call", "read_account"]).good();
+        let by_name = ["call", "read_account", "--account", "research"];
+        folder.run(&by_name).good();
+        let by_connection = ["call", "read_account", "--account", "research.remote"];
+        let refused = folder.run(&by_connection);
+        let error = refused.error();
+        assert!(
+            error.contains("no account `research.remote`; configured are: research")
+                && !error.contains("research.remote.remote"),
+            "{refused:?}"
+        );
+        folder.run(&["account", "status", "research"]).good();
+        let refused = folder.run(&["account", "status", "research.remote"]);
+        assert!(
+            refused.error().contains("name the account: research"),
+            "{refused:?}"
+        );
+    }
+    // The remote server has tools of the same names, which mean something else.
+    assert_eq!(got(&cloud, "read_account"), 0);
+}
