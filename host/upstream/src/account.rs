@@ -89,7 +89,7 @@ impl Account {
     ) -> Self {
         let name = name.into();
         Self {
-            endpoints: Endpoints::new(Endpoint::new(&name, connector, options)),
+            endpoints: Endpoints::new(Endpoint::new(&name, &name, connector, options)),
             begun: Instant::now(),
             proof: Proof::default(),
             name,
@@ -109,7 +109,7 @@ impl Account {
     pub fn with_endpoint(mut self, connector: Arc<dyn Connector>, options: AccountOptions) -> Self {
         let number = self.endpoints.iter().count().saturating_add(1);
         let label = format!("{} (endpoint {number})", self.name);
-        let endpoint = Endpoint::new(&label, connector, options);
+        let endpoint = Endpoint::new(&self.name, &label, connector, options);
         self.endpoints.add(endpoint);
         self
     }

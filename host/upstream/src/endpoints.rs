@@ -22,8 +22,9 @@ use qchost_catalog::{Access, Failure, Target, Way};
 use crate::breaker::{Breaker, Readiness};
 use crate::connector::Connector;
 use crate::fault::Problem;
-use crate::health::{AccountHealth, AccountState};
+use crate::health::{AccountHealth, AccountState, NotProven};
 use crate::health_tracker::HealthTracker;
+use crate::identity::Unlike;
 use crate::options::AccountOptions;
 use crate::pool::Pool;
 
@@ -56,8 +57,31 @@ pub(crate) enum Unproven {
     NoReference(Failure),
     /// The same, and nothing is remembered to compare it with.
     NoMemory,
+    /// It has no project to compare.
+    NoProject,
     /// It is another user's or organisation's, or it cannot be told.
     Other(String),
+}
+
+impl From<Unlike> for Unproven {
+    fn from(why: Unlike) -> Self {
+        match why {
+            Unlike::NoProject => Self::NoProject,
+            Unlike::Other(reason) => Self::Other(reason),
+        }
+    }
+}
+
+impl Unproven {
+    /// Its kind, unless the cause is the endpoint's own failure.
+    fn kind(&self) -> Option<NotProven> {
+        match self {
+            Self::Unread(_) => None,
+            Self::NoReference(_) | Self::NoMemory => Some(NotProven::NoReference),
+            Self::NoProject => Some(NotProven::NoProject),
+            Self::Other(_) => Some(NotProven::Other),
+        }
+    }
 }
 
 impl fmt::Display for Unproven {
@@ -67,6 +91,7 @@ impl fmt::Display for Unproven {
                 write!(f, "it cannot be compared with the others: {failure}")
             }
             Self::NoMemory => f.write_str(AWAITS_FIRST),
+            Self::NoProject => fmt::Display::fmt(&Unlike::NoProject, f),
             Self::Other(reason) => f.write_str(reason),
         }
     }
@@ -86,10 +111,15 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// `label` names it in the log.
-    pub(crate) fn new(label: &str, connector: Arc<dyn Connector>, options: AccountOptions) -> Self {
+    /// `label` names it in the log, and `name` its connection in messages.
+    pub(crate) fn new(
+        name: &str,
+        label: &str,
+        connector: Arc<dyn Connector>,
+        options: AccountOptions,
+    ) -> Self {
         Self {
-            pool: Pool::new(connector, options),
+            pool: Pool::new(name, connector, options),
             tracker: HealthTracker::new(label),
             breaker: Breaker::default(),
             standing: Mutex::new(Standing::Reference),
@@ -119,7 +149,9 @@ impl Endpoint {
         match &*self.standing.lock() {
             Standing::Reference | Standing::Proven => false,
             Standing::Unknown => true,
-            Standing::Refused(at, Unproven::Other(_)) => at.elapsed() >= PROOF_INTERVAL,
+            Standing::Refused(at, Unproven::NoProject | Unproven::Other(_)) => {
+                at.elapsed() >= PROOF_INTERVAL
+            }
             Standing::Refused(
                 at,
                 Unproven::Unread(_) | Unproven::NoReference(_) | Unproven::NoMemory,
@@ -209,15 +241,16 @@ impl Endpoint {
             && !health.state.is_problem()
         {
             health.state = match why {
-                Unproven::Unread(Failure::Reauthorize(_)) | Unproven::Other(_) => {
-                    AccountState::Unauthorized
-                }
+                Unproven::Unread(Failure::Reauthorize(_))
+                | Unproven::NoProject
+                | Unproven::Other(_) => AccountState::Unauthorized,
                 Unproven::Unread(_) | Unproven::NoReference(_) | Unproven::NoMemory => {
                     AccountState::Unreachable
                 }
             };
             health.seconds_since_news = at.elapsed().as_secs_f64();
             health.last_error = Some(why.to_string());
+            health.not_proven = why.kind();
         }
         // A closed connection fails every call; an open one tells nothing about the server behind it.
         if health.state.is_problem() {

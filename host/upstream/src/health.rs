@@ -48,6 +48,18 @@ impl AccountState {
     }
 }
 
+/// Why an endpoint is not used although it answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotProven {
+    /// It has no project, so there is nothing to compare.
+    NoProject,
+    /// It is another user's or organisation's, or an answer cannot be compared.
+    Other,
+    /// What it is compared with does not answer.
+    NoReference,
+}
+
 /// The state of one account's connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -64,6 +76,8 @@ pub struct AccountHealth {
     pub seconds_since_news: f64,
     /// The last error, if nothing succeeded since.
     pub last_error: Option<String>,
+    /// Why it is not known to be the account's, if that is its problem.
+    pub not_proven: Option<NotProven>,
     /// Sessions opened to replace a lost one, since the start.
     pub restarts: u64,
     /// Open sessions.

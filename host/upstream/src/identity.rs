@@ -33,6 +33,23 @@ pub struct Identity {
     projects: BTreeMap<u64, String>,
 }
 
+/// Why two servers are not known to be the same user's.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unlike {
+    /// There is nothing to compare.
+    #[error("its organisation has no project to compare; create one at QuantConnect")]
+    NoProject,
+    /// They are not, or an answer cannot be compared.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<String> for Unlike {
+    fn from(reason: String) -> Self {
+        Self::Other(reason)
+    }
+}
+
 /// Where the identities of accounts are kept from one start to the next.
 pub trait IdentityMemory: Send + Sync {
     /// What is kept of a connection of an account.

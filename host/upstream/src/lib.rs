@@ -47,7 +47,7 @@ pub use connector::{
 };
 pub use credentials::{Credentials, CredentialsError};
 pub use figures::{AccountFigures, Completion, Figures};
-pub use health::{AccountHealth, AccountState};
+pub use health::{AccountHealth, AccountState, NotProven};
 pub use identity::{Identity, IdentityMemory};
 pub use log_targets::{CAPPED_TARGETS, may_log};
 pub use oauth::{

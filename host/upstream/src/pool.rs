@@ -34,6 +34,8 @@ pub(crate) enum NoSession {
 }
 
 pub(crate) struct Pool {
+    /// The connection's name, for messages.
+    name: String,
     connector: Arc<dyn Connector>,
     redactor: Redactor,
     options: AccountOptions,
@@ -87,7 +89,12 @@ impl Drop for SessionLoad {
 }
 
 impl Pool {
-    pub(crate) fn new(connector: Arc<dyn Connector>, options: AccountOptions) -> Arc<Self> {
+    /// `name` is the connection's: what belongs elsewhere in the configuration is said with it.
+    pub(crate) fn new(
+        name: &str,
+        connector: Arc<dyn Connector>,
+        options: AccountOptions,
+    ) -> Arc<Self> {
         let connections = options.connections.max(1);
         let options = AccountOptions {
             connections,
@@ -106,6 +113,7 @@ impl Pool {
             opened: 0,
         });
         Arc::new(Self {
+            name: name.to_owned(),
             redactor: match connector.redactor() {
                 Some(shared) => Redactor::sharing(shared),
                 None => Redactor::new(connector.secrets()),
@@ -255,6 +263,7 @@ impl Pool {
             seconds_in_state: since.map_or(0.0, |since| since.elapsed().as_secs_f64()),
             seconds_since_news: 0.0,
             last_error: error.map(|(_, reason)| reason.clone()),
+            not_proven: None,
             restarts: sessions
                 .iter()
                 .map(|pooled| pooled.opened.saturating_sub(1))
@@ -361,7 +370,12 @@ impl Pool {
         let limit = self.options.connect_timeout;
         match tokio::time::timeout(
             limit,
-            Session::open(self.connector.as_ref(), &self.redactor, self.options.way),
+            Session::open(
+                &self.name,
+                self.connector.as_ref(),
+                &self.redactor,
+                self.options.way,
+            ),
         )
         .await
         {

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
 use crate::account::Account;
-use crate::identity::{MAX_ID, listed};
+use crate::identity::{MAX_ID, Unlike, listed};
 use crate::text::excerpt;
 
 /// How long a failed comparison is not repeated.
@@ -126,20 +126,24 @@ pub(crate) fn compare_all(
     ours: &Value,
     again: &Value,
     user: &Value,
-) -> Result<(), String> {
-    compare(theirs, ours, user)?;
+) -> Result<(), Unlike> {
+    let compared = compare(theirs, ours, user);
+    // Where the first one has projects, an empty list says whose it is not.
+    if !matches!(compared, Ok(()) | Err(Unlike::NoProject)) {
+        return compared;
+    }
     let theirs: HashSet<u64> = listed(again)?.into_iter().map(|(id, ..)| id).collect();
     let mut ours = listed(ours)?.into_iter();
     match ours.find(|(id, name, _)| !is_deleted_project(name) && !theirs.contains(id)) {
-        Some((id, ..)) => Err(format!(
+        Some((id, ..)) => Err(Unlike::Other(format!(
             "it does not have the project {id} of the first one: it is another user's"
-        )),
-        None => Ok(()),
+        ))),
+        None => compared,
     }
 }
 
 /// Compares the projects that the remote server lists with those of the REST API and its user's organisation.
-pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), String> {
+pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), Unlike> {
     let mut theirs = listed(theirs)?;
     // Either server may leave out what is deleted.
     theirs.retain(|(_, name, _)| !is_deleted_project(name));
@@ -148,32 +152,32 @@ pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), 
         .map(|(id, name, organization)| (id, (name, organization)))
         .collect();
     if theirs.is_empty() {
-        return Err(
-            "its organisation has no project to compare; create one at QuantConnect".to_owned(),
-        );
+        return Err(Unlike::NoProject);
     }
     let own = user.get("organizationId").and_then(Value::as_str);
     let mut same_name = false;
     for (id, name, organization) in &theirs {
         let Some((our_name, our_organization)) = ours.get(id) else {
-            return Err(format!(
+            return Err(Unlike::Other(format!(
                 "it has a project {id}, which the user of the REST API does not have; log in as that user"
-            ));
+            )));
         };
         same_name |= name == our_name;
         for organization in [organization, our_organization].into_iter().flatten() {
             if own.is_some_and(|own| own != organization) {
-                return Err(format!(
+                return Err(Unlike::Other(format!(
                     "it is for the organisation {}, and the account's is {}; choose that one when you log in",
                     excerpt(organization, MAX_ID),
                     excerpt(own.unwrap_or_default(), MAX_ID)
-                ));
+                )));
             }
         }
     }
     match same_name {
         true => Ok(()),
-        false => Err("none of its projects has the same name in the REST API".to_owned()),
+        false => Err(Unlike::Other(
+            "none of its projects has the same name in the REST API".to_owned(),
+        )),
     }
 }
 
@@ -209,7 +213,7 @@ mod tests {
             (&[(3, "c", "other")][..], "choose that one"),
             (&[(1, "x", "org")][..], "the same name"),
         ] {
-            let refused = same(theirs).unwrap_err();
+            let refused = same(theirs).unwrap_err().to_string();
             assert!(refused.contains(reason), "{refused}");
         }
         // What is deleted is no evidence, for or against.
@@ -220,7 +224,7 @@ mod tests {
         assert!(same(&[(1, "Recycle Bin/a", "org")]).is_err());
         // A remote server that does not say the organisation: what the REST API says decides.
         let unsaid = json!({ "projects": [{ "projectId": 3, "name": "c" }] });
-        let refused = compare(&unsaid, &ours, &user).unwrap_err();
+        let refused = compare(&unsaid, &ours, &user).unwrap_err().to_string();
         assert!(refused.contains("organisation other"), "{refused}");
         for broken in [
             json!({}),
@@ -246,11 +250,20 @@ mod tests {
         assert_eq!(same(&all, &all), Ok(()));
         // The second project was made after the first list.
         assert_eq!(same(&shared, &all), Ok(()));
-        let refused = same(&shared, &shared).unwrap_err();
+        let refused = same(&shared, &shared).unwrap_err().to_string();
         assert!(refused.contains("project 2"), "{refused}");
         assert!(same(&all, &json!({})).is_err());
         let more = projects(&[(1, "a", "org"), (9, "d", "org")]);
         assert!(same(&more, &all).is_err());
+        // Without any project it is another user's too, unless the first one has none either, or has one since just now.
+        let none = projects(&[]);
+        let refused = same(&none, &none).unwrap_err().to_string();
+        assert!(refused.contains("project 1"), "{refused}");
+        assert_eq!(same(&none, &all), Err(Unlike::NoProject));
+        assert_eq!(
+            compare_all(&none, &none, &none, &user),
+            Err(Unlike::NoProject)
+        );
     }
 
     proptest! {

@@ -61,8 +61,9 @@ pub(crate) struct Session {
 
 impl Session {
     /// Connects, completes the handshake and lists the tools, by which it is decided whether the server is of the kind
-    /// that belongs here.
+    /// that belongs to the connection of this name.
     pub(crate) async fn open(
+        name: &str,
         connector: &dyn Connector,
         redactor: &Redactor,
         way: Way,
@@ -84,7 +85,7 @@ impl Session {
             }
         };
         connection.note_answer();
-        if let Some(reason) = misplaced(way, tools.keys().map(String::as_str)) {
+        if let Some(reason) = misplaced(name, way, tools.keys().map(String::as_str)) {
             return Err(ConnectError::Permanent(reason));
         }
         let peer = connection.peer().peer_info();
@@ -271,9 +272,9 @@ impl Session {
     }
 }
 
-/// Why a server with these tools cannot be used for this way. Names decide that only one kind of server has: an address
+/// Why a server with these tools cannot be used for this way by the connection of this name. Names of tools decide that only one kind of server has: an address
 /// says nothing, and a name that both have means something else at each.
-fn misplaced<'a>(way: Way, tools: impl Iterator<Item = &'a str>) -> Option<String> {
+fn misplaced<'a>(name: &str, way: Way, tools: impl Iterator<Item = &'a str>) -> Option<String> {
     let (mut rest, mut remote) = (0_usize, 0_usize);
     for tool in tools {
         match way_of(tool) {
@@ -289,11 +290,11 @@ fn misplaced<'a>(way: Way, tools: impl Iterator<Item = &'a str>) -> Option<Strin
     match way {
         Way::Rest if remote > rest => Some(format!(
             "this is a remote MCP server ({has}), where some tools of the same names do something else; put it under \
-             `[account.NAME.remote]`"
+             `[account.{name}.remote]`"
         )),
         Way::Remote if remote <= rest => Some(format!(
-            "this is no remote MCP server of QuantConnect's ({has}); put a server in front of the REST API under \
-             `[account.NAME]`"
+            "this is no remote MCP server of QuantConnect's ({has}); take it out of `[account.{name}]`: a server in front of \
+             the REST API belongs to the account itself, one level above"
         )),
         Way::Rest | Way::Remote => None,
     }
@@ -337,13 +338,25 @@ mod tests {
 
     #[test]
     fn a_server_is_known_by_what_it_lists() {
-        let misplaced = |way, tools: &[&'static str]| misplaced(way, tools.iter().copied());
+        let misplaced = |way, tools: &[&'static str]| {
+            let name = match way {
+                Way::Rest => "research",
+                Way::Remote => "research.remote",
+            };
+            misplaced(name, way, tools.iter().copied())
+        };
         assert_eq!(misplaced(Way::Rest, &OFFICIAL), None);
         assert_eq!(misplaced(Way::Remote, &REMOTE), None);
         let refused = misplaced(Way::Rest, &REMOTE).unwrap_or_default();
-        assert!(refused.contains("[account.NAME.remote]"), "{refused}");
+        assert!(
+            refused.contains("put it under `[account.research.remote]`"),
+            "{refused}"
+        );
         let refused = misplaced(Way::Remote, &OFFICIAL).unwrap_or_default();
-        assert!(refused.contains("`[account.NAME]`"), "{refused}");
+        assert!(
+            refused.contains("out of `[account.research.remote]`"),
+            "{refused}"
+        );
         // Tools of a server of the operator's own are no evidence, and no remote server either.
         assert_eq!(misplaced(Way::Rest, &["tool_of_tomorrow"]), None);
         assert!(misplaced(Way::Remote, &["tool_of_tomorrow"]).is_some());

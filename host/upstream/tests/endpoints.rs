@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use qchost_catalog::{Failure, Upstream as _};
-use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, HttpConnector};
+use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, HttpConnector, NotProven};
 use serde_json::{Value, json};
 use support::pipes::scripted;
 use support::web::{Web, endpoint_at, free_port, page, success};
@@ -482,6 +482,7 @@ async fn an_endpoint_of_another_user_carries_nothing() {
     assert!(servers[1].writes.lock().is_empty());
     let health = accounts.endpoints(ACCOUNT).unwrap();
     assert_eq!(health[1].state, AccountState::Unauthorized);
+    assert_eq!(health[1].not_proven, Some(NotProven::Other));
     let reason = health[1].last_error.as_deref().unwrap();
     assert!(reason.contains("project 9"), "{reason}");
     // Also if the first one fails: what cannot be compared is not used.

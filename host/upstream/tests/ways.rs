@@ -302,7 +302,7 @@ async fn a_server_of_the_other_kind_is_refused_in_either_place() {
     let ((one, by_one), (two, by_two)) = (remote(&[1]), rest(&[1]));
     let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
     let reason = unavailable(call(&accounts, "read_account", json!({}), LONG).await);
-    assert!(reason.contains("[account.NAME.remote]"), "{reason}");
+    assert!(reason.contains("[account.research.remote]"), "{reason}");
     let reason = unavailable(call(&accounts, "list_skills", json!({}), LONG).await);
     assert!(reason.contains("no remote MCP server"), "{reason}");
     assert!(by_one.lock().is_empty() && by_two.lock().is_empty());

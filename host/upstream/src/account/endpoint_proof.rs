@@ -218,7 +218,7 @@ impl Account {
         let ours = ours.map_err(Unproven::NoReference)?;
         if self.way() == Way::Remote {
             // The remote server does not say whose login it has.
-            return compare(&theirs, &ours, &Value::Null).map_err(Unproven::Other);
+            return compare(&theirs, &ours, &Value::Null).map_err(Unproven::from);
         }
         let again = self.read_at(index, LIST_PROJECTS, deadline).await;
         let again = again.map_err(Unproven::Unread)?;
@@ -232,7 +232,7 @@ impl Account {
             let reason = "it is of another organisation than the others";
             return Err(Unproven::Other(reason.to_owned()));
         }
-        compare_all(&theirs, &ours, &again, &user).map_err(Unproven::Other)
+        compare_all(&theirs, &ours, &again, &user).map_err(Unproven::from)
     }
 
     /// A read of the host's own at one endpoint, which is not waited for if it is down and there is another one.
