@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use qchost_catalog::{CredentialsRefusal, Failure};
+use qchost_catalog::{CredentialsRefusal, Failure, FailureKind};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -176,6 +176,14 @@ pub(crate) fn failure_body(failure: &Failure) -> Value {
         _ => {}
     }
     json!({ "success": false, "errors": [message], "failure": told })
+}
+
+/// The body that reports a call that was not sent: there was no connection for a request of it, and none before that one
+/// changes anything. `unavailable` without `"sent": false` may also stand for a lost answer to a call that can be repeated.
+pub(crate) fn not_sent_body(reason: &str) -> Value {
+    let kind: &'static str = FailureKind::Unavailable.into();
+    let told = json!({ "kind": kind, "sent": false });
+    json!({ "success": false, "errors": [reason], "failure": told })
 }
 
 /// Rounded up: an early retry would be refused again.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::rest::{Effect, RestClient};
+use crate::rest::{Effect, NoAnswer, RestClient};
 
 /// Maximum matching lines of one file.
 const MAX_MATCHES: usize = 100;
@@ -58,7 +58,7 @@ impl RestClient {
     pub(crate) async fn write_file(
         &self,
         arguments: &Map<String, Value>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let mut request = arguments.clone();
         request.remove(CONTENT);
         let read = self
@@ -85,11 +85,11 @@ impl RestClient {
         &self,
         arguments: &Map<String, Value>,
         effect: Effect,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let [name, old, new] = [NAME, "oldString", "newString"].map(|key| text(arguments, key));
         if old.is_empty() || old == new {
             let fault = "must not be empty, nor the same as newString";
-            return Err(Failure::InvalidArgument(format!("oldString {fault}")));
+            return Err(Failure::InvalidArgument(format!("oldString {fault}")).into());
         }
         let project = arguments.get(PROJECT).cloned().unwrap_or_default();
         let mut request = Map::from_iter([
@@ -129,11 +129,11 @@ impl RestClient {
     pub(crate) async fn search_files(
         &self,
         arguments: &Map<String, Value>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let query = text(arguments, "query");
         if query.is_empty() || query.contains(['\n', '\r']) {
             let fault = "must not be empty, nor have a line break";
-            return Err(Failure::InvalidArgument(format!("query {fault}")));
+            return Err(Failure::InvalidArgument(format!("query {fault}")).into());
         }
         let project = arguments.get(PROJECT).cloned().unwrap_or_default();
         let request = Map::from_iter([(PROJECT.to_owned(), project)]);
@@ -156,7 +156,7 @@ impl RestClient {
     pub(crate) async fn find_projects(
         &self,
         arguments: &Map<String, Value>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let position = |name: &str| arguments.get(name).and_then(Value::as_u64);
         let start = position("start").unwrap_or(0);
         let end = position("end").unwrap_or(start.saturating_add(MAX_PAGE));
@@ -166,7 +166,7 @@ impl RestClient {
         });
         let Some(length) = length else {
             let fault = format!("must be from 1 to {MAX_PAGE} after start");
-            return Err(Failure::InvalidArgument(format!("end {fault}")));
+            return Err(Failure::InvalidArgument(format!("end {fault}")).into());
         };
         let mut request = arguments.clone();
         request.retain(|name, _| !["query", "start", "end"].contains(&name.as_str()));
@@ -178,7 +178,8 @@ impl RestClient {
         }
         aside(all.text().len(), || {
             let query = text(arguments, "query");
-            page(all.text(), query, start, length).map(|page| Answer::of(&page))
+            let page = page(all.text(), query, start, length)?;
+            Ok(Answer::of(&page))
         })
     }
 }

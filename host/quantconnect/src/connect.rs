@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::answer::Answer;
-use crate::rest::{Effect, Reply, RestClient};
+use crate::rest::{Effect, NoAnswer, Reply, RestClient};
 
 const READ: &str = "/live/auth0/read";
 
@@ -35,15 +35,15 @@ impl RestClient {
         &self,
         endpoint: &str,
         body: &Map<String, Value>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let key = Value::Object(body.clone()).to_string();
         match timeout(READ_TIMEOUT, self.post(READ, body, Effect::Repeatable)).await {
             Ok(Ok(present)) if is_authorized(&present) => {
                 self.logins().end(&key);
                 return Ok(present);
             }
-            Ok(Err(failure)) if !matches!(failure, Failure::TimedOut { .. }) => {
-                return Err(failure);
+            Ok(Err(reason)) if !matches!(reason, NoAnswer::Failed(Failure::TimedOut { .. })) => {
+                return Err(reason);
             }
             // A refusal, an empty answer or a time-out: there is none yet.
             Ok(_) | Err(_) => {}

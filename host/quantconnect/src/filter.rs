@@ -7,7 +7,7 @@ use qchost_catalog::{Failure, aside};
 use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::rest::{Effect, RestClient};
+use crate::rest::{Effect, NoAnswer, RestClient};
 
 /// Orders in a page, which are the most that the cloud answers with.
 const PAGE: usize = 100;
@@ -127,7 +127,7 @@ impl RestClient {
         &self,
         endpoint: &str,
         arguments: &Map<String, Value>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let filter = Filter::of(arguments)?;
         let position = |name: &str| {
             let position = arguments.get(name).and_then(Value::as_u64).unwrap_or(0);
@@ -137,7 +137,7 @@ impl RestClient {
         let take = end.checked_sub(skip);
         let Some(take) = take.filter(|take| (1..=PAGE).contains(take)) else {
             let fault = format!("end must be from 1 to {PAGE} after start");
-            return Err(Failure::InvalidArgument(fault));
+            return Err(Failure::InvalidArgument(fault).into());
         };
         let mut found = Found {
             skip,
@@ -167,7 +167,8 @@ impl RestClient {
         Err(Failure::InvalidArgument(format!(
             "the range is not among the first {} orders of the backtest: read them in pages",
             MAX_PAGES * PAGE
-        )))
+        ))
+        .into())
     }
 }
 

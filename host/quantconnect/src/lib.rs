@@ -33,6 +33,6 @@ pub use base::{BaseUrlError, CLOUD};
 pub use credentials::{Credentials, CredentialsError};
 pub use headers::RateLimit;
 pub use probe::Probe;
-pub use rest::{Effect, RestClient, RestError, RestOptions};
+pub use rest::{Effect, NoAnswer, RestClient, RestError, RestOptions};
 pub use secrecy::SecretString;
 pub use server::{Options, ServeError, Server};

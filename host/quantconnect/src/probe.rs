@@ -41,7 +41,7 @@ impl RestClient {
                 self.origin(),
                 url.origin().ascii_serialization()
             ))),
-            Err(failure) => Err(failure),
+            Err(reason) => Err(reason.into()),
         };
         Probe {
             outcome,

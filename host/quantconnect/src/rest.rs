@@ -79,6 +79,26 @@ pub enum Effect {
     Once,
 }
 
+/// Why a request has no answer to pass on.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NoAnswer {
+    /// There was no connection, so no byte of the request was sent.
+    #[error("{0}")]
+    NotSent(String),
+    /// Any other reason.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+impl From<NoAnswer> for Failure {
+    fn from(reason: NoAnswer) -> Self {
+        match reason {
+            NoAnswer::NotSent(reason) => Self::Unavailable(reason),
+            NoAnswer::Failed(failure) => failure,
+        }
+    }
+}
+
 /// A pooled client for one account. Cloning shares the pool.
 #[derive(Debug, Clone)]
 pub struct RestClient {
@@ -96,7 +116,7 @@ struct Inner {
 
 /// Everything that one exchange reveals.
 pub(crate) struct Exchange {
-    pub(crate) reply: Result<Reply, Failure>,
+    pub(crate) reply: Result<Reply, NoAnswer>,
     /// The server's clock minus ours, in seconds, if the server sends its time.
     pub(crate) skew: Option<f64>,
     pub(crate) rate_limit: RateLimit,
@@ -171,13 +191,13 @@ impl RestClient {
     ///
     /// # Errors
     ///
-    /// A [`Failure`] if there is no answer to pass on. `success: false` is an answer.
+    /// [`NoAnswer`] if there is no answer to pass on. `success: false` is an answer.
     pub async fn post(
         &self,
         endpoint: &str,
         body: &Map<String, Value>,
         effect: Effect,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         self.answer(self.exchange(endpoint, body, effect).await)
     }
 
@@ -191,7 +211,7 @@ impl RestClient {
         endpoint: &str,
         body: &Map<String, Value>,
         effect: Effect,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let body = form::encoded(body);
         let exchange = self.send(endpoint, effect, false, |request| {
             request
@@ -212,7 +232,7 @@ impl RestClient {
         endpoint: &str,
         body: &Map<String, Value>,
         effect: Effect,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let exchange = self.send(endpoint, effect, true, |request| request.json(body));
         self.answer(exchange.await)
     }
@@ -229,7 +249,7 @@ impl RestClient {
         key: &str,
         data: Vec<u8>,
         effect: Effect,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let file = Part::bytes(data)
             .file_name("upload")
             .mime_str("application/octet-stream")
@@ -256,14 +276,14 @@ impl RestClient {
     }
 
     /// The answer of an exchange.
-    fn answer(&self, exchange: Exchange) -> Result<Answer, Failure> {
+    fn answer(&self, exchange: Exchange) -> Result<Answer, NoAnswer> {
         match exchange.reply? {
             Reply::Answer(answer) => Ok(answer),
-            Reply::Redirect(url) => Err(Failure::UnexpectedResponse(format!(
+            Reply::Redirect(url) => Err(NoAnswer::Failed(Failure::UnexpectedResponse(format!(
                 "{} redirects to {}, which is not followed; check the base URL",
                 self.origin(),
                 url.origin().ascii_serialization()
-            ))),
+            )))),
         }
     }
 
@@ -281,7 +301,7 @@ impl RestClient {
             start: Instant::now(),
         };
         let mut exchange = Exchange {
-            reply: Err(Failure::Unavailable(String::new())),
+            reply: Err(NoAnswer::NotSent(String::new())),
             skew: None,
             rate_limit: RateLimit::default(),
             latency: Duration::ZERO,
@@ -303,16 +323,16 @@ impl RestClient {
         sent: &Sent<'_>,
         payload: impl FnOnce(RequestBuilder) -> RequestBuilder,
         told: &mut Exchange,
-    ) -> Result<Reply, Failure> {
+    ) -> Result<Reply, NoAnswer> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_err(|_| Failure::Unavailable("this machine's clock is before 1970".to_owned()))?
+            .map_err(|_| NoAnswer::NotSent("this machine's clock is before 1970".to_owned()))?
             .as_secs();
         let authorization = self
             .inner
             .credentials
             .authorization(now)
-            .ok_or_else(|| Failure::Unavailable("the credentials make no header".to_owned()))?;
+            .ok_or_else(|| NoAnswer::NotSent("the credentials make no header".to_owned()))?;
         let request = self
             .inner
             .http
@@ -325,7 +345,9 @@ impl RestClient {
             .map_err(|error| self.lost(sent, error))?;
         told.skew = skew(response.headers(), SystemTime::now());
         told.rate_limit = RateLimit::read(response.headers());
-        self.read(sent, response, &authorization, told.skew).await
+        self.read(sent, response, &authorization, told.skew)
+            .await
+            .map_err(NoAnswer::Failed)
     }
 
     /// Reads and classifies an answer.
@@ -422,15 +444,18 @@ impl RestClient {
         })
     }
 
-    /// A request or an answer that was not transmitted completely.
-    fn lost(&self, sent: &Sent<'_>, error: reqwest::Error) -> Failure {
+    /// A request or an answer that was not transmitted completely. A kept connection that the server closed may have
+    /// carried the request; only one that could not be opened has not.
+    fn lost(&self, sent: &Sent<'_>, error: reqwest::Error) -> NoAnswer {
         let origin = self.origin();
         let after = sent.start.elapsed();
         let never_sent = error.is_connect() || error.is_builder();
         let timed_out = error.is_timeout();
         let cause = causes(error);
-        match sent.effect {
-            _ if never_sent => Failure::Unavailable(format!("cannot connect to {origin}: {cause}")),
+        if never_sent {
+            return NoAnswer::NotSent(format!("cannot connect to {origin}: {cause}"));
+        }
+        NoAnswer::Failed(match sent.effect {
             Effect::Once => Failure::UnknownOutcome(format!(
                 "{} was sent to {origin}, but its answer was lost after {:.1} s: {cause}",
                 sent.endpoint,
@@ -441,7 +466,7 @@ impl RestClient {
                 "the connection to {origin} broke during {}: {cause}",
                 sent.endpoint
             )),
-        }
+        })
     }
 }
 

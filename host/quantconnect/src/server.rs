@@ -24,8 +24,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer::{Answer, failure_body};
-use crate::rest::{Effect, RestClient};
+use crate::answer::{Answer, failure_body, not_sent_body};
+use crate::rest::{Effect, NoAnswer, RestClient};
 use crate::tools::Tools;
 
 /// Maximum bytes of a message. rmcp's own limit would drop the upload of an object that
@@ -155,18 +155,18 @@ impl Server {
         operation: &'static Operation,
         arguments: Map<String, Value>,
         cancelled: CancellationToken,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Answer, NoAnswer> {
         let rest = self.rest.clone();
         let call = async move { send(&rest, operation, arguments).await };
         let gone = || Failure::Unavailable("the client cancelled the call".to_owned());
         if operation.access == Access::Read {
             return tokio::select! {
                 answer = call => answer,
-                () = cancelled.cancelled() => Err(gone()),
+                () = cancelled.cancelled() => Err(gone().into()),
             };
         }
         if cancelled.is_cancelled() {
-            return Err(gone());
+            return Err(gone().into());
         }
         let task = self.writes.spawn(async move {
             let outcome = call.await;
@@ -184,17 +184,19 @@ impl Server {
             Err(Failure::UnknownOutcome(format!(
                 "the task of {} ended early: {error}",
                 operation.tool
-            )))
+            ))
+            .into())
         })
     }
 
     /// The result that a client gets.
-    fn result(&self, outcome: Result<Answer, Failure>) -> CallToolResult {
+    fn result(&self, outcome: Result<Answer, NoAnswer>) -> CallToolResult {
         let failed =
             |body: &Value| CallToolResult::error(vec![ContentBlock::text(body.to_string())]);
         let answer = match outcome {
             Ok(answer) => answer,
-            Err(failure) => return failed(&failure_body(&failure)),
+            Err(NoAnswer::NotSent(reason)) => return failed(&not_sent_body(&reason)),
+            Err(NoAnswer::Failed(failure)) => return failed(&failure_body(&failure)),
         };
         let text = vec![ContentBlock::text(answer.text())];
         if answer.is_rejected() {
@@ -254,7 +256,7 @@ impl ServerHandler for Server {
         };
         let outcome = match entry.arguments(request.arguments.unwrap_or_default()) {
             Ok(arguments) => self.run(entry.operation, arguments, context.ct).await,
-            Err(failure) => Err(failure),
+            Err(failure) => Err(failure.into()),
         };
         Ok(self.result(outcome).into())
     }
@@ -265,7 +267,7 @@ async fn send(
     rest: &RestClient,
     operation: &Operation,
     mut arguments: Map<String, Value>,
-) -> Result<Answer, Failure> {
+) -> Result<Answer, NoAnswer> {
     operation.write_nulls(&mut arguments);
     operation.complete(&mut arguments);
     let effect = if operation.access == Access::Read || operation.idempotent {

@@ -1,7 +1,8 @@
 //! The life of a call: answered by the cache, or sent, classified, and retried where that is safe.
 //!
 //! A call goes to the endpoint that [`Endpoints`] picks. What may be sent twice is sent to another one if that one fails; a
-//! read also if it is not answered in time, as long as another endpoint is known to work.
+//! read also if it is not answered in time, as long as another endpoint is known to work. What was certainly not sent goes
+//! to each other endpoint once, whatever it is.
 //!
 //! Invariants: a non-idempotent operation is retried only after a failure that proves that nothing was done.
 //! Nothing is sent without clearance, and a withdrawal of the clearance ends each wait. No call outlives its deadline by
@@ -73,6 +74,8 @@ enum Step {
     Withheld(Failure),
     /// Nothing was done; a new session may succeed.
     Reconnect(Failure),
+    /// The server had no connection to QuantConnect: nothing was done, whatever the operation is.
+    Unsent(Failure),
     /// A read failed, and would fail again at this endpoint.
     Elsewhere(Failure),
     /// Safe to retry after a wait: the server's own, or ours.
@@ -562,6 +565,12 @@ impl Account {
                 }
                 false => judge(endpoint, decoder, delivery, started),
             };
+            let is_unsent = matches!(step, Step::Reconnect(_) | Step::Unsent(_));
+            // A server may ask for a longer wait than ours, never for a shorter one.
+            let ours = |wait: Option<Duration>| match has_other && wait.is_none() {
+                true => Duration::ZERO,
+                false => options.backoff.delay(sent),
+            };
             let (failure, wait) = match step {
                 Step::Done(outcome) => return outcome,
                 Step::Withheld(refusal) => return Err(refusal),
@@ -569,21 +578,33 @@ impl Account {
                 Step::Elsewhere(failure) => return Err(failure),
                 // The pool waits before it reconnects, longer each time.
                 Step::Reconnect(failure) => (failure, Duration::ZERO),
+                Step::Unsent(failure) => (failure, ours(None)),
                 Step::Again(failure, wait) => {
-                    if changes && matches!(failure, Failure::Unavailable(_)) {
+                    // Of what may not be repeated, this failure says that nothing was done.
+                    if changes && decoder.idempotent() && matches!(failure, Failure::Unavailable(_))
+                    {
                         *lost = Some(failure.to_string());
                     }
-                    // A server may ask for a longer wait than ours, never for a shorter one.
-                    let ours = match has_other && wait.is_none() {
-                        true => Duration::ZERO,
-                        false => options.backoff.delay(sent),
-                    };
+                    let ours = ours(wait);
                     (failure, wait.map_or(ours, |wait| wait.max(ours)))
                 }
             };
             failed.push(picked.index);
             drop(picked);
-            if sent >= options.attempts || !self.may_retry(call) {
+            // Nothing was sent, as without a session: each other endpoint is tried once, whatever the operation is.
+            if is_unsent && has_other {
+                if only.is_none() {
+                    self.counters.note_retry();
+                }
+                continue;
+            }
+            // Which other endpoint is the account's may become known meanwhile.
+            let awaits_other = is_unsent
+                && only.is_none()
+                && self.endpoints.has_others()
+                && !self.endpoints.is_settled()
+                && started.elapsed() < options.failover_after;
+            if (sent >= options.attempts && !awaits_other) || !self.may_retry(call) {
                 return Err(failure);
             }
             // The wait may be the server's, and so of any length.
@@ -675,12 +696,22 @@ fn judge(endpoint: &Endpoint, decoder: Decoder<'_>, delivery: Delivery, started:
         Delivery::Unauthorized(reason) => {
             let failure = endpoint.unauthorized(format!("{UNAUTHORIZED}: {}", line(&reason)));
             let problem = Some(Problem::Unauthorized);
-            judge_fault(endpoint, decoder, Fault { failure, problem })
+            let fault = Fault {
+                failure,
+                problem,
+                is_unsent: false,
+            };
+            judge_fault(endpoint, decoder, fault)
         }
         Delivery::Forbidden(reason) => {
             let failure = Failure::Unavailable(format!("{UNAUTHORIZED}: {}", line(&reason)));
             let problem = Some(Problem::Forbidden);
-            judge_fault(endpoint, decoder, Fault { failure, problem })
+            let fault = Fault {
+                failure,
+                problem,
+                is_unsent: false,
+            };
+            judge_fault(endpoint, decoder, fault)
         }
         Delivery::Garbled(reason) => {
             unreachable(&reason);
@@ -706,7 +737,11 @@ fn judge(endpoint: &Endpoint, decoder: Decoder<'_>, delivery: Delivery, started:
 fn judge_fault(
     endpoint: &Endpoint,
     decoder: Decoder<'_>,
-    Fault { failure, problem }: Fault,
+    Fault {
+        failure,
+        problem,
+        is_unsent,
+    }: Fault,
 ) -> Step {
     let wait = match failure {
         Failure::RateLimited { retry_after } => {
@@ -718,6 +753,9 @@ fn judge_fault(
         Some(problem) => endpoint.failed(problem, cause(&failure), wait),
         None if matches!(failure, Failure::UnexpectedResponse(_)) => endpoint.answered_garbage(),
         None => endpoint.answered(),
+    }
+    if is_unsent {
+        return Step::Unsent(failure);
     }
     match (problem, &failure) {
         // Retrying with the same credentials would fail again.

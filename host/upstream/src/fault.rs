@@ -43,6 +43,19 @@ pub(crate) struct Fault {
     pub(crate) failure: Failure,
     /// Set if the account rather than the call caused the failure.
     pub(crate) problem: Option<Problem>,
+    /// Whether the server says that it had no connection to send the call on, so that nothing was done, whatever the
+    /// operation is.
+    pub(crate) is_unsent: bool,
+}
+
+impl Fault {
+    /// That of a call for which the server had no connection to QuantConnect.
+    pub(crate) fn unsent(reason: String) -> Self {
+        Self {
+            is_unsent: true,
+            ..Self::from(Failure::Unavailable(reason))
+        }
+    }
 }
 
 impl From<Failure> for Fault {
@@ -52,7 +65,11 @@ impl From<Failure> for Fault {
             Failure::RateLimited { .. } => Some(Problem::RateLimited),
             _ => None,
         };
-        Self { failure, problem }
+        Self {
+            failure,
+            problem,
+            is_unsent: false,
+        }
     }
 }
 

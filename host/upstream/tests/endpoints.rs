@@ -21,7 +21,7 @@ use qchost_catalog::{Failure, Upstream as _};
 use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, HttpConnector, NotProven};
 use serde_json::{Value, json};
 use support::pipes::scripted;
-use support::web::{Web, endpoint_at, free_port, page, success};
+use support::web::{Web, endpoint_at, free_port, page, success, unsent};
 use support::{ACCOUNT, Log, Memory, call, failure, options};
 
 const LONG: u64 = 20_000;
@@ -56,6 +56,29 @@ async fn prove(accounts: &Accounts) {
     }
 }
 
+/// Makes a call for each id, one after the other, and each is answered.
+async fn call_in_row(accounts: &Accounts, tool: &str, ids: std::ops::Range<u64>) {
+    for id in ids {
+        call(accounts, tool, json!({ "id": id }), LONG)
+            .await
+            .unwrap();
+    }
+}
+
+/// Makes this many calls at once, every other one a write, and each is answered.
+async fn read_and_write_at_once(accounts: &Accounts, count: u64) {
+    let calls = (0..count).map(|id| {
+        let tool = match id % 2 {
+            0 => "read_backtest",
+            _ => "create_backtest",
+        };
+        call(accounts, tool, json!({ "id": id }), LONG)
+    });
+    for outcome in futures::future::join_all(calls).await {
+        outcome.unwrap();
+    }
+}
+
 /// A server that can be made to fail in several ways.
 struct Server {
     port: u16,
@@ -72,6 +95,10 @@ struct Server {
 const HEALTHY: u8 = 0;
 const BROKEN: u8 = 1;
 const GARBAGE: u8 = 2;
+/// It has no connection to QuantConnect, and says so.
+const CUT_OFF: u8 = 3;
+/// It takes a call, and closes the connection without an answer.
+const CLOSING: u8 = 4;
 
 impl Server {
     fn start() -> Self {
@@ -99,8 +126,10 @@ impl Server {
             Arc::clone(&self.reads),
         );
         let reply = move |_: usize, request: &Value| {
+            let mode = mode.load(Ordering::Relaxed);
             match request["params"]["name"].as_str() {
-                Some("create_backtest") => {
+                _ if mode == CUT_OFF => return unsent(request),
+                Some("create_backtest" | "update_backtest") => {
                     let id = request["params"]["arguments"]["id"].as_u64().unwrap();
                     *writes.lock().entry(id).or_default() += 1;
                 }
@@ -108,8 +137,9 @@ impl Server {
                     reads.fetch_add(1, Ordering::Relaxed);
                 }
             }
-            match mode.load(Ordering::Relaxed) {
+            match mode {
                 BROKEN => page(503),
+                CLOSING => (0, Vec::new(), String::new()),
                 GARBAGE => page(200),
                 _ => success(request),
             }
@@ -271,11 +301,7 @@ async fn equally_loaded_endpoints_carry_calls_in_turn() {
     let servers = [Server::start(), Server::start()];
     let accounts = of_two(servers[0].port, servers[1].port, options());
     prove(&accounts).await;
-    for id in 0..20 {
-        call(&accounts, "read_backtest", json!({ "id": id }), LONG)
-            .await
-            .unwrap();
-    }
+    call_in_row(&accounts, "read_backtest", 0..20).await;
     let carried = servers
         .each_ref()
         .map(|server| server.reads.load(Ordering::Relaxed));
@@ -288,16 +314,7 @@ async fn an_account_whose_first_endpoint_is_down_at_its_start_is_served_by_the_s
     servers[0].kill();
     let memory = Memory::of(ACCOUNT, remembered(1));
     let accounts = of_two_remembered(&servers, &memory);
-    let calls = (0..20).map(|id| {
-        let tool = match id % 2 {
-            0 => "read_backtest",
-            _ => "create_backtest",
-        };
-        call(&accounts, tool, json!({ "id": id }), LONG)
-    });
-    for outcome in futures::future::join_all(calls).await {
-        outcome.unwrap();
-    }
+    read_and_write_at_once(&accounts, 20).await;
     assert_eq!(servers[1].reads.load(Ordering::Relaxed), 10);
     assert_eq!(servers[1].writes.lock().len(), 10);
     let state = accounts.health(ACCOUNT).unwrap().state;
@@ -309,11 +326,7 @@ async fn an_account_whose_first_endpoint_is_down_at_its_start_is_served_by_the_s
         assert!(Instant::now() < until, "it is not used again");
         accounts.check(ACCOUNT, until).await.unwrap();
     }
-    for id in 0..10 {
-        call(&accounts, "read_backtest", json!({ "id": id }), LONG)
-            .await
-            .unwrap();
-    }
+    call_in_row(&accounts, "read_backtest", 0..10).await;
     assert_eq!(servers[0].reads.load(Ordering::Relaxed), 5);
 }
 
@@ -347,11 +360,7 @@ async fn a_first_endpoint_that_comes_back_as_another_users_carries_nothing() {
         assert!(Instant::now() < until, "it is not compared");
         accounts.check(ACCOUNT, until).await.unwrap();
     }
-    for id in 1..10 {
-        call(&accounts, "create_backtest", json!({ "id": id }), LONG)
-            .await
-            .unwrap();
-    }
+    call_in_row(&accounts, "create_backtest", 1..10).await;
     assert_eq!(servers[0].reads.load(Ordering::Relaxed), 0);
     assert!(servers[0].writes.lock().is_empty());
     assert_eq!(servers[1].writes.lock().len(), 9);
@@ -439,11 +448,7 @@ async fn a_first_endpoint_that_was_changed_is_the_account_and_is_remembered() {
     let servers = [Server::of(9), Server::of(1)];
     let memory = Memory::of(ACCOUNT, remembered(1));
     let accounts = of_two_remembered(&servers, &memory);
-    for id in 0..10 {
-        call(&accounts, "create_backtest", json!({ "id": id }), LONG)
-            .await
-            .unwrap();
-    }
+    call_in_row(&accounts, "create_backtest", 0..10).await;
     assert_eq!(servers[0].writes.lock().len(), 10);
     // The second one is what the account was.
     assert!(servers[1].writes.lock().is_empty());
@@ -467,16 +472,7 @@ async fn what_is_remembered_follows_the_lists_of_projects() {
 async fn an_endpoint_of_another_user_carries_nothing() {
     let servers = [Server::of(1), Server::of(9)];
     let accounts = of_two(servers[0].port, servers[1].port, options());
-    let calls = (0..40).map(|id| {
-        let tool = match id % 2 {
-            0 => "read_backtest",
-            _ => "create_backtest",
-        };
-        call(&accounts, tool, json!({ "id": id }), LONG)
-    });
-    for outcome in futures::future::join_all(calls).await {
-        outcome.unwrap();
-    }
+    read_and_write_at_once(&accounts, 40).await;
     assert_eq!(servers[0].reads.load(Ordering::Relaxed), 20);
     assert_eq!(servers[1].reads.load(Ordering::Relaxed), 0);
     assert!(servers[1].writes.lock().is_empty());
@@ -523,6 +519,66 @@ async fn an_endpoint_that_is_down_is_left_alone_and_used_again_when_it_is_back()
             .await
             .unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_certainly_not_sent_goes_to_another_endpoint_and_arrives_once() {
+    for listens in [true, false] {
+        let mut servers = [Server::start(), Server::start()];
+        let accounts = of_two(servers[0].port, servers[1].port, options());
+        prove(&accounts).await;
+        match listens {
+            true => servers[0].mode.store(CUT_OFF, Ordering::Relaxed),
+            false => servers[0].kill(),
+        }
+        call_in_row(&accounts, "create_backtest", 0..10).await;
+        call_in_row(&accounts, "update_backtest", 10..20).await;
+        let writes = servers[1].writes.lock();
+        assert_eq!(writes.len(), 20);
+        assert!(writes.values().all(|arrived| *arrived == 1), "{writes:?}");
+        assert!(servers[0].writes.lock().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_no_endpoint_can_send_is_unavailable_and_not_in_doubt() {
+    let mut servers = [Server::start(), Server::start()];
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    prove(&accounts).await;
+    for server in &servers {
+        server.mode.store(CUT_OFF, Ordering::Relaxed);
+    }
+    for tool in ["create_backtest", "update_backtest"] {
+        let failed = failure(call(&accounts, tool, json!({ "id": 1 }), LONG).await);
+        assert!(matches!(failed, Failure::Unavailable(_)), "{failed:?}");
+    }
+    for server in &mut servers {
+        server.kill();
+    }
+    for tool in ["create_backtest", "update_backtest"] {
+        let failed = failure(call(&accounts, tool, json!({ "id": 1 }), 1_000).await);
+        assert!(matches!(failed, Failure::Unavailable(_)), "{failed:?}");
+    }
+}
+
+/// The twin: the server may have carried it out.
+#[tokio::test]
+async fn a_write_whose_connection_was_closed_is_in_doubt_and_goes_nowhere_else() {
+    let servers = [Server::start(), Server::start()];
+    let accounts = of_two(servers[0].port, servers[1].port, options());
+    prove(&accounts).await;
+    for server in &servers {
+        server.mode.store(CLOSING, Ordering::Relaxed);
+    }
+    for id in 0..4 {
+        let failed = failure(call(&accounts, "create_backtest", json!({ "id": id }), LONG).await);
+        assert!(matches!(failed, Failure::UnknownOutcome(_)), "{failed:?}");
+        let arrived = servers.each_ref().map(|server| {
+            let writes = server.writes.lock();
+            writes.get(&id).copied().unwrap_or(0)
+        });
+        assert_eq!(arrived.iter().sum::<usize>(), 1, "write {id}: {arrived:?}");
     }
 }
 

@@ -45,6 +45,12 @@ async fn nothing_was_sent_if_no_server_listens() {
         "cannot connect to http://127.0.0.1",
     )
     .await;
+    let connection = Connection::to(&url).await;
+    for (tool, arguments) in calls() {
+        let body = connection.fails(tool, arguments).await;
+        let told = json!({ "kind": "unavailable", "sent": false });
+        assert_eq!(body["failure"], told, "{tool}");
+    }
 }
 
 #[tokio::test]
@@ -111,6 +117,12 @@ async fn a_connection_that_breaks_leaves_a_write_in_doubt() {
         }
     });
     expect(&url, "unavailable", "unknown-outcome", "").await;
+    // It may have been carried out: nothing says that it was not sent.
+    let connection = Connection::to(&url).await;
+    for (tool, arguments) in calls() {
+        let body = connection.fails(tool, arguments).await;
+        assert_eq!(body["failure"].get("sent"), None, "{tool}: {body}");
+    }
 }
 
 #[tokio::test]

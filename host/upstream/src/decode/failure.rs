@@ -53,6 +53,10 @@ impl Decoder<'_> {
             Ok(FailureKind::RateLimited) => Failure::RateLimited {
                 retry_after: failure.get("retryAfter").and_then(seconds),
             },
+            // Our server says so if it had no connection.
+            Ok(FailureKind::Unavailable) if failure.get("sent") == Some(&Value::Bool(false)) => {
+                return Fault::unsent(words);
+            }
             // Our server reports this only if the request never reached the cloud or may be repeated.
             Ok(FailureKind::Unavailable) => Failure::Unavailable(words),
             Ok(FailureKind::TimedOut | FailureKind::UnknownOutcome) => self.lost(&words),
@@ -83,6 +87,7 @@ impl Decoder<'_> {
                 _ => format!("{UNAUTHORIZED}: {words}"),
             }),
             problem: Some(problem),
+            is_unsent: false,
         }
     }
 

@@ -520,6 +520,26 @@ fn a_failure_told_for_machines_is_taken_at_its_word() {
         told(ONCE, json!({ "kind": "unavailable" })),
         Failure::Unavailable(why())
     );
+    // Only the word of the server that it had no connection says so, and of any call.
+    for (sent, is_unsent) in [
+        (json!(false), true),
+        (json!(true), false),
+        (json!("false"), false),
+    ] {
+        for tool in [READ, REPEATABLE, ONCE] {
+            let told = json!({ "kind": "unavailable", "sent": sent });
+            let body = json!({ "success": false, "errors": ["why"], "failure": told });
+            let redactor = Redactor::default();
+            let decoder = Decoder {
+                operation: op(tool),
+                redactor: &redactor,
+                arguments: &Map::new(),
+            };
+            let fault = decoder.answer(text(body.to_string(), true)).unwrap_err();
+            assert_eq!(fault.failure, Failure::Unavailable(why()));
+            assert_eq!(fault.is_unsent, is_unsent, "{tool}: {sent}");
+        }
+    }
     for kind in ["timed-out", "unknown-outcome"] {
         assert_eq!(
             told(ONCE, json!({ "kind": kind })),

@@ -173,7 +173,8 @@ fn serve_by_hand(
                 Some("tools/list") => {
                     let mut tools = vec![tool("read_backtest"), tool("create_backtest")];
                     if project.is_some() {
-                        tools.extend(["read_account", "list_projects"].map(tool));
+                        tools
+                            .extend(["read_account", "list_projects", "update_backtest"].map(tool));
                     }
                     json(json!({ "tools": tools }))
                 }
@@ -238,6 +239,23 @@ fn broken() -> Body {
 pub fn success(request: &Value) -> Answer {
     let content = json!([{ "type": "text", "text": r#"{"success": true}"# }]);
     let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": { "content": content } });
+    (
+        200,
+        vec![("content-type", "application/json".to_owned())],
+        body.to_string(),
+    )
+}
+
+/// Says that the server had no connection to QuantConnect, as ours does.
+pub fn unsent(request: &Value) -> Answer {
+    let body = json!({
+        "success": false,
+        "errors": ["cannot connect"],
+        "failure": { "kind": "unavailable", "sent": false },
+    });
+    let content = json!([{ "type": "text", "text": body.to_string() }]);
+    let result = json!({ "content": content, "isError": true });
+    let body = json!({ "jsonrpc": "2.0", "id": request["id"], "result": result });
     (
         200,
         vec![("content-type", "application/json".to_owned())],
