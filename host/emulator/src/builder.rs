@@ -39,6 +39,9 @@ use crate::text::digest_id;
 pub const DEFAULT_ADDRESS: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5612);
 
+/// The user unless another one is set.
+const DEFAULT_USER: u64 = 1;
+
 /// How long [`Emulator::shutdown`] waits for requests that are being served.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -98,10 +101,10 @@ impl Builder {
             engine,
             settings: Settings {
                 credentials: Credentials {
-                    user_id: 1,
+                    user_id: DEFAULT_USER,
                     token: EMULATOR_TOKEN.to_owned(),
                 },
-                organization_id: digest_id("organization"),
+                organization_id: organization_of(DEFAULT_USER),
                 organization_name: "Emulator".to_owned(),
                 credit: 10_000.0,
                 timing: Timing::default(),
@@ -156,8 +159,13 @@ impl Builder {
         self
     }
 
-    /// The one user and the API token; user 1 and `emulator` unless set.
+    /// The one user and the API token; user 1 and `emulator` unless set. The id of the organisation follows from that of
+    /// the user, unless [`Builder::organization`] sets it.
     pub fn credentials(mut self, user_id: u64, token: impl Into<String>) -> Self {
+        let former = organization_of(self.settings.credentials.user_id);
+        if self.settings.organization_id == former {
+            self.settings.organization_id = organization_of(user_id);
+        }
         self.settings.credentials = Credentials {
             user_id,
             token: token.into(),
@@ -165,8 +173,8 @@ impl Builder {
         self
     }
 
-    /// The one organisation. QuantConnect's ids are 32 hexadecimal digits, and some clients
-    /// insist on it.
+    /// The one organisation; unless set, its id is one that no other user's has. QuantConnect's ids are 32 hexadecimal
+    /// digits, and some clients insist on it.
     pub fn organization(mut self, id: impl Into<String>, name: impl Into<String>) -> Self {
         self.settings.organization_id = id.into();
         self.settings.organization_name = name.into();
@@ -264,6 +272,14 @@ impl Builder {
             stop,
             task,
         })
+    }
+}
+
+/// The id of a user's organisation. Clients tell the emulators of two users apart by it.
+fn organization_of(user_id: u64) -> String {
+    match user_id {
+        DEFAULT_USER => digest_id("organization"),
+        other => digest_id(&format!("organization of {other}")),
     }
 }
 

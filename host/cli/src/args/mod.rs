@@ -273,7 +273,8 @@ pub enum Verb {
     /// Serve QuantConnect's REST API on this machine. Results come from a model and not from LEAN.
     #[command(
         args_conflicts_with_subcommands = true,
-        after_help = "Examples:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator\n  \
+        after_help = "The API token is `emulator`, unless the variable QCHOST_EMULATOR_TOKEN has another one.\n\n\
+        Examples:\n  qchost emulator\n  QC_API=local lean login --user-id 1 --api-token emulator\n  \
         qchost emulator --remote"
     )]
     Emulator {
@@ -335,7 +336,7 @@ pub struct ServeEmulator {
     /// The address to listen on.
     #[arg(long, default_value_t = DEFAULT_ADDRESS, value_name = "ADDRESS")]
     pub listen: SocketAddr,
-    /// The one user's id.
+    /// The one user's id. That of the organisation follows from it.
     #[arg(long, default_value_t = 1)]
     pub user_id: u64,
     /// How many times faster than by default compiles, backtests and the like run.
@@ -411,7 +412,7 @@ pub enum Account {
     #[command(
         after_help = "The address that is printed is opened in a browser of this machine, which comes back to this command. \
         With --paste the browser may run elsewhere: it ends at a page that it cannot load, and the address of that page is \
-        pasted into this terminal. The host keeps the tokens in its data folder, readable by its user alone, and no backup \
+        pasted into this terminal; one that is not that of this login is refused with the reason, and asked for again. The host keeps the tokens in its data folder, readable by its user alone, and no backup \
         contains them. Another login replaces them; calls under way end with the former ones.\n\n\
         Examples:\n  qchost account login research\n  qchost account login research --paste"
     )]

@@ -31,6 +31,9 @@ pub struct Serving {
     #[serde(skip_serializing_if = "Option::is_none")]
     remote_url: Option<String>,
     user_id: u64,
+    /// The API token, unless the environment has another one, which is not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_token: Option<&'static str>,
     organization_id: String,
     /// Where its results come from.
     engine: &'static str,
@@ -72,6 +75,7 @@ pub async fn run(options: ServeEmulator, output: Output) -> Result<()> {
         base_url: emulator.base_url().to_owned(),
         remote_url: emulator.remote_url().map(str::to_owned),
         user_id: emulator.user_id(),
+        api_token: (emulator.token() == EMULATOR_TOKEN).then_some(EMULATOR_TOKEN),
         organization_id: emulator.organization_id().to_owned(),
         engine: "the emulator's model, not LEAN",
     };

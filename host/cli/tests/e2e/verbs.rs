@@ -443,10 +443,40 @@ fn the_emulator_serves_until_sigterm() {
     );
     assert!(read("another").json_error().contains("Hash doesn't match"));
     assert_eq!(ready.get("remote-url"), None);
+    // A token that is not known to everyone is not shown.
+    assert_eq!(ready.get("api-token"), None);
+    assert!(!emulator.stdout().contains("a-token-of-the-test"));
     emulator.end();
 
     let ran = folder.run(&["emulator", "--listen", "0.0.0.0:0"]);
     assert!(ran.error().contains("loopback"), "{}", ran.error());
+}
+
+#[test]
+fn the_emulator_says_its_token_and_two_users_have_two_organizations() {
+    let folder = Folder::new("");
+    let organization = |user: &str| {
+        let arguments = ["--json", "emulator", "--listen", "127.0.0.1:0", "--user-id"];
+        let arguments = [arguments.as_slice(), &[user]].concat();
+        let mut command = folder.command(&arguments);
+        command.env_remove("QCHOST_EMULATOR_TOKEN");
+        let mut emulator = Process::start(command, folder.path());
+        let ready: Value = emulator.until("the emulator is ready", |emulator| {
+            serde_json::from_str(&emulator.stdout()).ok()
+        });
+        // The token that is said is the one that is taken.
+        let client = Folder::embedded(ready["base-url"].as_str().unwrap());
+        let mut command = client.command(&["--json", "call", "read_account"]);
+        command.env("QUANTCONNECT_USER_ID", user).env(
+            "QUANTCONNECT_API_TOKEN",
+            ready["api-token"].as_str().unwrap(),
+        );
+        let account = Process::start(command, client.path()).wait().json();
+        assert_eq!(account["organizationId"], ready["organization-id"]);
+        emulator.end();
+        account["organizationId"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(organization("1"), organization("2"));
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Account, organisations, versions, nodes of the organisation, authorised connections.
 
+use qchost_emulator::{Builder, Emulator};
 use serde_json::json;
 
-use crate::client::cloud;
+use crate::client::{cloud, start};
 
 #[tokio::test]
 async fn the_account_is_the_organization_s() {
@@ -32,6 +33,41 @@ async fn the_one_organization_is_listed_and_read() {
         .refused("/nodes/read", json!({"organizationId": " "}))
         .await;
     cloud.refused("/nodes/read", json!({})).await;
+}
+
+#[tokio::test]
+async fn two_users_have_two_organizations_and_one_user_has_the_same_each_time() {
+    async fn organization(configure: impl FnOnce(Builder) -> Builder) -> String {
+        let cloud = start(configure).await;
+        let account = cloud.ok("/account/read", json!({})).await;
+        let id = account["organizationId"].as_str().unwrap().to_owned();
+        assert_eq!(id, cloud.emulator.organization_id());
+        id
+    }
+    let [first, again] = [
+        organization(|builder| builder).await,
+        organization(|builder| builder.credentials(1, "word")).await,
+    ];
+    // Clients remember it.
+    assert_eq!(first, "af3a1bb312bf8430055d0f513e3a27c4");
+    assert_eq!(first, again);
+    let other = organization(|builder| builder.credentials(2, "word")).await;
+    let same = organization(|builder| builder.credentials(3, "a").credentials(2, "b")).await;
+    assert_eq!(other, same);
+    assert_ne!(other, first);
+    assert!(other.len() == 32 && other.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    // One that is set is not changed.
+    for builder in [
+        Emulator::builder()
+            .organization("own", "Own")
+            .credentials(2, "word"),
+        Emulator::builder()
+            .credentials(2, "word")
+            .organization("own", "Own"),
+    ] {
+        let emulator = builder.any_port().start().await.unwrap();
+        assert_eq!(emulator.organization_id(), "own");
+    }
 }
 
 #[tokio::test]
