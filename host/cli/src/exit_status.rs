@@ -120,6 +120,8 @@ impl ErrorKind {
     pub const LIMITED: Self = Self::Refusal(RefusalKind::RateLimited);
     /// A policy or a role does not allow it.
     pub const DENIED: Self = Self::Refusal(RefusalKind::Denied);
+    /// What a person gave does not fit, and another attempt may.
+    pub const INVALID_ARGUMENT: Self = Self::Failure(FailureKind::InvalidArgument);
     /// What it needs does not answer.
     pub const UNAVAILABLE: Self = Self::Failure(FailureKind::Unavailable);
     /// It may have been done.

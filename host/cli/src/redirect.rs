@@ -2,7 +2,8 @@
 //!
 //! Invariants: it listens on the loopback address alone. It takes the first request that carries the state of its login, and
 //! answers every other one with a refusal, so that neither another page nor another program can end the login. What it
-//! takes is given to the host as it came; nothing of it is shown or logged.
+//! takes is given to the host as it came; nothing of it is shown or logged. The page says that the login succeeded only
+//! after it did.
 
 use std::time::Duration;
 
@@ -16,14 +17,76 @@ use qchost_upstream::redirect_address;
 /// Maximum bytes of a request that are read. A browser sends no body.
 const MAX_REQUEST: usize = 32 << 10;
 
-/// Time limit of one request.
+/// Time limit of reading one request, and of answering it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the browser shows at the end.
-const DONE: &str = "The answer has arrived. You can close this page; the command shows the rest.";
+/// What the browser shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Page {
+    LoggedIn,
+    Failed,
+    /// For the redirect of another login, which the terminal says nothing about: any page can make a browser ask for it.
+    OfAnother,
+    NotFound,
+}
 
-/// What it shows for anything else.
-const NOT_HERE: &str = "This is the end of a login of qchost, and that is not its answer.";
+impl Page {
+    /// Its status and its text, which has nothing of the request in it.
+    fn content(self) -> (&'static str, &'static str) {
+        match self {
+            Self::LoggedIn => (
+                "200 OK",
+                "Logged in. You can close this page; the terminal shows the rest.",
+            ),
+            Self::Failed => (
+                "400 Bad Request",
+                "The login failed: its answer was refused, or cannot be used. The terminal has the reason.",
+            ),
+            Self::OfAnother => (
+                "400 Bad Request",
+                "This answer was refused: it is not that of the login that the terminal waits for, which goes on.",
+            ),
+            Self::NotFound => (
+                "404 Not Found",
+                "This is the end of a login of qchost, and that is not its answer.",
+            ),
+        }
+    }
+}
+
+/// The redirect of a login, in a request that waits for its page.
+pub struct Received {
+    stream: TcpStream,
+    address: String,
+}
+
+impl Received {
+    /// The whole address that the browser was sent back to.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Tells the browser how the login ended.
+    pub async fn answer(mut self, logged_in: bool) {
+        let page = match logged_in {
+            true => Page::LoggedIn,
+            false => Page::Failed,
+        };
+        // The terminal says the same.
+        let _ = tokio::time::timeout(REQUEST_TIMEOUT, show(&mut self.stream, page)).await;
+    }
+}
+
+/// What a request asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Asked {
+    /// The redirect of the login, as a whole address.
+    Own(String),
+    /// That of another login, or of none.
+    Another,
+    /// Anything else.
+    Other,
+}
 
 /// Waits for the redirect of one login.
 pub struct RedirectListener {
@@ -51,14 +114,14 @@ impl RedirectListener {
         self.port
     }
 
-    /// The whole address of the redirect with this state. Programs that connect and say nothing do not delay it.
-    pub async fn receive(&self, state: &str) -> Result<String> {
+    /// The redirect with this state. Programs that connect and say nothing do not delay it.
+    pub async fn receive(&self, state: &str) -> Result<Received> {
         let mut requests = tokio::task::JoinSet::new();
         loop {
             let stream = tokio::select! {
                 accepted = self.listener.accept() => accepted?.0,
                 Some(done) = requests.join_next() => match done {
-                    Ok(Some(redirect)) => return Ok(redirect),
+                    Ok(Some(received)) => return Ok(received),
                     // Another program, or one that was cut off.
                     Ok(None) | Err(_) => continue,
                 },
@@ -75,19 +138,25 @@ impl RedirectListener {
     }
 }
 
-/// Reads one request and answers it. Returns the redirect if it is that of the login.
-async fn serve(mut stream: TcpStream, port: u16, state: &str) -> Option<String> {
+/// Reads one request. Returns it if it is the redirect of the login, and answers it otherwise.
+async fn serve(mut stream: TcpStream, port: u16, state: &str) -> Option<Received> {
     let mut request = Vec::new();
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         if request.len() > MAX_REQUEST || stream.read_buf(&mut request).await.ok()? == 0 {
             return None;
         }
     }
-    let redirect = redirect(&request, port, state);
-    let (status, text) = match redirect {
-        Some(_) => ("200 OK", DONE),
-        None => ("404 Not Found", NOT_HERE),
+    let page = match asked(&request, port, state) {
+        Asked::Own(address) => return Some(Received { stream, address }),
+        Asked::Another => Page::OfAnother,
+        Asked::Other => Page::NotFound,
     };
+    show(&mut stream, page).await;
+    None
+}
+
+async fn show(stream: &mut TcpStream, page: Page) {
+    let (status, text) = page.content();
     // The address of this page has the code in it.
     let answer = format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\
@@ -97,11 +166,26 @@ async fn serve(mut stream: TcpStream, port: u16, state: &str) -> Option<String> 
     // A browser that is gone has done its part.
     drop(stream.write_all(answer.as_bytes()).await);
     drop(stream.shutdown().await);
-    redirect
 }
 
-/// The address of a request, if it is the redirect of the login with this state.
-fn redirect(request: &[u8], port: u16, state: &str) -> Option<String> {
+/// What a request asks for, while the login with this state waits.
+fn asked(request: &[u8], port: u16, state: &str) -> Asked {
+    let Some(whole) = redirect(request, port) else {
+        return Asked::Other;
+    };
+    let Ok(url) = Url::parse(&whole) else {
+        return Asked::Other;
+    };
+    let mut states = url.query_pairs().filter(|(key, _)| key == "state");
+    let own = states.next().is_some_and(|(_, value)| value == state);
+    match own && states.next().is_none() {
+        true => Asked::Own(whole),
+        false => Asked::Another,
+    }
+}
+
+/// The whole address of a request, if it is a redirect.
+fn redirect(request: &[u8], port: u16) -> Option<String> {
     let line = request.split(|byte| *byte == b'\r').next()?;
     let line = std::str::from_utf8(line).ok()?;
     let target = line.strip_prefix("GET ")?.strip_suffix(" HTTP/1.1")?;
@@ -109,11 +193,7 @@ fn redirect(request: &[u8], port: u16, state: &str) -> Option<String> {
     let address = redirect_address(port);
     let (origin, path) = address.rsplit_once('/')?;
     target.strip_prefix(&format!("/{path}?"))?;
-    let whole = format!("{origin}{target}");
-    let url = Url::parse(&whole).ok()?;
-    let mut states = url.query_pairs().filter(|(key, _)| key == "state");
-    let own = states.next().is_some_and(|(_, value)| value == state);
-    (own && states.next().is_none()).then_some(whole)
+    Some(format!("{origin}{target}"))
 }
 
 /// The state of a login in the address that a person opens.
@@ -129,21 +209,31 @@ mod tests {
 
     use super::*;
 
-    fn read(line: &str) -> Option<String> {
-        redirect(format!("{line}\r\nHost: x\r\n\r\n").as_bytes(), 4000, "s1")
+    fn read(line: &str) -> Asked {
+        asked(format!("{line}\r\nHost: x\r\n\r\n").as_bytes(), 4000, "s1")
+    }
+
+    /// Looks the page of an answer up.
+    async fn open(client: &reqwest::Client, address: String) -> (u16, String) {
+        let answer = client.get(address).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     #[test]
     fn the_redirect_of_the_login_is_taken_and_nothing_else() {
         assert_eq!(
-            read("GET /callback?code=c&state=s1 HTTP/1.1").unwrap(),
-            "http://127.0.0.1:4000/callback?code=c&state=s1"
+            read("GET /callback?code=c&state=s1 HTTP/1.1"),
+            Asked::Own("http://127.0.0.1:4000/callback?code=c&state=s1".to_owned())
         );
         for line in [
-            "",
             "GET /callback?code=c&state=s2 HTTP/1.1",
             "GET /callback?code=c HTTP/1.1",
             "GET /callback?code=c&state=s1&state=s1 HTTP/1.1",
+        ] {
+            assert_eq!(read(line), Asked::Another, "{line}");
+        }
+        for line in [
+            "",
             "GET /callback HTTP/1.1",
             "GET /other?code=c&state=s1 HTTP/1.1",
             "GET http://evil.test/callback?code=c&state=s1 HTTP/1.1",
@@ -151,7 +241,7 @@ mod tests {
             "POST /callback?code=c&state=s1 HTTP/1.1",
             "GET /callback?code=c&state=s1 HTTP/1.0",
         ] {
-            assert_eq!(read(line), None, "{line}");
+            assert_eq!(read(line), Asked::Other, "{line}");
         }
     }
 
@@ -164,20 +254,47 @@ mod tests {
             .unwrap();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         let browser = async {
-            let guessed = client.get(format!("{address}?code=x&state=guess"));
-            assert_eq!(guessed.send().await.unwrap().status(), 404);
-            let own = client.get(format!("{address}?code=c&state=s1"));
-            assert_eq!(own.send().await.unwrap().status(), 200);
+            let guess = format!("{address}?code=x&state=guess-of-a-page");
+            let (status, page) = open(&client, guess).await;
+            assert_eq!(status, 400);
+            assert!(page.contains("refused"), "{page}");
+            assert!(!page.contains("guess"), "{page}");
+            let other = address.replace("/callback", "/favicon.ico");
+            assert_eq!(open(&client, other).await.0, 404);
+            let (status, page) = open(&client, format!("{address}?code=c&state=s1")).await;
+            assert_eq!(status, 200);
+            assert!(page.starts_with("Logged in."), "{page}");
         };
-        let (received, ()) = tokio::join!(listener.receive("s1"), browser);
-        assert_eq!(received.unwrap(), format!("{address}?code=c&state=s1"));
+        let login = async {
+            let received = listener.receive("s1").await.unwrap();
+            assert_eq!(received.address(), format!("{address}?code=c&state=s1"));
+            received.answer(true).await;
+        };
+        tokio::join!(login, browser);
         drop(silent);
+    }
+
+    #[tokio::test]
+    async fn the_page_of_a_login_that_failed_says_so_and_nothing_of_its_request() {
+        let listener = RedirectListener::open(None).await.unwrap();
+        let address = redirect_address(listener.port());
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let login = async {
+            let received = listener.receive("s1").await.unwrap();
+            received.answer(false).await;
+        };
+        let forged = format!("{address}?code=c&state=s1&iss=https://evil.test/<b>");
+        let ((), (status, page)) = tokio::join!(login, open(&client, forged));
+        assert_eq!(status, 400);
+        assert!(page.contains("refused"), "{page}");
+        assert!(page.contains("The terminal has the reason"), "{page}");
+        assert!(!page.contains("evil") && !page.contains('<'), "{page}");
     }
 
     proptest! {
         #[test]
         fn any_request_is_read_or_refused(request in prop::collection::vec(any::<u8>(), 0..200)) {
-            prop_assert_eq!(redirect(&request, 4000, "s1"), None);
+            prop_assert_eq!(asked(&request, 4000, "s1"), Asked::Other);
         }
     }
 }

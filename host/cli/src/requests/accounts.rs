@@ -252,6 +252,8 @@ impl Handler for BeginLogin {
     }
 }
 
+/// Fails with [`ErrorKind::INVALID_ARGUMENT`] for an address that is not that of the login, which then waits for another one;
+/// any other failure ends the login.
 impl Handler for FinishLogin {
     type Answer = AccountRow;
     const RULES: Rules = Rules::acts(Right::Authorize, READ_BACK);
@@ -349,10 +351,11 @@ pub fn account_detail(
 fn failed(error: LoginError) -> Error {
     let kind = match error {
         LoginError::Unreachable(_) => ErrorKind::UNAVAILABLE,
-        LoginError::Refused(_)
-        | LoginError::Redirect(_)
-        | LoginError::NotBegun(_)
-        | LoginError::NotStored(_) => ErrorKind::Failed,
+        // The login waits for another one.
+        LoginError::Redirect(_) => ErrorKind::INVALID_ARGUMENT,
+        LoginError::Refused(_) | LoginError::NotBegun(_) | LoginError::NotStored(_) => {
+            ErrorKind::Failed
+        }
     };
     Failed::error(kind, error.to_string())
 }

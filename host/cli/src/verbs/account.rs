@@ -3,28 +3,32 @@
 use std::io::{BufRead as _, Read as _};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use jiff::Timestamp;
 use qchost_upstream::{AuthorizationState, Completion, Figures, Revocation};
 
 use super::cells::{maybe, text, word};
 use crate::args::Account;
 use crate::control::{self, Route};
-use crate::output::{Output, fields, folded, table};
+use crate::exit_status::{ErrorKind, Failed};
+use crate::output::{Output, fields, folded, table, words};
 use crate::redirect::{RedirectListener, state_of};
 use crate::requests::{
     AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin, LogOut, Redirect,
 };
 use crate::terminal;
 
-/// How long a person may take in the browser.
+/// How long a person may take in the browser, and to paste an address.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// The port in a redirect that nothing listens for, if it may be any.
 const PASTE_PORT: u16 = 49_152;
 
-/// Maximum bytes of a pasted address.
-const MAX_PASTED: u64 = 16 << 10;
+/// Maximum bytes of a pasted address: more than the host takes, so that it refuses one that was cut off here.
+const MAX_PASTED: u64 = 17 << 10;
+
+/// How many addresses a person may paste for one login.
+const MAX_PASTES: usize = 5;
 
 /// Carries out the verb.
 pub async fn run(route: &Route, verb: Account, output: Output) -> Result<()> {
@@ -57,13 +61,8 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
     let asked = AccountStatus {
         account: Some(account.clone()),
     };
-    let no_host = || {
-        route.none_runs(&anyhow!(
-            "a host logs in, and none runs; start it: qchost run"
-        ))
-    };
     let rows = control::ask_starting(route, asked, output).await?;
-    let rows = rows.ok_or_else(no_host)?;
+    let rows = rows.ok_or_else(|| no_host(route))?;
     let known = rows.into_iter().find_map(|row| row.authorization);
     let wanted = known.and_then(|known| known.redirect_port);
     let listener = match paste {
@@ -79,36 +78,33 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
         port,
     };
     let begun = control::ask_running(route, begin, output).await?;
-    let address = begun.ok_or_else(no_host)?.address;
+    let address = begun.ok_or_else(|| no_host(route))?.address;
     let shown = terminal::line(&address);
-    let redirect = match &listener {
+    let minutes = LOGIN_TIMEOUT.as_secs() / 60;
+    let row = match &listener {
         Some(listener) => {
             output.note(&format!(
-                "open this address in a browser of this machine, within {} minutes:\n{shown}",
-                LOGIN_TIMEOUT.as_secs() / 60
+                "open this address in a browser of this machine, within {minutes} minutes:\n{shown}"
             ));
             let state = state_of(&address).context("the address has no place for a login")?;
             let received = tokio::time::timeout(LOGIN_TIMEOUT, listener.receive(&state));
-            received.await.unwrap_or_else(|_| {
+            let received = received.await.unwrap_or_else(|_| {
                 Err(anyhow!(
                     "no answer came from the browser; if it runs on another machine: qchost account login {account} --paste"
                 ))
-            })?
+            })?;
+            let finished = finish(route, &account, received.address().to_owned(), output).await;
+            received.answer(finished.is_ok()).await;
+            finished?
         }
         None => {
             output.note(&format!(
                 "open this address in a browser:\n{shown}\nThe browser ends at a page that it cannot load. Paste the whole \
-                 address of that page here, and press Enter:"
+                 address of that page here within {minutes} minutes, and press Enter:"
             ));
-            pasted().await?
+            finish_by_paste(route, &account, output).await?
         }
     };
-    let finish = FinishLogin {
-        account,
-        redirect: Redirect(redirect),
-    };
-    let done = control::ask_running(route, finish, output).await?;
-    let row = done.ok_or_else(no_host)?;
     output.result(&row, one)?;
     ensure!(
         !row.status.is_problem(),
@@ -118,17 +114,83 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
     Ok(())
 }
 
-/// A line of standard input.
-async fn pasted() -> Result<String> {
+/// Reads addresses until one is that of the login. A person is told what is wrong with any other one; nothing of it was sent
+/// on, and the login still waits.
+async fn finish_by_paste(route: &Route, account: &str, output: Output) -> Result<AccountRow> {
+    let deadline = tokio::time::Instant::now() + LOGIN_TIMEOUT;
+    let mut refused = None;
+    for left in (0..MAX_PASTES).rev() {
+        let pasted = tokio::time::timeout_at(deadline, pasted()).await;
+        let Ok(pasted) = pasted else {
+            return Err(anyhow!(
+                "no address of this login was pasted within {} minutes; to begin again: qchost account login {account} --paste",
+                LOGIN_TIMEOUT.as_secs() / 60
+            ));
+        };
+        let Some(address) = pasted? else { break };
+        let finished = match address.is_empty() {
+            true => Err(nothing_pasted()),
+            false => finish(route, account, address, output).await,
+        };
+        match finished {
+            Err(error) if ErrorKind::from_error(&error) == ErrorKind::INVALID_ARGUMENT => {
+                if left > 0 {
+                    output.note(&format!(
+                        "{}\nPaste the whole address of the page that the browser ended at, and press Enter ({left} more {}):",
+                        terminal::line(&words(&error)),
+                        if left == 1 { "attempt" } else { "attempts" }
+                    ));
+                }
+                refused = Some(error);
+            }
+            ended => return ended,
+        }
+    }
+    Err(refused.unwrap_or_else(nothing_pasted))
+}
+
+/// Gives the host the address that the browser was sent back to.
+async fn finish(
+    route: &Route,
+    account: &str,
+    redirect: String,
+    output: Output,
+) -> Result<AccountRow> {
+    let request = FinishLogin {
+        account: account.to_owned(),
+        redirect: Redirect(redirect),
+    };
+    let done = control::ask_running(route, request, output).await?;
+    done.ok_or_else(|| no_host(route))
+}
+
+fn no_host(route: &Route) -> Error {
+    route.none_runs(&anyhow!(
+        "a host logs in, and none runs; start it: qchost run"
+    ))
+}
+
+fn nothing_pasted() -> Error {
+    let message = "no address was pasted; nothing changed";
+    Failed::error(ErrorKind::INVALID_ARGUMENT, message)
+}
+
+/// A line of standard input, or `None` at its end.
+async fn pasted() -> Result<Option<String>> {
     let reading = tokio::task::spawn_blocking(|| {
-        let mut line = String::new();
-        let mut input = std::io::stdin().lock().take(MAX_PASTED);
-        input.read_line(&mut line).map(|_| line)
+        let mut input = std::io::stdin().lock();
+        let mut line = Vec::new();
+        let mut bounded = input.by_ref().take(MAX_PASTED);
+        bounded.read_until(b'\n', &mut line)?;
+        if bounded.limit() == 0 && !line.ends_with(b"\n") {
+            // The rest of it is no attempt of its own.
+            input.skip_until(b'\n')?;
+        }
+        std::io::Result::Ok(line)
     });
     let line = reading.await.context("nothing was read")??;
-    let line = line.trim();
-    ensure!(!line.is_empty(), "no address was pasted; nothing changed");
-    Ok(line.to_owned())
+    let text = String::from_utf8_lossy(&line);
+    Ok((!line.is_empty()).then(|| text.trim().to_owned()))
 }
 
 async fn log_out(route: &Route, request: LogOut, output: Output) -> Result<()> {

@@ -198,6 +198,11 @@ impl Place {
         (redirect, login.wait())
     }
 
+    /// Waits until a login has said something.
+    fn said(login: &mut Process, what: &str) {
+        login.until(what, |login| login.stderr().contains(what).then_some(()));
+    }
+
     /// A login that reads a pipe in place of a terminal.
     fn paste(&self, name: &str) -> (Process, File) {
         let pipe = self.folder.path().join(name);
@@ -356,6 +361,122 @@ fn a_person_without_a_browser_here_pastes_the_address_and_only_that_of_this_logi
     assert_eq!(row["authorization"]["status"], "authorized", "{row}");
     assert_eq!(place.call(), None);
     assert_eq!(place.records("account-login-failed"), 1);
+}
+
+#[test]
+fn a_pasted_address_that_does_not_fit_is_refused_with_its_reason_and_asked_for_again() {
+    let mut place = Place::with(Remote::new());
+    let (login, mut pipe) = place.paste("one");
+    let (mut login, address) = place.begin(login);
+    Place::said(&mut login, "within 10 minutes");
+    let redirect = place.browser.consent(place.cloud.emulator(), &address);
+    let code = code_of(&redirect);
+    let (without_issuer, _) = redirect.split_once("&iss=").unwrap();
+    let (before_state, _) = redirect.split_once("&state=").unwrap();
+    for (pasted, reason) in [
+        (
+            format!("{before_state}&state=of-another&iss=x"),
+            "another login",
+        ),
+        (
+            format!("{without_issuer}&iss=https%3A%2F%2Fevil.test"),
+            "https://evil.test",
+        ),
+        ("no address at all".to_owned(), "does not begin with"),
+        (without_issuer.to_owned(), "has no `iss`"),
+    ] {
+        writeln!(pipe, "{pasted}").unwrap();
+        Place::said(&mut login, reason);
+        assert!(login.runs(), "{pasted}");
+    }
+    assert!(place.cloud.requests_to("/oauth/token").is_empty());
+    assert_eq!(place.status()["authorization"]["status"], "logged-out");
+    // The last of five attempts; the pipe stays open.
+    writeln!(pipe, "{redirect}").unwrap();
+    let ran = login.wait();
+    let row = ran.json();
+    assert_eq!(row["authorization"]["status"], "authorized", "{row}");
+    assert!(!ran.stderr.contains(&code), "{ran:?}");
+    assert_eq!(place.cloud.requests_to("/oauth/token").len(), 1);
+    assert_eq!(place.cloud.requests_to("/oauth/register").len(), 1);
+    assert_eq!(place.records("account-login-failed"), 4);
+    assert_eq!(place.records("account-logged-in"), 1);
+    drop(pipe);
+}
+
+#[test]
+fn a_login_by_paste_ends_after_five_attempts_and_at_once_when_the_server_says_no() {
+    let mut place = Place::with(Remote::new());
+    let (login, mut pipe) = place.paste("one");
+    let (login, _) = place.begin(login);
+    for attempt in 0..5 {
+        // An empty line is one too.
+        let pasted = if attempt == 2 {
+            ""
+        } else {
+            "no address at all"
+        };
+        writeln!(pipe, "{pasted}").unwrap();
+    }
+    let ran = login.wait();
+    assert!(ran.json_error().contains("does not begin with"), "{ran:?}");
+    assert!(ran.stderr.contains("no address was pasted"), "{ran:?}");
+    assert!(ran.stderr.contains("1 more attempt)"), "{ran:?}");
+
+    let (login, mut other) = place.paste("two");
+    let (login, address) = place.begin(login);
+    let redirect = place.browser.consent(place.cloud.emulator(), &address);
+    let (before_code, _) = redirect.split_once("code=").unwrap();
+    let (_, after_code) = redirect.split_once("&state=").unwrap();
+    writeln!(other, "{before_code}error=access_denied&state={after_code}").unwrap();
+    let ran = login.wait();
+    assert!(ran.json_error().contains("access_denied"), "{ran:?}");
+    assert!(place.cloud.requests_to("/oauth/token").is_empty());
+    assert_eq!(place.status()["authorization"]["status"], "logged-out");
+    drop((pipe, other));
+}
+
+#[test]
+fn the_page_in_the_browser_says_what_became_of_the_login() {
+    let mut place = Place::with(Remote::new());
+    let arguments = ["--json", "account", "login", "research"];
+    let (login, address) = place.begin(place.folder.start(&arguments));
+    let redirect = place.browser.consent(place.cloud.emulator(), &address);
+    // Any page of this machine can ask for this, and the login goes on.
+    let (callback, _) = redirect.split_once('?').unwrap();
+    let foreign = format!("{callback}?code=foreign&state=of-another");
+    let (status, page) = place.browser.open(&foreign);
+    assert_eq!(status, 400, "{page}");
+    assert!(
+        page.contains("refused") && !page.contains("foreign"),
+        "{page}"
+    );
+    let (status, page) = place.browser.open(&redirect);
+    assert_eq!(status, 200, "{page}");
+    assert!(page.contains("Logged in"), "{page}");
+    login.wait().good();
+    assert_eq!(place.call(), None);
+    assert_eq!(place.cloud.requests_to("/oauth/token").len(), 1);
+}
+
+#[test]
+fn the_page_of_an_answer_by_another_authorization_server_says_that_it_was_refused() {
+    let mut place = Place::with(Remote::new().redirect_issuer("https://evil.test"));
+    let arguments = ["--json", "account", "login", "research"];
+    let (login, address) = place.begin(place.folder.start(&arguments));
+    let redirect = place.browser.consent(place.cloud.emulator(), &address);
+    let (status, page) = place.browser.open(&redirect);
+    assert_eq!(status, 400, "{page}");
+    assert!(
+        page.contains("refused") && page.contains("terminal"),
+        "{page}"
+    );
+    assert!(!page.contains("evil"), "{page}");
+    let ran = login.wait();
+    assert!(ran.json_error().contains("https://evil.test"), "{ran:?}");
+    assert!(!ran.stderr.contains(&code_of(&redirect)), "{ran:?}");
+    assert!(place.cloud.requests_to("/oauth/token").is_empty());
+    assert_eq!(place.status()["authorization"]["status"], "logged-out");
 }
 
 #[test]

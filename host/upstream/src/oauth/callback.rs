@@ -1,13 +1,14 @@
 //! The redirect that ends a login in the browser.
 //!
 //! Invariants: a redirect leads to this machine. One that does not begin with the address of its login, or names a
-//! parameter twice, is refused before anything is read from it. Its code is in no error.
+//! parameter twice, is refused before anything is read from it. A code is returned only from a redirect with the state of
+//! its login and of the authorization server that was asked; it is in no error.
 
 use reqwest::Url;
 use secrecy::SecretString;
 
 use super::flow::LoginError;
-use crate::text::excerpt;
+use crate::text::{Redactor, excerpt};
 
 /// The path of the redirect.
 const PATH: &str = "/callback";
@@ -23,8 +24,20 @@ const MAX_REFUSAL: usize = 300;
 pub(super) struct Callback {
     pub(super) code: SecretString,
     pub(super) state: String,
-    /// Which authorization server it comes from (RFC 9207), if it says so.
+    /// Which authorization server it comes from (RFC 9207), if it says so: the one that was asked.
     pub(super) issuer: Option<String>,
+}
+
+/// What the redirect of a login has in it.
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    /// What it begins with, up to the question mark.
+    pub(super) address: &'a str,
+    pub(super) state: &'a str,
+    /// The authorization server that was asked.
+    pub(super) issuer: Option<&'a str>,
+    /// Whether that server says that its redirects always name it.
+    pub(super) names_issuer: bool,
 }
 
 /// The address that a login redirects to: always this machine, by number, so that no name service is asked.
@@ -34,19 +47,17 @@ pub fn redirect_address(port: u16) -> String {
 }
 
 impl Callback {
-    /// Reads a redirect of the login with this address and state.
+    /// Reads the redirect of a login.
     ///
     /// # Errors
     ///
-    /// [`LoginError::Redirect`] if it is not that of this login, [`LoginError::Refused`] if the authorization server
-    /// says no.
-    pub(super) fn parse(text: &str, address: &str, state: &str) -> Result<Self, LoginError> {
+    /// [`LoginError::Redirect`] if it is not that of this login, or only a part of it; [`LoginError::Refused`] if the
+    /// authorization server says no.
+    pub(super) fn parse(text: &str, expected: &Expected<'_>) -> Result<Self, LoginError> {
         let wrong = |why: &str| {
-            LoginError::Redirect(format!(
-                "that is not the redirect of this login: {why}; copy the whole address that the browser ended at, which \
-                 begins with {address}?"
-            ))
+            LoginError::Redirect(format!("that is not the redirect of this login: {why}"))
         };
+        let address = expected.address;
         let text = text.trim();
         if text.len() > MAX_REDIRECT {
             return Err(wrong("it is too long"));
@@ -54,7 +65,7 @@ impl Callback {
         let query = text
             .strip_prefix(address)
             .and_then(|rest| rest.strip_prefix('?'))
-            .ok_or_else(|| wrong("it has another beginning"))?;
+            .ok_or_else(|| wrong(&format!("it does not begin with {address}?")))?;
         let url = Url::parse(text).map_err(|_| wrong("it is no address"))?;
         if query.contains('#') {
             return Err(wrong("it has a fragment"));
@@ -74,8 +85,28 @@ impl Callback {
                 return Err(wrong("it names a parameter twice"));
             }
         }
-        if own.as_deref() != Some(state) {
-            return Err(wrong("its `state` belongs to another login"));
+        match own {
+            Some(own) if own == expected.state => {}
+            Some(_) => return Err(wrong("its `state` belongs to another login, or is cut off")),
+            None => return Err(wrong("it has no `state`")),
+        }
+        // Before a refusal is believed: that of another server says nothing about this login.
+        match (&issuer, expected.issuer) {
+            (Some(received), Some(asked)) if received != asked => {
+                let redactor = Redactor::new(code.map(SecretString::from));
+                return Err(wrong(&format!(
+                    "it comes from another authorization server than the one that was asked, or is cut off: {} instead of \
+                     {}; an attacker may mix them up, so nothing was sent to either",
+                    redactor.line(received),
+                    redactor.line(asked)
+                )));
+            }
+            (Some(_), None) => {
+                return Err(wrong(
+                    "it names an authorization server, and there is none to compare it with",
+                ));
+            }
+            (Some(_), Some(_)) | (None, _) => {}
         }
         if let Some(error) = error {
             let why = match description {
@@ -87,14 +118,20 @@ impl Callback {
                 excerpt(&why, MAX_REFUSAL)
             )));
         }
-        match code {
-            Some(code) if !code.is_empty() => Ok(Self {
-                code: SecretString::from(code),
-                state: state.to_owned(),
-                issuer,
-            }),
-            _ => Err(wrong("it has no `code`")),
+        let Some(code) = code.filter(|code| !code.is_empty()) else {
+            return Err(wrong("it has no `code`"));
+        };
+        if issuer.is_none() && expected.names_issuer {
+            return Err(wrong(
+                "it has no `iss`, which would say which authorization server it comes from, and the one that was asked always \
+                 says so",
+            ));
         }
+        Ok(Self {
+            code: SecretString::from(code),
+            state: expected.state.to_owned(),
+            issuer,
+        })
     }
 }
 
@@ -105,8 +142,25 @@ mod tests {
     use proptest::prelude::*;
     use secrecy::ExposeSecret as _;
 
+    const ADDRESS: &str = "http://127.0.0.1:4000/callback";
+
+    /// Of a login at `https://a.test`, which need not name itself.
     fn parse(text: &str) -> Result<Callback, LoginError> {
-        Callback::parse(text, "http://127.0.0.1:4000/callback", "s1")
+        parse_at(Some("https://a.test"), false, text)
+    }
+
+    fn parse_at(
+        issuer: Option<&str>,
+        names_issuer: bool,
+        text: &str,
+    ) -> Result<Callback, LoginError> {
+        let expected = Expected {
+            address: ADDRESS,
+            state: "s1",
+            issuer,
+            names_issuer,
+        };
+        Callback::parse(text, &expected)
     }
 
     #[test]
@@ -145,6 +199,38 @@ mod tests {
     }
 
     #[test]
+    fn a_redirect_is_of_the_authorization_server_that_was_asked_and_names_it_where_it_always_does()
+    {
+        let whole = format!("{ADDRESS}?code=hush&state=s1&iss=https%3A%2F%2Fa.test");
+        let (without, _) = whole.split_once("&iss=").unwrap();
+        for (issuer, names_issuer, text) in [
+            (Some("https://a.test"), true, whole.as_str()),
+            (Some("https://a.test"), false, without),
+            (None, false, without),
+        ] {
+            parse_at(issuer, names_issuer, text).unwrap();
+        }
+        for (issuer, names_issuer, text) in [
+            (Some("https://b.test"), false, whole.as_str()),
+            (Some("https://a.test/"), false, whole.as_str()),
+            // Cut off in the middle.
+            (Some("https://a.test"), true, whole.trim_end_matches("st")),
+            (Some("https://a.test"), true, without),
+            (None, false, whole.as_str()),
+            (None, true, without),
+        ] {
+            let error = parse_at(issuer, names_issuer, text).unwrap_err();
+            assert!(matches!(error, LoginError::Redirect(_)), "{text}: {error}");
+            assert!(!error.to_string().contains("hush"), "{text}: {error}");
+        }
+        let odd = format!("{ADDRESS}?code=hush-code&state=s1&iss=https://b.test/hush-code%0a?x");
+        let error = parse(&odd).unwrap_err().to_string();
+        assert!(error.contains("https://b.test/"), "{error}");
+        assert!(error.contains("instead of https://a.test"), "{error}");
+        assert!(!error.contains("hush") && !error.contains('\n'), "{error}");
+    }
+
+    #[test]
     fn a_refusal_is_told_from_a_wrong_redirect() {
         let refused = "error=access_denied&error_description=no%1b%5b31m";
         let error = parse(&format!(
@@ -157,6 +243,9 @@ mod tests {
         // Anyone can make a browser open this.
         let forged = parse(&format!("http://127.0.0.1:4000/callback?{refused}"));
         assert!(matches!(forged, Err(LoginError::Redirect(_))));
+        let other = "iss=https%3A%2F%2Fb.test&state=s1";
+        let other = parse(&format!("http://127.0.0.1:4000/callback?{other}&{refused}"));
+        assert!(matches!(other, Err(LoginError::Redirect(_))));
     }
 
     proptest! {
@@ -164,7 +253,7 @@ mod tests {
         fn any_text_is_read_or_refused_without_its_code(
             text in r"(http://127\.0\.0\.1:4000/callback\?)?([a-z]{0,6}=hush[ -~]{0,9}&?){0,4}(&state=s1)?",
         ) {
-            match parse(&text) {
+            match parse_at(None, false, &text) {
                 Ok(found) => prop_assert_eq!(found.state, "s1"),
                 Err(LoginError::Redirect(why)) => prop_assert!(!why.contains("hush"), "{}", why),
                 // The server's own words.

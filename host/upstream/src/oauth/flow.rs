@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::callback::{Callback, redirect_address};
+use super::callback::{Callback, Expected, redirect_address};
 use super::stored::Tokens;
 use crate::connector::is_loopback;
 use crate::text::{MAX_EXCERPT, Redactor, excerpt};
@@ -105,6 +105,8 @@ pub(super) struct Flow {
     state: String,
     client: OAuthClientConfig,
     issuer: Option<String>,
+    /// Whether the authorization server says that its redirects always name it (RFC 9207).
+    names_issuer: bool,
     scopes: Vec<String>,
 }
 
@@ -147,11 +149,12 @@ impl Flow {
         let mut manager = manager(server, &failed).await?;
         let metadata = metadata(&manager, server, &failed).await?;
         let issuer = metadata.issuer.clone();
-        let takes_documents = metadata
-            .additional_fields
-            .get("client_id_metadata_document_supported")
-            .and_then(Value::as_bool)
-            .unwrap_or(false);
+        let says = |what: &str| {
+            let said = metadata.additional_fields.get(what);
+            said.and_then(Value::as_bool).unwrap_or(false)
+        };
+        let takes_documents = says("client_id_metadata_document_supported");
+        let names_issuer = says("authorization_response_iss_parameter_supported");
         if let Some(endpoint) = &metadata.registration_endpoint {
             check_endpoint(server, "registration", endpoint)?;
         }
@@ -200,6 +203,7 @@ impl Flow {
             state,
             client,
             issuer,
+            names_issuer,
             scopes,
         };
         Ok((flow, address))
@@ -207,7 +211,13 @@ impl Flow {
 
     /// Reads the redirect. The login can go on after a redirect that is not its own.
     pub(super) fn callback(&self, redirect: &str) -> Result<Callback, LoginError> {
-        Callback::parse(redirect, &self.redirect, &self.state)
+        let expected = Expected {
+            address: &self.redirect,
+            state: &self.state,
+            issuer: self.issuer.as_deref(),
+            names_issuer: self.names_issuer,
+        };
+        Callback::parse(redirect, &expected)
     }
 
     /// Exchanges the code for tokens. A code is good for one exchange, so this ends the login.
@@ -541,19 +551,25 @@ fn login_error(error: &AuthError, redactor: &Redactor) -> LoginError {
         AuthError::DiscoveryRequestFailed { .. } | AuthError::HttpError(_) => {
             LoginError::Unreachable(redactor.line(&error_chain(error)))
         }
+        // The issuer of a redirect is checked before its code is exchanged, so these two are about metadata (RFC 8414).
         AuthError::AuthorizationServerMismatch {
             expected_issuer,
             received_issuer,
-        } => LoginError::Refused(format!(
-            "the answer comes from another authorization server than the one that was asked: {} instead of {}; an attacker may \
-             mix them up, so nothing was sent to either",
-            redactor.line(received_issuer),
-            redactor.line(expected_issuer)
-        )),
-        AuthError::AuthorizationServerMissingIssuer { expected_issuer } => {
+        } => {
+            let expected = redactor.line(expected_issuer);
             LoginError::Refused(format!(
-                "the answer does not say which authorization server it comes from, and {} says that it always does",
-                redactor.line(expected_issuer)
+                "the `issuer` in the metadata of the authorization server is {}, and they were read from the address of \
+                 {expected}: a server could pass for another one that way, so they are not used; check the address of the \
+                 account's server; if it is right, the operator of {expected} has to correct the metadata",
+                redactor.line(received_issuer)
+            ))
+        }
+        AuthError::AuthorizationServerMissingIssuer { expected_issuer } => {
+            let expected = redactor.line(expected_issuer);
+            LoginError::Refused(format!(
+                "the metadata of the authorization server have no `issuer`, which has to be {expected}, so they are not used; \
+                 check the address of the account's server; if it is right, the operator of {expected} has to correct the \
+                 metadata"
             ))
         }
         AuthError::TokenExchangeFailed(words) | AuthError::TokenRefreshFailed(words) => {
