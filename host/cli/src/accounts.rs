@@ -429,7 +429,8 @@ impl Connector for Unusable {
     }
 
     fn describe(&self) -> String {
-        self.0.to_string()
+        // Why is said beside it.
+        "none".to_owned()
     }
 
     fn secrets(&self) -> Vec<SecretString> {
@@ -440,6 +441,11 @@ impl Connector for Unusable {
 /// Whether an account cannot be prepared because its credentials are missing.
 pub fn lacks_credentials(problem: &anyhow::Error) -> bool {
     problem.is::<CredentialsError>() || problem.is::<SecretError>()
+}
+
+/// The name of a further endpoint among the connections that cannot be used.
+pub fn endpoint_label(account: &str, number: u32) -> String {
+    format!("{account}.endpoint-{number}")
 }
 
 /// The remedy for an account in this state.
@@ -458,7 +464,7 @@ pub fn remedy(state: AccountState) -> &'static str {
     }
 }
 
-/// The remedy for an account that cannot be prepared.
+/// The remedy for an account that cannot be prepared. One that nobody is logged in to has its own.
 pub fn mend(problem: &anyhow::Error) -> String {
     let credentials = problem.downcast_ref::<CredentialsError>();
     let exposed = match (credentials, problem.downcast_ref::<SecretError>()) {
@@ -471,11 +477,12 @@ pub fn mend(problem: &anyhow::Error) -> String {
             "chmod 600 {}; a secret that others may have read should be replaced",
             path.display()
         ),
-        None if lacks_credentials(problem) => remedy(AccountState::Unauthorized).to_owned(),
-        None if problem.is::<LoggedOut>() => {
-            "log in, on the machine of the browser or with --paste: qchost account login NAME"
+        None if problem.is::<SecretError>() => {
+            "put the secret where the configuration says; the host notices changes of files, \
+             and reads variables when it is restarted"
                 .to_owned()
         }
+        None if lacks_credentials(problem) => remedy(AccountState::Unauthorized).to_owned(),
         None => "correct the account in the configuration".to_owned(),
     }
 }
@@ -528,7 +535,7 @@ async fn connectors<'a>(
                 .unwrap_or_else(|error| prepared.unusable(name, &mut sources, error));
             let mut connected = Connected::new(name, first, kept(options, account));
             for (number, endpoint) in (2_u32..).zip(&account.endpoints) {
-                let label = format!("{name}.endpoint-{number}");
+                let label = endpoint_label(name, number);
                 let (further, options) = connector(&label, endpoint, &mut reading, &mut prepared)
                     .await
                     .unwrap_or_else(|error| prepared.unusable(&label, &mut sources, error));

@@ -433,6 +433,11 @@ impl Connection {
         }
     }
 
+    /// Whether it sends its server nothing to be known by: neither a login nor a header.
+    pub fn is_anonymous(&self) -> bool {
+        matches!(self, Self::Http { headers, oauth: None, .. } if headers.is_empty())
+    }
+
     /// The server that a person logs in to, and how the host identifies itself there.
     pub fn login(&self) -> Option<(&str, &OAuth)> {
         match self {

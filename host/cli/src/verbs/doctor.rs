@@ -6,6 +6,7 @@
 mod beside;
 mod certificate;
 mod data;
+mod endpoints;
 mod host;
 mod machine;
 mod report;
@@ -33,13 +34,13 @@ use self::host::{followed, guardrails, halts, live_profiles, permits, plugins};
 pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
-use crate::authorizations::Authorizations;
+use crate::authorizations::{Authorizations, LoggedOut};
 use crate::backup::incomplete_files;
 use crate::config::{Account, Config, Connection, text};
 use crate::control::Route;
 use crate::emulators::{self, Emulators};
 use crate::identities::Identities;
-use crate::output::{Output, cell_and_remark, counted, table, words};
+use crate::output::{Output, cell_and_remark, counted, remark, table, words};
 use crate::terminal::line;
 use crate::verbs::cells::word;
 
@@ -127,7 +128,10 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                     below += &format!("\n{remark}");
                 }
                 if let Some(fix) = &check.fix {
-                    below += &format!("\n{}: {fix}", check.what);
+                    below += &match fix.contains('\n') {
+                        true => format!("\n{}", remark(&check.what, fix)),
+                        false => format!("\n{}: {fix}", check.what),
+                    };
                 }
                 vec![mark, check.what.clone(), finding]
             })
@@ -305,6 +309,36 @@ async fn all_accounts(config: &Config, report: &mut Report) {
             report.fail(format!("account {name}"), words(&problem), mend(&problem));
         }
     }
+    fail_once(config, report);
+}
+
+/// An account that cannot be used fails here: that the running host cannot use it either is no failure of its own.
+fn fail_once(config: &Config, report: &mut Report) {
+    let failed = report.0.iter().filter(|check| check.mark == Mark::Failed);
+    let failed: Vec<String> = failed
+        .filter_map(|check| connection_of(config, &check.what))
+        .collect();
+    for check in &mut report.0 {
+        let of_host = check.what.strip_prefix("running host: account ");
+        let is_repeated = of_host.is_some_and(|of| failed.iter().any(|failed| failed == of));
+        if is_repeated && check.mark == Mark::Failed {
+            check.mark = Mark::Warning;
+            check.fix = None;
+        }
+    }
+}
+
+/// The connection that a check of an account is about.
+fn connection_of(config: &Config, what: &str) -> Option<String> {
+    let of = what.strip_prefix("account ")?;
+    let (name, check) = of.split_once(": ").unwrap_or((of, ""));
+    let remote = config.account.get(name).and_then(|it| it.remote.as_ref());
+    // A person logs in to the remote server, where there is one.
+    let is_remote = check == "authorization" && remote.is_some_and(|it| it.login().is_some());
+    Some(match is_remote {
+        true => remote_of(name),
+        false => name.to_owned(),
+    })
 }
 
 async fn one_account(
@@ -322,7 +356,9 @@ async fn one_account(
     let only = [(name, account)];
     let mut connections =
         accounts::prepare(only, &secrets, authorizations, identities, emulators).await?;
-    if let Some(problem) = connections.problems.remove(name) {
+    let problem = connections.problems.remove(name);
+    // The check of the authorization says that nobody is logged in.
+    if let Some(problem) = problem.filter(|problem| !problem.is::<LoggedOut>()) {
         return Err(problem);
     }
     if account.is_emulator() {
@@ -337,7 +373,7 @@ async fn one_account(
     authorization(name, &connections, report);
     certificate::check(name, account, report).await;
     if account.rest.is_some() {
-        let reached = connection(name, &connections, report).await;
+        let reached = connection(name, account, &connections, report).await;
         match connections.rest.get(name) {
             Some(rest) => cloud(name, rest, report).await,
             // The cloud is behind another server, so it is checked through that.
@@ -345,44 +381,30 @@ async fn one_account(
             None => {}
         }
         if !account.endpoints.is_empty() {
-            further_endpoints(name, &connections, report).await;
+            endpoints::check(name, account, &mut connections, report).await;
         }
     }
     if account.remote.is_some() {
-        remote_server(name, &mut connections, report).await;
+        remote_server(name, account, &mut connections, report).await;
     }
     connections.accounts.close().await;
     Ok(())
 }
 
-/// Whether each further endpoint of an account answers, and is the account's.
-async fn further_endpoints(name: &str, connections: &Connections, report: &mut Report) {
-    let deadline = Instant::now() + CHECK_TIMEOUT;
-    connections.accounts.check(name, deadline).await;
-    let endpoints = connections.accounts.endpoints(name).unwrap_or_default();
-    for (number, health) in (1_u32..).zip(endpoints).skip(1) {
-        let what = format!("account {name}: endpoint {number}");
-        if health.state.is_problem() {
-            let cause = health.last_error.unwrap_or_default();
-            report.fail(
-                what,
-                format!("{}: {cause}", health.state),
-                accounts::remedy(health.state),
-            );
-        } else {
-            report.ok(what, "it answers, and is the account's");
-        }
-    }
-}
-
 /// QuantConnect's remote server, as far as a call through it tells.
-async fn remote_server(name: &str, connections: &mut Connections, report: &mut Report) {
-    let name = remote_of(name);
-    if let Some(problem) = connections.problems.remove(&name) {
-        return report.fail(format!("account {name}"), words(&problem), mend(&problem));
+async fn remote_server(
+    name: &str,
+    account: &Account,
+    connections: &mut Connections,
+    report: &mut Report,
+) {
+    let remote = remote_of(name);
+    let problem = connections.problems.remove(&remote);
+    if let Some(problem) = problem.filter(|problem| !problem.is::<LoggedOut>()) {
+        return report.fail(format!("account {remote}"), words(&problem), mend(&problem));
     }
-    if connection(&name, connections, report).await {
-        through_server(&name, connections, report).await;
+    if connection(&remote, account, connections, report).await {
+        through_server(&remote, connections, report).await;
     }
 }
 
@@ -503,8 +525,7 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
         return;
     };
     if health.state.is_problem() {
-        let fix = connections.other_login(name);
-        let fix = fix.unwrap_or_else(|| accounts::remedy(health.state).to_owned());
+        let fix = connections.remedy(&health);
         let cause = health.last_error.unwrap_or_default();
         report.fail(what, format!("{}: {cause}", health.state), fix);
     } else {
@@ -515,20 +536,45 @@ async fn through_server(name: &str, connections: &Connections, report: &mut Repo
 /// Whether the token of an HTTP account expires soon, if it says so.
 async fn expiry(name: &str, account: &Account, secrets: &Secrets, report: &mut Report) {
     let rest = match &account.rest {
-        Some(Connection::Http { headers, .. }) => Some(headers),
+        Some(Connection::Http { headers, .. }) => Some((name.to_owned(), headers)),
         _ => None,
     };
-    let remote = account.remote.as_ref().map(|remote| &remote.headers);
-    for (header, setting) in rest.into_iter().chain(remote).flatten() {
+    let remote = account.remote.as_ref();
+    let remote = remote.map(|remote| (remote_of(name), &remote.headers));
+    let mut settings = Vec::new();
+    for (connection, headers) in rest.into_iter().chain(remote) {
+        for (header, setting) in headers {
+            settings.push((token_check(&connection, header), setting));
+        }
+    }
+    for (what, setting) in settings {
         let Ok((value, _)) = text(setting, secrets).await else {
             continue;
         };
         let Some(ends) = token_end(value.expose_secret()) else {
             continue;
         };
-        let what = format!("account {name}: token in {header}");
-        report.expiry(what, ends, accounts::remedy(AccountState::Unauthorized));
+        report.expiry(
+            what,
+            ends,
+            "put a token that ends later where the header is read from",
+        );
     }
+}
+
+/// The name of the check of a token in this header of a connection.
+fn token_check(connection: &str, header: &str) -> String {
+    format!("account {connection}: token in {header}")
+}
+
+/// Whether the check of what a connection is authorised with failed: a refusal follows from that.
+fn lacks_authorization(connection: &str, connections: &Connections, report: &Report) -> bool {
+    let account = account_of(connection);
+    let login = format!("account {account}: authorization");
+    let is_login = connections.login_connection(account) == connection;
+    let token = token_check(connection, "");
+    let mut failed = report.0.iter().filter(|check| check.mark == Mark::Failed);
+    failed.any(|check| (is_login && check.what == login) || check.what.starts_with(&token))
 }
 
 /// How long the account is authorized at a server that a person logs in to.
@@ -565,7 +611,12 @@ fn token_end(header: &str) -> Option<Timestamp> {
 }
 
 /// Whether the MCP server is reachable and has the tools.
-async fn connection(name: &str, connections: &Connections, report: &mut Report) -> bool {
+async fn connection(
+    name: &str,
+    account: &Account,
+    connections: &Connections,
+    report: &mut Report,
+) -> bool {
     let what = format!("account {name}: connection");
     match connections
         .accounts
@@ -597,10 +648,25 @@ async fn connection(name: &str, connections: &Connections, report: &mut Report) 
         Err(failure) => {
             let health = connections.accounts.health(name);
             let state = health.as_ref().map(|health| health.state);
-            let fix = match health {
-                Some(health) if health.state == AccountState::Unauthorized => {
-                    connections.remedy(&health)
+            let is_refused = state == Some(AccountState::Unauthorized);
+            if is_refused && lacks_authorization(name, connections, report) {
+                report.unknown(what, "not known: it is not authorised, see above");
+                return false;
+            }
+            // The remote server is no connection in front of the REST API.
+            let rest = account.rest.as_ref().filter(|_| account_of(name) == name);
+            if let (Some(rest), Some(health)) = (rest, &health)
+                && endpoints::wants_login(rest, health)
+            {
+                let fix = endpoints::without_oauth(name, account, health);
+                report.fail(what, endpoints::WANTS_LOGIN, fix);
+                return false;
+            }
+            let fix = match (health, rest) {
+                (Some(health), Some(rest)) if is_refused && rest.login().is_none() => {
+                    endpoints::refused(rest, health.state)
                 }
+                (Some(health), _) if is_refused => connections.remedy(&health),
                 _ => "run the account's command by hand, or open its address, and see what it says"
                     .to_owned(),
             };

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::common::{ALGORITHM, Folder, USER, embedded, private_file};
+use crate::printed::shell;
 use crate::process::{Process, Ran, wait_until};
 
 /// The records of the audit that a query finds, the oldest first.
@@ -347,6 +348,126 @@ fn an_endpoint_of_another_organisation_is_not_used() {
     let row = status(&folder, "research");
     assert_eq!(row["status"], "connected", "{row:#}");
     assert_eq!(row["endpoints"][1]["status"], "unauthorized", "{row:#}");
+}
+
+/// The checks of `doctor`, whether or not one failed.
+fn doctor(folder: &Folder) -> Vec<Value> {
+    let ran = folder.run(&["--json", "doctor"]);
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|_| panic!("{ran:?}"))
+}
+
+fn check<'a>(checks: &'a [Value], what: &str) -> &'a Value {
+    let found = checks.iter().find(|check| check["what"] == what);
+    found.unwrap_or_else(|| panic!("{what}: {checks:#?}"))
+}
+
+fn failed(checks: &[Value]) -> Vec<&str> {
+    let failed = checks.iter().filter(|check| check["mark"] == "failed");
+    failed
+        .map(|check| check["what"].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn an_endpoint_without_a_project_to_compare_is_used_after_the_command_that_doctor_prints() {
+    const ENDPOINT: &str = "account research: endpoint 2";
+    let cloud = Cloud::start();
+    let folder = Folder::new(&two_endpoints(cloud.url(), cloud.url()));
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), [ENDPOINT], "{checks:#?}");
+    let found = check(&checks, ENDPOINT);
+    let finding = found["finding"].as_str().unwrap();
+    assert!(
+        finding.contains("no project to compare") && !finding.contains("unauthorized"),
+        "{found}"
+    );
+    let fix = found["fix"].as_str().unwrap();
+    let at = fix.find("qchost call create_project").unwrap();
+    shell(&folder, folder.path(), &fix[at..]).wait().good();
+    let checks = doctor(&folder);
+    assert_eq!(failed(&checks), [""; 0], "{checks:#?}");
+    assert_eq!(check(&checks, ENDPOINT)["mark"], "ok");
+}
+
+#[test]
+fn an_endpoint_is_judged_apart_from_a_first_one_that_is_down_and_told_from_another_users() {
+    const ENDPOINT: &str = "account research: endpoint 2";
+    let (cloud, other) = (Cloud::start(), Cloud::start());
+    let project = json!({ "name": "Lab/one", "language": "Py" });
+    Folder::embedded(cloud.url()).call("create_project", &project);
+    let checks = doctor(&Folder::new(&two_endpoints(&nowhere(), cloud.url())));
+    assert_eq!(failed(&checks), ["account research: cloud"], "{checks:#?}");
+    assert_eq!(check(&checks, ENDPOINT)["mark"], "unknown", "{checks:#?}");
+    let checks = doctor(&Folder::new(&two_endpoints(cloud.url(), other.url())));
+    assert_eq!(failed(&checks), [ENDPOINT], "{checks:#?}");
+    let fix = check(&checks, ENDPOINT)["fix"].as_str().unwrap();
+    assert!(fix.contains("credentials of the account's user"), "{fix}");
+}
+
+#[test]
+fn a_server_that_wants_a_login_is_moved_by_the_lines_that_doctor_prints() {
+    let cloud = crate::ways::cloud();
+    let url = cloud.emulator().remote_url().unwrap();
+    let lines = format!("[account.research.remote]\nurl = \"{url}\"");
+    let embedded = embedded(cloud.url());
+    for (configuration, what) in [
+        (
+            format!(
+                "{embedded}[[account.research.endpoint]]\nconnection = \"http\"\nurl = \"{url}\"\n"
+            ),
+            "account research: endpoint 2",
+        ),
+        (
+            format!("[account.research]\nconnection = \"http\"\nurl = \"{url}\"\n"),
+            "account research: connection",
+        ),
+    ] {
+        let checks = doctor(&Folder::new(&configuration));
+        assert_eq!(failed(&checks), [what], "{checks:#?}");
+        let found = check(&checks, what);
+        let finding = found["finding"].as_str().unwrap();
+        assert!(
+            finding.contains("OAuth") && !finding.contains("401"),
+            "{found}"
+        );
+        let fix = found["fix"].as_str().unwrap();
+        assert!(
+            fix.ends_with(&lines) && fix.contains("qchost account login research"),
+            "{found}"
+        );
+    }
+    // In their place they say what is left to do, once.
+    let checks = doctor(&Folder::new(&format!("{embedded}{lines}\n")));
+    let login = "account research: authorization";
+    assert_eq!(failed(&checks), [login], "{checks:#?}");
+    assert_eq!(
+        check(&checks, login)["fix"],
+        "qchost account login research"
+    );
+    let connection = check(&checks, "account research.remote: connection");
+    assert_eq!(connection["mark"], "unknown", "{connection}");
+}
+
+#[test]
+fn why_an_endpoint_cannot_be_used_is_said_once() {
+    let cloud = Cloud::start();
+    let folder = Folder::new(&format!(
+        "{}[[account.research.endpoint]]\nconnection = \"http\"\nurl = \"http://127.0.0.1:9/\"\nheaders = {{ X-Key = {{ file = \"gone\" }} }}\n",
+        embedded(cloud.url())
+    ));
+    let _host = folder.serve(&["run"]);
+    let shown = folder.run(&["account", "status", "research"]);
+    let shown: Vec<&str> = shown.good().stdout.split_whitespace().collect();
+    let shown = shown.join(" ");
+    assert_eq!(
+        shown.matches("cannot read the secret").count(),
+        1,
+        "{shown}"
+    );
+    let checks = doctor(&folder);
+    let found = check(&checks, "account research: endpoint 2");
+    let text = found.to_string();
+    assert_eq!(text.matches("cannot read the secret").count(), 1, "{text}");
 }
 
 const NAMES: [&str; 3] = ["ann", "ben", "eve"];

@@ -293,6 +293,17 @@ fn a_person_logs_in_by_a_browser_and_no_token_leaves_its_file() {
     let mut place = Place::with(Remote::new().refresh_tokens(true));
     assert_eq!(place.status()["authorization"]["status"], "logged-out");
     assert_eq!(place.call().as_deref(), Some("reauthorize"));
+    // One cause is one failure, with the name of the account, also beside the host that lacks the login.
+    let ran = place.folder.run(&["--json", "doctor"]);
+    let checks: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+    let failed: Vec<&Value> = checks
+        .iter()
+        .filter(|check| check["mark"] == "failed")
+        .collect();
+    assert_eq!(failed.len(), 1, "{failed:#?}");
+    assert_eq!(failed[0]["what"], "account research: authorization");
+    assert_eq!(failed[0]["fix"], "qchost account login research");
+    assert!(!ran.stdout.contains("login NAME"), "{ran:?}");
     let (redirect, row) = place.log_in();
     assert_eq!(row["authorization"]["status"], "authorized", "{row}");
     place.is_as_said("login", &row);

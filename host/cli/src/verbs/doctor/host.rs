@@ -208,6 +208,15 @@ pub async fn followed(route: &Route, report: &mut Report, output: Output) {
         let Some(note) = row.detail() else {
             continue;
         };
+        // The remedy, with which the detail of an account ends, is shown as the fix.
+        let note = match &row {
+            FileRow::Account { fix: Some(fix), .. } => {
+                let without = note.strip_suffix(fix.as_str());
+                let without = without.and_then(|note| note.strip_suffix("; "));
+                without.unwrap_or(note)
+            }
+            _ => note,
+        };
         let what = format!("running host: {}", text(&row.file().to_string_lossy()));
         let (mark, fix) = match &row {
             FileRow::Account { fix, .. } => (Mark::Failed, maybe(fix.as_ref())),
