@@ -71,6 +71,8 @@ pub struct Sources {
     secrets: u64,
     /// Why connections in use cannot be used, by connection.
     unusable: BTreeMap<String, String>,
+    /// Whether its server in front of the REST API is sent nothing to know the host by.
+    is_anonymous: bool,
 }
 
 /// Makes digests of secrets that tell whether one changed.
@@ -100,6 +102,7 @@ impl Sources {
             files: files.map(with_fingerprint).collect(),
             secrets: 0,
             unusable: BTreeMap::new(),
+            is_anonymous: account.rest.as_ref().is_some_and(Connection::is_anonymous),
         }
     }
 
@@ -277,8 +280,21 @@ impl Connections {
                 "put an access token that the server takes where its `Authorization` header is read from, or leave the header \
                  out, so that a person can log in".to_owned()
             }
+            None if self.wants_login(health) => {
+                "its server wants a login (OAuth), and none is configured for it; the lines for that: qchost doctor".to_owned()
+            }
             None => remedy(health.state).to_owned(),
         }
+    }
+
+    /// Whether a server refuses a session to a host that sends it nothing to be known by.
+    fn wants_login(&self, health: &AccountHealth) -> bool {
+        let sources = self.sources.lock();
+        let known = sources.get(&health.account);
+        health.state == AccountState::Unauthorized
+            && health.not_proven.is_none()
+            && health.server.is_none()
+            && known.is_some_and(|known| known.is_anonymous)
     }
 
     /// The connection of an account that a person logs in to, if one does: the remote server, if there is one.

@@ -436,6 +436,17 @@ fn a_server_that_wants_a_login_is_moved_by_the_lines_that_doctor_prints() {
             "{found}"
         );
     }
+    // A running host says the same of its account.
+    let folder = Folder::new(&format!(
+        "[account.research]\nconnection = \"http\"\nurl = \"{url}\"\n"
+    ));
+    let _host = folder.serve(&["run"]);
+    let row = status(&folder, "research");
+    let fix = row["fix"].as_str().unwrap();
+    assert!(
+        fix.contains("OAuth") && !fix.contains("API token"),
+        "{row:#}"
+    );
     // In their place they say what is left to do, once.
     let checks = doctor(&Folder::new(&format!("{embedded}{lines}\n")));
     let login = "account research: authorization";
