@@ -44,8 +44,8 @@ pub fn fits(line: &str) -> bool {
     width().is_none_or(|limit| line.width() <= limit)
 }
 
-/// A table without rules. Columns of numbers are aligned to the right. One that is too wide, even with its cells in several
-/// lines, becomes a list of named values for each row.
+/// A table without rules. Columns of numbers, where `-` stands for a missing one, are aligned to the right. One that is too
+/// wide, even with its cells in several lines, becomes a list of named values for each row.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     table_within(header, rows, width())
 }
@@ -102,8 +102,10 @@ fn aligned(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.load_preset(presets::NOTHING);
     table.set_header(header.iter().map(|name| name.to_uppercase()));
     let numeric = |at: usize| {
-        let is_number = |row: &Vec<String>| row.get(at).is_some_and(|cell| is_numeric(cell));
-        !rows.is_empty() && rows.iter().all(is_number)
+        let cell = |row: &Vec<String>| row.get(at).cloned().unwrap_or_default();
+        let cells: Vec<String> = rows.iter().map(cell).collect();
+        let may_be = |cell: &String| cell == "-" || is_number(cell);
+        cells.iter().all(may_be) && cells.iter().any(|cell| is_number(cell))
     };
     let numeric: Vec<bool> = (0..header.len()).map(numeric).collect();
     table.add_rows(rows);
@@ -117,9 +119,9 @@ fn aligned(header: &[&str], rows: Vec<Vec<String>>) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn is_numeric(cell: &str) -> bool {
+fn is_number(cell: &str) -> bool {
     let number = cell.trim_end_matches('%').replace(',', "");
-    cell == "-" || number.parse::<f64>().is_ok()
+    number.parse::<f64>().is_ok()
 }
 
 /// The text as it is measured and shown.
@@ -277,6 +279,20 @@ mod tests {
                 expected
             );
         }
+    }
+
+    #[test]
+    fn a_column_without_any_value_is_not_one_of_numbers() {
+        let table =
+            |rows: &[&[&str]]| table_within(&["account", "problem"], &self::rows(rows), None);
+        assert_eq!(
+            table(&[&["lab", "-"], &["desk", "-"]]),
+            "ACCOUNT  PROBLEM\nlab      -\ndesk     -"
+        );
+        assert_eq!(
+            table(&[&["lab", "-"], &["desk", "2"]]),
+            "ACCOUNT  PROBLEM\nlab            -\ndesk           2"
+        );
     }
 
     #[test]
