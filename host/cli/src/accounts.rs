@@ -15,7 +15,7 @@ use qchost_secrets::{SecretError, Secrets, Setting};
 use qchost_upstream::{
     Account as Connected, AccountHealth, AccountOptions, AccountState, Accounts, ConnectError,
     Connection as Session, Connector, CredentialsError, HttpConnector, IdentityMemory, Login,
-    PipeConnector, StdioConnector, account_of, remote_of,
+    NotProven, PipeConnector, StdioConnector, account_of, remote_of,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Notify;
@@ -268,6 +268,9 @@ impl Connections {
         if let Some(login) = self.other_login(&health.account) {
             return login;
         }
+        if let Some(login) = self.unproven_login(health) {
+            return login;
+        }
         match self.unusable(&health.account) {
             // No connection was attempted. The cause says what is wrong with its configuration.
             Some(_) => {
@@ -319,13 +322,40 @@ impl Connections {
     }
 
     /// What to do about a person who logged in as another user than is remembered of the account, if one did.
-    pub fn other_login(&self, connection: &str) -> Option<String> {
+    fn other_login(&self, connection: &str) -> Option<String> {
         let account = account_of(connection);
         self.accounts.is_other(connection).then(|| {
             format!(
                 "log in as that user, with qchost account login {account}; or, if the account is to be another user's, first \
                  forget whose it was, with qchost account logout {account}"
             )
+        })
+    }
+
+    /// What to do about a login to the remote server that is not known to be of the user of the REST API, if that is its
+    /// problem.
+    fn unproven_login(&self, health: &AccountHealth) -> Option<String> {
+        let account = account_of(&health.account);
+        if account == health.account {
+            return None;
+        }
+        Some(match health.not_proven? {
+            NotProven::Other if self.authorizations.get(account).is_some() => format!(
+                "log out, with qchost account logout {account}; then log in as the user whose credentials the account has, and \
+                 choose the same organisation, with qchost account login {account}"
+            ),
+            // No person logs in to it: its token is configured.
+            NotProven::Other => {
+                "put an access token of the user whose credentials the account has where its `Authorization` header is read from"
+                    .to_owned()
+            }
+            NotProven::NoProject => format!(
+                "create a project, by which the login is known from then on: qchost call create_project --account {account} \
+                 '{{\"name\": \"Lab/first\", \"language\": \"Py\"}}'"
+            ),
+            NotProven::NoReference => {
+                "see what is wrong with the account's connection to the REST API; the host compares again by itself".to_owned()
+            }
         })
     }
 

@@ -152,12 +152,21 @@ impl Account {
 
     /// The health of each of its endpoints.
     pub(crate) fn each_health(&self) -> Vec<AccountHealth> {
-        self.endpoints.each_health(&self.name, self.begun)
+        let each = self.endpoints.each_health(&self.name, self.begun);
+        let each = each.into_iter().map(|it| self.proof.applied_to(it));
+        each.collect()
     }
 
     /// Its health: what its calls have shown, and the state of its connections.
     pub(crate) fn health(&self) -> AccountHealth {
-        self.endpoints.health(&self.name, self.begun)
+        let health = self.endpoints.health(&self.name, self.begun);
+        self.proof.applied_to(health)
+    }
+
+    /// Whether no problem with its servers is known, whoever its login is.
+    pub(crate) fn answers(&self) -> bool {
+        let health = self.endpoints.health(&self.name, self.begun);
+        !health.state.is_problem()
     }
 
     /// Makes a read at each endpoint to determine its health.

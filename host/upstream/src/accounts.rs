@@ -12,7 +12,7 @@
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Target, Upstream, Way, not_by_remote};
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,7 +24,7 @@ use crate::download::{AllowedTargets, Downloader};
 use crate::figures::AccountFigures;
 use crate::health::AccountHealth;
 use crate::pool::NoSession;
-use crate::proof::prove;
+use crate::proof::{REFUSAL_TTL, prove};
 
 /// The accounts by name. Each has its own connections; none can slow another one down.
 ///
@@ -208,10 +208,19 @@ impl Accounts {
         Some(found?.figures())
     }
 
-    /// Determines an account's health by one read without effect or cost; `None` if there is no such account.
-    pub async fn check(&self, account: &str, deadline: Instant) -> Option<AccountHealth> {
-        let UsedAccount { account: found, .. } = &self.find(account).ok()?;
+    /// Determines the health of a connection by reads without effect or cost; `None` if there is no such connection. A login
+    /// to the remote server is compared with the REST API, also one that was refused a moment ago.
+    pub async fn check(&self, connection: &str, deadline: Instant) -> Option<AccountHealth> {
+        let UsedAccount { account: found, .. } = &self.find(connection).ok()?;
         found.check(deadline).await;
+        if account_of(connection) != connection
+            && found.answers()
+            && let Some(rest) = self.used(account_of(connection))
+            && let Err(failure) = prove(&rest.account, found, deadline, Duration::ZERO).await
+        {
+            // The health says what it means.
+            tracing::debug!(connection, %failure, "the login is not proven");
+        }
         Some(found.health())
     }
 
@@ -278,7 +287,7 @@ impl Accounts {
         remote: UsedAccount,
     ) -> Result<UsedAccount, Failure> {
         if let Some(rest) = &rest {
-            prove(&rest.account, &remote.account, call).await?;
+            prove(&rest.account, &remote.account, call.deadline, REFUSAL_TTL).await?;
         }
         Ok(remote)
     }

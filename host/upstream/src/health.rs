@@ -18,7 +18,7 @@ pub enum AccountState {
     Connecting,
     /// The last call was answered; or a session is open without a call yet.
     Connected,
-    /// The server refuses the credentials.
+    /// The server refuses the credentials, or they are not known to be of the account's user.
     Unauthorized,
     /// No session is open, or its server gives no usable answer.
     Unreachable,
@@ -48,7 +48,7 @@ impl AccountState {
     }
 }
 
-/// Why an endpoint is not used although it answers.
+/// Why an endpoint, or the remote server beside the REST API, is not used although it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum NotProven {

@@ -63,7 +63,7 @@ impl Identity {
     /// What a server says of itself: its projects, and its user's organisation.
     pub(crate) fn read(list: &Value, user: &Value) -> Result<Self, String> {
         Ok(Self {
-            organization: organization(user),
+            organization: kept_organization(user),
             projects: kept(listed(list)?),
         })
     }
@@ -88,14 +88,8 @@ impl Identity {
         if !self.is_comparable() {
             return Err("no project of the account is remembered to compare".to_owned());
         }
-        if organization(user) != self.organization {
-            let named = |id: Option<&str>| id.unwrap_or("unknown").to_owned();
-            return Err(format!(
-                "its organisation is {}, and that of the account, as remembered, is {}",
-                named(organization(user).as_deref()),
-                named(self.organization.as_deref())
-            ));
-        }
+        let theirs = kept_organization(user);
+        same_organization(theirs.as_deref(), self.organization.as_deref())?;
         // Also what was deleted meanwhile, where the server still lists it.
         let listed: HashMap<u64, String> = listed(list)?
             .into_iter()
@@ -117,9 +111,28 @@ impl Identity {
     }
 }
 
-fn organization(user: &Value) -> Option<String> {
-    let id = user.get("organizationId").and_then(Value::as_str)?;
-    Some(excerpt(id, MAX_ID)).filter(|id| !id.is_empty())
+/// The organisation that a server says of its user, if it says one.
+pub(crate) fn organization(user: &Value) -> Option<&str> {
+    let id = user.get("organizationId").and_then(Value::as_str);
+    id.filter(|id| !id.is_empty())
+}
+
+/// Whether the organisation of a server's user is that of the account; or else that it is not.
+pub(crate) fn same_organization(theirs: Option<&str>, ours: Option<&str>) -> Result<(), String> {
+    if theirs == ours {
+        return Ok(());
+    }
+    let named = |id: Option<&str>| excerpt(id.unwrap_or("unknown"), MAX_ID);
+    Err(format!(
+        "its organisation is {}, and that of the account is {}",
+        named(theirs),
+        named(ours)
+    ))
+}
+
+fn kept_organization(user: &Value) -> Option<String> {
+    let id = excerpt(organization(user)?, MAX_ID);
+    Some(id).filter(|id| !id.is_empty())
 }
 
 fn shortened(name: &str) -> String {
@@ -195,6 +208,22 @@ mod tests {
             let refused = known.matches(&all, &other).unwrap_err();
             assert!(refused.contains("organisation"), "{refused}");
         }
+    }
+
+    #[test]
+    fn an_organisation_is_compared_whole_and_one_that_is_not_said_is_another_one() {
+        let (one, other) = (format!("{}a", "0".repeat(MAX_ID)), "0".repeat(MAX_ID));
+        assert_eq!(same_organization(Some(&one), Some(&one)), Ok(()));
+        assert_eq!(same_organization(None, None), Ok(()));
+        for (theirs, ours) in [
+            (Some(one.as_str()), Some(other.as_str())),
+            (None, Some(one.as_str())),
+            (Some(one.as_str()), None),
+        ] {
+            let refused = same_organization(theirs, ours).unwrap_err();
+            assert!(refused.contains("that of the account is"), "{refused}");
+        }
+        assert_eq!(organization(&json!({ "organizationId": "" })), None);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! the configured user: another user has other ones.
 //!
 //! Invariants: beside a server in front of the REST API, the remote one carries nothing but the read for this comparison
-//! until it has succeeded, and again after each login, which is another [`Account`]. What cannot be compared is refused.
+//! until it has succeeded, and again after each login, which is another [`Account`]. What cannot be compared is refused. A
+//! refusal is shown as the remote server's state until a comparison succeeds.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -17,11 +18,12 @@ use serde_json::{Map, Value};
 use tokio::time::timeout_at;
 
 use crate::account::Account;
-use crate::identity::{MAX_ID, Unlike, listed};
+use crate::health::{AccountHealth, AccountState, NotProven};
+use crate::identity::{Listed, MAX_ID, Unlike, listed, organization};
 use crate::text::excerpt;
 
-/// How long a failed comparison is not repeated.
-const REFUSAL_TTL: Duration = Duration::from_secs(30);
+/// How long a failed comparison is not repeated for a call.
+pub(crate) const REFUSAL_TTL: Duration = Duration::from_secs(30);
 
 /// What is known about one remote server.
 #[derive(Default)]
@@ -36,40 +38,113 @@ struct Compared {
     /// What the remote server was compared with, which may have been replaced since.
     rest: Weak<Account>,
     at: Instant,
+    /// When the first one with this outcome was made.
+    since: Instant,
     /// Why they are not the same user's, if they are not.
-    refusal: Option<String>,
+    refusal: Option<Refusal>,
+}
+
+/// Why the remote server may carry nothing.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+enum Refusal {
+    #[error("the login to the remote server is not known to be the account's: {0}")]
+    Unlike(Unlike),
+    /// The server in front of the REST API failed.
+    #[error("the login to the remote server cannot be compared with the REST API: {0}")]
+    Unread(Failure),
 }
 
 impl Proof {
-    /// What the last comparison with this server said, if it still counts.
-    fn known(&self, rest: &Arc<Account>) -> Option<Result<(), Failure>> {
+    /// What the last comparison with this server said, if it still counts: a refusal does for `refused_for`, unless the next
+    /// project that is created ends it.
+    fn known(&self, rest: &Arc<Account>, refused_for: Duration) -> Option<Result<(), Failure>> {
         let known = self.known.lock();
         let known = known.as_ref()?;
-        let is_same = Weak::ptr_eq(&known.rest, &Arc::downgrade(rest));
         match &known.refusal {
-            _ if !is_same => None,
+            _ if !known.is_with(rest) => None,
             None => Some(Ok(())),
-            Some(refusal) if known.at.elapsed() < REFUSAL_TTL => {
-                Some(Err(Failure::Unavailable(refusal.clone())))
+            Some(Refusal::Unlike(unlike @ Unlike::Other(_)))
+                if known.at.elapsed() < refused_for =>
+            {
+                Some(Err(refused(unlike)))
             }
             Some(_) => None,
         }
     }
+
+    /// Notes a comparison, and logs its outcome if that is new.
+    fn note(&self, rest: &Arc<Account>, refusal: Option<Refusal>) {
+        let at = Instant::now();
+        let mut known = self.known.lock();
+        let former = known.as_ref().filter(|former| former.is_with(rest));
+        let former = former.and_then(|former| Some((former.since, former.refusal.as_ref()?)));
+        let since = match (former, &refusal) {
+            // What was found holds until a comparison can be made again.
+            (Some((_, Refusal::Unlike(_))), Some(Refusal::Unread(_))) => return,
+            (Some((since, former)), Some(refusal)) if former == refusal => since,
+            (_, Some(refusal)) => {
+                tracing::warn!(account = rest.name(), "{refusal}; nothing is sent there");
+                at
+            }
+            (_, None) => at,
+        };
+        *known = Some(Compared {
+            rest: Arc::downgrade(rest),
+            at,
+            since,
+            refusal,
+        });
+    }
+
+    /// The health of the remote server, with what is known of its login.
+    pub(crate) fn applied_to(&self, mut health: AccountHealth) -> AccountHealth {
+        if let Some(known) = &*self.known.lock()
+            && let Some(refusal) = &known.refusal
+            && !health.state.is_problem()
+        {
+            let (state, not_proven) = match refusal {
+                Refusal::Unlike(Unlike::NoProject) => {
+                    (AccountState::Unauthorized, NotProven::NoProject)
+                }
+                Refusal::Unlike(Unlike::Other(_)) => (AccountState::Unauthorized, NotProven::Other),
+                Refusal::Unread(_) => (AccountState::Unreachable, NotProven::NoReference),
+            };
+            health.state = state;
+            health.not_proven = Some(not_proven);
+            health.seconds_in_state = known.since.elapsed().as_secs_f64();
+            health.seconds_since_news = known.at.elapsed().as_secs_f64();
+            health.last_error = Some(refusal.to_string());
+        }
+        health
+    }
 }
 
-/// Proves that both servers are the same user's, unless that is known, before the call's deadline.
+impl Compared {
+    fn is_with(&self, rest: &Arc<Account>) -> bool {
+        Weak::ptr_eq(&self.rest, &Arc::downgrade(rest))
+    }
+}
+
+/// The failure of a call that the remote server may not carry.
+fn refused(unlike: &Unlike) -> Failure {
+    let refusal = Refusal::Unlike(unlike.clone());
+    Failure::Unavailable(format!("{refusal}; nothing was sent"))
+}
+
+/// Proves before the deadline that both servers are the same user's, unless that is known. A comparison that failed is
+/// repeated after `refused_for`.
 pub(crate) async fn prove(
     rest: &Arc<Account>,
     remote: &Account,
-    call: &Call<'_>,
+    deadline: Instant,
+    refused_for: Duration,
 ) -> Result<(), Failure> {
-    let known = || remote.proof.known(rest);
+    let known = || remote.proof.known(rest, refused_for);
     if let Some(known) = known() {
         return known;
     }
     let started = Instant::now();
-    let Ok(_comparing) = timeout_at(call.deadline.into(), remote.proof.comparing.lock()).await
-    else {
+    let Ok(_comparing) = timeout_at(deadline.into(), remote.proof.comparing.lock()).await else {
         return Err(Failure::TimedOut {
             after: started.elapsed(),
         });
@@ -78,40 +153,46 @@ pub(crate) async fn prove(
         return known;
     }
     // What exists there now is listed here afterwards, also if it was made just now.
-    let theirs = remote
-        .send(&read(call, LIST_PROJECTS), started, None)
-        .await?;
-    rest.find_endpoints(call).await;
-    let ours = rest.send(&read(call, LIST_PROJECTS), started, None).await?;
-    let user = rest.send(&read(call, READ_ACCOUNT), started, None).await?;
-    let refusal = compare(&theirs, &ours, &user).err().map(|reason| {
-        format!(
-            "the login to `{}` is not known to be the account's: {reason}; nothing was sent",
-            remote.name()
-        )
-    });
-    if let Some(refusal) = &refusal {
-        tracing::warn!(account = rest.name(), "{refusal}");
-    }
-    let outcome = refusal
-        .clone()
-        .map_or(Ok(()), |refusal| Err(Failure::Unavailable(refusal)));
-    *remote.proof.known.lock() = Some(Compared {
-        rest: Arc::downgrade(rest),
-        at: Instant::now(),
-        refusal,
-    });
-    outcome
+    let list = read(rest.name(), LIST_PROJECTS, deadline);
+    let theirs = remote.send(&list, started, Some(0)).await?;
+    let (ours, user) = match read_rest(rest, deadline).await {
+        Ok(said) => said,
+        Err(failure) => {
+            let refusal = Refusal::Unread(failure.clone());
+            remote.proof.note(rest, Some(refusal));
+            return Err(failure);
+        }
+    };
+    let compared = compare_login(&theirs, &ours, &user);
+    let refusal = compared.as_ref().err().cloned().map(Refusal::Unlike);
+    remote.proof.note(rest, refusal);
+    compared.map_err(|unlike| refused(&unlike))
 }
 
-/// A read of the host's own, in the time of a call.
-fn read<'a>(call: &Call<'a>, operation: &'static Operation) -> Call<'a> {
+/// What the server in front of the REST API says of the account: its projects and its user.
+async fn read_rest(rest: &Account, deadline: Instant) -> Result<(Value, Value), Failure> {
+    let started = Instant::now();
+    let list = read(rest.name(), LIST_PROJECTS, deadline);
+    rest.find_endpoints(&list).await;
+    if let Some(refusal) = rest.endpoints.refusal() {
+        return Err(refusal);
+    }
+    // At a single endpoint, as a check of it: no figure counts that.
+    let only = (!rest.endpoints.has_others()).then_some(0);
+    let ours = rest.send(&list, started, only).await?;
+    let user = read(rest.name(), READ_ACCOUNT, deadline);
+    let user = rest.send(&user, started, only).await?;
+    Ok((ours, user))
+}
+
+/// A read of the host's own.
+fn read<'a>(account: &'a str, operation: &'static Operation, deadline: Instant) -> Call<'a> {
     Call {
-        account: call.account,
+        account,
         target: Target::Known(operation),
         arguments: Map::new(),
-        deadline: call.deadline,
-        // The call's own is for what the call sends.
+        deadline,
+        // That of a call that waits for it is for what the call sends.
         clearance: always(),
         sends: None,
     }
@@ -142,6 +223,26 @@ pub(crate) fn compare_all(
     }
 }
 
+/// Compares a login to the remote server with the user of the REST API. Where that has projects in the organisation, a login
+/// without any is another user's or organisation's.
+fn compare_login(theirs: &Value, ours: &Value, user: &Value) -> Result<(), Unlike> {
+    let compared = compare(theirs, ours, user);
+    if compared != Err(Unlike::NoProject) {
+        return compared;
+    }
+    let own = organization(user);
+    let is_own = |(_, name, organization): &Listed| {
+        let is_other = own.is_some() && organization.is_some() && organization.as_deref() != own;
+        !is_deleted_project(name) && !is_other
+    };
+    match listed(ours)?.iter().find(|project| is_own(project)) {
+        Some((id, ..)) => Err(Unlike::Other(format!(
+            "it has no project, and the account has the project {id}: it is another user's or organisation's"
+        ))),
+        None => compared,
+    }
+}
+
 /// Compares the projects that the remote server lists with those of the REST API and its user's organisation.
 pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), Unlike> {
     let mut theirs = listed(theirs)?;
@@ -154,7 +255,7 @@ pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), 
     if theirs.is_empty() {
         return Err(Unlike::NoProject);
     }
-    let own = user.get("organizationId").and_then(Value::as_str);
+    let own = organization(user);
     let mut same_name = false;
     for (id, name, organization) in &theirs {
         let Some((our_name, our_organization)) = ours.get(id) else {
@@ -222,6 +323,24 @@ mod tests {
             Ok(())
         );
         assert!(same(&[(1, "Recycle Bin/a", "org")]).is_err());
+        // A login without a project is another one's, unless the account has none either: what is deleted, or another
+        // organisation's, does not count.
+        let none = projects(&[]);
+        let refused = compare_login(&none, &ours, &user).unwrap_err().to_string();
+        assert!(
+            refused.contains("the account has the project 1"),
+            "{refused}"
+        );
+        for nothing in [
+            &[][..],
+            &[(1, "Recycle Bin/a", "org")][..],
+            &[(3, "c", "other")][..],
+        ] {
+            let refused = compare_login(&none, &projects(nothing), &user);
+            assert_eq!(refused, Err(Unlike::NoProject), "{nothing:?}");
+        }
+        let own = projects(&[(1, "a", "org")]);
+        assert_eq!(compare_login(&own, &ours, &user), Ok(()));
         // A remote server that does not say the organisation: what the REST API says decides.
         let unsaid = json!({ "projects": [{ "projectId": 3, "name": "c" }] });
         let refused = compare(&unsaid, &ours, &user).unwrap_err().to_string();

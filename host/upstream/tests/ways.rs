@@ -12,11 +12,14 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use qchost_catalog::{Call, Failure, Target, Upstream as _, Way, always, by_tool};
-use qchost_upstream::{Account, AccountOptions, AccountState, Accounts, Connector, remote_of};
+use qchost_upstream::{
+    Account, AccountHealth, AccountOptions, AccountState, Accounts, Connector, NotProven, remote_of,
+};
 use serde_json::{Value, json};
 use support::pipes::listing;
 use support::{ACCOUNT, Memory, call, failure, options};
@@ -72,9 +75,9 @@ fn projects(ids: &[u32]) -> Value {
     json!({ "success": true, "projects": list })
 }
 
-/// A server in front of the REST API, of a user with these projects.
-fn rest(ids: &'static [u32]) -> (impl Connector, Calls) {
-    let tools = vec![
+/// The tools of a server in front of the REST API.
+fn rest_tools() -> Vec<Value> {
+    vec![
         tool("read_account", &[]),
         tool("list_projects", &[]),
         tool(
@@ -85,13 +88,21 @@ fn rest(ids: &'static [u32]) -> (impl Connector, Calls) {
         tool("read_backtest_chart", &["projectId*", "backtestId*"]),
         tool("create_file", &["projectId*", "name*", "content"]),
         tool("read_mcp_server_version", &[]),
-    ];
-    server(tools, move |tool, _| match tool {
+    ]
+}
+
+fn answer_of_rest(ids: &'static [u32]) -> impl Fn(&str, &Value) -> Value + Send + Sync {
+    move |tool, _| match tool {
         "list_projects" => projects(ids),
         "read_account" => json!({ "success": true, "organizationId": "org" }),
         "create_backtest" => json!({ "success": true, "backtest": { "backtestId": "b" } }),
         _ => json!({ "success": true }),
-    })
+    }
+}
+
+/// A server in front of the REST API, of a user with these projects.
+fn rest(ids: &'static [u32]) -> (impl Connector, Calls) {
+    server(rest_tools(), answer_of_rest(ids))
 }
 
 /// The tools of a remote server.
@@ -213,6 +224,106 @@ async fn a_login_of_another_user_carries_nothing() {
         }
         assert_eq!(tools(&by_two), ["list_projects"], "{theirs:?}");
     }
+}
+
+/// The health of the connection to the remote server after a check.
+async fn checked(accounts: &Accounts) -> AccountHealth {
+    let deadline = Instant::now() + Duration::from_millis(LONG);
+    accounts.check(&remote_of(ACCOUNT), deadline).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_login_of_another_user_is_shown_before_any_call_and_until_the_next_login() {
+    const OTHERS: [&[u32]; 3] = [&[9], &[1, 9], &[]];
+    let name = remote_of(ACCOUNT);
+    for theirs in OTHERS {
+        let ((one, _), (two, by_two)) = (rest(&[1, 2, 3]), remote(theirs));
+        let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+        for _ in 0..2 {
+            let health = checked(&accounts).await;
+            assert_eq!(health.state, AccountState::Unauthorized, "{health:?}");
+            assert_eq!(health.not_proven, Some(NotProven::Other), "{theirs:?}");
+            let reason = health.last_error.unwrap();
+            let said = "is not known to be the account's";
+            assert!(reason.contains(said), "{reason}");
+        }
+        let endpoints = accounts.endpoints(&name).unwrap();
+        assert_eq!(endpoints[0].state, AccountState::Unauthorized);
+        assert!(tools(&by_two).iter().all(|tool| tool == "list_projects"));
+        let health = accounts.health(ACCOUNT).unwrap();
+        assert!(!health.state.is_problem(), "{health:?}");
+        // The twin: the next login is of the account's user.
+        let ((one, _), (two, by_own)) = (rest(&[1, 2, 3]), remote(&[1]));
+        let next = vec![by_rest(one), by_remote(two)];
+        accounts.update(next, &[]).await.unwrap();
+        let health = checked(&accounts).await;
+        assert_eq!(health.state, AccountState::Connected, "{health:?}");
+        assert_eq!(health.not_proven, None);
+        // So the first call needs no comparison any more.
+        let compared = tools(&by_own).len();
+        call(&accounts, "list_skills", json!({}), LONG)
+            .await
+            .unwrap();
+        assert_eq!(tools(&by_own)[compared..], ["list_skills"]);
+    }
+}
+
+#[tokio::test]
+async fn an_account_without_a_project_is_proven_by_the_first_one() {
+    let exists = Arc::new(AtomicBool::new(false));
+    let (for_rest, for_remote) = (Arc::clone(&exists), Arc::clone(&exists));
+    let (of_rest, of_remote) = (answer_of_rest(&[1]), answer_of_remote(&[1]));
+    let (one, _) = server(rest_tools(), move |tool, arguments| {
+        match tool == "list_projects" && !for_rest.load(Ordering::SeqCst) {
+            true => projects(&[]),
+            false => of_rest(tool, arguments),
+        }
+    });
+    let (two, by_two) = server(remote_tools(), move |tool, arguments| {
+        match tool == "list_projects" && !for_remote.load(Ordering::SeqCst) {
+            true => projects(&[]),
+            false => of_remote(tool, arguments),
+        }
+    });
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    let health = checked(&accounts).await;
+    assert_eq!(health.state, AccountState::Unauthorized, "{health:?}");
+    assert_eq!(health.not_proven, Some(NotProven::NoProject));
+    let reason = health.last_error.unwrap();
+    assert!(reason.contains("no project to compare"), "{reason}");
+    let reason = unavailable(call(&accounts, "list_skills", json!({}), LONG).await);
+    assert!(reason.contains("no project to compare"), "{reason}");
+    assert!(tools(&by_two).iter().all(|tool| tool == "list_projects"));
+    exists.store(true, Ordering::SeqCst);
+    let health = checked(&accounts).await;
+    assert_eq!(health.state, AccountState::Connected, "{health:?}");
+    assert_eq!(health.not_proven, None);
+    call(&accounts, "list_skills", json!({}), LONG)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_compared_is_not_said_to_be_another_user_s() {
+    let is_down = Arc::new(AtomicBool::new(true));
+    let (down, of_rest) = (Arc::clone(&is_down), answer_of_rest(&[1]));
+    let (one, _) = server(rest_tools(), move |tool, arguments| {
+        match tool == "list_projects" && down.load(Ordering::SeqCst) {
+            true => json!({ "success": false, "errors": ["out of order"] }),
+            false => of_rest(tool, arguments),
+        }
+    });
+    let (two, by_two) = remote(&[1]);
+    let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+    let health = checked(&accounts).await;
+    assert_eq!(health.state, AccountState::Unreachable, "{health:?}");
+    let reason = health.last_error.unwrap();
+    assert!(reason.contains("out of order"), "{reason}");
+    assert_eq!(health.not_proven, Some(NotProven::NoReference));
+    assert!(tools(&by_two).iter().all(|tool| tool == "list_projects"));
+    is_down.store(false, Ordering::SeqCst);
+    let health = checked(&accounts).await;
+    assert_eq!(health.state, AccountState::Connected, "{health:?}");
 }
 
 #[tokio::test]

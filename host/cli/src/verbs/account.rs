@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, anyhow, ensure};
 use jiff::Timestamp;
-use qchost_upstream::{AuthorizationState, Completion, Figures, Revocation};
+use qchost_upstream::{
+    AccountState, AuthorizationState, Completion, Figures, Revocation, account_of,
+};
 
 use super::cells::{maybe, text, word};
 use crate::args::Account;
@@ -14,7 +16,8 @@ use crate::exit_status::{ErrorKind, Failed};
 use crate::output::{Output, fields, folded, table, words};
 use crate::redirect::{RedirectListener, state_of};
 use crate::requests::{
-    AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin, LogOut, Redirect,
+    AccountRow, AccountStatus, AuthorizationRow, BeginLogin, EndpointRow, FinishLogin, LogOut,
+    Redirect,
 };
 use crate::terminal;
 
@@ -41,9 +44,9 @@ pub async fn run(route: &Route, verb: Account, output: Output) -> Result<()> {
 
 async fn status(route: &Route, request: AccountStatus, output: Output) -> Result<()> {
     let rows = control::perform(route, request, output).await?;
-    output.result(&rows, |rows| match rows.as_slice() {
-        [only] => one(only),
-        rows => overview(rows),
+    output.result(&rows, |rows| match of_one_account(rows) {
+        true => details(rows),
+        false => overview(rows),
     })?;
     let bad = rows.iter().filter(|row| row.status.is_problem());
     let bad: Vec<_> = bad
@@ -106,12 +109,26 @@ async fn log_in(route: &Route, account: String, paste: bool, output: Output) -> 
         }
     };
     output.result(&row, one)?;
-    ensure!(
-        !row.status.is_problem(),
-        "logged in, and the account cannot be used nevertheless: {}",
-        maybe(row.problem.as_ref())
+    refused_login(&row)
+}
+
+/// The error of a login after which the server cannot be used, as that of another user.
+fn refused_login(row: &AccountRow) -> Result<()> {
+    let kind = match row.status {
+        AccountState::Idle | AccountState::Connecting | AccountState::Connected => return Ok(()),
+        AccountState::RateLimited => ErrorKind::LIMITED,
+        AccountState::Unauthorized | AccountState::Unreachable | AccountState::Clock => {
+            ErrorKind::UNAVAILABLE
+        }
+    };
+    let fix = row.fix.as_ref().map(|fix| format!("; {}", text(fix)));
+    let message = format!(
+        "logged in, and {} cannot be used: {}{}",
+        text(&row.connection),
+        maybe(row.problem.as_ref()),
+        fix.unwrap_or_default()
     );
-    Ok(())
+    Err(Failed::error(kind, message))
 }
 
 /// Reads addresses until one is that of the login. A person is told what is wrong with any other one; nothing of it was sent
@@ -220,7 +237,7 @@ fn overview(rows: &[AccountRow]) -> String {
                 word(row.status),
                 text(&row.connection),
                 maybe(authorization.map(validity)),
-                maybe(row.problem.as_ref()),
+                maybe(trouble(row)),
             ]
         })
         .collect();
@@ -230,12 +247,61 @@ fn overview(rows: &[AccountRow]) -> String {
     )
 }
 
+/// What is wrong with a connection: with all of it, or else with one of its endpoints.
+fn trouble(row: &AccountRow) -> Option<String> {
+    let mut endpoints = (1..).zip(&row.endpoints);
+    let failing = endpoints.find(|(_, endpoint)| endpoint.status.is_problem());
+    let failing = failing.map(|(number, it)| format!("endpoint {number}: {}", state(it)));
+    row.problem.clone().or(failing)
+}
+
+/// The state of an endpoint, in words.
+fn state(endpoint: &EndpointRow) -> String {
+    let problem = endpoint.problem.as_ref();
+    let problem = problem.map_or_else(String::new, |problem| format!(": {problem}"));
+    format!(
+        "{}, {}{problem}",
+        word(endpoint.status),
+        endpoint.connection
+    )
+}
+
+/// Whether the rows are the connections of one account.
+fn of_one_account(rows: &[AccountRow]) -> bool {
+    let mut accounts = rows.iter().map(|row| account_of(&row.account));
+    let first = accounts.next();
+    first.is_some_and(|first| accounts.all(|other| other == first))
+}
+
+/// Each connection of an account, and what its calls came to by all of them together.
+fn details(rows: &[AccountRow]) -> String {
+    let [first, _, ..] = rows else {
+        return rows.iter().map(one).collect();
+    };
+    let connections = rows
+        .iter()
+        .map(|row| section(&row.account, &connection(row)));
+    let name = format!("{}, all connections", account_of(&first.account));
+    let all = connections.chain([section(&name, &together(first))]);
+    all.collect::<Vec<_>>().join("\n\n")
+}
+
 fn one(row: &AccountRow) -> String {
+    let lines = [connection(row), together(row)].concat();
+    section(&row.account, &lines)
+}
+
+fn section(name: &str, lines: &[(String, String)]) -> String {
+    format!("{}\n{}", folded(&text(name)), fields(2, lines))
+}
+
+/// What concerns one connection of an account.
+fn connection(row: &AccountRow) -> Vec<(String, String)> {
     let mut lines = vec![
         ("status".to_owned(), word(row.status)),
         ("connection".to_owned(), text(&row.connection)),
-        ("sessions".to_owned(), row.sessions.to_string()),
-        ("calls".to_owned(), row.calls.to_string()),
+        ("open sessions".to_owned(), row.sessions.to_string()),
+        ("calls under way".to_owned(), row.calls.to_string()),
     ];
     let mut add = |name: &str, value: Option<String>| {
         lines.extend(value.map(|value| (name.to_owned(), text(&value))));
@@ -254,16 +320,18 @@ fn one(row: &AccountRow) -> String {
     }
     if row.endpoints.len() > 1 {
         for (number, endpoint) in (1..).zip(&row.endpoints) {
-            let problem = endpoint.problem.as_ref();
-            let problem = problem.map_or_else(String::new, |problem| format!(": {problem}"));
-            let state = format!(
-                "{}, {}{problem}",
-                word(endpoint.status),
-                endpoint.connection
-            );
-            add(&format!("endpoint {number}"), Some(state));
+            add(&format!("endpoint {number}"), Some(state(endpoint)));
         }
     }
+    lines
+}
+
+/// What concerns all connections of an account.
+fn together(row: &AccountRow) -> Vec<(String, String)> {
+    let mut lines = Vec::new();
+    let mut add = |name: &str, value: Option<String>| {
+        lines.extend(value.map(|value| (name.to_owned(), text(&value))));
+    };
     for live in &row.live_profiles {
         add(&format!("profile {}", live.profile), Some(live.words()));
     }
@@ -276,7 +344,7 @@ fn one(row: &AccountRow) -> String {
         add("  backtests", completion(figures.backtests));
         add("  optimisations", completion(figures.optimizations));
     }
-    format!("{}\n{}", folded(&text(&row.account)), fields(2, &lines))
+    lines
 }
 
 /// The calls of a period, in words.
@@ -329,5 +397,92 @@ fn validity(authorization: &AuthorizationRow) -> String {
         }
         (AuthorizationState::Ended, _) => format!("{state} at {ends:.0}"),
         _ => state,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn row(account: &str, status: &str, more: Value) -> AccountRow {
+        let figures = json!({
+            "seconds": 1.0, "calls": 12, "hits": 0, "saved": 0, "sends": 12, "retries": 0, "errors": 0, "error-rate": 0.0,
+            "p50-ms": null, "p90-ms": null, "p99-ms": null,
+            "backtests": { "completed": 0, "failed": 0, "rate": null },
+            "optimizations": { "completed": 0, "failed": 0, "rate": null },
+        });
+        let mut row = json!({
+            "account": account, "status": status, "connection": "https://mcp.example.com", "problem": null,
+            "fix": null, "sessions": 1, "calls": 0, "authorization": null, "endpoints": [], "live-profiles": [],
+            "figures": { "since-start": figures, "last-hour": figures },
+        });
+        let more = more.as_object().unwrap().clone();
+        row.as_object_mut().unwrap().extend(more);
+        serde_json::from_value(row).unwrap()
+    }
+
+    fn endpoints() -> Value {
+        let endpoint = |connection: &str, status: &str, problem: Option<&str>| {
+            json!({
+                "connection": connection, "status": status, "problem": problem, "sessions": 0, "calls": 0,
+                "restarts": 0,
+            })
+        };
+        let first = endpoint("first", "connected", None);
+        let second = endpoint("second", "unauthorized", Some("another user's"));
+        json!({ "endpoints": [first, second] })
+    }
+
+    #[test]
+    fn an_account_with_both_servers_shows_its_endpoints_and_its_figures_once() {
+        let rest = row("lab", "connected", endpoints());
+        let rows = [rest, row("lab.remote", "connected", json!({}))];
+        assert!(of_one_account(&rows));
+        let shown = details(&rows);
+        let said = "unauthorized, second: another user's";
+        assert!(shown.contains(said), "{shown}");
+        assert_eq!(shown.matches("last hour").count(), 1, "{shown}");
+        assert_eq!(shown.matches("12 calls").count(), 2, "{shown}");
+        // Of one server, without another section.
+        let [rest, _] = rows;
+        let shown = details(&[rest]);
+        assert!(!shown.contains("\n\n"), "{shown}");
+        assert!(shown.contains("last hour"), "{shown}");
+    }
+
+    #[test]
+    fn a_table_of_accounts_names_the_endpoint_that_is_not_used() {
+        let lab = row("lab", "connected", endpoints());
+        let rows = [lab, row("desk", "connected", json!({}))];
+        assert!(!of_one_account(&rows) && !of_one_account(&[]));
+        let shown = overview(&rows);
+        assert!(shown.contains("endpoint 2: unauthorized"), "{shown}");
+        let desk = shown.lines().find(|line| line.starts_with("desk"));
+        assert!(desk.unwrap().ends_with('-'), "{shown}");
+    }
+
+    #[test]
+    fn a_login_that_carries_nothing_is_an_error_with_its_reason_and_its_remedy() {
+        let refused = |status: &str| {
+            let more = json!({ "problem": "it is another user's", "fix": "log out" });
+            refused_login(&row("lab.remote", status, more))
+        };
+        for (status, number) in [
+            ("unauthorized", 7),
+            ("unreachable", 7),
+            ("clock", 7),
+            ("rate-limited", 6),
+        ] {
+            let error = refused(status).unwrap_err();
+            let kind = ErrorKind::from_error(&error);
+            assert_eq!(kind.exit_status().number(), number, "{status}");
+            let message = error.to_string();
+            for said in ["https://mcp.example.com", "another user's", "log out"] {
+                assert!(message.contains(said), "{message}");
+            }
+        }
+        refused("connected").unwrap();
     }
 }

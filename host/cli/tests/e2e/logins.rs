@@ -140,6 +140,12 @@ struct Place {
 
 impl Place {
     fn with(remote: Remote) -> Self {
+        let place = Self::without_project(remote);
+        place.create_project();
+        place
+    }
+
+    fn without_project(remote: Remote) -> Self {
         let cloud = Cloud::with(|builder| builder.remote(remote));
         let folder = Folder::embedded(cloud.url());
         let file = folder.path().join("qchost.toml");
@@ -148,12 +154,12 @@ impl Place {
         let text = format!("{text}[account.research.remote]\nurl = \"{url}\"\n");
         std::fs::write(&file, text).unwrap();
         folder.manifest("strategy-lab", &strategy_lab());
+        Self::in_folder(cloud, folder)
+    }
+
+    /// The host of a folder, with the remote server of this cloud.
+    fn in_folder(cloud: Cloud, folder: Folder) -> Self {
         let host = folder.serve(&["--log", "info", "run"]);
-        // So that both servers can be compared.
-        folder.call(
-            "create_project",
-            &json!({ "name": "Lab/one", "language": "Py" }),
-        );
         Self {
             cloud,
             folder,
@@ -161,6 +167,39 @@ impl Place {
             browser: Browser::new(),
             commands: BTreeSet::new(),
         }
+    }
+
+    /// Creates a project, by which both servers can be compared.
+    fn create_project(&self) {
+        let project = json!({ "name": "Lab/one", "language": "Py" });
+        self.folder.call("create_project", &project);
+    }
+
+    /// Gives the account this configuration, with the remote server of another cloud. Returns the former cloud.
+    fn follow(&mut self, cloud: Cloud, configuration: &str) -> Cloud {
+        let file = self.folder.path().join("qchost.toml");
+        std::fs::write(file, configuration).unwrap();
+        let former = std::mem::replace(&mut self.cloud, cloud);
+        self.folder.run(&["reload"]);
+        let server = self.cloud.emulator().remote_url().unwrap().to_owned();
+        wait_until("the other server is the account's", || {
+            (self.status()["authorization"]["server"] == server.as_str()).then_some(())
+        });
+        former
+    }
+
+    /// What `doctor` says of the login to the remote server.
+    fn diagnosis(&self) -> Value {
+        let ran = self.folder.run(&["--json", "doctor"]);
+        let checks: Vec<Value> = serde_json::from_str(&ran.stdout).unwrap();
+        let of_login = |check: &Value| check["what"] == "account research.remote: authentication";
+        checks.into_iter().find(of_login).unwrap()
+    }
+
+    /// How often the remote server got a call of its tool.
+    fn calls(&self) -> usize {
+        let path = format!("/mcp/{REMOTE_TOOL}");
+        self.cloud.requests_to(&path).len()
     }
 
     /// Begins a login; returns the command and the address that it prints.
@@ -263,6 +302,20 @@ impl Place {
         let tokens = tokens.iter().filter_map(|token| kept[*token].as_str());
         tokens.map(str::to_owned).collect()
     }
+}
+
+/// The cloud of a user who has this project, and whom no other cloud has.
+fn cloud_with(project: &str) -> Cloud {
+    let cloud = Cloud::with(|builder| builder.remote(Remote::new()));
+    let project = json!({ "name": project, "language": "Py" });
+    Folder::embedded(cloud.url()).call("create_project", &project);
+    cloud
+}
+
+/// The table of an account's remote server.
+fn by_remote(cloud: &Cloud) -> String {
+    let url = cloud.emulator().remote_url().unwrap();
+    format!("[account.research.remote]\nurl = \"{url}\"\n")
 }
 
 fn code_of(redirect: &str) -> String {
@@ -611,27 +664,9 @@ fn the_end_of_an_authorization_is_announced_before_and_after_and_shown() {
 
 #[test]
 fn a_login_as_another_user_carries_nothing_until_a_logout_forgets_the_user() {
-    // Of each another user, who has another project.
-    let cloud_with = |project: &str| {
-        let cloud = Cloud::with(|builder| builder.remote(Remote::new()));
-        let project = json!({ "name": project, "language": "Py" });
-        Folder::embedded(cloud.url()).call("create_project", &project);
-        cloud
-    };
-    let configuration = |cloud: &Cloud| {
-        let url = cloud.emulator().remote_url().unwrap();
-        format!("[account.research.remote]\nurl = \"{url}\"\n")
-    };
     let (first, other) = (cloud_with("Lab/first"), cloud_with("Lab/other"));
-    let folder = Folder::new(&configuration(&first));
-    let host = folder.serve(&["--log", "info", "run"]);
-    let mut place = Place {
-        cloud: first,
-        folder,
-        host,
-        browser: Browser::new(),
-        commands: BTreeSet::new(),
-    };
+    let folder = Folder::new(&by_remote(&first));
+    let mut place = Place::in_folder(first, folder);
     place.log_in();
     assert_eq!(place.call(), None);
     // The same user again, also after a restart.
@@ -640,18 +675,8 @@ fn a_login_as_another_user_carries_nothing_until_a_logout_forgets_the_user() {
     place.log_in();
     assert_eq!(place.call(), None);
 
-    let file = place.folder.path().join("qchost.toml");
-    std::fs::write(file, configuration(&other)).unwrap();
-    let _first = std::mem::replace(&mut place.cloud, other);
-    place.folder.run(&["reload"]);
-    let server = place.cloud.emulator().remote_url().unwrap().to_owned();
-    wait_until("the other server is the account's", || {
-        (place.status()["authorization"]["server"] == server.as_str()).then_some(())
-    });
-    let calls = |place: &Place| {
-        let path = format!("/mcp/{REMOTE_TOOL}");
-        place.cloud.requests_to(&path).len()
-    };
+    let configuration = by_remote(&other);
+    let _first = place.follow(other, &configuration);
     let (_, refused) = place.try_to_log_in();
     assert!(
         refused.json_error().contains("account logout"),
@@ -662,13 +687,81 @@ fn a_login_as_another_user_carries_nothing_until_a_logout_forgets_the_user() {
     assert_eq!(row["status"], "unauthorized", "{row}");
     let fix = row["fix"].as_str().unwrap();
     assert!(fix.contains("qchost account login research"), "{row}");
-    assert_eq!(calls(&place), 0);
+    assert_eq!(place.calls(), 0);
 
     let logout = ["--json", "account", "logout", "research"];
     place.folder.run(&logout).good();
     place.log_in();
     assert_eq!(place.call(), None);
-    assert_eq!(calls(&place), 1);
+    assert_eq!(place.calls(), 1);
+}
+
+#[test]
+fn a_login_as_another_user_than_the_credentials_is_said_at_once_and_until_the_next_one() {
+    const SAID: &str = "is not known to be the account's";
+    let (own, other) = (cloud_with("Lab/first"), cloud_with("Lab/other"));
+    let rest = embedded(own.url());
+    let (of_own, of_other) = (by_remote(&own), by_remote(&other));
+    let server = other.emulator().remote_url().unwrap().to_owned();
+    let folder = Folder::new(&format!("{rest}{of_other}"));
+    let mut place = Place::in_folder(other, folder);
+    let (_, refused) = place.try_to_log_in();
+    assert_eq!(refused.status.code(), Some(7), "{refused:?}");
+    let error = refused.json_error();
+    for said in [
+        server.as_str(),
+        SAID,
+        "qchost account logout research",
+        "qchost account login research",
+    ] {
+        assert!(error.contains(said), "{error}");
+    }
+    let row: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(row["status"], "unauthorized", "{row}");
+    // Whoever asks, and also after a restart.
+    for _ in 0..2 {
+        assert_eq!(place.status()["status"], "unauthorized");
+        let shown = place.folder.run(&["account", "status", "research"]);
+        assert!(!shown.status.success(), "{shown:?}");
+        assert!(shown.stdout.contains(SAID), "{shown:?}");
+        let check = place.diagnosis();
+        assert_eq!(check["mark"], "failed", "{check}");
+        let fix = check["fix"].as_str().unwrap();
+        assert!(fix.contains("qchost account logout research"), "{check}");
+        place.host.end();
+        place.host = place.folder.serve(&["--log", "info", "run"]);
+    }
+    assert_eq!(place.call().as_deref(), Some("unavailable"));
+    assert_eq!(place.calls(), 0);
+
+    // The twin: the user whose credentials the account has.
+    let _other = place.follow(own, &format!("{rest}{of_own}"));
+    let (_, row) = place.log_in();
+    assert_eq!(row["status"], "connected", "{row}");
+    assert_eq!(place.diagnosis()["mark"], "ok");
+    assert_eq!(place.call(), None);
+    assert_eq!(place.calls(), 1);
+}
+
+#[test]
+fn a_login_of_an_account_without_a_project_asks_for_one_and_is_good_once_there_is_one() {
+    let mut place = Place::without_project(Remote::new());
+    let (_, refused) = place.try_to_log_in();
+    assert_eq!(refused.status.code(), Some(7), "{refused:?}");
+    let error = refused.json_error();
+    assert!(error.contains("qchost call create_project"), "{error}");
+    let row = place.status();
+    assert_eq!(row["status"], "unauthorized", "{row}");
+    assert_eq!(place.diagnosis()["mark"], "failed");
+    assert_eq!(place.call().as_deref(), Some("unavailable"));
+    assert_eq!(place.calls(), 0);
+
+    place.create_project();
+    let row = place.status();
+    assert_eq!(row["status"], "connected", "{row}");
+    assert_eq!(place.diagnosis()["mark"], "ok");
+    assert_eq!(place.call(), None);
+    assert_eq!(place.calls(), 1);
 }
 
 /// A vault with one secret.

@@ -210,6 +210,36 @@ fn shared_names_mean_what_the_rest_api_means_by_them() {
 }
 
 #[test]
+fn the_state_of_an_account_with_both_servers_shows_its_endpoints_and_its_figures() {
+    // The server of another user, who has no project.
+    let (cloud, other) = (cloud(), Cloud::start());
+    for (url, state) in [(other.url(), "unauthorized"), (cloud.url(), "connected")] {
+        let further = format!(
+            "[[account.research.endpoint]]\nconnection = \"embedded\"\ncloud = \"{url}\"\n"
+        );
+        let (first, remote) = (embedded(cloud.url()), remote(&cloud));
+        let folder = folder(&cloud, &format!("{first}{further}{remote}"));
+        let project = json!({ "name": format!("Lab/{state}"), "language": "Py" });
+        folder.call("create_project", &project);
+        let host = folder.serve(&["run"]);
+        folder.call("list_skills", &json!({}));
+        let shown = folder.run(&["account", "status", "research"]);
+        let shown = &shown.good().stdout;
+        let line = shown.lines().find(|line| line.contains("endpoint 2"));
+        let line = line.unwrap_or_else(|| panic!("{shown}"));
+        assert!(line.contains(state), "{shown}");
+        // Those of both connections together are shown once.
+        for said in ["since the start", "last hour"] {
+            assert_eq!(shown.matches(said).count(), 1, "{said}: {shown}");
+        }
+        for server in ["research\n", "research.remote\n"] {
+            assert!(shown.contains(server), "{shown}");
+        }
+        host.end();
+    }
+}
+
+#[test]
 fn doctor_shows_the_revision_of_mcp_that_a_server_speaks() {
     for revision in [
         Revision::March2025,

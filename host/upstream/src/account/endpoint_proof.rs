@@ -13,7 +13,7 @@ use tokio::time::timeout_at;
 
 use super::{Account, timed_out};
 use crate::endpoints::Unproven;
-use crate::identity::Identity;
+use crate::identity::{Identity, organization, same_organization};
 use crate::pool::NoSession;
 use crate::proof::{compare, compare_all};
 
@@ -227,11 +227,8 @@ impl Account {
         let user = self.read_at(reference, READ_ACCOUNT, deadline).await;
         let user = user.map_err(Unproven::NoReference)?;
         self.note(&ours, &user).await;
-        let organization = |body: &Value| body.get("organizationId").cloned();
-        if organization(&their_user) != organization(&user) {
-            let reason = "it is of another organisation than the others";
-            return Err(Unproven::Other(reason.to_owned()));
-        }
+        same_organization(organization(&their_user), organization(&user))
+            .map_err(Unproven::Other)?;
         compare_all(&theirs, &ours, &again, &user).map_err(Unproven::from)
     }
 
