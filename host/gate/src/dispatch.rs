@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qchost_audit::Entry;
-use qchost_catalog::deployment::Environment;
+use qchost_catalog::deployment::{Environment, environment_of_deployment};
 use qchost_catalog::{
     Access, BoxFuture, Call, Clearance, Failure, Operation, Outcome, Sends, Upstream, aside, length,
 };
@@ -40,6 +40,8 @@ use crate::unsettled::UnsettledWrites;
 const UNKNOWN_SOURCE: &str = "it is not known to run what was compiled";
 /// Why a deployment is stopped that nothing allowed to trade with real money.
 const REAL_MONEY: &str = "it says that it trades with real money";
+/// Why a deployment is stopped of which nothing says that it trades without real money.
+const NOT_PROVEN: &str = "it does not say that it trades without real money";
 
 /// Where the caller waits for the answer.
 pub(crate) type Reply = oneshot::Sender<Result<Value, Refusal>>;
@@ -364,8 +366,11 @@ impl Dispatch {
         Some(source.stop_deployment(answer, UNKNOWN_SOURCE, &why).await)
     }
 
-    /// Remembers the profile of a deployment, and stops the deployment if its profile counted as a paper one and it says
-    /// that it trades with real money. Returns a message about that.
+    /// Remembers the profile of a deployment, and stops the deployment if its profile counted as a paper one and it does
+    /// not say that it trades without real money. Returns a message about that.
+    ///
+    /// QuantConnect's own paper brokerage has no accounts, so its deployments have nothing to say: one by a profile of it
+    /// is stopped only if the answer that makes it says real money.
     async fn check_environment(&self, outcome: &Outcome) -> Option<String> {
         let answer = outcome.as_ref().ok()?;
         if !self.request.operation.is_some_and(Operation::deploys) {
@@ -378,19 +383,27 @@ impl Dispatch {
         }
         let touched = &self.admission.decision.touched;
         let profiles = &self.request.settings().profiles;
-        if is_live(touched) || profiles.is_paper_brokerage(profile) {
+        if is_live(touched) {
             return None;
         }
         let (project, _) = touched.project.as_ref()?;
         let source = self.dispatcher.sources.of(&self.request, *project);
-        if source.environment(answer).await != Environment::Live {
-            return None;
-        }
+        let is_own = profiles.is_paper_brokerage(profile);
+        let said = match is_own {
+            true => environment_of_deployment(answer.get("live").unwrap_or(answer)),
+            false => source.environment(answer).await,
+        };
+        let doubt = match said {
+            Environment::Paper => return None,
+            Environment::Unknown if is_own => return None,
+            Environment::Unknown => NOT_PROVEN,
+            Environment::Live => REAL_MONEY,
+        };
         // Not by what the ledger remembers: it may have failed just now.
         let deployment = deployment.unwrap_or("without an id");
         paper.note(account, deployment, profile.to_owned()).await;
         let why = format!("the profile `{profile}` counted as a paper one");
-        Some(source.stop_deployment(answer, REAL_MONEY, &why).await)
+        Some(source.stop_deployment(answer, doubt, &why).await)
     }
 
     /// Stores what was learned from an answer.

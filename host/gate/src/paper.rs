@@ -1,7 +1,8 @@
-//! Brokerage profiles that trade with real money, as a deployment said of itself.
+//! Brokerage profiles that count as ones for real money, since a deployment did not say of itself that it is on paper.
 //!
 //! By its settings a profile may count as a paper one. QuantConnect says with what account a deployment trades, and
-//! that counts: from the first deployment that says real money, its profile is one for real money, also after a restart.
+//! that counts: from the first deployment that says real money, or that says nothing known when it is made, its profile
+//! is one for real money, also after a restart.
 //!
 //! Invariant: a report only narrows. None makes a profile a paper one, and none is forgotten.
 
@@ -56,7 +57,7 @@ impl PaperEvidence {
         Some(by_settings || self.live.read().contains_key(profile))
     }
 
-    /// The report that a profile trades with real money, if there is one.
+    /// The report that a profile trades with real money, or may, if there is one.
     pub(crate) fn report_on(&self, profile: &str) -> Option<LiveProfile> {
         self.live.read().get(profile).cloned()
     }
@@ -102,7 +103,7 @@ impl PaperEvidence {
         }
     }
 
-    /// Notes that a deployment made by this profile said that it trades with real money.
+    /// Notes that a deployment made by this profile did not say that it trades without real money.
     pub(crate) async fn note(&self, account: &str, deployment: &str, profile: String) {
         let report = LiveProfile {
             profile: profile.clone(),
@@ -122,7 +123,7 @@ impl PaperEvidence {
             return;
         }
         if !is_known {
-            tracing::warn!(target: "gate", account, deployment, profile, "a deployment says that it trades with real money: its brokerage profile counts as one for real money from now on");
+            tracing::warn!(target: "gate", account, deployment, profile, "a deployment does not say that it trades without real money: its brokerage profile counts as one for real money from now on");
         }
         match self.ledger.record_live_profile(report).await {
             Ok(()) => {

@@ -51,8 +51,8 @@ impl TradeRules {
             let report = report.and_then(|profile| self.paper.report_on(profile));
             let report = report.map_or_else(String::new, |report| {
                 format!(
-                    " (the deployment {} on account `{}` said that it trades with real money, so the profile `{}` counts as \
-                     one for real money)",
+                    " (the deployment {} on account `{}` did not say that it trades without real money, so the profile \
+                     `{}` counts as one for real money)",
                     report.deployment, report.account, report.profile
                 )
             });

@@ -1,19 +1,19 @@
-//! By which brokerage profile each live deployment was made, and which profiles trade with real money as a deployment
-//! said of itself.
+//! By which brokerage profile each live deployment was made, and which profiles count as ones for real money, since a
+//! deployment of them did not say of itself that it is on paper.
 //!
-//! Invariant: a profile that trades with real money is never forgotten, and the first report about it is kept.
+//! Invariant: a profile that counts as one for real money is never forgotten, and the first report about it is kept.
 
 use crate::error::LedgerError;
 use crate::ledger::Ledger;
 
-/// A report that a profile trades with real money.
+/// A report that a profile trades with real money, or may.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveProfile {
     /// The name of the profile.
     pub profile: String,
     /// The account of the deployment.
     pub account: String,
-    /// The id of the deployment that said so.
+    /// The id of the deployment that said so, or did not say otherwise.
     pub deployment: String,
     /// When the host read it. Unix time in milliseconds.
     pub at: i64,
@@ -51,7 +51,7 @@ impl Ledger {
         self.connections().row(sql, values, |row| row.get(0)).await
     }
 
-    /// Stores that a profile trades with real money.
+    /// Stores that a profile counts as one for real money.
     ///
     /// # Errors
     /// When the ledger cannot be used.
@@ -61,7 +61,7 @@ impl Ledger {
         self.connections().change(sql, values).await.map(drop)
     }
 
-    /// The profiles that trade with real money, as a deployment of each said.
+    /// The profiles that count as ones for real money.
     ///
     /// # Errors
     /// When the ledger cannot be used.

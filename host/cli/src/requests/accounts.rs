@@ -43,7 +43,7 @@ pub struct AccountStatus {
     pub account: Option<String>,
 }
 
-/// Lists the brokerage profiles that count as ones for real money because a deployment said so.
+/// Lists the brokerage profiles that count as ones for real money because of a deployment.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListLiveProfiles {}
@@ -114,7 +114,7 @@ pub struct AccountRow {
     pub authorization: Option<AuthorizationRow>,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointRow>,
-    /// The brokerage profiles that count as ones for real money because a deployment of this account said so.
+    /// The brokerage profiles that count as ones for real money because of a deployment of this account.
     pub live_profiles: Vec<LiveProfileRow>,
     /// What the calls of the account came to, by all its connections together.
     pub figures: AccountFigures,
@@ -127,7 +127,7 @@ pub struct LiveProfileRow {
     pub profile: String,
     /// The account of the deployment.
     pub account: String,
-    /// The deployment that said that it trades with real money.
+    /// The deployment that said that it trades with real money, or did not say that it is on paper.
     pub deployment: String,
     /// When the host read that; absent if its clock was wrong.
     pub since: Option<Timestamp>,
@@ -148,7 +148,7 @@ impl LiveProfileRow {
     pub fn words(&self) -> String {
         let since = self.since.map(|since| format!(" at {since:.0}"));
         format!(
-            "it counts as one for real money: the deployment {} of account {} said so{}",
+            "it counts as one for real money: the deployment {} of account {} did not say that it is on paper{}",
             self.deployment,
             self.account,
             since.unwrap_or_default()

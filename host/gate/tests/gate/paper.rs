@@ -90,6 +90,15 @@ fn denied(answer: Result<Value, Refusal>) -> String {
     }
 }
 
+/// What neither says paper nor real money.
+fn unknown() -> [Value; 3] {
+    [
+        json!([]),
+        json!({ "oanda-environment": "Demo" }),
+        json!({ "alpaca-environment": "paper" }),
+    ]
+}
+
 #[tokio::test]
 async fn a_paper_account_is_one_as_long_as_its_deployments_say_so() {
     let world = setup().open().await;
@@ -97,16 +106,119 @@ async fn a_paper_account_is_one_as_long_as_its_deployments_say_so() {
     deploy(&world.gate).await.unwrap();
     order(&world.gate).await.unwrap();
     assert_eq!(world.cloud.count("create_live_command"), 1);
-    // Nothing said is no evidence: the command is for real money, and the profile stays what it was.
-    for unknown in [json!([]), json!({ "oanda-environment": "Demo" })] {
+    // Nothing said is no evidence: the command is for real money.
+    for unknown in unknown() {
         *broker.mode.lock() = unknown;
         let reason = denied(order(&world.gate).await);
         assert!(reason.contains("real money may be at stake"), "{reason}");
     }
     assert_eq!(world.cloud.count("create_live_command"), 1);
+    assert_eq!(world.cloud.count("stop_live_algorithm"), 0);
+}
+
+#[tokio::test]
+async fn a_deployment_that_does_not_say_that_it_is_on_paper_is_stopped_at_once() {
+    for unknown in unknown() {
+        let world = setup().open().await;
+        let broker = Broker::of(&world.cloud, "");
+        broker.mode.lock().clone_from(&unknown);
+        let stopped = deploy(&world.gate).await.unwrap_err().to_string();
+        assert!(
+            stopped.contains("was stopped") && stopped.contains("does not say"),
+            "{unknown}: {stopped}"
+        );
+        assert_eq!(world.cloud.count("stop_live_algorithm"), 1, "{unknown}");
+        // Its profile is for real money from then on, whatever a deployment says.
+        *broker.mode.lock() = json!({ "oanda-environment": "Practice" });
+        let reason = denied(deploy(&world.gate).await);
+        assert!(
+            reason.contains("L-100") && reason.contains("live-trading"),
+            "{reason}"
+        );
+        assert_eq!(world.cloud.count("create_live_algorithm"), 1, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn a_deployment_that_cannot_be_read_is_stopped_too() {
+    let world = setup().open().await;
+    let ended = AtomicBool::new(false);
+    world.cloud.hook(move |tool, _| {
+        Some(Ok(match tool {
+            "read_live_algorithm" => return Some(Err(Failure::Unavailable("down".to_owned()))),
+            "list_live_algorithms" => {
+                let status = if ended.load(Ordering::Relaxed) {
+                    "Stopped"
+                } else {
+                    "Running"
+                };
+                let row = json!({ "projectId": 1, "deployId": "L-100", "status": status });
+                json!({ "success": true, "live": [row] })
+            }
+            "stop_live_algorithm" => {
+                ended.store(true, Ordering::Relaxed);
+                json!({ "success": true })
+            }
+            _ => return None,
+        }))
+    });
+    let stopped = deploy(&world.gate).await.unwrap_err().to_string();
+    assert!(
+        stopped.contains("was stopped") && stopped.contains("does not say"),
+        "{stopped}"
+    );
+    assert_eq!(world.cloud.count("stop_live_algorithm"), 1);
+    denied(deploy(&world.gate).await);
+    assert_eq!(world.cloud.count("create_live_algorithm"), 1);
+}
+
+/// It has no accounts, so its deployments have nothing to say.
+#[tokio::test]
+async fn a_deployment_on_quantconnect_s_own_paper_brokerage_is_stopped_only_if_it_says_real_money()
+{
+    let own = || {
+        let mut setup = setup();
+        let settings = [("id", "QuantConnectBrokerage")];
+        let settings = settings.map(|(name, text)| (name.to_owned(), Setting::Plain(json!(text))));
+        setup.profiles = [("practice".to_owned(), Profile::from(settings))].into();
+        setup
+    };
+    let world = own().open().await;
+    deploy(&world.gate).await.unwrap();
     deploy(&world.gate).await.unwrap();
     assert_eq!(world.cloud.count("create_live_algorithm"), 2);
     assert_eq!(world.cloud.count("stop_live_algorithm"), 0);
+
+    let world = own().open().await;
+    let ended = AtomicBool::new(false);
+    world.cloud.hook(move |tool, _| {
+        let details = json!({ "oanda-environment": "Trade" });
+        Some(Ok(match tool {
+            "create_live_algorithm" => {
+                let live = json!({
+                    "projectId": 1, "deployId": "L-100", "brokerage": "OandaBrokerage", "deploymentDetails": details,
+                });
+                json!({ "success": true, "live": live })
+            }
+            "list_live_algorithms" => {
+                let status = if ended.load(Ordering::Relaxed) { "Stopped" } else { "Running" };
+                let row = json!({ "projectId": 1, "deployId": "L-100", "status": status });
+                json!({ "success": true, "live": [row] })
+            }
+            "stop_live_algorithm" => {
+                ended.store(true, Ordering::Relaxed);
+                json!({ "success": true })
+            }
+            _ => return None,
+        }))
+    });
+    let stopped = deploy(&world.gate).await.unwrap_err().to_string();
+    assert!(
+        stopped.contains("was stopped") && stopped.contains("real money"),
+        "{stopped}"
+    );
+    denied(deploy(&world.gate).await);
+    assert_eq!(world.cloud.count("create_live_algorithm"), 1);
 }
 
 #[tokio::test]

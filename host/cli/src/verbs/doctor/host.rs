@@ -156,7 +156,7 @@ fn is_in_use(permit: &PermitRow) -> bool {
     permit.standing && permit.revoked_by.is_none() && permit.uses_left > 0
 }
 
-/// The brokerage profiles that count as ones for real money because a deployment said so.
+/// The brokerage profiles that count as ones for real money because of a deployment.
 pub async fn live_profiles(route: &Route, report: &mut Report, output: Output) {
     // As with halts, the check of plugins reports what keeps it from being asked.
     let listed = control::perform(route, ListLiveProfiles {}, output).await;
