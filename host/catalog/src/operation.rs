@@ -738,6 +738,13 @@ impl Operation {
         ) && !matches!(self.access, Access::Read | Access::Reduce)
     }
 
+    /// Whether it lets code or an agent act with the authority of the account, which may then change anything of it.
+    #[must_use]
+    pub fn hands_over_account(&self) -> bool {
+        self.access == Access::Trade
+            && !matches!(self.interface(), "live" | "live-commands" | "collaboration")
+    }
+
     /// Whether it costs something, which the caller claims to know.
     #[must_use]
     pub fn costs(&self) -> bool {

@@ -164,6 +164,9 @@ impl Writes {
 
 /// The places that a write may change.
 fn changed(operation: &Operation, project: Option<u64>) -> Vec<Place> {
+    if operation.hands_over_account() {
+        return vec![Place::Account];
+    }
     let mut places = match project {
         Some(_) if !operation.changes_project() => {
             vec![Place::BriefOf(project), Place::BriefOf(None)]
@@ -661,6 +664,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn code_in_a_notebook_and_agents_may_change_anything_and_a_command_to_a_deployment_does_not()
+     {
+        let (cache, sends) = (cache(), Sends::default());
+        let (project, other) = (json!({ "projectId": 1 }), json!({ "projectId": 2 }));
+        let backtest = json!({ "projectId": 2, "backtestId": "b" });
+        let answer = json!({ "backtest": { "backtestId": "b", "status": "Completed." } });
+        let (list, orders) = (json!({ "backtests": [] }), json!({ "orders": [] }));
+        for (tool, forgets) in [
+            ("jupyter_execute_cell", true),
+            ("jupyter_execute_notebook", true),
+            ("create_agent_deployment", true),
+            ("prompt_agent_deployment", true),
+            ("create_live_command", false),
+        ] {
+            read(&cache, "read_backtest", &backtest, Ok(answer.clone())).await;
+            assert!(is_kept(&cache, "list_backtests", &other, &list).await);
+            assert!(is_kept(&cache, "read_backtest_orders", &backtest, &orders).await);
+            let write = call(tool, &project, &sends);
+            cache.writes().begin(&write).unwrap().settle();
+            for (read_tool, arguments, body) in [
+                ("list_backtests", &other, &list),
+                ("read_backtest_orders", &backtest, &orders),
+            ] {
+                let found = read(&cache, read_tool, arguments, Ok(body.clone())).await;
+                assert_eq!(
+                    matches!(found, Found::Sent(_)),
+                    forgets,
+                    "{tool}: {read_tool}"
+                );
+            }
+        }
+    }
+
+    #[tokio::test]
     async fn many_that_ask_the_same_send_once_and_a_failure_of_one_s_own_concerns_no_other() {
         let cache = Arc::new(cache());
         for (personal, outcome) in [
@@ -762,7 +799,10 @@ mod tests {
             "read_backtest_orders" => vec![(project, 2)],
             "delete_backtest" => vec![(project, 1), (project, 2)],
             "delete_project" => vec![(project, 0), (project, 1), (project, 2)],
-            "tool_of_tomorrow" => all(&[0, 1, 2]),
+            // What code in a notebook, or an agent, does is not known.
+            "jupyter_execute_cell" | "create_agent_deployment" | "tool_of_tomorrow" => {
+                all(&[0, 1, 2])
+            }
             other => panic!("{other}"),
         }
     }
@@ -773,11 +813,13 @@ mod tests {
         "list_backtests",
         "read_backtest_orders",
     ];
-    const WRITES: [&str; 5] = [
+    const WRITES: [&str; 7] = [
         "update_project",
         "create_backtest",
         "delete_backtest",
         "delete_project",
+        "jupyter_execute_cell",
+        "create_agent_deployment",
         "tool_of_tomorrow",
     ];
 
