@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use qchost_catalog::{Way, by_name, not_by_remote};
+use qchost_catalog::{Way, by_name, by_tool, not_by_remote};
 use qchost_policy::{DOWNLOAD, Manifest, Pattern, WORKFLOW, read_text};
 
 use crate::config::{Config, Mode, listed};
@@ -100,11 +100,8 @@ fn check_ways(manifest: &Manifest, config: &Config) -> Result<()> {
                 ensure!(account.carries(operation), "{}: {}", at(), lacks());
                 continue;
             }
-            // The host's own services go by the REST API, and tools are looked for there first.
-            if account.rest.is_some() {
-                continue;
-            }
-            if matches!(entry, DOWNLOAD | WORKFLOW) {
+            // The host's own services go by the REST API.
+            if matches!(entry, DOWNLOAD | WORKFLOW) && account.rest.is_none() {
                 bail!(
                     "{}: `{entry}` goes by a server in front of the REST API, which the account `{}` is not connected to; \
                      add to qchost.toml:\n{}",
@@ -113,7 +110,11 @@ fn check_ways(manifest: &Manifest, config: &Config) -> Result<()> {
                     Way::Rest.lines(&manifest.account)
                 );
             }
-            if let Some(reason) = entry.strip_prefix("raw/").and_then(not_by_remote) {
+            // Tools are looked for in front of the REST API first, which has those of the catalog.
+            if let Some(tool) = entry.strip_prefix("raw/")
+                && let Some(reason) = not_by_remote(tool)
+                && (account.rest.is_none() || by_tool(tool).is_none())
+            {
                 bail!("{}: `{entry}` is not called: {reason}", at());
             }
         }
@@ -254,6 +255,24 @@ mod tests {
         }
         let refused = refusal(REMOTE, "\"raw/read_open_project\"").unwrap();
         assert!(refused.contains("another session may change"), "{refused}");
-        assert_eq!(refusal(REST, "\"raw/read_open_project\""), None);
+        // What neither the REST API nor the host by the remote server ever does cannot be granted by name at all.
+        for tool in [
+            "object_store_set",
+            "read_live_holdings",
+            "read_open_project",
+        ] {
+            for account in [REST, REMOTE, &both] {
+                let refused = refusal(account, &format!("\"raw/{tool}\"")).unwrap();
+                assert!(refused.contains("is not called"), "{refused}");
+            }
+        }
+        // These the REST API has too.
+        for tool in ["read_file", "create_backtest"] {
+            assert_eq!(refusal(&both, &format!("\"raw/{tool}\"")), None, "{tool}");
+            assert!(
+                refusal(REMOTE, &format!("\"raw/{tool}\"")).is_some(),
+                "{tool}"
+            );
+        }
     }
 }
