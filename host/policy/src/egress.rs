@@ -3,7 +3,8 @@
 //! QuantConnect's terms forbid to take values of its datasets out of its cloud, by whatever route. The host cannot tell
 //! such values from others in a log, a notebook or a chart, and a plugin may keep what it reads and send it much later.
 //! So the rule is not about single calls but about what one manifest grants together: operations whose answers may hold
-//! licensed data, as their catalog rows say, and a way out: requests to other hosts, or messages to recipients.
+//! licensed data, as their catalog rows say, and a way out: requests to other hosts, messages to recipients, or what
+//! QuantConnect's agents are told. Of a tool that the catalog does not know both is assumed.
 //!
 //! Invariant: a manifest that grants both is refused unless it says `egress = "licensed"`, which in production an admin has
 //! to approve. An argument that would keep an answer free of such data counts only if the grant itself admits no other.
@@ -124,11 +125,12 @@ impl Manifest {
         let http = http.map(|grant| format!("[[http]] `{}`", grant.name));
         http.or_else(|| {
             self.grants.iter().find_map(|grant| {
-                let operation = covered(grant, Operation::sends).next()?;
-                Some(format!(
-                    "the grant `{}` by `{}`",
-                    grant.name, operation.name
-                ))
+                let unknown = unknown_tool(grant).map(|tool| format!("{RAW}/{tool}"));
+                let name = unknown.or_else(|| {
+                    let operation = covered(grant, Operation::sends).next()?;
+                    Some(operation.name.to_owned())
+                })?;
+                Some(format!("the grant `{}` by `{name}`", grant.name))
             })
         })
     }
@@ -146,7 +148,7 @@ impl Manifest {
         let source = source.or_else(|| self.licensed_source().map(|(source, _)| source));
         let carries = entries
             .iter()
-            .find(|entry| by_name(entry).is_some_and(Operation::sends));
+            .find(|entry| by_name(entry).map_or(names_unknown_tool(entry), Operation::sends));
         let way = match http {
             true => Some("requests to other hosts".to_owned()),
             false => carries.map(|entry| format!("`{entry}`")),
@@ -181,8 +183,7 @@ fn licensed_in(grant: &Grant) -> Option<(String, Option<&'static str>)> {
     if objects && grant.allows(DOWNLOAD, Access::Read) {
         return Some((DOWNLOAD.to_owned(), None));
     }
-    let mut tools = grant.allow.iter().filter_map(Pattern::tool);
-    if let Some(tool) = tools.find(|tool| by_tool(tool).is_none()) {
+    if let Some(tool) = unknown_tool(grant) {
         return Some((format!("{RAW}/{tool}"), None));
     }
     let licensed = |operation: &Operation| match operation.licensed {
@@ -202,6 +203,19 @@ fn licensed_in(grant: &Grant) -> Option<(String, Option<&'static str>)> {
         Licensed::No | Licensed::Always => None,
     };
     Some((operation.name.to_owned(), narrower))
+}
+
+/// A tool that a grant names and that the catalog does not know: nothing is known of its answers, nor of where it sends what
+/// it is given.
+fn unknown_tool(grant: &Grant) -> Option<&str> {
+    let mut tools = grant.allow.iter().filter_map(Pattern::tool);
+    tools.find(|tool| by_tool(tool).is_none())
+}
+
+/// Whether an entry of an `allow` list names such a tool.
+fn names_unknown_tool(entry: &str) -> bool {
+    let tool = entry.strip_prefix("raw/").filter(|tool| *tool != "*");
+    tool.is_some_and(|tool| by_tool(tool).is_none())
 }
 
 /// The operations of a kind that a grant covers on something.
@@ -231,7 +245,7 @@ fn covered(
 fn is_licensed(entry: &str) -> bool {
     match by_name(entry) {
         Some(operation) => operation.licensed != Licensed::No,
-        None => entry == DOWNLOAD || entry.strip_prefix("raw/").is_some_and(|tool| tool != "*"),
+        None => entry == DOWNLOAD || names_unknown_tool(entry),
     }
 }
 
@@ -303,6 +317,39 @@ mod tests {
             other.contains("egress: `all` is not \"licensed\""),
             "{other}"
         );
+    }
+
+    #[test]
+    fn an_unknown_tool_may_answer_licensed_data_and_carry_it_out() {
+        let tool = grant("\"raw/tool_of_tomorrow\"", "");
+        for grants in [
+            tool.clone(),
+            format!("{LOGS}{tool}"),
+            format!("{tool}{HOOKS}"),
+        ] {
+            let refused = parse(&format!("{HEAD}{grants}")).unwrap_err();
+            for part in ["lab.toml:1: egress: ", "raw/tool_of_tomorrow", LINE] {
+                assert!(refused.contains(part), "{part}: {refused}");
+            }
+            parse(&format!("{HEAD}{LINE}\n{grants}")).unwrap();
+        }
+        // Its twins: a tool of the catalog is its operation, and a star names no tool.
+        for known in [
+            "\"raw/read_live_logs\"",
+            "\"raw/send_email_notification\"",
+            "\"raw/*\"",
+        ] {
+            parse(&format!(
+                "{HEAD}{LOGS}{}",
+                grant(known, "recipients = [\"*\"]").replace("\"g\"", "\"h\"")
+            ))
+            .unwrap();
+        }
+        // The lines that a denial of such a call proposes load.
+        let bare = parse(HEAD).unwrap();
+        let lines = bare.egress_lines(&["raw/tool_of_tomorrow"], false);
+        parse(&format!("{HEAD}{lines}{tool}")).unwrap_or_else(|error| panic!("{error}\n{lines}"));
+        assert_eq!(bare.egress_lines(&["raw/*"], false), "");
     }
 
     #[test]

@@ -71,8 +71,8 @@ fn each_way_to_widen_a_grant_of_trade_gains_it_and_says_how() {
         ),
         (
             "\"live/create-live-algorithm\"",
-            "\"live/create-live-algorithm\", \"raw/some_tool\"",
-            "widened: grant `deploy`: allow gain raw/some_tool",
+            "\"live/create-live-algorithm\", \"projects/delete-project\"",
+            "widened: grant `deploy`: allow gain projects/delete-project",
         ),
         (
             "\"deploy\"",
@@ -249,6 +249,19 @@ fn a_manifest_that_is_too_large_to_compare_is_wider_and_does_not_take_long() {
     // All lines: the code that shows or records them counts the lines that it leaves out.
     let lines = difference.changes().len();
     assert!((256..10 * 256).contains(&lines), "{lines}");
+}
+
+#[test]
+fn a_tool_that_the_catalog_does_not_know_is_a_gain() {
+    let licensed = |grants: &str| format!("egress = \"licensed\"\n{grants}");
+    let wider = DEPLOY.replace("algorithm\"", "algorithm\", \"raw/some_tool\"");
+    let difference = between(&licensed(DEPLOY), &licensed(&wider));
+    let says = "widened: grant `deploy`: allow gain raw/some_tool";
+    assert!(
+        lines(&difference).iter().any(|line| line == says),
+        "{difference:?}"
+    );
+    assert!(difference.widens() && !difference.gains().is_empty());
 }
 
 #[test]

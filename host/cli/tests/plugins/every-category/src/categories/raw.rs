@@ -63,11 +63,5 @@ pub(crate) fn run(checks: &mut Checks) -> Option<()> {
         call("another_tool", "{}"),
         |it| matches!(it, Error::NotFound(words) if !words.is_empty()),
     );
-    checks.refusal(
-        function,
-        "sends an unknown tool that is granted",
-        call("no_such_tool", "{}"),
-        |it| !matches!(it, Error::Denied(_)),
-    );
     Some(())
 }
