@@ -184,7 +184,7 @@ impl Account {
             Way::Rest => READ_ACCOUNT,
             Way::Remote => LIST_PROJECTS,
         };
-        let outcome = self.read_at(index, operation, deadline).await;
+        let outcome = self.probe(index, operation, deadline).await;
         if let Err(failure @ Failure::TimedOut { .. }) = outcome {
             let endpoint = self.endpoints.exactly(index).endpoint;
             endpoint.failed(Problem::Unreachable, failure.to_string(), None);
@@ -309,7 +309,12 @@ impl Account {
     }
 
     /// Sends a call in the form that belongs to its way. With `only`, no other endpoint carries it.
-    async fn carry(&self, call: &Call<'_>, started: Instant, only: Option<usize>) -> Outcome {
+    pub(crate) async fn carry(
+        &self,
+        call: &Call<'_>,
+        started: Instant,
+        only: Option<usize>,
+    ) -> Outcome {
         match self.way() {
             Way::Rest => self.send(call, started, only).await,
             Way::Remote => self.send_to_remote(call, started, only).await,

@@ -1,7 +1,8 @@
 //! Whether the two servers of an account are the same user's, in the same organisation.
 //!
-//! The remote server does not say whose login it has. So its projects are compared with those that the REST API lists for
-//! the configured user: another user has other ones.
+//! The remote server does not say whose login it has. So its projects, of all pages, are compared with those that the REST
+//! API lists for the configured user: another user has other ones, and does not have all of the account's in its
+//! organisation.
 //!
 //! Invariants: beside a server in front of the REST API, the remote one carries nothing but the read for this comparison
 //! until it has succeeded, and again after each login, which is another [`Account`]. What cannot be compared is refused. A
@@ -154,7 +155,7 @@ pub(crate) async fn prove(
     }
     // What exists there now is listed here afterwards, also if it was made just now.
     let list = read(rest.name(), LIST_PROJECTS, deadline);
-    let theirs = remote.send(&list, started, Some(0)).await?;
+    let theirs = remote.carry(&list, started, Some(0)).await?;
     let (ours, user) = match read_rest(rest, deadline).await {
         Ok(said) => said,
         Err(failure) => {
@@ -163,7 +164,15 @@ pub(crate) async fn prove(
             return Err(failure);
         }
     };
-    let compared = compare_login(&theirs, &ours, &user);
+    let mut compared = compare_login(&theirs, &ours, &user);
+    if compared.is_ok() {
+        compared = sees_all(&[&theirs], &ours, &user);
+        if compared.is_err() {
+            // It may have been made meanwhile, or have moved to another page between two reads.
+            let again = remote.carry(&list, started, Some(0)).await?;
+            compared = sees_all(&[&theirs, &again], &ours, &user);
+        }
+    }
     let refusal = compared.as_ref().err().cloned().map(Refusal::Unlike);
     remote.proof.note(rest, refusal);
     compared.map_err(|unlike| refused(&unlike))
@@ -243,8 +252,32 @@ fn compare_login(theirs: &Value, ours: &Value, user: &Value) -> Result<(), Unlik
     }
 }
 
+/// Whether these lists of a login have each project of the account in the login's organisation. Of a project whose
+/// organisation is not said, that cannot be decided.
+fn sees_all(theirs: &[&Value], ours: &Value, user: &Value) -> Result<(), Unlike> {
+    let (mut seen, mut organizations) = (HashSet::new(), HashSet::new());
+    for list in theirs {
+        for (id, _, organization) in listed(list)? {
+            seen.insert(id);
+            organizations.extend(organization);
+        }
+    }
+    let own = organization(user);
+    let is_own = |of: &String| own.map_or_else(|| organizations.contains(of), |own| own == of);
+    let mut ours = listed(ours)?.into_iter();
+    let unseen = ours.find(|(id, name, organization)| {
+        !is_deleted_project(name) && organization.as_ref().is_some_and(is_own) && !seen.contains(id)
+    });
+    match unseen {
+        Some((id, ..)) => Err(Unlike::Other(format!(
+            "it does not have the project {id} of the account's organisation: it is another user's"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Compares the projects that the remote server lists with those of the REST API and its user's organisation.
-pub(crate) fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), Unlike> {
+fn compare(theirs: &Value, ours: &Value, user: &Value) -> Result<(), Unlike> {
     let mut theirs = listed(theirs)?;
     // Either server may leave out what is deleted.
     theirs.retain(|(_, name, _)| !is_deleted_project(name));
@@ -353,6 +386,33 @@ mod tests {
             assert!(compare(&broken, &ours, &user).is_err());
             assert!(compare(&projects(&[(1, "a", "org")]), &broken, &user).is_err());
         }
+    }
+
+    #[test]
+    fn a_login_that_lacks_a_project_of_the_organisation_is_another_user_s() {
+        let ours = projects(&[
+            (1, "a", "org"),
+            (2, "b", "org"),
+            (3, "Recycle Bin/c", "org"),
+            (4, "d", "other"),
+        ]);
+        let user = json!({ "organizationId": "org" });
+        let (all, part) = (
+            projects(&[(1, "a", "org"), (2, "b", "org")]),
+            projects(&[(1, "a", "org")]),
+        );
+        assert_eq!(sees_all(&[&all], &ours, &user), Ok(()));
+        assert_eq!(sees_all(&[&part, &all], &ours, &user), Ok(()));
+        // Also if the organisation of the user is not said: it is that of the login's projects.
+        for user in [&user, &Value::Null] {
+            let refused = sees_all(&[&part, &part], &ours, user).unwrap_err();
+            assert!(refused.to_string().contains("project 2"), "{refused}");
+        }
+        // Whose organisation is not said may be another one's.
+        let unsaid = json!({ "projects": [{ "projectId": 1, "name": "a" }, { "projectId": 2, "name": "b" }] });
+        assert_eq!(sees_all(&[&part], &unsaid, &user), Ok(()));
+        assert!(sees_all(&[&part], &json!({}), &user).is_err());
+        assert!(sees_all(&[&json!({})], &ours, &user).is_err());
     }
 
     #[test]

@@ -164,6 +164,13 @@ fn tools(calls: &Calls) -> Vec<String> {
     calls.iter().map(|(tool, _)| tool.clone()).collect()
 }
 
+/// The same without the lists of projects, by which logins are compared.
+fn others(calls: &Calls) -> Vec<String> {
+    let mut others = tools(calls);
+    others.retain(|tool| tool != "list_projects");
+    others
+}
+
 fn unavailable(outcome: Result<Value, Failure>) -> String {
     match failure(outcome) {
         Failure::Unavailable(reason) => reason,
@@ -173,7 +180,7 @@ fn unavailable(outcome: Result<Value, Failure>) -> String {
 
 #[tokio::test]
 async fn what_the_rest_api_can_do_goes_by_it_and_the_rest_by_the_remote_server() {
-    let ((one, by_one), (two, by_two)) = (rest(&[1, 2, 3]), remote(&[1, 2]));
+    let ((one, by_one), (two, by_two)) = (rest(&[1, 2, 3]), remote(&[1, 2, 3]));
     let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
     let backtest = json!({ "projectId": 1, "compileId": "c", "backtestName": "b" });
     call(&accounts, "create_backtest", backtest, LONG)
@@ -199,18 +206,19 @@ async fn what_the_rest_api_can_do_goes_by_it_and_the_rest_by_the_remote_server()
     call(&accounts, "list_skills", json!({}), LONG)
         .await
         .unwrap();
-    assert_eq!(
-        tools(&by_two),
-        ["list_projects", "jupyter_read_cell", "list_skills"]
-    );
+    assert_eq!(others(&by_two), ["jupyter_read_cell", "list_skills"]);
+    // All pages, until one has nothing new.
+    assert_eq!(tools(&by_two).len(), 5);
 }
 
 #[tokio::test]
 async fn a_login_of_another_user_carries_nothing() {
-    const OTHERS: [&[u32]; 3] = [&[9], &[1, 9], &[]];
+    // Another user's projects, also on a later page, or only some of the account's.
+    const OTHERS: [&[u32]; 5] = [&[9], &[1, 9], &[1, 2, 3, 9], &[], &[1, 2]];
     for theirs in OTHERS {
         let ((one, _), (two, by_two)) = (rest(&[1, 2, 3]), remote(theirs));
         let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
+        let mut compared = None;
         for _ in 0..2 {
             let cell = json!({ "projectId": 1, "index": 0 });
             let refused = call(&accounts, "jupyter_execute_cell", cell, LONG).await;
@@ -221,8 +229,11 @@ async fn a_login_of_another_user_carries_nothing() {
             );
             let raw = call(&accounts, "tool_of_tomorrow", json!({}), LONG).await;
             assert!(raw.is_err());
+            // Once for all of them.
+            let lists = tools(&by_two).len();
+            assert_eq!(*compared.get_or_insert(lists), lists, "{theirs:?}");
         }
-        assert_eq!(tools(&by_two), ["list_projects"], "{theirs:?}");
+        assert!(others(&by_two).is_empty(), "{theirs:?}");
     }
 }
 
@@ -234,7 +245,7 @@ async fn checked(accounts: &Accounts) -> AccountHealth {
 
 #[tokio::test]
 async fn a_login_of_another_user_is_shown_before_any_call_and_until_the_next_login() {
-    const OTHERS: [&[u32]; 3] = [&[9], &[1, 9], &[]];
+    const OTHERS: [&[u32]; 4] = [&[9], &[1, 9], &[], &[1, 2]];
     let name = remote_of(ACCOUNT);
     for theirs in OTHERS {
         let ((one, _), (two, by_two)) = (rest(&[1, 2, 3]), remote(theirs));
@@ -253,7 +264,7 @@ async fn a_login_of_another_user_is_shown_before_any_call_and_until_the_next_log
         let health = accounts.health(ACCOUNT).unwrap();
         assert!(!health.state.is_problem(), "{health:?}");
         // The twin: the next login is of the account's user.
-        let ((one, _), (two, by_own)) = (rest(&[1, 2, 3]), remote(&[1]));
+        let ((one, _), (two, by_own)) = (rest(&[1, 2, 3]), remote(&[1, 2, 3]));
         let next = vec![by_rest(one), by_remote(two)];
         accounts.update(next, &[]).await.unwrap();
         let health = checked(&accounts).await;
@@ -328,12 +339,13 @@ async fn a_login_that_cannot_be_compared_is_not_said_to_be_another_user_s() {
 
 #[tokio::test]
 async fn each_login_is_compared_before_its_first_use() {
-    let ((one, _), (two, by_two)) = (rest(&[1, 2]), remote(&[1]));
+    let ((one, _), (two, by_two)) = (rest(&[1, 2]), remote(&[1, 2]));
     let accounts = Accounts::new([by_rest(one), by_remote(two)]).unwrap();
     call(&accounts, "list_skills", json!({}), LONG)
         .await
         .unwrap();
-    assert_eq!(tools(&by_two), ["list_projects", "list_skills"]);
+    assert_eq!(tools(&by_two)[0], "list_projects");
+    assert_eq!(others(&by_two), ["list_skills"]);
     // The next login is another user's.
     let ((one, _), (two, by_other)) = (rest(&[1, 2]), remote(&[9]));
     let next = vec![by_rest(one), by_remote(two)];
@@ -343,16 +355,17 @@ async fn each_login_is_compared_before_its_first_use() {
         reason.contains("is not known to be the account's"),
         "{reason}"
     );
-    assert_eq!(tools(&by_other), ["list_projects"]);
-    assert_eq!(tools(&by_two).len(), 2);
+    assert!(others(&by_other).is_empty());
+    assert_eq!(others(&by_two), ["list_skills"]);
     // And the one after it the account's own again.
-    let ((one, _), (two, by_own)) = (rest(&[1, 2]), remote(&[2]));
+    let ((one, _), (two, by_own)) = (rest(&[1, 2]), remote(&[1, 2]));
     let next = vec![by_rest(one), by_remote(two)];
     accounts.update(next, &[]).await.unwrap();
     call(&accounts, "list_skills", json!({}), LONG)
         .await
         .unwrap();
-    assert_eq!(tools(&by_own), ["list_projects", "list_skills"]);
+    assert_eq!(tools(&by_own)[0], "list_projects");
+    assert_eq!(others(&by_own), ["list_skills"]);
 }
 
 #[tokio::test]
@@ -482,10 +495,10 @@ async fn a_raw_call_reaches_what_only_the_remote_server_has_unless_it_is_listed(
     call(&accounts, "tool_of_tomorrow", json!({}), LONG)
         .await
         .unwrap();
-    assert_eq!(tools(&by_two), ["list_projects", "tool_of_tomorrow"]);
+    assert_eq!(others(&by_two), ["tool_of_tomorrow"]);
     let reason = unavailable(call(&accounts, "read_open_project", json!({}), LONG).await);
     assert!(reason.contains("another session may change"), "{reason}");
-    assert_eq!(tools(&by_two).len(), 2);
+    assert_eq!(others(&by_two), ["tool_of_tomorrow"]);
     assert!(!tools(&by_one).contains(&"tool_of_tomorrow".to_owned()));
 }
 

@@ -15,7 +15,7 @@ use super::{Account, timed_out};
 use crate::endpoints::Unproven;
 use crate::identity::{Identity, organization, same_organization};
 use crate::pool::NoSession;
-use crate::proof::{compare, compare_all};
+use crate::proof::compare_all;
 
 impl Account {
     /// Finds out which endpoints are the account's, for no longer than the call waits for one of them.
@@ -216,12 +216,12 @@ impl Account {
         };
         let ours = self.read_at(reference, LIST_PROJECTS, deadline).await;
         let ours = ours.map_err(Unproven::NoReference)?;
-        if self.way() == Way::Remote {
-            // The remote server does not say whose login it has.
-            return compare(&theirs, &ours, &Value::Null).map_err(Unproven::from);
-        }
         let again = self.read_at(index, LIST_PROJECTS, deadline).await;
         let again = again.map_err(Unproven::Unread)?;
+        if self.way() == Way::Remote {
+            // The remote server does not say whose login it has.
+            return compare_all(&theirs, &ours, &again, &Value::Null).map_err(Unproven::from);
+        }
         let their_user = self.read_at(index, READ_ACCOUNT, deadline).await;
         let their_user = their_user.map_err(Unproven::Unread)?;
         let user = self.read_at(reference, READ_ACCOUNT, deadline).await;
@@ -232,8 +232,8 @@ impl Account {
         compare_all(&theirs, &ours, &again, &user).map_err(Unproven::from)
     }
 
-    /// A read of the host's own at one endpoint, which is not waited for if it is down and there is another one.
-    pub(super) async fn read_at(
+    /// A request at one endpoint that only shows whether that answers: of what comes in pages, it reads one.
+    pub(super) async fn probe(
         &self,
         index: usize,
         operation: &'static Operation,
@@ -243,6 +243,19 @@ impl Account {
         self.reach(index, started, deadline).await?;
         let call = self.own_call(operation, deadline);
         self.send(&call, started, Some(index)).await
+    }
+
+    /// A read of the host's own at one endpoint, which is not waited for if it is down and there is another one.
+    async fn read_at(
+        &self,
+        index: usize,
+        operation: &'static Operation,
+        deadline: Instant,
+    ) -> Outcome {
+        let started = Instant::now();
+        self.reach(index, started, deadline).await?;
+        let call = self.own_call(operation, deadline);
+        self.carry(&call, started, Some(index)).await
     }
 
     /// Opens a session of an endpoint unless one is open.
