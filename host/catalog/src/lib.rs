@@ -34,8 +34,8 @@ pub use call::{
 pub use deleted::{RECYCLE_BIN, is_deleted_project};
 use names::KEY;
 pub use operation::{
-    Access, CONTENT, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Job, Licensed,
-    Lifetime, MEDIA_TYPE, Operation, STANDARD_CHARTS, Selector, Transport,
+    Access, AnyOf, CONTENT, Choice, Effect, Ended, Ending, Exception, FINISHED_SECONDS, Job,
+    Licensed, Lifetime, MEDIA_TYPE, Operation, PUBLIC, STANDARD_CHARTS, Selector, Transport,
 };
 pub use refusal::{CredentialsRefusal, MAX_RETRY_AFTER, begins, retry_after};
 pub use remote::{

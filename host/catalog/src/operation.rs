@@ -116,6 +116,20 @@ pub enum Selector {
     Chart(&'static str),
     /// Who gets a message: an email address, a telephone number, a chat.
     Recipient(&'static str),
+    /// Whether others see what is written: the recipient is [`PUBLIC`] then.
+    Published(&'static str),
+}
+
+/// The recipient of what everyone can read.
+pub const PUBLIC: &str = "public";
+
+/// What an operation may touch any of, since its arguments do not say which: a grant covers it only if it is for all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AnyOf {
+    /// Any project of the account.
+    Projects,
+    /// What belongs to any organisation of the account.
+    Organizations,
 }
 
 impl Selector {
@@ -157,7 +171,8 @@ impl Selector {
             | Self::Cost(name)
             | Self::Parameters(name)
             | Self::Chart(name)
-            | Self::Recipient(name) => name,
+            | Self::Recipient(name)
+            | Self::Published(name) => name,
         }
     }
 }
@@ -395,8 +410,12 @@ pub struct Operation {
     pub deployment: Option<Choice>,
     /// Arguments that the official server's tool does not take. It drops in silence what it does not know.
     pub newer: &'static [&'static str],
-    /// Whether its answer has data of persons: then no pattern covers it, and who grants it names it.
-    pub personal: bool,
+    /// Why no pattern covers it, in a word or two, if that follows from nothing else in the row: `data of persons`.
+    pub named: Option<&'static str>,
+    /// What its calls may touch any of, without saying which.
+    pub any_of: Option<AnyOf>,
+    /// Whether what its caller writes is what one of QuantConnect's agents is told, or sets it to work.
+    pub prompts: bool,
     /// Who reads what its caller writes, if that is always the same recipient outside of the account.
     pub audience: Option<&'static str>,
     /// Its documentation and arguments, where the contract has no function for it.
@@ -432,7 +451,9 @@ impl Operation {
             exceptions: &[],
             deployment: None,
             newer: &[],
-            personal: false,
+            named: None,
+            any_of: None,
+            prompts: false,
             audience: None,
             untyped: None,
             answer: "",
@@ -459,9 +480,21 @@ impl Operation {
         self
     }
 
-    /// Its answer has names or addresses of persons.
-    pub(crate) const fn personal(mut self) -> Self {
-        self.personal = true;
+    /// No pattern covers it, for this reason.
+    pub(crate) const fn named_for(mut self, reason: &'static str) -> Self {
+        self.named = Some(reason);
+        self
+    }
+
+    /// Its calls do not say which of these they touch.
+    pub(crate) const fn on_any_of(mut self, what: AnyOf) -> Self {
+        self.any_of = Some(what);
+        self
+    }
+
+    /// Tells one of QuantConnect's agents what to do, or sets it to work.
+    pub(crate) const fn prompts(mut self) -> Self {
+        self.prompts = true;
         self
     }
 
@@ -666,14 +699,36 @@ impl Operation {
     /// Whether a pattern of a grant may cover it; otherwise it is named in full, or not granted.
     #[must_use]
     pub fn globbed(&self) -> bool {
-        self.access.globbed() && !self.personal
+        self.guarded_as().is_none()
     }
 
-    /// Whether it sends what its caller writes to a recipient outside of the account.
+    /// Why no pattern covers it, in a word or two; `None` if one may.
+    #[must_use]
+    pub fn guarded_as(&self) -> Option<&'static str> {
+        if !self.access.globbed() {
+            return Some(self.access.word());
+        }
+        match (self.prompts, self.sends()) {
+            (true, _) => Some("steers an agent of QuantConnect's"),
+            (false, true) => Some("sends to others"),
+            (false, false) => self.named,
+        }
+    }
+
+    /// Whether what its caller writes leaves the account: for a recipient, or for an agent of QuantConnect's, whose model
+    /// another company may run.
     #[must_use]
     pub fn sends(&self) -> bool {
+        self.prompts || self.addresses()
+    }
+
+    /// Whether its calls have, or may have, a recipient outside of the account.
+    #[must_use]
+    pub fn addresses(&self) -> bool {
         self.audience.is_some()
-            || self.selects(|selector| matches!(selector, Selector::Recipient(_)))
+            || self.selects(|selector| {
+                matches!(selector, Selector::Recipient(_) | Selector::Published(_))
+            })
     }
 
     /// Whether it starts a live deployment.

@@ -9,11 +9,13 @@
 
 use crate::operation::Access::{Destroy, Reduce, Trade};
 use crate::operation::{
-    BRIEF_SECONDS, Choice, Effect, Ending, Exception, Licensed, Operation, Selector, Transport,
+    AnyOf, BRIEF_SECONDS, Choice, Effect, Ending, Exception, Licensed, Operation, PUBLIC, Selector,
+    Transport,
 };
 use crate::remote::{self, Remote, RemoteTool, Way};
 use crate::untyped::{self, Untyped};
 
+use AnyOf::{Organizations, Projects};
 use Choice::{Named, Unnamed};
 use Effect::{Compiles, Creates, CreatesFile, Deploys, EndsDeployment, Removes, ReplacesFile};
 use Exception::{Bytes, Constant, Flag, Null, OfProfile, Profile, Profiles};
@@ -23,7 +25,7 @@ use Selector::{
     AttachedProject, Backtest, Brokerage, Chart, Collaborator, Command, Compile, Cost, Deployment,
     DownloadJob, DownloadKey, ExcludedProject, File, Files, Library, LiveControl, Node, NodeType,
     ObjectKey, ObjectPath, Optimization, Organization, ParallelNodes, Parameters, Patch, Project,
-    ProjectName, Recipient,
+    ProjectName, Published, Recipient,
 };
 use Transport::{
     EditFile, FilterOrders, FindProjects, Form, Redirect, SearchFiles, Upload, WriteFile,
@@ -61,6 +63,10 @@ const PROJECT_BACKTEST: &[Selector] = &[Project("projectId"), Backtest("backtest
 const PROJECT_DEPLOYMENT: &[Selector] = &[Project("projectId"), Deployment("deployId")];
 const OPTIMIZATION: &[Selector] = &[Optimization("optimizationId")];
 const ORGANIZATION: &[Selector] = &[Organization("organizationId")];
+const PERSONS: &str = "data of persons";
+/// Whatever its tools answered to it, of any project.
+const CONVERSATION: &str = "what an agent of QuantConnect's read";
+const ANY_IMAGE: &str = "images of any project";
 const OBJECT: &[Selector] = &[Organization("organizationId"), ObjectKey("key")];
 
 /// The end of a backtest. Its name and note are in the same answer.
@@ -86,32 +92,34 @@ pub static OPERATIONS: &[Operation] = &[
     op("account/read-account", "read_account", "/account/read").reads(),
     op("account/read-organization-account", "read_organization_account", "/account/read").reads().on(ORGANIZATION),
 
-    raw("agents/create-agent", "create_agent", "/agents/create", &untyped::CREATE_AGENT).adds().on(ORGANIZATION),
-    raw("agents/read-agent", "read_agent", "/agents/read", &untyped::READ_AGENT).reads(),
-    raw("agents/update-agent", "update_agent", "/agents/update", &untyped::UPDATE_AGENT).idempotent(),
-    raw("agents/delete-agent", "delete_agent", "/agents/delete", &untyped::DELETE_AGENT).is(Destroy),
+    raw("agents/create-agent", "create_agent", "/agents/create", &untyped::CREATE_AGENT).adds().prompts()
+        .on(&[Organization("organizationId"), Published("public")]),
+    raw("agents/read-agent", "read_agent", "/agents/read", &untyped::READ_AGENT).reads().on_any_of(Organizations),
+    raw("agents/update-agent", "update_agent", "/agents/update", &untyped::UPDATE_AGENT).idempotent().prompts().on_any_of(Organizations)
+        .on(&[Published("public")]),
+    raw("agents/delete-agent", "delete_agent", "/agents/delete", &untyped::DELETE_AGENT).is(Destroy).on_any_of(Organizations),
     raw("agents/list-agents", "list_agents", "/agents/list", &untyped::LIST_AGENTS).reads().on(ORGANIZATION),
 
-    raw("agent-tasks/create-agent-task", "create_agent_task", "/agents/tasks/create", &untyped::CREATE_TASK).adds().on(ORGANIZATION),
-    raw("agent-tasks/read-agent-task", "read_agent_task", "/agents/tasks/read", &untyped::READ_TASK).reads(),
-    raw("agent-tasks/update-agent-task", "update_agent_task", "/agents/tasks/update", &untyped::UPDATE_TASK).idempotent(),
-    raw("agent-tasks/delete-agent-task", "delete_agent_task", "/agents/tasks/delete", &untyped::DELETE_TASK).is(Destroy),
+    raw("agent-tasks/create-agent-task", "create_agent_task", "/agents/tasks/create", &untyped::CREATE_TASK).adds().prompts().on(ORGANIZATION),
+    raw("agent-tasks/read-agent-task", "read_agent_task", "/agents/tasks/read", &untyped::READ_TASK).reads().on_any_of(Organizations),
+    raw("agent-tasks/update-agent-task", "update_agent_task", "/agents/tasks/update", &untyped::UPDATE_TASK).idempotent().on_any_of(Organizations),
+    raw("agent-tasks/delete-agent-task", "delete_agent_task", "/agents/tasks/delete", &untyped::DELETE_TASK).is(Destroy).on_any_of(Organizations),
     raw("agent-tasks/list-agent-tasks", "list_agent_tasks", "/agents/tasks/list", &untyped::LIST_TASKS).reads().on(ORGANIZATION),
 
     raw("agent-deployments/create-agent-deployment", "create_agent_deployment", "/agents/deployments/create",
-        &untyped::CREATE_DEPLOYMENT).is(Trade),
+        &untyped::CREATE_DEPLOYMENT).is(Trade).prompts().licensed(Always).on_any_of(Organizations),
     raw("agent-deployments/read-agent-deployment", "read_agent_deployment", "/agents/deployments/read",
-        &untyped::READ_DEPLOYMENT).reads(),
+        &untyped::READ_DEPLOYMENT).reads().licensed(Always).on_any_of(Organizations),
     raw("agent-deployments/prompt-agent-deployment", "prompt_agent_deployment", "/agents/deployments/prompt",
-        &untyped::PROMPT_DEPLOYMENT).is(Trade),
+        &untyped::PROMPT_DEPLOYMENT).is(Trade).prompts().licensed(Always).on_any_of(Organizations),
     raw("agent-deployments/list-agent-deployments", "list_agent_deployments", "/agents/deployments/list",
-        &untyped::LIST_DEPLOYMENTS).reads(),
+        &untyped::LIST_DEPLOYMENTS).reads().licensed(Always).on_any_of(Organizations),
     raw("agent-deployments/stop-agent-deployment", "stop_agent_deployment", "/agents/deployments/stop",
-        &untyped::STOP_DEPLOYMENT).is(Reduce),
+        &untyped::STOP_DEPLOYMENT).is(Reduce).licensed(Always).on_any_of(Organizations),
     raw("agent-deployments/delete-agent-deployment", "delete_agent_deployment", "/agents/deployments/delete",
-        &untyped::DELETE_DEPLOYMENT).is(Destroy),
+        &untyped::DELETE_DEPLOYMENT).is(Destroy).licensed(Always).on_any_of(Organizations),
     raw("agent-deployments/read-agent-conversation", "read_agent_conversation", "/agents/deployments/conversation/read",
-        &untyped::READ_CONVERSATION).reads().licensed(Always),
+        &untyped::READ_CONVERSATION).reads().licensed(Always).named_for(CONVERSATION).on_any_of(Organizations),
 
     op("ai/check-initialization-errors", "check_initialization_errors", "/ai/tools/backtest-init").reads(),
     op("ai/complete-code", "complete_code", "/ai/tools/complete").reads(),
@@ -155,7 +163,7 @@ pub static OPERATIONS: &[Operation] = &[
     only("datasets/environment-library-support", &remote::ENVIRONMENT_LIBRARY_SUPPORT).reads().cacheable(),
 
     raw("data-issues/create-data-issue", "create_data_issue", "/community/data-library/issues/create", &untyped::CREATE_DATA_ISSUE)
-        .adds().to("public").on(&[AttachedProject("select-project"), Backtest("select-backtest")]),
+        .adds().to(PUBLIC).on(&[AttachedProject("select-project"), Backtest("select-backtest")]),
     raw("data-issues/list-data-issues", "list_data_issues", "/community/data-library/issues/list", &untyped::LIST_DATA_ISSUES).reads(),
 
     export("exports/export-backtest-orders", "export_backtest_orders", "/backtests/export/orders").on(PROJECT_BACKTEST),
@@ -256,7 +264,7 @@ pub static OPERATIONS: &[Operation] = &[
         .does(Removes { read: "optimizations/read-optimization" }).on(OPTIMIZATION),
 
     op("organizations/list-organizations", "list_organizations", "/organizations/list").reads().brief().answers("organizations"),
-    op("organizations/read-organization", "read_organization", "/organizations/read").reads().personal().answers("organization").on(ORGANIZATION),
+    op("organizations/read-organization", "read_organization", "/organizations/read").reads().named_for(PERSONS).answers("organization").on(ORGANIZATION),
 
     op("projects/create-project", "create_project", "/projects/create").adds().answers("projects.0")
         .does(Creates { list: "projects/list-projects", items: "projects", name: "name" })
@@ -280,7 +288,7 @@ pub static OPERATIONS: &[Operation] = &[
     only("research/jupyter-create-notebook", &remote::CREATE_NOTEBOOK).licensed(Always).on(PROJECT),
     only("research/jupyter-read-notebook", &remote::READ_NOTEBOOK).reads().licensed(Always).on(PROJECT),
     only("research/jupyter-execute-notebook", &remote::EXECUTE_NOTEBOOK).is(Trade).licensed(Always).on(PROJECT),
-    only("research/jupyter-get-image", &remote::GET_IMAGE).reads().licensed(Always),
+    only("research/jupyter-get-image", &remote::GET_IMAGE).reads().licensed(Always).named_for(ANY_IMAGE).on_any_of(Projects),
 
     op("server/read-mcp-server-version", "read_mcp_server_version", "").reads().cacheable().answers("result").by(Handshake),
     op("server/read-latest-mcp-server-version", "read_latest_mcp_server_version", "").reads().cacheable().answers("result")

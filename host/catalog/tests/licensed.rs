@@ -67,3 +67,55 @@ fn answers_with_files_may_hold_notebooks() {
         }
     }
 }
+
+/// What has no function, and so no documented answer, but is not labelled, and why.
+const UNLABELLED: &[(&str, &str)] = &[
+    ("agents/create-agent", "the settings of an agent"),
+    ("agents/read-agent", "the settings of an agent"),
+    ("agents/update-agent", "the settings of an agent"),
+    ("agents/delete-agent", "no more than that it was done"),
+    ("agents/list-agents", "the settings of agents"),
+    (
+        "agent-tasks/create-agent-task",
+        "what an agent was asked to do",
+    ),
+    (
+        "agent-tasks/read-agent-task",
+        "what an agent was asked to do",
+    ),
+    (
+        "agent-tasks/update-agent-task",
+        "what an agent was asked to do",
+    ),
+    (
+        "agent-tasks/delete-agent-task",
+        "no more than that it was done",
+    ),
+    (
+        "agent-tasks/list-agent-tasks",
+        "what agents were asked to do",
+    ),
+    ("data-issues/create-data-issue", "what is on a public page"),
+    ("data-issues/list-data-issues", "what is on a public page"),
+    ("support/create-support-ticket", "what persons wrote"),
+    ("support/read-support-ticket", "what persons wrote"),
+    ("support/list-support-tickets", "what persons wrote"),
+];
+
+#[test]
+fn an_answer_that_is_passed_on_as_it_comes_is_labelled_or_there_is_a_reason() {
+    let untyped = OPERATIONS.iter().filter(|operation| !operation.is_typed());
+    let unlabelled: Vec<_> = untyped
+        .filter(|operation| operation.licensed != Licensed::Always)
+        .map(|operation| operation.name)
+        .collect();
+    let listed: Vec<_> = UNLABELLED.iter().map(|(name, _)| *name).collect();
+    assert_eq!(unlabelled, listed);
+    // What an agent did, it may have read in logs, charts and notebooks.
+    for operation in OPERATIONS
+        .iter()
+        .filter(|it| it.interface() == "agent-deployments")
+    {
+        assert_eq!(operation.licensed, Licensed::Always, "{}", operation.name);
+    }
+}

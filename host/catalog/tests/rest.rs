@@ -273,10 +273,23 @@ fn what_hands_the_account_to_an_agent_or_writes_to_others_is_not_covered_by_a_pa
             "{}",
             operation.name
         );
-        let read_by_others = ["create_data_issue", "create_support_ticket"];
+        let sends = [
+            "create_agent",
+            "update_agent",
+            "create_agent_task",
+            "create_agent_deployment",
+            "prompt_agent_deployment",
+            "create_data_issue",
+            "create_support_ticket",
+        ];
         assert_eq!(
             operation.sends(),
-            read_by_others.contains(&operation.tool),
+            sends.contains(&operation.tool),
+            "{}",
+            operation.name
+        );
+        assert!(
+            !operation.sends() || !operation.globbed(),
             "{}",
             operation.name
         );

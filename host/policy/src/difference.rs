@@ -122,9 +122,10 @@ impl Manifest {
         without.http.retain(|grant| !secrets::sends(grant));
         if without.lets_out() {
             without.http.clear();
-            // What sends to recipients is granted by naming them.
+            // What sends to recipients is granted by naming them, and what steers an agent needs none.
             for grant in &mut without.grants {
                 grant.recipients.clear();
+                grant.allow.retain(|pattern| !prompts(pattern.as_str()));
             }
         }
         without.egress = Egress::default();
@@ -155,6 +156,11 @@ pub fn successors(
         return (Vec::new(), Remembered::default());
     }
     grants::successors(former, so_far, now, day)
+}
+
+/// Whether an operation tells one of QuantConnect's agents what to do.
+fn prompts(name: &str) -> bool {
+    by_name(name).is_some_and(|operation| operation.prompts)
 }
 
 /// Whether an operation is of class destroy or trade. A tool unknown to the catalog counts as trade.

@@ -237,7 +237,8 @@ fn covered(
     let operations = OPERATIONS.iter().filter(move |operation| is(operation));
     operations.filter(move |operation| {
         let reads = operation.audience.is_none() || !grant.recipients.is_empty();
-        grant.allows(operation.name, operation.access) && reads && reaches(operation)
+        let is_for_all = operation.any_of.is_none_or(|what| grant.is_for_all(what));
+        grant.allows(operation.name, operation.access) && reads && is_for_all && reaches(operation)
     })
 }
 
@@ -409,6 +410,36 @@ mod tests {
             let parsed = parse(&text);
             assert_eq!(parsed.is_err(), refused, "{allow}: {parsed:?}");
         }
+    }
+
+    #[test]
+    fn what_an_agent_of_quantconnect_s_is_told_leaves_the_account() {
+        let everywhere = "organizations = [\"*\"]";
+        for steers in [
+            "agents/create-agent",
+            "agents/update-agent",
+            "agent-tasks/create-agent-task",
+            "agent-deployments/create-agent-deployment",
+            "agent-deployments/prompt-agent-deployment",
+        ] {
+            let named = grant(&format!("\"{steers}\""), everywhere);
+            let refused = parse(&format!("{HEAD}{LOGS}{named}")).unwrap_err();
+            assert!(
+                refused.contains(steers) && refused.contains(LINE),
+                "{refused}"
+            );
+            let licensed = parse(&format!("{HEAD}{LINE}\n{LOGS}{named}")).unwrap();
+            let without = licensed.without_guarded();
+            assert!(
+                without.licensed_source().is_some() && without.way_out().is_none(),
+                "{steers}"
+            );
+            // Its twin is for no organisation.
+            let nowhere = grant(&format!("\"{steers}\""), "");
+            parse(&format!("{HEAD}{LOGS}{nowhere}")).unwrap();
+        }
+        let read = grant("\"agents/*\", \"agent-tasks/*\"", everywhere);
+        parse(&format!("{HEAD}{LOGS}{read}")).unwrap();
     }
 
     #[test]

@@ -3,12 +3,13 @@
 //! Besides the operations there are three names for the host's own services: `object-store/download`, `workflow`, and
 //! `raw/<tool>` for a tool that the catalog does not know.
 //!
-//! Invariant: a pattern with a star never covers an operation of class `destroy` or `trade`, or one whose answer has data of
-//! persons; those are named in full, or not granted.
+//! Invariant: a pattern with a star never covers an operation of class `destroy` or `trade`, one that sends to others or
+//! steers an agent of QuantConnect's, or one whose row names another reason, such as data of persons; those are named in
+//! full, or not granted.
 
 use std::fmt;
 
-use qchost_catalog::{Access, OPERATIONS, by_name};
+use qchost_catalog::{Access, OPERATIONS, Operation, by_name};
 
 use crate::glob::matches;
 
@@ -37,7 +38,7 @@ pub enum PatternError {
         nearest: Option<String>,
     },
     /// It covers nothing, since everything it would match has to be named in full.
-    #[error("`{entry}` covers nothing: {} must be named in full, since no pattern covers operations of class destroy or trade, or that answer data of persons", names.join(", "))]
+    #[error("`{entry}` covers nothing: {} must be named in full, since no pattern covers operations of class destroy or trade, that send to others, that steer QuantConnect's agents, or that answer data of persons or of any project", names.join(", "))]
     OnlyNamed {
         /// The entry.
         entry: String,
@@ -101,8 +102,8 @@ impl Pattern {
     #[must_use]
     pub fn covers(&self, name: &str, access: Access) -> bool {
         if self.0.contains('*') {
-            let personal = || by_name(name).is_some_and(|operation| operation.personal);
-            access.globbed() && matches(&self.0, name) && !personal()
+            let globbed = || by_name(name).is_none_or(Operation::globbed);
+            access.globbed() && matches(&self.0, name) && globbed()
         } else {
             self.0 == name
         }
@@ -197,12 +198,10 @@ pub fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use qchost_catalog::Operation;
-
     use super::*;
 
     #[test]
-    fn a_star_never_covers_what_deletes_trades_or_answers_data_of_persons() {
+    fn a_star_never_covers_what_deletes_trades_sends_or_answers_data_of_persons() {
         for (name, access) in grantable() {
             let star = Pattern::parse("*").unwrap();
             let globbed = by_name(name).map_or(access.globbed(), Operation::globbed);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qchost_catalog::OPERATIONS;
 use serde_json::json;
 
-use crate::authority::explain::{every, everything};
+use crate::authority::explain::{any_of, every, everything};
 use crate::engine::{Action, actions, attributes};
 use crate::grantable::{RAW, WORKFLOW, grantable};
 use crate::manifest::Manifest;
@@ -127,14 +127,12 @@ fn grants(entries: &[String]) -> String {
         let mut own: Vec<&Action> = Vec::new();
         for entry in entries {
             let action = actions().iter().find(|action| action.name == entry);
-            let mark = match action {
-                Some(action) if !action.globbed() => {
-                    format!("  # {}: leave it out unless it is meant", action.guarded_as())
-                }
-                _ if interface == RAW => {
+            let mark = match action.and_then(|action| action.guarded_as) {
+                Some(why) => format!("  # {why}: leave it out unless it is meant"),
+                None if interface == RAW => {
                     "  # every tool that the catalog does not know; narrow it to those that are meant".to_owned()
                 }
-                _ => String::new(),
+                None => String::new(),
             };
             text.push_str(&format!("    {},{mark}\n", json!(entry)));
             own.extend(action);
@@ -151,10 +149,16 @@ fn scopes(actions: &[&Action]) -> String {
     let scoped = || actions.iter().filter(|action| action.name != RAW);
     let kinds = scoped().flat_map(|action| action.kinds.iter().copied().chain(action.lists));
     let mut lines = every(kinds);
+    for what in scoped().filter_map(|action| action.any_of) {
+        let (key, _) = any_of(what);
+        if !lines.iter().any(|(known, _)| *known == key) {
+            lines.push((key, everything(key)));
+        }
+    }
     for attribute in attributes() {
         if let Some(key) = attribute.bound.scope()
             && !lines.iter().any(|(known, _)| *known == key)
-            && scoped().any(|action| action.attributes.has(attribute))
+            && scoped().any(|action| action.attributes.has(attribute) && !action.is_optional(key))
         {
             lines.push((key, everything(key)));
         }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use qchost_catalog::{Access, Exception, Operation, Selector};
+use qchost_catalog::{Access, Exception, Operation, PUBLIC, Selector};
 use qchost_policy::{Brokerage, Context, Usd};
 use serde_json::{Map, Value};
 
@@ -180,6 +180,11 @@ impl Selection {
             Selector::Chart(argument) => self.chart = text(given, argument, names::word)?,
             Selector::Recipient(argument) => {
                 self.recipient = text(given, argument, names::recipient)?;
+            }
+            Selector::Published(argument) => {
+                if given.flag(argument)? == Some(true) {
+                    self.recipient = Some(PUBLIC.to_owned());
+                }
             }
             Selector::LiveControl(argument) => self.live_control = given.flag(argument)?,
             Selector::Cost(argument) => {

@@ -123,7 +123,11 @@ name       = "raw"
 allow      = ["raw/no_such_tool"]
 [[grant]]
 name       = "desk"
-allow      = ["notifications/*"]
+allow      = [
+    "notifications/send-email-notification",
+    "notifications/send-sms-notification",
+    "notifications/send-telegram-notification",
+]
 recipients = ["ops@example.com", "+1555*"]
 "#;
 
@@ -155,6 +159,37 @@ fn messages_go_to_granted_recipients_and_to_no_others() {
     assert_eq!(got(&cloud, "send_email_notification"), 1);
     assert_eq!(got(&cloud, "send_sms_notification"), 1);
     assert_eq!(got(&cloud, "send_telegram_notification"), 0);
+    // A pattern covers no message.
+    let everything = "[[grant]]\nname = \"raw\"\nallow = [\"raw/no_such_tool\"]\n\
+                      [[grant]]\nname = \"all\"\nallow = [\"*\"]\nrecipients = [\"*\"]\n";
+    let found = outcomes(
+        &folder,
+        everything,
+        &[("send_email_notification", mail("ops@example.com"))],
+    );
+    assert_eq!(words(&found), ["denied"], "{found:#?}");
+    assert_eq!(got(&cloud, "send_email_notification"), 1);
+}
+
+#[test]
+fn an_image_is_shown_to_those_who_may_see_every_project_and_name_it() {
+    let (cloud, folder, _) = mixed("");
+    let image = json!({ "url": format!("{}/plot.png", cloud.url()) });
+    let calls = [("jupyter_get_image", image)];
+    let grant = |allow: &str, projects: &str| {
+        format!(
+            "[[grant]]\nname = \"raw\"\nallow = [\"raw/no_such_tool\"]\n\
+             [[grant]]\nname = \"image\"\nallow = [\"{allow}\"]\nprojects = [\"{projects}\"]\n"
+        )
+    };
+    for (allow, projects) in [("research/*", "*"), ("research/jupyter-get-image", "Lab/*")] {
+        let found = outcomes(&folder, &grant(allow, projects), &calls);
+        assert_eq!(words(&found), ["denied"], "{allow} {projects}: {found:#?}");
+        assert_eq!(got(&cloud, "jupyter_get_image"), 0);
+    }
+    let found = outcomes(&folder, &grant("research/jupyter-get-image", "*"), &calls);
+    assert_eq!(words(&found), ["answered"], "{found:#?}");
+    assert_eq!(got(&cloud, "jupyter_get_image"), 1);
 }
 
 #[test]

@@ -341,11 +341,32 @@ async fn what_is_reached_by_raw_alone_needs_its_grant_and_takes_no_secret_of_a_p
     let mut attached = ticket.clone();
     attached["backtestId"] = json!("b1");
 
-    // A pattern covers what is written, and not what hands the account to an agent.
-    let world =
-        grant("\"raw/*\", \"agents/*\", \"agent-*/create-*\", \"support/create-support-ticket\"")
-            .open()
+    // A pattern covers what is read, and neither what steers an agent nor what hands the account to one.
+    let patterns = grant("\"*\", \"raw/*\", \"agents/*\", \"agent-*/*\"")
+        .open()
+        .await;
+    for (tool, arguments) in [
+        ("create_agent", &create),
+        ("create_agent_deployment", &deploy),
+        ("create_support_ticket", &ticket),
+    ] {
+        let arguments = arguments.as_object().unwrap().clone();
+        let refused = patterns
+            .gate
+            .call_raw(&patterns.principal, tool, arguments)
             .await;
+        assert!(
+            matches!(refused, Err(Refusal::Denied(_))),
+            "{tool}: {refused:?}"
+        );
+    }
+    assert!(patterns.cloud.calls().is_empty());
+
+    let world = grant(
+        "\"agents/create-agent\", \"agents/update-agent\", \"support/create-support-ticket\"",
+    )
+    .open()
+    .await;
     let raw = async |tool: &str, arguments: &Value| {
         let arguments = arguments.as_object().unwrap().clone();
         world.gate.call_raw(&world.principal, tool, arguments).await

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use qchost_catalog::{Access, is_deleted_project};
+use qchost_catalog::{Access, AnyOf, is_deleted_project};
 use qchost_text::one_line;
 
 use crate::denial::Denial;
@@ -147,6 +147,13 @@ impl Call<'_> {
             Some(Kind::Object) => want(!grant.keys.is_empty(), "any object".to_owned()),
             _ => {}
         }
+        if let Some(what) = action.any_of {
+            let (key, noun) = any_of(what);
+            let wanted = format!(
+                "every {noun}: its calls do not say of which one, so it needs {key} = [\"*\"]"
+            );
+            want(action.reaches(grant), wanted);
+        }
         for (attribute, has_it) in action.attributes.each() {
             let noun = attribute.noun;
             let value = (attribute.value)(context);
@@ -248,6 +255,10 @@ impl Call<'_> {
             Some(Kind::Object) => lines.push(("keys", list(&["*"]))),
             _ => {}
         }
+        if let Some(what) = action.any_of {
+            let (key, _) = any_of(what);
+            lines.push((key, list(&["*"])));
+        }
         if !organizations.is_empty() {
             lines.retain(|(key, _)| *key != "organizations");
             lines.push(("organizations", list(&organizations)));
@@ -272,6 +283,7 @@ impl Call<'_> {
                     && has_it
                     && action.name != RAW
                     && key != "data-providers"
+                    && !action.is_optional(key)
                     && (key != "organizations" || kind == Kind::Account) =>
                 {
                     lines.push((key, everything(key)));
@@ -380,9 +392,7 @@ pub(super) fn covers_project(scopes: &[ProjectScope], project: &Project) -> bool
 }
 
 pub(super) fn covers_every_project(scopes: &[ProjectScope]) -> bool {
-    scopes
-        .iter()
-        .any(|scope| matches!(scope, ProjectScope::Name(glob) if glob.as_str() == "*"))
+    scopes.iter().any(ProjectScope::is_everything)
 }
 
 fn organization(id: &str) -> String {
@@ -421,6 +431,14 @@ pub(crate) fn every(kinds: impl Iterator<Item = Kind>) -> Vec<(&'static str, Str
         }
     }
     lines
+}
+
+/// The key of the scope that has to be for everything, and what is in it.
+pub(crate) fn any_of(what: AnyOf) -> (&'static str, &'static str) {
+    match what {
+        AnyOf::Projects => ("projects", "project"),
+        AnyOf::Organizations => ("organizations", "organisation"),
+    }
 }
 
 /// The value of a scope that is not known yet, with how to narrow it.

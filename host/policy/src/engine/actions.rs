@@ -6,7 +6,7 @@
 
 use std::sync::LazyLock;
 
-use qchost_catalog::{Access, OPERATIONS, Operation, Selector};
+use qchost_catalog::{Access, AnyOf, OPERATIONS, Operation, Selector};
 use serde_json::Value;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -63,8 +63,12 @@ pub(crate) struct Action {
     /// The interface, and the name of the access class.
     pub(crate) groups: Vec<&'static str>,
     pub(crate) access: Access,
-    /// Whether its answer has data of persons.
-    pub(crate) personal: bool,
+    /// Why it has to be named in full, in a word or two; `None` if a pattern of a grant may cover it.
+    pub(crate) guarded_as: Option<&'static str>,
+    /// What its calls may touch any of: a grant that covers it is for all of them.
+    pub(crate) any_of: Option<AnyOf>,
+    /// Whether its calls may say that everyone can read what they write.
+    pub(crate) publishes: bool,
     /// The kinds of resources it acts on.
     pub(crate) kinds: Vec<Kind>,
     /// What a listing lists: it needs a non-empty scope of that kind.
@@ -78,27 +82,26 @@ pub(crate) struct Action {
 pub(crate) struct ConditionsKey {
     raw: bool,
     lists: Option<Kind>,
+    any_of: Option<AnyOf>,
     attributes: Attributes,
 }
 
 impl Action {
-    /// Whether a pattern of a grant may cover it.
-    pub(crate) fn globbed(&self) -> bool {
-        self.access.globbed() && !self.personal
+    /// Whether a grant that covers it is for all that its calls may touch, where they do not say what.
+    pub(crate) fn reaches(&self, grant: &Grant) -> bool {
+        self.any_of.is_none_or(|what| grant.is_for_all(what))
     }
 
-    /// Why it has to be named in full, in a word or two.
-    pub(crate) fn guarded_as(&self) -> &'static str {
-        match self.personal {
-            true => "data of persons",
-            false => self.access.word(),
-        }
+    /// Whether its calls do not need this scope of a grant unless they ask for more than usual: it is not proposed unasked.
+    pub(crate) fn is_optional(&self, scope: &str) -> bool {
+        scope == "recipients" && self.publishes
     }
 
     pub(crate) fn conditions_key(&self) -> ConditionsKey {
         ConditionsKey {
             raw: self.name == RAW,
             lists: self.lists,
+            any_of: self.any_of,
             attributes: self.attributes.and(*CONDITION_ATTRIBUTES),
         }
     }
@@ -129,11 +132,13 @@ static CONDITION_ATTRIBUTES: LazyLock<Attributes> = LazyLock::new(|| {
 });
 
 static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
-    let own = |name, groups, access, kinds, attributes| Action {
+    let own = |name, groups, access: Access, kinds, attributes| Action {
         name,
         groups,
         access,
-        personal: false,
+        guarded_as: (!access.globbed()).then(|| access.word()),
+        any_of: None,
+        publishes: false,
         kinds,
         lists: None,
         attributes,
@@ -258,7 +263,9 @@ fn of_catalog(operation: &'static Operation) -> Action {
         name: operation.name,
         groups: vec![operation.interface(), operation.access.word()],
         access: operation.access,
-        personal: operation.personal,
+        guarded_as: operation.guarded_as(),
+        any_of: operation.any_of,
+        publishes: has(|s| matches!(s, Selector::Published(_))),
         kinds,
         lists,
         attributes: Attributes::of(operation),

@@ -118,7 +118,7 @@ static ATTRIBUTES: [Attribute; 14] = [
         |context| text(&context.command), Bound::Scope("commands", |grant| &grant.commands)),
     row("collaborator", "String", "collaborator", |operation| operation.selects(|s| matches!(s, Selector::Collaborator(_))),
         |context| text(&context.collaborator), Bound::Scope("collaborators", |grant| &grant.collaborators)),
-    row("recipient", "String", "recipient", Operation::sends,
+    row("recipient", "String", "recipient", Operation::addresses,
         |context| text(&context.recipient), Bound::Scope("recipients", |grant| &grant.recipients)),
     row("cost", "decimal", "cost", |operation| operation.selects(|s| matches!(s, Selector::Cost(_))),
         |context| context.cost.map(AttributeValue::Amount), Bound::Amount(["max-cost", "cost-per-day"], |grant| grant.max_cost, |grant| grant.limits.cost_per_day)),

@@ -37,6 +37,9 @@ pub(crate) fn grant_conditions(
         Some(Kind::Object) if grant.keys.is_empty() => return None,
         _ => {}
     }
+    if !action.reaches(grant) {
+        return None;
+    }
     if action.name == RAW {
         let named = tools.iter().map(|tool| equals(context("tool"), tool));
         all.push(and(has("tool"), any(named)?));

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use qchost_catalog::Access;
+use qchost_catalog::{Access, AnyOf};
 use serde::{Deserialize, Serialize};
 
 use super::reader::{Fields, Item, Problem, is_name};
@@ -78,6 +78,11 @@ impl ProjectScope {
     /// `Recycle Bin/`.
     pub(crate) fn names_in_full(&self) -> bool {
         matches!(self, Self::Name(glob) if glob.names_in_full())
+    }
+
+    /// Whether it covers every project.
+    pub(crate) fn is_everything(&self) -> bool {
+        matches!(self, Self::Name(glob) if glob.as_str() == "*")
     }
 }
 
@@ -174,6 +179,14 @@ impl Grant {
     pub fn allows(&self, operation: &str, access: Access) -> bool {
         let mut patterns = self.allow.iter();
         patterns.any(|pattern| pattern.covers(operation, access))
+    }
+
+    /// Whether it is for all of these, whichever there are.
+    pub(crate) fn is_for_all(&self, what: AnyOf) -> bool {
+        match what {
+            AnyOf::Projects => self.projects.iter().any(ProjectScope::is_everything),
+            AnyOf::Organizations => self.organizations.iter().any(|glob| glob.as_str() == "*"),
+        }
     }
 
     /// A grant of this name that covers nothing yet.

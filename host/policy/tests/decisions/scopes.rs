@@ -292,7 +292,7 @@ fn messages_go_to_recipients_that_the_grant_names() {
         r#"
 [[grant]]
 name       = "desk"
-allow      = ["notifications/*"]
+allow      = ["notifications/send-email-notification", "notifications/send-sms-notification", "notifications/send-telegram-notification"]
 recipients = ["ops@example.com", "*@desk.example.com", "+1555*"]
 "#,
         &[],
@@ -306,10 +306,70 @@ recipients = ["ops@example.com", "*@desk.example.com", "+1555*"]
         ],
     );
     check(
-        "[[grant]]\nname = \"g\"\nallow = [\"notifications/*\"]\n",
+        "[[grant]]\nname = \"g\"\nallow = [\"notifications/send-email-notification\"]\n",
         &[],
         &[denied("notifications/send-email-notification", to("ops@example.com"), "not the recipient `ops@example.com`")],
     );
+    // A pattern covers no message, whoever it would be for.
+    check(
+        "[[grant]]\nname = \"g\"\nallow = [\"*\"]\nrecipients = [\"*\"]\n",
+        &[],
+        &[denied("notifications/send-email-notification", to("ops@example.com"), "no grant of `plugin` allows")],
+    );
+}
+
+#[test]
+fn an_agent_that_everyone_sees_needs_the_recipient_public() {
+    let public = |facts: Facts| with(facts, |context| context.recipient = Some("public".to_owned()));
+    let of = || with(organization("o"), |context| context.organization = Some("o".to_owned()));
+    let grants = "[[grant]]\nname = \"g\"\nallow = [\"agents/create-agent\", \"agents/update-agent\"]\norganizations = [\"*\"]\n";
+    check(
+        grants,
+        &[],
+        &[
+            allowed("agents/create-agent", of(), &["g"]),
+            allowed("agents/update-agent", Facts::of(Resource::Account), &["g"]),
+            denied("agents/create-agent", public(of()), "not the recipient `public`"),
+            denied("agents/update-agent", public(Facts::of(Resource::Account)), "not the recipient `public`"),
+        ],
+    );
+    check(
+        &format!("{grants}recipients = [\"public\"]\n"),
+        &[],
+        &[
+            allowed("agents/create-agent", public(of()), &["g"]),
+            allowed("agents/update-agent", public(Facts::of(Resource::Account)), &["g"]),
+        ],
+    );
+}
+
+#[test]
+fn what_does_not_say_what_it_touches_needs_a_grant_for_all_of_it() {
+    let call = || Facts::of(Resource::Account);
+    let grant = |operation: &str, scope: &str| format!("[[grant]]\nname = \"g\"\nallow = [\"{operation}\"]\n{scope}\n");
+    for (operation, key) in [
+        ("research/jupyter-get-image", "projects"),
+        ("agents/read-agent", "organizations"),
+        ("agent-tasks/delete-agent-task", "organizations"),
+        ("agent-deployments/read-agent-conversation", "organizations"),
+        ("agent-deployments/prompt-agent-deployment", "organizations"),
+    ] {
+        for scope in ["", "KEY = []", "KEY = [\"Lab/*\"]", "KEY = [\"o\", \"p*\"]"] {
+            let less = grant(operation, &scope.replace("KEY", key));
+            check(&less, &[], &[denied(operation, call(), "its calls do not say of which one")]);
+        }
+        let all = grant(operation, &format!("{key} = [\"*\"]"));
+        check(&all, &[], &[allowed(operation, call(), &["g"])]);
+    }
+    // No pattern covers what shows images or conversations of all of them.
+    for room in ["research", "agent-deployments"] {
+        let wide = grant(&format!("{room}/*"), "projects = [\"*\"]\norganizations = [\"*\"]");
+        let operation = match room {
+            "research" => "research/jupyter-get-image",
+            _ => "agent-deployments/read-agent-conversation",
+        };
+        check(&wide, &[], &[denied(operation, call(), "no grant of `plugin` allows")]);
+    }
 }
 
 #[test]
