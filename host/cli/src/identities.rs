@@ -9,7 +9,7 @@ use anyhow::Result;
 use parking_lot::RwLock;
 use qchost_catalog::BoxFuture;
 use qchost_ledger::{KeptIdentity, Ledger, LedgerError};
-use qchost_upstream::{Identity, IdentityMemory};
+use qchost_upstream::{Identity, IdentityChange, IdentityMemory};
 
 use crate::data_folder::DATABASE;
 
@@ -18,6 +18,14 @@ pub struct Identities {
     /// `None` beside the host.
     ledger: Option<Ledger>,
     known: RwLock<BTreeMap<String, Identity>>,
+    /// The connections that turned out to be another user's since the start.
+    changes: RwLock<BTreeMap<String, Change>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Change {
+    what: IdentityChange,
+    is_recorded: bool,
 }
 
 impl Identities {
@@ -55,6 +63,31 @@ impl Identities {
         Self {
             ledger,
             known: RwLock::new(known),
+            changes: RwLock::default(),
+        }
+    }
+
+    /// How a connection changed hands since the start, if it did.
+    pub fn change(&self, connection: &str) -> Option<IdentityChange> {
+        let changes = self.changes.read();
+        changes.get(connection).map(|change| change.what.clone())
+    }
+
+    /// The changes that are not recorded yet.
+    pub fn unrecorded(&self) -> Vec<(String, IdentityChange)> {
+        let changes = self.changes.read();
+        let unrecorded = changes.iter().filter(|(_, change)| !change.is_recorded);
+        let pairs =
+            unrecorded.map(|(connection, change)| (connection.clone(), change.what.clone()));
+        pairs.collect()
+    }
+
+    /// Notes that a change is recorded, unless the connection changed again meanwhile.
+    pub fn recorded(&self, connection: &str, what: &IdentityChange) {
+        if let Some(change) = self.changes.write().get_mut(connection)
+            && change.what == *what
+        {
+            change.is_recorded = true;
         }
     }
 
@@ -67,6 +100,7 @@ impl Identities {
             ledger.forget_identity(connection).await?;
         }
         self.known.write().remove(connection);
+        self.changes.write().remove(connection);
         Ok(())
     }
 
@@ -85,6 +119,14 @@ impl Identities {
 impl IdentityMemory for Identities {
     fn recall(&self, connection: &str) -> Option<Identity> {
         self.known.read().get(connection).cloned()
+    }
+
+    fn replaced(&self, connection: &str, what: IdentityChange) {
+        let change = Change {
+            what,
+            is_recorded: false,
+        };
+        self.changes.write().insert(connection.to_owned(), change);
     }
 
     fn remember<'a>(&'a self, connection: &'a str, identity: Identity) -> BoxFuture<'a, ()> {
@@ -113,6 +155,20 @@ mod tests {
         let host = Identities::of_host(ledger.clone()).await.unwrap();
         assert_eq!(host.recall("a"), None);
         host.remember("a", identity.clone()).await;
+        // What it replaced is shown until a logout, or the next start.
+        let change = IdentityChange {
+            former: Some("o".to_owned()),
+            now: None,
+            reason: "x".to_owned(),
+        };
+        host.replaced("a", change.clone());
+        host.replaced("b", change.clone());
+        assert_eq!(host.change("a"), Some(change.clone()));
+        assert_eq!(host.unrecorded().len(), 2);
+        host.recorded("a", &change);
+        assert_eq!(host.unrecorded().len(), 1);
+        host.forget("b").await.unwrap();
+        assert_eq!(host.change("b"), None);
         let unreadable = KeptIdentity {
             connection: "b".to_owned(),
             identity: "{".to_owned(),

@@ -4,6 +4,7 @@ mod accounts;
 mod args;
 mod authorizations;
 mod backup;
+mod changed_users;
 mod children;
 mod config;
 mod control;

@@ -35,6 +35,8 @@ pub enum AdminAction {
     AccountLoginFailed,
     /// A login ends.
     AccountLogout,
+    /// The first endpoint of an account turned out to be another user's than before.
+    AccountUserChanged,
     /// An authorization is about to end.
     AccountAuthorizationExpiring,
     /// An authorization ended.

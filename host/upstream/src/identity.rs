@@ -7,6 +7,7 @@
 //! Invariant: what is kept proves nothing unless it has a project; then each of its projects has to be there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use qchost_catalog::{BoxFuture, is_deleted_project};
 use serde::{Deserialize, Serialize};
@@ -50,10 +51,41 @@ impl From<String> for Unlike {
     }
 }
 
+/// That a connection of an account is not of the user that was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdentityChange {
+    /// The organisation that was kept, if its server said one.
+    pub former: Option<String>,
+    /// The organisation that the server says now, if it says one.
+    pub now: Option<String>,
+    /// What does not match.
+    pub reason: String,
+}
+
+impl fmt::Display for IdentityChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = |organization: &Option<String>| match organization {
+            Some(id) => excerpt(id, MAX_ID),
+            None => "unknown".to_owned(),
+        };
+        write!(
+            f,
+            "the first endpoint is not of the user that was remembered of the account: {} (its organisation was {}, and is {} \
+             now)",
+            self.reason,
+            named(&self.former),
+            named(&self.now)
+        )
+    }
+}
+
 /// Where the identities of accounts are kept from one start to the next.
 pub trait IdentityMemory: Send + Sync {
     /// What is kept of a connection of an account.
     fn recall(&self, connection: &str) -> Option<Identity>;
+
+    /// Takes note that what is kept of a connection is about to be replaced by what does not match it.
+    fn replaced(&self, connection: &str, change: IdentityChange);
 
     /// Keeps what a connection of an account said of itself, in place of what was kept.
     fn remember<'a>(&'a self, connection: &'a str, identity: Identity) -> BoxFuture<'a, ()>;
@@ -76,6 +108,15 @@ impl Identity {
             organization,
             projects,
         })
+    }
+
+    /// What it is to be replaced by, for this reason.
+    pub(crate) fn replaced_by(&self, now: &Self, reason: String) -> IdentityChange {
+        IdentityChange {
+            former: self.organization.clone(),
+            now: now.organization.clone(),
+            reason,
+        }
     }
 
     /// Whether something can be compared with it.

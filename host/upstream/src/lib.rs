@@ -48,7 +48,7 @@ pub use connector::{
 pub use credentials::{Credentials, CredentialsError};
 pub use figures::{AccountFigures, Completion, Figures};
 pub use health::{AccountHealth, AccountState, NotProven};
-pub use identity::{Identity, IdentityMemory};
+pub use identity::{Identity, IdentityChange, IdentityMemory};
 pub use log_targets::{CAPPED_TARGETS, may_log};
 pub use oauth::{
     Authorization, AuthorizationState, AuthorizationStatus, Ending, Login, LoginError, OAuthClient,

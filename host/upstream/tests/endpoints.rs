@@ -366,6 +366,36 @@ async fn a_first_endpoint_that_comes_back_as_another_users_carries_nothing() {
     assert_eq!(servers[1].writes.lock().len(), 9);
 }
 
+#[tokio::test]
+async fn a_first_endpoint_that_is_another_users_than_remembered_is_told_once_with_both_organisations()
+ {
+    let servers = [Server::of(9), Server::of(9)];
+    for (identity, former, changes) in [
+        (
+            json!({ "organization": "other", "projects": { "1": "Lab" } }),
+            Some("other"),
+            1,
+        ),
+        (remembered(1), Some("o"), 1),
+        // The twin: it is as it was.
+        (remembered(9), None, 0),
+    ] {
+        let memory = Memory::of(ACCOUNT, identity);
+        // Also when the account is configured again.
+        for _ in 0..2 {
+            let accounts = of_two_remembered(&servers, &memory);
+            prove(&accounts).await;
+        }
+        let told = memory.changes();
+        assert_eq!(told.len(), changes, "{told:?}");
+        if let Some(change) = told.first() {
+            assert_eq!(change.former.as_deref(), former);
+            assert_eq!(change.now.as_deref(), Some("o"));
+            assert!(change.to_string().contains("is o now"), "{change}");
+        }
+    }
+}
+
 /// No server gets a call; returns the reason of the last one.
 async fn none_is_sent(accounts: &Accounts, servers: &[Server; 2]) -> String {
     let mut reason = String::new();

@@ -30,7 +30,9 @@ use rustix::fs::{Access, access};
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
-use self::host::{followed, guardrails, halts, live_profiles, permits, plugins};
+use self::host::{
+    CHANGED_FIX, changed_users, followed, guardrails, halts, live_profiles, permits, plugins,
+};
 pub use self::report::Check;
 use self::report::{Mark, Report};
 use crate::accounts::{self, CHECK_TIMEOUT, Connections};
@@ -96,6 +98,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             }
             if found.running {
                 followed(route, &mut report, output).await;
+                changed_users(route, &mut report, output).await;
             }
             all_accounts(config, &mut report).await;
         }
@@ -386,6 +389,10 @@ async fn one_account(
     }
     if account.remote.is_some() {
         remote_server(name, account, &mut connections, report).await;
+    }
+    if let Some(change) = connections.identities.change(name) {
+        let what = format!("account {name}: user");
+        report.warn(what, line(&change.to_string()), CHANGED_FIX);
     }
     connections.accounts.close().await;
     Ok(())

@@ -405,6 +405,53 @@ fn an_endpoint_is_judged_apart_from_a_first_one_that_is_down_and_told_from_anoth
 }
 
 #[test]
+fn an_account_that_becomes_another_users_is_recorded_and_shown_until_the_next_start() {
+    let (own, other) = (Cloud::start(), Cloud::start());
+    for (cloud, name) in [(&own, "Lab/own"), (&other, "Lab/other")] {
+        let project = json!({ "name": name, "language": "Py" });
+        Folder::embedded(cloud.url()).call("create_project", &project);
+    }
+    let folder = Folder::new(&two_endpoints(own.url(), own.url()));
+    let host = folder.serve(&["run"]);
+    let recorded = || {
+        let query = folder.run(&["--json", "audit", "query", "--limit", "1000"]);
+        let mut found = records(&query);
+        found.retain(|record| record.to_string().contains("\"account-user-changed\""));
+        found
+    };
+    let warned = || {
+        let checks = doctor(&folder);
+        let of_user = |check: &&Value| check["what"] == "account research: user";
+        checks.iter().find(of_user).cloned()
+    };
+    wait_until("it is connected", || {
+        (status(&folder, "research")["status"] == "connected").then_some(())
+    });
+    // The twin: as long as it is the same user's, nothing is said.
+    assert_eq!(status(&folder, "research")["user-changed"], Value::Null);
+    assert_eq!(warned(), None);
+    assert!(recorded().is_empty());
+
+    let replaced = two_endpoints(other.url(), other.url());
+    std::fs::write(folder.path().join("qchost.toml"), replaced).unwrap();
+    folder.run(&["reload"]).good();
+    let said = wait_until("the change is shown", || {
+        let row = status(&folder, "research");
+        row["user-changed"].as_str().map(str::to_owned)
+    });
+    assert!(said.contains("organisation was"), "{said}");
+    let shown = folder.run(&["account", "status", "research"]);
+    assert!(shown.stdout.contains("warning"), "{shown:?}");
+    let check = warned().unwrap();
+    assert_eq!(check["mark"], "warning", "{check}");
+    wait_until("it is recorded", || (recorded().len() == 1).then_some(()));
+    host.end();
+    let _host = folder.serve(&["run"]);
+    assert_eq!(status(&folder, "research")["user-changed"], Value::Null);
+    assert_eq!(recorded().len(), 1, "it is recorded once");
+}
+
+#[test]
 fn a_server_that_wants_a_login_is_moved_by_the_lines_that_doctor_prints() {
     let cloud = crate::ways::cloud();
     let url = cloud.emulator().remote_url().unwrap();

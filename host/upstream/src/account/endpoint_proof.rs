@@ -174,6 +174,7 @@ impl Account {
                 "endpoint 1 is not as the account is remembered: {reason}; what it is now is remembered in place of that, and if the \
                  account was not changed on purpose, correct its credentials"
             );
+            memory.replaced(&self.name, known.replaced_by(&now, reason));
         }
         // Without a project, a later list has to be waited for.
         self.is_noted.store(now.is_comparable(), Ordering::Relaxed);

@@ -16,8 +16,8 @@ use qchost_catalog::{
     BoxFuture, Call, Clearance, Failure, Outcome, Sends, Target, Upstream as _, always, by_tool,
 };
 use qchost_upstream::{
-    Account, AccountOptions, Accounts, Backoff, Connector, Identity, IdentityMemory,
-    StdioConnector, Supervisor,
+    Account, AccountOptions, Accounts, Backoff, Connector, Identity, IdentityChange,
+    IdentityMemory, StdioConnector, Supervisor,
 };
 use secrecy::SecretString;
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ pub const ACCOUNT: &str = "research";
 
 /// Whose accounts are, by connection, in place of the host's ledger.
 #[derive(Default)]
-pub struct Memory(Mutex<HashMap<String, Identity>>);
+pub struct Memory(Mutex<HashMap<String, Identity>>, Mutex<Vec<IdentityChange>>);
 
 impl Memory {
     /// With this of one connection.
@@ -39,6 +39,11 @@ impl Memory {
     pub fn put(&self, connection: &str, identity: Value) {
         let identity = serde_json::from_value(identity).unwrap();
         self.0.lock().insert(connection.to_owned(), identity);
+    }
+
+    /// What replaced something that it does not match.
+    pub fn changes(&self) -> Vec<IdentityChange> {
+        self.1.lock().clone()
     }
 
     pub fn forget(&self, connection: &str) {
@@ -54,6 +59,10 @@ impl Memory {
 impl IdentityMemory for Memory {
     fn recall(&self, connection: &str) -> Option<Identity> {
         self.0.lock().get(connection).cloned()
+    }
+
+    fn replaced(&self, _: &str, change: IdentityChange) {
+        self.1.lock().push(change);
     }
 
     fn remember<'a>(&'a self, connection: &'a str, identity: Identity) -> BoxFuture<'a, ()> {

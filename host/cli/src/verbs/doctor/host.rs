@@ -9,8 +9,8 @@ use crate::config::Config;
 use crate::control::{self, Route};
 use crate::output::{Output, counted, words};
 use crate::requests::{
-    FileRow, ListApprovals, ListFiles, ListHalts, ListLiveProfiles, ListPlugins, PermitRow,
-    PluginRow, Status,
+    AccountStatus, FileRow, ListApprovals, ListFiles, ListHalts, ListLiveProfiles, ListPlugins,
+    PermitRow, PluginRow, Status,
 };
 use crate::verbs::cells::{maybe, text, word};
 
@@ -166,6 +166,20 @@ pub async fn live_profiles(route: &Route, report: &mut Report, output: Output) {
             text(&live.words()),
             "this is never forgotten: for a paper account, make a profile of another name and deploy by that",
         );
+    }
+}
+
+/// What to do about an account that turned out to be another user's.
+pub const CHANGED_FIX: &str = "if the account was not changed on purpose, correct its credentials; a running host shows this until it is started again";
+
+/// The accounts whose first endpoint turned out to be another user's since the host started.
+pub async fn changed_users(route: &Route, report: &mut Report, output: Output) {
+    let rows = control::ask_running(route, AccountStatus { account: None }, output).await;
+    for row in rows.ok().flatten().unwrap_or_default() {
+        if let Some(change) = row.user_changed {
+            let what = format!("account {}: user", row.account);
+            report.warn(what, text(&change), CHANGED_FIX);
+        }
     }
 }
 
