@@ -64,17 +64,15 @@ pub struct IdentityChange {
 
 impl fmt::Display for IdentityChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let named = |organization: &Option<String>| match organization {
-            Some(id) => excerpt(id, MAX_ID),
-            None => "unknown".to_owned(),
-        };
+        let named =
+            |id: Option<&str>| id.map_or_else(|| "unknown".to_owned(), |id| excerpt(id, MAX_ID));
         write!(
             f,
             "the first endpoint is not of the user that was remembered of the account: {} (its organisation was {}, and is {} \
              now)",
             self.reason,
-            named(&self.former),
-            named(&self.now)
+            named(self.former.as_deref()),
+            named(self.now.as_deref())
         )
     }
 }
