@@ -320,7 +320,9 @@ pub struct Ending {
     pub completed: &'static [&'static str],
     /// The statuses of an item that ended in another way.
     pub failed: &'static [&'static str],
-    /// How long an answer that says so is kept, in seconds: it has names and notes too, which people change.
+    /// How long an answer that says so is kept, in seconds. It has names, notes or the layout of the web page too, which
+    /// people change, and may lack an analysis that is made later: so it is an exception from [`FINISHED_SECONDS`], by
+    /// which the other answers about the item are kept.
     pub seconds: u32,
 }
 

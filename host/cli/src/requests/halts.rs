@@ -8,10 +8,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Class, Handler, Rules};
+use crate::config::Account;
 use crate::host::Host;
 use crate::reports::Reports;
 
 const READ_BACK: &str = "qchost halt --list";
+/// What no halt ends.
+const STILL_AT_WORK: &str = "a halt does not end QuantConnect's agents at work, nor notebooks that run: they may deploy again; \
+    stop them at QuantConnect's site (an agent also by: qchost call stop_agent_deployment), then repeat the halt";
 
 /// Halts writes and trades.
 #[derive(Debug, Clone, Serialize, Deserialize, clap::Args)]
@@ -62,6 +66,9 @@ pub struct Halted {
     pub halts: Option<Vec<HaltRow>>,
     /// What was requested and could not be done. The halt is in force regardless.
     pub problems: Vec<String>,
+    /// What a halt that liquidates leaves to a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// What is not done yet, if the answer did not wait for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<String>,
@@ -146,6 +153,21 @@ impl Handler for Halt {
 }
 
 impl Halt {
+    /// What may still deploy, since it runs at QuantConnect and has the authority of the account. Accounts of the host's own
+    /// emulator have nothing of the kind.
+    fn left_to_people(&self, host: &Host) -> Option<String> {
+        let current = host.current();
+        let may_have = |account: Option<&Account>| {
+            account.is_none_or(|it| !it.is_emulator() || it.remote.is_some())
+        };
+        let all = &current.config.account;
+        let may_deploy = match &self.account {
+            Some(account) => may_have(all.get(account)),
+            None => all.values().any(|account| may_have(Some(account))),
+        };
+        (self.liquidate && may_deploy).then(|| STILL_AT_WORK.to_owned())
+    }
+
     /// Halts without checking that the scope exists. In force once this is polled.
     pub async fn begin(self, host: &Host, person: &Person, reports: &Reports) -> Result<Halted> {
         let what = scope_words(&self.scope());
@@ -162,6 +184,7 @@ impl Halt {
             stopped: report.stopped,
             halts: Some(shown(host, &report.halts)),
             problems: report.problems,
+            note: self.left_to_people(host),
             ..Halted::default()
         })
     }

@@ -300,6 +300,9 @@ fn show(
         if liquidate && report.stopped.is_empty() && report.problems.is_empty() {
             text += "\nnothing runs live, so there was nothing to liquidate";
         }
+        if let Some(note) = &report.note {
+            text += &format!("\n\nnote: {}", terminal::line(note));
+        }
         text
     })?;
     let problems: Vec<_> = report

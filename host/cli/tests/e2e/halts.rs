@@ -132,6 +132,12 @@ fn liquidating_stops_what_runs_live_and_reports_each() {
         ran.good().stdout.contains("nothing to liquidate"),
         "{ran:?}"
     );
+    // What a halt cannot end is said by each that liquidates, and by no other one.
+    assert!(ran.stdout.contains("agents at work"), "{ran:?}");
+    let note = report["note"].as_str().unwrap();
+    assert!(note.contains("stop_agent_deployment"), "{report}");
+    let plain = folder.run(&["halt", "--json"]).json();
+    assert_eq!(plain["note"], Value::Null, "{plain}");
     let ran = folder.run(&[
         "invoke",
         "every-category.deploy-live",
