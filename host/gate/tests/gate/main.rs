@@ -17,6 +17,7 @@ mod halts;
 mod histories;
 mod liquidation;
 mod narrowed;
+mod out_of_scope;
 mod paper;
 mod reconfigured;
 mod records;
