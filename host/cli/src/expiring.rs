@@ -9,20 +9,20 @@ use qchost_gate::AdminAction;
 use qchost_upstream::{Authorization, Ending};
 use tokio::time::MissedTickBehavior;
 
-use crate::changed_users;
 use crate::host::Host;
+use crate::identity_changes;
 use crate::requests::account_detail;
 
 /// How often the ends are looked at.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Announces ends while it is polled, and records which accounts changed hands.
+/// Announces ends while it is polled, and records which accounts are not as they were.
 pub async fn keep_announcing(host: &Host) {
     let mut due = tokio::time::interval(CHECK_INTERVAL);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         due.tick().await;
-        changed_users::record(host).await;
+        identity_changes::record(host).await;
         let names: Vec<String> = host.current().config.account.keys().cloned().collect();
         for name in names {
             if let Some(authorization) = host.connections.authorizations.get(&name)

@@ -18,7 +18,7 @@ pub struct Identities {
     /// `None` beside the host.
     ledger: Option<Ledger>,
     known: RwLock<BTreeMap<String, Identity>>,
-    /// The connections that turned out to be another user's since the start.
+    /// The connections that were found to be not as they were kept, since the start.
     changes: RwLock<BTreeMap<String, Change>>,
 }
 
@@ -67,7 +67,7 @@ impl Identities {
         }
     }
 
-    /// How a connection changed hands since the start, if it did.
+    /// How a connection changed since the start, if it did.
     pub fn change(&self, connection: &str) -> Option<IdentityChange> {
         let changes = self.changes.read();
         changes.get(connection).map(|change| change.what.clone())

@@ -35,8 +35,8 @@ pub enum AdminAction {
     AccountLoginFailed,
     /// A login ends.
     AccountLogout,
-    /// The first endpoint of an account turned out to be another user's than before.
-    AccountUserChanged,
+    /// The first endpoint of an account is not as it was remembered: it may be another user's.
+    AccountIdentityChanged,
     /// An authorization is about to end.
     AccountAuthorizationExpiring,
     /// An authorization ended.

@@ -415,7 +415,7 @@ pub enum AdminDetail {
         /// When the authorization ends. Never left out, which tells this from other details about accounts.
         #[serde(deserialize_with = "Option::deserialize")]
         ends: Option<String>,
-        /// Why a person was not logged in, or how the account changed hands.
+        /// Why a person was not logged in, or how the account is not as it was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -582,7 +582,7 @@ mod tests {
             "account-logged-in",
             "account-login-failed",
             "account-logout",
-            "account-user-changed",
+            "account-identity-changed",
             "account-authorization-expiring",
             "account-authorization-ended",
             "manifest",

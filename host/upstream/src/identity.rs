@@ -51,7 +51,8 @@ impl From<String> for Unlike {
     }
 }
 
-/// That a connection of an account is not of the user that was kept.
+/// That a connection of an account is not as it was kept, such as after its credentials were replaced by another user's. A project
+/// that was deleted looks the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdentityChange {
     /// The organisation that was kept, if its server said one.
@@ -68,8 +69,8 @@ impl fmt::Display for IdentityChange {
             |id: Option<&str>| id.map_or_else(|| "unknown".to_owned(), |id| excerpt(id, MAX_ID));
         write!(
             f,
-            "the first endpoint is not of the user that was remembered of the account: {} (its organisation was {}, and is {} \
-             now)",
+            "the first endpoint is not as the account was remembered, so it may be another user's: {} (its organisation was \
+             {}, and is {} now)",
             self.reason,
             named(self.former.as_deref()),
             named(self.now.as_deref())

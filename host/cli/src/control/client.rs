@@ -18,11 +18,11 @@ use tokio_util::codec::{Framed, LinesCodec, LinesCodecError};
 use super::message::{Envelope, HEARTBEAT_INTERVAL, Head, MAX_HEAD, MAX_LINE, Reply};
 use super::presence::Presence;
 use super::route::{Route, RunningHost};
-use crate::changed_users;
 use crate::config::Config;
 use crate::data_folder::{DATABASE, check_version, private_folder};
 use crate::exit_status::{ErrorKind, Failed};
 use crate::host::Host;
+use crate::identity_changes;
 use crate::lock::{Lock, Refused};
 use crate::output::{Display, Output, words};
 use crate::reports::{Report, Reports};
@@ -381,7 +381,7 @@ async fn alone(
             "interrupted before it was done; what was sent is not undone: read the state before you try again",
         )),
     };
-    changed_users::record(&host).await;
+    identity_changes::record(&host).await;
     // A second signal ends it at once.
     let signal = signals::ended();
     tokio::select! {

@@ -112,8 +112,8 @@ pub struct AccountRow {
     pub calls: usize,
     /// How it is authorized, if a person logs in to its server.
     pub authorization: Option<AuthorizationRow>,
-    /// Since the start, its first endpoint turned out to be another user's than was remembered: how it changed.
-    pub user_changed: Option<String>,
+    /// How its first endpoint was found to be not as it was remembered, since the start: it may be another user's.
+    pub identity_changed: Option<String>,
     /// Its endpoints, in the order of the configuration.
     pub endpoints: Vec<EndpointRow>,
     /// The brokerage profiles that count as ones for real money because of a deployment of this account.
@@ -429,7 +429,7 @@ fn row(host: &Host, account: &str) -> Option<AccountRow> {
         calls: health.calls,
         connection: health.connection,
         authorization,
-        user_changed: connections
+        identity_changed: connections
             .identities
             .change(account)
             .map(|it| it.to_string()),

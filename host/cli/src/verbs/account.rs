@@ -308,7 +308,7 @@ fn connection(row: &AccountRow) -> Vec<(String, String)> {
     };
     add("problem", row.problem.clone());
     add("fix", row.fix.clone());
-    add("warning", row.user_changed.clone());
+    add("warning", row.identity_changed.clone());
     if let Some(authorization) = &row.authorization {
         add("server", Some(authorization.server.clone()));
         add("issuer", authorization.issuer.clone());
@@ -416,7 +416,7 @@ mod tests {
         });
         let mut row = json!({
             "account": account, "status": status, "connection": "https://mcp.example.com", "problem": null,
-            "fix": null, "sessions": 1, "calls": 0, "authorization": null, "user-changed": null, "endpoints": [], "live-profiles": [],
+            "fix": null, "sessions": 1, "calls": 0, "authorization": null, "identity-changed": null, "endpoints": [], "live-profiles": [],
             "figures": { "since-start": figures, "last-hour": figures },
         });
         let more = more.as_object().unwrap().clone();

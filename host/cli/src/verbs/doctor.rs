@@ -31,7 +31,7 @@ use secrecy::ExposeSecret as _;
 use serde_json::Value;
 
 use self::host::{
-    CHANGED_FIX, changed_users, followed, guardrails, halts, live_profiles, permits, plugins,
+    CHANGED_FIX, changed_identities, followed, guardrails, halts, live_profiles, permits, plugins,
 };
 pub use self::report::Check;
 use self::report::{Mark, Report};
@@ -98,7 +98,7 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
             }
             if found.running {
                 followed(route, &mut report, output).await;
-                changed_users(route, &mut report, output).await;
+                changed_identities(route, &mut report, output).await;
             }
             all_accounts(config, &mut report).await;
         }
@@ -391,7 +391,7 @@ async fn one_account(
         remote_server(name, account, &mut connections, report).await;
     }
     if let Some(change) = connections.identities.change(name) {
-        let what = format!("account {name}: user");
+        let what = format!("account {name}: identity");
         report.warn(what, line(&change.to_string()), CHANGED_FIX);
     }
     connections.accounts.close().await;

@@ -416,19 +416,19 @@ fn an_account_that_becomes_another_users_is_recorded_and_shown_until_the_next_st
     let recorded = || {
         let query = folder.run(&["--json", "audit", "query", "--limit", "1000"]);
         let mut found = records(&query);
-        found.retain(|record| record.to_string().contains("\"account-user-changed\""));
+        found.retain(|record| record.to_string().contains("\"account-identity-changed\""));
         found
     };
     let warned = || {
         let checks = doctor(&folder);
-        let of_user = |check: &&Value| check["what"] == "account research: user";
+        let of_user = |check: &&Value| check["what"] == "account research: identity";
         checks.iter().find(of_user).cloned()
     };
     wait_until("it is connected", || {
         (status(&folder, "research")["status"] == "connected").then_some(())
     });
     // The twin: as long as it is the same user's, nothing is said.
-    assert_eq!(status(&folder, "research")["user-changed"], Value::Null);
+    assert_eq!(status(&folder, "research")["identity-changed"], Value::Null);
     assert_eq!(warned(), None);
     assert!(recorded().is_empty());
 
@@ -437,7 +437,7 @@ fn an_account_that_becomes_another_users_is_recorded_and_shown_until_the_next_st
     folder.run(&["reload"]).good();
     let said = wait_until("the change is shown", || {
         let row = status(&folder, "research");
-        row["user-changed"].as_str().map(str::to_owned)
+        row["identity-changed"].as_str().map(str::to_owned)
     });
     assert!(said.contains("organisation was"), "{said}");
     let shown = folder.run(&["account", "status", "research"]);
@@ -447,7 +447,7 @@ fn an_account_that_becomes_another_users_is_recorded_and_shown_until_the_next_st
     wait_until("it is recorded", || (recorded().len() == 1).then_some(()));
     host.end();
     let _host = folder.serve(&["run"]);
-    assert_eq!(status(&folder, "research")["user-changed"], Value::Null);
+    assert_eq!(status(&folder, "research")["identity-changed"], Value::Null);
     assert_eq!(recorded().len(), 1, "it is recorded once");
 }
 

@@ -40,6 +40,16 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The twin is in the tests of halts: an account at QuantConnect may have agents and notebooks at work.
+#[test]
+fn a_halt_on_an_emulator_leaves_nothing_to_people() {
+    let folder = Folder::embedded("emulator");
+    create(&folder, "Lab/first");
+    let report = folder.run(&["halt", "--liquidate", "--json"]).json();
+    assert_eq!(report["stopped"], json!([]), "{report}");
+    assert_eq!(report["note"], Value::Null, "{report}");
+}
+
 #[test]
 fn what_one_command_creates_the_next_one_sees_with_and_without_a_host() {
     let folder = Folder::embedded("emulator");

@@ -8,7 +8,9 @@ use nix::unistd::geteuid;
 use qchost_upstream::AccountState;
 
 use super::data;
-use super::host::{changed_users, followed, guardrails, halts, live_profiles, permits, plugins};
+use super::host::{
+    changed_identities, followed, guardrails, halts, live_profiles, permits, plugins,
+};
 use super::report::{Mark, Report};
 use crate::config::Config;
 use crate::control::{self, Route};
@@ -86,7 +88,7 @@ pub async fn check(route: &Route, config: &Config, report: &mut Report, output: 
         live_profiles(route, report, output).await;
         followed(route, report, output).await;
         accounts(route, report, output).await;
-        changed_users(route, report, output).await;
+        changed_identities(route, report, output).await;
     } else {
         for what in ["record", "plugins", "accounts"] {
             unknown(report, what, "");

@@ -169,15 +169,15 @@ pub async fn live_profiles(route: &Route, report: &mut Report, output: Output) {
     }
 }
 
-/// What to do about an account that turned out to be another user's.
+/// What to do about an account that is not as it was remembered.
 pub const CHANGED_FIX: &str = "if the account was not changed on purpose, correct its credentials; a running host shows this until it is started again";
 
-/// The accounts whose first endpoint turned out to be another user's since the host started.
-pub async fn changed_users(route: &Route, report: &mut Report, output: Output) {
+/// The accounts whose first endpoint was found to be not as it was remembered, since the host started.
+pub async fn changed_identities(route: &Route, report: &mut Report, output: Output) {
     let rows = control::ask_running(route, AccountStatus { account: None }, output).await;
     for row in rows.ok().flatten().unwrap_or_default() {
-        if let Some(change) = row.user_changed {
-            let what = format!("account {}: user", row.account);
+        if let Some(change) = row.identity_changed {
+            let what = format!("account {}: identity", row.account);
             report.warn(what, text(&change), CHANGED_FIX);
         }
     }

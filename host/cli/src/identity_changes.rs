@@ -1,4 +1,5 @@
-//! Records that the first endpoint of an account turned out to be another user's, such as after its credentials were replaced.
+//! Records that the first endpoint of an account is not as it was remembered, such as after its credentials were replaced by
+//! another user's.
 
 use qchost_gate::AdminAction;
 use qchost_upstream::account_of;
@@ -11,9 +12,9 @@ pub async fn record(host: &Host) {
     let identities = &host.connections.identities;
     for (connection, change) in identities.unrecorded() {
         let detail = account_detail(account_of(&connection), None, Some(change.to_string()));
-        let action = AdminAction::AccountUserChanged;
+        let action = AdminAction::AccountIdentityChanged;
         if let Err(error) = host.gate.note_host(action, detail).await {
-            tracing::error!(target: "host", connection, %error, "that the account is another user's cannot be recorded");
+            tracing::error!(target: "host", connection, %error, "that the account is not as it was cannot be recorded");
             return;
         }
         identities.recorded(&connection, &change);
