@@ -31,8 +31,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use accounts::{
-    AccountLoggedOut, AccountRow, AccountStatus, AuthorizationRow, BeginLogin, FinishLogin,
-    ListLiveProfiles, LogOut, Redirect, account_detail,
+    AccountLoggedOut, AccountRow, AccountStatus, AuthorizationRow, BeginLogin, EndpointRow,
+    FinishLogin, ListLiveProfiles, LogOut, Redirect, account_detail,
 };
 pub use approvals::{
     ApprovalRow, Approve, ListApprovals, PermitRow, Refuse, Revoke, ShowApproval, StandingRequest,

@@ -126,9 +126,9 @@ pub async fn run(route: &Route, output: Output) -> Result<()> {
                     Mark::Failed => "FAILED".to_owned(),
                     mark => word(mark),
                 };
-                let (finding, remark) = cell_and_remark(&check.what, &check.finding);
-                if let Some(remark) = remark {
-                    below += &format!("\n{remark}");
+                let (finding, whole) = cell_and_remark(&check.what, &check.finding);
+                if let Some(whole) = whole {
+                    below += &format!("\n{whole}");
                 }
                 if let Some(fix) = &check.fix {
                     below += &match fix.contains('\n') {
