@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_catalog::{Way, by_name, not_by_remote};
-use qchost_policy::{DOWNLOAD, Manifest, Pattern, WORKFLOW, read_text};
+use qchost_policy::{DOWNLOAD, EVIDENCE, Manifest, Pattern, WORKFLOW, read_text};
 
 use crate::config::{Config, Mode, listed};
 
@@ -104,7 +104,7 @@ fn check_ways(manifest: &Manifest, config: &Config) -> Result<()> {
             if account.rest.is_some() {
                 continue;
             }
-            if matches!(entry, DOWNLOAD | WORKFLOW) {
+            if matches!(entry, DOWNLOAD | WORKFLOW | EVIDENCE) {
                 bail!(
                     "{}: `{entry}` goes by a server in front of the REST API, which the account `{}` is not connected to; \
                      add to qchost.toml:\n{}",

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use qchost_catalog::host_calls::LIST_PROJECTS;
-use qchost_catalog::{Access, Operation, Selector, is_deleted_project};
+use qchost_catalog::{Access, Job, Operation, Selector, is_deleted_project};
 use qchost_policy::{Context, Facts, Project, Resource};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -39,6 +39,8 @@ pub struct Learned {
     pub created: Option<u32>,
     /// A compile job that the plugin started: its project and its id.
     pub compile: Option<(u32, String)>,
+    /// A backtest or an optimisation that the plugin started: its project, which of the two, and its id.
+    pub started: Option<(u32, Job, String)>,
     /// A live deployment that said that it trades with real money.
     pub live_deployment: Option<String>,
 }
@@ -221,6 +223,11 @@ impl Scope {
             && operation.access == Access::Write
         {
             learned.compile = Some((project, compile.to_owned()));
+        }
+        if let (Some(project), Some((job, member))) = (project, operation.starts())
+            && let Some(id) = selected(operation, body).and_then(|it| it.get(member)?.as_str())
+        {
+            learned.started = Some((project, job, id.to_owned()));
         }
         if operation.deployment.is_some() {
             learned.live_deployment = reported_live(body);
