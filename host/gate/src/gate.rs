@@ -13,8 +13,8 @@ use futures::future::Either;
 use parking_lot::Mutex;
 use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Upstream, by_tool};
-use qchost_ledger::{Ledger, StateStore};
-use qchost_policy::{DOWNLOAD, Person, Right, WORKFLOW};
+use qchost_ledger::{Ledger, StateStore, TrialCounts};
+use qchost_policy::{DOWNLOAD, EVIDENCE, Person, Right, WORKFLOW};
 use qchost_scope::Scope;
 use qchost_traffic::{AccountQueues, CpuMeter, GrantRates, Moment};
 use serde_json::{Map, Value};
@@ -41,6 +41,7 @@ use crate::components::Components;
 use crate::dispatch::{Dispatch, Dispatcher, Reply};
 use crate::download::Downloader;
 use crate::error::GateError;
+use crate::evidence::{EvidenceSource, EvidenceStage, TrialCounter};
 use crate::fingerprint::Fingerprints;
 use crate::halt::HaltControl;
 use crate::halt_store::HaltStore;
@@ -92,6 +93,8 @@ pub struct Options {
     pub call_timeout: Duration,
     /// Maximum bytes of records that one plugin's calls may add to the audit per day.
     pub audit_share: u64,
+    /// Establishes facts about projects. Without it there are none, and what needs them is refused.
+    pub evidence: Option<Arc<dyn EvidenceSource>>,
 }
 
 /// The gate. Clones are the same gate. The stages of a call are private; what configuration and people use is not.
@@ -148,6 +151,7 @@ struct Stages {
     invocations: Arc<InvocationApprovals>,
     dispatcher: Arc<Dispatcher>,
     downloader: Arc<Downloader>,
+    counter: Arc<TrialCounter>,
     reserver: Reserver,
     outgoing: Arc<OutgoingRequests>,
 }
@@ -225,6 +229,7 @@ impl Gate {
             key,
             call_timeout,
             audit_share,
+            evidence,
         } = options;
         let head = audit.clone();
         ledger.set_head(Arc::new(move || Some(head.head())));
@@ -277,6 +282,11 @@ impl Gate {
             ledger: ledger.clone(),
             log: Arc::clone(&log),
             ids: Arc::clone(&ids),
+        });
+
+        let evidence = Arc::new(EvidenceStage {
+            source: evidence,
+            guards: Arc::clone(&sources),
         });
 
         let requests = Arc::new(ApprovalRequests::new(
@@ -348,6 +358,7 @@ impl Gate {
                     paper: Arc::clone(&paper),
                     long_reads: LongReads::default(),
                 },
+                evidence: Arc::clone(&evidence),
                 trade: Arc::clone(&trade),
                 approver: Arc::clone(&approver),
                 throttle: Arc::clone(&throttle),
@@ -377,6 +388,13 @@ impl Gate {
                 authorizer: Arc::clone(&authorizer),
                 reserver: reserver.clone(),
                 reads: Arc::clone(&reads),
+                log: Arc::clone(&log),
+                tasks: tasks.clone(),
+            }),
+            counter: Arc::new(TrialCounter {
+                authorizer: Arc::clone(&authorizer),
+                evidence,
+                reserver: reserver.clone(),
                 log: Arc::clone(&log),
                 tasks: tasks.clone(),
             }),
@@ -572,6 +590,20 @@ impl PluginCalls for Gate {
             let mut request = self.request(principal, callee, Map::new())?;
             let decision = self.stages.admitter.admit(&mut request).await?.decision;
             self.stages.reserver.charge_batch(&request, &decision).await
+        })
+    }
+
+    fn count_trials<'a>(
+        &'a self,
+        principal: &'a Principal,
+        project: u32,
+    ) -> BoxFuture<'a, Result<TrialCounts, Refusal>> {
+        Box::pin(async move {
+            let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+            let callee = Callee::service(EVIDENCE, Access::Read);
+            let mut request = self.request(principal, callee, arguments)?;
+            let admitted = self.stages.admitter.admit(&mut request).await?;
+            self.stages.counter.count(request, admitted).await
         })
     }
 

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 use qchost_catalog::{BoxFuture, Operation};
-use qchost_ledger::StateStore;
+use qchost_ledger::{StateStore, TrialCounts};
 use serde_json::{Map, Value};
 
 use crate::call::{Principal, SentMarker};
@@ -59,6 +59,17 @@ pub trait PluginCalls: Debug + Send + Sync {
     /// When its manifest does not allow it.
     fn check_workflow<'a>(&'a self, principal: &'a Principal)
     -> BoxFuture<'a, Result<(), Refusal>>;
+
+    /// Counts the trials of a project, by reads that the host makes and the plugin pays for. One decision, one record.
+    ///
+    /// # Errors
+    /// As [`call_marked`](Self::call_marked); and when the plugin may not make the reads itself, or one of them gave no
+    /// usable answer.
+    fn count_trials<'a>(
+        &'a self,
+        principal: &'a Principal,
+        project: u32,
+    ) -> BoxFuture<'a, Result<TrialCounts, Refusal>>;
 
     /// Decides about a plugin's request to another host, charged to the plugin.
     ///

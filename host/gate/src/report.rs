@@ -27,6 +27,7 @@ use crate::authorize::{
 use crate::call::CallRequest;
 use crate::clock::now;
 use crate::decision::{Matched, is_live};
+use crate::evidence::touches_as;
 use crate::obligations::{obligations, obligations_under};
 use crate::paper::PaperEvidence;
 use crate::reconfigure::recall;
@@ -248,7 +249,7 @@ impl Reporter {
         request: CallRequest,
         project_name: Option<String>,
     ) -> Result<Explanation, Refusal> {
-        let (known, plugin) = (request.operation, request.plugin());
+        let (known, plugin) = (touches_as(&request), request.plugin());
         let assumed = Mutex::new(Vec::new());
         let take = || std::mem::take(&mut *assumed.lock());
         let refused = |refusal: Refusal, guardrails| Explanation {

@@ -26,6 +26,8 @@ use crate::scope::{Caller, Scope, Touched, is_folder, object};
 const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "files"];
 /// Fields with the number of items beside them.
 const COUNTS: [&str; 3] = ["count", "length", "total"];
+/// Maximum bytes of an id that is remembered; real ones have 32.
+const MAX_ID: usize = 128;
 /// Up to this many names are read individually; more with one listing.
 const MAX_SINGLE_READS: usize = 3;
 
@@ -226,6 +228,7 @@ impl Scope {
         }
         if let (Some(project), Some((job, member))) = (project, operation.starts())
             && let Some(id) = selected(operation, body).and_then(|it| it.get(member)?.as_str())
+            && id.len() <= MAX_ID
         {
             learned.started = Some((project, job, id.to_owned()));
         }
