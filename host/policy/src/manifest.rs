@@ -3,6 +3,7 @@
 //! Invariant: a parsed manifest is enforced completely. An unknown key is an error, and so is one that this version
 //! knows but does not enforce, so that an operator never relies on a limit that is not enforced.
 
+mod folder;
 mod grant;
 mod http;
 pub(crate) mod reader;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
+pub use folder::{FolderGrant, FolderMode};
 pub(crate) use grant::BROKERAGES;
 pub use grant::{Approval, Grant, GrantLimits, MAX_GRANTS, MAX_PATTERNS, ProjectScope};
 pub(crate) use http::METHODS;
@@ -28,6 +30,7 @@ pub use schema::manifest_schema;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::text_file::{Origin, read_owned_text};
+use folder::MAX_FOLDERS;
 pub use reader::is_name;
 use reader::{Fields, Item, Problem};
 
@@ -56,6 +59,9 @@ pub struct Manifest {
     pub config: Map<String, Value>,
     /// Its permissions to send requests.
     pub http: Vec<HttpGrant>,
+    /// Its permissions to use folders of the machine.
+    #[serde(default)]
+    pub folders: Vec<FolderGrant>,
     /// The file it was read from.
     #[serde(skip)]
     pub path: PathBuf,
@@ -142,6 +148,7 @@ const KEYS: &[&str] = &[
     "limits",
     "config",
     "http",
+    "folder",
 ];
 
 /// Keys reserved for a later version, which will enforce them.
@@ -230,6 +237,7 @@ impl Manifest {
             limits: Limits::default(),
             config: Map::new(),
             http: Vec::new(),
+            folders: Vec::new(),
             path: PathBuf::new(),
             origin: Origin::default(),
         }
@@ -349,6 +357,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         ))),
     })?;
     let (grants, http) = granted(&root)?;
+    let folders = folders(&root)?;
     let limits = root.read("limits", |item| limits(&item.table()?))?;
     let config = root.read("config", |item| match item.json()? {
         Value::Object(config) => Ok(config),
@@ -363,6 +372,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         limits: limits.unwrap_or_default(),
         config: config.unwrap_or_default(),
         http,
+        folders,
         path: path.to_owned(),
         ..Manifest::without_grants(plugin, account)
     };
@@ -397,6 +407,19 @@ pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>),
         http.push(grant);
     }
     Ok((grants, http))
+}
+
+fn folders(root: &Fields<'_>) -> Result<Vec<FolderGrant>, Problem> {
+    let mut names = BTreeSet::new();
+    let mut folders = Vec::new();
+    let tables = root.tables("folder", MAX_FOLDERS)?;
+    for (at, table) in tables.into_iter().enumerate() {
+        let name = table.get("name");
+        let grant = FolderGrant::read(table.called(format!("folder[{at}]")))?;
+        unique(&mut names, &grant.name, name)?;
+        folders.push(grant);
+    }
+    Ok(folders)
 }
 
 /// Compiling a manifest, and each decision by it, takes time in proportion to its patterns.

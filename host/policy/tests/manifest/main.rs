@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use qchost_policy::{
-    Approval, Glob, GrantLimits, Limits, Manifest, ManifestError, ProjectScope, Usd,
-    manifest_schema,
+    Approval, FolderGrant, FolderMode, Glob, GrantLimits, Limits, Manifest, ManifestError,
+    ProjectScope, Usd, manifest_schema,
 };
 use serde_json::{Value, json};
 
@@ -65,6 +65,13 @@ limits    = { per-minute = 10 }
 request   = "64KiB"
 response  = "1KiB"
 timeout   = "5s"
+
+[[folder]]
+name      = "reports"
+path      = "/srv/reports"
+mode      = "read-write"
+max-bytes = "1GiB"
+max-files = 700
 "#;
 
 fn parse(text: &str) -> Result<Manifest, String> {
@@ -168,6 +175,25 @@ fn a_good_manifest_is_read_whole() {
 }
 
 #[test]
+fn a_folder_is_read_whole_and_has_quotas_that_are_not_written() {
+    let reports = FolderGrant {
+        name: "reports".to_owned(),
+        path: "/srv/reports".into(),
+        mode: FolderMode::ReadWrite,
+        max_bytes: 1 << 30,
+        max_files: 700,
+    };
+    assert_eq!(parse(GOOD).unwrap().folders, [reports.clone()]);
+    let without = GOOD.replace("max-bytes = \"1GiB\"\nmax-files = 700\n", "");
+    let usual = FolderGrant {
+        max_bytes: 64 << 20,
+        max_files: 10_000,
+        ..reports
+    };
+    assert_eq!(parse(&without).unwrap().folders, [usual]);
+}
+
+#[test]
 fn what_is_not_written_is_nothing() {
     let manifest = parse(
         "plugin = \"a\"\ncomponent = \"a.wasm\"\naccount = \"b\"\n\
@@ -224,6 +250,7 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "is not between 1ms",
     "must not hold line breaks",
     "belongs to the connection",
+    "has a `..`",
     "is no name of a header",
     "is no address such as",
     "may hold licensed data",
