@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build;
 use crate::figures::{self, Figures};
-use crate::project::{self, Reference};
+use crate::project;
 
 /// What to run.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub(crate) struct Backtest {
     /// The project, by id or by name; the one in the agent's configuration if not given. A name that no project
     /// has makes a new project.
     #[serde(default)]
-    project: Option<Reference>,
+    project: Option<ProjectReference>,
     /// The algorithm: the text of `main.py` (`Main.cs` in a C# project).
     #[serde(default)]
     source: Option<String>,

@@ -4,23 +4,11 @@
 
 use qchost_sdk::prelude::*;
 use qchost_sdk::types::{Language, ProjectId};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 /// The strategy of a new project.
 const BUNDLED: &str = include_str!("strategy.py");
 /// The project, where neither the caller nor the manifest names one.
 const DEFAULT_NAME: &str = "Lab/strategy-lab";
-
-/// A project, by its id or its name.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum Reference {
-    /// Its id.
-    Id(ProjectId),
-    /// Its whole name, with folders: `Lab/Momentum`.
-    Name(String),
-}
 
 /// A project that is there.
 #[derive(Debug)]
@@ -33,18 +21,18 @@ pub(crate) struct Project {
 /// Finds the project, creates it if it is missing, and writes the source into it: the caller's,
 /// or the bundled one into a new project.
 pub(crate) fn prepare(
-    reference: Option<Reference>,
+    reference: Option<ProjectReference>,
     source: Option<&str>,
 ) -> Result<Project, Failure> {
     let reference = match reference {
         Some(reference) => reference,
         None => default()?,
     };
-    let (project, source) = match reference {
-        Reference::Id(id) => (read(id)?, source),
-        Reference::Name(name) => match find(&name)? {
-            Some(project) => (project, source),
-            None => (create(&name)?, Some(source.unwrap_or(BUNDLED))),
+    let (project, source) = match &reference {
+        ProjectReference::Id(_) => (existing(&reference)?, source),
+        ProjectReference::Name(name) => match lookup::find(name)? {
+            Some(project) => (project.into(), source),
+            None => (create(name)?, Some(source.unwrap_or(BUNDLED))),
         },
     };
     if let Some(source) = source {
@@ -54,45 +42,15 @@ pub(crate) fn prepare(
 }
 
 /// Finds a project that must be there already.
-pub(crate) fn existing(reference: Reference) -> Result<Project, Failure> {
-    match reference {
-        Reference::Id(id) => read(id),
-        Reference::Name(name) => find(&name)?
-            .ok_or_else(|| Error::NotFound(format!("there is no project named \"{name}\"")).into()),
-    }
+pub(crate) fn existing(reference: &ProjectReference) -> Result<Project, Failure> {
+    Ok(reference.find()?.into())
 }
 
-fn default() -> Result<Reference, Failure> {
+fn default() -> Result<ProjectReference, Failure> {
     let name = config::read("project")?;
-    Ok(Reference::Name(
+    Ok(ProjectReference::Name(
         name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
     ))
-}
-
-fn read(id: ProjectId) -> Result<Project, Failure> {
-    let found = projects::read_project(Some(id), None, None)?;
-    let project = found.into_iter().find(|it| it.project_id == id);
-    let project = project.ok_or_else(|| Error::NotFound(format!("there is no project {id}")))?;
-    Ok(project.into())
-}
-
-fn find(name: &str) -> Result<Option<Project>, Failure> {
-    only(name, projects::list_projects()?)
-}
-
-/// The one project of that name, if there is one.
-fn only(name: &str, all: Vec<projects::Project>) -> Result<Option<Project>, Failure> {
-    let mut found = all.into_iter().filter(|it| it.name == name);
-    let first = found.next();
-    let mut ids: Vec<String> = first.iter().map(|it| it.project_id.to_string()).collect();
-    ids.extend(found.map(|it| it.project_id.to_string()));
-    if ids.len() > 1 {
-        return Err(Failure::invalid_input(format!(
-            "several projects are named \"{name}\": give the id of one of {}",
-            ids.join(", ")
-        )));
-    }
-    Ok(first.map(Project::from))
 }
 
 fn create(name: &str) -> Result<Project, Failure> {
@@ -152,30 +110,6 @@ mod tests {
             language,
             ..projects::Project::default()
         }
-    }
-
-    #[test]
-    fn a_reference_is_an_id_or_a_name() {
-        let reference = |json: &str| serde_json::from_str::<Reference>(json).ok();
-        assert_eq!(reference("7"), Some(Reference::Id(7)));
-        assert_eq!(reference("\"7\""), Some(Reference::Name("7".into())));
-        assert_eq!(reference("-1"), None);
-        assert_eq!(reference("null"), None);
-    }
-
-    #[test]
-    fn a_name_means_one_project_exactly() {
-        let all = || {
-            vec![
-                project(1, "Lab/One", None),
-                project(2, "Lab/Two", None),
-                project(3, "Lab/Two", None),
-            ]
-        };
-        assert_eq!(only("Lab/One", all()).unwrap().unwrap().id, 1);
-        assert!(only("lab/one", all()).unwrap().is_none());
-        let failure = only("Lab/Two", all()).unwrap_err().to_string();
-        assert!(failure.contains("give the id of one of 2, 3"), "{failure}");
     }
 
     #[test]

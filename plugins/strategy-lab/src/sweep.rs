@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build;
-use crate::project::{self, Reference};
+use crate::project;
 use crate::ranking::{self, Miss, Row};
 
 /// How many combinations one sweep may have.
@@ -26,7 +26,7 @@ pub(crate) struct Sweep {
     /// The project, by id or by name; the one in the agent's configuration if not given. A name that no project
     /// has makes a new project.
     #[serde(default)]
-    project: Option<Reference>,
+    project: Option<ProjectReference>,
     /// The algorithm: the text of `main.py` (`Main.cs` in a C# project).
     #[serde(default)]
     source: Option<String>,

@@ -109,6 +109,7 @@
 //!   into their headers; a plugin that follows a redirect asks for another request.
 //! - [`Error`] for a call that has no answer and [`Failure`] for an action that has none; `?`
 //!   turns the one into the other.
+//! - [`ProjectReference`] for a project that a caller names by its id or its name ([`lookup`]).
 //! - [`grid`] for parameter grids, [`wait`] for answers that are not ready,
 //!   [`statistics`] for figures by name.
 //!
@@ -126,6 +127,7 @@ mod errors;
 mod failure;
 pub mod grid;
 pub mod log;
+pub mod lookup;
 pub mod prelude;
 pub mod progress;
 pub mod state;
@@ -141,4 +143,5 @@ pub use bindings::quantconnect::api::{
 };
 pub use errors::{Error, StateError};
 pub use failure::Failure;
+pub use lookup::ProjectReference;
 pub use qchost_macros::agent;
