@@ -379,9 +379,7 @@ pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
     }
     if let Some(tables) = tables("http") {
         // A grant for other hosts may have no name; the manifest then derives one from its address.
-        let manifest = Manifest::parse(text, Path::new("")).ok();
-        let grants = manifest.into_iter().flat_map(|manifest| manifest.http);
-        for (grant, table) in grants.zip(tables) {
+        for (grant, table) in Manifest::http_in(text).into_iter().zip(tables) {
             let text = written(table, text, &headers);
             found.insert(format!("http:{}", grant.name), text);
         }
@@ -633,7 +631,7 @@ name = "second"
 allow = ["live/*"]
 
 [config]
-token = "hunter2"
+salt = "hunter2"
 pin = 4711
 list = ["hunter2", # hunter2
   "b"]
@@ -735,7 +733,7 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
                 "config.deeper.text",
                 "config.list",
                 "config.pin",
-                "config.token",
+                "config.salt",
                 "http.headers.Authorization",
             ]
         );

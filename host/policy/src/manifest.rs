@@ -3,6 +3,7 @@
 //! Invariant: a parsed manifest is enforced completely. An unknown key is an error, and so is one that this version
 //! knows but does not enforce, so that an operator never relies on a limit that is not enforced.
 
+mod config;
 mod folder;
 mod grant;
 mod http;
@@ -195,6 +196,14 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The `[[http]]` of a manifest's text, in its order; none if the text is not usable. The rest of the text is not
+    /// read, so that it may be of another version.
+    #[must_use]
+    pub fn http_in(text: &str) -> Vec<HttpGrant> {
+        let granted = parsed(text, Path::new(""), |root| granted(&root));
+        granted.map_or_else(|_| Vec::new(), |(_, http)| http)
+    }
+
     /// What an operator may do when calling a tool directly: every operation, of every class and on everything. No
     /// plugin can have its name.
     #[must_use]
@@ -359,10 +368,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     let (grants, http) = granted(&root)?;
     let folders = folders(&root)?;
     let limits = root.read("limits", |item| limits(&item.table()?))?;
-    let config = root.read("config", |item| match item.json()? {
-        Value::Object(config) => Ok(config),
-        _ => Err(item.wrong("must be a table")),
-    })?;
+    let config = root.read("config", config::read)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let manifest = Manifest {
         component: folder.join(component),

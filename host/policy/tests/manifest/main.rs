@@ -254,6 +254,8 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "is no name of a header",
     "is no address such as",
     "may hold licensed data",
+    "is named like a secret",
+    "looks like an Authorization header",
     // TOML has numbers that JSON does not have.
     "NaN",
     "must be finite",
@@ -292,6 +294,75 @@ fn the_schema_says_what_the_parser_says() {
             assert!(schema.is_valid(&document), "the schema refuses {to}");
         }
     }
+}
+
+#[test]
+fn a_secret_in_config_is_refused_without_its_value_and_its_harmless_twin_is_not() {
+    let with = |line: &str| GOOD.replacen("benchmark = \"SPY\"", line, 1);
+    for (secret, value, allowed) in [
+        ("password = \"hunter2\"", "hunter2", "password = \"\""),
+        (
+            "slack-token = \"hunter2\"",
+            "hunter2",
+            "max-tokens = \"hunter2\"",
+        ),
+        (
+            "secrets = { main = \"hunter2\" }",
+            "hunter2",
+            "secrets = { main = 7 }",
+        ),
+        (
+            "api-key = [\"\", \"hunter2\"]",
+            "hunter2",
+            "keys = [\"\", \"hunter2\"]",
+        ),
+        (
+            "note = \"-----BEGIN PRIVATE KEY-----\\nMII\"",
+            "MII",
+            "note = \"-----BEGIN CERTIFICATE-----\\nMII\"",
+        ),
+        (
+            "list = [{ deep = \"Bearer hunter2\" }]",
+            "hunter2",
+            "list = [{ deep = \"bearer of bad news\" }]",
+        ),
+        (
+            "model = \"9f86d081884c7d659a2feaa0c55ad015\"",
+            "9f86d081",
+            "model-digest = \"9f86d081884c7d659a2feaa0c55ad015\"",
+        ),
+    ] {
+        let error = parse(&with(secret)).expect_err(secret);
+        assert!(error.contains(":32: config."), "{error}");
+        assert!(error.contains("[[http]] headers = {"), "{error}");
+        assert!(!error.contains(value), "{error}");
+        parse(&with(allowed)).expect(allowed);
+    }
+}
+
+#[test]
+fn a_value_of_config_is_found_by_its_pointer() {
+    let text = GOOD.replacen(
+        "nested = { a = [1, 2.5, true] }",
+        "[config.nested]\na = [\n1,\n2]\n\"b/c\" = 3",
+        1,
+    );
+    let manifest = parse(&text).unwrap();
+    for (pointer, key, line) in [
+        ("", "config", 31),
+        ("/benchmark", "config.benchmark", 32),
+        ("/nested", "config.nested", 33),
+        ("/nested/a/1", "config.nested.a", 36),
+        ("/nested/b~1c", "config.nested.b/c", 37),
+        ("/nested/a/7/deeper", "config.nested.a", 34),
+        ("/missing", "config", 31),
+    ] {
+        let (found, at) = manifest.place_in_config(pointer);
+        assert_eq!((found.as_str(), at), (key, line), "{pointer}");
+    }
+    let without = GOOD.split_once("[config]").unwrap().0;
+    let place = parse(without).unwrap().place_in_config("");
+    assert_eq!(place, ("config".to_owned(), 1));
 }
 
 #[test]
