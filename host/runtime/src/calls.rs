@@ -176,12 +176,13 @@ impl CallContext {
     }
 
     /// Hands a call of the gate over to the driver, and waits for its answer.
-    pub(crate) async fn hand_over<C>(
+    pub(crate) async fn hand_over<T, C>(
         &self,
         call: impl FnOnce(Arc<dyn PluginCalls>, Principal) -> C,
-    ) -> Result<Value, Error>
+    ) -> Result<T, Error>
     where
-        C: Future<Output = Result<Value, Refusal>> + Send + 'static,
+        T: Send + 'static,
+        C: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
         let call = call(Arc::clone(self.gate()?), self.principal().clone());
         self.driver().call(call).await.map_err(refused)

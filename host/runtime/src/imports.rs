@@ -3,7 +3,9 @@
 //! Invariant: every function that a component can call belongs to a kind that was checked: an
 //! unknown interface is [`Kind::Unknown`], and a component with one does not load.
 
-use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
+use qchost_catalog::host_calls::{
+    CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE, TRIAL_READS,
+};
 use qchost_policy::ImportedInterface;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +18,7 @@ const QUANTCONNECT: &str = "quantconnect:api/";
 /// Their version.
 const VERSION: &str = "@0.1.0";
 /// The host's services, each with whether it needs a grant.
-const SERVICES: [(&str, bool); 8] = [
+const SERVICES: [(&str, bool); 9] = [
     ("answers", false),
     ("approvals", false),
     ("log", false),
@@ -24,6 +26,7 @@ const SERVICES: [(&str, bool); 8] = [
     ("config", false),
     ("clock", false),
     ("progress", false),
+    ("evidence", true),
     ("workflow", true),
 ];
 /// The provided parts of WASI that grant no access.
@@ -123,7 +126,7 @@ impl Import {
         })
     }
 
-    /// The entries of `allow` that it needs; a batch's calls are decided individually, so they need grants too.
+    /// The entries of `allow` that it needs; what a service calls for the component needs grants too.
     pub(crate) fn needs(&self) -> Vec<String> {
         match (self.granted_as(), self.kind) {
             (Some("raw"), _) => vec!["raw/*".to_owned()],
@@ -137,6 +140,7 @@ impl Import {
                 .iter()
                 .flat_map(|function| match function.as_str() {
                     "compile-and-wait" => &[CREATE_COMPILE, READ_COMPILE][..],
+                    "count-trials" => &TRIAL_READS[..],
                     "backtest-and-wait" | "run-backtests" => &[CREATE_BACKTEST, READ_BACKTEST][..],
                     _ => &[],
                 })

@@ -31,6 +31,7 @@ fn link_services(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
         approvals: approvals,
         clock: clock,
         config: config,
+        evidence: calls,
         log: lines,
         progress: progress,
         state: state,

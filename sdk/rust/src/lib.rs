@@ -102,6 +102,7 @@
 //!   in the modules themselves.
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
 //!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
+//! - [`evidence`] has facts about a project that the host establishes itself: how often its strategy was tried on history.
 //! - [`answers`] says how many rows of lists the host could not read and left out.
 //! - [`approvals`] waits for a person where a call needs one.
 //! - Requests to other hosts go by `wasi:http`, through its bindings (the crate `wasip2`) or a client
@@ -135,7 +136,7 @@ pub mod statistics;
 pub mod wait;
 
 pub use bindings::exports::qchost::agent::guest::{Action, Description, Event, Guest, Hints};
-pub use bindings::qchost::agent::{answers, workflow};
+pub use bindings::qchost::agent::{answers, evidence, workflow};
 pub use bindings::quantconnect::api::{
     account, ai, backtests, collaboration, compile, datasets, exports, files, lean_versions,
     libraries, live, live_commands, nodes, notifications, object_store, optimizations,
