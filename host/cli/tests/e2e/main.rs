@@ -32,6 +32,7 @@ mod desk;
 mod discovery;
 mod documents;
 mod emulated;
+mod evidence;
 mod exit_statuses;
 mod following;
 mod gate;
