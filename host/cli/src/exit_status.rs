@@ -239,6 +239,7 @@ impl From<&LoadError> for ErrorKind {
             LoadError::Unloaded { .. } | LoadError::ShuttingDown => Self::UNAVAILABLE,
             LoadError::Component(..)
             | LoadError::MemoryLimit { .. }
+            | LoadError::Config { .. }
             | LoadError::Policy(_)
             | LoadError::NotAdmitted(_)
             | LoadError::Renamed { .. } => Self::Failed,

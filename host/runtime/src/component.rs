@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use qchost_policy::Manifest;
-use qchost_text::error_chain;
+use qchost_text::{Redactor, error_chain};
 use rustix::fs::OFlags;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
@@ -158,6 +159,37 @@ impl Code {
                 egress: manifest.egress_lines_for_requests(),
             }),
         }
+    }
+
+    /// Checks that the `[config]` of a manifest fits the component's schema of it.
+    pub(crate) async fn check_config(
+        self: &Arc<Self>,
+        manifest: &Manifest,
+        redactor: &Redactor,
+    ) -> Result<(), LoadError> {
+        let (code, redactor) = (Arc::clone(self), redactor.clone());
+        let config = Value::Object(manifest.config.clone());
+        // A check may take a second.
+        let checking = tokio::task::spawn_blocking(move || {
+            let Some(schema) = &code.schemas.config else {
+                return Ok(());
+            };
+            schema.work(&config)?;
+            schema.validate(&config, &redactor)
+        });
+        let checked = checking.await.unwrap_or_else(|error| {
+            let why = format!("it could not be checked: {error}");
+            Err((String::new(), why))
+        });
+        checked.map_err(|(pointer, message)| {
+            let (key, line) = manifest.place_in_config(&pointer);
+            LoadError::Config {
+                path: manifest.path.clone(),
+                line,
+                key: text::line(&key, MAX_REASON),
+                message,
+            }
+        })
     }
 
     /// Checks that the component can start within the memory that a manifest allows.

@@ -274,7 +274,7 @@ impl Invocation<'_> {
     /// the plugin.
     fn check(&self, plugin: &Plugin, input: &Value) -> Result<SerializedInput, InvokeError> {
         let code = &plugin.code;
-        let Some(schemas) = code.schemas.get(self.action) else {
+        let Some(schemas) = code.schemas.actions.get(self.action) else {
             let actions = code.description.actions.iter();
             return Err(InvokeError::UnknownAction {
                 plugin: plugin.name().to_owned(),

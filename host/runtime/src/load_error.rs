@@ -58,6 +58,18 @@ pub enum LoadError {
         /// The limit, in bytes.
         limit: u64,
     },
+    /// The `[config]` of its manifest does not fit the component's schema of it.
+    #[error("{}:{line}: {key}: {message}; the component has a schema of its `[config]`", path.display())]
+    Config {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key, with its table.
+        key: String,
+        /// What the schema says of the value, without the value.
+        message: String,
+    },
     /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
     Policy(#[from] GateError),

@@ -47,7 +47,7 @@ const DESCRIBE_ALLOWANCE: Allowance = Allowance {
     transfer: 256 << 10,
 };
 /// The format of the descriptions in the cache. Changes with `description` in the contract.
-const CONTRACT: &str = "agent-0.1.0";
+const CONTRACT: &str = "agent-0.1.0-config";
 
 /// Loads components.
 pub(crate) struct Loader {

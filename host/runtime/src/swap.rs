@@ -43,6 +43,8 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
         .map_err(|problem| problem.at(&manifest.component))?;
     code.check_granted(&manifest)?;
     code.check_memory(&manifest)?;
+    code.check_config(&manifest, &shared.options.redactor)
+        .await?;
     if let Some(former) = &former {
         same_name(former, &code)?;
     }

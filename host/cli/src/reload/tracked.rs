@@ -182,7 +182,12 @@ pub fn problem(path: &Path, error: LoadError) -> Problem {
         _ => None,
     };
     let kind = ErrorKind::from(&error);
-    let error = Error::from(error).context(path.display().to_string());
+    let names_file = matches!(error, LoadError::Config { .. });
+    let error = Error::from(error);
+    let error = match names_file {
+        true => error,
+        false => error.context(path.display().to_string()),
+    };
     Problem {
         kind,
         reason: words(&error),
