@@ -1,7 +1,7 @@
-//! strategy-lab: writes a strategy into a project, compiles it, and finds its best parameters.
+//! strategy-lab: writes a strategy into a project, compiles it, finds its best parameters, and judges what they are worth.
 //!
 //! One file an action, and one each for what the actions share: the project that they work in,
-//! what the compiler says, the figures of a backtest, and the ranking. Only `project`, `build`
+//! what the compiler says, the figures of a backtest, the ranking, and statistics. Only `project`, `build`
 //! and the actions talk to the host; the rest is plain data and tested as such.
 
 use qchost_sdk::prelude::*;
@@ -13,6 +13,7 @@ mod diagnostics;
 mod figures;
 mod project;
 mod ranking;
+mod robustness;
 mod sweep;
 
 /// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
@@ -45,5 +46,15 @@ mod agent {
     #[action]
     fn backtest(input: backtest::Backtest) -> Result<backtest::Summary, Failure> {
         backtest::run(input)
+    }
+    /// Judge how far the result of a backtest can be trusted, given what else was tried.
+    ///
+    /// Reads the equity of the completed backtests of a project, or of those that are named, and the closed trades of one. Gives
+    /// the probabilistic and the deflated Sharpe ratio by the number of trials that the host counted, the probability of
+    /// overfitting, how much the parameters matter, the trades in other orders and under higher costs, a walk-forward
+    /// analysis, and warnings in sentences.
+    #[action(read_only)]
+    fn robustness(input: robustness::Robustness) -> Result<robustness::Report, Failure> {
+        robustness::run(input)
     }
 }

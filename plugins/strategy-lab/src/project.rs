@@ -46,7 +46,8 @@ pub(crate) fn existing(reference: &ProjectReference) -> Result<Project, Failure>
     Ok(reference.find()?.into())
 }
 
-fn default() -> Result<ProjectReference, Failure> {
+/// The project that the manifest names.
+pub(crate) fn default() -> Result<ProjectReference, Failure> {
     let name = config::read("project")?;
     Ok(ProjectReference::Name(
         name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
