@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use qchost_policy::Guardrails;
 use qchost_testing::DOCUMENTS;
 use serde_json::{Value, json};
 use wit_parser::Resolve;
@@ -107,6 +108,10 @@ fn every_block_of_a_document_is_run_or_parsed_or_says_why_it_is_not() {
                     if let Err(error) = serde_json::from_str::<Value>(&text) {
                         panic!("{document}: {error}: {text}");
                     }
+                }
+                "cedar" => {
+                    Guardrails::read(&[("guide.cedar".into(), text.clone())])
+                        .unwrap_or_else(|error| panic!("{document}: {error}: {text}"));
                 }
                 // Compiled, or parsed with what it includes, by the tests below.
                 "rust" => assert_eq!(document, SDK, "{text}"),
