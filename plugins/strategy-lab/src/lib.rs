@@ -18,7 +18,7 @@ mod sweep;
 
 /// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
 /// side and ranks them.
-#[agent(name = "strategy-lab")]
+#[agent(name = "strategy-lab", config = project::Settings)]
 mod agent {
     use super::*;
 

@@ -4,11 +4,21 @@
 
 use qchost_sdk::prelude::*;
 use qchost_sdk::types::{Language, ProjectId};
+use serde::Deserialize;
 
 /// The strategy of a new project.
 const BUNDLED: &str = include_str!("strategy.py");
 /// The project, where neither the caller nor the manifest names one.
 const DEFAULT_NAME: &str = "Lab/strategy-lab";
+
+/// The agent's settings.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The project, by its name, for an invocation that names none.
+    #[serde(default)]
+    project: Option<String>,
+}
 
 /// A project that is there.
 #[derive(Debug)]
@@ -48,9 +58,9 @@ pub(crate) fn existing(reference: &ProjectReference) -> Result<Project, Failure>
 
 /// The project that the manifest names.
 pub(crate) fn default() -> Result<ProjectReference, Failure> {
-    let name = config::read("project")?;
+    let Settings { project } = config::load()?;
     Ok(ProjectReference::Name(
-        name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        project.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
     ))
 }
 
