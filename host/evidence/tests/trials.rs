@@ -324,6 +324,21 @@ async fn a_guardrail_forbids_what_was_tried_too_often_and_what_cannot_be_counted
     assert!(matches!(create().await, Err(Refusal::Denied(_))));
     world.shown.lock().broken = None;
     create().await.unwrap();
+    // What would be decided is said without a read.
+    let request = json!({ "projectId": 1, "compileId": compile, "backtestName": "x" });
+    let arguments = request.as_object().cloned().unwrap();
+    let sent = world.cloud.calls().len();
+    let name = Some("Lab/one".to_owned());
+    let explained = world
+        .gate
+        .explain("lab", "backtests/create-backtest", arguments, name);
+    let explained = explained.await.unwrap();
+    assert_eq!(explained.decision, "denied");
+    assert!(
+        explained.assumed.iter().any(|what| what.contains("tried")),
+        "{explained:?}"
+    );
+    assert_eq!(world.cloud.calls().len(), sent);
     // One is listed, and two were made that no list has.
     let made = world.cloud.count("create_backtest");
     assert!(matches!(create().await, Err(Refusal::Denied(_))));

@@ -93,9 +93,9 @@ pub(crate) fn touches_as(request: &CallRequest) -> Option<&'static Operation> {
     request.operation.or_else(evidence)
 }
 
-/// Whether facts are about a project.
+/// Whether facts of a call on a project are about that one, or about a new name of it, which has no id.
 fn is_about(facts: &Facts, project: u32) -> bool {
-    matches!(&facts.resource, Resource::Project(about) if about.id == Some(project))
+    matches!(&facts.resource, Resource::Project(about) if about.id.is_none_or(|id| id == project))
 }
 
 /// Gets evidence for calls.

@@ -308,6 +308,15 @@ impl Reporter {
                 project.id = None;
             }
         }
+        let wants_evidence = |facts: &Facts| {
+            let mut authorities = request.policy.authorities();
+            authorities.any(|authority| authority.wants_evidence(&request.name, facts))
+        };
+        if touched.facts.iter().any(wants_evidence) {
+            let unknown =
+                "how often the project was tried on history is unknown: only reads can tell";
+            assumed.lock().push(unknown.to_owned());
+        }
         let matched = match decide_all(&request.policy, &request, &touched.facts) {
             Ok(matched) => matched,
             Err(error) => return Ok(refused(error.internal, error.guardrails)),

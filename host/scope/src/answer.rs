@@ -115,6 +115,11 @@ impl Scope {
         body: &mut Value,
         allowed: Allowed<'_>,
     ) -> Result<(), ScopeError> {
+        // What was established about the project after it was resolved.
+        let evidence = touched
+            .facts
+            .iter()
+            .find_map(|facts| facts.context.evidence);
         let visibility = |file: &Value| {
             let Some(name) = file.get("name").and_then(Value::as_str) else {
                 return Visibility::Unreadable;
@@ -123,6 +128,7 @@ impl Scope {
                 resource: Resource::Project(project.clone()),
                 context: Context {
                     file: Some(name.to_owned()),
+                    evidence,
                     ..touched.check.context.clone()
                 },
             }))
