@@ -104,6 +104,14 @@ impl Folders {
         })
     }
 
+    /// Whether they are the same folders by the same grants: one that was moved or made again is another.
+    #[must_use]
+    pub fn are_same(&self, others: &Self) -> bool {
+        let identity = |folder: &Folder| (folder.grant.clone(), folder.root.identity());
+        let (these, others) = (self.iter().map(identity), others.iter().map(identity));
+        these.eq(others)
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = &Folder> {
         self.0.values()
@@ -114,7 +122,7 @@ impl Folders {
 #[derive(Debug)]
 pub struct Folder {
     grant: Grant,
-    root: Root,
+    root: Arc<Root>,
     changes: Arc<Mutex<()>>,
 }
 
@@ -129,7 +137,23 @@ impl Folder {
         Ok(Self {
             grant,
             changes: lock_of(root.identity()),
-            root,
+            root: Arc::new(root),
+        })
+    }
+
+    /// The same folder with no more than another grant allows too; `None` if that one is about another path.
+    #[must_use]
+    pub fn narrowed(&self, to: &Grant) -> Option<Self> {
+        (self.grant.path == to.path).then(|| Self {
+            grant: Grant {
+                name: self.grant.name.clone(),
+                path: self.grant.path.clone(),
+                writable: self.grant.writable && to.writable,
+                max_bytes: self.grant.max_bytes.min(to.max_bytes),
+                max_files: self.grant.max_files.min(to.max_files),
+            },
+            root: Arc::clone(&self.root),
+            changes: Arc::clone(&self.changes),
         })
     }
 
@@ -192,7 +216,7 @@ impl Folder {
         expected: &Expectation,
     ) -> Result<(), FolderError> {
         let path = FilePath::parse(path)?;
-        self.check_writable(path)?;
+        self.check_writable()?;
         let size = u64::try_from(content.len()).unwrap_or(u64::MAX);
         if size > MAX_FILE_BYTES {
             return Err(too_large(path));
@@ -219,7 +243,7 @@ impl Folder {
     /// not allow it.
     pub fn delete(&self, path: &str, expected: &Expectation) -> Result<u64, FolderError> {
         let path = FilePath::parse(path)?;
-        self.check_writable(path)?;
+        self.check_writable()?;
         let _changing = self.start_change(path)?;
         let failed = |error: Errno| failed(path, "deleted", &error.into());
         let found = self.root.find(path.as_str().as_bytes()).map_err(failed)?;
@@ -236,13 +260,16 @@ impl Folder {
         Ok(walk::size(&stat))
     }
 
-    fn check_writable(&self, path: FilePath<'_>) -> Result<(), FolderError> {
+    /// Checks that files may be written and deleted.
+    ///
+    /// # Errors
+    /// When it is granted for reading only.
+    pub fn check_writable(&self) -> Result<(), FolderError> {
         if self.grant.writable {
             return Ok(());
         }
         Err(FolderError::ReadOnly(format!(
-            "{} cannot be changed: the manifest grants the folder `{}` by mode = \"read\"",
-            shown(path.as_str()),
+            "nothing in the folder `{}` can be changed: the manifest grants it by mode = \"read\"",
             self.grant.name
         )))
     }

@@ -17,5 +17,5 @@ mod walk;
 pub use error::{FolderError, OpenError};
 pub use folder::{Expectation, File, Folder, Folders, Grant, MAX_FILE_BYTES};
 pub use path::{MAX_DEPTH, MAX_PATH_BYTES};
-pub use places::{Place, Places, Rule, machine_places};
+pub use places::{Place, Places, Rule, SharedPlaces, machine_places};
 pub use walk::MAX_ENTRIES;

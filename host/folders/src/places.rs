@@ -7,6 +7,9 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use rustix::fs::{Mode, OFlags, fstat, openat};
 
@@ -75,6 +78,24 @@ pub fn machine_places(passwd: &str, home: Option<PathBuf>) -> Vec<Place> {
 /// The places that granted folders are compared with.
 #[derive(Debug, Clone, Default)]
 pub struct Places(Vec<Located>);
+
+/// The places of a running host, which another configuration replaces. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct SharedPlaces(Arc<RwLock<Vec<Place>>>);
+
+impl SharedPlaces {
+    /// Replaces them.
+    pub fn set(&self, places: Vec<Place>) {
+        *self.0.write() = places;
+    }
+
+    /// Finds them as they are now.
+    #[must_use]
+    pub fn find(&self) -> Places {
+        let places = self.0.read().clone();
+        Places::find(places)
+    }
+}
 
 /// A place as it was found.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use crate::common::{self, World, digest, grant};
-use qchost_folders::{Expectation, Folder, FolderError, Folders, OpenError, Place, Places};
+use qchost_folders::{Expectation, Folder, FolderError, Folders, Grant, OpenError, Place, Places};
 
 #[test]
 fn a_file_is_written_read_listed_and_deleted_with_its_folders() {
@@ -189,6 +189,58 @@ fn folders_are_found_by_the_names_of_their_grants() {
         "{other}"
     );
     assert_eq!(folders.iter().count(), 1);
+}
+
+#[test]
+fn a_folder_that_two_grants_are_about_has_the_narrower_of_each_bound() {
+    let world = World::new();
+    let folder = world.with_quota(100, 2);
+    let other = Grant {
+        max_bytes: 50,
+        max_files: 5,
+        ..grant("other", &world.granted)
+    };
+    let both = folder.narrowed(&other).unwrap();
+    let Grant {
+        name,
+        writable,
+        max_bytes,
+        max_files,
+        ..
+    } = both.grant();
+    assert_eq!(
+        (name.as_str(), *writable, *max_bytes, *max_files),
+        ("out", true, 50, 2)
+    );
+    both.write("f", &[0; 50], &Expectation::Absent).unwrap();
+    let exceeded = both.write("f", &[0; 51], &Expectation::Anything);
+    assert!(matches!(exceeded, Err(FolderError::QuotaExceeded(_))));
+    folder.write("f", &[0; 51], &Expectation::Anything).unwrap();
+    let reading = Grant {
+        writable: false,
+        ..other.clone()
+    };
+    let refused = folder.narrowed(&reading).unwrap().check_writable();
+    assert!(matches!(refused, Err(FolderError::ReadOnly(_))));
+    let elsewhere = grant("out", &world.outside);
+    assert!(folder.narrowed(&elsewhere).is_none());
+}
+
+#[test]
+fn folders_that_were_made_again_are_others() {
+    let world = World::new();
+    let open = || Folders::open([grant("out", &world.granted)], &Places::default()).unwrap();
+    let folders = open();
+    assert!(folders.are_same(&open()));
+    let other = Grant {
+        max_files: 1,
+        ..grant("out", &world.granted)
+    };
+    let other = Folders::open([other], &Places::default()).unwrap();
+    assert!(!folders.are_same(&other) && !folders.are_same(&Folders::default()));
+    std::fs::rename(&world.granted, world.base.path().join("moved")).unwrap();
+    std::fs::create_dir(&world.granted).unwrap();
+    assert!(!folders.are_same(&open()));
 }
 
 #[test]
