@@ -118,8 +118,8 @@ impl Folders {
     }
 }
 
-/// A granted folder.
-#[derive(Debug)]
+/// A granted folder. Clones are the same.
+#[derive(Debug, Clone)]
 pub struct Folder {
     grant: Grant,
     root: Arc<Root>,

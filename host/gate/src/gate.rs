@@ -43,6 +43,7 @@ use crate::download::Downloader;
 use crate::error::GateError;
 use crate::evidence::{EvidenceSource, EvidenceStage, TrialCounter};
 use crate::fingerprint::Fingerprints;
+use crate::folders::{FolderAnswer, FolderCalls, FolderFailure, FolderRequest};
 use crate::halt::HaltControl;
 use crate::halt_store::HaltStore;
 use crate::halts::HaltScope;
@@ -154,6 +155,7 @@ struct Stages {
     counter: Arc<TrialCounter>,
     reserver: Reserver,
     outgoing: Arc<OutgoingRequests>,
+    folders: Arc<FolderCalls>,
 }
 
 impl Stages {
@@ -406,6 +408,11 @@ impl Gate {
                 writing: Arc::clone(&writing),
                 tasks: tasks.clone(),
             }),
+            folders: Arc::new(FolderCalls {
+                authorizer: Arc::clone(&authorizer),
+                log: Arc::clone(&log),
+                tasks: tasks.clone(),
+            }),
             ids,
             authorizer: Arc::clone(&authorizer),
             reserver,
@@ -622,6 +629,24 @@ impl PluginCalls for Gate {
                     .await
             };
             principal.cpu.charge(pin!(deciding)).await
+        })
+    }
+
+    fn folder<'a>(
+        &'a self,
+        principal: &'a Principal,
+        asked: FolderRequest,
+    ) -> BoxFuture<'a, Result<FolderAnswer, FolderFailure>> {
+        Box::pin(async move {
+            let folders = &self.stages.folders;
+            let deciding = async {
+                let callee = Callee::service(asked.name(), asked.access());
+                let request = self.request(principal, callee, asked.arguments())?;
+                let folder = folders.decide(&request, &asked)?;
+                Ok::<_, FolderFailure>((request, folder))
+            };
+            let (request, folder) = principal.cpu.charge(pin!(deciding)).await?;
+            folders.make(request, folder, asked).await
         })
     }
 

@@ -140,6 +140,7 @@ mod download;
 mod error;
 mod evidence;
 mod fingerprint;
+mod folders;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -199,6 +200,7 @@ pub use changes::{Changes, RequesterGuard};
 pub use error::GateError;
 pub use evidence::{EvidenceSource, ProjectReads};
 pub use fingerprint::Sealer;
+pub use folders::{FolderAction, FolderAnswer, FolderFailure, FolderRequest, open_folders};
 pub use gate::{Gate, Options};
 pub use halt::{HaltControl, HaltReport, ResumeReport};
 pub use halt_file::{HALT_FILE, make_halt_file};

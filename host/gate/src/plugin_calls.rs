@@ -9,6 +9,7 @@ use qchost_ledger::{StateStore, TrialCounts};
 use serde_json::{Map, Value};
 
 use crate::call::{Principal, SentMarker};
+use crate::folders::{FolderAnswer, FolderFailure, FolderRequest};
 use crate::outgoing::{Outgoing, RequestPermission};
 use crate::refusal::Refusal;
 
@@ -80,6 +81,16 @@ pub trait PluginCalls: Debug + Send + Sync {
         principal: &'a Principal,
         outgoing: Outgoing,
     ) -> BoxFuture<'a, Result<RequestPermission, Refusal>>;
+
+    /// Does what a plugin asks of a folder of the host's machine. One decision, and one record, or two of a change.
+    ///
+    /// # Errors
+    /// When the manifests in force do not grant it, a halt stops it, or the folder refuses it.
+    fn folder<'a>(
+        &'a self,
+        principal: &'a Principal,
+        asked: FolderRequest,
+    ) -> BoxFuture<'a, Result<FolderAnswer, FolderFailure>>;
 
     /// Waits until an approval that one of this plugin's calls needs is decided.
     ///

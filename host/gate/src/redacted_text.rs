@@ -377,6 +377,13 @@ pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
             found.insert(name.to_owned(), written(table, text, &headers));
         }
     }
+    for table in tables("folder").into_iter().flatten() {
+        let fields = table.get_ref().as_table();
+        let name = fields.and_then(|fields| fields.get("name")?.get_ref().as_str());
+        if let Some(name) = name {
+            found.insert(format!("folder:{name}"), written(table, text, &headers));
+        }
+    }
     if let Some(tables) = tables("http") {
         // A grant for other hosts may have no name; the manifest then derives one from its address.
         for (grant, table) in Manifest::http_in(text).into_iter().zip(tables) {
@@ -451,6 +458,7 @@ pub(crate) fn grants_as(text: &str, manifest: &Manifest) -> bool {
     };
     kept.account == manifest.account
         && kept.grants == manifest.grants
+        && kept.folders == manifest.folders
         && http(&kept) == http(manifest)
 }
 

@@ -14,7 +14,9 @@ use qchost_catalog::host_calls::{
 };
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError, LiveProfile};
-use qchost_policy::{Dollars, Facts, Glob, Grant, GrantLimits, Resource, Usd};
+use qchost_policy::{
+    Dollars, Facts, FolderGrant, Glob, Grant, GrantLimits, Manifest, Resource, Usd,
+};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,14 +53,14 @@ pub struct GrantsReport {
     pub halted: Option<String>,
     /// Whether a changed manifest whose component does not serve yet must allow each call as well.
     pub restricted: bool,
-    /// The grants, in the order of the manifest, followed by those for other hosts.
+    /// The grants, in the order of the manifest, followed by those for other hosts and for folders.
     pub grants: Vec<GrantReport>,
 }
 
 /// A grant and its use.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantReport {
-    /// Its name in counters; that of a grant for another host starts with `http:`.
+    /// Its name in counters and records; that of a grant for another host starts with `http:`, for a folder with `folder:`.
     pub name: String,
     /// What it allows.
     pub allow: Vec<String>,
@@ -230,6 +232,24 @@ impl Reporter {
                     denied: BTreeSet::new(),
                 }),
         );
+        let allowed_by = |folder: &FolderGrant, policy: Option<&Manifest>| {
+            let mut folders = policy.into_iter().flat_map(|manifest| &manifest.folders);
+            policy.is_none() || folders.any(|other| folder.is_within(other))
+        };
+        let pending = policy.pending.as_ref().map(|pending| &**pending.manifest());
+        grants.extend(manifest.folders.iter().map(|folder| {
+            let allow = format!("{} {}", folder.mode, folder.path.display());
+            GrantReport {
+                name: format!("folder:{}", folder.name),
+                denied: match allowed_by(folder, pending) {
+                    true => BTreeSet::new(),
+                    false => BTreeSet::from([allow.clone()]),
+                },
+                allow: vec![allow],
+                scope: BTreeMap::new(),
+                obligations: BTreeMap::new(),
+            }
+        }));
         Ok(Some(GrantsReport {
             plugin: plugin.to_owned(),
             account: manifest.account.clone(),
