@@ -81,8 +81,9 @@ pub use grantable::{
 pub use guardrails::{Coverage, Guardrails};
 pub use imports::{ImportedInterface, ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};
 pub use manifest::{
-    Approval, Egress, FolderGrant, FolderMode, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS,
-    MAX_PATTERNS, Manifest, ManifestError, Prefix, ProjectScope, is_name, manifest_schema,
+    Alias, Approval, Egress, FolderGrant, FolderMode, Grant, GrantLimits, HttpGrant, Limits,
+    MAX_GRANTS, MAX_PATTERNS, Manifest, ManifestError, Prefix, ProjectScope, is_name,
+    manifest_schema,
 };
 pub use people::{People, Person};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};

@@ -3,6 +3,7 @@
 //! Invariant: a parsed manifest is enforced completely. An unknown key is an error, and so is one that this version
 //! knows but does not enforce, so that an operator never relies on a limit that is not enforced.
 
+mod alias;
 mod config;
 mod folder;
 mod grant;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
+pub use alias::Alias;
 pub use folder::{FolderGrant, FolderMode};
 pub(crate) use grant::BROKERAGES;
 pub use grant::{Approval, Grant, GrantLimits, MAX_GRANTS, MAX_PATTERNS, ProjectScope};
@@ -31,6 +33,7 @@ pub use schema::manifest_schema;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::text_file::{Origin, read_owned_text};
+use alias::MAX_ALIASES;
 use folder::MAX_FOLDERS;
 pub use reader::is_name;
 use reader::{Fields, Item, Problem};
@@ -63,6 +66,9 @@ pub struct Manifest {
     /// Its permissions to use folders of the machine.
     #[serde(default)]
     pub folders: Vec<FolderGrant>,
+    /// Other names of its actions.
+    #[serde(default)]
+    pub aliases: Vec<Alias>,
     /// The file it was read from.
     #[serde(skip)]
     pub path: PathBuf,
@@ -150,6 +156,7 @@ const KEYS: &[&str] = &[
     "config",
     "http",
     "folder",
+    "alias",
 ];
 
 /// Keys reserved for a later version, which will enforce them.
@@ -247,6 +254,7 @@ impl Manifest {
             config: Map::new(),
             http: Vec::new(),
             folders: Vec::new(),
+            aliases: Vec::new(),
             path: PathBuf::new(),
             origin: Origin::default(),
         }
@@ -269,8 +277,8 @@ impl Manifest {
     }
 
     /// Restores the values of a sealed manifest from another one, if they are the ones that were sealed: a header
-    /// whose value has changed is dropped. Component, configuration and limits of an invocation come from the other
-    /// manifest.
+    /// whose value has changed is dropped. Component, configuration, aliases and limits of an invocation come from the
+    /// other manifest.
     #[must_use]
     pub fn unsealed(mut self, now: &Self, seal: impl Fn(&str, &Value) -> String) -> Self {
         for grant in &mut self.http {
@@ -292,6 +300,7 @@ impl Manifest {
             digest: now.digest.clone(),
             limits: now.limits,
             config: now.config.clone(),
+            aliases: now.aliases.clone(),
             path: now.path.clone(),
             ..self
         }
@@ -369,6 +378,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
     let folders = folders(&root)?;
     let limits = root.read("limits", |item| limits(&item.table()?))?;
     let config = root.read("config", config::read)?;
+    let aliases = aliases(&root)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let manifest = Manifest {
         component: folder.join(component),
@@ -379,6 +389,7 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         config: config.unwrap_or_default(),
         http,
         folders,
+        aliases,
         path: path.to_owned(),
         ..Manifest::without_grants(plugin, account)
     };
@@ -426,6 +437,24 @@ fn folders(root: &Fields<'_>) -> Result<Vec<FolderGrant>, Problem> {
         folders.push(grant);
     }
     Ok(folders)
+}
+
+fn aliases(root: &Fields<'_>) -> Result<Vec<Alias>, Problem> {
+    let mut names = BTreeSet::new();
+    let mut aliases = Vec::new();
+    let tables = root.tables("alias", MAX_ALIASES)?;
+    for (at, table) in tables.into_iter().enumerate() {
+        let name = table.get("name");
+        let alias = Alias::read(table.called(format!("alias[{at}]")))?;
+        if let Some(item) = name.filter(|_| !names.insert(alias.name.clone())) {
+            let name = &alias.name;
+            return Err(item.wrong(&format!(
+                "there are two aliases of this name, `{name}`; give one another name"
+            )));
+        }
+        aliases.push(alias);
+    }
+    Ok(aliases)
 }
 
 /// Compiling a manifest, and each decision by it, takes time in proportion to its patterns.

@@ -316,3 +316,27 @@ fn each_way_to_widen_a_folder_is_named_and_its_reverse_widens_nothing() {
     let renamed = manifest(&folder.replace("\"out\"", "\"in\""));
     assert!(renamed.folders_beyond(Some(&manifest(folder))).is_empty());
 }
+
+#[test]
+fn an_alias_widens_nothing_whether_it_appears_moves_or_goes() {
+    let alias = "[[alias]]\nname = \"lab.run\"\naction = \"backtest\"\n";
+    let moved = alias.replace("backtest", "sweep");
+    for (former, now, says) in [
+        (
+            "",
+            alias,
+            "changed: alias `lab.run`: is another name of `backtest`",
+        ),
+        (
+            alias,
+            &moved,
+            "changed: alias `lab.run`: is another name of `sweep`",
+        ),
+        (alias, "", "changed: alias `lab.run`: is gone"),
+    ] {
+        let difference = between(former, now);
+        assert_eq!(lines(&difference), [says]);
+        assert!(!difference.widens() && difference.gains().is_empty());
+    }
+    assert!(between(alias, alias).is_empty());
+}

@@ -16,7 +16,7 @@ use super::change::{Change, ChangeKind};
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::manifest::{
-    Approval, Egress, FolderGrant, Grant, GrantLimits, HttpGrant, Limits, Manifest,
+    Alias, Approval, Egress, FolderGrant, Grant, GrantLimits, HttpGrant, Limits, Manifest,
 };
 use crate::usd::Usd;
 
@@ -125,6 +125,7 @@ impl Lines {
             config,
             http,
             folders,
+            aliases,
             path: _,
             origin: _,
         } = now;
@@ -179,6 +180,7 @@ impl Lines {
         }
         self.http(&former.http, http);
         self.folders(&former.folders, folders);
+        self.aliases(&former.aliases, aliases);
     }
 
     fn grants(&mut self, former: &[Grant], now: &[Grant]) {
@@ -297,6 +299,20 @@ impl Lines {
         {
             let line = format!("no longer: {}", folder_line(grant));
             self.push(ChangeKind::TakenAway, line);
+        }
+    }
+
+    /// An alias allows nothing that its plugin's action does not.
+    fn aliases(&mut self, former: &[Alias], now: &[Alias]) {
+        for alias in now.iter().filter(|alias| !former.contains(alias)) {
+            let Alias { name, action } = alias;
+            let line = format!("alias `{name}`: is another name of `{action}`");
+            self.push(ChangeKind::Changed, line);
+        }
+        for Alias { name, .. } in former {
+            if !now.iter().any(|alias| alias.name == *name) {
+                self.push(ChangeKind::Changed, format!("alias `{name}`: is gone"));
+            }
         }
     }
 

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::alias::{MAX_ALIAS, MAX_ALIASES};
 use super::folder::{MAX_FILES, MAX_FOLDERS, MODES};
 use super::grant::MAX_GRANTS;
 use super::http::METHODS;
@@ -59,8 +60,14 @@ pub fn manifest_schema() -> Value {
             },
             "limits": limits(),
             "config": {
-                "description": "What the plugin reads as its configuration.",
+                "description": "What the plugin reads as its configuration. It holds no secrets.",
                 "type": "object",
+            },
+            "alias": {
+                "description": "Other names of the plugin's actions. They grant nothing.",
+                "type": "array",
+                "maxItems": MAX_ALIASES,
+                "items": alias(),
             },
         },
     })
@@ -216,6 +223,23 @@ fn folder() -> Value {
                 "minimum": 1,
                 "maximum": MAX_FILES,
             },
+        },
+    })
+}
+
+fn alias() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name", "action"],
+        "properties": {
+            "name": {
+                "description": "The other name, unique on the host: quantconnect.backtest.run.",
+                "type": "string",
+                "maxLength": MAX_ALIAS,
+                "pattern": "^[a-z0-9-]+(\\.[a-z0-9-]+)*$",
+            },
+            "action": name("The action of the plugin."),
         },
     })
 }

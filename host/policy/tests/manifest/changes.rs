@@ -76,5 +76,10 @@ pub const CHANGES: &[(&str, &str, usize, &str)] = &[
     ("\"1GiB\"", "\"1TiB\"", 49, "folder `reports`.max-bytes: `1TiB` is not a size"),
     ("max-files = 700", "max-files = 0", 50, "folder `reports`.max-files: 0 is not between 1 and 100000"),
     ("max-files = 700", "[[folder]]\nname = \"reports\"\npath = \"/srv\"\nmode = \"read\"", 51, "two grants of this name, `reports`"),
+    ("quantconnect.backtest.run", "quantconnect_backtest_run", 53, "alias[0].name: `quantconnect_backtest_run` is not an alias: "),
+    ("action = \"backtest\"", "action = \"Back Test\"", 54, "alias `quantconnect.backtest.run`.action: `Back Test` is not a name"),
+    ("action = \"backtest\"", "acton = \"backtest\"", 54, "alias[0].acton: unknown key; did you mean `action`?"),
+    ("action = \"backtest\"", "", 52, "alias `quantconnect.backtest.run`.action: is missing; write action = \"an-action\""),
+    ("action = \"backtest\"", "action = \"a\"\n[[alias]]\nname = \"quantconnect.backtest.run\"\naction = \"b\"", 56, "two aliases of this name, `quantconnect.backtest.run`"),
     ("mode      = \"read-write\"", "", 45, "folder `reports`.mode: is missing; write mode = \"read\""),
 ];

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use qchost_policy::{
-    Approval, FolderGrant, FolderMode, Glob, GrantLimits, Limits, Manifest, ManifestError,
+    Alias, Approval, FolderGrant, FolderMode, Glob, GrantLimits, Limits, Manifest, ManifestError,
     ProjectScope, Usd, manifest_schema,
 };
 use serde_json::{Value, json};
@@ -72,6 +72,10 @@ path      = "/srv/reports"
 mode      = "read-write"
 max-bytes = "1GiB"
 max-files = 700
+
+[[alias]]
+name   = "quantconnect.backtest.run"
+action = "backtest"
 "#;
 
 fn parse(text: &str) -> Result<Manifest, String> {
@@ -254,6 +258,7 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "is no name of a header",
     "is no address such as",
     "may hold licensed data",
+    "two aliases of this name",
     "is named like a secret",
     "looks like an Authorization header",
     // TOML has numbers that JSON does not have.
@@ -363,6 +368,38 @@ fn a_value_of_config_is_found_by_its_pointer() {
     let without = GOOD.split_once("[config]").unwrap().0;
     let place = parse(without).unwrap().place_in_config("");
     assert_eq!(place, ("config".to_owned(), 1));
+}
+
+#[test]
+fn aliases_are_names_with_dots_that_differ_with_underscores_too() {
+    let manifest = parse(GOOD).unwrap();
+    let alias = Alias {
+        name: "quantconnect.backtest.run".to_owned(),
+        action: "backtest".to_owned(),
+    };
+    assert_eq!(manifest.aliases, [alias]);
+    let long = "x".repeat(64);
+    let with = |name: &str| parse(&GOOD.replacen("quantconnect.backtest.run", name, 1));
+    for name in ["run", "a.b", "a-b.0", "-", &long] {
+        assert_eq!(with(name).unwrap().aliases[0].name, name);
+    }
+    // With underscores it is that of `a.b`.
+    for name in [
+        "a_b",
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "A.b",
+        "a b",
+        "a/b",
+        &format!("{long}a"),
+        &format!("{long}.a"),
+    ] {
+        let error = with(name).expect_err(name);
+        assert!(error.contains("is not an alias: "), "{name}: {error}");
+    }
 }
 
 #[test]

@@ -82,6 +82,11 @@ fn written(manifest: &Manifest) -> Table {
             ),
         ]),
     );
+    let aliases = manifest
+        .aliases
+        .iter()
+        .map(|alias| table_of([("name", text(&alias.name)), ("action", text(&alias.action))]));
+    put("alias", list(aliases));
     put("config", setting(&Json::Object(manifest.config.clone())));
     table
 }
@@ -225,6 +230,7 @@ pub(crate) fn words() -> Vec<String> {
         "[[http]]\n",
         "[limits]\n",
         "[config]\n",
+        "[[alias]]\n",
         "{ created = true }",
         "\"*\"",
         "\"64MiB\"",
