@@ -16,6 +16,7 @@ const OPERATING: &str = "host/OPERATING.md";
 const CONTRIBUTING: &str = "host/CONTRIBUTING.md";
 const SDK: &str = "sdk/README.md";
 const PLUGINS: &str = "plugins/README.md";
+const QUANTCONNECT: &str = "plugins/quantconnect/README.md";
 const WIT: &str = "wit/README.md";
 
 /// The plugin of the guide to the SDK.
@@ -25,7 +26,7 @@ const PROJECT: u32 = 20_000_001;
 
 /// The blocks that are run, each with its document and the beginning of its first line. The first one is run by a test of
 /// `printed`, those of an upgrade and of the way back by one of `upgrades`, and all others by one of this file.
-const RUN: [(&str, &str); 11] = [
+const RUN: [(&str, &str); 12] = [
     (README, "export PATH="),
     (OPERATING, "make install "),
     (OPERATING, "qchost run --log info &"),
@@ -37,6 +38,7 @@ const RUN: [(&str, &str); 11] = [
     (SDK, "export PATH="),
     (SDK, "cd ../my-host"),
     (PLUGINS, "qchost plugin build "),
+    (QUANTCONNECT, "qchost plugin build "),
 ];
 /// The blocks that are not run, each with the reason that its fence names.
 const NOT_RUN: [(&str, &str); 6] = [
@@ -317,6 +319,19 @@ fn the_bundled_plugin_is_run_by_the_commands_of_its_guide() {
     let commands = built(&commands(PLUGINS, "qchost plugin build "));
     let ran = shell(&folder, &repository("."), &format!("set -e\n{commands}")).wait();
     assert!(ran.good().stdout.contains("SHARPE"), "{ran:?}");
+}
+
+#[test]
+fn a_newcomer_gets_from_a_folder_to_a_backtest_by_the_commands_of_the_guide_to_quantconnect() {
+    let folder = Folder::new("");
+    let clone = clone(&folder);
+    my_host(&folder, &clone);
+    component("plugins/quantconnect");
+    let commands = built(&commands(QUANTCONNECT, "qchost plugin build "));
+    let ran = shell(&folder, &clone, &format!("set -e\n{commands}")).wait();
+    assert!(ran.good().stdout.contains("Sharpe Ratio"), "{ran:?}");
+    let pulled = folder.path().join("algorithms/research.ipynb");
+    assert!(pulled.is_file(), "{ran:?}");
 }
 
 #[test]
