@@ -269,6 +269,7 @@ fn text(meta: &Meta) -> Result<LitStr> {
 fn path_type(meta: &Meta) -> Result<Type> {
     match &meta.require_name_value()?.value {
         Expr::Path(found) => Ok(Type::Path(TypePath {
+            attrs: found.attrs.clone(),
             qself: found.qself.clone(),
             path: found.path.clone(),
         })),
