@@ -62,6 +62,7 @@ mod reloads;
 mod remedies;
 mod restarts;
 mod revocation;
+mod robustness;
 mod running;
 mod sandbox;
 mod secrets;

@@ -92,7 +92,7 @@ fn list_and_inspect_show_what_a_plugin_is() {
     assert_eq!(listed[0]["plugin"], "strategy-lab");
     assert_eq!(
         listed[0]["actions"],
-        json!(["sweep", "compile", "backtest"]),
+        json!(["sweep", "compile", "backtest", "robustness"]),
         "{listed}"
     );
     let text = folder.run(&["plugin", "list"]);
