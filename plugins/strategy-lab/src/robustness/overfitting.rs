@@ -4,7 +4,7 @@
 //! bounded, and with it that of the combinations.
 //!
 //! Source: D. H. Bailey, J. M. Borwein, M. López de Prado, Q. J. Zhu, The Probability of Backtest Overfitting, Journal of
-//! Computational Finance 20 (2016; published online in 2015), section 3 and 4.
+//! Computational Finance 20 (2016; published online in 2015): the procedure CSCV, and its statistics on overfitting.
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -246,7 +246,7 @@ mod tests {
     use crate::robustness::reference::noise;
 
     // The paper's figures come from simulations whose draws it does not give. What can be derived exactly is tested instead:
-    // its two limits, pure noise (section 6) and a strategy that is better in every block.
+    // its two limits, pure noise and a strategy that is better in every block.
 
     #[test]
     fn a_strategy_that_always_wins_is_not_overfitted() {

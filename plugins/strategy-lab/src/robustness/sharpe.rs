@@ -55,7 +55,7 @@ impl Sharpe {
     }
 
     /// The probability that the true ratio is above `benchmark`:
-    /// PSR(SR*) = Φ[(SR - SR*)·√(T - 1) / √(1 - γ₃·SR + (γ₄ - 1)/4·SR²)] (2012, equation 9; 2014, equation 2).
+    /// PSR(SR*) = Φ[(SR - SR*)·√(T - 1) / √(1 - γ₃·SR + (γ₄ - 1)/4·SR²)] (2012, section 3; 2014 uses the same).
     ///
     /// # Errors
     /// [`Undefined::TooFew`] for fewer than 2 observations, [`Undefined::NotFinite`], and [`Undefined::OutOfRange`] for
@@ -74,7 +74,7 @@ impl Sharpe {
     }
 
     /// The number of observations from which on the probability that the true ratio is above `benchmark` is `confidence`:
-    /// MinTRL = 1 + (1 - γ₃·SR + (γ₄ - 1)/4·SR²)·(Φ⁻¹(confidence) / (SR - SR*))² (2012, equation 11).
+    /// MinTRL = 1 + (1 - γ₃·SR + (γ₄ - 1)/4·SR²)·(Φ⁻¹(confidence) / (SR - SR*))² (2012, on the length of a track record).
     ///
     /// # Errors
     /// [`Undefined::OutOfRange`] if the ratio is not above the benchmark, since then no length is enough, or for a
@@ -100,7 +100,7 @@ impl Sharpe {
     }
 
     /// The deflated Sharpe ratio: the probability that the true ratio is above the largest one that `trials` without
-    /// any skill would show, DSR = PSR(SR₀) with SR₀ from [`expected_maximum`] (2014, equation 2).
+    /// any skill would show, DSR = PSR(SR₀) with SR₀ from [`expected_maximum`] (2014, the definition of DSR).
     ///
     /// # Errors
     /// As [`Self::probabilistic`] and [`expected_maximum`].
@@ -110,7 +110,7 @@ impl Sharpe {
 }
 
 /// The largest Sharpe ratio to expect of independent trials whose true ratio is 0, by the variance V of their ratios:
-/// SR₀ = √V·((1 - γ)·Φ⁻¹[1 - 1/N] + γ·Φ⁻¹[1 - 1/(N·e)]) (2014, equation 1 with a mean of 0).
+/// SR₀ = √V·((1 - γ)·Φ⁻¹[1 - 1/N] + γ·Φ⁻¹[1 - 1/(N·e)]) (2014, the expected maximum with a mean of 0).
 ///
 /// One trial was not selected from anything: 0. Trials that resemble each other count fully, so the result errs on the
 /// strict side.
