@@ -6,15 +6,26 @@
 
 use qchost_sdk::prelude::*;
 
+mod archive_project;
 mod backtest;
 mod build;
+mod check;
+mod checks;
 mod compile;
+mod copy_project;
+mod create_project;
 mod diagnostics;
 mod figures;
+mod logs;
+mod orders;
+mod page;
 mod project;
 mod ranking;
 mod robustness;
+mod search;
+mod strategies;
 mod sweep;
+mod trades;
 
 /// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
 /// side and ranks them.
@@ -47,6 +58,7 @@ mod agent {
     fn backtest(input: backtest::Backtest) -> Result<backtest::Summary, Failure> {
         backtest::run(input)
     }
+
     /// Judge how far the result of a backtest can be trusted, given what else was tried.
     ///
     /// Reads the equity of the completed backtests of a project, or of those that are named, and the closed trades of one. Gives
@@ -56,5 +68,59 @@ mod agent {
     #[action(read_only)]
     fn robustness(input: robustness::Robustness) -> Result<robustness::Report, Failure> {
         robustness::run(input)
+    }
+
+    /// Create a project with a bundled strategy, or with source code.
+    #[action]
+    fn create_project(
+        input: create_project::CreateProject,
+    ) -> Result<create_project::Created, Failure> {
+        create_project::run(input)
+    }
+
+    /// Copy the files of a project into a new one, read them back and compare them.
+    #[action]
+    fn copy_project(input: copy_project::CopyProject) -> Result<copy_project::Copied, Failure> {
+        copy_project::run(input)
+    }
+
+    /// Put a project aside: it gets a name under `Archive/`, and nothing of it is deleted.
+    #[action]
+    fn archive_project(
+        input: archive_project::ArchiveProject,
+    ) -> Result<archive_project::Archived, Failure> {
+        archive_project::run(input)
+    }
+
+    /// Read or search the log of a backtest, in pages.
+    #[action(read_only)]
+    fn logs(input: logs::Logs) -> Result<logs::Lines, Failure> {
+        logs::run(input)
+    }
+
+    /// List the orders of a backtest, or those that match a filter, in pages.
+    #[action(read_only)]
+    fn orders(input: orders::Orders) -> Result<orders::Listed, Failure> {
+        orders::run(input)
+    }
+
+    /// List the closed trades of a backtest, or those that match a filter, in pages.
+    #[action(read_only)]
+    fn trades(input: trades::Trades) -> Result<trades::Listed, Failure> {
+        trades::run(input)
+    }
+
+    /// Check the syntax and the `initialize` of a project or of source code, before a backtest is spent on it.
+    ///
+    /// Explains an error, and gives the code as PEP 8 wants it, if asked to. Writes nothing.
+    #[action(read_only)]
+    fn check(input: check::Check) -> Result<check::Checked, Failure> {
+        check::run(input)
+    }
+
+    /// Search QuantConnect's documentation, examples, forum and API signatures.
+    #[action(read_only)]
+    fn search(input: search::Search) -> Result<search::Found, Failure> {
+        search::run(input)
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! Invariant: code that is already in a project is replaced only by a source that the caller gave.
 
+use qchost_sdk::files::ProjectFile;
 use qchost_sdk::prelude::*;
 use qchost_sdk::types::{Language, ProjectId};
 use serde::Deserialize;
 
-/// The strategy of a new project.
-const BUNDLED: &str = include_str!("strategy.py");
+use crate::strategies;
+
 /// The project, where neither the caller nor the manifest names one.
 const DEFAULT_NAME: &str = "Lab/strategy-lab";
 
@@ -25,7 +26,7 @@ pub(crate) struct Settings {
 pub(crate) struct Project {
     pub(crate) id: ProjectId,
     pub(crate) name: String,
-    language: Language,
+    pub(crate) language: Language,
 }
 
 /// Finds the project, creates it if it is missing, and writes the source into it: the caller's,
@@ -42,13 +43,25 @@ pub(crate) fn prepare(
         ProjectReference::Id(_) => (existing(&reference)?, source),
         ProjectReference::Name(name) => match lookup::find(name)? {
             Some(project) => (project.into(), source),
-            None => (create(name)?, Some(source.unwrap_or(BUNDLED))),
+            None => {
+                let bundled = strategies::named(strategies::DEFAULT)?.source;
+                let project = create(name, &Language::Python)?;
+                (project, Some(source.unwrap_or(bundled)))
+            }
         },
     };
     if let Some(source) = source {
         write(&project, source)?;
     }
     Ok(project)
+}
+
+/// Finds a project that must be there already: the one of the manifest where the caller names none.
+pub(crate) fn existing_or_default(reference: Option<ProjectReference>) -> Result<Project, Failure> {
+    match reference {
+        Some(reference) => existing(&reference),
+        None => existing(&default()?),
+    }
 }
 
 /// Finds a project that must be there already.
@@ -64,8 +77,19 @@ pub(crate) fn default() -> Result<ProjectReference, Failure> {
     ))
 }
 
-fn create(name: &str) -> Result<Project, Failure> {
-    let project = projects::create_project(name, &Language::Python, None)?;
+/// Fails if a project has this name already.
+pub(crate) fn ensure_free(name: &str) -> Result<(), Failure> {
+    match lookup::find(name)? {
+        None => Ok(()),
+        Some(_) => Err(Failure::invalid_input(format!(
+            "there is a project \"{name}\" already; give another name"
+        ))),
+    }
+}
+
+/// Creates a project, whose name no other one may have.
+pub(crate) fn create(name: &str, language: &Language) -> Result<Project, Failure> {
+    let project = projects::create_project(name, language, None)?;
     info!(
         project = project.project_id,
         "created the project \"{}\"", project.name
@@ -85,7 +109,7 @@ impl From<projects::Project> for Project {
 
 impl Project {
     /// The file that QuantConnect runs.
-    fn main_file(&self) -> Result<&'static str, Failure> {
+    pub(crate) fn main_file(&self) -> Result<&'static str, Failure> {
         match &self.language {
             Language::Python => Ok("main.py"),
             Language::CSharp => Ok("Main.cs"),
@@ -97,15 +121,32 @@ impl Project {
     }
 }
 
-fn write(project: &Project, source: &str) -> Result<(), Failure> {
-    let name = project.main_file()?;
-    let files = files::read_file(project.id, None, None)?;
-    match files.iter().find(|file| file.name == name) {
-        Some(file) if file.content.as_deref() == Some(source) => {}
+/// Writes the main file of a project, if it has another text.
+pub(crate) fn write(project: &Project, source: &str) -> Result<(), Failure> {
+    let present = own_files(project.id)?;
+    put(project, &present, project.main_file()?, source)
+}
+
+/// The files of a project, without those of its libraries.
+pub(crate) fn own_files(project: ProjectId) -> Result<Vec<ProjectFile>, Failure> {
+    let mut files = files::read_file(project, None, None)?;
+    files.retain(|file| file.is_library != Some(true));
+    Ok(files)
+}
+
+/// Writes a file of a project whose files are `present`, if it has another text.
+pub(crate) fn put(
+    project: &Project,
+    present: &[ProjectFile],
+    name: &str,
+    text: &str,
+) -> Result<(), Failure> {
+    match present.iter().find(|file| file.name == name) {
+        Some(file) if file.content.as_deref() == Some(text) => {}
         Some(_) => {
-            files::update_file_contents(project.id, name, source, None)?;
+            files::update_file_contents(project.id, name, text, None)?;
         }
-        None => files::create_file(project.id, name, Some(source), None)?,
+        None => files::create_file(project.id, name, Some(text), None)?,
     }
     Ok(())
 }
@@ -130,16 +171,5 @@ mod tests {
         assert_eq!(main(Some(Language::CSharp)), Ok("Main.cs"));
         let failure = main(Some(Language::Other("F#".into()))).unwrap_err();
         assert!(failure.to_string().contains("written in F#"));
-    }
-
-    #[test]
-    fn the_bundled_strategy_reads_the_parameters_that_it_documents() {
-        for line in [
-            "from AlgorithmImports import *",
-            "self.get_parameter(\"fast\", 20)",
-            "self.get_parameter(\"slow\", 100)",
-        ] {
-            assert!(BUNDLED.contains(line), "{line}");
-        }
     }
 }

@@ -5,6 +5,11 @@ cash otherwise. Two parameters, both in trading days, can be swept:
 
     fast    length of the fast average, 20 by default
     slow    length of the slow average, 100 by default
+
+Two more set the period, so that windows can be tried one after the other:
+
+    start   first day, 2018-01-01 by default
+    end     last day, 2022-12-31 by default
 """
 
 from AlgorithmImports import *
@@ -15,8 +20,10 @@ class MovingAverageCrossover(QCAlgorithm):
 
     def initialize(self) -> None:
         """Set the period, the cash, the equity and its two averages."""
-        self.set_start_date(2018, 1, 1)
-        self.set_end_date(2022, 12, 31)
+        start = self.get_parameter("start", "2018-01-01")
+        end = self.get_parameter("end", "2022-12-31")
+        self.set_start_date(datetime.strptime(start, "%Y-%m-%d"))
+        self.set_end_date(datetime.strptime(end, "%Y-%m-%d"))
         self.set_cash(100_000)
 
         fast = self.get_parameter("fast", 20)
