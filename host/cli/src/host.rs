@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
+use qchost_folders::SharedPlaces;
 use qchost_gate::{AdminDetail, Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, People, Person, Right};
@@ -31,6 +32,7 @@ use crate::in_force::{self, StoredState};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::manifests;
+use crate::places;
 use crate::reload_trigger::ReloadTrigger;
 
 /// A host with its plugins.
@@ -54,6 +56,8 @@ pub struct Host {
     /// Whether the plugins are being loaded for the first time.
     starting: AtomicBool,
     secrets: Secrets,
+    /// From what granted folders have to be apart under the configuration in effect.
+    places: SharedPlaces,
     /// Released when the host and all other holders are dropped.
     _lock: Arc<Lock>,
 }
@@ -116,6 +120,9 @@ impl Host {
         let mut options = RuntimeOptions::new(components, keys::path(&data), compiler());
         config.engine.apply(&mut options);
         options.redactor = secrets.redactor().clone();
+        let places = SharedPlaces::default();
+        places.set(places::of_host(Some(config)));
+        options.places = places.clone();
         let runtime = Runtime::new(gate.clone(), options)?;
         let config = config.clone();
         Ok(Self {
@@ -135,6 +142,7 @@ impl Host {
             follower: OnceLock::new(),
             starting: AtomicBool::new(false),
             secrets,
+            places,
             _lock: lock,
         })
     }
@@ -147,6 +155,7 @@ impl Host {
 
     /// Replaces the configuration in effect.
     pub fn set_current(&self, current: Current) {
+        self.places.set(places::of_host(Some(&current.config)));
         let mut former = self.current.write();
         *former = Arc::new(current);
     }

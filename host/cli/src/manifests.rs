@@ -8,6 +8,7 @@ use qchost_catalog::{Way, by_name, not_by_remote};
 use qchost_policy::{DOWNLOAD, EVIDENCE, Manifest, Pattern, WORKFLOW, read_text};
 
 use crate::config::{Config, Mode, listed};
+use crate::places;
 
 /// The content of a folder of manifests.
 #[derive(Debug, Default)]
@@ -84,7 +85,8 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
         listed(&config.account)
     );
     check_ways(manifest, config)?;
-    may_serve(manifest, config)
+    may_serve(manifest, config)?;
+    places::check(manifest, Some(config))
 }
 
 /// Checks that what a grant names in full can be called on the manifest's account. A pattern may cover more than that.

@@ -143,6 +143,21 @@ impl Source {
 impl Code {
     /// Checks that a manifest grants what the component imports.
     pub(crate) fn check_granted(&self, manifest: &Manifest) -> Result<(), LoadError> {
+        let mut imports = self.imports.iter();
+        let needs_folder =
+            manifest.folders.is_empty() && imports.any(|import| import.kind == Kind::Folders);
+        // One answer has all the lines that are missing.
+        match (self.check_other_grants(manifest), needs_folder) {
+            (checked, false) => checked,
+            (Ok(()), true) => Err(LoadError::FoldersDenied {
+                plugin: manifest.plugin.clone(),
+            }),
+            (Err(denied), true) => Err(LoadError::DeniedWithFolders(Box::new(denied))),
+        }
+    }
+
+    /// Checks the grants of everything but folders.
+    fn check_other_grants(&self, manifest: &Manifest) -> Result<(), LoadError> {
         let interfaces: Vec<_> = self.imports.iter().filter_map(Import::to_grant).collect();
         let http = self
             .imports

@@ -43,6 +43,12 @@ const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2
 /// The manifest lines that grant them.
 pub(crate) const HTTP_GRANT: &str = "[[http]]\nname    = \"example\"\nallow   = \"https://example.com/path/\"\nmethods = [\"GET\"]\n";
 
+/// The manifest lines that grant `folders`.
+pub(crate) const FOLDER_GRANT: &str =
+    "[[folder]]\nname = \"example\"\npath = \"/srv/example\"\nmode = \"read\"\n";
+/// The service that needs a `[[folder]]` in the manifest.
+const FOLDERS: &str = "folders";
+
 /// The kind of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -59,6 +65,8 @@ pub enum Kind {
     Wasi,
     /// Outgoing HTTP, which must be granted.
     Http,
+    /// Folders of the host's machine, which must be granted.
+    Folders,
     /// Not provided by this host.
     Unknown,
 }
@@ -113,7 +121,12 @@ impl Import {
         let name = match self.kind {
             Kind::Quantconnect => self.name.strip_prefix(QUANTCONNECT)?,
             Kind::GrantedService => self.name.strip_prefix("qchost:agent/")?,
-            Kind::Types | Kind::Service | Kind::Wasi | Kind::Http | Kind::Unknown => return None,
+            Kind::Types
+            | Kind::Service
+            | Kind::Wasi
+            | Kind::Http
+            | Kind::Folders
+            | Kind::Unknown => return None,
         };
         name.strip_suffix(VERSION)
     }
@@ -167,6 +180,9 @@ fn kind(name: &str) -> Kind {
         };
     }
     if let Some(service) = bare.and_then(|bare| bare.strip_prefix("qchost:agent/")) {
+        if service == FOLDERS {
+            return Kind::Folders;
+        }
         return match SERVICES.iter().find(|(name, _)| *name == service) {
             Some((_, false)) => Kind::Service,
             Some((_, true)) => Kind::GrantedService,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::component::Parsed;
 use crate::declared::Declared;
 use crate::description::Description;
-use crate::imports::{HTTP_GRANT, Import, Kind};
+use crate::imports::{FOLDER_GRANT, HTTP_GRANT, Import, Kind};
 use crate::load_error::LoadError;
 
 /// The result of an inspection.
@@ -83,8 +83,8 @@ impl Inspection {
         }
     }
 
-    /// Manifest lines that grant what it needs: a grant for each interface and, if it sends requests, an `[[http]]`, each to be
-    /// narrowed by the operator. Empty if it needs none.
+    /// Manifest lines that grant what it needs: a grant for each interface and, if it sends requests or uses folders, an
+    /// `[[http]]` or a `[[folder]]`, each to be narrowed by the operator. Empty if it needs none.
     #[must_use]
     pub fn grants(&self) -> String {
         let mut blocks = Vec::new();
@@ -95,6 +95,12 @@ impl Inspection {
         if http {
             blocks.push(format!(
                 "# It sends requests: write the address that it needs.\n{HTTP_GRANT}"
+            ));
+        }
+        let mut imports = self.imports.iter();
+        if imports.any(|import| import.kind == Kind::Folders) {
+            blocks.push(format!(
+                "# It uses folders: write the path and the mode that it needs.\n{FOLDER_GRANT}"
             ));
         }
         blocks.join("\n")

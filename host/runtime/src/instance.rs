@@ -17,6 +17,7 @@ use crate::plugin_log::InvocationLog;
 use crate::services::approvals::Approvals;
 use crate::services::clock::Clock;
 use crate::services::config::Config;
+use crate::services::folders::Folders;
 use crate::services::log::Lines;
 use crate::services::progress::Reporter;
 use crate::services::state::State;
@@ -33,6 +34,7 @@ pub(crate) struct Instance {
     pub(crate) approvals: Approvals,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
+    pub(crate) folders: Folders,
     pub(crate) lines: Arc<Lines>,
     pub(crate) progress: Reporter,
     pub(crate) state: State,
@@ -82,6 +84,7 @@ impl Instance {
                 deadline: parts.deadline,
             },
             config: Config(calls.clone()),
+            folders: Folders(calls.clone()),
             wasi: None,
             lines,
             progress: parts.progress,

@@ -32,6 +32,7 @@ fn link_services(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
         clock: clock,
         config: config,
         evidence: calls,
+        folders: folders,
         log: lines,
         progress: progress,
         state: state,

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use qchost_folders::OpenError;
 use qchost_gate::{AdmitError, GateError};
 use qchost_policy::ImportsDenied;
 
-use crate::imports::{GUEST, HTTP_GRANT};
+use crate::imports::{FOLDER_GRANT, GUEST, HTTP_GRANT};
 use crate::text;
 
 /// Maximum bytes of an engine error that a message repeats.
@@ -45,6 +46,30 @@ pub enum LoadError {
         HTTP_GRANT
     )]
     DeniedWithHttp(ImportsDenied),
+    /// It imports folders, and its manifest grants none.
+    #[error(
+        "`{plugin}` imports `qchost:agent/folders`, and its manifest has no [[folder]]; to allow it to use one, add to the manifest, with the path and the mode that it needs:\n{}",
+        FOLDER_GRANT
+    )]
+    FoldersDenied {
+        /// The plugin.
+        plugin: String,
+    },
+    /// It imports folders and more, and its manifest grants none of it.
+    #[error(
+        "{}\n# It uses folders too: write the path and the mode that it needs.\n{}",
+        .0,
+        FOLDER_GRANT
+    )]
+    DeniedWithFolders(Box<LoadError>),
+    /// A folder that its manifest grants cannot be used.
+    #[error("`{plugin}`: {problem}")]
+    Folder {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        problem: OpenError,
+    },
     /// It starts with more memory than its manifest allows, so every invocation would fail.
     #[error(
         "`{plugin}`: its component starts with {needed} bytes of memory, and `limits.memory` allows {limit}; raise `memory` in [limits] to \"{}MiB\" or more",

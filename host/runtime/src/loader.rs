@@ -384,6 +384,7 @@ pub(crate) async fn describe(
         log_limiter: Arc::default(),
         log: Arc::default(),
         state: Arc::default(),
+        folders: Arc::default(),
         connector: Connector::new(),
         // It is given no secret.
         redactor: Redactor::default(),

@@ -8,6 +8,7 @@ pub(crate) mod approvals;
 pub(crate) mod clock;
 pub(crate) mod config;
 mod evidence;
+pub(crate) mod folders;
 pub(crate) mod log;
 pub(crate) mod progress;
 pub(crate) mod state;
