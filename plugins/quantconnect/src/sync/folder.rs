@@ -175,6 +175,7 @@ fn text(error: &FolderError) -> &str {
         | FolderError::ReadOnly(text)
         | FolderError::Conflict(text)
         | FolderError::QuotaExceeded(text)
+        | FolderError::Halted(text)
         | FolderError::Unavailable(text) => text,
     }
 }
@@ -184,6 +185,7 @@ fn failure(error: &FolderError) -> Failure {
         FolderError::NotGranted(text) | FolderError::InvalidPath(text) => {
             Failure::invalid_input(text.clone())
         }
+        FolderError::Halted(text) => Error::Halted(text.clone()).into(),
         error => Failure::failed(text(error)),
     }
 }
