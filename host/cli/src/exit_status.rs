@@ -243,6 +243,8 @@ impl From<&LoadError> for ErrorKind {
             | LoadError::MemoryLimit { .. }
             | LoadError::Config { .. }
             | LoadError::Folder { .. }
+            | LoadError::AliasWithoutAction { .. }
+            | LoadError::NameTaken { .. }
             | LoadError::Policy(_)
             | LoadError::NotAdmitted(_)
             | LoadError::Renamed { .. } => Self::Failed,

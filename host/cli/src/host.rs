@@ -13,7 +13,7 @@ use qchost_folders::SharedPlaces;
 use qchost_gate::{AdminDetail, Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, People, Person, Right};
-use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime};
+use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime, Target};
 use qchost_secrets::{Redactor, Secrets};
 use serde_json::Value;
 use tokio::sync::watch;
@@ -208,6 +208,16 @@ impl Host {
         rows.iter().any(|row| row.claims(plugin) && row.is_new()) || (starting && rows.is_empty())
     }
 
+    /// Whether a plugin that would have an alias is being loaded, or may be.
+    pub fn awaits_alias(&self, alias: &str) -> bool {
+        if self.runtime.is_ending() {
+            return false;
+        }
+        let rows = self.table.rows();
+        let starting = self.starting.load(Ordering::Acquire);
+        rows.iter().any(|row| row.has_alias(alias) && row.is_new()) || (starting && rows.is_empty())
+    }
+
     /// Checks that a request for the accounts of a configuration is not carried out with those of another.
     pub async fn check_configuration(&self, config: &Path) -> Result<()> {
         // A Kubernetes mount leads to another file after each update, for the client as well as for the host.
@@ -247,6 +257,17 @@ impl Host {
         for row in self.table.rows() {
             let claims = row.claims(plugin);
             if let Some(problem) = row.problem.filter(|_| claims) {
+                return Err(Failed::error(problem.kind, problem.reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The problem of a plugin that would have an alias and is not loaded. If there is none, this succeeds.
+    pub fn check_alias(&self, alias: &str) -> Result<()> {
+        for row in self.table.rows() {
+            let has = row.has_alias(alias);
+            if let Some(problem) = row.problem.filter(|_| has) {
                 return Err(Failed::error(problem.kind, problem.reason));
             }
         }
@@ -334,8 +355,7 @@ impl Host {
     pub async fn invoke(
         &self,
         person: u32,
-        plugin: &str,
-        action: &str,
+        target: &Target,
         input: Value,
         log: Option<Arc<InvocationLog>>,
         mut report: impl FnMut(&Progress),
@@ -343,9 +363,9 @@ impl Host {
         let (sender, mut reports) = watch::channel(Progress::default());
         // Another sender keeps the channel open, so that the last step can be read after the end.
         let open = sender.clone();
-        let work =
-            self.runtime
-                .invoke_with_log(plugin, action, input, Some(person), Some(sender), log);
+        let work = self
+            .runtime
+            .invoke_target(target, input, Some(person), Some(sender), log);
         tokio::pin!(work);
         let result = loop {
             tokio::select! {

@@ -83,6 +83,12 @@ pub struct CallBody {
     /// The invocation that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invocation: Option<String>,
+    /// The action that was invoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The alias that it was invoked by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// The user id of the person who asked for the invocation, or who made the host call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<u32>,

@@ -30,6 +30,10 @@ pub struct Principal {
     pub digest: Arc<str>,
     /// Identifies the invocation in logs and in the audit.
     pub invocation: Arc<str>,
+    /// The action that was invoked, if it is an invocation.
+    pub action: Option<Arc<str>>,
+    /// The alias that it was invoked by, if it was.
+    pub alias: Option<Arc<str>>,
     /// The user id of the person who asked for the invocation, if a person did.
     pub person: Option<u32>,
     /// Processor time spent on deciding its calls.
@@ -46,6 +50,8 @@ impl Principal {
             plugin: plugin.into(),
             digest: digest.into(),
             invocation: invocation.into(),
+            action: None,
+            alias: None,
             person: None,
             cpu: CpuMeter::default(),
             log_limiter: Arc::default(),

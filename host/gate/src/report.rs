@@ -53,6 +53,9 @@ pub struct GrantsReport {
     pub halted: Option<String>,
     /// Whether a changed manifest whose component does not serve yet must allow each call as well.
     pub restricted: bool,
+    /// Other names of its actions, with the action of each. They grant nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
     /// The grants, in the order of the manifest, followed by those for other hosts and for folders.
     pub grants: Vec<GrantReport>,
 }
@@ -250,7 +253,11 @@ impl Reporter {
                 obligations: BTreeMap::new(),
             }
         }));
+        let aliases = manifest.aliases.iter();
         Ok(Some(GrantsReport {
+            aliases: aliases
+                .map(|alias| (alias.name.clone(), alias.action.clone()))
+                .collect(),
             plugin: plugin.to_owned(),
             account: manifest.account.clone(),
             halted: self.authorizer.halts.reason(&manifest.account, plugin),

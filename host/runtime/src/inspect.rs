@@ -1,6 +1,6 @@
 //! What `plugin inspect` shows of a component, without a manifest and without trusting it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_policy::{WHOLE_CONTRACT, granting, is_whole_contract};
 use schemars::JsonSchema;
@@ -32,6 +32,9 @@ pub struct Inspection {
     /// What a manifest would have to grant for every call that it can make: `backtests/read-backtest`, `workflow`.
     /// Which tools it calls by `raw` is not visible.
     pub needs: Vec<String>,
+    /// Other names of its actions, with the action of each, if it is looked at as the plugin of a manifest.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
 }
 
 impl Inspection {
@@ -80,6 +83,7 @@ impl Inspection {
             exports,
             description,
             problem,
+            aliases: BTreeMap::new(),
         }
     }
 

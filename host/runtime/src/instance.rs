@@ -10,7 +10,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::calls::CallContext;
+use crate::calls::{CallContext, InvocationRequest};
 use crate::limits::Allocation;
 use crate::outgoing::Http;
 use crate::plugin_log::InvocationLog;
@@ -51,8 +51,7 @@ pub(crate) struct Parts {
     pub(crate) version_context: Arc<VersionContext>,
     /// Identifies the invocation.
     pub(crate) invocation: Arc<str>,
-    /// The uid of the person who asked for the invocation.
-    pub(crate) person: Option<u32>,
+    pub(crate) request: InvocationRequest,
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
     /// Receives what it logs, if its client asked for that.
@@ -63,7 +62,7 @@ pub(crate) struct Parts {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let calls = CallContext::new(parts.version_context, parts.invocation, parts.person);
+        let calls = CallContext::new(parts.version_context, parts.invocation, parts.request);
         let lines = Arc::new(Lines::new(calls.clone(), parts.log));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);

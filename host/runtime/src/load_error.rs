@@ -95,6 +95,30 @@ pub enum LoadError {
         /// What the schema says of the value, without the value.
         message: String,
     },
+    /// An alias in its manifest is of an action that the component does not have.
+    #[error("`{plugin}`: the alias `{alias}` is for the action `{action}`, which the component does not have{near}; it has: {}", known(.actions))]
+    AliasWithoutAction {
+        /// The plugin.
+        plugin: String,
+        /// The alias.
+        alias: String,
+        /// The action that it names.
+        action: String,
+        /// The most similar action, as the end of a clause; or empty.
+        near: String,
+        /// The actions of the component.
+        actions: Vec<String>,
+    },
+    /// A name by which one of its actions would be invoked is taken. What has the name keeps it.
+    #[error("`{plugin}`: the name `{name}` is taken: it is {by}; give the alias another name")]
+    NameTaken {
+        /// The plugin.
+        plugin: String,
+        /// The name.
+        name: String,
+        /// What has it: an action or an alias, with its plugin.
+        by: String,
+    },
     /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
     Policy(#[from] GateError),
@@ -224,6 +248,13 @@ fn next_step(error: &io::Error) -> &'static str {
             "; build it with `qchost plugin build FOLDER`, or correct `component` in the manifest"
         }
         _ => "",
+    }
+}
+
+fn known(actions: &[String]) -> String {
+    match actions {
+        [] => "none".to_owned(),
+        names => text::line(&names.join(", "), MAX_REASON),
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, Entry};
+use crate::calls::InvocationRequest;
 use crate::compiler::{Compiled, Compilers};
 use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
@@ -393,7 +394,7 @@ pub(crate) async fn describe(
     let instance = Instance::new(Parts {
         version_context: Arc::new(version_context),
         invocation: "describe".into(),
-        person: None,
+        request: InvocationRequest::default(),
         deadline: Instant::now() + DESCRIBE_ALLOWANCE.wall,
         progress: Reporter::default(),
         log: None,

@@ -19,6 +19,7 @@ use qchost_policy::Manifest;
 use crate::component::Code;
 use crate::imports::Kind;
 use crate::load_error::LoadError;
+use crate::names;
 use crate::plugin::{CodeLifetime, Plugin};
 use crate::quarantine::Record;
 use crate::services::folders::GrantedFolders;
@@ -47,6 +48,9 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
     code.check_memory(&manifest)?;
     code.check_config(&manifest, &shared.options.redactor)
         .await?;
+    names::check_actions(&manifest, &code)?;
+    // Again when it is put in place; before an operator is asked, so that none decides about what cannot load.
+    names::check_free(&manifest, &code, &shared.plugins.read())?;
     if let Some(former) = &former {
         same_name(former, &code)?;
     }
@@ -154,6 +158,7 @@ fn swap(
             plugin: manifest.plugin.clone(),
         });
     }
+    names::check_free(manifest, code, &shared.plugins.read())?;
     if !shared.gate.policies.enforce(authority) {
         return Ok(None);
     }

@@ -117,6 +117,8 @@ pub enum Retry {
     Never,
     /// At any time, and a retry is cheap.
     Soon,
+    /// When the plugin that has a name is unloaded or replaced, and a retry is cheap.
+    NameFreed,
     /// Unlikely, and a retry takes as long as the load: a compiler that crashed, or hung.
     Late,
 }
@@ -129,6 +131,7 @@ impl Retry {
             | LoadError::NotAdmitted(_)
             | LoadError::Component(_, ComponentError::Read(_))
             | LoadError::Unloaded { .. } => Self::Soon,
+            LoadError::NameTaken { .. } => Self::NameFreed,
             _ => Self::Never,
         }
     }

@@ -331,8 +331,10 @@ impl Reconciler {
     }
 
     fn unload(&mut self, plugins: &BTreeSet<String>) {
+        let mut unloaded = false;
         for plugin in plugins {
             if self.host.runtime.unload(plugin) {
+                unloaded = true;
                 tracing::info!(target: "host", %plugin, "unloaded: no manifest stands for it any more");
             }
             for tracked in self.manifests.values_mut() {
@@ -340,6 +342,16 @@ impl Reconciler {
                     tracked.release();
                 }
             }
+        }
+        if unloaded {
+            self.names_freed();
+        }
+    }
+
+    /// A version that served does not any more: what wants one of its names is tried again.
+    fn names_freed(&mut self) {
+        for tracked in self.manifests.values_mut() {
+            self.rescan_due |= tracked.name_freed();
         }
     }
 
@@ -593,6 +605,9 @@ impl Reconciler {
                 digest = plugin.digest(),
                 "loaded in {took} ms"
             ),
+        }
+        if former.is_some() {
+            self.names_freed();
         }
     }
 
