@@ -103,6 +103,7 @@
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
 //!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
 //! - [`evidence`] has facts about a project that the host establishes itself: how often its strategy was tried on history.
+//! - [`folders`] has files in those folders of the host's machine that the manifest grants.
 //! - [`answers`] says how many rows of lists the host could not read and left out.
 //! - [`approvals`] waits for a person where a call needs one.
 //! - Requests to other hosts go by `wasi:http`, through its bindings (the crate `wasip2`) or a client
@@ -126,6 +127,7 @@ pub mod config;
 pub mod dispatch;
 mod errors;
 mod failure;
+pub mod folders;
 pub mod grid;
 pub mod log;
 pub mod lookup;
@@ -142,7 +144,7 @@ pub use bindings::quantconnect::api::{
     libraries, live, live_commands, nodes, notifications, object_store, optimizations,
     organizations, projects, raw, research, server, skills, templates, types,
 };
-pub use errors::{Error, StateError};
+pub use errors::{Error, FolderError, StateError};
 pub use failure::Failure;
 pub use lookup::ProjectReference;
 pub use qchost_macros::agent;

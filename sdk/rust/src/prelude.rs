@@ -9,7 +9,7 @@ pub use crate::{
     organizations, projects, raw, research, server, skills, templates, types,
 };
 pub use crate::{
-    answers, approvals, clock, config, evidence, grid, log, lookup, progress, state, statistics,
-    wait, workflow,
+    answers, approvals, clock, config, evidence, folders, grid, log, lookup, progress, state,
+    statistics, wait, workflow,
 };
 pub use crate::{debug, error, info, trace, warn};

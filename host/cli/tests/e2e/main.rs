@@ -33,6 +33,7 @@ mod discovery;
 mod documents;
 mod emulated;
 mod evidence;
+mod folders;
 mod exit_statuses;
 mod following;
 mod gate;
