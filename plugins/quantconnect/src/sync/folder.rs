@@ -2,9 +2,8 @@
 //!
 //! Invariant: every change names what it expects at its path; the host compares and changes in one step.
 
-use qchost_sdk::bindings::qchost::agent::folders::{
-    self, Expectation, FolderError, delete_file, list_files, read_file, write_file,
-};
+use qchost_sdk::FolderError;
+use qchost_sdk::folders::{Expectation, delete_file, find_file, list_files, read_file, write_file};
 use qchost_sdk::prelude::*;
 
 use super::execute::{StepError, Store};
@@ -57,7 +56,7 @@ impl Folder {
 
     /// Reads which files take part, and those files. The `.gitignore` files of the folders above `path` count as well.
     pub(crate) fn read(&self, include: Vec<String>) -> Result<(Selection, Scan), Failure> {
-        let listed = list_files(&self.name, &self.prefix).map_err(|error| failure(&error))?;
+        let listed = list_files(&self.name, &self.prefix).map_err(failure)?;
         let mut ignores = Ignores::default();
         let above = self
             .prefix
@@ -73,10 +72,9 @@ impl Folder {
             } else {
                 format!("{folder}/{IGNORE_FILE}")
             };
-            match read_file(&self.name, &path) {
-                Ok(bytes) => ignores.add(folder, &String::from_utf8_lossy(&bytes)),
-                Err(FolderError::NotFound(_)) => {}
-                Err(error) => return Err(failure(&error)),
+            let found = find_file(&self.name, &path).map_err(failure)?;
+            if let Some(bytes) = found {
+                ignores.add(folder, &String::from_utf8_lossy(&bytes));
             }
         }
         for file in &listed {
@@ -88,7 +86,7 @@ impl Folder {
                 },
                 None => continue,
             };
-            let bytes = read_file(&self.name, &file.path).map_err(|error| failure(&error))?;
+            let bytes = read_file(&self.name, &file.path).map_err(failure)?;
             ignores.add(folder, &String::from_utf8_lossy(&bytes));
         }
         let selection = Selection::new(include, ignores);
@@ -110,16 +108,15 @@ impl Folder {
                     self.name
                 )));
             }
-            match read_file(&self.name, &file.path) {
-                Ok(bytes) => match String::from_utf8(bytes) {
-                    Ok(content) => {
-                        scan.tree.insert(path.to_owned(), File::new(content));
-                    }
-                    Err(_) => scan.skip(path, "it is not text in UTF-8"),
-                },
-                // Deleted since it was listed.
-                Err(FolderError::NotFound(_)) => {}
-                Err(error) => return Err(failure(&error)),
+            // One that was deleted since it was listed is not there.
+            let Some(bytes) = find_file(&self.name, &file.path).map_err(failure)? else {
+                continue;
+            };
+            match String::from_utf8(bytes) {
+                Ok(content) => {
+                    scan.tree.insert(path.to_owned(), File::new(content));
+                }
+                Err(_) => scan.skip(path, "it is not text in UTF-8"),
             }
         }
         Ok((selection, scan))
@@ -131,7 +128,7 @@ impl Folder {
 
     fn write(&self, path: &str, file: &File, expected: &Expectation) -> Result<(), StepError> {
         let content = file.content.as_bytes();
-        write_file(&self.name, &self.path(path), content, expected).map_err(|error| refused(&error))
+        write_file(&self.name, &self.path(path), content, expected).map_err(refused)
     }
 }
 
@@ -145,7 +142,7 @@ impl Store for Folder {
     }
 
     fn delete(&mut self, path: &str, seen: &File) -> Result<(), StepError> {
-        delete_file(&self.name, &self.path(path), &expected(seen)).map_err(|error| refused(&error))
+        delete_file(&self.name, &self.path(path), &expected(seen)).map_err(refused)
     }
 }
 
@@ -166,36 +163,19 @@ fn prefix(path: &str) -> Result<String, Failure> {
     Ok(format!("{path}/"))
 }
 
-/// The sentence of the error: it names the path.
-fn text(error: &FolderError) -> &str {
+fn failure(error: FolderError) -> Failure {
     match error {
-        FolderError::NotGranted(text)
-        | FolderError::InvalidPath(text)
-        | FolderError::NotFound(text)
-        | FolderError::ReadOnly(text)
-        | FolderError::Conflict(text)
-        | FolderError::QuotaExceeded(text)
-        | FolderError::Halted(text)
-        | FolderError::Unavailable(text) => text,
-    }
-}
-
-fn failure(error: &FolderError) -> Failure {
-    match error {
-        FolderError::NotGranted(text) | FolderError::InvalidPath(text) => {
-            Failure::invalid_input(text.clone())
-        }
-        FolderError::Halted(text) => Error::Halted(text.clone()).into(),
-        error => Failure::failed(text(error)),
+        FolderError::Halted(reason) => Error::Halted(reason).into(),
+        error => error.into(),
     }
 }
 
 /// Only what concerns every file ends the run.
-fn refused(error: &FolderError) -> StepError {
+fn refused(error: FolderError) -> StepError {
     match error {
-        FolderError::InvalidPath(text)
-        | FolderError::NotFound(text)
-        | FolderError::Conflict(text) => StepError::Refused(text.clone()),
+        FolderError::InvalidPath(_) | FolderError::NotFound(_) | FolderError::Conflict(_) => {
+            StepError::Refused(error.to_string())
+        }
         error => StepError::Stop(failure(error)),
     }
 }
@@ -216,9 +196,20 @@ mod tests {
 
     #[test]
     fn a_file_that_is_in_the_way_is_of_one_step_and_a_full_folder_ends_the_run() {
-        let conflict = refused(&FolderError::Conflict("`a` is there".into()));
-        assert_eq!(conflict, StepError::Refused("`a` is there".into()));
-        let full = refused(&FolderError::QuotaExceeded("it is full".into()));
-        assert_eq!(full, StepError::Stop(Failure::Failed("it is full".into())));
+        let conflict = refused(FolderError::Conflict("`a` is there".into()));
+        assert_eq!(
+            conflict,
+            StepError::Refused("in conflict: `a` is there".into())
+        );
+        let full = refused(FolderError::QuotaExceeded("it is full".into()));
+        assert_eq!(
+            full,
+            StepError::Stop(Failure::Failed("too much: it is full".into()))
+        );
+        let halted = refused(FolderError::Halted("maintenance".into()));
+        assert_eq!(
+            halted,
+            StepError::Stop(Error::Halted("maintenance".into()).into())
+        );
     }
 }
