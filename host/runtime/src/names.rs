@@ -31,11 +31,8 @@ pub(crate) fn check_actions(manifest: &Manifest, code: &Code) -> Result<(), Load
             });
         }
         if is_action(name, &manifest.plugin, code) {
-            return Err(taken(
-                manifest,
-                name,
-                "this name of its action already".to_owned(),
-            ));
+            let by = format!("an action of the plugin `{}`", manifest.plugin);
+            return Err(taken(manifest, name, by));
         }
     }
     Ok(())

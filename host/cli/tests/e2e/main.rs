@@ -13,6 +13,7 @@
 )]
 
 mod accounts;
+mod aliases;
 mod alone;
 mod apart;
 mod approvals;

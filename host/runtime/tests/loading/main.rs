@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod aliases;
 mod granted;
 
 use granted::compiler;
