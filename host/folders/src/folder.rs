@@ -163,6 +163,12 @@ impl Folder {
         &self.grant
     }
 
+    /// Whether it is still where it was when it was opened: otherwise every request fails.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        self.root.check_in_place().is_ok()
+    }
+
     /// Lists the files whose paths begin with a prefix, in ascending order of their paths.
     ///
     /// # Errors

@@ -130,6 +130,7 @@ impl Retry {
             LoadError::AwaitsOperator { .. }
             | LoadError::NotAdmitted(_)
             | LoadError::Component(_, ComponentError::Read(_))
+            | LoadError::Folder { .. }
             | LoadError::Unloaded { .. } => Self::Soon,
             LoadError::NameTaken { .. } => Self::NameFreed,
             _ => Self::Never,

@@ -478,7 +478,11 @@ impl Reconciler {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
-        let serves = tracked.serving.as_ref() == Some(&manifest.plugin);
+        // One whose folders were moved or made again is loaded again, which opens those that are there now.
+        let has_folders = |plugin: Arc<Plugin>| plugin.has_folders_in_place();
+        let plugin = self.host.runtime.plugin(&manifest.plugin);
+        let serves =
+            tracked.serving.as_ref() == Some(&manifest.plugin) && plugin.is_none_or(has_folders);
         let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
         if tracked.is_tried() && settled {
             return;

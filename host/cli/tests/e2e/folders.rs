@@ -161,3 +161,22 @@ fn a_halted_plugin_reads_its_folders_and_writes_nothing() {
     folder.run(&["resume", "--plugin", "keeper"]).good();
     write("after").good();
 }
+
+#[test]
+fn a_folder_that_is_made_again_is_opened_by_a_reload() {
+    let base = TempDir::new().unwrap();
+    let (reports, former) = (base.path().join("reports"), base.path().join("former"));
+    std::fs::create_dir(&reports).unwrap();
+    let folder = host(&granted("reports", &reports, "read-write"));
+    let running = folder.serve(&["run"]);
+    let write = |path: &str| folder.run(&["invoke", "keeper.write", &note("reports", path, "x")]);
+    write("before").good();
+    std::fs::rename(&reports, &former).unwrap();
+    assert!(!write("between").status.success());
+    std::fs::create_dir(&reports).unwrap();
+    folder.run(&["reload"]).good();
+    write("after").good();
+    assert!(reports.join("after").is_file());
+    assert_eq!(std::fs::read_dir(&former).unwrap().count(), 1);
+    running.end();
+}

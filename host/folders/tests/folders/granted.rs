@@ -345,7 +345,9 @@ fn a_folder_that_was_moved_is_unknown_and_not_empty() {
             "{error:?}"
         );
     }
+    assert!(!folder.is_in_place());
     std::fs::remove_dir(&world.granted).unwrap();
     std::fs::rename(&moved, &world.granted).unwrap();
+    assert!(folder.is_in_place());
     assert_eq!(folder.read("f").unwrap(), b"x");
 }
