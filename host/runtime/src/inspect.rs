@@ -33,7 +33,7 @@ pub struct Inspection {
     /// Which tools it calls by `raw` is not visible.
     pub needs: Vec<String>,
     /// Other names of its actions, with the action of each, if it is looked at as the plugin of a manifest.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub aliases: BTreeMap<String, String>,
 }
 

@@ -263,7 +263,12 @@ mod tests {
         assert_eq!(pause(&mut tracked, Retry::Late), Some(30));
         // What is cheap to retry is retried each time, and what cannot pass never.
         assert_eq!(pause(&mut tracked, Retry::Soon), Some(0));
+        // What wants a name is retried when one is freed, too.
+        assert_eq!(pause(&mut tracked, Retry::NameFreed), Some(0));
+        tracked.tried = Some(tracked.scanned.clone());
+        assert!(tracked.name_freed() && !tracked.is_tried());
         assert_eq!(pause(&mut tracked, Retry::Never), None);
+        assert!(!tracked.name_freed() && tracked.is_tried());
         tracked.retry(true, Instant::now());
         assert!(tracked.is_tried());
     }

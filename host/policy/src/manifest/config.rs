@@ -29,16 +29,6 @@ pub(super) fn read(item: &Item<'_>) -> Result<Map<String, Value>, Problem> {
 /// Refuses what looks like a secret. `is_named`: a table around it is named like one.
 fn check(name: &str, item: &Item<'_>, is_named: bool) -> Result<(), Problem> {
     let is_named = is_named || is_named_like_secret(name);
-    if let Some(text) = item.as_text() {
-        let why = match is_named && !text.is_empty() {
-            true => Some("is named like a secret"),
-            false => looks_like_secret(name, text),
-        };
-        return match why {
-            Some(why) => Err(item.wrong(&format!("{why}; {INSTEAD}"))),
-            None => Ok(()),
-        };
-    }
     if item.is_table() {
         for (name, value) in item.table()?.entries() {
             check(name, &value, is_named)?;
@@ -46,6 +36,14 @@ fn check(name: &str, item: &Item<'_>, is_named: bool) -> Result<(), Problem> {
     } else if let Some(items) = item.as_list() {
         for value in items {
             check(name, &value, is_named)?;
+        }
+    } else if let Value::String(text) = item.json()? {
+        let why = match is_named && !text.is_empty() {
+            true => Some("is named like a secret"),
+            false => looks_like_secret(name, &text),
+        };
+        if let Some(why) = why {
+            return Err(item.wrong(&format!("{why}; {INSTEAD}")));
         }
     }
     Ok(())
