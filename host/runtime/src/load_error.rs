@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use qchost_folders::OpenError;
 use qchost_gate::{AdmitError, GateError};
-use qchost_policy::ImportsDenied;
+use qchost_policy::{ImportsDenied, nearest};
 
 use crate::imports::{FOLDER_GRANT, GUEST, HTTP_GRANT};
 use crate::text;
@@ -96,7 +96,7 @@ pub enum LoadError {
         message: String,
     },
     /// An alias in its manifest is of an action that the component does not have.
-    #[error("`{plugin}`: the alias `{alias}` is for the action `{action}`, which the component does not have{near}; it has: {}", known(.actions))]
+    #[error("`{plugin}`: the alias `{alias}` is for the action `{action}`, which the component does not have{}; it has: {}", near(.action, .actions), known(.actions))]
     AliasWithoutAction {
         /// The plugin.
         plugin: String,
@@ -104,8 +104,6 @@ pub enum LoadError {
         alias: String,
         /// The action that it names.
         action: String,
-        /// The most similar action, as the end of a clause; or empty.
-        near: String,
         /// The actions of the component.
         actions: Vec<String>,
     },
@@ -249,6 +247,12 @@ fn next_step(error: &io::Error) -> &'static str {
         }
         _ => "",
     }
+}
+
+/// The most similar action, as the end of a clause; empty if none is similar.
+fn near(action: &str, actions: &[String]) -> String {
+    nearest(action, actions.iter().map(String::as_str))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
 fn known(actions: &[String]) -> String {

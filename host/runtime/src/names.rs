@@ -6,28 +6,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use qchost_policy::{Alias, Manifest, nearest};
+use qchost_policy::{Alias, Manifest};
 
 use crate::component::Code;
 use crate::load_error::LoadError;
 use crate::plugin::Plugin;
 
-/// Checks that the component has the actions that the aliases of its manifest are for, and that no alias is another of its own
-/// names.
+/// Checks that the component has the actions that the aliases of its manifest are for, and that no alias is the name of one of
+/// its actions.
 pub(crate) fn check_actions(manifest: &Manifest, code: &Code) -> Result<(), LoadError> {
     let actions = &code.schemas.actions;
     for Alias { name, action } in &manifest.aliases {
         if !actions.contains_key(action) {
             let described = code.description.actions.iter();
-            let actions: Vec<String> = described.map(|action| action.name.clone()).collect();
-            let near = nearest(action, actions.iter().map(String::as_str));
-            let near = near.map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
             return Err(LoadError::AliasWithoutAction {
                 plugin: manifest.plugin.clone(),
                 alias: name.clone(),
                 action: action.clone(),
-                near,
-                actions,
+                actions: described.map(|action| action.name.clone()).collect(),
             });
         }
         if is_action(name, &manifest.plugin, code) {
