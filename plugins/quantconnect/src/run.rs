@@ -68,12 +68,12 @@ pub(crate) fn run(input: Run) -> Result<Outcome, Failure> {
     let compile_id = compiled.compile_id;
     let created =
         wait::until_ready(|| backtests::create_backtest(id, &compile_id, &input.name, parameters))?;
-    let backtest = ended(id, created)?;
+    let (backtest, unread) = ended(id, created);
     if let Some(problem) = Problem::of(&language, &backtest) {
         return Err(problem.failure(&format!("backtest {} failed", backtest.backtest_id)));
     }
     let summary = Summary::of(&backtest);
-    let next = next(summary.state, id, &summary.backtest_id);
+    let next = next(&summary, id, unread.as_ref());
     Ok(Outcome {
         project_id: id,
         compile_id,
@@ -133,8 +133,9 @@ fn words_of_failure(outcome: &Compiled) -> Result<Option<String>, Failure> {
     Ok(Some(text))
 }
 
-/// Waits for the end of a backtest; how far it is, if the invocation's time does not last until then.
-fn ended(project: u32, created: Backtest) -> Result<Backtest, Failure> {
+/// Waits for the end of a backtest. It goes on whatever happens here, so the last that is known of it is the answer, with
+/// the error that kept it from being read.
+fn ended(project: u32, created: Backtest) -> (Backtest, Option<Error>) {
     let id = created.backtest_id.clone();
     let mut last = created;
     let waited = wait::until_ready(|| {
@@ -152,14 +153,7 @@ fn ended(project: u32, created: Backtest) -> Result<Backtest, Failure> {
         }
         Ok(())
     });
-    match waited {
-        Ok(()) | Err(Error::NotReady(_) | Error::RateLimited(_)) => Ok(last),
-        // The backtest goes on: without its id, nobody would find it.
-        Err(error) => {
-            error!("backtest {id} of project {project} was started, and could not be read");
-            Err(error.into())
-        }
-    }
+    (last, waited.err())
 }
 
 fn is_underway(state: State) -> bool {
@@ -183,19 +177,28 @@ fn waiting(message: &str, progress: Option<f64>) -> Error {
     })
 }
 
-fn next(state: State, project: u32, backtest: &str) -> Option<String> {
-    is_underway(state).then(|| {
-        format!(
-            "the invocation's time was up while the backtest was {}; it goes on: read it with `status`, \
-             {{\"project\": {project}, \"backtest\": \"{backtest}\"}}",
-            word(state)
-        )
-    })
+/// What to do about a backtest that has not ended, and why it was not waited for.
+fn next(summary: &Summary, project: u32, unread: Option<&Error>) -> Option<String> {
+    if !is_underway(summary.state) {
+        return None;
+    }
+    let why = match unread {
+        None | Some(Error::NotReady(_)) => "the invocation's time was up".to_owned(),
+        Some(error) => format!("it could not be read any more: {error}"),
+    };
+    Some(format!(
+        "the backtest was {}, and goes on; {why}. Read it with `status`, {{\"project\": {project}, \"backtest\": \"{}\"}}",
+        word(summary.state),
+        summary.backtest_id
+    ))
 }
 
 #[cfg(test)]
 mod tests {
+    use qchost_sdk::backtests::BacktestStatus;
+
     use super::*;
+    use crate::summary::tests::backtest;
 
     fn outcome(state: compiler::State, logs: &[&str]) -> Compiled {
         Compiled {
@@ -251,11 +254,14 @@ mod tests {
 
     #[test]
     fn a_backtest_that_goes_on_says_how_to_read_it() {
-        assert_eq!(next(State::Completed, 7, "b"), None);
-        let next = next(State::Running, 7, "b").unwrap();
-        assert!(
-            next.contains(r#"{"project": 7, "backtest": "b"}"#),
-            "{next}"
-        );
+        let summary = |status| Summary::of(&backtest(status));
+        let ended = summary(BacktestStatus::Completed);
+        assert_eq!(next(&ended, 7, None), None);
+        let running = summary(BacktestStatus::Running);
+        let up = next(&running, 7, Some(&waiting("running", None))).unwrap();
+        assert!(up.contains(r#"{"project": 7, "backtest": "b"}"#), "{up}");
+        assert!(up.contains("time was up"), "{up}");
+        let halted = next(&running, 7, Some(&Error::Halted("maintenance".into()))).unwrap();
+        assert!(halted.contains("halted: maintenance"), "{halted}");
     }
 }

@@ -230,20 +230,25 @@ pub(crate) fn run(input: Sync) -> Result<Report, Failure> {
             local,
             project: &mut store,
         };
-        untaken = execute(
+        let mut reached = 0;
+        let taken = execute(
             &plan,
             (&compared.local, &compared.project),
             &mut sides,
             &mut base,
             keeper.as_mut(),
             |at, step| {
-                progress::steps(
-                    u32::try_from(at).unwrap_or(u32::MAX),
-                    total,
-                    &sentence(step),
-                )
+                reached = u32::try_from(at).unwrap_or(u32::MAX);
+                progress::steps(reached, total, &sentence(step));
             },
-        )?;
+        );
+        if taken.is_err() {
+            error!(
+                "the sync ended in step {} of {total}; the next one goes on",
+                reached.saturating_add(1)
+            );
+        }
+        untaken = taken?;
     }
     let set = match local {
         Local::Folder(_) => None,
