@@ -68,7 +68,7 @@ pub enum LoadError {
         /// The plugin.
         plugin: String,
         /// Why.
-        problem: OpenError,
+        problem: Box<OpenError>,
     },
     /// It starts with more memory than its manifest allows, so every invocation would fail.
     #[error(

@@ -94,7 +94,7 @@ fn granted_folders(shared: &Shared, manifest: &Manifest) -> Result<Arc<GrantedFo
         Ok(folders) => Ok(Arc::new(GrantedFolders::new(folders))),
         Err(problem) => Err(LoadError::Folder {
             plugin: manifest.plugin.clone(),
-            problem,
+            problem: Box::new(problem),
         }),
     }
 }
