@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::project;
-use crate::strategies;
+use crate::strategies::{self, Strategy};
 
 /// What to create.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -14,7 +14,8 @@ use crate::strategies;
 pub(crate) struct CreateProject {
     /// The name of the project; slashes make folders: `Lab/Momentum`. No other project may have it.
     name: String,
-    /// The bundled strategy to begin with; `moving-average-crossover` if neither this nor `source` is given.
+    /// The bundled strategy to begin with: `moving-average-crossover`, `momentum-rotation`, `mean-reversion`, `pairs-trading`,
+    /// `channel-breakout` or `risk-parity`. The first one if neither this nor `source` is given.
     #[serde(default)]
     strategy: Option<String>,
     /// The algorithm instead: the text of `main.py`, or of `Main.cs` with `language`.
@@ -54,8 +55,8 @@ pub(crate) struct Created {
     project: String,
     /// The bundled strategy that it begins with; null for source of the caller.
     strategy: Option<String>,
-    /// The file that was written.
-    file: String,
+    /// The files that were written.
+    files: Vec<String>,
 }
 
 /// Runs the action.
@@ -63,22 +64,41 @@ pub(crate) fn run(input: CreateProject) -> Result<Created, Failure> {
     let beginning = beginning(&input)?;
     project::ensure_free(&input.name)?;
     let project = project::create(&input.name, &beginning.language)?;
-    project::write(&project, beginning.source)?;
+    let files = match &beginning.content {
+        Content::Source(source) => {
+            project::write(&project, source)?;
+            vec![project.main_file()?.to_owned()]
+        }
+        Content::Strategy(strategy) => {
+            project::write_strategy(&project, strategy)?;
+            let names = strategy.files.iter();
+            names.map(|it| it.name.to_owned()).collect()
+        }
+    };
     Ok(Created {
-        file: project.main_file()?.to_owned(),
+        files,
         project_id: project.id,
         project: project.name,
-        strategy: beginning.strategy.map(str::to_owned),
+        strategy: match beginning.content {
+            Content::Source(_) => None,
+            Content::Strategy(strategy) => Some(strategy.name.to_owned()),
+        },
     })
 }
 
 /// What a project begins with.
 #[derive(Debug, PartialEq)]
 struct Beginning<'a> {
-    source: &'a str,
+    content: Content<'a>,
     language: Language,
-    /// The bundled strategy, if it is one.
-    strategy: Option<&'static str>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Content<'a> {
+    /// The caller's main file.
+    Source(&'a str),
+    /// A bundled strategy.
+    Strategy(&'static Strategy),
 }
 
 /// Decides that before anything is sent.
@@ -94,9 +114,8 @@ fn beginning(input: &CreateProject) -> Result<Beginning<'_>, Failure> {
             Err(Failure::invalid_input("`source` is empty"))
         }
         (None, Some(source)) => Ok(Beginning {
-            source,
+            content: Content::Source(source),
             language: input.language.unwrap_or(Written::Python).language(),
-            strategy: None,
         }),
         (name, None) => {
             let strategy = strategies::named(name.as_deref().unwrap_or(strategies::DEFAULT))?;
@@ -108,9 +127,8 @@ fn beginning(input: &CreateProject) -> Result<Beginning<'_>, Failure> {
                 )));
             }
             Ok(Beginning {
-                source: strategy.source,
+                content: Content::Strategy(strategy),
                 language: strategy.language.clone(),
-                strategy: Some(strategy.name),
             })
         }
     }
@@ -128,16 +146,16 @@ mod tests {
     fn a_project_begins_with_a_bundled_strategy_or_the_source_of_the_caller() {
         let bundled = input(r#"{"name": "Lab/A"}"#);
         let bundled = beginning(&bundled).unwrap();
-        assert_eq!(bundled.strategy, Some(strategies::DEFAULT));
+        let default = strategies::named(strategies::DEFAULT).unwrap();
+        assert_eq!(bundled.content, Content::Strategy(default));
         assert_eq!(bundled.language, Language::Python);
 
         let given = input(r#"{"name": "Lab/A", "source": "class A {}", "language": "c-sharp"}"#);
         assert_eq!(
             beginning(&given).unwrap(),
             Beginning {
-                source: "class A {}",
+                content: Content::Source("class A {}"),
                 language: Language::CSharp,
-                strategy: None
             }
         );
     }

@@ -7,7 +7,7 @@ use qchost_sdk::prelude::*;
 use qchost_sdk::types::{Language, ProjectId};
 use serde::Deserialize;
 
-use crate::strategies;
+use crate::strategies::{self, Strategy};
 
 /// The project, where neither the caller nor the manifest names one.
 const DEFAULT_NAME: &str = "Lab/strategy-lab";
@@ -39,19 +39,17 @@ pub(crate) fn prepare(
         Some(reference) => reference,
         None => default()?,
     };
-    let (project, source) = match &reference {
-        ProjectReference::Id(_) => (existing(&reference)?, source),
+    let (project, is_new) = match &reference {
+        ProjectReference::Id(_) => (existing(&reference)?, false),
         ProjectReference::Name(name) => match lookup::find(name)? {
-            Some(project) => (project.into(), source),
-            None => {
-                let bundled = strategies::named(strategies::DEFAULT)?.source;
-                let project = create(name, &Language::Python)?;
-                (project, Some(source.unwrap_or(bundled)))
-            }
+            Some(project) => (project.into(), false),
+            None => (create(name, &Language::Python)?, true),
         },
     };
-    if let Some(source) = source {
-        write(&project, source)?;
+    match source {
+        Some(source) => write(&project, source)?,
+        None if is_new => write_strategy(&project, strategies::named(strategies::DEFAULT)?)?,
+        None => {}
     }
     Ok(project)
 }
@@ -125,6 +123,15 @@ impl Project {
 pub(crate) fn write(project: &Project, source: &str) -> Result<(), Failure> {
     let present = own_files(project.id)?;
     put(project, &present, project.main_file()?, source)
+}
+
+/// Writes the files of a bundled strategy into a project.
+pub(crate) fn write_strategy(project: &Project, strategy: &Strategy) -> Result<(), Failure> {
+    let present = own_files(project.id)?;
+    for file in strategy.files {
+        put(project, &present, file.name, file.content)?;
+    }
+    Ok(())
 }
 
 /// The files of a project, without those of its libraries.

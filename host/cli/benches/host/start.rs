@@ -75,7 +75,9 @@ pub fn run() {
 /// Has a plugin make a project in the cloud and compile it, and then has it refuse many inputs, for which it runs each
 /// time.
 fn work(host: &Running) {
-    let source = include_str!("../../../../plugins/strategy-lab/src/strategy.py");
+    let source = include_str!(
+        "../../../../plugins/strategy-lab/strategies/moving-average-crossover/main.py"
+    );
     let built = host.invoke_with("strategy-lab.compile", json!({ "source": source }));
     assert_eq!(built.unwrap()["success"], json!(true));
     for _ in 0..INVOCATIONS {
