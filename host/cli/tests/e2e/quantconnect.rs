@@ -10,13 +10,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cloud::Cloud;
-use crate::common::{ALGORITHM, Folder, bundled, embedded};
+use crate::common::{ALGORITHM, Folder, bundled, component, embedded};
 use crate::minimal::{assert_minimal, check, failing_step, step};
 use crate::process::wait_until;
 
 const PLUGIN: &str = "plugins/quantconnect";
 /// The granted folder of the bundled manifest.
 const PLACE: &str = "/srv/algorithms";
+/// Maximum size of the component, in bytes.
+const MAX_COMPONENT: u64 = 1_500_000;
 /// An algorithm that compiles and fails.
 const FAILING: &str = "from AlgorithmImports import *\n\n\nclass Failing(QCAlgorithm):\n    def initialize(self):\n        self.x = 1 / 0\n";
 
@@ -524,4 +526,10 @@ fn tour(cloud: &Cloud, manifest: &str) -> Result<(), String> {
 fn every_line_of_the_manifest_is_needed() {
     let cloud = Cloud::start();
     assert_minimal(&bundled(PLUGIN), |manifest| tour(&cloud, manifest));
+}
+
+#[test]
+fn the_component_is_small() {
+    let size = component(PLUGIN).metadata().unwrap().len();
+    assert!(size <= MAX_COMPONENT, "{size} bytes");
 }
