@@ -354,8 +354,11 @@ impl Compared {
 /// The output of an action is bounded: what does not fit is refused before anything is changed.
 fn check_handed(plan: &Plan, project: &Tree) -> Result<(), Failure> {
     let written = plan.steps.iter().filter(|it| it.side == Side::Local);
-    let sizes = written.filter_map(|it| Some(project.get(&it.path)?.content.len()));
-    if sizes.sum::<usize>() > MAX_HANDED {
+    // As they are in the answer: what JSON escapes counts.
+    let size = |text: &String| serde_json::to_string(text).map_or(usize::MAX, |json| json.len());
+    let sizes = written.filter_map(|it| Some(size(&project.get(&it.path)?.content)));
+    let total = sizes.fold(0_usize, usize::saturating_add);
+    if total > MAX_HANDED {
         return Err(Failure::invalid_input(
             "the project's changes have more than 3 MiB together, which is more than one answer carries: sync with a \
              granted `folder`",
@@ -585,7 +588,7 @@ mod tests {
 
     #[test]
     fn more_than_one_answer_carries_is_refused_before_anything_is_done() {
-        let large = "x".repeat(MAX_HANDED + 1);
+        let large = "\n".repeat(MAX_HANDED / 2 + 1);
         let project = scan(&[("a.py", large.as_str())]).tree;
         let plan = plan::plan(&Base::default(), &Tree::new(), &project, &Rules::default());
         assert!(matches!(
