@@ -17,15 +17,21 @@ mod create_project;
 mod diagnostics;
 mod figures;
 mod logs;
+mod method;
 mod orders;
 mod page;
 mod project;
+mod race;
 mod ranking;
 mod robustness;
 mod search;
+mod sobol;
+mod space;
+mod stability;
 mod strategies;
 mod sweep;
 mod trades;
+mod window;
 
 /// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
 /// side and ranks them.
@@ -33,8 +39,9 @@ mod trades;
 mod agent {
     use super::*;
 
-    /// Run a backtest for every combination of parameter values and rank them by a statistic.
+    /// Run backtests with combinations of parameter values and rank them by a statistic.
     ///
+    /// Every combination is tried, or with `method` some of them: by chance, evenly spread, or by successive halving.
     /// The project is created if it is missing. With `source`, that code is written into it first; without, a new
     /// project gets the bundled moving-average strategy and an existing one keeps its code. Backtests that fail
     /// are listed with the reason; if all fail, so does the sweep.

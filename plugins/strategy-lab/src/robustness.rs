@@ -18,7 +18,7 @@ use crate::project;
 
 mod equity;
 mod moments;
-mod monte_carlo;
+pub(crate) mod monte_carlo;
 mod normal;
 mod overfitting;
 #[cfg(test)]
@@ -27,7 +27,7 @@ mod sensitivity;
 mod sharpe;
 mod stress;
 mod undefined;
-mod walk_forward;
+pub(crate) mod walk_forward;
 mod warnings;
 
 use equity::Curve;

@@ -187,7 +187,7 @@ pub(crate) fn bootstraps(
 
 /// A number below `bound`, all equally likely: the upper half of draw·bound, without the draws that would favour some
 /// (D. Lemire, Fast Random Integer Generation in an Interval, 2019). 0 for a bound that is 0 or needs more than 32 bits.
-fn below(generator: &mut Pcg32, bound: usize) -> usize {
+pub(crate) fn below(generator: &mut Pcg32, bound: usize) -> usize {
     let Ok(bound @ 1..) = u32::try_from(bound) else {
         return 0;
     };
