@@ -31,6 +31,7 @@ mod stability;
 mod strategies;
 mod sweep;
 mod trades;
+mod walk_forward;
 mod window;
 
 /// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
@@ -129,5 +130,14 @@ mod agent {
     #[action(read_only)]
     fn search(input: search::Search) -> Result<search::Found, Failure> {
         search::run(input)
+    }
+
+    /// Choose parameters in one period and prove them in the next, window by window through a history.
+    ///
+    /// The algorithm reads its first and its last day from parameters. Gives for each window the parameters, what they gave in
+    /// sample and out of sample; over all windows the walk-forward efficiency and how the parameters drift.
+    #[action]
+    fn walk_forward(input: walk_forward::WalkForward) -> Result<walk_forward::Walked, Failure> {
+        walk_forward::run(input)
     }
 }

@@ -105,6 +105,7 @@ fn list_and_inspect_show_what_a_plugin_is() {
             "trades",
             "check",
             "search",
+            "walk-forward",
         ]),
         "{listed}"
     );
