@@ -11,10 +11,12 @@ mod backtest;
 mod build;
 mod check;
 mod checks;
+mod compare;
 mod compile;
 mod copy_project;
 mod create_project;
 mod diagnostics;
+mod drawdowns;
 mod figures;
 mod logs;
 mod method;
@@ -76,6 +78,15 @@ mod agent {
     #[action(read_only)]
     fn robustness(input: robustness::Robustness) -> Result<robustness::Report, Failure> {
         robustness::run(input)
+    }
+
+    /// Put two to eight backtests side by side, of one project or of several.
+    ///
+    /// Gives statistics and parameters, equity on the days that all have, with returns and correlations, the deepest drawdowns with
+    /// length and recovery, turnover, orders and closed trades by security, and the differences of the projects' files.
+    #[action(read_only)]
+    fn compare(input: compare::Compare) -> Result<compare::Comparison, Failure> {
+        compare::run(input)
     }
 
     /// Create a project with a bundled strategy, or with source code.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::figures;
 use crate::project;
 
-mod equity;
+pub(crate) mod equity;
 mod moments;
 pub(crate) mod monte_carlo;
 mod normal;
@@ -352,7 +352,8 @@ fn grid_trial(backtest: &BacktestSummary) -> Option<Trial> {
     (!parameters.is_empty()).then_some(Trial { parameters, value })
 }
 
-fn curve(project: u32, backtest: &str) -> Result<Curve, Failure> {
+/// The equity of a backtest.
+pub(crate) fn curve(project: u32, backtest: &str) -> Result<Curve, Failure> {
     let request = BacktestChartRequest {
         project_id: project,
         backtest_id: backtest.to_owned(),
@@ -366,7 +367,10 @@ fn curve(project: u32, backtest: &str) -> Result<Curve, Failure> {
 }
 
 /// The closed trades in the order of their exits, as far as they are read, and how many there are.
-fn closed_trades(project: u32, backtest: &str) -> Result<(Vec<ClosedTrade>, u32), Failure> {
+pub(crate) fn closed_trades(
+    project: u32,
+    backtest: &str,
+) -> Result<(Vec<ClosedTrade>, u32), Failure> {
     let mut trades = Vec::new();
     loop {
         let start = u32::try_from(trades.len()).unwrap_or(u32::MAX);

@@ -36,6 +36,16 @@ impl Curve {
         Self(points.iter().filter_map(close).collect())
     }
 
+    /// Each day with its equity.
+    pub(crate) fn days(&self) -> impl Iterator<Item = (Date, f64)> {
+        self.0.iter().map(|(day, equity)| (*day, *equity))
+    }
+
+    /// Whether a day has an equity.
+    pub(crate) fn has(&self, day: Date) -> bool {
+        self.0.contains_key(&day)
+    }
+
     /// The equity of the first day.
     pub(crate) fn start(&self) -> Option<f64> {
         self.0.values().next().copied()
