@@ -20,6 +20,8 @@ mod drawdowns;
 mod figures;
 mod logs;
 mod method;
+mod optimization;
+mod optimize;
 mod orders;
 mod page;
 mod project;
@@ -150,5 +152,14 @@ mod agent {
     #[action]
     fn walk_forward(input: walk_forward::WalkForward) -> Result<walk_forward::Walked, Failure> {
         walk_forward::run(input)
+    }
+
+    /// Optimise parameters in QuantConnect's cloud, which costs money: estimate, create, follow and rank.
+    ///
+    /// A person may have to approve the cost: the action fails with the approval's id then, and goes on when it is invoked with
+    /// the same input again. With the id of an optimisation, it is followed and ranked, and nothing is created.
+    #[action]
+    fn optimize(input: optimize::Optimize) -> Result<optimize::Optimized, Failure> {
+        optimize::run(input)
     }
 }

@@ -97,6 +97,7 @@ fn list_and_inspect_show_what_a_plugin_is() {
             "compile",
             "backtest",
             "robustness",
+            "compare",
             "create-project",
             "copy-project",
             "archive-project",
@@ -106,6 +107,7 @@ fn list_and_inspect_show_what_a_plugin_is() {
             "check",
             "search",
             "walk-forward",
+            "optimize",
         ]),
         "{listed}"
     );
