@@ -1,7 +1,7 @@
 //! The documents for people, which the tests read.
 
 /// Their paths from the top of the repository.
-pub const DOCUMENTS: [&str; 10] = [
+pub const DOCUMENTS: [&str; 11] = [
     "README.md",
     "host/README.md",
     "host/OPERATING.md",
@@ -12,4 +12,5 @@ pub const DOCUMENTS: [&str; 10] = [
     "sdk/README.md",
     "plugins/README.md",
     "plugins/quantconnect/README.md",
+    "plugins/strategy-lab/README.md",
 ];

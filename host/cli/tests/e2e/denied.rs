@@ -16,6 +16,10 @@ projects = ["Lab/*"]
 name  = "compiling"
 allow = ["compile/*", "workflow", "evidence"]
 projects = ["Lab/*"]
+[[grant]]
+name  = "others"
+allow = ["ai/check-syntax", "optimizations/read-optimization"]
+projects = ["Lab/*"]
 "#;
 
 fn manifest(grants: &str) -> String {

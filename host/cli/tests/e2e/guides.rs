@@ -17,6 +17,7 @@ const CONTRIBUTING: &str = "host/CONTRIBUTING.md";
 const SDK: &str = "sdk/README.md";
 const PLUGINS: &str = "plugins/README.md";
 const QUANTCONNECT: &str = "plugins/quantconnect/README.md";
+const LAB: &str = "plugins/strategy-lab/README.md";
 const WIT: &str = "wit/README.md";
 
 /// The plugin of the guide to the SDK.
@@ -26,7 +27,7 @@ const PROJECT: u32 = 20_000_001;
 
 /// The blocks that are run, each with its document and the beginning of its first line. The first one is run by a test of
 /// `printed`, those of an upgrade and of the way back by one of `upgrades`, and all others by one of this file.
-const RUN: [(&str, &str); 12] = [
+const RUN: [(&str, &str); 13] = [
     (README, "export PATH="),
     (OPERATING, "make install "),
     (OPERATING, "qchost run --log info &"),
@@ -39,6 +40,7 @@ const RUN: [(&str, &str); 12] = [
     (SDK, "cd ../my-host"),
     (PLUGINS, "qchost plugin build "),
     (QUANTCONNECT, "qchost plugin build "),
+    (LAB, "cd ../my-host"),
 ];
 /// The blocks that are not run, each with the reason that its fence names.
 const NOT_RUN: [(&str, &str); 6] = [
@@ -332,6 +334,24 @@ fn a_newcomer_gets_from_a_folder_to_a_backtest_by_the_commands_of_the_guide_to_q
     assert!(ran.good().stdout.contains("Sharpe Ratio"), "{ran:?}");
     let pulled = folder.path().join("algorithms/research.ipynb");
     assert!(pulled.is_file(), "{ran:?}");
+}
+
+#[test]
+fn a_newcomer_gets_from_a_project_to_a_walk_forward_by_the_commands_of_the_guide_to_strategy_lab() {
+    let folder = Folder::new("");
+    let clone = clone(&folder);
+    my_host(&folder, &clone);
+    let script = format!("set -e\n{}", commands(LAB, "cd ../my-host"));
+    let ran = shell(&folder, &clone, &script).wait();
+    for part in [
+        "\"moving-average-crossover\"",
+        "\"sharpe_ratio\"",
+        "\"ranking\"",
+        "\"deflated_sharpe_ratio\"",
+        "\"drift\"",
+    ] {
+        assert!(ran.good().stdout.contains(part), "{part}: {ran:?}");
+    }
 }
 
 #[test]

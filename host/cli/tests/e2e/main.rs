@@ -73,6 +73,7 @@ mod snapshots;
 mod socket;
 mod starting;
 mod steady;
+mod strategy_lab;
 mod systemd;
 mod tables;
 mod tools;
