@@ -30,7 +30,7 @@ setup: ## install what building and running needs: a C compiler, the WebAssembly
 	@$(SETUP)/wasm.sh
 
 .PHONY: setup-test
-setup-test: setup ## install what the tests need besides in .venv: two Python environments, MCP's conformance suite
+setup-test: setup ## install what the tests need besides in .venv: three Python environments, MCP's conformance suite
 	@$(SETUP)/python.sh
 	@$(SETUP)/conformance.sh
 

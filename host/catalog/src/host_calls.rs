@@ -45,12 +45,24 @@ pub const READ_OBJECT_STORE_FILE_DOWNLOAD_URL: &Operation =
     operation("read_object_store_file_download_url");
 /// How long an optimisation takes, from which its cost follows.
 pub const ESTIMATE_OPTIMIZATION_TIME: &Operation = operation("estimate_optimization_time");
-/// The project of an optimisation.
+/// The backtests of a project, those of its optimisations included.
+pub const LIST_BACKTESTS: &Operation = operation("list_backtests");
+/// The optimisations of a project.
+pub const LIST_OPTIMIZATIONS: &Operation = operation("list_optimizations");
+/// The project of an optimisation, its state, and the combinations that were tried.
 pub const READ_OPTIMIZATION: &Operation = operation("read_optimization");
 /// The name of a project, its settings and its libraries.
 pub const READ_PROJECT: &Operation = operation("read_project");
 /// The names of all projects of an account.
 pub const LIST_PROJECTS: &Operation = operation("list_projects");
+
+/// The reads by which the host counts what was tried in a project.
+pub const TRIAL_READS: [&Operation; 4] = [
+    READ_FILE,
+    LIST_BACKTESTS,
+    LIST_OPTIMIZATIONS,
+    READ_OPTIMIZATION,
+];
 
 /// The read whose answer shows whether a write with this effect happened; `None` if no read does.
 #[must_use]

@@ -698,6 +698,19 @@ impl Operation {
         Some((job, id))
     }
 
+    /// What a successful call starts: its kind, and the member of what the call returns that has its id.
+    #[must_use]
+    pub fn starts(&self) -> Option<(Job, &'static str)> {
+        match self.effect {
+            Some(Effect::Creates { items, .. }) => match items {
+                "backtests" => Some((Job::Backtest, "backtestId")),
+                "optimizations" => Some((Job::Optimization, "optimizationId")),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// Whether a pattern of a grant may cover it; otherwise it is named in full, or not granted.
     #[must_use]
     pub fn globbed(&self) -> bool {

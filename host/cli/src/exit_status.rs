@@ -234,13 +234,19 @@ impl From<&Refusal> for ErrorKind {
 impl From<&LoadError> for ErrorKind {
     fn from(error: &LoadError) -> Self {
         match error {
-            LoadError::Denied(_) | LoadError::HttpDenied { .. } | LoadError::DeniedWithHttp(_) => {
-                Self::DENIED
-            }
+            LoadError::Denied(_)
+            | LoadError::HttpDenied { .. }
+            | LoadError::DeniedWithHttp(_)
+            | LoadError::FoldersDenied { .. }
+            | LoadError::DeniedWithFolders(_) => Self::DENIED,
             LoadError::AwaitsOperator { .. } => Self::Refusal(RefusalKind::ApprovalRequired),
             LoadError::Unloaded { .. } | LoadError::ShuttingDown => Self::UNAVAILABLE,
             LoadError::Component(..)
             | LoadError::MemoryLimit { .. }
+            | LoadError::Config { .. }
+            | LoadError::Folder { .. }
+            | LoadError::AliasWithoutAction { .. }
+            | LoadError::NameTaken { .. }
             | LoadError::Policy(_)
             | LoadError::NotAdmitted(_)
             | LoadError::Renamed { .. } => Self::Failed,
@@ -359,7 +365,7 @@ pub fn hint(error: &Error, message: &str) -> Option<String> {
         }
         ExitStatus::Denied => {
             // A comment and a key may be above the first table, and the comment may name a table.
-            let begins = ["[[grant]]", "[[http]]", "# ", "egress = "];
+            let begins = ["[[grant]]", "[[http]]", "[[folder]]", "# ", "egress = "];
             let at = begins
                 .iter()
                 .filter_map(|begin| message.find(&format!("\n{begin}")))
@@ -470,6 +476,7 @@ mod tests {
             }),
             3
         );
+        assert_eq!(number(LoadError::FoldersDenied { plugin: plugin() }), 3);
         assert_eq!(
             number(LoadError::AwaitsOperator {
                 plugin: plugin(),

@@ -27,6 +27,8 @@ pub struct ManifestState {
     pub name: Option<String>,
     /// Its component, as far as it can be read.
     pub component: Option<PathBuf>,
+    /// Its aliases, as far as they can be read.
+    pub aliases: Vec<String>,
     /// The plugin that serves because of it, or of its former content.
     pub serving: Option<String>,
     /// Whether its component is being checked and compiled.
@@ -48,6 +50,11 @@ impl ManifestState {
     /// Whether it is for a plugin, or may be meant for it.
     pub fn claims(&self, plugin: &str) -> bool {
         manifests::claims(&self.path, self.name.as_deref(), plugin)
+    }
+
+    /// Whether it has an alias.
+    pub fn has_alias(&self, alias: &str) -> bool {
+        self.aliases.iter().any(|name| name == alias)
     }
 }
 

@@ -9,6 +9,7 @@ use qchost_audit::{
     Anchor as AuditAnchor, Audit, Disk, Entry, Kind, Opening, Options as AuditOptions,
 };
 use qchost_catalog::{BoxFuture, Call, Failure, Outcome, Upstream};
+use qchost_evidence::Evidence;
 use qchost_gate::{AdminBody, Gate, NODE_TYPES, Options, Settings, Sources};
 use qchost_ledger::Ledger;
 use qchost_policy::Guardrails;
@@ -35,6 +36,7 @@ pub async fn open(
 ) -> Result<Gate> {
     ledger.bind(&key.folder_id()?).await?;
     let (audit, opening) = open_audit(config, data, key, &ledger).await?;
+    let evidence = Evidence::new(ledger.clone());
     let options = Options {
         settings,
         ledger,
@@ -43,6 +45,7 @@ pub async fn open(
         key: key.gate()?,
         call_timeout: CALL_TIMEOUT,
         audit_share: MAX_AUDIT_BYTES_PER_DAY,
+        evidence: Some(Arc::new(evidence)),
     };
     Ok(Gate::open(upstream, options).await?)
 }

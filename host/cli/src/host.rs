@@ -9,10 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Error, Result, bail, ensure};
+use qchost_folders::SharedPlaces;
 use qchost_gate::{AdminDetail, Gate, Sealer};
 use qchost_ledger::Ledger;
 use qchost_policy::{Guardrails, People, Person, Right};
-use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime};
+use qchost_runtime::{InvocationLog, Options as RuntimeOptions, Progress, Runtime, Target};
 use qchost_secrets::{Redactor, Secrets};
 use qchost_upstream::account_of;
 use serde_json::Value;
@@ -32,6 +33,7 @@ use crate::in_force::{self, StoredState};
 use crate::keys::{self, Key};
 use crate::lock::Lock;
 use crate::manifests;
+use crate::places;
 use crate::reload_trigger::ReloadTrigger;
 
 /// A host with its plugins.
@@ -55,6 +57,8 @@ pub struct Host {
     /// Whether the plugins are being loaded for the first time.
     starting: AtomicBool,
     secrets: Secrets,
+    /// From what granted folders have to be apart under the configuration in effect.
+    places: SharedPlaces,
     /// Released when the host and all other holders are dropped.
     _lock: Arc<Lock>,
 }
@@ -117,6 +121,9 @@ impl Host {
         let mut options = RuntimeOptions::new(components, keys::path(&data), compiler());
         config.engine.apply(&mut options);
         options.redactor = secrets.redactor().clone();
+        let places = SharedPlaces::default();
+        places.set(places::of_host(Some(config)));
+        options.places = places.clone();
         let runtime = Runtime::new(gate.clone(), options)?;
         let config = config.clone();
         Ok(Self {
@@ -136,6 +143,7 @@ impl Host {
             follower: OnceLock::new(),
             starting: AtomicBool::new(false),
             secrets,
+            places,
             _lock: lock,
         })
     }
@@ -148,6 +156,7 @@ impl Host {
 
     /// Replaces the configuration in effect.
     pub fn set_current(&self, current: Current) {
+        self.places.set(places::of_host(Some(&current.config)));
         let mut former = self.current.write();
         *former = Arc::new(current);
     }
@@ -200,6 +209,16 @@ impl Host {
         rows.iter().any(|row| row.claims(plugin) && row.is_new()) || (starting && rows.is_empty())
     }
 
+    /// Whether a plugin that would have an alias is being loaded, or may be.
+    pub fn awaits_alias(&self, alias: &str) -> bool {
+        if self.runtime.is_ending() {
+            return false;
+        }
+        let rows = self.table.rows();
+        let starting = self.starting.load(Ordering::Acquire);
+        rows.iter().any(|row| row.has_alias(alias) && row.is_new()) || (starting && rows.is_empty())
+    }
+
     /// Checks that a request for the accounts of a configuration is not carried out with those of another.
     pub async fn check_configuration(&self, config: &Path) -> Result<()> {
         // A Kubernetes mount leads to another file after each update, for the client as well as for the host.
@@ -239,6 +258,17 @@ impl Host {
         for row in self.table.rows() {
             let claims = row.claims(plugin);
             if let Some(problem) = row.problem.filter(|_| claims) {
+                return Err(Failed::error(problem.kind, problem.reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The problem of a plugin that would have an alias and is not loaded. If there is none, this succeeds.
+    pub fn check_alias(&self, alias: &str) -> Result<()> {
+        for row in self.table.rows() {
+            let has = row.has_alias(alias);
+            if let Some(problem) = row.problem.filter(|_| has) {
                 return Err(Failed::error(problem.kind, problem.reason));
             }
         }
@@ -332,8 +362,7 @@ impl Host {
     pub async fn invoke(
         &self,
         person: u32,
-        plugin: &str,
-        action: &str,
+        target: &Target,
         input: Value,
         log: Option<Arc<InvocationLog>>,
         mut report: impl FnMut(&Progress),
@@ -341,9 +370,9 @@ impl Host {
         let (sender, mut reports) = watch::channel(Progress::default());
         // Another sender keeps the channel open, so that the last step can be read after the end.
         let open = sender.clone();
-        let work =
-            self.runtime
-                .invoke_with_log(plugin, action, input, Some(person), Some(sender), log);
+        let work = self
+            .runtime
+            .invoke_target(target, input, Some(person), Some(sender), log);
         tokio::pin!(work);
         let result = loop {
             tokio::select! {

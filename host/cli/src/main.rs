@@ -25,6 +25,7 @@ mod log_queue;
 mod logging;
 mod manifests;
 mod output;
+mod places;
 mod pulse;
 mod recovery;
 mod redirect;

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use qchost_catalog::{Way, by_name, by_tool, not_by_remote};
-use qchost_policy::{DOWNLOAD, Manifest, Pattern, WORKFLOW, read_text};
+use qchost_policy::{DOWNLOAD, EVIDENCE, Manifest, Pattern, WORKFLOW, read_text};
 
 use crate::config::{Config, Mode, listed};
+use crate::places;
 
 /// The content of a folder of manifests.
 #[derive(Debug, Default)]
@@ -84,7 +85,8 @@ pub fn fits(manifest: &Manifest, config: &Config) -> Result<()> {
         listed(&config.account)
     );
     check_ways(manifest, config)?;
-    may_serve(manifest, config)
+    may_serve(manifest, config)?;
+    places::check(manifest, Some(config))
 }
 
 /// Checks that what a grant names in full can be called on the manifest's account. A pattern may cover more than that.
@@ -101,7 +103,7 @@ fn check_ways(manifest: &Manifest, config: &Config) -> Result<()> {
                 continue;
             }
             // The host's own services go by the REST API.
-            if matches!(entry, DOWNLOAD | WORKFLOW) && account.rest.is_none() {
+            if matches!(entry, DOWNLOAD | WORKFLOW | EVIDENCE) && account.rest.is_none() {
                 bail!(
                     "{}: `{entry}` goes by a server in front of the REST API, which the account `{}` is not connected to; \
                      add to qchost.toml:\n{}",

@@ -15,6 +15,7 @@ use crate::authorize::{Authorizer, decide_all};
 use crate::call::CallRequest;
 use crate::call_log::CallLog;
 use crate::decision::{CallDecision, Matched, Refused};
+use crate::evidence::EvidenceStage;
 use crate::obligations::obligations_under;
 use crate::policy::EffectivePolicy;
 use crate::read_limits::ReadLimits;
@@ -39,6 +40,7 @@ pub(crate) struct AdmittedCall {
 pub(crate) struct Admitter {
     pub authorizer: Arc<Authorizer>,
     pub resolver: Resolver,
+    pub evidence: Arc<EvidenceStage>,
     pub trade: Arc<TradeRules>,
     pub approver: Arc<Approver>,
     pub throttle: Arc<Throttle>,
@@ -161,8 +163,10 @@ impl Admitter {
 
     async fn judge(&self, request: &CallRequest) -> Result<CallDecision, Refused> {
         self.authorizer.check(request)?;
-        let touched = self.resolver.resolve(request).await?;
+        let mut touched = self.resolver.resolve(request).await?;
+        let completed = self.evidence.complete(request, &mut touched).await;
         let about = |refused: Refused| refused.about(&touched);
+        completed.map_err(Refused::from).map_err(about)?;
         let matched = decide_all(&request.policy, request, &touched.facts)
             .map_err(|refused| about(*refused))?;
         let chosen = self.resolver.check_deployment(request, &touched).await;
@@ -212,6 +216,7 @@ mod tests {
         let reads = stores.reads();
         Admitter {
             authorizer: stores.authorizer(),
+            evidence: stores.evidence(),
             trade: stores.trade(),
             approver: stores.approver(),
             throttle: stores.throttle(),

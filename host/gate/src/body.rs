@@ -21,7 +21,7 @@ use crate::action::{AdminAction, ApprovalStep, denial};
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Body {
-    /// A call or a request to another host: its refusal, its intent, or how it ended.
+    /// A call, or a request to another host or to a folder: its refusal, its intent, or how it ended.
     Call(Box<CallBody>),
     /// A step of an approval.
     Approval(ApprovalBody),
@@ -83,6 +83,12 @@ pub struct CallBody {
     /// The invocation that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub invocation: Option<String>,
+    /// The action that was invoked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The alias that it was invoked by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// The user id of the person who asked for the invocation, or who made the host call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub person: Option<u32>,
@@ -166,10 +172,10 @@ pub struct CallBody {
     /// The HTTP status of another host's answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Bytes of the body sent to another host.
+    /// Bytes of the body sent to another host, or of the file written to a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_sent: Option<u64>,
-    /// Bytes of the body received from another host.
+    /// Bytes of the body received from another host, or of the file read from a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_received: Option<u64>,
     /// The deployment that the host stops by this call.

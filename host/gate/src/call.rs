@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::time::Instant;
 
 use qchost_catalog::{Access, Operation, Target, by_name, by_tool};
-use qchost_policy::{DOWNLOAD, Manifest, RAW, WORKFLOW};
+use qchost_policy::{DOWNLOAD, EVIDENCE, Manifest, RAW, WORKFLOW};
 use qchost_traffic::{CpuMeter, GrantKey, LogLimiter, Priority};
 use serde_json::{Map, Value};
 
@@ -30,6 +30,10 @@ pub struct Principal {
     pub digest: Arc<str>,
     /// Identifies the invocation in logs and in the audit.
     pub invocation: Arc<str>,
+    /// The action that was invoked, if it is an invocation.
+    pub action: Option<Arc<str>>,
+    /// The alias that it was invoked by, if it was.
+    pub alias: Option<Arc<str>>,
     /// The user id of the person who asked for the invocation, if a person did.
     pub person: Option<u32>,
     /// Processor time spent on deciding its calls.
@@ -46,6 +50,8 @@ impl Principal {
             plugin: plugin.into(),
             digest: digest.into(),
             invocation: invocation.into(),
+            action: None,
+            alias: None,
             person: None,
             cpu: CpuMeter::default(),
             log_limiter: Arc::default(),
@@ -103,7 +109,7 @@ impl From<&'static Operation> for Callee {
 }
 
 impl Callee {
-    /// What the host does itself: a download, the running of a batch, a request to another host.
+    /// What the host does itself: a download, the running of a batch, counting trials, a request to another host.
     pub(crate) fn service(name: &'static str, access: Access) -> Self {
         Self {
             operation: None,
@@ -131,6 +137,7 @@ impl Callee {
         match name {
             DOWNLOAD => Some(Self::service(DOWNLOAD, Access::Read)),
             WORKFLOW => Some(Self::service(WORKFLOW, Access::Read)),
+            EVIDENCE => Some(Self::service(EVIDENCE, Access::Read)),
             other => {
                 let tool = other.strip_prefix(RAW)?.strip_prefix('/')?;
                 Some(Self::unknown_tool(tool.to_owned()))

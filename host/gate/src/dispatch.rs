@@ -11,9 +11,10 @@ use std::time::Duration;
 use qchost_audit::Entry;
 use qchost_catalog::deployment::{Environment, environment_of_deployment};
 use qchost_catalog::{
-    Access, BoxFuture, Call, Clearance, Failure, Operation, Outcome, Sends, Upstream, aside, length,
+    Access, BoxFuture, Call, Clearance, Failure, Job, Operation, Outcome, Sends, Upstream, aside,
+    length,
 };
-use qchost_ledger::{Ledger, Settlement};
+use qchost_ledger::{Ledger, Settlement, Trial};
 use qchost_scope::{Learned, Scope};
 use serde_json::Value;
 use tokio::sync::{RwLock, oneshot};
@@ -415,6 +416,21 @@ impl Dispatch {
             let ledger = &dispatcher.ledger;
             if let Err(error) = ledger.record_created(account, plugin, project).await {
                 tracing::warn!(target: "gate", plugin, project, %error, "who created a project is not remembered");
+            }
+        }
+        if let Some((project, job, id)) = learned.started {
+            let trial = match job {
+                Job::Backtest => Trial::backtest(id),
+                Job::Optimization => {
+                    // As many as there can be, until it has ended; what cannot be told is above every limit.
+                    let most = self.admission.decision.touched.combinations;
+                    let most = most.and_then(|most| u32::try_from(most).ok());
+                    Trial::optimization(id, most.unwrap_or(u32::MAX), false)
+                }
+            };
+            let ledger = &self.dispatcher.ledger;
+            if let Err(error) = ledger.record_trials(account, project, vec![trial]).await {
+                tracing::warn!(target: "gate", plugin, project, %error, "a trial is not remembered, and counts only while QuantConnect lists it");
             }
         }
         if let Some((project, compile)) = learned.compile {

@@ -13,8 +13,8 @@ use futures::future::Either;
 use parking_lot::Mutex;
 use qchost_audit::{Audit, AuditError, Entry, Kind, Opening};
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Upstream, by_tool};
-use qchost_ledger::{Ledger, StateStore};
-use qchost_policy::{DOWNLOAD, Person, Right, WORKFLOW};
+use qchost_ledger::{Ledger, StateStore, TrialCounts};
+use qchost_policy::{DOWNLOAD, EVIDENCE, Person, Right, WORKFLOW};
 use qchost_scope::Scope;
 use qchost_traffic::{AccountQueues, CpuMeter, GrantRates, Moment};
 use serde_json::{Map, Value};
@@ -41,7 +41,9 @@ use crate::components::Components;
 use crate::dispatch::{Dispatch, Dispatcher, Reply};
 use crate::download::Downloader;
 use crate::error::GateError;
+use crate::evidence::{EvidenceSource, EvidenceStage, TrialCounter};
 use crate::fingerprint::Fingerprints;
+use crate::folders::{FolderAnswer, FolderCalls, FolderFailure, FolderRequest};
 use crate::halt::HaltControl;
 use crate::halt_store::HaltStore;
 use crate::halts::HaltScope;
@@ -92,6 +94,8 @@ pub struct Options {
     pub call_timeout: Duration,
     /// Maximum bytes of records that one plugin's calls may add to the audit per day.
     pub audit_share: u64,
+    /// Establishes facts about projects. Without it there are none, and what needs them is refused.
+    pub evidence: Option<Arc<dyn EvidenceSource>>,
 }
 
 /// The gate. Clones are the same gate. The stages of a call are private; what configuration and people use is not.
@@ -148,8 +152,10 @@ struct Stages {
     invocations: Arc<InvocationApprovals>,
     dispatcher: Arc<Dispatcher>,
     downloader: Arc<Downloader>,
+    counter: Arc<TrialCounter>,
     reserver: Reserver,
     outgoing: Arc<OutgoingRequests>,
+    folders: Arc<FolderCalls>,
 }
 
 impl Stages {
@@ -225,6 +231,7 @@ impl Gate {
             key,
             call_timeout,
             audit_share,
+            evidence,
         } = options;
         let head = audit.clone();
         ledger.set_head(Arc::new(move || Some(head.head())));
@@ -277,6 +284,11 @@ impl Gate {
             ledger: ledger.clone(),
             log: Arc::clone(&log),
             ids: Arc::clone(&ids),
+        });
+
+        let evidence = Arc::new(EvidenceStage {
+            source: evidence,
+            guards: Arc::clone(&sources),
         });
 
         let requests = Arc::new(ApprovalRequests::new(
@@ -348,6 +360,7 @@ impl Gate {
                     paper: Arc::clone(&paper),
                     long_reads: LongReads::default(),
                 },
+                evidence: Arc::clone(&evidence),
                 trade: Arc::clone(&trade),
                 approver: Arc::clone(&approver),
                 throttle: Arc::clone(&throttle),
@@ -380,12 +393,24 @@ impl Gate {
                 log: Arc::clone(&log),
                 tasks: tasks.clone(),
             }),
+            counter: Arc::new(TrialCounter {
+                authorizer: Arc::clone(&authorizer),
+                evidence,
+                reserver: reserver.clone(),
+                log: Arc::clone(&log),
+                tasks: tasks.clone(),
+            }),
             outgoing: Arc::new(OutgoingRequests {
                 authorizer: Arc::clone(&authorizer),
                 throttle,
                 reserver: reserver.clone(),
                 log: Arc::clone(&log),
                 writing: Arc::clone(&writing),
+                tasks: tasks.clone(),
+            }),
+            folders: Arc::new(FolderCalls {
+                authorizer: Arc::clone(&authorizer),
+                log: Arc::clone(&log),
                 tasks: tasks.clone(),
             }),
             ids,
@@ -575,6 +600,20 @@ impl PluginCalls for Gate {
         })
     }
 
+    fn count_trials<'a>(
+        &'a self,
+        principal: &'a Principal,
+        project: u32,
+    ) -> BoxFuture<'a, Result<TrialCounts, Refusal>> {
+        Box::pin(async move {
+            let arguments = Map::from_iter([("projectId".to_owned(), project.into())]);
+            let callee = Callee::service(EVIDENCE, Access::Read);
+            let mut request = self.request(principal, callee, arguments)?;
+            let admitted = self.stages.admitter.admit(&mut request).await?;
+            self.stages.counter.count(request, admitted).await
+        })
+    }
+
     fn outgoing<'a>(
         &'a self,
         principal: &'a Principal,
@@ -590,6 +629,24 @@ impl PluginCalls for Gate {
                     .await
             };
             principal.cpu.charge(pin!(deciding)).await
+        })
+    }
+
+    fn folder<'a>(
+        &'a self,
+        principal: &'a Principal,
+        asked: FolderRequest,
+    ) -> BoxFuture<'a, Result<FolderAnswer, FolderFailure>> {
+        Box::pin(async move {
+            let folders = &self.stages.folders;
+            let deciding = async {
+                let callee = Callee::service(asked.name(), asked.access());
+                let request = self.request(principal, callee, asked.arguments())?;
+                let folder = folders.decide(&request, &asked)?;
+                Ok::<_, FolderFailure>((request, folder))
+            };
+            let (request, folder) = principal.cpu.charge(pin!(deciding)).await?;
+            folders.make(request, folder, asked).await
         })
     }
 

@@ -8,7 +8,8 @@
 //! A call passes one struct a stage, each with just the stores that it needs; `gate` wires them:
 //!
 //! 1. `authorize`: halts, the account, and whether any grant covers the operation;
-//! 2. `resolve`: what the call touches, by the host's own reads (`reads`, charged by `read_limits`);
+//! 2. `resolve`: what the call touches, by the host's own reads (`reads`, charged by `read_limits`); `evidence`: facts about
+//!    its project, if a guardrail asks for them;
 //! 3. `authorize`: grants and guardrails, and `trade`: the rules where money is at stake;
 //! 4. `approve`: finds a permit, or requests one;
 //! 5. `throttle`: rates and concurrency of its grants, the account's queue; before that queue, `sources` keeps what is
@@ -85,6 +86,7 @@
 //! #     key: vec![7; 32].into(),
 //! #     call_timeout: Duration::from_secs(10),
 //! #     audit_share: u64::MAX,
+//! #     evidence: None,
 //! # };
 //! let gate = Gate::open(Box::new(Cloud), options).await?;
 //! let manifest = r#"
@@ -136,7 +138,9 @@ mod difference;
 mod dispatch;
 mod download;
 mod error;
+mod evidence;
 mod fingerprint;
+mod folders;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -194,7 +198,9 @@ pub use body::{
 pub use call::{Principal, SentMarker};
 pub use changes::{Changes, RequesterGuard};
 pub use error::GateError;
+pub use evidence::{EvidenceSource, ProjectReads};
 pub use fingerprint::Sealer;
+pub use folders::{FolderAction, FolderAnswer, FolderFailure, FolderRequest, open_folders};
 pub use gate::{Gate, Options};
 pub use halt::{HaltControl, HaltReport, ResumeReport};
 pub use halt_file::{HALT_FILE, make_halt_file};

@@ -5,10 +5,11 @@
 use std::fmt::Debug;
 
 use qchost_catalog::{BoxFuture, Operation};
-use qchost_ledger::StateStore;
+use qchost_ledger::{StateStore, TrialCounts};
 use serde_json::{Map, Value};
 
 use crate::call::{Principal, SentMarker};
+use crate::folders::{FolderAnswer, FolderFailure, FolderRequest};
 use crate::outgoing::{Outgoing, RequestPermission};
 use crate::refusal::Refusal;
 
@@ -60,6 +61,17 @@ pub trait PluginCalls: Debug + Send + Sync {
     fn check_workflow<'a>(&'a self, principal: &'a Principal)
     -> BoxFuture<'a, Result<(), Refusal>>;
 
+    /// Counts the trials of a project, by reads that the host makes and the plugin pays for. One decision, one record.
+    ///
+    /// # Errors
+    /// As [`call_marked`](Self::call_marked); and when the plugin may not make the reads itself, or one of them gave no
+    /// usable answer.
+    fn count_trials<'a>(
+        &'a self,
+        principal: &'a Principal,
+        project: u32,
+    ) -> BoxFuture<'a, Result<TrialCounts, Refusal>>;
+
     /// Decides about a plugin's request to another host, charged to the plugin.
     ///
     /// # Errors
@@ -69,6 +81,16 @@ pub trait PluginCalls: Debug + Send + Sync {
         principal: &'a Principal,
         outgoing: Outgoing,
     ) -> BoxFuture<'a, Result<RequestPermission, Refusal>>;
+
+    /// Does what a plugin asks of a folder of the host's machine. One decision, and one record, or two of a change.
+    ///
+    /// # Errors
+    /// When the manifests in force do not grant it, a halt stops it, or the folder refuses it.
+    fn folder<'a>(
+        &'a self,
+        principal: &'a Principal,
+        asked: FolderRequest,
+    ) -> BoxFuture<'a, Result<FolderAnswer, FolderFailure>>;
 
     /// Waits until an approval that one of this plugin's calls needs is decided.
     ///

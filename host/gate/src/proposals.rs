@@ -1,7 +1,7 @@
 //! What comes into force, and which parts of it await approval.
 //!
 //! Files are proposals. In production, a change that gains trade or destroy, sends a secret of the host elsewhere, lets
-//! licensed data out, removes a guardrail, or gives people or modes more rights is compared with what the ledger keeps as in
+//! licensed data out, opens a folder of the host's machine, removes a guardrail, or gives people or modes more rights is compared with what the ledger keeps as in
 //! force, and waits there for an admin: under `two-person` for two of them, neither of them the owner of the file nor a person who asked for the
 //! reload. Until then both versions must allow a call. Everything else comes into force at once; in development and in a new
 //! data folder, everything does.
@@ -345,6 +345,7 @@ impl Proposals {
         let mut gains: Vec<String> = difference.gains().iter().cloned().collect();
         gains.extend(manifest.sends_beyond(same, &sealed));
         gains.extend(manifest.lets_out_beyond(same));
+        gains.extend(manifest.folders_beyond(same));
         let day = day_of(now());
         let (successors, remembered) = match &former {
             Some(former) => successors(former, &so_far, &sealed, day),

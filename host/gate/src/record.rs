@@ -293,6 +293,8 @@ fn identity(request: &CallRequest, context: &AuditContext<'_>) -> CallBody {
         plugin: request.plugin().to_owned(),
         digest: Some(request.principal.digest.to_string()),
         invocation: Some(request.principal.invocation.to_string()),
+        action: request.principal.action.as_deref().map(str::to_owned),
+        alias: request.principal.alias.as_deref().map(str::to_owned),
         person: request.principal.person,
         operation: request.name.to_string(),
         access: Some(request.access.word().to_owned()),

@@ -377,11 +377,16 @@ pub(crate) fn grants_in(text: &str) -> BTreeMap<String, String> {
             found.insert(name.to_owned(), written(table, text, &headers));
         }
     }
+    for table in tables("folder").into_iter().flatten() {
+        let fields = table.get_ref().as_table();
+        let name = fields.and_then(|fields| fields.get("name")?.get_ref().as_str());
+        if let Some(name) = name {
+            found.insert(format!("folder:{name}"), written(table, text, &headers));
+        }
+    }
     if let Some(tables) = tables("http") {
         // A grant for other hosts may have no name; the manifest then derives one from its address.
-        let manifest = Manifest::parse(text, Path::new("")).ok();
-        let grants = manifest.into_iter().flat_map(|manifest| manifest.http);
-        for (grant, table) in grants.zip(tables) {
+        for (grant, table) in Manifest::http_in(text).into_iter().zip(tables) {
             let text = written(table, text, &headers);
             found.insert(format!("http:{}", grant.name), text);
         }
@@ -453,6 +458,7 @@ pub(crate) fn grants_as(text: &str, manifest: &Manifest) -> bool {
     };
     kept.account == manifest.account
         && kept.grants == manifest.grants
+        && kept.folders == manifest.folders
         && http(&kept) == http(manifest)
 }
 
@@ -633,7 +639,7 @@ name = "second"
 allow = ["live/*"]
 
 [config]
-token = "hunter2"
+salt = "hunter2"
 pin = 4711
 list = ["hunter2", # hunter2
   "b"]
@@ -735,7 +741,7 @@ auth = { role-id = "hunter2", secret-id = { file = "secret-id" } }
                 "config.deeper.text",
                 "config.list",
                 "config.pin",
-                "config.token",
+                "config.salt",
                 "http.headers.Authorization",
             ]
         );

@@ -14,7 +14,9 @@ use qchost_catalog::host_calls::{
 };
 use qchost_catalog::{Access, BoxFuture, Failure, Operation, Outcome, Selector};
 use qchost_ledger::{Ledger, LedgerError, LiveProfile};
-use qchost_policy::{Dollars, Facts, Glob, Grant, GrantLimits, Resource, Usd};
+use qchost_policy::{
+    Dollars, Facts, FolderGrant, Glob, Grant, GrantLimits, Manifest, Resource, Usd,
+};
 use qchost_scope::{Configured, Reader, Scope, check_project_id};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,7 @@ use crate::authorize::{
 use crate::call::CallRequest;
 use crate::clock::now;
 use crate::decision::{Matched, is_live};
+use crate::evidence::touches_as;
 use crate::obligations::{obligations, obligations_under};
 use crate::paper::PaperEvidence;
 use crate::reconfigure::recall;
@@ -50,14 +53,17 @@ pub struct GrantsReport {
     pub halted: Option<String>,
     /// Whether a changed manifest whose component does not serve yet must allow each call as well.
     pub restricted: bool,
-    /// The grants, in the order of the manifest, followed by those for other hosts.
+    /// Other names of its actions, with the action of each. They grant nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
+    /// The grants, in the order of the manifest, followed by those for other hosts and for folders.
     pub grants: Vec<GrantReport>,
 }
 
 /// A grant and its use.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantReport {
-    /// Its name in counters; that of a grant for another host starts with `http:`.
+    /// Its name in counters and records; that of a grant for another host starts with `http:`, for a folder with `folder:`.
     pub name: String,
     /// What it allows.
     pub allow: Vec<String>,
@@ -229,7 +235,29 @@ impl Reporter {
                     denied: BTreeSet::new(),
                 }),
         );
+        let allowed_by = |folder: &FolderGrant, policy: Option<&Manifest>| {
+            let mut folders = policy.into_iter().flat_map(|manifest| &manifest.folders);
+            policy.is_none() || folders.any(|other| folder.is_within(other))
+        };
+        let pending = policy.pending.as_ref().map(|pending| &**pending.manifest());
+        grants.extend(manifest.folders.iter().map(|folder| {
+            let allow = format!("{} {}", folder.mode, folder.path.display());
+            GrantReport {
+                name: format!("folder:{}", folder.name),
+                denied: match allowed_by(folder, pending) {
+                    true => BTreeSet::new(),
+                    false => BTreeSet::from([allow.clone()]),
+                },
+                allow: vec![allow],
+                scope: BTreeMap::new(),
+                obligations: BTreeMap::new(),
+            }
+        }));
+        let aliases = manifest.aliases.iter();
         Ok(Some(GrantsReport {
+            aliases: aliases
+                .map(|alias| (alias.name.clone(), alias.action.clone()))
+                .collect(),
             plugin: plugin.to_owned(),
             account: manifest.account.clone(),
             halted: self.authorizer.halts.reason(&manifest.account, plugin),
@@ -248,7 +276,7 @@ impl Reporter {
         request: CallRequest,
         project_name: Option<String>,
     ) -> Result<Explanation, Refusal> {
-        let (known, plugin) = (request.operation, request.plugin());
+        let (known, plugin) = (touches_as(&request), request.plugin());
         let assumed = Mutex::new(Vec::new());
         let take = || std::mem::take(&mut *assumed.lock());
         let refused = |refusal: Refusal, guardrails| Explanation {
@@ -306,6 +334,15 @@ impl Reporter {
             {
                 project.id = None;
             }
+        }
+        let wants_evidence = |facts: &Facts| {
+            let mut authorities = request.policy.authorities();
+            authorities.any(|authority| authority.wants_evidence(&request.name, facts))
+        };
+        if touched.facts.iter().any(wants_evidence) {
+            let unknown =
+                "how often the project was tried on history is unknown: only reads can tell";
+            assumed.lock().push(unknown.to_owned());
         }
         let matched = match decide_all(&request.policy, &request, &touched.facts) {
             Ok(matched) => matched,

@@ -12,6 +12,7 @@ use qchost_scope::{Configured, Resolved, Scope, ScopeError, Touched};
 use crate::authorize::{check_granted, named, out_of_sight};
 use crate::call::CallRequest;
 use crate::decision::Refused;
+use crate::evidence::touches_as;
 use crate::long_reads::LongReads;
 use crate::paper::PaperEvidence;
 use crate::reads::HostReader;
@@ -125,7 +126,7 @@ impl Resolver {
 
     /// What a call touches, as far as it can be read without delay.
     async fn resolved(&self, request: &CallRequest) -> Result<Resolved, Refusal> {
-        let Some(operation) = request.operation else {
+        let Some(operation) = touches_as(request) else {
             return outside_catalog(&self.scope, request)
                 .map(Into::into)
                 .map_err(unresolved);

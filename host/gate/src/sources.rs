@@ -22,6 +22,7 @@ use qchost_catalog::{
     Access, Call, Effect, Failure, OPERATIONS, Operation, Outcome, Target, always,
 };
 use qchost_ledger::{Ledger, NewCompile, SourceState};
+use qchost_policy::EVIDENCE;
 use qchost_scope::Reader as _;
 use serde_json::{Map, Value, json};
 
@@ -121,6 +122,16 @@ impl Source {
         text_hash(&contents.concat())
     }
 
+    /// A digest of the code, independent of the names of files, of notebooks and of settings; `None` if there is no code. A
+    /// project that was copied has that of the original.
+    fn code(&self) -> Option<String> {
+        let files = self.files.iter().skip(1);
+        let code = files.filter(|(name, content)| is_code(name) && !content.trim().is_empty());
+        let mut contents: Vec<_> = code.map(|(_, content)| text_hash(content)).collect();
+        contents.sort();
+        (!contents.is_empty()).then(|| text_hash(&contents.concat()))
+    }
+
     /// A compiled file that is missing here, ignoring folders.
     fn lacks<'a>(&self, evidence: &'a Evidence) -> Option<&'a str> {
         let names = self.files.iter().map(|(name, _)| file_name(name));
@@ -147,8 +158,6 @@ impl Source {
             }
             found.insert(file_name(name));
         }
-        // Notebooks are not executed.
-        let is_code = |name: &str| name.ends_with(".py") || name.ends_with(".cs");
         let own = self.files.iter().skip(1).take(self.own);
         let mut names = own.map(|(name, _)| file_name(name));
         names
@@ -237,6 +246,15 @@ impl SourceGuards {
         })
     }
 
+    /// Whether what is tried in the account's projects is counted, for a plugin or by a guardrail, so that it matters which
+    /// projects have held the same source.
+    fn counts_trials(&self, account: &str) -> bool {
+        self.policies.settings().guardrails.ask_evidence()
+            || self.policies.any(|manifest| {
+                manifest.account == account && manifest.allows(EVIDENCE, Access::Read)
+            })
+    }
+
     async fn use_of(&self, request: &CallRequest, decision: &CallDecision) -> Result<Use, Refusal> {
         let Some(operation) = request.operation else {
             // It is unknown what an unknown tool changes.
@@ -249,7 +267,10 @@ impl SourceGuards {
             return Ok(Use::Nothing);
         };
         match operation.effect {
-            Some(Effect::Compiles) if self.is_deployed_from(request.account()) => {
+            Some(Effect::Compiles)
+                if self.is_deployed_from(request.account())
+                    || self.counts_trials(request.account()) =>
+            {
                 Ok(Use::Compiles(*project))
             }
             Some(Effect::Deploys) if decision.permit.is_some() || is_live(&decision.touched) => {
@@ -336,6 +357,11 @@ impl ProjectSource<'_> {
         };
         let (account, plugin) = (self.request.account(), self.request.plugin());
         let ledger = &self.guards.ledger;
+        if let Some(code) = source.and_then(Source::code)
+            && let Err(error) = ledger.hold_source(account, project, &code).await
+        {
+            tracing::warn!(target: "gate", project, compile, %error, "which source the project holds is not remembered");
+        }
         let remembered = match source {
             Some(source) => {
                 let new = NewCompile {
@@ -383,6 +409,12 @@ impl ProjectSource<'_> {
             )),
             None => Ok(()),
         }
+    }
+
+    /// A digest of the code of the project and its libraries, as they are now; `None` if there is none.
+    pub(crate) async fn code(&self) -> Result<Option<String>, Failure> {
+        let linked = self.linked().await?;
+        Ok(self.read(&linked).await?.code())
     }
 
     /// The project and its libraries, transitively, each with its answer of `projects/read-project`.
@@ -699,6 +731,11 @@ fn settings(project: &Value) -> String {
     let mut text = serde_json::to_string_pretty(&settings).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Whether a file is executed. Notebooks are not.
+fn is_code(name: &str) -> bool {
+    name.ends_with(".py") || name.ends_with(".cs")
 }
 
 /// The last part of a path.

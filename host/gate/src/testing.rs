@@ -28,6 +28,7 @@ use crate::call_log::CallLog;
 use crate::changes::Changes;
 use crate::components::Components;
 use crate::decision::{CallDecision, Matched};
+use crate::evidence::EvidenceStage;
 use crate::fingerprint::Fingerprints;
 use crate::halts::Halts;
 use crate::invocation_approvals::InvocationApprovals;
@@ -222,6 +223,13 @@ impl Stores {
             ledger: self.ledger.clone(),
             log: self.log(),
             ids: Arc::new(CallIds::new(1)),
+        })
+    }
+
+    pub(crate) fn evidence(&self) -> Arc<EvidenceStage> {
+        Arc::new(EvidenceStage {
+            source: None,
+            guards: self.sources(),
         })
     }
 

@@ -43,6 +43,12 @@ pub struct Why {
     pub arguments: Option<Value>,
     /// The invocation that made it.
     pub invocation: Option<String>,
+    /// The action that was invoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The alias that it was invoked by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// The user id of the person who asked for the invocation.
     pub person: Option<u32>,
     /// The manifest it was decided under.
@@ -245,6 +251,8 @@ impl Why {
         self.project = body.project().cloned();
         self.arguments.clone_from(&body.arguments);
         self.invocation.clone_from(&body.invocation);
+        self.action.clone_from(&body.action);
+        self.alias.clone_from(&body.alias);
         self.person = body.person;
         self.permit.clone_from(&body.permit);
         self.reservation = body.reservation;

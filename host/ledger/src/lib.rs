@@ -29,6 +29,7 @@ mod sources;
 mod state;
 mod statements;
 mod subject;
+mod trials;
 
 pub use approval::{
     Approval, ApprovalError, ApprovalFilter, ApprovalKind, ApprovalPage, ApprovalVote, Binding,
@@ -51,3 +52,4 @@ pub use reserve::{HaltReserve, ReserveError};
 pub use sources::{NewCompile, SourceState};
 pub use state::{Entry, MAX_KEY, MAX_VALUE, StateError, StateStore};
 pub use subject::Subject;
+pub use trials::{MAX_TRIALS, Trial, TrialCounts, TrialKind};

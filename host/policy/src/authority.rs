@@ -19,10 +19,10 @@ use serde_json::Value;
 
 use crate::denial::Denial;
 use crate::engine::{
-    Action, Compiled, ConditionsKey, Evaluation, Kind, PolicyError, Prefilter, Question, View,
-    actions, by_name, grant_conditions, http_conditions, principal, with_stack,
+    Action, Compiled, ConditionsKey, EVIDENCE_ATTRIBUTE, Evaluation, Kind, PolicyError, Prefilter,
+    Question, View, actions, by_name, grant_conditions, http_conditions, principal, with_stack,
 };
-use crate::facts::{Facts, Project, Resource};
+use crate::facts::{Evidence, Facts, Project, Resource};
 use crate::grantable::{HTTP, RAW};
 use crate::guardrails::{Guardrail, Guardrails};
 use crate::manifest::{Manifest, ProjectScope};
@@ -167,6 +167,44 @@ impl Authority {
         match slice.is_deep {
             true => with_stack(decide),
             false => stacker::maybe_grow(MIN_STACK, STACK, decide),
+        }
+    }
+
+    /// Whether a decision about this may depend on evidence, which is not in the facts yet: some guardrail asks for it, and
+    /// what is known does not already say whether that one applies.
+    #[must_use]
+    pub fn wants_evidence(&self, operation: &str, facts: &Facts) -> bool {
+        let kind = Kind::of(&facts.resource);
+        let Some((index, action)) = by_name(operation) else {
+            return false;
+        };
+        let mut attributes = action.attributes.iter();
+        if !attributes.any(|attribute| attribute.name == EVIDENCE_ATTRIBUTE) {
+            return false;
+        }
+        let Some(slice) = self.slices.get(&(index, kind)) else {
+            return false;
+        };
+        // Which number it is makes no difference: a comparison with it is unknown to the filter.
+        let mut supposed = facts.clone();
+        supposed.context.evidence = Some(Evidence { trials: 0 });
+        let holds = |forbid: &Forbid, facts: &Facts| {
+            let view = View {
+                plugin: &self.manifest.plugin,
+                account: &self.manifest.account,
+                facts,
+            };
+            forbid.compiled.prefilter.holds(&view)
+        };
+        let depends = |forbid: &Forbid| {
+            let without = holds(forbid, facts);
+            without.is_none() || without != holds(forbid, &supposed)
+        };
+        let asking = slice.forbids.iter();
+        let mut asking = asking.filter(|forbid| forbid.guardrail.asks_evidence);
+        match slice.is_deep {
+            true => with_stack(|| asking.any(depends)),
+            false => asking.any(depends),
         }
     }
 

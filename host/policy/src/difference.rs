@@ -108,8 +108,17 @@ impl Manifest {
         secrets::gained(former, &self.http, &sealed.http)
     }
 
+    /// A line for each of its `[[folder]]` that allows more than those of a former manifest did.
+    #[must_use]
+    pub fn folders_beyond(&self, former: Option<&Self>) -> BTreeSet<String> {
+        let former = former.map_or(&[][..], |former| &former.folders);
+        let beyond = self.folders.iter();
+        let beyond = beyond.filter(|grant| !former.iter().any(|other| grant.is_within(other)));
+        beyond.map(lines::folder_line).collect()
+    }
+
     /// The same without operations of class trade or destroy, without tools that the catalog does not know, without
-    /// `[[http]]`s that send a secret of the host, and without ways out if it lets licensed data out.
+    /// `[[http]]`s that send a secret of the host, without folders, and without ways out if it lets licensed data out.
     #[must_use]
     pub fn without_guarded(&self) -> Self {
         let mut without = self.clone();
@@ -120,6 +129,7 @@ impl Manifest {
                 .retain(|pattern| !is_guarded(pattern.as_str()) || pattern.as_str() == "raw/*");
         }
         without.http.retain(|grant| !secrets::sends(grant));
+        without.folders.clear();
         if without.lets_out() {
             without.http.clear();
             // What sends to recipients is granted by naming them, and what steers an agent needs none.

@@ -3,8 +3,9 @@
 //! QuantConnect's terms forbid to take values of its datasets out of its cloud, by whatever route. The host cannot tell
 //! such values from others in a log, a notebook or a chart, and a plugin may keep what it reads and send it much later.
 //! So the rule is not about single calls but about what one manifest grants together: operations whose answers may hold
-//! licensed data, as their catalog rows say, and a way out: requests to other hosts, messages to recipients, or what
-//! QuantConnect's agents are told. Of a tool that the catalog does not know both is assumed.
+//! licensed data, as their catalog rows say, and a way out: requests to other hosts, messages to recipients, what
+//! QuantConnect's agents are told, or a folder of the host's machine that the plugin may write to. Of a tool that the catalog
+//! does not know both is assumed.
 //!
 //! Invariant: a manifest that grants both is refused unless it says `egress = "licensed"`, which in production an admin has
 //! to approve. An argument that would keep an answer free of such data counts only if the grant itself admits no other.
@@ -18,7 +19,7 @@ use qchost_text::excerpt;
 
 use crate::glob::Glob;
 use crate::grantable::{DOWNLOAD, Pattern, RAW};
-use crate::manifest::{Egress, Grant, Limits, Manifest};
+use crate::manifest::{Egress, FolderMode, Grant, Limits, Manifest};
 
 /// The line of a manifest that lets licensed data out.
 const LINE: &str = "egress = \"licensed\"";
@@ -123,7 +124,10 @@ impl Manifest {
     fn way_out(&self) -> Option<String> {
         let http = self.http.first();
         let http = http.map(|grant| format!("[[http]] `{}`", grant.name));
-        http.or_else(|| {
+        let mut folders = self.folders.iter();
+        let folder = folders.find(|grant| grant.mode == FolderMode::ReadWrite);
+        let folder = folder.map(|grant| format!("[[folder]] `{}`", grant.name));
+        http.or(folder).or_else(|| {
             self.grants.iter().find_map(|grant| {
                 let unknown = unknown_tool(grant).map(|tool| format!("{RAW}/{tool}"));
                 let name = unknown.or_else(|| {
@@ -162,6 +166,7 @@ impl Manifest {
         );
         let is_bare = self.grants.is_empty()
             && self.http.is_empty()
+            && self.folders.is_empty()
             && self.config.is_empty()
             && self.limits == Limits::default();
         match is_bare {
@@ -281,6 +286,7 @@ mod tests {
     const LOGS: &str =
         "[[grant]]\nname = \"logs\"\nallow = [\"live/read-live-logs\"]\nprojects = [\"Lab/*\"]\n";
     const HOOKS: &str = "[[http]]\nname = \"hooks\"\nallow = \"https://hooks.example.com/\"\n";
+    const FOLDER: &str = "[[folder]]\nname = \"out\"\npath = \"/srv/out\"\nmode = \"read-write\"\n";
     const ISSUE: &str = "[[grant]]\nname = \"issues\"\nallow = [\"data-issues/create-data-issue\"]\nrecipients = [\"public\"]\n";
     const MAIL: &str = "[[grant]]\nname = \"mail\"\nallow = [\"notifications/send-email-notification\"]\nrecipients = [\"ops@example.com\"]\n";
 
@@ -294,7 +300,7 @@ mod tests {
 
     #[test]
     fn what_may_hold_licensed_data_and_what_may_carry_it_out_are_granted_together_only_by_name() {
-        for way in [HOOKS, MAIL, ISSUE] {
+        for way in [HOOKS, MAIL, ISSUE, FOLDER] {
             let refused = parse(&format!("{HEAD}{LOGS}{way}")).unwrap_err();
             for part in [
                 "lab.toml:1: egress: ",
@@ -313,6 +319,9 @@ mod tests {
             parse(&format!("{HEAD}{LOGS}")).unwrap().egress,
             Egress::None
         );
+        // A folder for reading takes nothing out.
+        let reading = FOLDER.replace("read-write", "read");
+        parse(&format!("{HEAD}{LOGS}{reading}")).unwrap();
         let other = parse(&format!("{HEAD}egress = \"all\"\n")).unwrap_err();
         assert!(
             other.contains("egress: `all` is not \"licensed\""),
@@ -373,7 +382,7 @@ mod tests {
             assert_eq!(now.lets_out_beyond(Some(former)), None);
         }
         // Without an approval, what it reads stays and the ways out are closed.
-        for way in [HOOKS, MAIL, ISSUE] {
+        for way in [HOOKS, MAIL, ISSUE, FOLDER] {
             let without = manifest(&format!("{LINE}\n{LOGS}{way}")).without_guarded();
             assert_eq!((without.egress, without.leak()), (Egress::None, None));
             assert!(without.licensed_source().is_some() && without.way_out().is_none());

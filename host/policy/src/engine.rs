@@ -15,7 +15,7 @@ mod schema;
 mod stack;
 
 pub(crate) use actions::{Action, ConditionsKey, Kind, actions, by_name};
-pub(crate) use attributes::{AttributeValue, Bound, attributes};
+pub(crate) use attributes::{AttributeValue, Bound, EVIDENCE as EVIDENCE_ATTRIBUTE, attributes};
 pub(crate) use compiled::Compiled;
 pub(crate) use conditions::{grant_conditions, http_conditions};
 pub use error::PolicyError;

@@ -64,6 +64,13 @@ pub struct Brokerage {
     pub live: bool,
 }
 
+/// What the host established about a project by its own reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// How often its strategy was tried on history, in this project and in those that have held the same source.
+    pub trials: u32,
+}
+
 /// The context of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Context {
@@ -97,6 +104,8 @@ pub struct Context {
     pub live: bool,
     /// The tool of a raw call that the catalog does not know.
     pub tool: Option<String>,
+    /// What is known about the project. It is established only where a guardrail may depend on it.
+    pub evidence: Option<Evidence>,
 }
 
 /// The input of one decision. A call that touches several resources has several of these, and all

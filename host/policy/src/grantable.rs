@@ -1,6 +1,6 @@
 //! What a manifest can allow by name, and the patterns that cover it.
 //!
-//! Besides the operations there are three names for the host's own services: `object-store/download`, `workflow`, and
+//! Besides the operations there are names for the host's own services: `object-store/download`, `workflow`, `evidence`, and
 //! `raw/<tool>` for a tool that the catalog does not know.
 //!
 //! Invariant: a pattern with a star never covers an operation of class `destroy` or `trade`, one that sends to others or
@@ -19,6 +19,8 @@ pub const DOWNLOAD: &str = "object-store/download";
 pub const HTTP: &str = "http/request";
 /// Batches run by the host.
 pub const WORKFLOW: &str = "workflow";
+/// Facts about a project, computed by the host.
+pub const EVIDENCE: &str = "evidence";
 /// The interface for calling any tool.
 pub const RAW: &str = "raw";
 
@@ -156,7 +158,7 @@ pub fn grantable() -> impl Iterator<Item = (&'static str, Access)> {
     OPERATIONS
         .iter()
         .map(|operation| (operation.name, operation.access))
-        .chain([(DOWNLOAD, Access::Read), (WORKFLOW, Access::Read)])
+        .chain([DOWNLOAD, WORKFLOW, EVIDENCE].map(|service| (service, Access::Read)))
 }
 
 /// The operation that a word names without its category, or as its tool is called: `create-backtest` or `create_backtest` for

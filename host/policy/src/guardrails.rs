@@ -29,7 +29,9 @@ pub(crate) use self::guardrail::Guardrail;
 
 use self::bounds::{LimitError, Total};
 use self::guardrail::{Plugins, names};
-use crate::engine::{Action, Compiled, Kind, PolicyError, StackSafe, actions, with_stack};
+use crate::engine::{
+    Action, Compiled, EVIDENCE_ATTRIBUTE, Kind, PolicyError, StackSafe, actions, with_stack,
+};
 use crate::grantable::nearest;
 use crate::roles::Right;
 use crate::text_file::read_text;
@@ -219,6 +221,12 @@ impl Guardrails {
         format!("sha256:{}", hex::encode(hash.finalize()))
     }
 
+    /// Whether any of them asks for evidence about projects.
+    #[must_use]
+    pub fn ask_evidence(&self) -> bool {
+        self.iter().any(|guardrail| guardrail.asks_evidence)
+    }
+
     /// What each guardrail can affect, in the order of the files. It asks Cedar about every operation, which takes a
     /// millisecond or more for each guardrail and operation.
     ///
@@ -346,6 +354,7 @@ impl File<'_> {
         let alone = Arc::new(StackSafe::new(alone, depth));
         let (of_actions, of_resource) = (policy.action_constraint(), policy.resource_constraint());
         let is_about_persons = persons::about_persons(policy, &conditions);
+        let asks_evidence = mentions(&conditions, EVIDENCE_ATTRIBUTE);
         let mut slices = HashMap::new();
         let mut by_kind: Vec<(Kind, Arc<Compiled>)> = Vec::new();
         for (index, action) in actions().iter().enumerate() {
@@ -386,6 +395,7 @@ impl File<'_> {
             shape,
             plugins: Plugins::of(&policy.principal_constraint()),
             is_about_persons,
+            asks_evidence,
             ineffective: is_about_persons
                 .then(|| persons::ineffective(&of_actions))
                 .flatten(),
@@ -421,6 +431,18 @@ fn unknown_action(error: &ValidationError) -> Option<String> {
         format!("; did you mean `Action::\"{near}\"`?")
     });
     Some(format!("there is no `Action::\"{id}\"`{hint}"))
+}
+
+/// Whether a condition, given as Cedar's JSON, refers to an attribute of this name.
+fn mentions(json: &Value, attribute: &str) -> bool {
+    match json {
+        Value::Array(items) => items.iter().any(|item| mentions(item, attribute)),
+        Value::Object(members) => members.iter().any(|(key, value)| match value {
+            Value::String(text) => key == "attr" && text == attribute,
+            other => mentions(other, attribute),
+        }),
+        _ => false,
+    }
 }
 
 fn covers(constraint: &ActionConstraint, action: &Action) -> bool {

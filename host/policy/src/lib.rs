@@ -72,17 +72,18 @@ pub use authority::{Authority, Decision};
 pub use denial::Denial;
 pub use difference::{Change, ChangeKind, Difference, Remembered, Retired, Successor, successors};
 pub use engine::{PolicyError, cedar_schema};
-pub use facts::{Brokerage, Context, Facts, Project, Resource};
+pub use facts::{Brokerage, Context, Evidence, Facts, Project, Resource};
 pub use glob::{Glob, MAX_GLOB};
 pub use grantable::{
-    DOWNLOAD, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, is_tool_name, nearest,
-    nearest_operation,
+    DOWNLOAD, EVIDENCE, HTTP, Pattern, PatternError, RAW, WORKFLOW, grantable, is_tool_name,
+    nearest, nearest_operation,
 };
 pub use guardrails::{Coverage, Guardrails};
 pub use imports::{ImportedInterface, ImportsDenied, WHOLE_CONTRACT, granting, is_whole_contract};
 pub use manifest::{
-    Approval, Egress, Grant, GrantLimits, HttpGrant, Limits, MAX_GRANTS, MAX_PATTERNS, Manifest,
-    ManifestError, Prefix, ProjectScope, is_name, manifest_schema,
+    Alias, Approval, Egress, FolderGrant, FolderMode, Grant, GrantLimits, HttpGrant, Limits,
+    MAX_GRANTS, MAX_PATTERNS, Manifest, ManifestError, Prefix, ProjectScope, is_name,
+    manifest_schema,
 };
 pub use people::{People, Person};
 pub use policy_test::{CaseResult, PolicyTestError, run_policy_tests};

@@ -3,6 +3,9 @@
 //! Invariant: a parsed manifest is enforced completely. An unknown key is an error, and so is one that this version
 //! knows but does not enforce, so that an operator never relies on a limit that is not enforced.
 
+mod alias;
+mod config;
+mod folder;
 mod grant;
 mod http;
 pub(crate) mod reader;
@@ -19,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use toml::de::DeTable;
 
+pub use alias::Alias;
+pub use folder::{FolderGrant, FolderMode};
 pub(crate) use grant::BROKERAGES;
 pub use grant::{Approval, Grant, GrantLimits, MAX_GRANTS, MAX_PATTERNS, ProjectScope};
 pub(crate) use http::METHODS;
@@ -28,6 +33,8 @@ pub use schema::manifest_schema;
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
 use crate::text_file::{Origin, read_owned_text};
+use alias::MAX_ALIASES;
+use folder::MAX_FOLDERS;
 pub use reader::is_name;
 use reader::{Fields, Item, Problem};
 
@@ -56,6 +63,12 @@ pub struct Manifest {
     pub config: Map<String, Value>,
     /// Its permissions to send requests.
     pub http: Vec<HttpGrant>,
+    /// Its permissions to use folders of the machine.
+    #[serde(default)]
+    pub folders: Vec<FolderGrant>,
+    /// Other names of its actions.
+    #[serde(default)]
+    pub aliases: Vec<Alias>,
     /// The file it was read from.
     #[serde(skip)]
     pub path: PathBuf,
@@ -142,6 +155,8 @@ const KEYS: &[&str] = &[
     "limits",
     "config",
     "http",
+    "folder",
+    "alias",
 ];
 
 /// Keys reserved for a later version, which will enforce them.
@@ -188,6 +203,14 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The `[[http]]` of a manifest's text, in its order; none if the text is not usable. The rest of the text is not
+    /// read, so that it may be of another version.
+    #[must_use]
+    pub fn http_in(text: &str) -> Vec<HttpGrant> {
+        let granted = parsed(text, Path::new(""), |root| granted(&root));
+        granted.map_or_else(|_| Vec::new(), |(_, http)| http)
+    }
+
     /// What an operator may do when calling a tool directly: every operation, of every class and on everything. No
     /// plugin can have its name.
     #[must_use]
@@ -230,6 +253,8 @@ impl Manifest {
             limits: Limits::default(),
             config: Map::new(),
             http: Vec::new(),
+            folders: Vec::new(),
+            aliases: Vec::new(),
             path: PathBuf::new(),
             origin: Origin::default(),
         }
@@ -252,8 +277,8 @@ impl Manifest {
     }
 
     /// Restores the values of a sealed manifest from another one, if they are the ones that were sealed: a header
-    /// whose value has changed is dropped. Component, configuration and limits of an invocation come from the other
-    /// manifest.
+    /// whose value has changed is dropped. Component, configuration, aliases and limits of an invocation come from the
+    /// other manifest.
     #[must_use]
     pub fn unsealed(mut self, now: &Self, seal: impl Fn(&str, &Value) -> String) -> Self {
         for grant in &mut self.http {
@@ -275,6 +300,7 @@ impl Manifest {
             digest: now.digest.clone(),
             limits: now.limits,
             config: now.config.clone(),
+            aliases: now.aliases.clone(),
             path: now.path.clone(),
             ..self
         }
@@ -349,11 +375,10 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         ))),
     })?;
     let (grants, http) = granted(&root)?;
+    let folders = folders(&root)?;
     let limits = root.read("limits", |item| limits(&item.table()?))?;
-    let config = root.read("config", |item| match item.json()? {
-        Value::Object(config) => Ok(config),
-        _ => Err(item.wrong("must be a table")),
-    })?;
+    let config = root.read("config", config::read)?;
+    let aliases = aliases(&root)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let manifest = Manifest {
         component: folder.join(component),
@@ -363,6 +388,8 @@ fn read(root: Fields<'_>, path: &Path) -> Result<Manifest, Problem> {
         limits: limits.unwrap_or_default(),
         config: config.unwrap_or_default(),
         http,
+        folders,
+        aliases,
         path: path.to_owned(),
         ..Manifest::without_grants(plugin, account)
     };
@@ -397,6 +424,37 @@ pub(crate) fn granted(root: &Fields<'_>) -> Result<(Vec<Grant>, Vec<HttpGrant>),
         http.push(grant);
     }
     Ok((grants, http))
+}
+
+fn folders(root: &Fields<'_>) -> Result<Vec<FolderGrant>, Problem> {
+    let mut names = BTreeSet::new();
+    let mut folders = Vec::new();
+    let tables = root.tables("folder", MAX_FOLDERS)?;
+    for (at, table) in tables.into_iter().enumerate() {
+        let name = table.get("name");
+        let grant = FolderGrant::read(table.called(format!("folder[{at}]")))?;
+        unique(&mut names, &grant.name, name)?;
+        folders.push(grant);
+    }
+    Ok(folders)
+}
+
+fn aliases(root: &Fields<'_>) -> Result<Vec<Alias>, Problem> {
+    let mut names = BTreeSet::new();
+    let mut aliases = Vec::new();
+    let tables = root.tables("alias", MAX_ALIASES)?;
+    for (at, table) in tables.into_iter().enumerate() {
+        let name = table.get("name");
+        let alias = Alias::read(table.called(format!("alias[{at}]")))?;
+        if let Some(item) = name.filter(|_| !names.insert(alias.name.clone())) {
+            let name = &alias.name;
+            return Err(item.wrong(&format!(
+                "there are two aliases of this name, `{name}`; give one another name"
+            )));
+        }
+        aliases.push(alias);
+    }
+    Ok(aliases)
 }
 
 /// Compiling a manifest, and each decision by it, takes time in proportion to its patterns.

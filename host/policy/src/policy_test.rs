@@ -32,7 +32,7 @@ use qchost_catalog::Access;
 
 use crate::authority::{Authority, Decision};
 use crate::engine::{PolicyError, by_name};
-use crate::facts::{Brokerage, Context, Facts, Project, Resource};
+use crate::facts::{Brokerage, Context, Evidence, Facts, Project, Resource};
 use crate::grantable::{HTTP, RAW, full_name, grantable, nearest};
 use crate::guardrails::Guardrails;
 use crate::manifest::reader::{Fields, Item, Problem};
@@ -342,6 +342,7 @@ fn context(table: &Fields<'_>) -> Result<Context, Problem> {
             "cost",
             "parameters",
             "live",
+            "evidence",
         ],
         &[],
     )?;
@@ -357,6 +358,14 @@ fn context(table: &Fields<'_>) -> Result<Context, Problem> {
     })?;
     let cost = table.read("cost", |item| {
         Usd::from_f64(item.number()?).ok_or_else(|| item.wrong("is no amount of dollars"))
+    })?;
+    let evidence = table.read("evidence", |item| {
+        let table = item.table()?;
+        table.only(&["trials"], &[])?;
+        let trials = table.need("trials", "800")?;
+        Ok(Evidence {
+            trials: trials.count(0..=u32::MAX)?,
+        })
     })?;
     Ok(Context {
         organization: text("organization")?,
@@ -374,6 +383,7 @@ fn context(table: &Fields<'_>) -> Result<Context, Problem> {
         parameters: count("parameters")?,
         live: flag(table)?,
         tool: None,
+        evidence,
     })
 }
 

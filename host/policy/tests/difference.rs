@@ -286,3 +286,70 @@ fn that_licensed_data_may_leave_is_a_gain() {
     let added = "added: egress: licensed data may be sent out";
     assert!(new.iter().any(|line| line == added), "{new:?}");
 }
+
+#[test]
+fn each_way_to_widen_a_folder_is_named_and_its_reverse_widens_nothing() {
+    let folder = "[[folder]]\nname = \"out\"\npath = \"/srv/out\"\nmode = \"read\"\nmax-bytes = \"1MiB\"\nmax-files = 10\n";
+    for (from, to, says) in [
+        ("\"read\"", "\"read-write\"", "mode from read to read-write"),
+        ("\"1MiB\"", "\"2MiB\"", "max-bytes from 1 MiB to 2 MiB"),
+        ("= 10\n", "= 11\n", "max-files from 10 to 11"),
+    ] {
+        let now = folder.replace(from, to);
+        let difference = between(folder, &now);
+        let widened = format!("widened: folder `out`: {says}");
+        assert_eq!(lines(&difference), [widened]);
+        assert!(difference.widens(), "{to}");
+        let (before, after) = (manifest(folder), manifest(&now));
+        assert_eq!(after.folders_beyond(Some(&before)).len(), 1, "{to}");
+        // Its twin takes something away.
+        let back = between(&now, folder);
+        assert!(!back.widens() && back.changes().len() == 1, "{back:?}");
+        assert!(before.folders_beyond(Some(&after)).is_empty(), "{to}");
+    }
+    let elsewhere = folder.replace("/srv/out", "/srv/other");
+    for (one, other) in [(folder, elsewhere.as_str()), (&elsewhere, folder)] {
+        let difference = between(one, other);
+        assert!(difference.widens(), "{difference:?}");
+        assert!(lines(&difference)[0].starts_with("widened: folder `out`: path from /srv/o"));
+        assert_eq!(
+            manifest(other).folders_beyond(Some(&manifest(one))).len(),
+            1
+        );
+    }
+    let added = between("", folder);
+    let line = "added: folder `out`: read of /srv/out; max-bytes 1 MiB; max-files 10";
+    assert!(added.widens());
+    assert_eq!(lines(&added), [line]);
+    assert_eq!(manifest(folder).folders_beyond(None).len(), 1);
+    let removed = between(folder, "");
+    assert!(!removed.widens() && removed.changes().len() == 1);
+    assert!(manifest(folder).without_guarded().folders.is_empty());
+    // Under another name it allows no more.
+    let renamed = manifest(&folder.replace("\"out\"", "\"in\""));
+    assert!(renamed.folders_beyond(Some(&manifest(folder))).is_empty());
+}
+
+#[test]
+fn an_alias_widens_nothing_whether_it_appears_moves_or_goes() {
+    let alias = "[[alias]]\nname = \"lab.run\"\naction = \"backtest\"\n";
+    let moved = alias.replace("backtest", "sweep");
+    for (former, now, says) in [
+        (
+            "",
+            alias,
+            "changed: alias `lab.run`: is another name of `backtest`",
+        ),
+        (
+            alias,
+            &moved,
+            "changed: alias `lab.run`: is another name of `sweep`",
+        ),
+        (alias, "", "changed: alias `lab.run`: is gone"),
+    ] {
+        let difference = between(former, now);
+        assert_eq!(lines(&difference), [says]);
+        assert!(!difference.widens() && difference.gains().is_empty());
+    }
+    assert!(between(alias, alias).is_empty());
+}

@@ -289,6 +289,7 @@ fn the_schema_names_every_operation_in_its_groups() {
     for name in [
         "object-store/download",
         "workflow",
+        "evidence",
         "raw",
         "http/request",
         "person/halt",
@@ -386,6 +387,11 @@ fn every_context_that_a_guardrail_may_ask_about_is_of_some_operation() {
         ),
         ("context has cost", "optimizations/create-optimization"),
         ("context has tool", "raw"),
+        ("context has evidence", "live/create-live-algorithm"),
+        (
+            "context has evidence && context.evidence.trials > 9",
+            "backtests/create-backtest",
+        ),
         ("context.live", "account/read-account"),
     ] {
         let text = format!(
@@ -394,6 +400,41 @@ fn every_context_that_a_guardrail_may_ask_about_is_of_some_operation() {
         let guardrails = read(&text).unwrap_or_else(|error| panic!("{asked} of {name}: {error}"));
         assert_eq!(guardrails.coverage().unwrap()[0].operations, [name]);
     }
+}
+
+#[test]
+fn evidence_is_wanted_where_a_guardrail_may_depend_on_it() {
+    let text = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"research\"\n";
+    let manifest = Manifest::parse(text, Path::new("lab.toml")).unwrap();
+    let manifest = Arc::new(manifest);
+    let wants = |condition: &str, operation: &str, name: &str| {
+        let rule = format!(
+            "forbid (principal, action == Action::\"backtests/create-backtest\", resource is Project) {condition};"
+        );
+        let guardrails = read(&rule).unwrap();
+        assert_eq!(guardrails.ask_evidence(), condition.contains("evidence"));
+        let authority = Authority::new(Arc::clone(&manifest), &guardrails).unwrap();
+        let project = Project {
+            id: Some(7),
+            name: name.to_owned(),
+            created: false,
+        };
+        authority.wants_evidence(operation, &Facts::of(Resource::Project(project)))
+    };
+    let create = "backtests/create-backtest";
+    let few = "unless { context has evidence && context.evidence.trials < 1000 }";
+    let many = "when { context has evidence && context.evidence.trials >= 1000 }";
+    let none = "when { !(context has evidence) }";
+    for condition in [few, many, none] {
+        assert!(wants(condition, create, "Lab/x"), "{condition}");
+        let read = "backtests/read-backtest";
+        assert!(!wants(condition, read, "Lab/x"), "{condition}");
+    }
+    let of_prod = format!("when {{ resource.name like \"Prod/*\" }} {few}");
+    assert!(wants(&of_prod, create, "Prod/x"));
+    assert!(!wants(&of_prod, create, "Lab/x"));
+    let without = "when { resource.name like \"Lab/*\" }";
+    assert!(!wants(without, create, "Lab/x"));
 }
 
 #[test]

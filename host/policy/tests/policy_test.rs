@@ -136,6 +136,34 @@ fn what_is_as_expected_passes() {
 }
 
 #[test]
+fn a_case_says_what_evidence_there_is() {
+    let rule = "@id(\"tried-too-often\")\nforbid (principal, action == Action::\"backtests/create-backtest\", resource)\n\
+                unless { context has evidence && context.evidence.trials < 1000 };";
+    let guardrails = Guardrails::read(&[("rails.cedar".into(), rule.to_owned())]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("lab.toml"), MANIFEST).unwrap();
+    let case = |context: &str, expected: &str| {
+        format!(
+            "[[case]]\nname = \"with {context}\"\noperation = \"backtests/create-backtest\"\n\
+             project = {{ id = 12, name = \"Lab/momentum\" }}\n{context}\nexpect = \"{expected}\"\n"
+        )
+    };
+    let cases = [
+        "manifest = \"lab.toml\"\n".to_owned(),
+        case("context = { evidence = { trials = 999 } }", "allowed"),
+        case("context = { evidence = { trials = 1000 } }", "denied"),
+        case("", "denied"),
+    ];
+    std::fs::write(at("tests.toml"), cases.concat()).unwrap();
+    let results = run_policy_tests(&at("tests.toml"), &guardrails).unwrap();
+    assert_eq!(results.len(), 3);
+    for result in results {
+        assert!(result.passed(), "{result:?}");
+    }
+}
+
+#[test]
 fn what_is_not_as_expected_says_what_it_is() {
     for (from, to, case, problem) in [
         (

@@ -153,9 +153,10 @@ fn the_lines_for_named_operations_allow_each_alone_and_all_together() {
         let marked = lines.contains("leave it out unless it is meant");
         assert_eq!(marked, !operation.globbed(), "{lines}");
     }
-    let services = ["raw/*", "workflow", "object-store/download"].map(str::to_owned);
+    let services = ["raw/*", "workflow", "evidence", "object-store/download"].map(str::to_owned);
     let lines = granting(&services, true);
-    let interfaces = ["raw", "workflow", "object-store"].map(|name| imported(name, &[]));
+    let interfaces =
+        ["raw", "workflow", "evidence", "object-store"].map(|name| imported(name, &[]));
     let granted = authority(&lines);
     granted
         .manifest()

@@ -30,14 +30,23 @@ const DEFAULT_RETRY_AFTER: f64 = 1.0;
 #[derive(Debug, Clone)]
 pub(crate) struct CallContext(Arc<Caller>, Option<SentMarker>);
 
+/// What was invoked, and by whom. Nothing of it is known of a component that describes itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct InvocationRequest {
+    pub(crate) action: Option<Arc<str>>,
+    /// The alias that the action was invoked by.
+    pub(crate) alias: Option<Arc<str>>,
+    /// The uid of the person who asked for the invocation.
+    pub(crate) person: Option<u32>,
+}
+
 /// Who calls whom.
 #[derive(Debug)]
 struct Caller {
     version_context: Arc<VersionContext>,
     /// Identifies the invocation.
     invocation: Arc<str>,
-    /// The uid of the person who asked for the invocation.
-    person: Option<u32>,
+    request: InvocationRequest,
     /// The gate's representation of the caller, created on first use.
     principal: OnceLock<Principal>,
     waits: Mutex<Waits>,
@@ -72,12 +81,12 @@ impl CallContext {
     pub(crate) fn new(
         version_context: Arc<VersionContext>,
         invocation: Arc<str>,
-        person: Option<u32>,
+        request: InvocationRequest,
     ) -> Self {
         let caller = Caller {
             version_context,
             invocation,
-            person,
+            request,
             principal: OnceLock::new(),
             waits: Mutex::default(),
             driver: CallDriver::default(),
@@ -113,7 +122,7 @@ impl CallContext {
         let Caller {
             version_context,
             invocation,
-            person,
+            request,
             principal,
             ..
         } = &*self.0;
@@ -121,7 +130,9 @@ impl CallContext {
             plugin: Arc::clone(&version_context.plugin),
             digest: Arc::clone(&version_context.digest),
             invocation: Arc::clone(invocation),
-            person: *person,
+            action: request.action.clone(),
+            alias: request.alias.clone(),
+            person: request.person,
             cpu: CpuMeter::default(),
             log_limiter: Arc::clone(&version_context.log_limiter),
         })
@@ -176,12 +187,13 @@ impl CallContext {
     }
 
     /// Hands a call of the gate over to the driver, and waits for its answer.
-    pub(crate) async fn hand_over<C>(
+    pub(crate) async fn hand_over<T, C>(
         &self,
         call: impl FnOnce(Arc<dyn PluginCalls>, Principal) -> C,
-    ) -> Result<Value, Error>
+    ) -> Result<T, Error>
     where
-        C: Future<Output = Result<Value, Refusal>> + Send + 'static,
+        T: Send + 'static,
+        C: Future<Output = Result<T, Refusal>> + Send + 'static,
     {
         let call = call(Arc::clone(self.gate()?), self.principal().clone());
         self.driver().call(call).await.map_err(refused)
@@ -369,7 +381,7 @@ impl CallContext {
         Self::new(
             VersionContext::for_test(Some(Arc::new(gate)), plugin),
             "test".into(),
-            None,
+            InvocationRequest::default(),
         )
     }
 
@@ -379,7 +391,7 @@ impl CallContext {
         Self::new(
             VersionContext::for_test(None, "lab"),
             "describe".into(),
-            None,
+            InvocationRequest::default(),
         )
     }
 }
@@ -411,7 +423,11 @@ mod tests {
         let manifest = qchost_policy::Manifest::parse(manifest, std::path::Path::new("lab.toml"));
         let mut context = Arc::into_inner(VersionContext::for_test(None, "lab")).unwrap();
         context.manifest = Some(Arc::new(manifest.unwrap()));
-        let calls = CallContext::new(Arc::new(context), "test".into(), None);
+        let calls = CallContext::new(
+            Arc::new(context),
+            "test".into(),
+            InvocationRequest::default(),
+        );
         let body = |size: usize| serde_json::json!({ "mediaType": "text/plain", "content": "x".repeat(size) });
         calls.check_file(export, &body(64 << 10)).unwrap();
         let refused = calls.check_file(export, &body((64 << 10) + 1));

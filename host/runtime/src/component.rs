@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use qchost_policy::Manifest;
-use qchost_text::error_chain;
+use qchost_text::{Redactor, error_chain};
 use rustix::fs::OFlags;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre, Linker};
@@ -142,6 +143,21 @@ impl Source {
 impl Code {
     /// Checks that a manifest grants what the component imports.
     pub(crate) fn check_granted(&self, manifest: &Manifest) -> Result<(), LoadError> {
+        let mut imports = self.imports.iter();
+        let needs_folder =
+            manifest.folders.is_empty() && imports.any(|import| import.kind == Kind::Folders);
+        // One answer has all the lines that are missing.
+        match (self.check_other_grants(manifest), needs_folder) {
+            (checked, false) => checked,
+            (Ok(()), true) => Err(LoadError::FoldersDenied {
+                plugin: manifest.plugin.clone(),
+            }),
+            (Err(denied), true) => Err(LoadError::DeniedWithFolders(Box::new(denied))),
+        }
+    }
+
+    /// Checks the grants of everything but folders.
+    fn check_other_grants(&self, manifest: &Manifest) -> Result<(), LoadError> {
         let interfaces: Vec<_> = self.imports.iter().filter_map(Import::to_grant).collect();
         let http = self
             .imports
@@ -158,6 +174,37 @@ impl Code {
                 egress: manifest.egress_lines_for_requests(),
             }),
         }
+    }
+
+    /// Checks that the `[config]` of a manifest fits the component's schema of it.
+    pub(crate) async fn check_config(
+        self: &Arc<Self>,
+        manifest: &Manifest,
+        redactor: &Redactor,
+    ) -> Result<(), LoadError> {
+        let (code, redactor) = (Arc::clone(self), redactor.clone());
+        let config = Value::Object(manifest.config.clone());
+        // A check may take a second.
+        let checking = tokio::task::spawn_blocking(move || {
+            let Some(schema) = &code.schemas.config else {
+                return Ok(());
+            };
+            schema.work(&config)?;
+            schema.validate(&config, &redactor)
+        });
+        let checked = checking.await.unwrap_or_else(|error| {
+            let why = format!("it could not be checked: {error}");
+            Err((String::new(), why))
+        });
+        checked.map_err(|(pointer, message)| {
+            let (key, line) = manifest.place_in_config(&pointer);
+            LoadError::Config {
+                path: manifest.path.clone(),
+                line,
+                key: text::line(&key, MAX_REASON),
+                message,
+            }
+        })
     }
 
     /// Checks that the component can start within the memory that a manifest allows.

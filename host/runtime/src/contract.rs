@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
         "qchost:agent/clock.remaining": exact,
         "qchost:agent/config.all": exact,
         "qchost:agent/config.get": exact,
+        "qchost:agent/folders.granted": exact,
         "qchost:agent/log.write": exact,
         "qchost:agent/progress.report": exact,
         default: async,

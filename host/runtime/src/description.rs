@@ -32,6 +32,9 @@ pub struct Description {
     pub summary: String,
     /// Its actions.
     pub actions: Vec<Action>,
+    /// JSON Schema of its settings, the `[config]` of its manifest; the host checks each manifest against it.
+    #[serde(rename = "config-schema", skip_serializing_if = "Option::is_none")]
+    pub config_schema: Option<Value>,
 }
 
 /// An action of a plugin.
@@ -62,8 +65,14 @@ pub struct Hints {
     pub idempotent: bool,
 }
 
-/// The schemas of the actions, by their names.
-pub(crate) type Schemas = HashMap<String, ActionSchemas>;
+/// What the host checks for a plugin.
+#[derive(Debug, Default)]
+pub(crate) struct Schemas {
+    /// The schemas of the actions, by their names.
+    pub(crate) actions: HashMap<String, ActionSchemas>,
+    /// What `[config]` is checked against.
+    pub(crate) config: Option<Schema>,
+}
 
 /// What an action's inputs and outputs are checked against.
 #[derive(Debug)]
@@ -81,7 +90,7 @@ pub(crate) fn check(description: guest::Description) -> Result<(Description, Sch
             description.actions.len()
         ));
     }
-    let mut schemas = Schemas::new();
+    let mut schemas = Schemas::default();
     let mut actions = Vec::with_capacity(description.actions.len());
     for action in description.actions {
         named("an action", &action.name)?;
@@ -104,17 +113,23 @@ pub(crate) fn check(description: guest::Description) -> Result<(Description, Sch
         });
         let (input, output) = (Arc::new(input), Arc::new(output));
         if schemas
+            .actions
             .insert(action.name.clone(), ActionSchemas { input, output })
             .is_some()
         {
             return Err(format!("there are two actions called `{}`", action.name));
         }
     }
+    let config = description.config_schema.as_deref().map(Schema::parse);
+    schemas.config = config
+        .transpose()
+        .map_err(|why| format!("the schema of `[config]`: {why}"))?;
     let description = Description {
         name: description.name,
         version: text::line(&description.version, 64),
         summary: bounded(&description.summary),
         actions,
+        config_schema: schemas.config.as_ref().map(|schema| schema.value.clone()),
     };
     Ok((description, schemas))
 }

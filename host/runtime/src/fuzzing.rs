@@ -60,7 +60,7 @@ pub fn arguments(
     Some((bound(operation)?.round_trip)(arguments).map_err(|misfit| misfit.to_string()))
 }
 
-/// Checks a description with one action that has this schema for both input and output, and then an
+/// Checks a description with one action that has this schema for both input and output, and for its settings, and then an
 /// input. `None` if no input was checked.
 ///
 /// # Errors
@@ -86,10 +86,11 @@ pub fn describe(
         version: name.to_owned(),
         summary: name.to_owned(),
         actions: vec![action],
+        config_schema: Some(schema.to_owned()),
     };
     let (described, schemas) = description::check(described)?;
     let fits = input.and_then(|input| {
-        let schema = &schemas.get(name)?.input;
+        let schema = &schemas.actions.get(name)?.input;
         Some(schema.work(input).is_ok() && schema.validate(input, &Redactor::default()).is_ok())
     });
     Ok((described, fits))

@@ -32,6 +32,29 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Runtime(Arc<Shared>);
 
+/// What is invoked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// The plugin.
+    pub plugin: String,
+    /// Its action.
+    pub action: String,
+    /// The alias that the action is invoked by, if it is. It is in the records of the invocation.
+    pub alias: Option<String>,
+}
+
+impl Target {
+    /// An action by its own name.
+    #[must_use]
+    pub fn new(plugin: &str, action: &str) -> Self {
+        Self {
+            plugin: plugin.to_owned(),
+            action: action.to_owned(),
+            alias: None,
+        }
+    }
+}
+
 /// The state of a plugin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginState {
@@ -142,18 +165,32 @@ impl Runtime {
         person: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
     ) -> Result<Value, InvokeError> {
-        self.invoke_with_log(plugin, action, input, person, progress, None)
+        let target = Target::new(plugin, action);
+        self.invoke_target(&target, input, person, progress, None)
             .await
+    }
+
+    /// The action that an alias is a name of, by the manifests that serve.
+    #[must_use]
+    pub fn alias(&self, name: &str) -> Option<Target> {
+        let plugins = self.0.plugins.read();
+        plugins.values().find_map(|plugin| {
+            let mut aliases = plugin.manifest().aliases.iter();
+            let alias = aliases.find(|alias| alias.name == name)?;
+            Some(Target {
+                alias: Some(alias.name.clone()),
+                ..Target::new(plugin.name(), &alias.action)
+            })
+        })
     }
 
     /// Like [`Runtime::invoke`]; what the plugin logs meanwhile goes to `log` as well, all of it, as far as it is read.
     ///
     /// # Errors
     /// As [`Runtime::invoke`].
-    pub async fn invoke_with_log(
+    pub async fn invoke_target(
         &self,
-        plugin: &str,
-        action: &str,
+        target: &Target,
         input: Value,
         person: Option<u32>,
         progress: Option<watch::Sender<Progress>>,
@@ -162,15 +199,21 @@ impl Runtime {
         if self.0.ended() {
             return Err(InvokeError::ShuttingDown);
         }
-        let Some(plugin) = self.plugin(plugin) else {
+        let Target {
+            plugin: name,
+            action,
+            alias,
+        } = target;
+        let Some(plugin) = self.plugin(name) else {
             return Err(InvokeError::UnknownPlugin {
-                plugin: plugin.to_owned(),
+                plugin: name.clone(),
                 loaded: self.0.plugins.read().keys().cloned().collect(),
             });
         };
         let invocation = Invocation {
             shared: &self.0,
             action,
+            alias: alias.as_deref(),
             person,
             progress,
             log,

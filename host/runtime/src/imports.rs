@@ -3,7 +3,9 @@
 //! Invariant: every function that a component can call belongs to a kind that was checked: an
 //! unknown interface is [`Kind::Unknown`], and a component with one does not load.
 
-use qchost_catalog::host_calls::{CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE};
+use qchost_catalog::host_calls::{
+    CREATE_BACKTEST, CREATE_COMPILE, READ_BACKTEST, READ_COMPILE, TRIAL_READS,
+};
 use qchost_policy::ImportedInterface;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -16,7 +18,7 @@ const QUANTCONNECT: &str = "quantconnect:api/";
 /// Their version.
 const VERSION: &str = "@0.1.0";
 /// The host's services, each with whether it needs a grant.
-const SERVICES: [(&str, bool); 8] = [
+const SERVICES: [(&str, bool); 9] = [
     ("answers", false),
     ("approvals", false),
     ("log", false),
@@ -24,6 +26,7 @@ const SERVICES: [(&str, bool); 8] = [
     ("config", false),
     ("clock", false),
     ("progress", false),
+    ("evidence", true),
     ("workflow", true),
 ];
 /// The provided parts of WASI that grant no access.
@@ -39,6 +42,12 @@ const WASI: [&str; 6] = [
 const HTTP: [&str; 2] = ["wasi:http/types@0.2.", "wasi:http/outgoing-handler@0.2."];
 /// The manifest lines that grant them.
 pub(crate) const HTTP_GRANT: &str = "[[http]]\nname    = \"example\"\nallow   = \"https://example.com/path/\"\nmethods = [\"GET\"]\n";
+
+/// The manifest lines that grant `folders`.
+pub(crate) const FOLDER_GRANT: &str =
+    "[[folder]]\nname = \"example\"\npath = \"/srv/example\"\nmode = \"read\"\n";
+/// The service that needs a `[[folder]]` in the manifest.
+const FOLDERS: &str = "folders";
 
 /// The kind of an import.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
@@ -56,6 +65,8 @@ pub enum Kind {
     Wasi,
     /// Outgoing HTTP, which must be granted.
     Http,
+    /// Folders of the host's machine, which must be granted.
+    Folders,
     /// Not provided by this host.
     Unknown,
 }
@@ -110,7 +121,12 @@ impl Import {
         let name = match self.kind {
             Kind::Quantconnect => self.name.strip_prefix(QUANTCONNECT)?,
             Kind::GrantedService => self.name.strip_prefix("qchost:agent/")?,
-            Kind::Types | Kind::Service | Kind::Wasi | Kind::Http | Kind::Unknown => return None,
+            Kind::Types
+            | Kind::Service
+            | Kind::Wasi
+            | Kind::Http
+            | Kind::Folders
+            | Kind::Unknown => return None,
         };
         name.strip_suffix(VERSION)
     }
@@ -123,7 +139,7 @@ impl Import {
         })
     }
 
-    /// The entries of `allow` that it needs; a batch's calls are decided individually, so they need grants too.
+    /// The entries of `allow` that it needs; what a service calls for the component needs grants too.
     pub(crate) fn needs(&self) -> Vec<String> {
         match (self.granted_as(), self.kind) {
             (Some("raw"), _) => vec!["raw/*".to_owned()],
@@ -137,6 +153,7 @@ impl Import {
                 .iter()
                 .flat_map(|function| match function.as_str() {
                     "compile-and-wait" => &[CREATE_COMPILE, READ_COMPILE][..],
+                    "count-trials" => &TRIAL_READS[..],
                     "backtest-and-wait" | "run-backtests" => &[CREATE_BACKTEST, READ_BACKTEST][..],
                     _ => &[],
                 })
@@ -163,6 +180,9 @@ fn kind(name: &str) -> Kind {
         };
     }
     if let Some(service) = bare.and_then(|bare| bare.strip_prefix("qchost:agent/")) {
+        if service == FOLDERS {
+            return Kind::Folders;
+        }
         return match SERVICES.iter().find(|(name, _)| *name == service) {
             Some((_, false)) => Kind::Service,
             Some((_, true)) => Kind::GrantedService,

@@ -1,6 +1,6 @@
 //! What `plugin inspect` shows of a component, without a manifest and without trusting it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qchost_policy::{WHOLE_CONTRACT, granting, is_whole_contract};
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::component::Parsed;
 use crate::declared::Declared;
 use crate::description::Description;
-use crate::imports::{HTTP_GRANT, Import, Kind};
+use crate::imports::{FOLDER_GRANT, HTTP_GRANT, Import, Kind};
 use crate::load_error::LoadError;
 
 /// The result of an inspection.
@@ -32,6 +32,9 @@ pub struct Inspection {
     /// What a manifest would have to grant for every call that it can make: `backtests/read-backtest`, `workflow`.
     /// Which tools it calls by `raw` is not visible.
     pub needs: Vec<String>,
+    /// Other names of its actions, with the action of each, if it is looked at as the plugin of a manifest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
 }
 
 impl Inspection {
@@ -80,11 +83,12 @@ impl Inspection {
             exports,
             description,
             problem,
+            aliases: BTreeMap::new(),
         }
     }
 
-    /// Manifest lines that grant what it needs: a grant for each interface and, if it sends requests, an `[[http]]`, each to be
-    /// narrowed by the operator. Empty if it needs none.
+    /// Manifest lines that grant what it needs: a grant for each interface and, if it sends requests or uses folders, an
+    /// `[[http]]` or a `[[folder]]`, each to be narrowed by the operator. Empty if it needs none.
     #[must_use]
     pub fn grants(&self) -> String {
         let mut blocks = Vec::new();
@@ -95,6 +99,12 @@ impl Inspection {
         if http {
             blocks.push(format!(
                 "# It sends requests: write the address that it needs.\n{HTTP_GRANT}"
+            ));
+        }
+        let mut imports = self.imports.iter();
+        if imports.any(|import| import.kind == Kind::Folders) {
+            blocks.push(format!(
+                "# It uses folders: write the path and the mode that it needs.\n{FOLDER_GRANT}"
             ));
         }
         blocks.join("\n")

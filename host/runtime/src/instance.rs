@@ -10,13 +10,14 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::calls::CallContext;
+use crate::calls::{CallContext, InvocationRequest};
 use crate::limits::Allocation;
 use crate::outgoing::Http;
 use crate::plugin_log::InvocationLog;
 use crate::services::approvals::Approvals;
 use crate::services::clock::Clock;
 use crate::services::config::Config;
+use crate::services::folders::Folders;
 use crate::services::log::Lines;
 use crate::services::progress::Reporter;
 use crate::services::state::State;
@@ -33,6 +34,7 @@ pub(crate) struct Instance {
     pub(crate) approvals: Approvals,
     pub(crate) clock: Clock,
     pub(crate) config: Config,
+    pub(crate) folders: Folders,
     pub(crate) lines: Arc<Lines>,
     pub(crate) progress: Reporter,
     pub(crate) state: State,
@@ -49,8 +51,7 @@ pub(crate) struct Parts {
     pub(crate) version_context: Arc<VersionContext>,
     /// Identifies the invocation.
     pub(crate) invocation: Arc<str>,
-    /// The uid of the person who asked for the invocation.
-    pub(crate) person: Option<u32>,
+    pub(crate) request: InvocationRequest,
     pub(crate) deadline: Instant,
     pub(crate) progress: Reporter,
     /// Receives what it logs, if its client asked for that.
@@ -61,7 +62,7 @@ pub(crate) struct Parts {
 
 impl Instance {
     pub(crate) fn new(parts: Parts) -> Self {
-        let calls = CallContext::new(parts.version_context, parts.invocation, parts.person);
+        let calls = CallContext::new(parts.version_context, parts.invocation, parts.request);
         let lines = Arc::new(Lines::new(calls.clone(), parts.log));
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
@@ -82,6 +83,7 @@ impl Instance {
                 deadline: parts.deadline,
             },
             config: Config(calls.clone()),
+            folders: Folders(calls.clone()),
             wasi: None,
             lines,
             progress: parts.progress,

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 use wasmtime::component::TypedFunc;
 
 use crate::admission::{AdmissionStatus, InvocationAdmission, Rejection};
-use crate::calls::Ending;
+use crate::calls::{Ending, InvocationRequest};
 use crate::contract::exports::qchost::agent::guest;
 use crate::execution::{self, Allowance, StopReason};
 use crate::instance::{Instance, Parts};
@@ -58,6 +58,8 @@ struct SerializedInput {
 pub(crate) struct Invocation<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) action: &'a str,
+    /// The alias that the action was invoked by.
+    pub(crate) alias: Option<&'a str>,
     /// The uid of the person who asked for the invocation.
     pub(crate) person: Option<u32>,
     pub(crate) progress: Option<watch::Sender<Progress>>,
@@ -274,7 +276,7 @@ impl Invocation<'_> {
     /// the plugin.
     fn check(&self, plugin: &Plugin, input: &Value) -> Result<SerializedInput, InvokeError> {
         let code = &plugin.code;
-        let Some(schemas) = code.schemas.get(self.action) else {
+        let Some(schemas) = code.schemas.actions.get(self.action) else {
             let actions = code.description.actions.iter();
             return Err(InvokeError::UnknownAction {
                 plugin: plugin.name().to_owned(),
@@ -319,7 +321,11 @@ impl Invocation<'_> {
         Instance::new(Parts {
             version_context: Arc::clone(&plugin.version_context),
             invocation: identifier().into(),
-            person: self.person,
+            request: InvocationRequest {
+                action: Some(self.action.into()),
+                alias: self.alias.map(Into::into),
+                person: self.person,
+            },
             deadline: begun + allowance.wall,
             progress: Reporter(progress),
             log: self.log.clone(),

@@ -31,6 +31,8 @@ fn link_services(linker: &mut Linker<Instance>) -> wasmtime::Result<()> {
         approvals: approvals,
         clock: clock,
         config: config,
+        evidence: calls,
+        folders: folders,
         log: lines,
         progress: progress,
         state: state,

@@ -4,10 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use qchost_folders::OpenError;
 use qchost_gate::{AdmitError, GateError};
-use qchost_policy::ImportsDenied;
+use qchost_policy::{ImportsDenied, nearest};
 
-use crate::imports::{GUEST, HTTP_GRANT};
+use crate::imports::{FOLDER_GRANT, GUEST, HTTP_GRANT};
 use crate::text;
 
 /// Maximum bytes of an engine error that a message repeats.
@@ -45,6 +46,30 @@ pub enum LoadError {
         HTTP_GRANT
     )]
     DeniedWithHttp(ImportsDenied),
+    /// It imports folders, and its manifest grants none.
+    #[error(
+        "`{plugin}` imports `qchost:agent/folders`, and its manifest has no [[folder]]; to allow it to use one, add to the manifest, with the path and the mode that it needs:\n{}",
+        FOLDER_GRANT
+    )]
+    FoldersDenied {
+        /// The plugin.
+        plugin: String,
+    },
+    /// It imports folders and more, and its manifest grants none of it.
+    #[error(
+        "{}\n# It uses folders too: write the path and the mode that it needs.\n{}",
+        .0,
+        FOLDER_GRANT
+    )]
+    DeniedWithFolders(Box<LoadError>),
+    /// A folder that its manifest grants cannot be used.
+    #[error("`{plugin}`: {problem}")]
+    Folder {
+        /// The plugin.
+        plugin: String,
+        /// Why.
+        problem: Box<OpenError>,
+    },
     /// It starts with more memory than its manifest allows, so every invocation would fail.
     #[error(
         "`{plugin}`: its component starts with {needed} bytes of memory, and `limits.memory` allows {limit}; raise `memory` in [limits] to \"{}MiB\" or more",
@@ -57,6 +82,40 @@ pub enum LoadError {
         needed: u64,
         /// The limit, in bytes.
         limit: u64,
+    },
+    /// The `[config]` of its manifest does not fit the component's schema of it.
+    #[error("{}:{line}: {key}: {message}; the component has a schema of its `[config]`", path.display())]
+    Config {
+        /// The manifest.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The key, with its table.
+        key: String,
+        /// What the schema says of the value, without the value.
+        message: String,
+    },
+    /// An alias in its manifest is of an action that the component does not have.
+    #[error("`{plugin}`: the alias `{alias}` is for the action `{action}`, which the component does not have{}; it has: {}", near(.action, .actions), known(.actions))]
+    AliasWithoutAction {
+        /// The plugin.
+        plugin: String,
+        /// The alias.
+        alias: String,
+        /// The action that it names.
+        action: String,
+        /// The actions of the component.
+        actions: Vec<String>,
+    },
+    /// A name by which one of its actions would be invoked is taken. What has the name keeps it.
+    #[error("`{plugin}`: the name `{name}` is taken: it is {by}; give the alias another name")]
+    NameTaken {
+        /// The plugin.
+        plugin: String,
+        /// The name.
+        name: String,
+        /// What has it: an action or an alias, with its plugin.
+        by: String,
     },
     /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
@@ -187,6 +246,19 @@ fn next_step(error: &io::Error) -> &'static str {
             "; build it with `qchost plugin build FOLDER`, or correct `component` in the manifest"
         }
         _ => "",
+    }
+}
+
+/// The most similar action, as the end of a clause; empty if none is similar.
+fn near(action: &str, actions: &[String]) -> String {
+    nearest(action, actions.iter().map(String::as_str))
+        .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
+}
+
+fn known(actions: &[String]) -> String {
+    match actions {
+        [] => "none".to_owned(),
+        names => text::line(&names.join(", "), MAX_REASON),
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::component::Linker;
 
 use crate::cache::{Cache, Entry};
+use crate::calls::InvocationRequest;
 use crate::compiler::{Compiled, Compilers};
 use crate::component::{Agent, Code, Parsed, Source};
 use crate::contract;
@@ -47,7 +48,7 @@ const DESCRIBE_ALLOWANCE: Allowance = Allowance {
     transfer: 256 << 10,
 };
 /// The format of the descriptions in the cache. Changes with `description` in the contract.
-const CONTRACT: &str = "agent-0.1.0";
+const CONTRACT: &str = "agent-0.1.0-config";
 
 /// Loads components.
 pub(crate) struct Loader {
@@ -384,6 +385,7 @@ pub(crate) async fn describe(
         log_limiter: Arc::default(),
         log: Arc::default(),
         state: Arc::default(),
+        folders: Arc::default(),
         connector: Connector::new(),
         // It is given no secret.
         redactor: Redactor::default(),
@@ -392,7 +394,7 @@ pub(crate) async fn describe(
     let instance = Instance::new(Parts {
         version_context: Arc::new(version_context),
         invocation: "describe".into(),
-        person: None,
+        request: InvocationRequest::default(),
         deadline: Instant::now() + DESCRIBE_ALLOWANCE.wall,
         progress: Reporter::default(),
         log: None,

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use qchost_folders::SharedPlaces;
 use qchost_text::Redactor;
 
 /// Settings of a runtime.
@@ -43,6 +44,8 @@ pub struct Options {
     pub input: u64,
     /// Redacts the secrets of the host from what plugins log.
     pub redactor: Redactor,
+    /// From what granted folders have to be apart.
+    pub places: SharedPlaces,
 }
 
 impl Options {
@@ -77,6 +80,7 @@ impl Options {
             component: Self::MAX_COMPONENT,
             input: 4 << 20,
             redactor: Redactor::default(),
+            places: SharedPlaces::default(),
         }
     }
 }

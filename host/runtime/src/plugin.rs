@@ -64,6 +64,13 @@ impl Plugin {
         &self.manifest
     }
 
+    /// Whether the folders that its manifest grants are still where they were when it was loaded.
+    #[must_use]
+    pub fn has_folders_in_place(&self) -> bool {
+        let folders = &self.version_context.folders.folders;
+        folders.iter().all(qchost_folders::Folder::is_in_place)
+    }
+
     /// The component's own name, if it differs from the manifest's.
     #[must_use]
     pub fn other_name(&self) -> Option<&str> {

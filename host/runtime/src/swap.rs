@@ -12,14 +12,17 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use qchost_gate::{AdmitError, Admitted, CompiledPolicy};
+use qchost_catalog::aside;
+use qchost_gate::{AdmitError, Admitted, CompiledPolicy, open_folders};
 use qchost_policy::Manifest;
 
 use crate::component::Code;
 use crate::imports::Kind;
 use crate::load_error::LoadError;
+use crate::names;
 use crate::plugin::{CodeLifetime, Plugin};
 use crate::quarantine::Record;
+use crate::services::folders::GrantedFolders;
 use crate::shared::Shared;
 use crate::tenants::Tenant;
 use crate::version_context::VersionContext;
@@ -43,9 +46,15 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
         .map_err(|problem| problem.at(&manifest.component))?;
     code.check_granted(&manifest)?;
     code.check_memory(&manifest)?;
+    code.check_config(&manifest, &shared.options.redactor)
+        .await?;
+    names::check_actions(&manifest, &code)?;
+    // Again when it is put in place; before an operator is asked, so that none decides about what cannot load.
+    names::check_free(&manifest, &code, &shared.plugins.read())?;
     if let Some(former) = &former {
         same_name(former, &code)?;
     }
+    let folders = granted_folders(shared, &manifest)?;
     let admitted = admit(shared, &manifest, &code, former.as_deref()).await?;
     drop(former);
     loop {
@@ -60,11 +69,41 @@ pub(crate) async fn load(shared: &Shared, manifest: Manifest) -> Result<Arc<Plug
                     .await?
             }
         };
-        let swapped = swap(shared, &manifest, &code, &tenant, unloads, &authority)?;
+        let version = Version {
+            manifest: &manifest,
+            code: &code,
+            folders: &folders,
+        };
+        let swapped = swap(shared, &version, &tenant, unloads, &authority)?;
         if let Some(plugin) = swapped {
             return Ok(plugin);
         }
     }
+}
+
+/// Opens the folders that a manifest grants.
+fn granted_folders(shared: &Shared, manifest: &Manifest) -> Result<Arc<GrantedFolders>, LoadError> {
+    if manifest.folders.is_empty() {
+        return Ok(Arc::default());
+    }
+    // A file system may answer late.
+    let opened = aside(usize::MAX, || {
+        open_folders(manifest, &shared.options.places.find())
+    });
+    match opened {
+        Ok(folders) => Ok(Arc::new(GrantedFolders::new(folders))),
+        Err(problem) => Err(LoadError::Folder {
+            plugin: manifest.plugin.clone(),
+            problem: Box::new(problem),
+        }),
+    }
+}
+
+/// What a load puts in place.
+struct Version<'a> {
+    manifest: &'a Manifest,
+    code: &'a Arc<Code>,
+    folders: &'a Arc<GrantedFolders>,
 }
 
 /// Checks whether a component may replace the serving one.
@@ -100,12 +139,16 @@ async fn admit(
 /// compiled under guardrails that are no longer in force.
 fn swap(
     shared: &Shared,
-    manifest: &Manifest,
-    code: &Arc<Code>,
+    version: &Version<'_>,
     tenant: &Arc<Tenant>,
     unloads: u64,
     authority: &CompiledPolicy,
 ) -> Result<Option<Arc<Plugin>>, LoadError> {
+    let Version {
+        manifest,
+        code,
+        folders,
+    } = *version;
     let changing = shared.changing.lock();
     if shared.ended() {
         return Err(LoadError::ShuttingDown);
@@ -115,6 +158,7 @@ fn swap(
             plugin: manifest.plugin.clone(),
         });
     }
+    names::check_free(manifest, code, &shared.plugins.read())?;
     if !shared.gate.policies.enforce(authority) {
         return Ok(None);
     }
@@ -124,6 +168,8 @@ fn swap(
         .filter(|former| former.digest() == &*code.digest);
     if let Some(serving) = same_code
         && **serving.manifest() == *manifest
+        // A folder that was made again is another.
+        && serving.version_context.folders.folders.are_same(&folders.folders)
     {
         return Ok(Some(Arc::clone(serving)));
     }
@@ -143,6 +189,7 @@ fn swap(
         log_limiter: Arc::clone(&tenant.log_limiter),
         log: Arc::clone(&tenant.log),
         state: Arc::clone(&tenant.state),
+        folders: Arc::clone(folders),
         connector: shared.connector.clone(),
         redactor: shared.options.redactor.clone(),
         parallel: shared.options.parallel,

@@ -14,6 +14,7 @@ use qchost_traffic::LogLimiter;
 use crate::limits::Share;
 use crate::outgoing::connect::Connector;
 use crate::plugin_log::PluginLog;
+use crate::services::folders::GrantedFolders;
 use crate::services::state_limiter::StateLimiter;
 
 /// State shared by the invocations of one version.
@@ -35,6 +36,8 @@ pub(crate) struct VersionContext {
     pub(crate) log: Arc<PluginLog>,
     /// Limit on the plugin's use of the state store.
     pub(crate) state: Arc<StateLimiter>,
+    /// The folders that its manifest grants.
+    pub(crate) folders: Arc<GrantedFolders>,
     pub(crate) connector: Connector,
     /// Knows the secrets that must not be in what it logs.
     pub(crate) redactor: Redactor,
@@ -55,6 +58,7 @@ impl VersionContext {
             log_limiter: Arc::default(),
             log: Arc::default(),
             state: Arc::default(),
+            folders: Arc::default(),
             connector: Connector::new(),
             redactor: Redactor::default(),
             parallel: 1,

@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 
 use qchost_catalog::host_calls::LIST_PROJECTS;
-use qchost_catalog::{Access, Operation, Selector, is_deleted_project};
+use qchost_catalog::{Access, Job, Operation, Selector, is_deleted_project};
 use qchost_policy::{Context, Facts, Project, Resource};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -26,6 +26,8 @@ use crate::scope::{Caller, Scope, Touched, is_folder, object};
 const LISTS: [&str; 5] = ["backtests", "live", "optimizations", "projects", "files"];
 /// Fields with the number of items beside them.
 const COUNTS: [&str; 3] = ["count", "length", "total"];
+/// Maximum bytes of an id that is remembered; real ones have 32.
+const MAX_ID: usize = 128;
 /// Up to this many names are read individually; more with one listing.
 const MAX_SINGLE_READS: usize = 3;
 
@@ -39,6 +41,8 @@ pub struct Learned {
     pub created: Option<u32>,
     /// A compile job that the plugin started: its project and its id.
     pub compile: Option<(u32, String)>,
+    /// A backtest or an optimisation that the plugin started: its project, which of the two, and its id.
+    pub started: Option<(u32, Job, String)>,
     /// A live deployment that said that it trades with real money.
     pub live_deployment: Option<String>,
 }
@@ -111,6 +115,11 @@ impl Scope {
         body: &mut Value,
         allowed: Allowed<'_>,
     ) -> Result<(), ScopeError> {
+        // What was established about the project after it was resolved.
+        let evidence = touched
+            .facts
+            .iter()
+            .find_map(|facts| facts.context.evidence);
         let visibility = |file: &Value| {
             let Some(name) = file.get("name").and_then(Value::as_str) else {
                 return Visibility::Unreadable;
@@ -119,6 +128,7 @@ impl Scope {
                 resource: Resource::Project(project.clone()),
                 context: Context {
                     file: Some(name.to_owned()),
+                    evidence,
                     ..touched.check.context.clone()
                 },
             }))
@@ -221,6 +231,12 @@ impl Scope {
             && operation.access == Access::Write
         {
             learned.compile = Some((project, compile.to_owned()));
+        }
+        if let (Some(project), Some((job, member))) = (project, operation.starts())
+            && let Some(id) = selected(operation, body).and_then(|it| it.get(member)?.as_str())
+            && id.len() <= MAX_ID
+        {
+            learned.started = Some((project, job, id.to_owned()));
         }
         if operation.deployment.is_some() {
             learned.live_deployment = reported_live(body);

@@ -43,6 +43,8 @@ pub struct Touched {
     pub project: Option<(u32, String)>,
     /// The cost, if known.
     pub cost: Option<Usd>,
+    /// The largest number of backtests of the grid that the call has; `None` if it has none, or the number is unknown.
+    pub combinations: Option<u64>,
     /// Whether it requests everything of a kind: then each item of the answer is decided.
     pub listing: bool,
     /// Live deployments that said, when they were read, that they trade with real money.
@@ -352,6 +354,7 @@ impl Scope {
         let touched = Touched {
             facts,
             cost: context.cost,
+            combinations: selection.backtests,
             project: project.and_then(|project| Some((project.id?, project.name))),
             listing: selection.listing,
             live_deployments,
@@ -542,6 +545,7 @@ impl Touched {
         Self {
             project: None,
             cost: None,
+            combinations: None,
             listing: false,
             live_deployments: Vec::new(),
             check: Check {

@@ -446,6 +446,7 @@ impl Setup {
             key: b"another key of the tests".to_vec().into(),
             call_timeout: self.call_timeout,
             audit_share: self.audit_share,
+            evidence: None,
         }
     }
 

@@ -45,6 +45,7 @@ impl Gated {
             key: vec![7_u8; 32].into(),
             call_timeout: Duration::from_secs(30),
             audit_share: u64::MAX,
+            evidence: None,
         };
         set(&mut options);
         let gate = Gate::open(Box::new(upstream), options).await.unwrap();

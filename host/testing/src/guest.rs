@@ -32,6 +32,8 @@ pub struct Guest {
     pub actions: Vec<(String, String)>,
     /// The schema of all their outputs.
     pub output: String,
+    /// The schema of its settings, if it has one.
+    pub config: Option<String>,
 }
 
 impl Guest {
@@ -47,6 +49,7 @@ impl Guest {
             name: "guest".to_owned(),
             actions: vec![("act".to_owned(), "{}".to_owned())],
             output: "{}".to_owned(),
+            config: None,
         }
     }
 
@@ -128,6 +131,11 @@ impl Guest {
         self
     }
 
+    pub fn config(mut self, schema: &str) -> Self {
+        self.config = Some(schema.to_owned());
+        self
+    }
+
     /// The core module, as text.
     fn module(&self) -> String {
         let mut data = Data::new();
@@ -146,6 +154,13 @@ impl Guest {
         }
         description.extend(actions_at.to_le_bytes());
         description.extend(u32::try_from(self.actions.len()).unwrap().to_le_bytes());
+        // The option's case, in four bytes, and its text.
+        description.extend(u32::from(self.config.is_some()).to_le_bytes());
+        description.extend(
+            self.config
+                .as_deref()
+                .map_or([0; 8], |text| data.text(text)),
+        );
         let description = data.bytes(&description);
         let describe = self
             .describe

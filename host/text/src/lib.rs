@@ -2,10 +2,12 @@
 //!
 //! Invariant: an excerpt is at most as long as its limit, plus the ellipsis that says that more was there.
 
+mod credential;
 mod redactor;
 
 use std::error::Error;
 
+pub use credential::{is_named_like_secret, looks_like_secret};
 pub use redactor::{EMULATOR_TOKEN, MIN_SECRET, RedactingWriter, Redactor};
 
 /// The first `limit` characters.

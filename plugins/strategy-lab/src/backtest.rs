@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::build;
+use crate::checks;
 use crate::figures::{self, Figures};
-use crate::project::{self, Reference};
 
 /// What to run.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ pub(crate) struct Backtest {
     /// The project, by id or by name; the one in the agent's configuration if not given. A name that no project
     /// has makes a new project.
     #[serde(default)]
-    project: Option<Reference>,
+    project: Option<ProjectReference>,
     /// The algorithm: the text of `main.py` (`Main.cs` in a C# project).
     #[serde(default)]
     source: Option<String>,
@@ -27,6 +27,9 @@ pub(crate) struct Backtest {
     /// The backtest's name.
     #[serde(default = "name")]
     name: String,
+    /// Whether to have QuantConnect check the syntax and the `initialize` first; nothing is run if an error is found.
+    #[serde(default)]
+    check: bool,
 }
 
 fn name() -> String {
@@ -65,7 +68,7 @@ pub(crate) fn run(input: Backtest) -> Result<Summary, Failure> {
         .into_iter()
         .map(|(name, value)| (name, value.to_string()));
     let parameters: Vec<(String, String)> = parameters.collect();
-    let project = project::prepare(input.project, input.source.as_deref())?;
+    let project = checks::prepare(input.project, input.source.as_deref(), input.check)?;
     let compile_id = build::build(&project)?.or_failure()?;
     progress::report(0.0, &format!("running \"{}\"", input.name));
     let backtest = workflow::backtest_and_wait(project.id, &compile_id, &input.name, &parameters)?;

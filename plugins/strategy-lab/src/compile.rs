@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::build;
 use crate::diagnostics::Diagnostic;
-use crate::project::{self, Reference};
+use crate::project;
 
 /// What to compile: a project, source code, or source code in a project.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -15,7 +15,7 @@ pub(crate) struct Compile {
     /// The project, by id or by name. Without `source` it must exist; with it, the one in the agent's configuration is
     /// taken if none is given.
     #[serde(default)]
-    project: Option<Reference>,
+    project: Option<ProjectReference>,
     /// The algorithm: the text of `main.py` (`Main.cs` in a C# project).
     #[serde(default)]
     source: Option<String>,
@@ -44,7 +44,7 @@ pub(crate) fn run(input: Compile) -> Result<Verdict, Failure> {
                 "give a `project`, a `source`, or both",
             ));
         }
-        (Some(project), None) => project::existing(project)?,
+        (Some(project), None) => project::existing(&project)?,
         (project, Some(source)) => project::prepare(project, Some(&source))?,
     };
     let build = build::build(&project)?;

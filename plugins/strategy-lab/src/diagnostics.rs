@@ -31,6 +31,22 @@ pub(crate) struct Diagnostic {
     pub(crate) column: Option<u32>,
     /// The compiler's words.
     pub(crate) message: String,
+    /// What the compiler calls the problem, such as `CS0103` or `SyntaxError`, if the message begins with it.
+    pub(crate) code: Option<String>,
+}
+
+impl Diagnostic {
+    /// One without a place.
+    pub(crate) fn new(severity: Severity, message: &str) -> Self {
+        Self {
+            severity,
+            file: None,
+            line: None,
+            column: None,
+            message: message.to_owned(),
+            code: code(message),
+        }
+    }
 }
 
 impl fmt::Display for Diagnostic {
@@ -66,20 +82,48 @@ fn line(text: &str) -> Option<Diagnostic> {
     let rest = rest.trim();
     Some(match place(rest) {
         Some((file, line, column, message)) => Diagnostic {
-            severity,
             file: Some(file.to_owned()),
             line: Some(line),
             column,
-            message: message.to_owned(),
+            ..Diagnostic::new(severity, message)
         },
-        None => Diagnostic {
-            severity,
-            file: None,
-            line: None,
-            column: None,
-            message: rest.to_owned(),
-        },
+        None => Diagnostic::new(severity, rest),
     })
+}
+
+/// The error that a line of the syntax check says: `main.py:3:5: message`, or a message alone.
+pub(crate) fn checked(text: &str) -> Diagnostic {
+    let text = text.trim();
+    let place = || {
+        let (place, message) = text.split_once(": ")?;
+        let mut parts = place.rsplitn(3, ':');
+        let (column, line, file) = (parts.next()?, parts.next()?, parts.next()?);
+        Some((file, line.parse().ok()?, column.parse().ok()?, message))
+    };
+    match place() {
+        Some((file, line, column, message)) => Diagnostic {
+            file: Some(file.to_owned()),
+            line: Some(line),
+            column: Some(column),
+            ..Diagnostic::new(Severity::Error, message.trim())
+        },
+        None => Diagnostic::new(Severity::Error, text),
+    }
+}
+
+/// The code that a message begins with: `CS0103: …`, `error CS0103: …`, or the class of a Python error, `SyntaxError: …`.
+fn code(message: &str) -> Option<String> {
+    let (first, _) = message.split_once(':')?;
+    let word = first.strip_prefix("error ").unwrap_or(first).trim();
+    let letters = word.trim_end_matches(|it: char| it.is_ascii_digit());
+    let numbered = letters.len() < word.len() && (1..=4).contains(&letters.len());
+    let is_code = numbered && letters.chars().all(|it| it.is_ascii_uppercase());
+    let of_python = ["Error", "Warning", "Exception"];
+    let is_class = of_python.iter().any(|end| word.ends_with(end))
+        && word
+            .chars()
+            .all(|it| it.is_ascii_alphanumeric() || it == '_');
+    (is_code || is_class).then(|| word.to_owned())
 }
 
 /// `File: main.py Line:3 Column:5 - message`; the column may be missing.
@@ -122,6 +166,7 @@ mod tests {
                 line: Some(3),
                 column: Some(5),
                 message: "SyntaxError: expected ':' - here".into(),
+                code: Some("SyntaxError".into()),
             }]
         );
         assert_eq!(
@@ -159,7 +204,42 @@ mod tests {
         assert_eq!(parse(&[]), []);
     }
 
+    #[test]
+    fn a_code_is_what_a_message_begins_with() {
+        for (message, expected) in [
+            ("CS0103: The name 'x' does not exist", Some("CS0103")),
+            ("error CS1002: ; expected", Some("CS1002")),
+            ("E0602: undefined name", Some("E0602")),
+            (
+                "IndentationError: unexpected indent",
+                Some("IndentationError"),
+            ),
+            ("expected ':'", None),
+            ("2024: no", None),
+            ("ABCDE1: no", None),
+            ("an Error: no", None),
+            ("", None),
+        ] {
+            assert_eq!(code(message).as_deref(), expected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_syntax_check_has_a_place_or_is_a_message() {
+        let found = checked("lib/a.py:3:5: SyntaxError: expected ':'");
+        assert_eq!(found.to_string(), "lib/a.py:3:5: SyntaxError: expected ':'");
+        assert_eq!(found.code.as_deref(), Some("SyntaxError"));
+        let found = checked("at noon: it rains");
+        assert_eq!((found.file, found.line), (None, None));
+        assert_eq!(found.message, "at noon: it rains");
+    }
+
     proptest! {
+        #[test]
+        fn any_line_of_the_syntax_check_is_read(text in ".{0,80}") {
+            prop_assert_eq!(checked(&text).severity, Severity::Error);
+        }
+
         #[test]
         fn any_log_is_read_and_no_error_is_dropped(lines in proptest::collection::vec(".{0,80}", 0..8)) {
             let logs: Vec<String> = lines.iter().map(|it| format!("Build Error: {it}")).collect();
@@ -178,6 +258,7 @@ mod tests {
                 file: Some(file),
                 line: Some(line),
                 column: Some(column),
+                code: code(&message),
                 message,
             }]);
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use qchost_sdk::backtests::{Backtest, BacktestStatus};
-use qchost_sdk::types::ParameterSet;
-use schemars::JsonSchema;
+use qchost_sdk::prelude::*;
+use qchost_sdk::types::{ParameterSet, Statistic};
 use serde::Serialize;
 
 /// Figures of a backtest. One that QuantConnect does not give is null.
@@ -28,20 +28,28 @@ impl Figures {
         let performance = backtest.total_performance.as_ref();
         let trades = performance.and_then(|it| it.trade_statistics.as_ref());
         Self {
-            sharpe_ratio: backtest.statistic("Sharpe Ratio"),
-            net_profit: backtest.statistic("Net Profit"),
-            drawdown: backtest.statistic("Drawdown"),
-            orders: orders(backtest),
             trades: trades.and_then(|it| it.total_number_of_trades),
+            ..Self::of_statistics(&backtest.statistics)
+        }
+    }
+
+    /// Takes them out of statistics, which do not have the closed trades.
+    pub(crate) fn of_statistics(found: &[Statistic]) -> Self {
+        Self {
+            sharpe_ratio: statistics::find(found, "Sharpe Ratio"),
+            net_profit: statistics::find(found, "Net Profit"),
+            drawdown: statistics::find(found, "Drawdown"),
+            orders: orders(found),
+            trades: None,
         }
     }
 }
 
 /// How many orders there were. The name of this figure changed: older versions of LEAN call it
 /// trades.
-fn orders(backtest: &Backtest) -> Option<u32> {
+fn orders(found: &[Statistic]) -> Option<u32> {
     let text = |name: &str| {
-        let statistic = backtest.statistics.iter().find(|it| it.name == name)?;
+        let statistic = found.iter().find(|it| it.name == name)?;
         statistic.text.replace(',', "").parse().ok()
     };
     text("Total Orders").or_else(|| text("Total Trades"))
@@ -75,10 +83,8 @@ pub(crate) fn reason_of_failure(backtest: &Backtest) -> Option<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use qchost_sdk::backtests::{Performance, TradeStatistics};
-    use qchost_sdk::types::Statistic;
-
     use super::*;
+    use qchost_sdk::backtests::{Performance, TradeStatistics};
 
     /// A backtest that ended well, with these figures.
     pub(crate) fn backtest(id: &str, statistics: &[(&str, f64)]) -> Backtest {

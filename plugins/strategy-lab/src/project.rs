@@ -2,24 +2,23 @@
 //!
 //! Invariant: code that is already in a project is replaced only by a source that the caller gave.
 
+use qchost_sdk::files::ProjectFile;
 use qchost_sdk::prelude::*;
 use qchost_sdk::types::{Language, ProjectId};
-use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// The strategy of a new project.
-const BUNDLED: &str = include_str!("strategy.py");
+use crate::strategies::{self, Strategy};
+
 /// The project, where neither the caller nor the manifest names one.
 const DEFAULT_NAME: &str = "Lab/strategy-lab";
 
-/// A project, by its id or its name.
-#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum Reference {
-    /// Its id.
-    Id(ProjectId),
-    /// Its whole name, with folders: `Lab/Momentum`.
-    Name(String),
+/// The agent's settings.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    /// The project, by its name, for an invocation that names none.
+    #[serde(default)]
+    project: Option<String>,
 }
 
 /// A project that is there.
@@ -27,76 +26,68 @@ pub(crate) enum Reference {
 pub(crate) struct Project {
     pub(crate) id: ProjectId,
     pub(crate) name: String,
-    language: Language,
+    pub(crate) language: Language,
 }
 
 /// Finds the project, creates it if it is missing, and writes the source into it: the caller's,
 /// or the bundled one into a new project.
 pub(crate) fn prepare(
-    reference: Option<Reference>,
+    reference: Option<ProjectReference>,
     source: Option<&str>,
 ) -> Result<Project, Failure> {
     let reference = match reference {
         Some(reference) => reference,
         None => default()?,
     };
-    let (project, source) = match reference {
-        Reference::Id(id) => (read(id)?, source),
-        Reference::Name(name) => match find(&name)? {
-            Some(project) => (project, source),
-            None => (create(&name)?, Some(source.unwrap_or(BUNDLED))),
+    let (project, is_new) = match &reference {
+        ProjectReference::Id(_) => (existing(&reference)?, false),
+        ProjectReference::Name(name) => match lookup::find(name)? {
+            Some(project) => (project.into(), false),
+            None => (create(name, &Language::Python)?, true),
         },
     };
-    if let Some(source) = source {
-        write(&project, source)?;
+    match source {
+        Some(source) => write(&project, source)?,
+        None if is_new => write_strategy(&project, strategies::named(strategies::DEFAULT)?)?,
+        None => {}
     }
     Ok(project)
 }
 
-/// Finds a project that must be there already.
-pub(crate) fn existing(reference: Reference) -> Result<Project, Failure> {
+/// Finds a project that must be there already: the one of the manifest where the caller names none.
+pub(crate) fn existing_or_default(reference: Option<ProjectReference>) -> Result<Project, Failure> {
     match reference {
-        Reference::Id(id) => read(id),
-        Reference::Name(name) => find(&name)?
-            .ok_or_else(|| Error::NotFound(format!("there is no project named \"{name}\"")).into()),
+        Some(reference) => existing(&reference),
+        None => existing(&default()?),
     }
 }
 
-fn default() -> Result<Reference, Failure> {
-    let name = config::read("project")?;
-    Ok(Reference::Name(
-        name.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+/// Finds a project that must be there already.
+pub(crate) fn existing(reference: &ProjectReference) -> Result<Project, Failure> {
+    Ok(reference.find()?.into())
+}
+
+/// The project that the manifest names.
+pub(crate) fn default() -> Result<ProjectReference, Failure> {
+    let Settings { project } = config::load()?;
+    Ok(ProjectReference::Name(
+        project.unwrap_or_else(|| DEFAULT_NAME.to_owned()),
     ))
 }
 
-fn read(id: ProjectId) -> Result<Project, Failure> {
-    let found = projects::read_project(Some(id), None, None)?;
-    let project = found.into_iter().find(|it| it.project_id == id);
-    let project = project.ok_or_else(|| Error::NotFound(format!("there is no project {id}")))?;
-    Ok(project.into())
-}
-
-fn find(name: &str) -> Result<Option<Project>, Failure> {
-    only(name, projects::list_projects()?)
-}
-
-/// The one project of that name, if there is one.
-fn only(name: &str, all: Vec<projects::Project>) -> Result<Option<Project>, Failure> {
-    let mut found = all.into_iter().filter(|it| it.name == name);
-    let first = found.next();
-    let mut ids: Vec<String> = first.iter().map(|it| it.project_id.to_string()).collect();
-    ids.extend(found.map(|it| it.project_id.to_string()));
-    if ids.len() > 1 {
-        return Err(Failure::invalid_input(format!(
-            "several projects are named \"{name}\": give the id of one of {}",
-            ids.join(", ")
-        )));
+/// Fails if a project has this name already.
+pub(crate) fn ensure_free(name: &str) -> Result<(), Failure> {
+    match lookup::find(name)? {
+        None => Ok(()),
+        Some(_) => Err(Failure::invalid_input(format!(
+            "there is a project \"{name}\" already; give another name"
+        ))),
     }
-    Ok(first.map(Project::from))
 }
 
-fn create(name: &str) -> Result<Project, Failure> {
-    let project = projects::create_project(name, &Language::Python, None)?;
+/// Creates a project, whose name no other one may have.
+pub(crate) fn create(name: &str, language: &Language) -> Result<Project, Failure> {
+    let project = projects::create_project(name, language, None)?;
     info!(
         project = project.project_id,
         "created the project \"{}\"", project.name
@@ -116,7 +107,7 @@ impl From<projects::Project> for Project {
 
 impl Project {
     /// The file that QuantConnect runs.
-    fn main_file(&self) -> Result<&'static str, Failure> {
+    pub(crate) fn main_file(&self) -> Result<&'static str, Failure> {
         match &self.language {
             Language::Python => Ok("main.py"),
             Language::CSharp => Ok("Main.cs"),
@@ -128,15 +119,41 @@ impl Project {
     }
 }
 
-fn write(project: &Project, source: &str) -> Result<(), Failure> {
-    let name = project.main_file()?;
-    let files = files::read_file(project.id, None, None)?;
-    match files.iter().find(|file| file.name == name) {
-        Some(file) if file.content.as_deref() == Some(source) => {}
+/// Writes the main file of a project, if it has another text.
+pub(crate) fn write(project: &Project, source: &str) -> Result<(), Failure> {
+    let present = own_files(project.id)?;
+    put(project, &present, project.main_file()?, source)
+}
+
+/// Writes the files of a bundled strategy into a project.
+pub(crate) fn write_strategy(project: &Project, strategy: &Strategy) -> Result<(), Failure> {
+    let present = own_files(project.id)?;
+    for file in strategy.files {
+        put(project, &present, file.name, file.content)?;
+    }
+    Ok(())
+}
+
+/// The files of a project, without those of its libraries.
+pub(crate) fn own_files(project: ProjectId) -> Result<Vec<ProjectFile>, Failure> {
+    let mut files = files::read_file(project, None, None)?;
+    files.retain(|file| file.is_library != Some(true));
+    Ok(files)
+}
+
+/// Writes a file of a project whose files are `present`, if it has another text.
+pub(crate) fn put(
+    project: &Project,
+    present: &[ProjectFile],
+    name: &str,
+    text: &str,
+) -> Result<(), Failure> {
+    match present.iter().find(|file| file.name == name) {
+        Some(file) if file.content.as_deref() == Some(text) => {}
         Some(_) => {
-            files::update_file_contents(project.id, name, source, None)?;
+            files::update_file_contents(project.id, name, text, None)?;
         }
-        None => files::create_file(project.id, name, Some(source), None)?,
+        None => files::create_file(project.id, name, Some(text), None)?,
     }
     Ok(())
 }
@@ -155,46 +172,11 @@ mod tests {
     }
 
     #[test]
-    fn a_reference_is_an_id_or_a_name() {
-        let reference = |json: &str| serde_json::from_str::<Reference>(json).ok();
-        assert_eq!(reference("7"), Some(Reference::Id(7)));
-        assert_eq!(reference("\"7\""), Some(Reference::Name("7".into())));
-        assert_eq!(reference("-1"), None);
-        assert_eq!(reference("null"), None);
-    }
-
-    #[test]
-    fn a_name_means_one_project_exactly() {
-        let all = || {
-            vec![
-                project(1, "Lab/One", None),
-                project(2, "Lab/Two", None),
-                project(3, "Lab/Two", None),
-            ]
-        };
-        assert_eq!(only("Lab/One", all()).unwrap().unwrap().id, 1);
-        assert!(only("lab/one", all()).unwrap().is_none());
-        let failure = only("Lab/Two", all()).unwrap_err().to_string();
-        assert!(failure.contains("give the id of one of 2, 3"), "{failure}");
-    }
-
-    #[test]
     fn the_main_file_is_that_of_the_language() {
         let main = |language| Project::from(project(1, "p", language)).main_file();
         assert_eq!(main(None), Ok("main.py"));
         assert_eq!(main(Some(Language::CSharp)), Ok("Main.cs"));
         let failure = main(Some(Language::Other("F#".into()))).unwrap_err();
         assert!(failure.to_string().contains("written in F#"));
-    }
-
-    #[test]
-    fn the_bundled_strategy_reads_the_parameters_that_it_documents() {
-        for line in [
-            "from AlgorithmImports import *",
-            "self.get_parameter(\"fast\", 20)",
-            "self.get_parameter(\"slow\", 100)",
-        ] {
-            assert!(BUNDLED.contains(line), "{line}");
-        }
     }
 }

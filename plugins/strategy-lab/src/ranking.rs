@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use qchost_sdk::backtests::Backtest;
 use qchost_sdk::prelude::*;
+use qchost_sdk::types::Statistic;
 use qchost_sdk::workflow::ItemResult;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -53,53 +54,72 @@ pub(crate) fn rank(
     results: Vec<ItemResult>,
     target: &str,
 ) -> Result<(Vec<Row>, Vec<Miss>), Failure> {
-    let (mut rows, mut misses) = (Vec::new(), Vec::new());
     let mut refusal = None;
-    for result in results {
+    let entry = |result: ItemResult| {
         let parameters = figures::parameters(&result.parameters);
         match result.outcome {
             Ok(backtest) => match value(&backtest, target) {
-                Ok(value) => rows.push(Row {
+                Ok(value) => Ok(Row {
                     rank: 0,
                     parameters,
                     value,
                     figures: Figures::of(&backtest),
                     backtest_id: backtest.backtest_id,
                 }),
-                Err(reason) => misses.push(Miss {
+                Err(reason) => Err(Miss {
                     parameters,
                     reason,
                     backtest_id: Some(backtest.backtest_id),
                 }),
             },
             Err(error) => {
-                misses.push(Miss {
+                let miss = Miss {
                     parameters,
                     reason: error.to_string(),
                     backtest_id: None,
-                });
+                };
                 refusal.get_or_insert(error);
+                Err(miss)
             }
         }
-    }
+    };
+    let entries: Vec<Result<Row, Miss>> = results.into_iter().map(entry).collect();
+    let (rows, misses) = order_rows(entries, target);
     if rows.is_empty() {
         return Err(nothing_ranked(&misses, refusal));
+    }
+    Ok((rows, misses))
+}
+
+/// Puts rows into the order of a statistic, best first, gives them their ranks, and sets what failed apart.
+pub(crate) fn order_rows(entries: Vec<Result<Row, Miss>>, target: &str) -> (Vec<Row>, Vec<Miss>) {
+    let (mut rows, mut misses) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry {
+            Ok(row) => rows.push(row),
+            Err(miss) => misses.push(miss),
+        }
     }
     rows.sort_by(|a, b| order(a, b, lower_is_better(target)));
     for (rank, row) in (1..).zip(&mut rows) {
         row.rank = rank;
     }
-    Ok((rows, misses))
+    (rows, misses)
 }
 
 fn value(backtest: &Backtest, target: &str) -> Result<f64, String> {
     if let Some(reason) = figures::reason_of_failure(backtest) {
         return Err(reason);
     }
-    match backtest.statistic(target) {
+    number(&backtest.statistics, target)
+}
+
+/// The number of a statistic, or a sentence with those that there are.
+pub(crate) fn number(found: &[Statistic], target: &str) -> Result<f64, String> {
+    match statistics::find(found, target) {
         Some(value) if value.is_finite() => Ok(value),
         _ => {
-            let known = backtest.statistics.iter();
+            let known = found.iter();
             let known = known.filter(|it| it.value.is_some_and(f64::is_finite));
             let known: Vec<&str> = known.map(|it| it.name.as_str()).collect();
             Err(format!(

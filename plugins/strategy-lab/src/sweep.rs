@@ -1,23 +1,24 @@
-//! `sweep`: a backtest for every combination of parameter values, ranked.
+//! `sweep`: backtests with combinations of parameter values, ranked.
 
 use std::collections::BTreeMap;
 
 use qchost_sdk::prelude::*;
-use qchost_sdk::types::ParameterSet;
-use qchost_sdk::workflow::{Batch, Item};
-use schemars::JsonSchema;
+use qchost_sdk::workflow::Batch;
 use serde::{Deserialize, Serialize};
 
 use crate::build;
-use crate::project::{self, Reference};
-use crate::ranking::{self, Miss, Row};
+use crate::checks;
+use crate::method::Method;
+use crate::race::{self, Race, Round};
+use crate::ranking::{Miss, Row};
+use crate::space::{Axes, Space};
+use crate::stability::{self, Agreement};
+use crate::window::Window;
 
-/// How many combinations one sweep may have.
-const MAX_COMBINATIONS: usize = 500;
 /// How many backtests one sweep may run at a time.
 const MAX_CONCURRENCY: u32 = 32;
-/// A longer name of a backtest is replaced by its number.
-const MAX_NAME_LENGTH: usize = 100;
+/// How many backtests one invocation may start.
+pub(crate) const MAX_BUDGET: usize = 1000;
 
 /// What to sweep.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -26,26 +27,44 @@ pub(crate) struct Sweep {
     /// The project, by id or by name; the one in the agent's configuration if not given. A name that no project
     /// has makes a new project.
     #[serde(default)]
-    project: Option<Reference>,
+    project: Option<ProjectReference>,
     /// The algorithm: the text of `main.py` (`Main.cs` in a C# project).
     #[serde(default)]
     source: Option<String>,
-    /// The values to try of each parameter that the algorithm reads: at most 500 combinations.
-    grid: grid::Grid,
+    /// The values to try of each parameter that the algorithm reads: a list, or a range of `min`, `max` and `step` or `log`. At
+    /// most 500 combinations are tried.
+    grid: Axes,
+    /// How the combinations are chosen; every one if not given.
+    #[serde(default)]
+    method: Method,
+    /// The period of the backtests, where the algorithm reads it from parameters. Halving needs it.
+    #[serde(default)]
+    window: Option<Window>,
     /// The statistic to rank by, as QuantConnect names it. Of a drawdown less is better, of anything else more.
     #[serde(default = "target")]
     target: String,
+    /// How many backtests the sweep may start; checked before anything is sent.
+    #[serde(default = "budget")]
+    #[schemars(range(min = 1, max = 1000))]
+    budget: usize,
     /// How many backtests to run at a time; the host may allow fewer.
     #[serde(default = "concurrency")]
     #[schemars(range(min = 1, max = 32))]
     concurrency: u32,
+    /// Whether to have QuantConnect check the syntax and the `initialize` first; nothing is run if an error is found.
+    #[serde(default)]
+    check: bool,
 }
 
-fn target() -> String {
+pub(crate) fn target() -> String {
     "Sharpe Ratio".to_owned()
 }
 
-fn concurrency() -> u32 {
+pub(crate) fn budget() -> usize {
+    MAX_BUDGET
+}
+
+pub(crate) fn concurrency() -> u32 {
     8
 }
 
@@ -64,97 +83,128 @@ pub(crate) struct Ranking {
     combinations: usize,
     /// The parameters of the best backtest.
     best: BTreeMap<String, String>,
-    /// The backtests that ended well, best first.
+    /// The backtests that ended well, best first; those of the last round where there are several.
     ranking: Vec<Row>,
     /// The combinations that gave no result.
     failures: Vec<Miss>,
+    /// The rounds: one, or those of halving.
+    rounds: Vec<Round>,
+    /// How far the ranking agrees with those by other statistics.
+    agreement: Vec<Agreement>,
 }
 
 /// Runs the action.
 pub(crate) fn run(input: Sweep) -> Result<Ranking, Failure> {
-    let items = items(&input)?;
-    let combinations = items.len();
-    let project = project::prepare(input.project, input.source.as_deref())?;
+    let race = plan(&input)?;
+    let combinations = race.combinations();
+    let project = checks::prepare(input.project, input.source.as_deref(), input.check)?;
     let compile_id = build::build(&project)?.or_failure()?;
     info!(
         project = project.id,
         combinations = combinations,
-        "running {combinations} backtests of \"{}\"",
+        "trying {combinations} combinations in {} backtests of \"{}\"",
+        race.backtests(),
         project.name
     );
-    progress::report(
-        0.0,
-        &format!("running {combinations} backtests of \"{}\"", project.name),
-    );
-    let results = workflow::run_backtests(&Batch {
-        project_id: project.id,
-        compile_id: compile_id.clone(),
-        items,
-        concurrency: input.concurrency,
+    let mut races = [race];
+    race::run(&mut races, &input.target, |round, items| {
+        progress::report(
+            0.0,
+            &format!(
+                "{round}: running {} backtests of \"{}\"",
+                items.len(),
+                project.name
+            ),
+        );
+        Ok(workflow::run_backtests(&Batch {
+            project_id: project.id,
+            compile_id: compile_id.clone(),
+            items,
+            concurrency: input.concurrency,
+        })?)
     })?;
-    let (ranking, failures) = ranking::rank(results, &input.target)?;
-    for failure in &failures {
-        warn!("{}: {}", name(failure.parameters.iter()), failure.reason);
+    let [race] = races;
+    let found = race.finish()?;
+    for miss in &found.misses {
+        warn!("{}: {}", race::name(miss.parameters.iter()), miss.reason);
     }
     Ok(Ranking {
         project_id: project.id,
         project: project.name,
         compile_id,
-        target: input.target,
         combinations,
-        best: ranking
+        best: found
+            .ranking
             .first()
             .map(|it| it.parameters.clone())
             .unwrap_or_default(),
-        ranking,
-        failures,
+        agreement: stability::agreement(&found.ranking, &input.target),
+        target: input.target,
+        ranking: found.ranking,
+        failures: found.misses,
+        rounds: found.rounds,
     })
 }
 
-/// The backtests to run, checked before anything is touched.
-fn items(input: &Sweep) -> Result<Vec<Item>, Failure> {
-    if !(1..=MAX_CONCURRENCY).contains(&input.concurrency) {
+/// The search, checked before anything is touched.
+fn plan(input: &Sweep) -> Result<Race, Failure> {
+    check(&input.target, input.concurrency)?;
+    let space = Space::new(&input.grid)?;
+    let window = input.window.as_ref();
+    let window = window.map(|window| window.read(&space)).transpose()?;
+    let race = Race::new(&input.method, &space, window)?;
+    afford(race.backtests(), input.budget)?;
+    Ok(race)
+}
+
+/// Checks what sweeps have in common.
+pub(crate) fn check(target: &str, concurrency: u32) -> Result<(), Failure> {
+    if !(1..=MAX_CONCURRENCY).contains(&concurrency) {
         return Err(Failure::invalid_input(format!(
-            "`concurrency` is {}; it goes from 1 to {MAX_CONCURRENCY}",
-            input.concurrency
+            "`concurrency` is {concurrency}; it goes from 1 to {MAX_CONCURRENCY}"
         )));
     }
-    if input.target.trim().is_empty() {
+    if target.trim().is_empty() {
         return Err(Failure::invalid_input(
             "`target` is empty; name a statistic, such as \"Sharpe Ratio\"",
         ));
     }
-    let combinations = input.grid.combinations(MAX_COMBINATIONS)?;
-    let item = |(number, parameters): (usize, ParameterSet)| {
-        let name = name(parameters.iter().map(|(name, value)| (name, value)));
-        Item {
-            name: if name.is_empty() || name.len() > MAX_NAME_LENGTH {
-                format!("sweep {number}")
-            } else {
-                name
-            },
-            parameters,
-        }
-    };
-    Ok((1..).zip(combinations).map(item).collect())
+    Ok(())
 }
 
-/// `fast=10 slow=50`
-fn name<'a>(parameters: impl Iterator<Item = (&'a String, &'a String)>) -> String {
-    let pairs: Vec<String> = parameters
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    pairs.join(" ")
+/// Checks that a number of backtests is within the budget.
+pub(crate) fn afford(backtests: usize, budget: usize) -> Result<(), Failure> {
+    if !(1..=MAX_BUDGET).contains(&budget) {
+        return Err(Failure::invalid_input(format!(
+            "`budget` is {budget}; it goes from 1 to {MAX_BUDGET}"
+        )));
+    }
+    if backtests > budget {
+        return Err(Failure::invalid_input(format!(
+            "it takes {backtests} backtests, and `budget` is {budget}; nothing was sent"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn names(json: &str) -> Result<Vec<String>, String> {
+    fn planned(json: &str) -> Result<Race, String> {
         let input: Sweep = serde_json::from_str(json).map_err(|error| error.to_string())?;
-        let items = items(&input).map_err(|failure| failure.to_string())?;
-        Ok(items.into_iter().map(|it| it.name).collect())
+        plan(&input).map_err(|failure| failure.to_string())
+    }
+
+    fn names(json: &str) -> Result<Vec<String>, String> {
+        let mut names = Vec::new();
+        // Only the names are wanted, so the batch is refused.
+        let stopped = race::run(&mut [planned(json)?], "Sharpe Ratio", |_, items| {
+            names = items.into_iter().map(|it| it.name).collect();
+            Err(Failure::from("stopped"))
+        });
+        assert!(stopped.is_err());
+        Ok(names)
     }
 
     #[test]
@@ -169,6 +219,30 @@ mod tests {
     }
 
     #[test]
+    fn a_window_is_part_of_each_backtest() {
+        let swept = r#"{"grid": {"fast": [10]}, "window": {"end": "until", "from": "2020-01-01", "to": "2020-06-30"}}"#;
+        assert_eq!(
+            names(swept).unwrap(),
+            ["fast=10 start=2020-01-01 until=2020-06-30"]
+        );
+    }
+
+    #[test]
+    fn a_method_chooses_what_is_tried() {
+        let swept = |method: &str| {
+            let grid = r#""grid": {"fast": {"min": 1, "max": 100, "step": 1}}"#;
+            let window = r#""window": {"from": "2020-01-01", "to": "2020-12-31"}"#;
+            planned(&format!("{{{grid}, {window}, \"method\": {method}}}")).unwrap()
+        };
+        let counts = |race: Race| (race.combinations(), race.backtests());
+        assert_eq!(counts(swept(r#"{"kind": "grid"}"#)), (100, 100));
+        assert_eq!(counts(swept(r#"{"kind": "random", "samples": 7}"#)), (7, 7));
+        assert_eq!(counts(swept(r#"{"kind": "sobol", "samples": 8}"#)), (8, 8));
+        let halving = r#"{"kind": "halving", "samples": 9, "eta": 3, "rungs": 3}"#;
+        assert_eq!(counts(swept(halving)), (9, 13));
+    }
+
+    #[test]
     fn a_sweep_that_makes_no_sense_is_refused_before_anything_is_done() {
         for (input, words) in [
             ("{}", "missing field `grid`"),
@@ -180,6 +254,17 @@ mod tests {
             (r#"{"grid": {}, "concurrency": 0}"#, "`concurrency` is 0"),
             (r#"{"grid": {}, "concurrency": 33}"#, "`concurrency` is 33"),
             (r#"{"grid": {}, "target": " "}"#, "`target` is empty"),
+            (r#"{"grid": {"fast": 1}}"#, "a list of values, or a range"),
+            (r#"{"grid": {}, "budget": 0}"#, "`budget` is 0"),
+            (
+                r#"{"grid": {"fast": [1, 2]}, "budget": 1}"#,
+                "takes 2 backtests",
+            ),
+            (
+                r#"{"grid": {}, "method": {"kind": "halving"}}"#,
+                "needs `window`",
+            ),
+            (r#"{"grid": {}, "method": "random"}"#, "enum Method"),
         ] {
             let error = names(input).unwrap_err();
             assert!(error.contains(words), "{input}: {error}");

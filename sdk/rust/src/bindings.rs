@@ -38,6 +38,7 @@ wit_bindgen::generate!({
     with: {
         "quantconnect:api/types@0.1.0/error": crate::Error,
         "qchost:agent/state@0.1.0/state-error": crate::StateError,
+        "qchost:agent/folders@0.1.0/folder-error": crate::FolderError,
         "qchost:agent/guest@0.1.0/failure": crate::Failure,
     },
 });

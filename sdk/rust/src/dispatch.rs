@@ -32,6 +32,13 @@ pub fn describe<I: JsonSchema, O: JsonSchema, E>(
     }
 }
 
+/// The schema of an agent's settings, as [`config::load`](crate::config::load) reads them.
+#[must_use]
+pub fn settings<T: JsonSchema + DeserializeOwned>() -> String {
+    let settings = SchemaSettings::draft2020_12().for_deserialize();
+    schema::<T>(settings.into_generator())
+}
+
 fn schema<T: JsonSchema>(generator: SchemaGenerator) -> String {
     generator.into_root_schema_for::<T>().as_value().to_string()
 }

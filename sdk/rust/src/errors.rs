@@ -1,7 +1,7 @@
 //! Why a call of the agent's gave no answer, as a type with sentences.
 //!
 //! The cases are those of the contract (`variant error` in `types.wit`, `variant state-error` in
-//! `state.wit`); `Display` says each of them in a sentence that a person can act on.
+//! `state.wit`, `variant folder-error` in `folders.wit`); `Display` says each of them in a sentence that a person can act on.
 
 use crate::types::{Denial, Exhaustion, Readiness};
 
@@ -121,6 +121,36 @@ pub enum StateError {
     InvalidKey(String),
     /// The store cannot be used.
     #[error("the agent's state is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why a folder of the host's machine could not be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FolderError {
+    /// The manifest grants no folder of this name.
+    #[error("not granted: {0}")]
+    NotGranted(String),
+    /// The path is not of the form that the host takes.
+    #[error("not a path: {0}")]
+    InvalidPath(String),
+    /// There is no regular file at the path.
+    #[error("not found: {0}")]
+    NotFound(String),
+    /// The folder is granted for reading only.
+    #[error("read only: {0}")]
+    ReadOnly(String),
+    /// The path does not have what was expected, or something else is in the way. Nothing was
+    /// changed.
+    #[error("in conflict: {0}")]
+    Conflict(String),
+    /// It would exceed the folder's quota, or there is more than may be listed or read at once.
+    #[error("too much: {0}")]
+    QuotaExceeded(String),
+    /// An operator halted what this plugin writes: the reason.
+    #[error("halted: {0}")]
+    Halted(String),
+    /// It cannot be done now, or the file system does not allow it.
+    #[error("the folder is unavailable: {0}")]
     Unavailable(String),
 }
 

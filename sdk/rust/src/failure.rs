@@ -1,6 +1,6 @@
 //! How an action ends when it does not end well, and what turns into that with `?`.
 
-use crate::{Error, StateError};
+use crate::{Error, FolderError, StateError};
 
 /// Why an action failed.
 ///
@@ -20,7 +20,7 @@ use crate::{Error, StateError};
 /// |---|---|
 /// | [`Error`], of a call to QuantConnect | [`Capability`](Failure::Capability) |
 /// | [`serde_json::Error`] | [`InvalidInput`](Failure::InvalidInput) |
-/// | `&str`, `String`, [`StateError`] | [`Failed`](Failure::Failed) |
+/// | `&str`, `String`, [`StateError`], [`FolderError`] | [`Failed`](Failure::Failed) |
 ///
 /// JSON that did not come from the caller is better given a sentence of its own:
 /// `.map_err(|error| format!("the benchmark file is not JSON: {error}"))?`.
@@ -70,6 +70,12 @@ impl From<StateError> for Failure {
     }
 }
 
+impl From<FolderError> for Failure {
+    fn from(error: FolderError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
 impl From<String> for Failure {
     fn from(message: String) -> Self {
         Self::Failed(message)
@@ -110,6 +116,11 @@ mod tests {
         assert_eq!(
             Failure::from(full).to_string(),
             "the agent's state is full: 1 MiB is allowed"
+        );
+        let taken = FolderError::Conflict("`f` exists already".into());
+        assert_eq!(
+            Failure::from(taken).to_string(),
+            "in conflict: `f` exists already"
         );
     }
 }

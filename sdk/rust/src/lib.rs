@@ -102,6 +102,8 @@
 //!   in the modules themselves.
 //! - The host's services: [`mod@log`], [`state`], [`config`], [`clock`], [`progress`] and
 //!   [`workflow`], which runs many backtests side by side: an agent itself does one thing at a time.
+//! - [`evidence`] has facts about a project that the host establishes itself: how often its strategy was tried on history.
+//! - [`folders`] has files in those folders of the host's machine that the manifest grants.
 //! - [`answers`] says how many rows of lists the host could not read and left out.
 //! - [`approvals`] waits for a person where a call needs one.
 //! - Requests to other hosts go by `wasi:http`, through its bindings (the crate `wasip2`) or a client
@@ -109,6 +111,7 @@
 //!   into their headers; a plugin that follows a redirect asks for another request.
 //! - [`Error`] for a call that has no answer and [`Failure`] for an action that has none; `?`
 //!   turns the one into the other.
+//! - [`ProjectReference`] for a project that a caller names by its id or its name ([`lookup`]).
 //! - [`grid`] for parameter grids, [`wait`] for answers that are not ready,
 //!   [`statistics`] for figures by name.
 //!
@@ -124,8 +127,10 @@ pub mod config;
 pub mod dispatch;
 mod errors;
 mod failure;
+pub mod folders;
 pub mod grid;
 pub mod log;
+pub mod lookup;
 pub mod prelude;
 pub mod progress;
 pub mod state;
@@ -133,12 +138,13 @@ pub mod statistics;
 pub mod wait;
 
 pub use bindings::exports::qchost::agent::guest::{Action, Description, Event, Guest, Hints};
-pub use bindings::qchost::agent::{answers, workflow};
+pub use bindings::qchost::agent::{answers, evidence, workflow};
 pub use bindings::quantconnect::api::{
     account, ai, backtests, collaboration, compile, datasets, exports, files, lean_versions,
     libraries, live, live_commands, nodes, notifications, object_store, optimizations,
     organizations, projects, raw, research, server, skills, templates, types,
 };
-pub use errors::{Error, StateError};
+pub use errors::{Error, FolderError, StateError};
 pub use failure::Failure;
+pub use lookup::ProjectReference;
 pub use qchost_macros::agent;

@@ -24,11 +24,20 @@ struct Total {
     total: u32,
 }
 
+/// What the operator sets.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Settings {
+    /// The largest sum.
+    limit: u32,
+}
+
 /// Adds numbers,
 /// and counts events.
 ///
 /// This paragraph is for readers of the source.
-#[agent(name = "adder", version = "3.2.1")]
+#[agent(name = "adder", version = "3.2.1", config = Settings)]
 mod adder {
     use super::*;
 
@@ -128,6 +137,16 @@ fn schemas_come_from_types() {
     );
     let output: Value = serde_json::from_str(&actions[0].output_schema).unwrap();
     assert_eq!(output["required"], json!(["total"]));
+
+    let settings = Agent::describe().config_schema.unwrap();
+    let settings: Value = serde_json::from_str(&settings).unwrap();
+    assert_eq!(settings["required"], json!(["limit"]));
+    assert_eq!(settings["additionalProperties"], json!(false));
+    assert_eq!(
+        settings["properties"]["limit"]["description"],
+        "The largest sum."
+    );
+    assert_eq!(nameless::Agent::describe().config_schema, None);
 
     let none: Value = serde_json::from_str(&actions[1].input_schema).unwrap();
     assert_eq!(none["type"], "object");

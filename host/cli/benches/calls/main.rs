@@ -215,7 +215,9 @@ impl Cloud {
         )
         .await;
         let project = project["projects"][0]["projectId"].clone();
-        let source = include_str!("../../../../plugins/strategy-lab/src/strategy.py");
+        let source = include_str!(
+            "../../../../plugins/strategy-lab/strategies/moving-average-crossover/main.py"
+        );
         call(
             "update_file_contents",
             json!({ "projectId": project, "name": "main.py", "content": source }),

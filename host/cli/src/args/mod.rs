@@ -114,7 +114,7 @@ pub enum Verb {
         echo '{}' | qchost invoke strategy-lab.backtest -\n  qchost invoke strategy-lab.backtest --logs"
     )]
     Invoke {
-        /// Plugin and action: `strategy-lab.sweep`.
+        /// Plugin and action, or an alias of it: `strategy-lab.sweep`.
         #[arg(value_name = "PLUGIN.ACTION")]
         action: String,
         /// The input; `-` reads it from standard input.

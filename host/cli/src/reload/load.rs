@@ -117,6 +117,8 @@ pub enum Retry {
     Never,
     /// At any time, and a retry is cheap.
     Soon,
+    /// When the plugin that has a name is unloaded or replaced, and a retry is cheap.
+    NameFreed,
     /// Unlikely, and a retry takes as long as the load: a compiler that crashed, or hung.
     Late,
 }
@@ -128,7 +130,9 @@ impl Retry {
             LoadError::AwaitsOperator { .. }
             | LoadError::NotAdmitted(_)
             | LoadError::Component(_, ComponentError::Read(_))
+            | LoadError::Folder { .. }
             | LoadError::Unloaded { .. } => Self::Soon,
+            LoadError::NameTaken { .. } => Self::NameFreed,
             _ => Self::Never,
         }
     }

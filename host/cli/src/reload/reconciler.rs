@@ -331,8 +331,10 @@ impl Reconciler {
     }
 
     fn unload(&mut self, plugins: &BTreeSet<String>) {
+        let mut unloaded = false;
         for plugin in plugins {
             if self.host.runtime.unload(plugin) {
+                unloaded = true;
                 tracing::info!(target: "host", %plugin, "unloaded: no manifest stands for it any more");
             }
             for tracked in self.manifests.values_mut() {
@@ -340,6 +342,16 @@ impl Reconciler {
                     tracked.release();
                 }
             }
+        }
+        if unloaded {
+            self.names_freed();
+        }
+    }
+
+    /// A version that served does not any more: what wants one of its names is tried again.
+    fn names_freed(&mut self) {
+        for tracked in self.manifests.values_mut() {
+            self.rescan_due |= tracked.name_freed();
         }
     }
 
@@ -466,7 +478,11 @@ impl Reconciler {
         let Some(tracked) = self.manifests.get_mut(path) else {
             return;
         };
-        let serves = tracked.serving.as_ref() == Some(&manifest.plugin);
+        // One whose folders were moved or made again is loaded again, which opens those that are there now.
+        let has_folders = |plugin: Arc<Plugin>| plugin.has_folders_in_place();
+        let plugin = self.host.runtime.plugin(&manifest.plugin);
+        let serves =
+            tracked.serving.as_ref() == Some(&manifest.plugin) && plugin.is_none_or(has_folders);
         let settled = tracked.loading.is_some() || tracked.failure.is_some() || serves;
         if tracked.is_tried() && settled {
             return;
@@ -593,6 +609,9 @@ impl Reconciler {
                 digest = plugin.digest(),
                 "loaded in {took} ms"
             ),
+        }
+        if former.is_some() {
+            self.names_freed();
         }
     }
 

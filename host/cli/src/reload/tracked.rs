@@ -47,6 +47,8 @@ pub struct Failure {
     problem: Problem,
     /// When it is retried without a change; never if `None`.
     retry_at: Option<Instant>,
+    /// Whether another plugin has a name that it wants.
+    awaits_name: bool,
 }
 
 /// A load in progress.
@@ -105,7 +107,7 @@ impl Tracked {
     pub fn fail(&mut self, problem: Problem, retry: Retry, now: Instant) {
         let retry_at = match retry {
             Retry::Never => None,
-            Retry::Soon => Some(now),
+            Retry::Soon | Retry::NameFreed => Some(now),
             Retry::Late => {
                 let former = self.paused.take();
                 let former = former.filter(|(scanned, _)| {
@@ -117,7 +119,11 @@ impl Tracked {
                 now.checked_add(BACKOFF.delay(failures))
             }
         };
-        self.failure = Some(Failure { problem, retry_at });
+        self.failure = Some(Failure {
+            problem,
+            retry_at,
+            awaits_name: retry == Retry::NameFreed,
+        });
     }
 
     /// Allows a retry, if the cause of the failure may have passed by now; if a client `requested`, whenever it can pass.
@@ -126,6 +132,15 @@ impl Tracked {
         if retry_at.is_some_and(|time| requested || time <= now) {
             self.tried = None;
         }
+    }
+
+    /// Allows a retry if it failed since another plugin had a name that it wants; returns whether it did.
+    pub fn name_freed(&mut self) -> bool {
+        let awaits = (self.failure.as_ref()).is_some_and(|failure| failure.awaits_name);
+        if awaits {
+            self.tried = None;
+        }
+        awaits
     }
 
     /// It no longer serves.
@@ -146,6 +161,9 @@ impl Tracked {
         row.name.clone_from(&self.scanned.file.name);
         let manifest = self.scanned.file.manifest.as_ref().ok();
         row.component = manifest.map(|manifest| manifest.component.clone());
+        let aliases = manifest.map(|manifest| manifest.aliases.as_slice());
+        let aliases = aliases.unwrap_or_default().iter();
+        row.aliases = aliases.map(|alias| alias.name.clone()).collect();
         row.serving.clone_from(&self.serving);
         row.loading = self.loading.is_some() || self.waits;
         if self.waits {
@@ -182,7 +200,12 @@ pub fn problem(path: &Path, error: LoadError) -> Problem {
         _ => None,
     };
     let kind = ErrorKind::from(&error);
-    let error = Error::from(error).context(path.display().to_string());
+    let names_file = matches!(error, LoadError::Config { .. });
+    let error = Error::from(error);
+    let error = match names_file {
+        true => error,
+        false => error.context(path.display().to_string()),
+    };
     Problem {
         kind,
         reason: words(&error),
@@ -240,7 +263,12 @@ mod tests {
         assert_eq!(pause(&mut tracked, Retry::Late), Some(30));
         // What is cheap to retry is retried each time, and what cannot pass never.
         assert_eq!(pause(&mut tracked, Retry::Soon), Some(0));
+        // What wants a name is retried when one is freed, too.
+        assert_eq!(pause(&mut tracked, Retry::NameFreed), Some(0));
+        tracked.tried = Some(tracked.scanned.clone());
+        assert!(tracked.name_freed() && !tracked.is_tried());
         assert_eq!(pause(&mut tracked, Retry::Never), None);
+        assert!(!tracked.name_freed() && tracked.is_tried());
         tracked.retry(true, Instant::now());
         assert!(tracked.is_tried());
     }

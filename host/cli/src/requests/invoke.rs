@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use qchost_gate::AdminDetail;
 use qchost_policy::{Person, Right};
-use qchost_runtime::{InvocationLog, Progress};
+use qchost_runtime::{InvocationLog, Progress, Target};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::rules::{Class, Handler, MAX_ARGUMENT_BYTES, Rules};
 use crate::config::Config;
 use crate::exit_status::{ErrorKind, Failed};
-use crate::host::Host;
+use crate::host::{Host, denied};
 use crate::reload::Reconciler;
 use crate::reports::{LogRow, Reports};
 
@@ -24,7 +25,7 @@ const LOADING_INTERVAL: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invoke {
-    /// `strategy-lab.sweep`
+    /// `strategy-lab.sweep`, or an alias.
     pub action: String,
     pub input: Value,
     /// Whether the client wants what the plugin logs meanwhile.
@@ -58,18 +59,10 @@ impl Handler for Invoke {
             input,
             logs,
         } = self;
-        let (name, action) = action.split_once('.').ok_or_else(|| {
-            let message = format!(
-                "`{action}` is not PLUGIN.ACTION, such as strategy-lab.sweep; `qchost plugin list` shows what there is"
-            );
-            Failed::error(ErrorKind::Usage, message)
-        })?;
-        while host.awaits(name) {
-            tokio::time::sleep(LOADING_INTERVAL).await;
-        }
-        // A broken plugin gets another message than a missing one.
-        if host.runtime.plugin(name).is_none() {
-            host.check_plugin(name)?;
+        let target = find(host, &action).await?;
+        if target.alias.is_some() {
+            // It was decided by what the alias begins with.
+            check_person(host, person, &target.plugin).await?;
         }
         let log = logs.then(Arc::<InvocationLog>::default);
         let invoking = async {
@@ -78,7 +71,7 @@ impl Handler for Invoke {
                 unsent = (!reports.progress(progress)).then(|| progress.clone());
             };
             let result = host
-                .invoke(person.uid, name, action, input, log.clone(), report)
+                .invoke(person.uid, &target, input, log.clone(), report)
                 .await;
             if let Some(log) = &log {
                 log.close();
@@ -89,10 +82,64 @@ impl Handler for Invoke {
             result
         };
         // Beside it, so that a client that reads slowly does not hold up the invocation.
-        let forwarding = forward(name, log.as_deref(), reports);
+        let forwarding = forward(&target.plugin, log.as_deref(), reports);
         let (result, ()) = tokio::join!(invoking, forwarding);
         result
     }
+}
+
+/// What a name invokes, once the plugin that it may be of is loaded.
+async fn find(host: &Host, name: &str) -> Result<Target> {
+    let own = name.split_once('.');
+    if let Some((plugin, action)) = own
+        && let Some(loaded) = host.runtime.plugin(plugin)
+        && (loaded.description().actions.iter()).any(|it| it.name == action)
+    {
+        // No alias has the name of an action.
+        return Ok(Target::new(plugin, action));
+    }
+    loop {
+        if let Some(target) = host.runtime.alias(name) {
+            return Ok(target);
+        }
+        let awaits = host.awaits_alias(name) || own.is_some_and(|(plugin, _)| host.awaits(plugin));
+        if !awaits {
+            break;
+        }
+        tokio::time::sleep(LOADING_INTERVAL).await;
+    }
+    let is_loaded = own.is_some_and(|(plugin, _)| host.runtime.plugin(plugin).is_some());
+    if !is_loaded {
+        // A broken plugin gets another message than a missing one.
+        host.check_alias(name)?;
+    }
+    let (plugin, action) = own.ok_or_else(|| {
+        let message = format!(
+            "`{name}` is not PLUGIN.ACTION, such as strategy-lab.sweep, nor an alias; `qchost plugin list` shows what there is"
+        );
+        Failed::error(ErrorKind::Usage, message)
+    })?;
+    if !is_loaded {
+        host.check_plugin(plugin)?;
+    }
+    Ok(Target::new(plugin, action))
+}
+
+/// Checks that a person may invoke the actions of a plugin.
+async fn check_person(host: &Host, person: &Person, plugin: &str) -> Result<()> {
+    let right = Invoke::RULES.right;
+    let decision = host.current().people.decide(person, right, Some(plugin));
+    if decision.allowed {
+        return Ok(());
+    }
+    let reason = decision.denial.map(|denial| denial.reason);
+    let reason = reason.unwrap_or_default();
+    let detail = AdminDetail::Denied {
+        about: Some(plugin.to_owned()),
+        reason: reason.clone(),
+    };
+    host.gate.note_denial(person, Some(right), detail).await?;
+    Err(denied(right, &reason, &host.data))
 }
 
 /// Passes on the lines of an invocation until it ends, then the number of those that the client did not read in time.

@@ -50,7 +50,7 @@ pub use halts::{Halt, HaltRow, Halted, ListHalts, Resume, Resumed, listed, scope
 pub use host::{AskHost, HostStatus};
 pub use invoke::Invoke;
 pub use plugin_logs::PluginLogs;
-pub use plugins::{ListPlugins, PluginRow, Status};
+pub use plugins::{ListPlugins, PluginRow, Status, aliases};
 pub use rules::{Class, Handler, Rules};
 
 use crate::config::Config;

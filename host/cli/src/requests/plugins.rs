@@ -1,12 +1,12 @@
 //! The plugins of a host, with their problems.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use jiff::Timestamp;
-use qchost_policy::{Person, Right};
+use qchost_policy::{Manifest, Person, Right};
 use qchost_runtime::Quarantine;
 use qchost_upstream::{AccountState, account_of};
 use schemars::JsonSchema;
@@ -86,6 +86,9 @@ pub struct ServingVersion {
     pub version: String,
     pub account: String,
     pub actions: Vec<String>,
+    /// Other names of its actions, with the action of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, String>,
     pub digest: String,
     /// The name that the component has by itself, if it is another one.
     pub calls_itself: Option<String>,
@@ -170,6 +173,7 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
                 version: plugin.description().version.clone(),
                 account: plugin.manifest().account.clone(),
                 actions: actions.map(|action| action.name.clone()).collect(),
+                aliases: aliases(plugin.manifest()),
                 digest: plugin.digest().to_owned(),
                 calls_itself: plugin.other_name().map(str::to_owned),
                 loaded: row
@@ -184,6 +188,14 @@ fn describe(host: &Host, row: &ManifestState, approvals: &[(String, String)]) ->
         }),
         error: wrong(row.problem.as_ref(), quarantine).or(unusable),
     }
+}
+
+/// The aliases of a manifest, with the action of each.
+pub fn aliases(manifest: &Manifest) -> BTreeMap<String, String> {
+    let aliases = manifest.aliases.iter();
+    aliases
+        .map(|alias| (alias.name.clone(), alias.action.clone()))
+        .collect()
 }
 
 /// Why a plugin is in quarantine.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::unistd::geteuid;
 use qchost_policy::Manifest;
+use qchost_runtime::Target;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -64,8 +65,7 @@ pub async fn run(manifest: &Path, output: Output) -> Result<()> {
     let swept = host
         .invoke(
             geteuid().as_raw(),
-            plugin.name(),
-            "sweep",
+            &Target::new(plugin.name(), "sweep"),
             input,
             None,
             |progress| display.report(progress),

@@ -30,6 +30,9 @@ fn shown(report: &GrantsReport) -> String {
     if report.restricted {
         lines.push("restricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply".to_owned());
     }
+    for (alias, action) in &report.aliases {
+        lines.push(format!("alias {} of {}", text(alias), text(action)));
+    }
     let lines = lines.iter().map(|line| folded(line) + "\n");
     let mut shown: String = lines.collect();
     for grant in &report.grants {
@@ -127,8 +130,8 @@ mod tests {
 
     #[test]
     fn what_narrows_the_grants_is_said_before_them() {
-        let report = json!({ "plugin": "lab", "account": "research", "halted": "a drill", "restricted": true, "grants": [] });
-        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply";
+        let report = json!({ "plugin": "lab", "account": "research", "halted": "a drill", "restricted": true, "aliases": { "lab.run": "backtest" }, "grants": [] });
+        let expected = "lab on account research\nhalted: a drill\nrestricted: its manifest was changed and does not serve yet; the changed manifest must allow a call too, and the smaller limits apply\nalias lab.run of backtest";
         assert_eq!(text(&report), expected);
     }
 }

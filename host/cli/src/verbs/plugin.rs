@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use nix::unistd::geteuid;
-use qchost_policy::is_name;
+use qchost_policy::{Manifest, is_name};
 use qchost_runtime::{Import, Inspection, Kind, Options, Runtime, StartError};
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
@@ -22,7 +22,7 @@ use crate::keys;
 use crate::manifests;
 use crate::output::{Output, counted, fields, folded, part_is, print, print_json, remark, table};
 use crate::reports::LogRow;
-use crate::requests::{ListFiles, ListPlugins, PluginLogs, PluginRow, Status};
+use crate::requests::{ListFiles, ListPlugins, PluginLogs, PluginRow, Status, aliases};
 use crate::terminal;
 
 /// Inspects a component without granting it anything. Uses and fills the cache of the host with this configuration, if this
@@ -65,7 +65,10 @@ fn host_cache(config: &Config) -> Option<(PathBuf, PathBuf)> {
 
 /// Shows a component: that of a file, or that of a plugin of the configuration.
 pub async fn inspect(component: &Path, config: Option<&Config>, output: Output) -> Result<()> {
-    let found = examine(&file_of(component, config)?, config).await?;
+    let manifest = manifest_of(component, config)?;
+    let file = manifest.as_ref().map(|manifest| &manifest.component);
+    let mut found = examine(file.map_or(component, PathBuf::as_path), config).await?;
+    found.aliases = manifest.as_ref().map(aliases).unwrap_or_default();
     output.result(&found, inspection)?;
     match found.problem {
         Some(problem) => bail!(problem),
@@ -73,16 +76,16 @@ pub async fn inspect(component: &Path, config: Option<&Config>, output: Output) 
     }
 }
 
-/// The file of a component that may be named by its plugin.
-fn file_of(component: &Path, config: Option<&Config>) -> Result<PathBuf> {
+/// The manifest of a component that is named by its plugin.
+fn manifest_of(component: &Path, config: Option<&Config>) -> Result<Option<Manifest>> {
     let name = component.to_str().filter(|name| is_name(name));
     match (name, config) {
         (Some(name), Some(config)) if !component.exists() => {
             let manifest = manifests::find(config, name);
             let manifest = manifest.with_context(|| format!("there is no file {name} here"))?;
-            Ok(manifest.component)
+            Ok(Some(manifest))
         }
-        _ => Ok(component.to_owned()),
+        _ => Ok(None),
     }
 }
 
@@ -106,7 +109,19 @@ fn inspection(found: &Inspection) -> String {
                 description.name, description.version, description.summary
             );
             let actions = table(&["action", "input", "description"], &actions);
-            format!("{}\n\n{actions}\n\n", folded(&title))
+            let mut text = format!("{}\n\n{actions}\n\n", folded(&title));
+            if let Some(schema) = &description.config_schema {
+                let settings = [("config".to_owned(), inputs(schema))];
+                text += &format!("{}\n\n", fields(0, &settings));
+            }
+            if !found.aliases.is_empty() {
+                let rows = found.aliases.iter();
+                let rows: Vec<_> = rows
+                    .map(|(alias, action)| vec![alias.clone(), action.clone()])
+                    .collect();
+                text += &format!("{}\n\n", table(&["alias", "action"], &rows));
+            }
+            text
         }
         None => String::new(),
     };
@@ -244,6 +259,16 @@ pub async fn list(route: &Route, output: Output) -> Result<()> {
                     maybe(row.plugin.as_ref()),
                     text(other)
                 )))
+            })
+            + &remarks(rows, |row| {
+                let aliases = &row.serves.as_ref()?.aliases;
+                let words: Vec<_> = aliases
+                    .iter()
+                    .map(|(alias, action)| format!("{} of {}", text(alias), text(action)))
+                    .collect();
+                let words = words.join(", ");
+                let name = maybe(row.plugin.as_ref());
+                (!words.is_empty()).then(|| folded(&format!("{name}: aliases: {words}")))
             })
             + &remarks(&files, |row| {
                 Some(remark(&row.file().to_string_lossy(), row.detail()?))

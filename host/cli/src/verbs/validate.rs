@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::manifests;
 use crate::output::{Output, part_is, words};
+use crate::places;
 use crate::verbs::plugin;
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -103,7 +104,9 @@ async fn check(path: &Path, config: Option<&Config>) -> (&'static str, Result<Fa
     if is_manifest(path, text.as_deref().unwrap_or_default(), config) {
         let checked = match config {
             Some(config) => manifests::check(path, config).map(drop),
-            None => Manifest::load(path).map(drop).map_err(Into::into),
+            None => Manifest::load(path)
+                .map_err(Error::from)
+                .and_then(|manifest| places::check(&manifest, None)),
         };
         return ("manifest", checked.map(|()| Facts::default()));
     }
@@ -148,7 +151,10 @@ fn is_manifest(path: &Path, text: &str, config: Option<&Config>) -> bool {
     let has_keys = text.lines().any(|line| {
         let key = line.trim_start().trim_start_matches('[');
         let key = key.split(['=', ']', ' ', '\t']).next();
-        matches!(key, Some("plugin" | "component" | "grant" | "http"))
+        matches!(
+            key,
+            Some("plugin" | "component" | "grant" | "http" | "folder")
+        )
     });
     has_place || has_keys
 }

@@ -268,7 +268,7 @@ fn complete() -> (Cloud, Folder) {
     place.manifest(
         "secretive",
         &format!(
-            "plugin = \"secretive\" # hunter3\ncomponent = \"{}\"\naccount = \"research\"\n[config]\ntoken = \"hunter2\"\n",
+            "plugin = \"secretive\" # hunter3\ncomponent = \"{}\"\naccount = \"research\"\n[config]\nproject = \"hunter2\"\n",
             other.display()
         ),
     );
@@ -354,7 +354,7 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     let by_hand = &made["by-hand"];
     assert_eq!(
         by_hand["incomplete"],
-        json!([{ "file": "files/plugins/secretive.toml.incomplete", "values": ["config.token"] }])
+        json!([{ "file": "files/plugins/secretive.toml.incomplete", "values": ["config.project"] }])
     );
     let lab = component("plugins/strategy-lab");
     let kept = hash(&fs::read(&lab).unwrap()).replace(':', "-");
@@ -396,7 +396,7 @@ fn the_files_of_a_host_are_in_its_backup_and_another_host_starts_with_them() {
     let ran = place.run(&restore);
     for says in [
         "plugins/secretive.toml.incomplete",
-        "config.token",
+        "config.project",
         lab.to_str().unwrap(),
         "secrets are in no backup",
     ] {

@@ -10,7 +10,8 @@ use tempfile::TempDir;
 use crate::process::{Process, Ran, wait_until};
 
 /// An algorithm that compiles.
-pub const ALGORITHM: &str = include_str!("../../../../plugins/strategy-lab/src/strategy.py");
+pub const ALGORITHM: &str =
+    include_str!("../../../../plugins/strategy-lab/strategies/moving-average-crossover/main.py");
 pub const BINARY: &str = env!("CARGO_BIN_EXE_qchost");
 pub const USER: u64 = 4711;
 /// The emulator's API token: a word that nothing else contains.

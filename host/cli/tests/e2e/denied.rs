@@ -14,7 +14,11 @@ allow = ["projects/list-projects", "projects/create-project", "files/read-file",
 projects = ["Lab/*"]
 [[grant]]
 name  = "compiling"
-allow = ["compile/*", "workflow"]
+allow = ["compile/*", "workflow", "evidence"]
+projects = ["Lab/*"]
+[[grant]]
+name  = "others"
+allow = ["ai/check-syntax", "optimizations/read-optimization"]
 projects = ["Lab/*"]
 "#;
 

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use qchost_policy::Guardrails;
 use qchost_testing::DOCUMENTS;
 use serde_json::{Value, json};
 use wit_parser::Resolve;
@@ -15,6 +16,8 @@ const OPERATING: &str = "host/OPERATING.md";
 const CONTRIBUTING: &str = "host/CONTRIBUTING.md";
 const SDK: &str = "sdk/README.md";
 const PLUGINS: &str = "plugins/README.md";
+const QUANTCONNECT: &str = "plugins/quantconnect/README.md";
+const LAB: &str = "plugins/strategy-lab/README.md";
 const WIT: &str = "wit/README.md";
 
 /// The plugin of the guide to the SDK.
@@ -24,7 +27,7 @@ const PROJECT: u32 = 20_000_001;
 
 /// The blocks that are run, each with its document and the beginning of its first line. The first one is run by a test of
 /// `printed`, those of an upgrade and of the way back by one of `upgrades`, and all others by one of this file.
-const RUN: [(&str, &str); 11] = [
+const RUN: [(&str, &str); 13] = [
     (README, "export PATH="),
     (OPERATING, "make install "),
     (OPERATING, "qchost run --log info &"),
@@ -36,6 +39,8 @@ const RUN: [(&str, &str); 11] = [
     (SDK, "export PATH="),
     (SDK, "cd ../my-host"),
     (PLUGINS, "qchost plugin build "),
+    (QUANTCONNECT, "qchost plugin build "),
+    (LAB, "cd ../my-host"),
 ];
 /// The blocks that are not run, each with the reason that its fence names.
 const NOT_RUN: [(&str, &str); 6] = [
@@ -107,6 +112,10 @@ fn every_block_of_a_document_is_run_or_parsed_or_says_why_it_is_not() {
                     if let Err(error) = serde_json::from_str::<Value>(&text) {
                         panic!("{document}: {error}: {text}");
                     }
+                }
+                "cedar" => {
+                    Guardrails::read(&[("guide.cedar".into(), text.clone())])
+                        .unwrap_or_else(|error| panic!("{document}: {error}: {text}"));
                 }
                 // Compiled, or parsed with what it includes, by the tests below.
                 "rust" => assert_eq!(document, SDK, "{text}"),
@@ -312,6 +321,37 @@ fn the_bundled_plugin_is_run_by_the_commands_of_its_guide() {
     let commands = built(&commands(PLUGINS, "qchost plugin build "));
     let ran = shell(&folder, &repository("."), &format!("set -e\n{commands}")).wait();
     assert!(ran.good().stdout.contains("SHARPE"), "{ran:?}");
+}
+
+#[test]
+fn a_newcomer_gets_from_a_folder_to_a_backtest_by_the_commands_of_the_guide_to_quantconnect() {
+    let folder = Folder::new("");
+    let clone = clone(&folder);
+    my_host(&folder, &clone);
+    component("plugins/quantconnect");
+    let commands = built(&commands(QUANTCONNECT, "qchost plugin build "));
+    let ran = shell(&folder, &clone, &format!("set -e\n{commands}")).wait();
+    assert!(ran.good().stdout.contains("Sharpe Ratio"), "{ran:?}");
+    let pulled = folder.path().join("algorithms/research.ipynb");
+    assert!(pulled.is_file(), "{ran:?}");
+}
+
+#[test]
+fn a_newcomer_gets_from_a_project_to_a_walk_forward_by_the_commands_of_the_guide_to_strategy_lab() {
+    let folder = Folder::new("");
+    let clone = clone(&folder);
+    my_host(&folder, &clone);
+    let script = format!("set -e\n{}", commands(LAB, "cd ../my-host"));
+    let ran = shell(&folder, &clone, &script).wait();
+    for part in [
+        "\"moving-average-crossover\"",
+        "\"sharpe_ratio\"",
+        "\"ranking\"",
+        "\"deflated_sharpe_ratio\"",
+        "\"drift\"",
+    ] {
+        assert!(ran.good().stdout.contains(part), "{part}: {ran:?}");
+    }
 }
 
 #[test]

@@ -442,7 +442,7 @@ fn no_literal_secret_is_in_a_file_of_the_host_or_of_a_backup() {
     folder.manifest("every-category", &named);
     let client = crate::common::component("host/cli/tests/plugins/http-client");
     let outgoing = format!(
-        "plugin = \"http-client\"\ncomponent = \"{}\"\naccount = \"research\"\n[config]\napi-key = \"{config}\"\n\
+        "plugin = \"http-client\"\ncomponent = \"{}\"\naccount = \"research\"\n[config]\nnote = \"{config}\"\n\
          [[http]]\nname = \"out\"\nallow = \"http://127.0.0.1:{port}/\"\naddresses = [\"127.0.0.1\"]\n\
          headers = {{ Authorization = \"Bearer {http}\", X-Token = {{ env = \"OUT_TOKEN\" }} }}\n",
         client.display()

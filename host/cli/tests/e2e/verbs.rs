@@ -92,7 +92,23 @@ fn list_and_inspect_show_what_a_plugin_is() {
     assert_eq!(listed[0]["plugin"], "strategy-lab");
     assert_eq!(
         listed[0]["actions"],
-        json!(["sweep", "compile", "backtest"]),
+        json!([
+            "sweep",
+            "compile",
+            "backtest",
+            "robustness",
+            "compare",
+            "create-project",
+            "copy-project",
+            "archive-project",
+            "logs",
+            "orders",
+            "trades",
+            "check",
+            "search",
+            "walk-forward",
+            "optimize",
+        ]),
         "{listed}"
     );
     let text = folder.run(&["plugin", "list"]);

@@ -1,8 +1,9 @@
 #!/bin/sh
-# python.sh: makes the two Python environments that the end-to-end tests need, in .venv/ at the top of the repository.
+# python.sh: makes the three Python environments that the tests need, in .venv/ at the top of the repository.
 #
 #   .venv/official   QuantConnect's own MCP server, started by official_server.py beside this script
 #   .venv/lean       QuantConnect's `lean` command, .venv/lean/bin/lean
+#   .venv/numerics   NumPy, SciPy and pandas, which compute the statistics of strategy-lab a second time
 #
 # Each is pinned, with hashes, by NAME.txt beside this script, and stamped with that file's hash and its own place once
 # it is complete: a second run installs nothing and needs no network; a changed pin or a moved repository rebuilds.
@@ -42,6 +43,8 @@ need_python() {
 
 finish_official() { :; }
 
+finish_numerics() { "$venv/bin/python" -c 'import numpy, pandas, scipy'; }
+
 # At every start `lean` wants a list of brokerage modules beside its package, younger than a day, from a server that is
 # not always in reach. The tests use none of them: an empty list, dated so that it never ages.
 finish_lean() {
@@ -58,3 +61,4 @@ finish_lean() {
 
 environment official "QuantConnect's MCP server"
 environment lean "QuantConnect's lean command"
+environment numerics "NumPy, SciPy and pandas"

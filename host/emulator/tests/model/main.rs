@@ -9,6 +9,7 @@
 )]
 
 mod agreement;
+mod bundled;
 mod changes;
 mod hostile;
 mod reading;

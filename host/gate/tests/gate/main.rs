@@ -12,6 +12,7 @@ mod budgets;
 mod calls;
 mod changes;
 mod fairness;
+mod folders;
 mod halt_storage;
 mod halts;
 mod histories;

@@ -22,13 +22,13 @@ use qchost_testing::cloud::{
     Cloud, Setup, World, approve, call, parse, person, principal, records,
 };
 
-const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
+pub const READ: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/*\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 const DELETE: &str = "[[grant]]\nname = \"delete\"\nallow = [\"backtests/delete-backtest\"]\nprojects = [\"Lab/*\"]\n";
 
 /// As `READ`, without what may hold licensed data.
 const STATISTICS: &str = "[[grant]]\nname = \"read\"\nallow = [\"backtests/read-backtest\"]\nprojects = [\"Lab/*\"]\nlimits = { per-day = 9 }\n";
 
-fn manifest(grants: &str) -> Manifest {
+pub fn manifest(grants: &str) -> Manifest {
     let head = "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\n";
     parse(&format!("{head}{grants}"))
 }
@@ -63,7 +63,7 @@ pub async fn load(gate: &Gate, manifest: &Manifest) -> Option<PendingApproval> {
 }
 
 /// A production gate that has adopted a manifest that only reads and writes.
-async fn production(two: bool) -> (Setup, World) {
+pub async fn production(two: bool) -> (Setup, World) {
     let setup = || Setup {
         production: true,
         two_person: two,

@@ -15,6 +15,7 @@ mod in_force;
 mod permits;
 mod reads;
 mod remembered;
+mod trials;
 
 use qchost_ledger::{ApprovalKind, Binding, Charge, NewApproval, NewReservation, PermitUse};
 use serde_json::json;

@@ -15,7 +15,9 @@ use super::bounds::{
 use super::change::{Change, ChangeKind};
 use crate::glob::Glob;
 use crate::grantable::{Pattern, grantable};
-use crate::manifest::{Approval, Egress, Grant, GrantLimits, HttpGrant, Limits, Manifest};
+use crate::manifest::{
+    Alias, Approval, Egress, FolderGrant, Grant, GrantLimits, HttpGrant, Limits, Manifest,
+};
 use crate::usd::Usd;
 
 /// The line of a manifest that lets licensed data out.
@@ -101,6 +103,9 @@ impl Lines {
         for grant in &manifest.http {
             self.push(ChangeKind::Added, http_line(grant));
         }
+        for grant in &manifest.folders {
+            self.push(ChangeKind::Added, folder_line(grant));
+        }
     }
 
     fn add_removed(&mut self, manifest: &Manifest) {
@@ -119,6 +124,8 @@ impl Lines {
             limits,
             config,
             http,
+            folders,
+            aliases,
             path: _,
             origin: _,
         } = now;
@@ -172,6 +179,8 @@ impl Lines {
             }
         }
         self.http(&former.http, http);
+        self.folders(&former.folders, folders);
+        self.aliases(&former.aliases, aliases);
     }
 
     fn grants(&mut self, former: &[Grant], now: &[Grant]) {
@@ -275,6 +284,60 @@ impl Lines {
             let line = format!("no longer: {}", http_line(grant));
             self.push(ChangeKind::wider_if(limited), line);
         }
+    }
+
+    fn folders(&mut self, former: &[FolderGrant], now: &[FolderGrant]) {
+        for grant in now {
+            match former.iter().find(|other| other.name == grant.name) {
+                Some(former) => self.folder(former, grant),
+                None => self.push(ChangeKind::Added, folder_line(grant)),
+            }
+        }
+        for grant in former
+            .iter()
+            .filter(|grant| !now.iter().any(|other| other.name == grant.name))
+        {
+            let line = format!("no longer: {}", folder_line(grant));
+            self.push(ChangeKind::TakenAway, line);
+        }
+    }
+
+    /// An alias allows nothing that its plugin's action does not.
+    fn aliases(&mut self, former: &[Alias], now: &[Alias]) {
+        for alias in now.iter().filter(|alias| !former.contains(alias)) {
+            let Alias { name, action } = alias;
+            let line = format!("alias `{name}`: is another name of `{action}`");
+            self.push(ChangeKind::Changed, line);
+        }
+        for Alias { name, .. } in former {
+            if !now.iter().any(|alias| alias.name == *name) {
+                self.push(ChangeKind::Changed, format!("alias `{name}`: is gone"));
+            }
+        }
+    }
+
+    fn folder(&mut self, former: &FolderGrant, now: &FolderGrant) {
+        let mut about = GrantLines {
+            lines: self,
+            what: format!("folder `{}`", now.name),
+        };
+        let FolderGrant {
+            name: _,
+            path,
+            mode,
+            max_bytes,
+            max_files,
+        } = now;
+        if *path != former.path {
+            let (from, to) = (former.path.display(), path.display());
+            about.push(
+                ChangeKind::Widened,
+                format!("path from {} to {}", entry(&from), entry(&to)),
+            );
+        }
+        about.bound("mode", Some(former.mode), Some(*mode));
+        about.bound_as("max-bytes", Some(former.max_bytes), Some(*max_bytes), size);
+        about.bound("max-files", Some(former.max_files), Some(*max_files));
     }
 
     /// `limited`: another grant remains that covers some of what the former one covered.
@@ -504,6 +567,18 @@ fn http_line(grant: &HttpGrant) -> String {
         grant.name,
         list(&grant.methods),
         entry(&grant.url)
+    )
+}
+
+/// A folder in one line.
+pub(super) fn folder_line(grant: &FolderGrant) -> String {
+    format!(
+        "folder `{}`: {} of {}; max-bytes {}; max-files {}",
+        grant.name,
+        grant.mode,
+        entry(&grant.path.display()),
+        size(grant.max_bytes),
+        grant.max_files
     )
 }
 

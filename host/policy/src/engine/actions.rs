@@ -12,7 +12,7 @@ use strum::{IntoStaticStr, VariantArray};
 
 use super::attributes::{Attributes, Bound};
 use crate::facts::Resource;
-use crate::grantable::{DOWNLOAD, HTTP, Pattern, RAW, WORKFLOW};
+use crate::grantable::{DOWNLOAD, EVIDENCE, HTTP, Pattern, RAW, WORKFLOW};
 use crate::manifest::Grant;
 
 /// A kind of resource.
@@ -159,6 +159,13 @@ static ACTIONS: LazyLock<Vec<Action>> = LazyLock::new(|| {
                 vec!["read"],
                 Access::Read,
                 vec![Kind::Account],
+                Attributes::default(),
+            ),
+            own(
+                EVIDENCE,
+                vec!["read"],
+                Access::Read,
+                vec![Kind::Project],
                 Attributes::default(),
             ),
             // A tool unknown to the catalog is treated as the most dangerous class.

@@ -6,7 +6,7 @@
 
 use qchost_catalog::{Operation, Selector};
 
-use crate::facts::{Brokerage, Context};
+use crate::facts::{Brokerage, Context, Evidence};
 use crate::glob::Glob;
 use crate::manifest::Grant;
 use crate::usd::Usd;
@@ -34,6 +34,7 @@ pub(crate) enum AttributeValue<'a> {
     Flag(bool),
     Amount(Usd),
     Brokerage(&'a Brokerage),
+    Evidence(Evidence),
 }
 
 /// What of a grant bounds an attribute, with its key in the manifest.
@@ -74,7 +75,7 @@ impl<'a> AttributeValue<'a> {
         match self {
             Self::Text(text) => Some(text),
             Self::Brokerage(brokerage) => Some(&brokerage.profile),
-            Self::Number(_) | Self::Flag(_) | Self::Amount(_) => None,
+            Self::Number(_) | Self::Flag(_) | Self::Amount(_) | Self::Evidence(_) => None,
         }
     }
 }
@@ -105,9 +106,26 @@ const fn row(
     }
 }
 
+/// The attribute with what the host established about the project.
+pub(crate) const EVIDENCE: &str = "evidence";
+
+/// Whether an operation is about a project that exists, and no listing of projects.
+fn concerns_project(operation: &Operation) -> bool {
+    operation.selects(|selector| {
+        matches!(
+            selector,
+            Selector::Project(_)
+                | Selector::Backtest(_)
+                | Selector::Optimization(_)
+                | Selector::Compile(_)
+                | Selector::Deployment(_)
+        )
+    })
+}
+
 /// All attributes besides `live`, which every call has.
 #[rustfmt::skip]
-static ATTRIBUTES: [Attribute; 14] = [
+static ATTRIBUTES: [Attribute; 15] = [
     row("organization", "String", "organisation", |operation| operation.selects(|s| matches!(s, Selector::Organization(_))),
         |context| text(&context.organization), Bound::Scope("organizations", |grant| &grant.organizations)),
     row("brokerage", "Brokerage", "brokerage profile", |operation| operation.selects(|s| matches!(s, Selector::Profile(_) | Selector::Brokerage(_))),
@@ -136,6 +154,8 @@ static ATTRIBUTES: [Attribute; 14] = [
         |context| number(context.parameters), Bound::Maximum("max-parameters", |grant| grant.max_parameters)),
     // Of a raw call: the entries of `allow` name the tools.
     row("tool", "String", "tool", |_| false, |context| text(&context.tool), Bound::None),
+    row(EVIDENCE, "Evidence", "evidence", concerns_project,
+        |context| context.evidence.map(AttributeValue::Evidence), Bound::None),
 ];
 
 /// A set of attributes.

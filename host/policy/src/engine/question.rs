@@ -185,6 +185,11 @@ fn context(view: &View<'_>) -> Result<Context, String> {
                 RestrictedExpression::new_record([profile, ("live".to_owned(), live)])
                     .map_err(|error| error.to_string())?
             }
+            Some(AttributeValue::Evidence(evidence)) => {
+                let trials = RestrictedExpression::new_long(evidence.trials.into());
+                RestrictedExpression::new_record([("trials".to_owned(), trials)])
+                    .map_err(|error| error.to_string())?
+            }
         };
         pairs.push((attribute.name.to_owned(), value));
     }

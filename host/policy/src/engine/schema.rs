@@ -30,6 +30,10 @@ entity Host;
 // money, or rights over it, may be at stake; `cost` is in US dollars, as the host reckons it.
 type Brokerage = { profile: String, live: Bool };
 
+// What the host established about the project by its own reads: how often its strategy was tried on history. It is there
+// only if all of these reads succeeded, so forbid `unless` it is there and low enough.
+type Evidence = { trials: Long };
+
 // What a person acts on at the control socket: the name of a plugin or an account, if it is one.
 type Control = { target?: String };
 

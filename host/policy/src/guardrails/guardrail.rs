@@ -24,6 +24,8 @@ pub(crate) struct Guardrail {
     pub(super) plugins: Plugins,
     /// Whether it explicitly concerns people.
     pub(crate) is_about_persons: bool,
+    /// Whether it asks for evidence about the project.
+    pub(crate) asks_evidence: bool,
     /// What it covers without effect, in words.
     pub(super) ineffective: Option<String>,
     /// The remaining conditions, for each action and kind of resource that it may apply to.

@@ -316,6 +316,11 @@ impl<'a> Item<'a> {
         }
     }
 
+    /// The entries of a list, if it is one.
+    pub(crate) fn as_list(&self) -> Option<Vec<Item<'a>>> {
+        self.list("values").ok()
+    }
+
     /// Whether it is a table.
     pub(crate) fn is_table(&self) -> bool {
         matches!(self.value.get_ref(), DeValue::Table(_))

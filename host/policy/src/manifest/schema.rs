@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use super::alias::{MAX_ALIAS, MAX_ALIASES};
+use super::folder::{MAX_FILES, MAX_FOLDERS, MODES};
 use super::grant::MAX_GRANTS;
 use super::http::METHODS;
 use crate::glob::MAX_GLOB;
@@ -35,7 +37,7 @@ pub fn manifest_schema() -> Value {
             },
             "account": name("The account whose connection the plugin uses."),
             "egress": {
-                "description": "Lets licensed data out: needed where operations that may answer it are granted together with requests or messages.",
+                "description": "Lets licensed data out: needed where operations that may answer it are granted together with requests, messages or a folder that it may write to.",
                 "const": "licensed",
             },
             "grant": {
@@ -50,10 +52,22 @@ pub fn manifest_schema() -> Value {
                 "maxItems": MAX_GRANTS,
                 "items": http(),
             },
+            "folder": {
+                "description": "Folders of the host's machine that the plugin may use.",
+                "type": "array",
+                "maxItems": MAX_FOLDERS,
+                "items": folder(),
+            },
             "limits": limits(),
             "config": {
-                "description": "What the plugin reads as its configuration.",
+                "description": "What the plugin reads as its configuration. It holds no secrets.",
                 "type": "object",
+            },
+            "alias": {
+                "description": "Other names of the plugin's actions. They grant nothing.",
+                "type": "array",
+                "maxItems": MAX_ALIASES,
+                "items": alias(),
             },
         },
     })
@@ -182,6 +196,50 @@ fn http() -> Value {
             "request": size("The size of a request's body; 1MiB without it."),
             "response": size("The size of an answer's body; 4MiB without it."),
             "timeout": time("Time for one request; 30s without it."),
+        },
+    })
+}
+
+fn folder() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name", "path", "mode"],
+        "properties": {
+            "name": name("Its name, unique among the folders: the plugin and audit records refer to it."),
+            "path": {
+                "description": "Where it is: an absolute path, apart from the host's own folders, homes and the system's.",
+                "type": "string",
+                "pattern": "^/",
+            },
+            "mode": {
+                "description": "Whether files are only listed and read, or written and deleted too.",
+                "enum": MODES,
+            },
+            "max-bytes": size("All its files together; 64MiB without it."),
+            "max-files": {
+                "description": "The number of its files; 10000 without it.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MAX_FILES,
+            },
+        },
+    })
+}
+
+fn alias() -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["name", "action"],
+        "properties": {
+            "name": {
+                "description": "The other name, unique on the host: quantconnect.backtest.run.",
+                "type": "string",
+                "maxLength": MAX_ALIAS,
+                "pattern": "^[a-z0-9-]+(\\.[a-z0-9-]+)*$",
+            },
+            "action": name("The action of the plugin."),
         },
     })
 }

@@ -1,6 +1,6 @@
 //! Guardrails forbid regardless of grants, and a call that a guardrail cannot decide on is denied.
 
-use qchost_policy::{Context, Facts, Resource, Usd};
+use qchost_policy::{Context, Evidence, Facts, Resource, Usd};
 
 use crate::rows::{Row, allowed, check, denied, deploy, forbidden, named, object, own, project, with};
 
@@ -108,6 +108,16 @@ fn guardrails_see_plugin_resource_and_context() {
         &[
             forbidden("optimizations/create-optimization", with(project(1, "a"), |c| c.parallel_nodes = Some(5)), &["x"]),
             allowed("optimizations/create-optimization", with(project(1, "a"), |c| c.parallel_nodes = Some(4)), &["g"]),
+        ],
+    );
+    one(
+        "@id(\"x\") forbid (principal is Plugin, action == Action::\"live/create-live-algorithm\", resource) unless { context has evidence && context.evidence.trials < 1000 };",
+        &[
+            forbidden(trade, with(project(1, "a"), |c| c.evidence = Some(Evidence { trials: 1000 })), &["x"]),
+            allowed(trade, with(project(1, "a"), |c| c.evidence = Some(Evidence { trials: 999 })), &["g"]),
+            // What is unknown is not few.
+            forbidden(trade, project(1, "a"), &["x"]),
+            allowed("files/read-file", project(1, "a"), &["g"]),
         ],
     );
     one(

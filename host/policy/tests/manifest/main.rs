@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use qchost_policy::{
-    Approval, Glob, GrantLimits, Limits, Manifest, ManifestError, ProjectScope, Usd,
-    manifest_schema,
+    Alias, Approval, FolderGrant, FolderMode, Glob, GrantLimits, Limits, Manifest, ManifestError,
+    ProjectScope, Usd, manifest_schema,
 };
 use serde_json::{Value, json};
 
@@ -65,6 +65,17 @@ limits    = { per-minute = 10 }
 request   = "64KiB"
 response  = "1KiB"
 timeout   = "5s"
+
+[[folder]]
+name      = "reports"
+path      = "/srv/reports"
+mode      = "read-write"
+max-bytes = "1GiB"
+max-files = 700
+
+[[alias]]
+name   = "quantconnect.backtest.run"
+action = "backtest"
 "#;
 
 fn parse(text: &str) -> Result<Manifest, String> {
@@ -168,6 +179,25 @@ fn a_good_manifest_is_read_whole() {
 }
 
 #[test]
+fn a_folder_is_read_whole_and_has_quotas_that_are_not_written() {
+    let reports = FolderGrant {
+        name: "reports".to_owned(),
+        path: "/srv/reports".into(),
+        mode: FolderMode::ReadWrite,
+        max_bytes: 1 << 30,
+        max_files: 700,
+    };
+    assert_eq!(parse(GOOD).unwrap().folders, [reports.clone()]);
+    let without = GOOD.replace("max-bytes = \"1GiB\"\nmax-files = 700\n", "");
+    let usual = FolderGrant {
+        max_bytes: 64 << 20,
+        max_files: 10_000,
+        ..reports
+    };
+    assert_eq!(parse(&without).unwrap().folders, [usual]);
+}
+
+#[test]
 fn what_is_not_written_is_nothing() {
     let manifest = parse(
         "plugin = \"a\"\ncomponent = \"a.wasm\"\naccount = \"b\"\n\
@@ -224,9 +254,13 @@ const BEYOND_A_SCHEMA: &[&str] = &[
     "is not between 1ms",
     "must not hold line breaks",
     "belongs to the connection",
+    "has a `..`",
     "is no name of a header",
     "is no address such as",
     "may hold licensed data",
+    "two aliases of this name",
+    "is named like a secret",
+    "looks like an Authorization header",
     // TOML has numbers that JSON does not have.
     "NaN",
     "must be finite",
@@ -264,6 +298,107 @@ fn the_schema_says_what_the_parser_says() {
             parse(&text).unwrap();
             assert!(schema.is_valid(&document), "the schema refuses {to}");
         }
+    }
+}
+
+#[test]
+fn a_secret_in_config_is_refused_without_its_value_and_its_harmless_twin_is_not() {
+    let with = |line: &str| GOOD.replacen("benchmark = \"SPY\"", line, 1);
+    for (secret, value, allowed) in [
+        ("password = \"hunter2\"", "hunter2", "password = \"\""),
+        (
+            "slack-token = \"hunter2\"",
+            "hunter2",
+            "max-tokens = \"hunter2\"",
+        ),
+        (
+            "secrets = { main = \"hunter2\" }",
+            "hunter2",
+            "secrets = { main = 7 }",
+        ),
+        (
+            "api-key = [\"\", \"hunter2\"]",
+            "hunter2",
+            "keys = [\"\", \"hunter2\"]",
+        ),
+        (
+            "note = \"-----BEGIN PRIVATE KEY-----\\nMII\"",
+            "MII",
+            "note = \"-----BEGIN CERTIFICATE-----\\nMII\"",
+        ),
+        (
+            "list = [{ deep = \"Bearer hunter2\" }]",
+            "hunter2",
+            "list = [{ deep = \"bearer of bad news\" }]",
+        ),
+        (
+            "model = \"9f86d081884c7d659a2feaa0c55ad015\"",
+            "9f86d081",
+            "model-digest = \"9f86d081884c7d659a2feaa0c55ad015\"",
+        ),
+    ] {
+        let error = parse(&with(secret)).expect_err(secret);
+        assert!(error.contains(":32: config."), "{error}");
+        assert!(error.contains("[[http]] headers = {"), "{error}");
+        assert!(!error.contains(value), "{error}");
+        parse(&with(allowed)).expect(allowed);
+    }
+}
+
+#[test]
+fn a_value_of_config_is_found_by_its_pointer() {
+    let text = GOOD.replacen(
+        "nested = { a = [1, 2.5, true] }",
+        "[config.nested]\na = [\n1,\n2]\n\"b/c\" = 3",
+        1,
+    );
+    let manifest = parse(&text).unwrap();
+    for (pointer, key, line) in [
+        ("", "config", 31),
+        ("/benchmark", "config.benchmark", 32),
+        ("/nested", "config.nested", 33),
+        ("/nested/a/1", "config.nested.a", 36),
+        ("/nested/b~1c", "config.nested.b/c", 37),
+        ("/nested/a/7/deeper", "config.nested.a", 34),
+        ("/missing", "config", 31),
+    ] {
+        let (found, at) = manifest.place_in_config(pointer);
+        assert_eq!((found.as_str(), at), (key, line), "{pointer}");
+    }
+    let without = GOOD.split_once("[config]").unwrap().0;
+    let place = parse(without).unwrap().place_in_config("");
+    assert_eq!(place, ("config".to_owned(), 1));
+}
+
+#[test]
+fn aliases_are_names_with_dots_that_differ_with_underscores_too() {
+    let manifest = parse(GOOD).unwrap();
+    let alias = Alias {
+        name: "quantconnect.backtest.run".to_owned(),
+        action: "backtest".to_owned(),
+    };
+    assert_eq!(manifest.aliases, [alias]);
+    let long = "x".repeat(64);
+    let with = |name: &str| parse(&GOOD.replacen("quantconnect.backtest.run", name, 1));
+    for name in ["run", "a.b", "a-b.0", "-", &long] {
+        assert_eq!(with(name).unwrap().aliases[0].name, name);
+    }
+    // With underscores it is that of `a.b`.
+    for name in [
+        "a_b",
+        "",
+        ".",
+        "a.",
+        ".a",
+        "a..b",
+        "A.b",
+        "a b",
+        "a/b",
+        &format!("{long}a"),
+        &format!("{long}.a"),
+    ] {
+        let error = with(name).expect_err(name);
+        assert!(error.contains("is not an alias: "), "{name}: {error}");
     }
 }
 

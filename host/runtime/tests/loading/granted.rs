@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use qchost_folders::{Place, SharedPlaces};
 use qchost_policy::{Person, Role};
 use qchost_runtime::{Kind, LoadError};
 use serde_json::json;
@@ -31,6 +32,68 @@ async fn outgoing_http_is_imported_where_the_manifest_grants_some() {
         .iter()
         .find(|import| import.name == "wasi:http/types@0.2.0");
     assert_eq!(http.unwrap().kind, Kind::Http);
+}
+
+/// A plugin that may ask which folders it has.
+fn keeper(guest: Guest) -> Vec<u8> {
+    let granted = r#"(import "qchost:agent/folders@0.1.0" "granted" (func (param i32)))"#;
+    guest
+        .import("import qchost:agent/folders@0.1.0;", granted)
+        .build()
+}
+
+#[tokio::test]
+async fn folders_are_imported_where_the_manifest_grants_one_apart_from_the_hosts_own() {
+    let places = SharedPlaces::default();
+    let host = Host::with(&uncalled(), |options| options.places = places.clone()).await;
+    let component = keeper(Guest::echo());
+    let error = host.load("keeper", &component, "").await.unwrap_err();
+    assert!(matches!(error, LoadError::FoldersDenied { .. }), "{error}");
+    let text = error.to_string();
+    let (_, lines) = text.split_once(":\n").unwrap();
+    let [own, free] = ["own", "free"].map(|name| host.home.path().join(name));
+    let lines_for = |path: &std::path::Path| lines.replace("/srv/example", path.to_str().unwrap());
+    let missing = host.load("keeper", &component, &lines_for(&free)).await;
+    assert!(missing.unwrap_err().to_string().contains("create it"));
+    for folder in [&own, &free] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    places.set(vec![Place::apart(&own, "the host's own folder")]);
+    let error = host.load("keeper", &component, &lines_for(&own)).await;
+    let error = error.unwrap_err();
+    assert!(matches!(error, LoadError::Folder { .. }), "{error}");
+    let plugin = host.load("keeper", &component, &lines_for(&free)).await;
+    let plugin = plugin.unwrap();
+    assert!(plugin.has_folders_in_place());
+    let mut kinds = plugin.imports().iter().map(|import| import.kind);
+    assert!(kinds.any(|kind| kind == Kind::Folders));
+    // One that was made again is opened again.
+    std::fs::rename(&free, host.home.path().join("moved")).unwrap();
+    std::fs::create_dir(&free).unwrap();
+    assert!(!plugin.has_folders_in_place());
+    let again = host.load("keeper", &component, &lines_for(&free)).await;
+    assert!(again.unwrap().has_folders_in_place());
+}
+
+#[tokio::test]
+async fn the_lines_for_interfaces_and_folders_are_printed_together() {
+    let host = Host::new(&uncalled()).await;
+    let component = keeper(compiler(""));
+    let error = host.load("keeper", &component, "").await.unwrap_err();
+    assert!(matches!(error, LoadError::DeniedWithFolders(_)), "{error}");
+    let text = error.to_string();
+    let (_, lines) = text.split_once("add to the manifest:\n").unwrap();
+    let folder = host.home.path().join("reports");
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.to_str().unwrap();
+    let lines = lines.replace("/srv/example", path);
+    host.load("keeper", &component, &lines).await.unwrap();
+
+    // An inspection prints both too.
+    let file = host.file("keeper.wasm", &component);
+    let lines = host.runtime.inspect(&file).await.unwrap().grants();
+    let lines = lines.replace("/srv/example", path);
+    host.load("inspected", &component, &lines).await.unwrap();
 }
 
 #[tokio::test]

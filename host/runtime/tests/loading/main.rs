@@ -8,6 +8,7 @@
     missing_docs
 )]
 
+mod aliases;
 mod granted;
 
 use granted::compiler;
@@ -254,6 +255,16 @@ async fn a_description_is_checked() {
             "circle",
         ),
         (
+            "settings",
+            Guest::echo().config(r#"{"$ref":"https://example.com/"}"#),
+            "the schema of `[config]`: ",
+        ),
+        (
+            "no-settings",
+            Guest::echo().config("[]"),
+            "the schema of `[config]`: it is not a JSON object",
+        ),
+        (
             "trap",
             Guest::echo().describe("unreachable"),
             "wasm `unreachable` instruction executed",
@@ -289,6 +300,65 @@ async fn a_description_is_checked() {
         error.contains("handed the host more than 262144 bytes"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn settings_that_do_not_fit_the_components_schema_are_refused_with_their_place() {
+    const SCHEMA: &str = r#"{
+        "type": "object",
+        "properties": { "project": { "type": "string" }, "deep": { "properties": { "days": { "maximum": 7 } } } },
+        "required": ["project"],
+        "additionalProperties": false
+    }"#;
+    let host = Host::new(&uncalled()).await;
+    let component = Guest::echo().config(SCHEMA).build();
+    let good = "[config]\nproject = \"Lab\"\n[config.deep]\ndays = 7";
+    let plugin = host.load("lab", &component, good).await.unwrap();
+    let described = plugin.description().config_schema.clone().unwrap();
+    assert_eq!(described["required"], json!(["project"]));
+    // The first three lines of a manifest are those that each has.
+    for (lines, line, key, words) in [
+        ("[config]\nproject = 4711", 5, "config.project", "string"),
+        (
+            "[config]\nproject = \"Lab\"\n\n[config.deep]\ndays = 4711",
+            8,
+            "config.deep.days",
+            "7",
+        ),
+        (
+            "[config]\nprojct = \"Lab\"\nproject = \"Lab\"",
+            4,
+            "config",
+            "projct",
+        ),
+        ("[config]\n", 4, "config", "project"),
+        ("", 1, "config", "project"),
+    ] {
+        let error = host.load("lab", &component, lines).await.unwrap_err();
+        let LoadError::Config {
+            line: at,
+            key: named,
+            ..
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((*at, named.as_str()), (line, key), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains(&format!("lab.toml:{line}: {key}: ")),
+            "{text}"
+        );
+        assert!(text.contains(words) && !text.contains("4711"), "{text}");
+    }
+    // What serves keeps its settings.
+    let serving = host.runtime.plugin("lab").unwrap();
+    assert_eq!(serving.manifest().config["project"], json!("Lab"));
+    // Without a schema, all settings are accepted.
+    let free = Guest::echo().build();
+    host.load("free", &free, "[config]\nproject = 4711")
+        .await
+        .unwrap();
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ pub(crate) fn run(data: &[u8]) {
             let schema: Value = serde_json::from_str(&schema).expect("it was read before");
             assert_eq!(action.input_schema, schema);
             assert_eq!(action.output_schema, schema);
+            assert_eq!(description.config_schema.as_ref(), Some(&schema));
             assert_eq!(fits.is_some(), input.is_some());
             // The same schema over the same input says the same.
             let again = fuzzing::describe(name, &schema.to_string(), input.as_ref());

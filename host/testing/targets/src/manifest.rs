@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use qchost_policy::{
-    Approval, Authority, Egress, Glob, Grant, GrantLimits, Guardrails, HttpGrant, Manifest,
-    ManifestError, ProjectScope, Usd, grantable, manifest_schema,
+    Approval, Authority, Egress, FolderGrant, Glob, Grant, GrantLimits, Guardrails, HttpGrant,
+    Manifest, ManifestError, ProjectScope, Usd, grantable, manifest_schema,
 };
 use serde_json::Value as Json;
 use toml::{Table, Value};
@@ -68,6 +68,7 @@ fn written(manifest: &Manifest) -> Table {
     }
     put("grant", list(manifest.grants.iter().map(grant)));
     put("http", list(manifest.http.iter().map(http)));
+    put("folder", list(manifest.folders.iter().map(folder)));
     let limits = &manifest.limits;
     put(
         "limits",
@@ -82,6 +83,11 @@ fn written(manifest: &Manifest) -> Table {
             ),
         ]),
     );
+    let aliases = manifest
+        .aliases
+        .iter()
+        .map(|alias| table_of([("name", text(&alias.name)), ("action", text(&alias.action))]));
+    put("alias", list(aliases));
     put("config", setting(&Json::Object(manifest.config.clone())));
     table
 }
@@ -130,6 +136,17 @@ fn grant(grant: &Grant) -> Value {
             .map(|most| ("max-parameters", Value::from(most))),
     );
     table_of(table)
+}
+
+fn folder(grant: &FolderGrant) -> Value {
+    let path = grant.path.to_str().expect("the manifest is text");
+    table_of([
+        ("name", text(&grant.name)),
+        ("path", text(path)),
+        ("mode", text(&grant.mode.to_string())),
+        ("max-bytes", bytes(grant.max_bytes)),
+        ("max-files", Value::from(grant.max_files)),
+    ])
 }
 
 fn http(grant: &HttpGrant) -> Value {
@@ -225,6 +242,7 @@ pub(crate) fn words() -> Vec<String> {
         "[[http]]\n",
         "[limits]\n",
         "[config]\n",
+        "[[alias]]\n",
         "{ created = true }",
         "\"*\"",
         "\"64MiB\"",

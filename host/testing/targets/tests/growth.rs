@@ -75,7 +75,9 @@ fn a_patch_that_the_emulator_applies() {
 }
 
 fn manifest(rest: &str) -> String {
-    format!("plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\negress = \"licensed\"\n{rest}")
+    format!(
+        "plugin = \"lab\"\ncomponent = \"lab.wasm\"\naccount = \"a\"\negress = \"licensed\"\n{rest}"
+    )
 }
 
 fn grants(count: usize, rest: &str) -> String {

@@ -23,6 +23,7 @@ fn guest(agent: &Agent) -> TokenStream {
         name,
         version,
         summary,
+        config,
         actions,
         handlers,
         ..
@@ -34,6 +35,13 @@ fn guest(agent: &Agent) -> TokenStream {
     let version = match version {
         Some(version) => quote!(#version),
         None => quote!(::core::env!("CARGO_PKG_VERSION")),
+    };
+    let config_schema = match config {
+        // The span makes a type that lacks a trait be named where it is written.
+        Some(settings) => quote_spanned! {settings.span()=>
+            ::core::option::Option::Some(::qchost_sdk::dispatch::settings::<#settings>())
+        },
+        None => quote!(::core::option::Option::None),
     };
     let descriptions = actions.iter().map(description);
     let invocations = actions.iter().map(invocation);
@@ -51,6 +59,7 @@ fn guest(agent: &Agent) -> TokenStream {
                     version: #version.into(),
                     summary: #summary.into(),
                     actions: ::std::vec![#(#descriptions),*],
+                    config_schema: #config_schema,
                 }
             }
 

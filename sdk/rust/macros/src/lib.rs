@@ -9,7 +9,7 @@ mod parse;
 ///
 /// ```text
 /// /// What the agent is for, in a sentence.
-/// #[agent(name = "strategy-lab", version = "1.2.3")]
+/// #[agent(name = "strategy-lab", version = "1.2.3", config = Settings)]
 /// mod agent {
 ///     use super::*;
 ///
@@ -25,6 +25,8 @@ mod parse;
 ///
 /// - The names default to the crate's and the function's in kebab-case, and match
 ///   `[a-z0-9-]{1,64}`; the version defaults to the crate's.
+/// - `config` is the type of the agent's settings, with `serde::Deserialize` and `schemars::JsonSchema`: the host loads no
+///   manifest whose `[config]` does not fit its schema, and `config::load` reads them.
 /// - An action takes one argument, of a type with `serde::Deserialize` and `schemars::JsonSchema`, or none. It
 ///   returns a `Result` of a type with `serde::Serialize` and `JsonSchema`, and of an error that
 ///   converts into `Failure`.

@@ -9,7 +9,7 @@ use syn::punctuated::Punctuated;
 use syn::spanned::Spanned as _;
 use syn::{
     Attribute, Error, Expr, ExprLit, FnArg, Ident, Item, ItemFn, ItemMod, Lit, LitStr, Meta,
-    Result, ReturnType, Token, Type,
+    Result, ReturnType, Token, Type, TypePath,
 };
 
 /// An agent, as a module says it is.
@@ -20,6 +20,8 @@ pub(crate) struct Agent {
     /// Nothing: the crate's.
     pub(crate) version: Option<LitStr>,
     pub(crate) summary: String,
+    /// The type of its settings, if it has some.
+    pub(crate) config: Option<Type>,
     pub(crate) actions: Vec<Action>,
     pub(crate) handlers: Vec<Handler>,
 }
@@ -73,16 +75,18 @@ pub(crate) fn agent(arguments: TokenStream, module: TokenStream) -> Result<Agent
         )
     })?;
     let mut errors = Errors::default();
-    let (mut name, mut version) = (None, None);
+    let (mut name, mut version, mut config) = (None, None, None);
     for meta in Punctuated::<Meta, Token![,]>::parse_terminated.parse2(arguments)? {
         if meta.path().is_ident("name") {
             name = errors.take(text(&meta).and_then(checked));
         } else if meta.path().is_ident("version") {
             version = errors.take(text(&meta));
+        } else if meta.path().is_ident("config") {
+            config = errors.take(path_type(&meta));
         } else {
             errors.add(Error::new(
                 meta.span(),
-                "`#[agent]` takes `name = \"…\"` and `version = \"…\"`",
+                "`#[agent]` takes `name = \"…\"`, `version = \"…\"` and `config = Type`",
             ));
         }
     }
@@ -134,6 +138,7 @@ pub(crate) fn agent(arguments: TokenStream, module: TokenStream) -> Result<Agent
             name,
             version,
             summary,
+            config,
             actions,
             handlers,
         }),
@@ -257,6 +262,18 @@ fn text(meta: &Meta) -> Result<LitStr> {
             ..
         }) => Ok(text.clone()),
         other => Err(Error::new(other.span(), "expected a text: `\"…\"`")),
+    }
+}
+
+/// The type of `config = Type`.
+fn path_type(meta: &Meta) -> Result<Type> {
+    match &meta.require_name_value()?.value {
+        Expr::Path(found) => Ok(Type::Path(TypePath {
+            attrs: found.attrs.clone(),
+            qself: found.qself.clone(),
+            path: found.path.clone(),
+        })),
+        other => Err(Error::new(other.span(), "expected the name of a type")),
     }
 }
 

@@ -277,6 +277,8 @@ pub fn why(why: &Why) -> String {
     let project = why.project.as_ref().map(serde_json::to_string);
     put("project", project.and_then(Result::ok));
     put("invocation", why.invocation.clone());
+    put("action", why.action.clone());
+    put("alias", why.alias.clone());
     put("asked by", why.person.map(|uid| format!("uid {uid}")));
     put("reason", why.reason.clone());
     put("permit", why.permit.clone());

@@ -96,8 +96,13 @@ fn names_and_arguments_are_checked() {
         ["expected a text: `\"…\"`"]
     );
     assert_eq!(
+        errors(quote!(config = "Settings"), module.clone()),
+        ["expected the name of a type"]
+    );
+    assert!(errors(quote!(config = settings::Settings), module.clone()).is_empty());
+    assert_eq!(
         errors(quote!(title = "lab"), module),
-        ["`#[agent]` takes `name = \"…\"` and `version = \"…\"`"]
+        ["`#[agent]` takes `name = \"…\"`, `version = \"…\"` and `config = Type`"]
     );
     assert!(
         error_in(quote!(
