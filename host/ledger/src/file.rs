@@ -31,6 +31,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (90, include_str!("migrations/0090_taken_away.sql")),
     (95, include_str!("migrations/0095_deployed.sql")),
     (97, include_str!("migrations/0097_identities.sql")),
+    (99, include_str!("migrations/0099_licensed_state.sql")),
 ];
 /// The newest layout. It is the version of the whole data folder, and kept in no other file of it.
 const NEWEST_LAYOUT: i64 = match MIGRATIONS {

@@ -15,6 +15,7 @@ mod fairness;
 mod halt_storage;
 mod halts;
 mod histories;
+mod kept_state;
 mod liquidation;
 mod narrowed;
 mod out_of_scope;
