@@ -130,6 +130,14 @@ pub enum AdmitError {
     /// Approval cannot be requested.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The plugin's state may hold licensed data, and the manifest has a way out for it.
+    #[error("`{plugin}`: egress: {why}")]
+    LicensedState {
+        /// The plugin.
+        plugin: String,
+        /// What can carry it out, and what to do.
+        why: String,
+    },
 }
 
 /// What is kept of a changed file for its approvers.

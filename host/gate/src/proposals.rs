@@ -338,6 +338,11 @@ impl Proposals {
             Some(stored) => (Some(stored.text), stored.remembered),
             None => (None, Remembered::default()),
         };
+        let keeps = self.keeps_licensed(manifest, former.as_ref()).await?;
+        if keeps && let Some(why) = manifest.leak_of_state() {
+            let plugin = manifest.plugin.clone();
+            return Err(AdmitError::LicensedState { plugin, why });
+        }
         // A removed manifest grants nothing, but its counters continue.
         let given = former.as_ref().filter(|_| !gone);
         let difference = Difference::between(given, Some(&sealed));
@@ -373,16 +378,48 @@ impl Proposals {
             let asks = |approval: &Approval| asks_for(manifest, approval);
             let (ledger, requests) = (&self.ledger, &self.requests);
             close_calls(ledger, requests, &manifest.plugin, asks, OTHER_GRANTS).await?;
+            self.mark_licensed(manifest).await?;
             return Ok(Admitted::Whole);
         };
         let base = match former.filter(|former| !gone && former.account == manifest.account) {
             Some(former) => former.unsealed(manifest, seal),
             None => manifest.without_guarded(),
         };
+        // It awaits, among others, that what the state holds may leave.
+        let base = match keeps && base.leak_of_state().is_some() {
+            true => base.without_ways_out(),
+            false => base,
+        };
+        self.mark_licensed(&base).await?;
         Ok(Admitted::Partly {
             base: Box::new(base),
             pending,
         })
+    }
+
+    /// Whether the state of a manifest's plugin may hold licensed data that an earlier manifest let it read.
+    async fn keeps_licensed(
+        &self,
+        manifest: &Manifest,
+        former: Option<&Manifest>,
+    ) -> Result<bool, LedgerError> {
+        // It may have come into force under a version of the host that did not mark the state.
+        if let Some(former) = former {
+            self.mark_licensed(former).await?;
+        }
+        // What serves may be older than what was admitted last, and has written since.
+        if let Some(serving) = self.policies.manifest(&manifest.plugin) {
+            self.mark_licensed(&serving).await?;
+        }
+        self.ledger.holds_licensed_state(&manifest.plugin).await
+    }
+
+    /// Stores, before a manifest comes into force, that its plugin's state may hold licensed data if it lets it read some.
+    async fn mark_licensed(&self, manifest: &Manifest) -> Result<(), LedgerError> {
+        match manifest.reads_licensed() {
+            true => self.ledger.mark_licensed_state(&manifest.plugin).await,
+            false => Ok(()),
+        }
     }
 
     /// Makes the rates of grants start with what was used of the grants whose calls they now allow.

@@ -32,6 +32,7 @@ const MIGRATIONS: &[(i64, &str)] = &[
     (95, include_str!("migrations/0095_deployed.sql")),
     (97, include_str!("migrations/0097_identities.sql")),
     (98, include_str!("migrations/0098_trials.sql")),
+    (99, include_str!("migrations/0099_licensed_state.sql")),
 ];
 /// The newest layout. It is the version of the whole data folder, and kept in no other file of it.
 const NEWEST_LAYOUT: i64 = match MIGRATIONS {

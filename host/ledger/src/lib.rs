@@ -18,6 +18,7 @@ mod identifier;
 mod identities;
 mod in_force;
 mod ledger;
+mod licensed_state;
 mod liquidations;
 mod permits;
 mod plugins;

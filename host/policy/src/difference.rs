@@ -20,6 +20,7 @@ use qchost_catalog::{Access, by_name};
 
 pub use change::{Change, ChangeKind, Remembered, Retired, Successor};
 
+use crate::grantable::Pattern;
 use crate::manifest::{Egress, Manifest};
 
 /// The changes from one manifest to the next.
@@ -131,15 +132,23 @@ impl Manifest {
         without.http.retain(|grant| !secrets::sends(grant));
         without.folders.clear();
         if without.lets_out() {
-            without.http.clear();
-            // What sends to recipients is granted by naming them, and what steers an agent needs none.
-            for grant in &mut without.grants {
-                grant.recipients.clear();
-                grant.allow.retain(|pattern| !prompts(pattern.as_str()));
-            }
+            without = without.without_ways_out();
         }
         without.egress = Egress::default();
         without
+    }
+
+    /// The same without ways out of the host.
+    #[must_use]
+    pub fn without_ways_out(mut self) -> Self {
+        self.http.clear();
+        // What sends to recipients is granted by naming them, and what steers an agent needs none.
+        for grant in &mut self.grants {
+            grant.recipients.clear();
+            let leaves = |pattern: &Pattern| prompts(pattern.as_str()) || pattern.tool().is_some();
+            grant.allow.retain(|pattern| !leaves(pattern));
+        }
+        self
     }
 
     /// The operations of class trade or destroy that it allows.

@@ -111,6 +111,26 @@ impl Manifest {
         }
     }
 
+    /// Whether it grants what may answer licensed data, so that the plugin's state may hold some from then on.
+    #[must_use]
+    pub fn reads_licensed(&self) -> bool {
+        self.licensed_source().is_some()
+    }
+
+    /// Why it may not be in force while the plugin's state may hold licensed data; `None` if it may.
+    #[must_use]
+    pub fn leak_of_state(&self) -> Option<String> {
+        if self.egress == Egress::Licensed {
+            return None;
+        }
+        let way = self.way_out()?;
+        Some(format!(
+            "an earlier manifest granted what may answer licensed data, so the plugin's state may hold some, and {way} can carry it \
+             out, which QuantConnect's terms forbid; let the plugin delete all its keys while a manifest without a way out serves, \
+             take out the way, or, if your licences allow it, write above the first table of the manifest: {LINE}"
+        ))
+    }
+
     fn licensed_source(&self) -> Option<Source> {
         self.grants.iter().find_map(|grant| {
             let (name, narrower) = licensed_in(grant)?;

@@ -120,7 +120,7 @@ pub enum LoadError {
     /// Its manifest cannot be compiled to policies.
     #[error(transparent)]
     Policy(#[from] GateError),
-    /// It cannot be determined whether it may replace what serves.
+    /// It may not replace what serves, or that cannot be determined.
     #[error(transparent)]
     NotAdmitted(AdmitError),
     /// It would replace a plugin that trades, and has not been adopted yet. The former one keeps serving.

@@ -247,7 +247,7 @@ fn an_emulator_whose_data_is_newer_begins_afresh_by_the_command_that_is_named() 
     let file = folder.path().join("data/emulator/research.db");
     for by_doctor in [false, true] {
         let database = rusqlite::Connection::open(&file).unwrap();
-        database.pragma_update(None, "user_version", 99).unwrap();
+        database.pragma_update(None, "user_version", 9999).unwrap();
         drop(database);
         let message = match by_doctor {
             false => folder.run(&call).error().to_owned(),

@@ -16,6 +16,7 @@ mod folders;
 mod halt_storage;
 mod halts;
 mod histories;
+mod kept_state;
 mod liquidation;
 mod narrowed;
 mod out_of_scope;

@@ -74,14 +74,14 @@ fn a_file_of_a_newer_layout_is_refused_and_left_alone() {
     drop(Ledger::open(&path).unwrap());
     Connection::open(&path)
         .unwrap()
-        .pragma_update(None, "user_version", 99)
+        .pragma_update(None, "user_version", 9999)
         .unwrap();
     let before = fs::read(&path).unwrap();
     let made = || fs::metadata(&path).unwrap().modified().unwrap();
     let modified = made();
     let error = refusal(&path);
     assert!(
-        matches!(error, LedgerError::Newer { found: 99, .. }),
+        matches!(error, LedgerError::Newer { found: 9999, .. }),
         "{error}"
     );
     Ledger::check_version(&path).unwrap_err();

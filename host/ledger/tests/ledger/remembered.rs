@@ -335,6 +335,39 @@ async fn a_profile_that_trades_with_real_money_is_remembered_with_the_first_repo
 }
 
 #[tokio::test]
+async fn that_a_state_may_hold_licensed_data_is_kept_until_the_state_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("state.db");
+    let ledger = Ledger::open(&path).unwrap();
+    let on_state = async |ledger: &Ledger, work: fn(&Ledger)| {
+        let ledger = ledger.clone();
+        tokio::task::spawn_blocking(move || work(&ledger))
+            .await
+            .unwrap();
+    };
+    assert!(!ledger.holds_licensed_state("lab").await.unwrap());
+    on_state(&ledger, |it| {
+        it.state().set("lab", "k", b"v").unwrap();
+    })
+    .await;
+    ledger.mark_licensed_state("lab").await.unwrap();
+    ledger.mark_licensed_state("lab").await.unwrap();
+    assert!(ledger.holds_licensed_state("lab").await.unwrap());
+    assert!(!ledger.holds_licensed_state("other").await.unwrap());
+    drop(ledger);
+    let ledger = Ledger::open(&path).unwrap();
+    assert!(ledger.holds_licensed_state("lab").await.unwrap());
+    on_state(&ledger, |it| it.state().delete("lab", "k").unwrap()).await;
+    assert!(!ledger.holds_licensed_state("lab").await.unwrap());
+    // What is written afterwards was read under another manifest.
+    on_state(&ledger, |it| {
+        it.state().set("lab", "k", b"w").unwrap();
+    })
+    .await;
+    assert!(!ledger.holds_licensed_state("lab").await.unwrap());
+}
+
+#[tokio::test]
 async fn whose_an_account_is_is_kept_until_it_is_forgotten() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("state.db");
