@@ -1,8 +1,8 @@
 //! strategy-lab: writes a strategy into a project, compiles it, finds its best parameters, and judges what they are worth.
 //!
-//! One file an action, and one each for what the actions share: the project that they work in,
-//! what the compiler says, the figures of a backtest, the ranking, and statistics. Only `project`, `build`
-//! and the actions talk to the host; the rest is plain data and tested as such.
+//! One file an action, and one each for what the actions share: the project that they work in, what the compiler and
+//! QuantConnect's checks say, the figures of a backtest, how combinations of parameters are chosen and ranked, and statistics.
+//! Only the actions, `project`, `build`, `checks` and `page` talk to the host; the rest is plain data and tested as such.
 
 use qchost_sdk::prelude::*;
 
@@ -38,8 +38,8 @@ mod trades;
 mod walk_forward;
 mod window;
 
-/// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
-/// side and ranks them.
+/// Brings a trading strategy from source code to proved parameters: projects, checks, compiles, backtests, sweeps, walk-forward
+/// analysis, optimisations, and what their results are worth.
 #[agent(name = "strategy-lab", config = project::Settings)]
 mod agent {
     use super::*;
