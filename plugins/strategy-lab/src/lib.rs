@@ -27,6 +27,7 @@ mod page;
 mod project;
 mod race;
 mod ranking;
+mod report;
 mod robustness;
 mod search;
 mod sobol;
@@ -89,6 +90,15 @@ mod agent {
     #[action(read_only)]
     fn compare(input: compare::Compare) -> Result<compare::Comparison, Failure> {
         compare::run(input)
+    }
+
+    /// Write a report on a backtest: one HTML file with charts that needs nothing else, or Markdown.
+    ///
+    /// Shows statistics, equity with the benchmark, drawdowns and monthly returns and, if asked for, a heat map of a sweep and the windows
+    /// of a walk-forward analysis. With `key` it goes to the object store, otherwise it is in the answer.
+    #[action]
+    fn report(input: report::Report) -> Result<report::Written, Failure> {
+        report::run(input)
     }
 
     /// Create a project with a bundled strategy, or with source code.
