@@ -1,8 +1,8 @@
 //! strategy-lab: writes a strategy into a project, compiles it, finds its best parameters, and judges what they are worth.
 //!
-//! One file an action, and one each for what the actions share: the project that they work in,
-//! what the compiler says, the figures of a backtest, the ranking, and statistics. Only `project`, `build`
-//! and the actions talk to the host; the rest is plain data and tested as such.
+//! One file an action, and one each for what the actions share: the project that they work in, what the compiler and
+//! QuantConnect's checks say, the figures of a backtest, how combinations of parameters are chosen and ranked, and statistics.
+//! Only the actions, `project`, `build`, `checks` and `page` talk to the host; the rest is plain data and tested as such.
 
 use qchost_sdk::prelude::*;
 
@@ -27,6 +27,7 @@ mod page;
 mod project;
 mod race;
 mod ranking;
+mod report;
 mod robustness;
 mod search;
 mod sobol;
@@ -38,8 +39,8 @@ mod trades;
 mod walk_forward;
 mod window;
 
-/// Sweeps the parameters of a trading strategy: writes it into a project, compiles it, runs its backtests side by
-/// side and ranks them.
+/// Brings a trading strategy from source code to proved parameters: projects, checks, compiles, backtests, sweeps, walk-forward
+/// analysis, optimisations, and what their results are worth.
 #[agent(name = "strategy-lab", config = project::Settings)]
 mod agent {
     use super::*;
@@ -89,6 +90,15 @@ mod agent {
     #[action(read_only)]
     fn compare(input: compare::Compare) -> Result<compare::Comparison, Failure> {
         compare::run(input)
+    }
+
+    /// Write a report on a backtest: one HTML file with charts that needs nothing else, or Markdown.
+    ///
+    /// Shows statistics, equity with the benchmark, drawdowns and monthly returns and, if asked for, a heat map of a sweep and the windows
+    /// of a walk-forward analysis. With `key` it goes to the object store, otherwise it is in the answer.
+    #[action]
+    fn report(input: report::Report) -> Result<report::Written, Failure> {
+        report::run(input)
     }
 
     /// Create a project with a bundled strategy, or with source code.

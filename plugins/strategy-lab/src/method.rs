@@ -59,7 +59,7 @@ pub(crate) enum Method {
         #[serde(default = "rungs")]
         #[schemars(range(min = 2, max = 6))]
         rungs: u32,
-        /// One of so many goes on to the next round, whose window is so many times as long.
+        /// One of `eta` combinations goes on to the next round, whose window is `eta` times as long.
         #[serde(default = "eta")]
         #[schemars(range(min = 2, max = 10))]
         eta: u32,
@@ -112,7 +112,7 @@ impl Method {
     }
 }
 
-/// Checks that so many combinations can be had.
+/// Checks that there are `samples` combinations.
 fn enough(space: &Space, samples: usize) -> Result<usize, Failure> {
     if !(1..=MAX_COMBINATIONS).contains(&samples) {
         return Err(Failure::invalid_input(format!(
@@ -130,7 +130,7 @@ fn enough(space: &Space, samples: usize) -> Result<usize, Failure> {
 fn random(space: &Space, samples: usize, seed: u64) -> Result<Vec<ParameterSet>, Failure> {
     let counts = space.counts();
     let mut generator = Pcg32::new(seed, STREAM);
-    // Drawing anew what was drawn before keeps all sets of combinations equally likely. At worst, all of at most 500
+    // Drawing again what was drawn before keeps all sets of combinations equally likely. At worst, all of at most 500
     // combinations are wanted, which takes some thousand draws.
     let points = std::iter::repeat_with(|| {
         let positions = counts.iter().map(|count| below(&mut generator, *count));

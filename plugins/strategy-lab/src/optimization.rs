@@ -236,7 +236,7 @@ impl Search {
         }
     }
 
-    /// The cost of so many seconds for each backtest, in US dollars and up to the next cent.
+    /// The cost where each backtest takes `seconds`, in US dollars and up to the next cent.
     ///
     /// # Errors
     /// If QuantConnect does not say how long a backtest takes.

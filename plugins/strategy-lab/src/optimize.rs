@@ -193,8 +193,9 @@ fn create(input: Optimize, search: &Search) -> Result<(String, Option<Estimate>)
     }
 }
 
-/// Whether the same call would never be taken, as for a compile that QuantConnect has forgotten: the next invocation asks anew. In
-/// any other case it makes the same call, which the host can tell from another one: it may have been sent, or refused by a person.
+/// Whether the same call would never be taken, as for a compile that QuantConnect has forgotten: the next invocation estimates and
+/// asks again. In any other case it makes the same call, which the host can tell from another one: it may have been sent, or refused
+/// by a person.
 fn is_of_no_use(error: &Error) -> bool {
     matches!(
         error,
@@ -290,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_have_been_sent_or_was_refused_is_not_asked_anew() {
+    fn what_may_have_been_sent_or_was_refused_is_not_asked_for_again() {
         for error in [
             Error::ApprovalRequired("ap-1".into()),
             Error::ApprovalRefused("no".into()),

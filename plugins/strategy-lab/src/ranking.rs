@@ -156,7 +156,8 @@ fn order(a: &Row, b: &Row, ascending: bool) -> Ordering {
     values.then_with(parameters)
 }
 
-fn texts(a: &str, b: &str) -> Ordering {
+/// Orders values of a parameter: numbers by their size.
+pub(crate) fn texts(a: &str, b: &str) -> Ordering {
     match (a.parse::<f64>(), b.parse::<f64>()) {
         (Ok(left), Ok(right)) => left.total_cmp(&right).then_with(|| a.cmp(b)),
         _ => a.cmp(b),

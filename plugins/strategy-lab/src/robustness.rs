@@ -26,11 +26,11 @@ mod reference;
 mod sensitivity;
 mod sharpe;
 mod stress;
-mod undefined;
+pub(crate) mod undefined;
 pub(crate) mod walk_forward;
 mod warnings;
 
-use equity::Curve;
+use equity::{Curve, Returns};
 use jiff::civil::Date;
 use monte_carlo::MonteCarlo;
 use overfitting::Overfitting;
@@ -49,9 +49,9 @@ const PAGE: u32 = 100;
 /// How many orders of the trades are tried at most.
 const MAX_RUNS: usize = 2_000;
 /// Points asked for: ten years with a point a day fit, and a day keeps its last one of several.
-const CHART_POINTS: u32 = 10_000;
+pub(crate) const CHART_POINTS: u32 = 10_000;
 /// An instant that no backtest passes, in seconds since 1970.
-const LAST_INSTANT: u32 = i32::MAX.unsigned_abs();
+pub(crate) const LAST_INSTANT: u32 = i32::MAX.unsigned_abs();
 
 /// What to examine.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -443,8 +443,7 @@ fn judge(
     let count = profits.len();
     let reordered = monte_carlo::permutations(input.seed, count, input.runs);
     let redrawn = monte_carlo::bootstraps(input.seed, count, input.runs);
-    let walked = windows(&returns.dates, input.walk_forward)
-        .and_then(|it| walk_forward::walk_forward(&returns.dates, &returns.columns, &it));
+    let walked = walk(&returns, input.walk_forward);
     Ok(Findings {
         returns: ReturnFigures {
             first: first.to_string(),
@@ -494,6 +493,12 @@ fn trial_variance(sample: &Sample) -> Result<f64, Undefined> {
         Err(_) if sample.trials == 1 => Ok(0.0),
         Err(reason) => Err(reason),
     }
+}
+
+/// Walks forward through returns in the windows of the caller's plan, or in default ones.
+pub(crate) fn walk(returns: &Returns, plan: Option<Plan>) -> Result<WalkForward, Undefined> {
+    let windows = windows(&returns.dates, plan)?;
+    walk_forward::walk_forward(&returns.dates, &returns.columns, &windows)
 }
 
 /// The windows of the caller's plan, or rolling ones of half of the history and a tenth of it.

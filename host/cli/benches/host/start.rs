@@ -51,9 +51,12 @@ pub fn run() {
             env!("CARGO_MANIFEST_DIR")
         );
         let manifest = std::fs::read_to_string(manifest).unwrap();
+        let place = granted.path().to_str().unwrap();
         folder.manifest(
             &name,
-            &manifest.replace("/srv/algorithms", granted.path().to_str().unwrap()),
+            &manifest
+                .replace("/srv/algorithms", place)
+                .replace("/srv/data", place),
         );
     }
     let idle = |host: &Running, state: &str| {

@@ -16,6 +16,7 @@ const OPERATING: &str = "host/OPERATING.md";
 const CONTRIBUTING: &str = "host/CONTRIBUTING.md";
 const SDK: &str = "sdk/README.md";
 const PLUGINS: &str = "plugins/README.md";
+const DATA_EDGE: &str = "plugins/data-edge/README.md";
 const QUANTCONNECT: &str = "plugins/quantconnect/README.md";
 const LAB: &str = "plugins/strategy-lab/README.md";
 const WIT: &str = "wit/README.md";
@@ -27,7 +28,7 @@ const PROJECT: u32 = 20_000_001;
 
 /// The blocks that are run, each with its document and the beginning of its first line. The first one is run by a test of
 /// `printed`, those of an upgrade and of the way back by one of `upgrades`, and all others by one of this file.
-const RUN: [(&str, &str); 13] = [
+const RUN: [(&str, &str); 14] = [
     (README, "export PATH="),
     (OPERATING, "make install "),
     (OPERATING, "qchost run --log info &"),
@@ -39,6 +40,7 @@ const RUN: [(&str, &str); 13] = [
     (SDK, "export PATH="),
     (SDK, "cd ../my-host"),
     (PLUGINS, "qchost plugin build "),
+    (DATA_EDGE, "qchost plugin build "),
     (QUANTCONNECT, "qchost plugin build "),
     (LAB, "cd ../my-host"),
 ];
@@ -352,6 +354,22 @@ fn a_newcomer_gets_from_a_project_to_a_walk_forward_by_the_commands_of_the_guide
     ] {
         assert!(ran.good().stdout.contains(part), "{part}: {ran:?}");
     }
+}
+
+#[test]
+fn a_newcomer_gets_from_a_folder_to_two_versions_by_the_commands_of_the_guide_to_data_edge() {
+    let folder = Folder::new("");
+    let clone = clone(&folder);
+    my_host(&folder, &clone);
+    component("plugins/data-edge");
+    let commands = built(&commands(DATA_EDGE, "qchost plugin build "));
+    let ran = shell(&folder, &clone, &format!("set -e\n{commands}")).wait();
+    let shown = &ran.good().stdout;
+    assert!(shown.contains("by the hours of the market"), "{shown}");
+    // The newest version is listed first, with one row more.
+    let (_, listed) = shown.rsplit_once("\"sets\"").unwrap();
+    let rows = |number: u32| listed.find(&format!("\"rows\": {number}")).unwrap();
+    assert!(rows(4) < rows(3), "{shown}");
 }
 
 #[test]

@@ -31,7 +31,12 @@ impl Curve {
     /// The equity in a chart, by days in UTC. Points without a time or a positive value are left out; of a candle it takes the
     /// close.
     pub(crate) fn of(chart: &Chart) -> Self {
-        let series = chart.series.iter().find(|it| it.name == SERIES);
+        Self::of_series(chart, SERIES)
+    }
+
+    /// The values of a series of a chart, by days in UTC, in the same way.
+    pub(crate) fn of_series(chart: &Chart, name: &str) -> Self {
+        let series = chart.series.iter().find(|it| it.name == name);
         let points = series.map_or(&[][..], |it| &it.values);
         Self(points.iter().filter_map(close).collect())
     }
