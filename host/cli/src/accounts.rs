@@ -510,7 +510,7 @@ pub fn remedy(state: AccountState) -> &'static str {
     }
 }
 
-/// The remedy for an account that cannot be prepared. One that nobody is logged in to has its own.
+/// The remedy for an account that cannot be prepared. One that is logged out has its own.
 pub fn mend(problem: &anyhow::Error) -> String {
     let credentials = problem.downcast_ref::<CredentialsError>();
     let exposed = match (credentials, problem.downcast_ref::<SecretError>()) {

@@ -1,6 +1,6 @@
 //! Facts about projects that the host establishes by reads of its own, for guardrails and for agents.
 //!
-//! What a plugin says is never among them. The gate makes the reads, charges them to whoever wants the fact, and asks this
+//! What a plugin says is never among them. The gate makes the reads, charges them to the plugin that wants the fact, and asks this
 //! crate what follows from them; what must outlive a listing is in the ledger.
 //!
 //! Invariant: a fact is whole or there is none. What was not read, or not understood, never makes a number smaller.

@@ -163,7 +163,7 @@ impl Account {
         self.proof.applied_to(health)
     }
 
-    /// Whether no problem with its servers is known, whoever its login is.
+    /// Whether no problem with its servers is known, of which user its login is aside.
     pub(crate) fn answers(&self) -> bool {
         let health = self.endpoints.health(&self.name, self.begun);
         !health.state.is_problem()

@@ -360,7 +360,7 @@ async fn one_account(
     let mut connections =
         accounts::prepare(only, &secrets, authorizations, identities, emulators).await?;
     let problem = connections.problems.remove(name);
-    // The check of the authorization says that nobody is logged in.
+    // The check of the authorization says that the account is logged out.
     if let Some(problem) = problem.filter(|problem| !problem.is::<LoggedOut>()) {
         return Err(problem);
     }

@@ -718,7 +718,7 @@ fn a_login_as_another_user_than_the_credentials_is_said_at_once_and_until_the_ne
     }
     let row: Value = serde_json::from_str(&refused.stdout).unwrap();
     assert_eq!(row["status"], "unauthorized", "{row}");
-    // Whoever asks, and also after a restart.
+    // To every person, and also after a restart.
     for _ in 0..2 {
         assert_eq!(place.status()["status"], "unauthorized");
         let shown = place.folder.run(&["account", "status", "research"]);

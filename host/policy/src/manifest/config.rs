@@ -11,7 +11,7 @@ use super::Manifest;
 use super::reader::{Fields, Item, Problem};
 
 /// How a plugin gets to use a secret.
-const INSTEAD: &str = "the plugin and whoever reads this file see [config]; let the host send the secret instead: [[http]] headers = { Authorization = { env = \"NAME\" } }, or { file = \"path\" } or { vault = \"mount/path#field\" }";
+const INSTEAD: &str = "the plugin and all readers of this file see [config]; let the host send the secret instead: [[http]] headers = { Authorization = { env = \"NAME\" } }, or { file = \"path\" } or { vault = \"mount/path#field\" }";
 
 pub(super) fn read(item: &Item<'_>) -> Result<Map<String, Value>, Problem> {
     if !item.is_table() {

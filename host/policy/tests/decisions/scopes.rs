@@ -310,7 +310,7 @@ recipients = ["ops@example.com", "*@desk.example.com", "+1555*"]
         &[],
         &[denied("notifications/send-email-notification", to("ops@example.com"), "not the recipient `ops@example.com`")],
     );
-    // A pattern covers no message, whoever it would be for.
+    // A pattern covers no message to any recipient.
     check(
         "[[grant]]\nname = \"g\"\nallow = [\"*\"]\nrecipients = [\"*\"]\n",
         &[],

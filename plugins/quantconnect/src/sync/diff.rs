@@ -14,7 +14,7 @@ const CONTEXT: usize = 3;
 const TIMEOUT: Duration = Duration::from_millis(200);
 /// A smaller file is replaced as a whole, in bytes: a patch would save nothing.
 const MIN_PATCHED: usize = 4 << 10;
-/// A patch is sent if it has at most one of so many parts of the file's bytes.
+/// A patch is sent if it has at most a quarter of the file's bytes: this is the divisor.
 const PATCH_SHARE: usize = 4;
 
 /// What the local side has instead of the project's text, as a unified diff, and whether it is cut off.

@@ -1,6 +1,6 @@
 //! Takes the steps of a plan on two stores, and keeps the base after each.
 //!
-//! Invariant: whatever ends a run between two calls, planning anew and running again reaches the same end.
+//! Invariant: after a run that ended between two calls, a new plan and run reach the same end.
 
 use qchost_sdk::prelude::*;
 
@@ -9,7 +9,7 @@ use super::plan::{Change, Plan, Side, Step};
 use super::tree::{File, Tree};
 
 /// After this many refused steps of one run the others are not tried: what is wrong concerns them as well, such as a
-/// lock that somebody else holds.
+/// lock that another client holds.
 const MAX_REFUSED: usize = 5;
 
 /// Where the files of one side are. Each call changes a file only if it still is what was planned with.

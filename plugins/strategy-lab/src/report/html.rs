@@ -11,9 +11,9 @@ use super::content::{Content, HeatMap, Month};
 use super::text::{number, percent, shown};
 use crate::robustness::walk_forward::Outcome;
 
-pub(super) const STYLE: &str = include_str!("style.css");
-/// The SHA-256 of [`STYLE`] in base64, which a test compares.
-pub(super) const STYLE_HASH: &str = "C733uFZX96tuuk2ElAi0MxZETKWTySxc3emsU8Bocrs=";
+pub(super) const STYLESHEET: &str = include_str!("style.css");
+/// The SHA-256 of [`STYLESHEET`] in base64, which a test compares.
+pub(super) const STYLESHEET_HASH: &str = "C733uFZX96tuuk2ElAi0MxZETKWTySxc3emsU8Bocrs=";
 /// Names of months.
 pub(super) const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -23,7 +23,7 @@ pub(super) const MONTHS: [&str; 12] = [
 pub(super) fn page(content: &Content) -> Result<String, ChartError> {
     let title = title(content);
     let policy = format!(
-        "default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; form-action 'none'"
+        "default-src 'none'; style-src 'sha256-{STYLESHEET_HASH}'; base-uri 'none'; form-action 'none'"
     );
     let page = html! {
         (DOCTYPE)
@@ -34,7 +34,7 @@ pub(super) fn page(content: &Content) -> Result<String, ChartError> {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="referrer" content="no-referrer";
                 title { (title) }
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(STYLESHEET)) }
             }
             body {
                 main {

@@ -158,8 +158,8 @@ fn assert_drawn(points: &[(f64, f64)], values: &[f64]) {
 
 #[test]
 fn the_policy_allows_the_style_that_is_there_and_nothing_else() {
-    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(html::STYLE));
-    assert_eq!(html::STYLE_HASH, hash);
+    let hash = base64::engine::general_purpose::STANDARD.encode(Sha256::digest(html::STYLESHEET));
+    assert_eq!(html::STYLESHEET_HASH, hash);
     let page = html::page(&content(&equity(300), &plain)).unwrap();
     let policy = format!(
         "content=\"default-src 'none'; style-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'\""
@@ -172,7 +172,7 @@ fn the_policy_allows_the_style_that_is_there_and_nothing_else() {
         let tags = elements(&page).join("\n");
         assert!(!tags.contains(way_out), "{way_out}");
         assert!(
-            !html::STYLE.contains(way_out) || way_out == " on",
+            !html::STYLESHEET.contains(way_out) || way_out == " on",
             "{way_out}"
         );
     }
@@ -244,8 +244,8 @@ fn every_drawing_says_what_it_shows_and_needs_no_color() {
         assert!(!drawing.contains("=\"#"), "{drawing}");
     }
     assert!(tags.iter().any(|it| it.starts_with("html lang")));
-    assert!(html::STYLE.contains("prefers-color-scheme: dark"));
-    assert!(html::STYLE.contains("stroke-dasharray"));
+    assert!(html::STYLESHEET.contains("prefers-color-scheme: dark"));
+    assert!(html::STYLESHEET.contains("stroke-dasharray"));
 }
 
 #[test]

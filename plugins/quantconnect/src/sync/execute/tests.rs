@@ -15,7 +15,7 @@ const PATHS: [&str; 6] = ["a.py", "b.py", "lib", "lib/a.py", "lib/b.py", "z.py"]
 /// Contents: few, so that renames and equal changes on both sides happen; the first one is empty.
 const CONTENTS: [&str; 4] = ["", "one\n", "two\n", "three\n"];
 
-/// Ends a run after so many moments, two for each change: before it and after it.
+/// Ends a run after this number of moments, two for each change: before it and after it.
 #[derive(Debug, Clone)]
 struct Life(Rc<Cell<usize>>);
 
@@ -151,7 +151,7 @@ impl World {
         }
     }
 
-    /// The same, to be killed after so many moments.
+    /// The same, to be killed after this number of moments.
     fn mortal(&self, moments: usize) -> Self {
         let life = Life::of(moments);
         let mut mortal = self.clone();
