@@ -26,6 +26,7 @@ mod cloud;
 mod common;
 mod completions;
 mod crowd;
+mod data_edge;
 mod demo;
 mod denied;
 mod dependencies;
