@@ -63,6 +63,7 @@ mod reconfigured;
 mod records;
 mod reloads;
 mod remedies;
+mod reports;
 mod restarts;
 mod revocation;
 mod robustness;
