@@ -169,9 +169,10 @@ pub(crate) fn session_of(day: i64) -> Option<(i64, i64)> {
     session(civil(day.checked_mul(DAY)?)?.date())
 }
 
-/// Whether a time is in a session, its ends included: bars are named by their beginning or by their end.
-pub(crate) fn is_open(time: i64) -> bool {
-    session_of(day(time)).is_some_and(|(from, to)| (from..=to).contains(&time.rem_euclid(DAY)))
+/// Whether a bar of this length touches a session, the end included: bars are named by their beginning or by their end.
+pub(crate) fn is_open(time: i64, length: i64) -> bool {
+    let at = time.rem_euclid(DAY);
+    session_of(day(time)).is_some_and(|(from, to)| at <= to && at.saturating_add(length) > from)
 }
 
 /// Whether a time is in the years that a row may have: 1800 to 2200.
@@ -279,9 +280,18 @@ mod tests {
         let minute = 60 * SECOND;
         assert_eq!(sessions.elapsed(monday) - sessions.elapsed(friday), minute);
         assert_eq!(sessions.count(monday) - sessions.count(friday), 1);
-        assert!(
-            is_open(friday) && !is_open(at("2024-01-06 12:00")) && !is_open(at("2024-01-05 16:01"))
-        );
+        for (time, length, expected) in [
+            ("2024-01-05 15:59", minute, true),
+            ("2024-01-05 16:00", minute, true),
+            ("2024-01-05 16:01", minute, false),
+            ("2024-01-05 09:29", minute, false),
+            // LEAN's first hour begins at nine.
+            ("2024-01-05 09:00", 60 * minute, true),
+            ("2024-01-05 08:00", 60 * minute, false),
+            ("2024-01-06 12:00", minute, false),
+        ] {
+            assert_eq!(is_open(at(time), length), expected, "{time}");
+        }
         assert!(Sessions::new(0, MAX_DAYS + 1).is_none() && Sessions::new(1, 0).is_none());
     }
 }

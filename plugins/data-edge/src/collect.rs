@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::input::Settings;
 use crate::lineage;
 use crate::names;
-use crate::store::{self, Entry, Host, Store};
+use crate::store::{self, Host, Store};
 use crate::time;
 use crate::version::{self, MANIFEST, Record, Stage};
 
@@ -219,22 +219,43 @@ fn delete(
     };
     let entries = store.list(&place)?;
     // A use that was noted before the mark is seen here; one that comes after it sees the mark.
-    if let Some(record) = marked
+    if let Some(record) = &marked
         && lineage::is_used(store, &place, &entries)?
     {
         let at = store::read::<Record>(store, &key)?.map(|it| it.1);
-        store::write(store, &key, at, &record)?;
+        store::write(store, &key, at, record)?;
         return Ok(Some("a strategy uses it".to_owned()));
     }
-    let is_manifest = |entry: &&Entry| entry.name == MANIFEST;
-    let objects = || entries.iter().filter(|it| !it.is_folder);
-    let first = objects().filter(is_manifest);
-    let others = objects().filter(|it| !is_manifest(it));
-    for entry in first.chain(others) {
+    let manifest = format!("{place}/{MANIFEST}");
+    if entries.iter().any(|it| it.name == MANIFEST)
+        && let Err(failure) = store.delete(&manifest)
+    {
+        // Where nothing was deleted, such as without the grant, the version is what it was.
+        if let Some(record) = marked
+            && is_undone(&failure)
+        {
+            let at = store::read::<Record>(store, &key)?.map(|it| it.1);
+            store::write(store, &key, at, &record)?;
+        }
+        return Err(failure);
+    }
+    let objects = entries.iter().filter(|it| !it.is_folder);
+    for entry in objects.filter(|it| it.name != MANIFEST) {
         store.delete(&format!("{place}/{}", entry.name))?;
     }
     store.forget(&key)?;
     Ok(None)
+}
+
+/// Whether it is known that a call that failed did nothing.
+fn is_undone(failure: &Failure) -> bool {
+    match failure {
+        Failure::Capability(error) => !matches!(
+            error,
+            Error::UnknownOutcome(_) | Error::UnexpectedResponse(_)
+        ),
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -302,6 +323,24 @@ mod tests {
         assert_eq!(names(&done.kept), kept);
         assert!(!store.objects.keys().any(|key| key.contains(&old)));
         assert!(!store.state.keys().any(|key| key.contains(&old)));
+    }
+
+    #[test]
+    fn a_deletion_that_is_denied_leaves_the_version_as_it_was() {
+        let mut store = Memory::default();
+        three(&mut store);
+        let before = store.content();
+        store.denies_deletion = true;
+        run(&mut store, "data-edge", &input(OLD)).unwrap_err();
+        assert_eq!(store.content(), before);
+        store.denies_deletion = false;
+        assert_eq!(
+            run(&mut store, "data-edge", &input(OLD))
+                .unwrap()
+                .deleted
+                .len(),
+            1
+        );
     }
 
     #[test]

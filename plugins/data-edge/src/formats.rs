@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::archive;
-use crate::table::{Invalid, MAX_BYTES, Table};
+use crate::table::{Invalid, MAX_BYTES, Table, number};
 use crate::time;
 
 /// How a file or text is written.
@@ -23,7 +23,7 @@ pub(crate) enum Format {
     Csv,
     /// A list of objects, or an object in each line.
     Json,
-    /// LEAN's bars of equities or options: prices are integers of a ten-thousandth.
+    /// LEAN's bars of equities: prices are integers of a ten-thousandth.
     LeanEquity,
     /// LEAN's bars of futures, currencies or crypto-currencies: prices as they are.
     LeanUnscaled,
@@ -196,14 +196,18 @@ impl Reader {
     }
 
     fn lean(&mut self, name: &str, text: &str, is_scaled: bool) -> Result<(), Invalid> {
+        // A tick of a trade has as many values as a bar.
+        if name.to_ascii_lowercase().contains("_tick.") {
+            return Err(Invalid::new("LEAN's ticks are not read: use its bars"));
+        }
         let mut reader = csv::ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .from_reader(text.as_bytes());
         let mut record = csv::StringRecord::new();
-        let mut number = 0_usize;
+        let mut number_of_line = 0_usize;
         while reader.read_record(&mut record).map_err(csv_error)? {
-            number = number.saturating_add(1);
+            number_of_line = number_of_line.saturating_add(1);
             let columns: &[&str] = match record.len() {
                 6 => &["time", "open", "high", "low", "close", "volume"],
                 11 => &[
@@ -221,28 +225,29 @@ impl Reader {
                 ],
                 other => {
                     return Err(Invalid::new(format!(
-                        "line {number} has {other} values: LEAN's bars have 6 (trades) or 11 (quotes)"
+                        "line {number_of_line} has {other} values: LEAN's bars have 6 (trades) or 11 (quotes)"
                     )));
                 }
             };
             let time = lean_time(name, record.get(0).unwrap_or_default())
                 .ok_or_else(|| Invalid::new(format!(
-                    "line {number} begins with neither `YYYYMMDD HH:MM` nor milliseconds since midnight, or the name of the \
+                    "line {number_of_line} begins with neither `YYYYMMDD HH:MM` nor milliseconds since midnight, or the name of the \
                      file does not begin with its date"
                 )))?;
             let mut cells = vec![time];
             for (cell, column) in record.iter().zip(columns).skip(1) {
                 let is_price = !matches!(*column, "volume" | "bid-size" | "ask-size");
                 let cell = cell.trim();
-                cells.push(if is_scaled && is_price && !cell.is_empty() {
-                    unscaled(cell).ok_or_else(|| {
-                        Invalid::new(format!(
-                            "line {number} has a {column} that is not an integer"
-                        ))
-                    })?
-                } else {
-                    cell.to_owned()
-                });
+                let value = match cell {
+                    "" => Some(String::new()),
+                    _ if is_scaled && is_price => unscaled(cell),
+                    _ => number(cell).map(|_| cell.to_owned()),
+                };
+                cells.push(value.ok_or_else(|| {
+                    Invalid::new(format!(
+                        "line {number_of_line} has a {column} that is not a number of LEAN's"
+                    ))
+                })?);
             }
             let columns = columns.iter().map(|it| (*it).to_owned());
             self.table(columns.collect())?
@@ -472,9 +477,21 @@ mod tests {
                 "20240102.csv",
                 "0,1.5,2,3,4,5\n",
                 Some(Format::LeanEquity),
-                "open that is not an integer",
+                "open that is not a number",
             ),
             ("a.parquet", "PAR1", None, "Parquet"),
+            (
+                "20131008_bac_Trade_Tick.csv",
+                "0,1,2,3,4,5\n",
+                Some(Format::LeanUnscaled),
+                "ticks are not read",
+            ),
+            (
+                "20131008.csv",
+                "14400009.367,137450,100,D,1,0\n",
+                Some(Format::LeanUnscaled),
+                "low that is not a number",
+            ),
         ] {
             let refused = read(name, text, format).unwrap_err();
             assert!(refused.0.contains(why), "{refused}");

@@ -11,7 +11,7 @@ use crate::names;
 use crate::store::{self, Entry, Host, Store};
 use crate::strategy;
 use crate::time;
-use crate::version::{self, MANIFEST, Stage, USES};
+use crate::version::{self, Stage, USES};
 
 /// Data sets whose folders `list` reads.
 const MAX_SETS: usize = 100;
@@ -185,26 +185,7 @@ fn shown(
 ) -> Result<Shown, Failure> {
     let manifest = version::find(store, prefix, set, version)?;
     let entries = store.list(&manifest.place())?;
-    let size = |name: &str| {
-        entries
-            .iter()
-            .find(|it| it.name == name && !it.is_folder)
-            .map(|it| it.size)
-    };
-    let has = |name: &str, bytes: Option<u64>| match size(name) {
-        None => false,
-        // A size that is not said is not known to be another one.
-        Some(found) => found.is_none() || bytes.is_none() || found == bytes,
-    };
-    let mut missing: Vec<String> = Vec::new();
-    for part in &manifest.parts {
-        if !has(&part.name, Some(part.bytes)) {
-            missing.push(part.name.clone());
-        }
-    }
-    if !has(MANIFEST, None) {
-        missing.push(MANIFEST.to_owned());
-    }
+    let missing = version::missing(&manifest, &entries);
     let (records, _) = version::records(store, prefix, set)?;
     let children = records
         .into_iter()

@@ -312,7 +312,7 @@ fn times(
     for row in 0..series.rows() {
         let closed = match is_daily {
             true => calendar::session_of(time::day(at(row))).is_none(),
-            false => !calendar::is_open(at(row)),
+            false => !calendar::is_open(at(row), interval),
         };
         if closed {
             findings.note(Kind::Hours, row, || "the market is closed then".into());

@@ -218,6 +218,7 @@ pub(crate) mod tests {
         /// Moments until the run is killed, two for each change; none if it is not.
         pub(crate) life: Option<usize>,
         pub(crate) puts: Vec<String>,
+        pub(crate) denies_deletion: bool,
     }
 
     impl Memory {
@@ -285,6 +286,9 @@ pub(crate) mod tests {
         }
 
         fn delete(&mut self, key: &str) -> Result<(), Failure> {
+            if self.denies_deletion {
+                return Err(Error::Halted("a test".into()).into());
+            }
             self.change(|it| drop(it.objects.remove(key)))
         }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::manifest::{Manifest, count, md5, sha256};
 use crate::names;
-use crate::store::{self, Store};
+use crate::store::{self, Entry, Store};
 
 /// The name of the manifest's object in the folder of a version.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -161,15 +161,33 @@ fn conflict(manifest: &Manifest) -> Failure {
     ))
 }
 
-/// Whether the manifest object of a version is there, as it was written.
+/// Whether the manifest object of a version is there, as it was written, and each part with its size.
 fn is_complete(store: &mut dyn Store, manifest: &Manifest) -> Result<bool, Failure> {
     let bytes = manifest.bytes()?;
-    holds(
-        store,
-        &manifest.key(MANIFEST),
-        count(bytes.len()),
-        &md5(&bytes),
-    )
+    let entries = store.list(&manifest.place())?;
+    Ok(missing(manifest, &entries).is_empty()
+        && holds(
+            store,
+            &manifest.key(MANIFEST),
+            count(bytes.len()),
+            &md5(&bytes),
+        )?)
+}
+
+/// The objects of a version that are not in its folder, or have another size.
+pub(crate) fn missing(manifest: &Manifest, entries: &[Entry]) -> Vec<String> {
+    let is_there = |name: &str, bytes: Option<u64>| {
+        let mut found = entries.iter().filter(|it| it.name == name && !it.is_folder);
+        // A size that is not said is not known to be another one.
+        found.any(|it| it.size.is_none() || bytes.is_none() || it.size == bytes)
+    };
+    let parts = manifest.parts.iter();
+    let parts = parts.map(|part| (part.name.as_str(), Some(part.bytes)));
+    parts
+        .chain([(MANIFEST, None)])
+        .filter(|(name, bytes)| !is_there(name, *bytes))
+        .map(|(name, _)| name.to_owned())
+        .collect()
 }
 
 /// Whether an object is known to have this content. What QuantConnect does not say is not known.

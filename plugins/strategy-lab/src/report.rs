@@ -247,6 +247,10 @@ fn add_equity(content: &mut Content, days: &[(Date, f64)], benchmark: &[(Date, f
     content.equity = only_kept(days);
     content.depth = only_kept(&depth);
     content.benchmark = scaled(&content.equity, benchmark);
+    if content.benchmark.is_empty() && !benchmark.is_empty() {
+        let note = "the benchmark is not shown: it has no value on some days of the equity";
+        content.notes.push(note.to_owned());
+    }
 }
 
 /// The benchmark on the days of the equity, scaled to its first one; empty if a day is missing.

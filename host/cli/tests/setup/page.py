@@ -9,12 +9,15 @@ nothing else: it talks to the browser by a pipe. With a folder, it leaves a pict
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 WIDTHS = [400, 1600]
+# A browser that does not answer any more ends the check, in seconds.
+TIMEOUT = 180
 SCHEMES = ["light", "dark"]
 
 # Facts about the page as it is laid out. What is evaluated here runs in the browser's debugger, past the page's policy.
@@ -166,6 +169,7 @@ def visit(browser: Browser, page: str, width: int, scheme: str, pictures: Path |
 
 def main() -> None:
     """Visit the page in each window and scheme."""
+    signal.alarm(TIMEOUT)
     page = Path(sys.argv[1]).resolve().as_uri()
     pictures = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as profile:

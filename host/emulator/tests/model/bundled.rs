@@ -6,51 +6,56 @@ use qchost_emulator::engine::Report;
 
 use crate::{files, statistic, try_run};
 
-/// Each strategy with another value of one of its parameters, the rule that the log names and the lines that the log says were not
-/// read. `None`: nothing is traded.
-const STRATEGIES: [(&str, (&str, &str), Option<&str>, &[&str]); 6] = [
-    (
-        "moving-average-crossover",
-        ("fast", "35"),
-        Some("SPY: hold 1.0 of the portfolio while SMA(20) of SPY is above SMA(100), else nothing"),
-        &[],
-    ),
-    (
-        "momentum-rotation",
-        ("top", "4"),
-        Some(
+/// What the model makes of a strategy.
+struct Case {
+    strategy: &'static str,
+    /// Another value of one of its parameters.
+    change: (&'static str, &'static str),
+    /// A part of the rule in the log; `None` if nothing is traded.
+    rule: Option<&'static str>,
+    /// What the log says was not read, in order.
+    unread: &'static [&'static str],
+}
+
+const STRATEGIES: [Case; 6] = [
+    Case {
+        strategy: "moving-average-crossover",
+        change: ("fast", "35"),
+        rule: Some("SPY: hold 1.0 of the portfolio while SMA(20) of SPY is above SMA(100)"),
+        unread: &[],
+    },
+    Case {
+        strategy: "momentum-rotation",
+        change: ("top", "4"),
+        rule: Some(
             "GLD: hold 0.3333333333333333 of the portfolio while SMA(20) of GLD is above SMA(120)",
         ),
-        &[],
-    ),
-    (
-        "mean-reversion",
-        ("trend", "120"),
-        Some(
-            "QQQ: hold 0.25 of the portfolio while SMA(10) of QQQ is above SMA(200), else nothing",
-        ),
-        &["std"],
-    ),
-    (
-        "pairs-trading",
-        ("lookback", "30"),
-        None,
-        &["the amount of PortfolioTarget"],
-    ),
-    (
-        "channel-breakout",
-        ("slow", "100"),
-        Some(
-            "USO: hold 0.25 of the portfolio while SMA(25) of USO is above SMA(150), else nothing",
-        ),
-        &[],
-    ),
-    (
-        "risk-parity",
-        ("end", "2021-12-31"),
-        Some("TIP: hold 0.25 of the portfolio from the first day"),
-        &["the amount of PortfolioTarget"],
-    ),
+        unread: &[],
+    },
+    Case {
+        strategy: "mean-reversion",
+        change: ("trend", "120"),
+        rule: Some("QQQ: hold 0.25 of the portfolio while SMA(10) of QQQ is above SMA(200)"),
+        unread: &["std"],
+    },
+    Case {
+        strategy: "pairs-trading",
+        change: ("lookback", "30"),
+        rule: None,
+        unread: &["the amount of PortfolioTarget"],
+    },
+    Case {
+        strategy: "channel-breakout",
+        change: ("slow", "100"),
+        rule: Some("USO: hold 0.25 of the portfolio while SMA(25) of USO is above SMA(150)"),
+        unread: &[],
+    },
+    Case {
+        strategy: "risk-parity",
+        change: ("end", "2021-12-31"),
+        rule: Some("TIP: hold 0.25 of the portfolio from the first day"),
+        unread: &["the amount of PortfolioTarget"],
+    },
 ];
 
 fn run(strategy: &str, parameters: &[(&str, &str)]) -> Report {
@@ -78,7 +83,13 @@ fn run(strategy: &str, parameters: &[(&str, &str)]) -> Report {
 
 #[test]
 fn each_is_traded_by_the_rule_that_its_readme_names_or_not_at_all() {
-    for (strategy, _, rule, unread) in STRATEGIES {
+    for Case {
+        strategy,
+        rule,
+        unread,
+        ..
+    } in STRATEGIES
+    {
         let report = run(strategy, &[]);
         let logged = |part: &str| report.logs.iter().any(|line| line.contains(part));
         let orders = report.orders.len();
@@ -109,7 +120,13 @@ fn each_is_traded_by_the_rule_that_its_readme_names_or_not_at_all() {
 
 #[test]
 fn a_parameter_changes_what_is_traded() {
-    for (strategy, change, rule, _) in STRATEGIES {
+    for Case {
+        strategy,
+        change,
+        rule,
+        ..
+    } in STRATEGIES
+    {
         let (before, after) = (run(strategy, &[]), run(strategy, &[change]));
         assert_ne!(before.parameters, after.parameters, "{strategy}");
         let same = before.statistics == after.statistics;
@@ -119,7 +136,7 @@ fn a_parameter_changes_what_is_traded() {
 
 #[test]
 fn the_period_is_that_of_the_parameters() {
-    for (strategy, ..) in STRATEGIES {
+    for Case { strategy, .. } in STRATEGIES {
         let year = run(strategy, &[("start", "2020-01-01"), ("end", "2020-12-31")]);
         assert_eq!(year.tradeable_dates, 253, "{strategy}");
     }

@@ -273,6 +273,21 @@ fn a_long_equity_is_thinned_and_a_short_one_is_drawn() {
 }
 
 #[test]
+fn a_benchmark_with_a_gap_is_not_shown_and_that_is_said() {
+    let days = equity(60);
+    let mut content = Content::default();
+    add_equity(&mut content, &days, &days[1..]);
+    assert!(content.benchmark.is_empty());
+    assert!(
+        content.notes[0].contains("benchmark"),
+        "{:?}",
+        content.notes
+    );
+    let page = html::page(&content).unwrap();
+    assert!(!page.contains("class=\"dashed\"") && !page.contains("Dashed line"));
+}
+
+#[test]
 fn hostile_names_are_shown_as_text() {
     let expected = elements(&html::page(&content(&equity(60), &plain)).unwrap());
     for (turn, _) in HOSTILE.iter().enumerate() {
