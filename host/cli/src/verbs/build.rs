@@ -2,7 +2,8 @@
 //!
 //! There are three ways to build Rust, tried in this order: the installed `wasm32-wasip2` target; Debian's
 //! packages, with the standard library compiled on the spot; the target fetched by rustup. The result is the
-//! same.
+//! same. A component is built for size, since each host compiles it once more before it runs; a `[profile.release]` of the
+//! plugin's workspace has the last word.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +15,12 @@ use serde::{Deserialize, Serialize};
 use crate::output::Output;
 
 const TARGET: &str = "wasm32-wasip2";
+/// How a component is built where the workspace's `[profile.release]` does not say it: the key and its value.
+const SMALL: [(&str, &str); 3] = [
+    ("opt-level", "\"s\""),
+    ("lto", "true"),
+    ("codegen-units", "1"),
+];
 const DEBIAN: [&str; 6] = [
     "rustc-web",
     "cargo-web",
@@ -35,6 +42,7 @@ pub struct Built {
 struct Metadata {
     packages: Vec<Package>,
     target_directory: PathBuf,
+    workspace_root: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]
@@ -95,7 +103,7 @@ pub fn run(folder: &Path, to: Option<&Path>, output: Output) -> Result<()> {
     let component = to.map_or_else(|| folder.join(&file), Path::to_owned);
 
     let toolchain = toolchain()?;
-    let target_directory = compile(folder, package, &metadata.target_directory, toolchain)?;
+    let target_directory = compile(folder, package, &metadata, toolchain)?;
     let built = target_directory.join(TARGET).join("release").join(&file);
     let bytes = install(&built, &component)?;
     let toolchain = match toolchain {
@@ -199,11 +207,26 @@ fn debian_is_there() -> bool {
     })
 }
 
+/// What a workspace says of its release profile.
+fn release_profile(workspace: &Path) -> Result<toml::Table> {
+    let path = workspace.join("Cargo.toml");
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let manifest: toml::Table = text
+        .parse()
+        .with_context(|| format!("{} is not TOML", path.display()))?;
+    let profile = manifest.get("profile").and_then(|it| it.get("release"));
+    Ok(profile
+        .and_then(toml::Value::as_table)
+        .cloned()
+        .unwrap_or_default())
+}
+
 /// Compiles, and returns the target directory used.
 fn compile(
     folder: &Path,
     package: &Package,
-    target: &Path,
+    metadata: &Metadata,
     toolchain: Toolchain,
 ) -> Result<PathBuf> {
     let mut command = match toolchain {
@@ -218,6 +241,14 @@ fn compile(
         "--package",
         &package.name,
     ]);
+    let own = release_profile(&metadata.workspace_root)?;
+    for (key, value) in SMALL {
+        if !own.contains_key(key) {
+            command.arg("--config");
+            command.arg(format!("profile.release.{key}={value}"));
+        }
+    }
+    let target = &metadata.target_directory;
     let target = match toolchain {
         Toolchain::Installed => target.to_owned(),
         Toolchain::Debian => {

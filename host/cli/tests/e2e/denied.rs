@@ -20,6 +20,11 @@ projects = ["Lab/*"]
 name  = "others"
 allow = ["ai/check-syntax", "optimizations/read-optimization"]
 projects = ["Lab/*"]
+[[grant]]
+name  = "reports"
+allow = ["object-store/upload-object"]
+keys  = ["reports/*"]
+organizations = ["*"]
 "#;
 
 fn manifest(grants: &str) -> String {

@@ -90,7 +90,7 @@ fn a_plugin_without_a_folder_in_its_manifest_is_not_loaded() {
     let report = note("example", "f", "x");
     let refused = folder.run(&["invoke", "keeper.write", &report]);
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
-    let message = refused.error();
+    let message = &refused.stderr;
     assert!(message.contains("[[folder]]"), "{message}");
     // The lines of the message, with a path and a mode.
     let lines = granted("example", reports.path(), "read-write");
@@ -174,7 +174,9 @@ fn a_folder_that_is_made_again_is_opened_by_a_reload() {
     std::fs::rename(&reports, &former).unwrap();
     assert!(!write("between").status.success());
     std::fs::create_dir(&reports).unwrap();
-    folder.run(&["reload"]).good();
+    // It says besides that the account is unreachable.
+    let reloaded = folder.run(&["reload"]);
+    assert_eq!(reloaded.status.code(), Some(1), "{reloaded:?}");
     write("after").good();
     assert!(reports.join("after").is_file());
     assert_eq!(std::fs::read_dir(&former).unwrap().count(), 1);
