@@ -156,8 +156,10 @@ pub async fn run(
     // A second signal ends it at once.
     let second_signal = signals::ended();
     let left = tokio::select! {
-        left = host.close(drain) => left,
+        // In this order, the service manager knows of it also if there is nothing to wait for.
+        biased;
         never = service::busy() => match never {},
+        left = host.close(drain) => left,
         () = second_signal => bail!("told twice to end: running invocations were cut off, and calls that were sent may be done or not"),
     };
     drop((following, feeding));

@@ -432,7 +432,10 @@ fn an_account_that_becomes_another_users_is_recorded_and_shown_until_the_next_st
     assert_eq!(warned(), None);
     assert!(recorded().is_empty());
 
-    let replaced = two_endpoints(other.url(), other.url());
+    let replaced = format!(
+        "data = \"data\"\n{}",
+        two_endpoints(other.url(), other.url())
+    );
     std::fs::write(folder.path().join("qchost.toml"), replaced).unwrap();
     folder.run(&["reload"]).good();
     let said = wait_until("the change is shown", || {
