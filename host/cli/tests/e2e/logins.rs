@@ -178,7 +178,7 @@ impl Place {
     /// Gives the account this configuration, with the remote server of another cloud. Returns the former cloud.
     fn follow(&mut self, cloud: Cloud, configuration: &str) -> Cloud {
         let file = self.folder.path().join("qchost.toml");
-        std::fs::write(file, configuration).unwrap();
+        std::fs::write(file, format!("data = \"data\"\n{configuration}")).unwrap();
         let former = std::mem::replace(&mut self.cloud, cloud);
         self.folder.run(&["reload"]);
         let server = self.cloud.emulator().remote_url().unwrap().to_owned();

@@ -10,8 +10,6 @@ use crate::common::{ALGORITHM, Folder, component, strategy_lab};
 use crate::desk::approval;
 use crate::process::{Ran, wait_until};
 
-/// Maximum size of the component, in bytes.
-const MAX_COMPONENT: u64 = 1_500_000;
 /// What fails in `initialize`.
 const FAILING: &str = "from AlgorithmImports import *\n\n\nclass Failing(QCAlgorithm):\n    def initialize(self):\n        self.x = 1 / 0\n";
 
@@ -62,12 +60,6 @@ fn parameters(cloud: &Cloud, name: &str) -> Vec<String> {
     let value = |body: &Value| body["parameters"][name].as_str().map(str::to_owned);
     let found = requests.iter().filter_map(|request| value(&request.body));
     found.collect()
-}
-
-#[test]
-fn the_component_is_small() {
-    let size = std::fs::metadata(component("plugins/strategy-lab")).unwrap();
-    assert!(size.len() <= MAX_COMPONENT, "{}", size.len());
 }
 
 #[test]
