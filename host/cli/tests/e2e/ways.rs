@@ -392,6 +392,9 @@ fn an_account_with_several_connections_is_one_account_also_beside_a_broken_confi
         remote(&cloud)
     );
     let folder = folder(&cloud, &configuration);
+    // By it the connections prove to be the same user's.
+    let project = json!({ "name": "Lab/first", "language": "Py" });
+    folder.call("create_project", &project);
     let _host = folder.serve(&["run"]);
     let file = folder.path().join("qchost.toml");
     let good = std::fs::read_to_string(&file).unwrap();
