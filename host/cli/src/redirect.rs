@@ -5,12 +5,14 @@
 //! takes is given to the host as it came; nothing of it is shown or logged. The page says that the login succeeded only
 //! after it did.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use reqwest::Url;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
 
 use qchost_upstream::redirect_address;
 
@@ -19,6 +21,10 @@ const MAX_REQUEST: usize = 32 << 10;
 
 /// Time limit of reading one request, and of answering it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that are read at a time; with more, the one that was opened first is closed.
+const MAX_CONNECTIONS: usize = 256;
+/// Pause after a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the browser shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,10 +122,19 @@ impl RedirectListener {
 
     /// The redirect with this state. Programs that connect and say nothing do not delay it.
     pub async fn receive(&self, state: &str) -> Result<Received> {
-        let mut requests = tokio::task::JoinSet::new();
+        let mut requests = JoinSet::new();
+        let mut open = VecDeque::new();
         loop {
             let stream = tokio::select! {
-                accepted = self.listener.accept() => accepted?.0,
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    // As when other programs hold too much of the machine; that ends no login.
+                    Err(error) => {
+                        tracing::debug!(target: "host", %error, "a connection to the redirect is not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    }
+                },
                 Some(done) = requests.join_next() => match done {
                     Ok(Some(received)) => return Ok(received),
                     // Another program, or one that was cut off.
@@ -127,13 +142,19 @@ impl RedirectListener {
                 },
             };
             let (port, state) = (self.port, state.to_owned());
-            requests.spawn(async move {
+            if open.len() == MAX_CONNECTIONS {
+                let oldest: Option<AbortHandle> = open.pop_front();
+                if let Some(oldest) = oldest {
+                    oldest.abort();
+                }
+            }
+            open.push_back(requests.spawn(async move {
                 let serving = serve(stream, port, &state);
                 tokio::time::timeout(REQUEST_TIMEOUT, serving)
                     .await
                     .ok()
                     .flatten()
-            });
+            }));
         }
     }
 }

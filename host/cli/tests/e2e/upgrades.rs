@@ -116,7 +116,7 @@ fn a_data_folder_of_the_version_before_is_opened_with_all_that_is_in_it() {
         .unwrap()
         .execute_batch(
             "ALTER TABLE in_force DROP COLUMN taken_away; DROP TABLE deployed; DROP TABLE live_profiles; DROP TABLE identities;
-             DROP TABLE licensed_state;
+             DROP TABLE licensed_state; DROP TABLE trials; DROP TABLE trial_projects; DROP TABLE trial_sources;
              PRAGMA user_version = 80;",
         )
         .unwrap();

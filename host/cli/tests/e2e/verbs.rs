@@ -98,6 +98,7 @@ fn list_and_inspect_show_what_a_plugin_is() {
             "backtest",
             "robustness",
             "compare",
+            "report",
             "create-project",
             "copy-project",
             "archive-project",
