@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::common::{ALGORITHM, Folder, component, strategy_lab};
+use crate::common::{ALGORITHM, Folder, strategy_lab};
 use crate::desk::approval;
 use crate::process::{Ran, wait_until};
 

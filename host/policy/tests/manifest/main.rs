@@ -187,7 +187,7 @@ fn a_folder_is_read_whole_and_has_quotas_that_are_not_written() {
         max_bytes: 1 << 30,
         max_files: 700,
     };
-    assert_eq!(parse(GOOD).unwrap().folders, [reports.clone()]);
+    assert_eq!(parse(GOOD).unwrap().folders, std::slice::from_ref(&reports));
     let without = GOOD.replace("max-bytes = \"1GiB\"\nmax-files = 700\n", "");
     let usual = FolderGrant {
         max_bytes: 64 << 20,
