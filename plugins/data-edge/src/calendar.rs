@@ -1,7 +1,7 @@
 //! The sessions of the stock exchanges in New York, by rule: 9:30 to 16:00 on weekdays, without the holidays of the NYSE,
 //! and to 13:00 on the days before some of them.
 //!
-//! The rules are those since 1998 (https://www.nyse.com/markets/hours-calendars), with the closures out of the ordinary
+//! The rules are those since 1998 (<https://www.nyse.com/markets/hours-calendars>), with the closures out of the ordinary
 //! since then. Before 1998, a holiday that was introduced later counts as one, and others may be missing.
 
 use jiff::civil::{Date, Weekday, date};
