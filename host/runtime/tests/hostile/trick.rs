@@ -68,7 +68,11 @@ impl Trick {
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let text = repeat(text)?;
         let header = Header::of(&text)?;
-        let mut manifest = format!("[limits]\n{}", limits(&header.lines("limits")));
+        // Tricks with tools that the catalog does not know are about what these answer, and not about licences.
+        let mut manifest = format!(
+            "egress = \"licensed\"\n[limits]\n{}",
+            limits(&header.lines("limits"))
+        );
         let grant = header.lines("grant");
         if !grant.is_empty() {
             write!(manifest, "\n[[grant]]\nname = \"grant\"\n{grant}").unwrap();
