@@ -101,22 +101,24 @@ fn files_of(manifest: &Manifest) -> Vec<Place> {
 pub fn check(manifest: &Manifest, config: Option<&Config>) -> Result<()> {
     let shown = manifest.path.display();
     let own = files_of(manifest);
+    // A manifest without folders has to do only with those that have some.
+    let word = if manifest.folders.is_empty() {
+        "folder"
+    } else {
+        ""
+    };
+    let others = config.map_or_else(Vec::new, |it| others(manifest, it, word));
     if !manifest.folders.is_empty() {
         let mut places = of_host(config);
         places.extend(own.iter().cloned());
-        for other in config.into_iter().flat_map(|it| others(manifest, it, "")) {
-            places.extend(files_of(&other));
-        }
+        places.extend(others.iter().flat_map(files_of));
         open_folders(manifest, &Places::find(places))
             .map_err(|problem| anyhow!("{shown}: {problem}"))?;
     }
     let own = Places::find(own);
-    for other in config
-        .into_iter()
-        .flat_map(|it| others(manifest, it, "folder"))
-    {
+    for other in &others {
         // Whether its folders can be opened at all is its own matter.
-        if let Err(problem @ OpenError::Forbidden { .. }) = open_folders(&other, &own) {
+        if let Err(problem @ OpenError::Forbidden { .. }) = open_folders(other, &own) {
             return Err(anyhow!(
                 "{shown}: it names a file in a folder that {} grants to a plugin: {problem}",
                 other.path.display()

@@ -12,6 +12,10 @@ use crate::process::{Process, Ran, wait_until};
 /// An algorithm that compiles.
 pub const ALGORITHM: &str =
     include_str!("../../../../plugins/strategy-lab/strategies/moving-average-crossover/main.py");
+/// An algorithm that compiles and fails in `initialize`.
+pub const FAILING: &str = "from AlgorithmImports import *\n\n\nclass Failing(QCAlgorithm):\n    def initialize(self):\n        self.x = 1 / 0\n";
+/// Maximum size of the component of a bundled plugin, in bytes.
+pub const MAX_COMPONENT: u64 = 1_500_000;
 pub const BINARY: &str = env!("CARGO_BIN_EXE_qchost");
 pub const USER: u64 = 4711;
 /// The emulator's API token: a word that nothing else contains.

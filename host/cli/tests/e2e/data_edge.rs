@@ -8,14 +8,12 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cloud::Cloud;
-use crate::common::{Folder, bundled, component, embedded};
+use crate::common::{Folder, MAX_COMPONENT, bundled, component, embedded};
 use crate::minimal::{assert_minimal, check, step};
 
 const PLUGIN: &str = "plugins/data-edge";
 /// The granted folder of the bundled manifest.
 const PLACE: &str = "/srv/data";
-/// Maximum size of the component, in bytes.
-const MAX_COMPONENT: u64 = 1_500_000;
 /// Three days of a market, of which one is missing between the second and the third.
 const DAYS: &str = "time,close\n2024-01-02,472.65\n2024-01-03,468.79\n2024-01-05,467.92\n";
 

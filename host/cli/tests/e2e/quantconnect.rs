@@ -10,17 +10,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::cloud::Cloud;
-use crate::common::{ALGORITHM, Folder, bundled, component, embedded};
+use crate::common::{ALGORITHM, FAILING, Folder, MAX_COMPONENT, bundled, component, embedded};
 use crate::minimal::{assert_minimal, check, failing_step, step};
 use crate::process::wait_until;
 
 const PLUGIN: &str = "plugins/quantconnect";
 /// The granted folder of the bundled manifest.
 const PLACE: &str = "/srv/algorithms";
-/// Maximum size of the component, in bytes.
-const MAX_COMPONENT: u64 = 1_500_000;
-/// An algorithm that compiles and fails.
-const FAILING: &str = "from AlgorithmImports import *\n\n\nclass Failing(QCAlgorithm):\n    def initialize(self):\n        self.x = 1 / 0\n";
 
 /// A host with the plugin, a granted folder, and a project.
 struct Desk {

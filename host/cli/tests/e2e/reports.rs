@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
 use crate::common::{Folder, repository, strategy_lab};
+use crate::strategy_lab::lab;
 
 /// The grant by which reports are written to the object store.
 const REPORTS: &str = "allow = [\"object-store/upload-object\"]\n";
@@ -23,16 +24,6 @@ const STRATEGIES: [(&str, u64); 6] = [
     ("channel-breakout", 5),
     ("risk-parity", 4),
 ];
-
-fn lab(cloud: &Cloud) -> Folder {
-    lab_with(cloud, &strategy_lab())
-}
-
-fn lab_with(cloud: &Cloud, manifest: &str) -> Folder {
-    let folder = Folder::embedded(cloud.url());
-    folder.manifest("strategy-lab", manifest);
-    folder
-}
 
 /// A backtest of a project: its id.
 fn backtest(folder: &Folder, project: &str, name: &str, parameters: &Value) -> String {

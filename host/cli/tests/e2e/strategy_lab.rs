@@ -6,17 +6,16 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::cloud::Cloud;
-use crate::common::{ALGORITHM, Folder, strategy_lab};
+use crate::common::{ALGORITHM, FAILING, Folder, strategy_lab};
 use crate::desk::approval;
 use crate::process::{Ran, wait_until};
 
-/// What fails in `initialize`.
-const FAILING: &str = "from AlgorithmImports import *\n\n\nclass Failing(QCAlgorithm):\n    def initialize(self):\n        self.x = 1 / 0\n";
-
-fn lab(cloud: &Cloud) -> Folder {
+/// A host with strategy-lab under its bundled manifest.
+pub fn lab(cloud: &Cloud) -> Folder {
     lab_with(cloud, &strategy_lab())
 }
 
+/// The same under another manifest.
 fn lab_with(cloud: &Cloud, manifest: &str) -> Folder {
     let folder = Folder::embedded(cloud.url());
     folder.manifest("strategy-lab", manifest);
